@@ -1,0 +1,91 @@
+"""For all tests: no settings from the machine, no deadlines from its speed; which are slow; and examples that run too.
+
+Examples: the Python in README.md and docs/, and the doctests in streamb's docstrings. The README's needs a running
+platform: it is marked `ray`, so `make fast` leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.rest import DocTestParser
+from sybil.sybil import SybilCollection
+
+from streamb.config import child_environment
+
+hypothesis.settings.register_profile("streamb", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
+hypothesis.settings.load_profile("streamb")
+
+_ROOT = Path(__file__).parent
+_NEED_A_PLATFORM = (_ROOT / "README.md",)
+_SLOW = tuple(
+    _ROOT / "tests" / name
+    for name in (
+        "api/test_openapi.py",
+        "benchmarks",
+        "cli",
+        "cluster/test_edge_proxies.py",
+        "models/test_skops_file.py",
+        "models/test_skops_import.py",
+        "sdk/test_discovery.py",
+        "sdk/test_launch.py",
+        "sdk/test_manager.py",
+        "serving/test_listener.py",
+        "store/test_database.py",
+        "store/test_sql_engine.py",
+        "test_architecture.py",
+        "tune_jobs/test_train.py",
+    )
+)
+"""Tests that start processes or servers, or train: together they take longer than all the others."""
+
+pytest_collect_file = SybilCollection(
+    (
+        Sybil(parsers=[PythonCodeBlockParser()], patterns=["README.md", "docs/*.md"], fixtures=["empty_folder"]),
+        Sybil(
+            parsers=[DocTestParser()],
+            path="streamb",
+            patterns=["**/*.py"],
+            document_types={".py": PythonDocStringDocument},
+        ),
+    )
+).pytest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_this_machine() -> Iterator[None]:
+    """Neither `ML_*` nor `NODE_ENV`, whatever the shell exports."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in child_environment():
+            if name.upper().startswith("ML_") or name == "NODE_ENV":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a new folder, as somebody who follows the README does."""
+    monkeypatch.chdir(tmp_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a running platform, and what is slow."""
+    for item in items:
+        if item.path in _NEED_A_PLATFORM:
+            item.add_marker(pytest.mark.ray)
+        if any(item.path.is_relative_to(slow) for slow in _SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_configure() -> None:
+    """Refuse a list that names what is no longer there."""
+    gone = [str(path) for path in (*_NEED_A_PLATFORM, *_SLOW) if not path.exists()]
+    if gone:
+        raise pytest.UsageError(f"conftest.py names tests that do not exist: {', '.join(gone)}")
