@@ -1,0 +1,49 @@
+"""streamb: register a model, roll it out behind a gateway, watch it.
+
+Everything public is imported on first use, so that `import streamb` stays instant and a process loads only what it
+really needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamb.errors import StreambError
+    from streamb.models import Model
+    from streamb.sdk import Deployment, DeploymentStatus, Prediction, ProductionMLManager
+
+_HOMES = {
+    "Deployment": "streamb.sdk",
+    "DeploymentStatus": "streamb.sdk",
+    "Model": "streamb.models",
+    "Prediction": "streamb.sdk",
+    "ProductionMLManager": "streamb.sdk",
+    "StreambError": "streamb.errors",
+}
+
+__all__ = [
+    "Deployment",
+    "DeploymentStatus",
+    "Model",
+    "Prediction",
+    "ProductionMLManager",
+    "StreambError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from streamb.version import installed_version
+
+        return installed_version()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'streamb' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,0 +1,68 @@
+"""What the settings are, where each came from, and what is probably not meant: for `streamb config show`."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamb.config.environment import our_variables, variable_of
+from streamb.config.loading import Origins, json_ready, load_settings
+from streamb.config.settings import Settings, extra_of
+
+VARIABLES_OF_JOBS: Final = ("ML_URL", "ML_API_KEY", "ML_JOB_ID")
+"""Not settings of a platform: what a job in `tune_jobs` reads to find one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOrigin:
+    """One effective setting and why it has this value.
+
+    Attributes:
+        value: JSON-ready, secrets masked.
+        origin: "argument", "variable NAME", "preset ENVIRONMENT", "implied by NAME" or "default".
+        effect: "in effect", or what has to come first; so that nobody feels protected by a setting that is only noted.
+    """
+
+    name: str
+    variable: str
+    value: Any
+    origin: str
+    effect: str
+
+
+def explain(**overrides: Any) -> list[SettingOrigin]:
+    """Every effective setting with its origin and effect, in the order of `Settings`; raises as `load_settings`."""
+    settings = load_settings(**overrides)
+    origins = Origins({name: value for name, value in overrides.items() if value is not None})
+    shown = json_ready(settings)
+    return [
+        SettingOrigin(name, variable_of(name), shown[name], origins.of(name), _effect(settings, name))
+        for name in Settings.model_fields
+    ]
+
+
+def config_warnings(settings: Settings) -> list[str]:
+    """What is allowed but probably not meant: unknown `ML_*` variables, a platform open to other machines."""
+    known = [variable_of(name) for name in Settings.model_fields]
+    warnings = []
+    for variable in sorted(our_variables()):
+        if variable.upper() not in known and variable.upper() not in VARIABLES_OF_JOBS:
+            close = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            warnings.append(f"{variable} is set, but no setting has that name{hint}")
+    if not settings.loopback_only and not settings.api_key_required:
+        warnings.append(
+            f"{settings.host} can be reached from other machines and no API key is required: anybody there can deploy "
+            "models; set ML_API_KEY_REQUIRED=true, or listen on 127.0.0.1"
+        )
+    return warnings
+
+
+def _effect(settings: Settings, name: str) -> str:
+    later = extra_of(name).get("later")
+    if later is not None:
+        return f"accepted; takes effect with {later}"
+    if name == "encrypt_in_transit" and settings.encrypt_in_transit and not settings.tls_enabled:
+        return "no certificate is set: plain HTTP, on this machine only"
+    return "in effect"

@@ -1,0 +1,149 @@
+"""From arguments, variables and presets to `Settings`; errors say which variable, which value, and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from streamb.config.environment import our_variables, read_variable, variable_of
+from streamb.config.settings import ENVIRONMENTS, Settings, extra_of, implied
+from streamb.errors import ConfigError
+
+_SECRET_IN_URL: Final = re.compile(r"(?<=://)([^/@:]*):([^/]*)@")
+_SECRET_IN_QUERY: Final = re.compile(r"(?i)([?&](?:password|secret|token|key)=)[^&]*")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The effective settings: argument > variable > preset of the environment.
+
+    Args:
+        overrides: settings by attribute name; None means "not given" (a command line passes its options as they are).
+
+    Raises:
+        ConfigError: naming every wrong variable, its value and what is allowed (`details["problems"]` lists them).
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    origins = Origins(given)
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise _config_error([_problem(origins, found) for found in error.errors()]) from None
+    if problems := list(_contradictions(settings, origins)):
+        raise _config_error(problems)
+    return settings
+
+
+def mask_secrets(url: str) -> str:
+    """A URL that may be shown: the password and secret query values are replaced.
+
+    >>> mask_secrets("postgresql://ml:pa55@db.example.com/streamb?sslmode=require")
+    'postgresql://ml:***@db.example.com/streamb?sslmode=require'
+    """
+    return _SECRET_IN_QUERY.sub(r"\1***", _SECRET_IN_URL.sub(r"\1:***@", url))
+
+
+class Origins:
+    """Where the value of each setting comes from, by the same precedence as the sources of `Settings`."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        spelled = {variable.upper(): (variable, value) for variable, value in our_variables().items()}
+        self._arguments = frozenset(given)
+        self._variables: dict[str, str] = {}
+        explicit = dict(given)
+        for name in Settings.model_fields.keys() - self._arguments:
+            if found := spelled.get(variable_of(name)):
+                self._variables[name], explicit[name] = found
+        self._implied = implied(explicit)
+        if "environment" not in explicit and (environment := read_variable("NODE_ENV")):
+            self._variables["environment"], explicit["environment"] = "NODE_ENV", environment
+        self._environment = explicit.get("environment", ENVIRONMENTS[0])
+
+    def subject(self, name: str) -> str:
+        """What to correct when `name` is wrong."""
+        return f"the argument {name}" if name in self._arguments else self._variables.get(name, variable_of(name))
+
+    def is_explicit(self, name: str) -> bool:
+        """True when an argument or a variable sets it."""
+        return name in self._arguments or name in self._variables
+
+    def of(self, name: str) -> str:
+        """The origin in words, as in `SettingOrigin.origin`."""
+        if name in self._arguments:
+            return "argument"
+        if name in self._variables:
+            return f"variable {self._variables[name]}"
+        if name in self._implied:
+            return f"implied by {variable_of(self._implied[name][1])}"
+        return f"preset {self._environment}" if "presets" in extra_of(name) else "default"
+
+
+def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
+    """Values that are allowed alone but not together."""
+
+    def shown(name: str) -> str:
+        value = json_ready(settings)[name]
+        return f"{variable_of(name)}={str(value).lower() if isinstance(value, bool) else value} ({origins.of(name)})"
+
+    if settings.min_instances > settings.max_instances:
+        yield f"{shown('min_instances')} is more than {shown('max_instances')}; raise the maximum or lower the minimum"
+    for name in ("api_key_required", "enable_authorization"):
+        if getattr(settings, name) and not settings.enable_authentication:
+            yield f"{shown(name)} contradicts {shown('enable_authentication')}: keys that nobody checks protect nothing"
+    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
+        yield "ML_TLS_CERT_FILE and ML_TLS_KEY_FILE belong together: set both, or none"
+    for name in ("tls_cert_file", "tls_key_file"):
+        file: Path | None = getattr(settings, name)
+        if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
+            yield f"{shown(name)} is not a readable file; allowed: a PEM file"
+    demanded = origins.is_explicit("encrypt_in_transit") or not settings.loopback_only
+    if settings.encrypt_in_transit and not settings.tls_enabled and demanded:
+        yield (
+            f"{shown('encrypt_in_transit')} needs a certificate to listen on {settings.host}: set ML_TLS_CERT_FILE and "
+            "ML_TLS_KEY_FILE, or ML_ENCRYPT_IN_TRANSIT=false when a proxy in front ends TLS"
+        )
+
+
+def json_ready(settings: Settings) -> dict[str, Any]:
+    """Every setting as JSON has it, with the secrets in URLs masked."""
+    values = settings.model_dump(mode="json")
+    for name in ("database_url", "artifact_url"):
+        values[name] = mask_secrets(values[name]) if values[name] else values[name]
+    return values
+
+
+def _config_error(problems: list[str]) -> ConfigError:
+    return ConfigError("; ".join(problems), problems=problems)
+
+
+def _problem(origins: Origins, found: Any) -> str:
+    """One validation error as a sentence."""
+    name = str(found["loc"][0])
+    if name not in Settings.model_fields:
+        close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        return f"no setting is named {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    own_words = found.get("ctx", {}).get("error")
+    allowed = (
+        str(own_words) if isinstance(own_words, ValueError) else f"allowed: {_allowed(Settings.model_fields[name])}"
+    )
+    return f"{origins.subject(name)} is {mask_secrets(str(found['input']))!r}; {allowed}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """What a setting may be, in words, from its type and limits."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(get_args(field.annotation))
+    if field.annotation is bool:
+        return "true, false"
+    if field.annotation not in {int, float}:
+        return "a path" if "Path" in str(field.annotation) else "text that is not empty"
+    kind = "a whole number" if field.annotation is int else "a number"
+    limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le") if hasattr(rule, key)}
+    words = {"ge": "at least", "gt": "more than", "le": "at most"}
+    return f"{kind}, " + " and ".join(f"{words[key]} {limit:g}" for key, limit in limits.items())

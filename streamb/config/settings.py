@@ -1,0 +1,247 @@
+"""The settings themselves: names, types, limits, presets, and which feature enforces each.
+
+`Settings` is a declaration; `streamb.config.loading` is the door that checks values together and words the errors.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, Field
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from streamb.config.environment import PREFIX, read_variable
+
+Environment = Literal["development", "staging", "production"]
+ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
+
+
+def _setting(default: Any, description: str, *, later: str | None = None, **limits: Any) -> Any:
+    """A setting with the same default everywhere; `later` names the feature that will enforce it."""
+    return Field(default, description=description, json_schema_extra={"later": later}, **limits)
+
+
+def _preset(values: tuple[Any, Any, Any], description: str, *, later: str | None = None, **limits: Any) -> Any:
+    """A setting whose default depends on the environment: (development, staging, production)."""
+    extra: dict[str, Any] = {"later": later, "presets": dict(zip(ENVIRONMENTS, values, strict=True))}
+    return Field(values[0], description=description, json_schema_extra=extra, **limits)
+
+
+def _absolute(path: Path) -> Path:
+    """The same path from any working directory: workers on the cluster do not share ours."""
+    return path.expanduser().absolute()
+
+
+def _database_url(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"}:
+        return f"postgresql+psycopg://{rest}"
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return f"sqlite:///{_absolute(Path(rest[1:]))}"
+    if scheme == "postgresql+psycopg" and rest:
+        return url
+    raise ValueError("allowed: postgresql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE")
+
+
+def _artifact_url(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return f"file://{_absolute(Path(url))}"
+    if scheme == "file":
+        return f"file://{_absolute(Path(rest))}"
+    if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) is None or scheme == "memory" or not rest:
+        raise ValueError("allowed: a folder, or file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX")
+    return url
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class _PresetSource(PydanticBaseSettingsSource):
+    """What nobody said explicitly: the environment from NODE_ENV, its presets, and what one answer implies."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("values depend on each other: see __call__")
+
+    def __call__(self) -> dict[str, Any]:
+        explicit = self.current_state
+        environment = explicit.get("environment") or read_variable("NODE_ENV") or ENVIRONMENTS[0]
+        values: dict[str, Any] = {"environment": environment}
+        for name, field in Settings.model_fields.items():
+            if presets := extra_of(name).get("presets"):
+                values[name] = presets.get(environment, field.default)
+        return values | {name: value for name, (value, _) in implied(explicit).items()}
+
+
+class Settings(BaseSettings):
+    """The effective settings of one platform; immutable, picklable, and safe to print (secrets are left out).
+
+    Build it with `load_settings`. Variables are named `ML_` + the attribute in capitals. Names that end in `_s` are
+    seconds, in `_bytes` bytes.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", validate_default=True
+    )
+
+    environment: Environment = _setting("development", "Which presets apply.")
+
+    # --- load ---
+    max_concurrent_requests: int = _preset(
+        (10, 50, 200), "Requests that one gateway works on at once; more wait in its queue.", ge=1
+    )
+    max_queued_requests: int = _setting(
+        1_000, "Requests that may wait in one gateway; beyond that it answers 503 with Retry-After.", ge=0
+    )
+    request_timeout_s: float = _setting(
+        30.0, "Longest time from a request to its answer; then 504.", gt=0, allow_inf_nan=False
+    )
+    max_body_bytes: int = _setting(16 << 20, "Largest request body; larger is 413.", ge=1)
+    max_request_rows: int = _setting(20_000, "Most rows in one request.", ge=1)
+    max_batch_rows: int = _setting(4_096, "Most rows that go to a model in one call.", ge=1)
+    max_artifact_bytes: int = _setting(2 << 30, "Largest model artifact that may be registered.", ge=1)
+
+    # --- processes ---
+    gateway_replicas: int = _preset((1, 2, 2), "Gateway processes; with two, the death of one goes unnoticed.", ge=1)
+    console_replicas: int = _setting(1, "Console processes.", ge=1)
+    replica_cpus: float = _setting(
+        0.1, "CPU share that each replica of a model version reserves on the cluster.", ge=0, allow_inf_nan=False
+    )
+    min_instances: int = _preset((1, 2, 5), "Replicas of each model version.", ge=1)
+    max_instances: int = _preset((1, 8, 50), "Most replicas that auto scaling may start for a model version.", ge=1)
+    enable_auto_scaling: bool = _preset((False, True, True), "Change the number of replicas with the load.")
+    start_timeout_s: float = _setting(
+        120.0, "How long the platform or a model version may take to start.", gt=0, allow_inf_nan=False
+    )
+    ray_address: str | None = _setting(None, "Join this Ray cluster instead of starting one on this machine.")
+
+    # --- where things are kept ---
+    state_dir: AbsolutePath = _setting(Path(".streamb"), "Folder for the database, artifacts, keys and state files.")
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = _setting(
+        None, "PostgreSQL or SQLite; by default SQLite in the state directory.", repr=False
+    )
+    artifact_url: Annotated[str, AfterValidator(_artifact_url)] | None = _setting(
+        None, "Where artifacts are kept (file, s3, gs); by default a folder in the state directory.", repr=False
+    )
+
+    # --- the address ---
+    host: str = _setting("127.0.0.1", "Address to listen on.", min_length=1)
+    port: int = _setting(8000, "Port to listen on; 0 takes any that is free.", ge=0, le=65_535)
+    tls_cert_file: AbsolutePath | None = _setting(None, "Certificate chain (PEM); turns TLS on.")
+    tls_key_file: AbsolutePath | None = _setting(None, "Private key of the certificate (PEM).")
+    encrypt_in_transit: bool = _preset(
+        (False, False, True), "Refuse to listen without TLS, except on this machine alone."
+    )
+
+    # --- who may call ---
+    enable_authentication: bool = _preset(
+        (False, True, True), "Check API keys; speaks for ML_API_KEY_REQUIRED where that is not set."
+    )
+    api_key_required: bool = _preset((False, True, True), "Refuse requests that bring no API key.")
+    enable_authorization: bool = _preset(
+        (False, True, True), "Check what each caller may do.", later="roles and permissions"
+    )
+    rate_limit_enabled: bool = _preset((False, False, True), "Limit each caller's requests.", later="rate limiting")
+    rate_limit_requests_per_minute: int = _setting(
+        1_000, "Sustained requests per minute and caller.", later="rate limiting", ge=1
+    )
+    rate_limit_burst: int = _setting(100, "Requests a caller may make at once.", later="rate limiting", ge=1)
+
+    # --- encryption at rest and audit ---
+    encrypt_at_rest: bool = _preset((False, False, True), "Encrypt stored artifacts.", later="encryption at rest")
+    key_rotation_days: int = _setting(30, "Days between new encryption keys.", later="encryption at rest", ge=1)
+    audit_enabled: bool = _preset((False, True, True), "Record who changed what.", later="the audit log")
+    audit_log_all_requests: bool = _setting(default=False, description="Record predictions too.", later="the audit log")
+    audit_retention_days: int = _setting(365, "Days that audit records are kept.", later="the audit log", ge=1)
+
+    # --- reaction to failures and drift ---
+    circuit_breaker_enabled: bool = _setting(
+        default=True, description="Take a failing version out of traffic for a while.", later="the circuit breaker"
+    )
+    circuit_breaker_failure_threshold: int = _setting(
+        3, "Failures in a row that open the breaker.", later="the circuit breaker", ge=1
+    )
+    circuit_breaker_recovery_timeout_s: float = _setting(
+        30.0, "Time until an open breaker lets trial requests pass.", later="the circuit breaker", gt=0, le=86_400
+    )
+    circuit_breaker_half_open_max_calls: int = _setting(
+        10, "Trial requests while half open.", later="the circuit breaker", ge=1
+    )
+    drift_sensitivity: Literal["low", "medium", "high"] = _preset(
+        ("low", "medium", "high"), "How small a drift raises an alert.", later="drift monitoring"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - variables only, no hidden files
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _PresetSource(settings_cls)
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL of the database; holds the password, so never log it."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'streamb.db'}"
+
+    @property
+    def resolved_artifact_url(self) -> str:
+        """The fsspec URL under which artifacts are kept."""
+        return self.artifact_url or f"file://{self.state_dir / 'artifacts'}"
+
+    @property
+    def tls_enabled(self) -> bool:
+        """True when a certificate is set: clients speak HTTPS."""
+        return self.tls_cert_file is not None
+
+    @property
+    def loopback_only(self) -> bool:
+        """True when no other machine can reach the address we listen on."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def implied(explicit: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
+    """Three switches that belong together: one that was set speaks for those that were not.
+
+    Requiring a key means checking it, and permissions need to know who calls; switching checks off means neither.
+    Returns setting -> (value, the setting that implies it); a value that is no boolean implies nothing.
+    """
+    said = {name: value for name, raw in explicit.items() if (value := _boolean(raw)) is not None}
+    implied: dict[str, tuple[bool, str]] = {}
+    authentication, source = said.get("enable_authentication"), "enable_authentication"
+    if authentication is None:
+        for name in ("api_key_required", "enable_authorization"):
+            if said.get(name):
+                authentication, source = True, name
+                implied["enable_authentication"] = (True, name)
+                break
+    if authentication is not None and "api_key_required" not in said:
+        implied["api_key_required"] = (authentication, source)
+    if authentication is False and "enable_authorization" not in said:
+        implied["enable_authorization"] = (False, source)
+    return implied
+
+
+def _boolean(raw: Any) -> bool | None:
+    """As pydantic reads one."""
+    text = str(raw).strip().lower()
+    if text in {"true", "1", "yes", "y", "on", "t"}:
+        return True
+    return False if text in {"false", "0", "no", "n", "off", "f"} else None
+
+
+def extra_of(name: str) -> dict[str, Any]:
+    """What a setting's declaration says beyond its type: `later`, `presets`."""
+    extra = Settings.model_fields[name].json_schema_extra
+    return extra if isinstance(extra, dict) else {}

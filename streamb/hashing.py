@@ -1,0 +1,56 @@
+"""Digests of content, and the sticky place of a unit on the line from 0 to 10,000."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+BASIS_POINTS: Final = 10_000
+"""Traffic weights are whole ten-thousandths."""
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+def sha256_hex(content: bytes) -> str:
+    """SHA-256 of `content` as 64 hexadecimal digits.
+
+    >>> sha256_hex(b"")[:12]
+    'e3b0c44298fc'
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_chunks(chunks: Iterable[bytes]) -> str:
+    """SHA-256 of bytes that arrive in pieces."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces of 1 MiB."""
+    with path.open("rb") as file:
+        return sha256_chunks(iter(lambda: file.read(_CHUNK_BYTES), b""))
+
+
+def same_secret(left: str, right: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+def bucket(unit: str, salt: str) -> int:
+    """The place of `unit` among 10,000: always the same for the same salt, even over units, independent between salts.
+
+    The first 64 bits of BLAKE2b keyed by the salt, scaled by multiplication (no modulo bias beyond 2**-50).
+
+    >>> bucket("user-1", "rollout-7") == bucket("user-1", "rollout-7")
+    True
+    >>> 0 <= bucket("user-1", "rollout-8") < 10_000
+    True
+    """
+    digest = hashlib.blake2b(unit.encode(), digest_size=8, key=salt.encode()[:64]).digest()
+    return int.from_bytes(digest) * BASIS_POINTS >> 64
