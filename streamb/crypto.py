@@ -1,0 +1,175 @@
+"""Ed25519 signatures: the platform's own key says which artifacts may bring code.
+
+This signs digests of artifacts. It does not encrypt, and it is not what API keys are made of.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from streamb.errors import ConfigError, StorageFailed
+
+_SCHEME: Final = "ed25519"
+_SIGNATURE_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature and the key that made it.
+
+    Attributes:
+        key_id: `PublicKey.key_id` of the signer.
+        value: the 64 bytes of an Ed25519 signature.
+    """
+
+    key_id: str
+    value: bytes
+
+    def to_json(self) -> dict[str, str]:
+        """The JSON form, read back by `from_json`."""
+        return {"scheme": _SCHEME, "key_id": self.key_id, "value": base64.b64encode(self.value).decode("ascii")}
+
+    @classmethod
+    def from_json(cls, body: object) -> Signature:
+        """Read the JSON form; `ValueError` when it is not one."""
+        if not isinstance(body, dict) or body.get("scheme") != _SCHEME or not isinstance(body.get("key_id"), str):
+            raise ValueError(f"not an {_SCHEME} signature")
+        try:
+            value = base64.b64decode(body.get("value", ""), validate=True)
+        except (binascii.Error, TypeError) as error:
+            raise ValueError(f"the signature's value is not base64: {error}") from error
+        if len(value) != _SIGNATURE_BYTES:
+            raise ValueError(f"an {_SCHEME} signature has {_SIGNATURE_BYTES} bytes, this one has {len(value)}")
+        return cls(body["key_id"], value)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The half of a key that anybody may know.
+
+    Attributes:
+        raw: the 32 bytes of an Ed25519 public key.
+    """
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw)
+        except ValueError as error:
+            raise ConfigError(f"not an {_SCHEME} public key: {error}") from error
+
+    @property
+    def key_id(self) -> str:
+        """16 hexadecimal digits that name this key (the start of the SHA-256 of its bytes)."""
+        return hashlib.sha256(self.raw).hexdigest()[:16]
+
+    def verify(self, data: bytes, signature: Signature) -> bool:
+        """True when this key made `signature` over exactly `data`."""
+        if signature.key_id != self.key_id:
+            return False
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature.value, data)
+        except InvalidSignature:
+            return False
+        return True
+
+    def to_text(self) -> str:
+        """One line of text, `ed25519:<base64>`, read back by `from_text`."""
+        return f"{_SCHEME}:{base64.b64encode(self.raw).decode('ascii')}"
+
+    @classmethod
+    def from_text(cls, text: str) -> PublicKey:
+        """Read what `to_text` wrote.
+
+        Raises:
+            ConfigError: it is not a public key in that form.
+        """
+        scheme, _, encoded = text.strip().partition(":")
+        if scheme != _SCHEME:
+            raise ConfigError(f"a public key looks like '{_SCHEME}:<base64>', got {text[:40]!r}")
+        try:
+            return cls(base64.b64decode(encoded, validate=True))
+        except binascii.Error as error:
+            raise ConfigError(f"the public key is not base64: {error}") from error
+
+
+class SigningKey:
+    """A private key that stays on this platform."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = PublicKey(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        """A new random key that is kept nowhere."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> SigningKey:
+        """The key in the PEM file `path`; where there is none, a new one is written there (mode 0600, all or nothing).
+
+        Several processes may call this at once: all get the same key.
+
+        Raises:
+            ConfigError: the file exists and is not an Ed25519 private key.
+            StorageFailed: it cannot be read or written.
+        """
+        try:
+            if not path.exists():
+                _write_once(path, cls.generate().to_pem())
+            pem = path.read_bytes()
+        except OSError as error:
+            raise StorageFailed(f"cannot read or create the signing key {path}: {error}") from error
+        try:
+            private = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise ConfigError(
+                f"{path} is not an unencrypted PEM private key; restore it or remove it: {error}"
+            ) from error
+        if not isinstance(private, Ed25519PrivateKey):
+            raise ConfigError(f"{path} holds a key of another kind than {_SCHEME}; restore it or remove it")
+        return cls(private)
+
+    def sign(self, data: bytes) -> Signature:
+        """Sign `data`; `self.public.verify(data, …)` says yes."""
+        return Signature(self.public.key_id, self._private.sign(data))
+
+    def to_pem(self) -> bytes:
+        """The private key, unencrypted: keep it as you keep a password."""
+        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Write `path` whole with mode 0600, or leave the file that another process put there first."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # link, unlike rename, never replaces the winner's file
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

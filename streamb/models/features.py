@@ -1,0 +1,123 @@
+"""What a model's columns are: names, kinds, limits. Plain facts; checks and conversions built on them live beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import InvalidInput
+
+Container = Literal["array", "frame", "texts"]
+Rows = NDArray[np.float64] | list[list[Any]]
+
+
+class FeatureKind(StrEnum):
+    """What the values of one column are."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    CATEGORY = "category"
+    TEXT = "text"
+
+    @property
+    def is_numeric(self) -> bool:
+        """True when a float can carry the value."""
+        return self in (FeatureKind.NUMBER, FeatureKind.INTEGER, FeatureKind.BOOLEAN)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of a model's input.
+
+    Attributes:
+        minimum, maximum: inclusive limits; enforced when given.
+        observed_min, observed_max: what the training data had; informative, never enforced.
+        categories: the closed set of values of a category; enforced when not empty.
+        optional: whether the value may be missing (no such key, null or NaN).
+    """
+
+    name: str
+    kind: FeatureKind = FeatureKind.NUMBER
+    minimum: float | None = None
+    maximum: float | None = None
+    observed_min: float | None = None
+    observed_max: float | None = None
+    categories: tuple[str, ...] = ()
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise InvalidInput(f"column {self.name!r}: the minimum {self.minimum} is above the maximum {self.maximum}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form; what has its default value is left out."""
+        body: dict[str, Any] = {"name": self.name, "kind": str(self.kind)}
+        for key in ("minimum", "maximum", "observed_min", "observed_max"):
+            value = getattr(self, key)
+            if value is not None:
+                body[key] = value
+        if self.categories:
+            body["categories"] = list(self.categories)
+        if self.optional:
+            body["optional"] = True
+        return body
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Feature:
+        """Read the JSON form; `InvalidInput` when it is not one."""
+        try:
+            numbers = {
+                key: None if body.get(key) is None else float(body[key])
+                for key in ("minimum", "maximum", "observed_min", "observed_max")
+            }
+            return cls(
+                name=str(body["name"]),
+                kind=FeatureKind(body["kind"]),
+                categories=tuple(str(item) for item in body.get("categories", ())),
+                optional=bool(body.get("optional", False)),
+                **numbers,
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InvalidInput(f"not a feature: {error!r} in {str(body)[:200]}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a model's input, in order.
+
+    Attributes:
+        features: the columns; none means that nothing is known of them.
+        container: what the model's `predict` takes: an ndarray, a DataFrame or a list of str.
+        names: the columns' names.
+        is_numeric: True when a float64 array can carry every column.
+    """
+
+    features: tuple[Feature, ...]
+    container: Container = "array"
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    is_numeric: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(feature.name for feature in self.features)
+        if len(set(names)) != len(names):
+            raise InvalidInput(f"column names must differ: {sorted({n for n in names if names.count(n) > 1})}")
+        if self.container not in get_args(Container):
+            raise InvalidInput(f"the container is one of {', '.join(get_args(Container))}, got {self.container!r}")
+        if self.container == "texts" and [f.kind for f in self.features] != [FeatureKind.TEXT]:
+            raise InvalidInput("the container 'texts' holds exactly one text column")
+        object.__setattr__(self, "names", names)  # derived once; the dataclass is frozen to everybody else
+        object.__setattr__(self, "is_numeric", self._all_numeric())
+
+    @property
+    def is_open(self) -> bool:
+        """True when nothing is known of the columns: any rectangular rows are taken."""
+        return not self.features
+
+    def _all_numeric(self) -> bool:
+        return bool(self.features) and all(feature.kind.is_numeric for feature in self.features)

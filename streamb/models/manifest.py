@@ -1,0 +1,169 @@
+"""The manifest: the one file of an artifact that says what it is and lists every other file with its digest.
+
+Its bytes on disk are canonical and carry a checksum of themselves, so that a single changed byte is noticed even where
+nothing is signed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, InvalidInput
+from streamb.hashing import sha256_hex
+from streamb.models.schema import FeatureSchema
+
+FORMAT_VERSION: Final = 1
+"""The version of the artifact format that this build writes and reads."""
+
+MANIFEST_NAME: Final = "manifest.json"
+SIGNATURE_NAME: Final = "signature.json"
+TASKS: Final = ("classification", "regression", "other")
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_UNSAFE_CHARACTERS: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_MAX_PATH: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an artifact: SHA-256 (hex) and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact is.
+
+    Attributes:
+        framework: "scikit-learn", "torch", "onnx", "python"; for people.
+        class_id: which loader reads the files (`catalog`).
+        task: "classification", "regression" or "other".
+        schema: `FeatureSchema.to_json()`; `{}` when any rectangular rows are taken.
+        files: path below the artifact's folder, with `/` -> digest and size.
+        carries_code: loading runs code that came with the files, or builds types beyond the safe list.
+        name: what people call the model; not part of the digest.
+        versions: Python's and the libraries' versions at saving; not part of the digest.
+    """
+
+    framework: str
+    class_id: str
+    task: str
+    schema: Mapping[str, Any]
+    files: Mapping[str, FileEntry]
+    carries_code: bool
+    name: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the model is: the same content saved twice, anywhere, has the same digest."""
+        body = self._body()
+        del body["name"], body["versions"]
+        return sha256_hex(_canonical(body))
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the manifest file."""
+        body = self._body()
+        body["checksum"] = sha256_hex(_canonical(body))
+        return _canonical(body)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Manifest:
+        """Read the bytes of a manifest file.
+
+        Raises:
+            ArtifactCorrupt: they are not exactly what `to_bytes` writes, or list a path outside the artifact.
+            ArtifactUnsupported: they are of another format version.
+        """
+        try:
+            body = json.loads(content)
+            checksum = body.pop("checksum")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} is not a manifest: {error!r}") from error
+        if checksum != sha256_hex(_canonical(body)):
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} was changed after it was written: its checksum does not match")
+        if body.get("format_version") != FORMAT_VERSION:
+            raise ArtifactUnsupported(
+                f"the artifact has format version {body.get('format_version')!r}, this build reads {FORMAT_VERSION}; "
+                "save the model again with this version of streamb"
+            )
+        manifest = cls._from_body(body)
+        if manifest.to_bytes() != content:
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} is not in its canonical form")
+        return manifest
+
+    @classmethod
+    def _from_body(cls, body: Mapping[str, Any]) -> Manifest:
+        try:
+            files = {
+                check_path(path): FileEntry(_checked(entry["sha256"], str), _checked(entry["size"], int))
+                for path, entry in body["files"].items()
+            }
+            FeatureSchema.from_json(body["schema"])
+            manifest = cls(
+                framework=_checked(body["framework"], str),
+                class_id=_checked(body["class_id"], str),
+                task=_checked(body["task"], str),
+                schema=_checked(body["schema"], dict),
+                files=files,
+                carries_code=_checked(body["carries_code"], bool),
+                name=_checked(body["name"], str),
+                versions=_checked(body["versions"], dict),
+            )
+        except (KeyError, TypeError, AttributeError, InvalidInput) as error:
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} lacks a field or has one of a wrong type: {error!r}") from error
+        if manifest.task not in TASKS:
+            raise ArtifactCorrupt(f"{MANIFEST_NAME}: the task is one of {', '.join(TASKS)}, got {manifest.task!r}")
+        if not all(_DIGEST.fullmatch(entry.sha256) and entry.size >= 0 for entry in files.values()):
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} lists a file with a digest or size that is none")
+        return manifest
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "format_version": self.format_version,
+            "framework": self.framework,
+            "class_id": self.class_id,
+            "task": self.task,
+            "name": self.name,
+            "schema": dict(self.schema),
+            "versions": dict(self.versions),
+            "files": {path: {"sha256": e.sha256, "size": e.size} for path, e in sorted(self.files.items())},
+            "carries_code": self.carries_code,
+        }
+
+
+def check_path(path: str) -> str:
+    """The path unchanged, when it is a plain relative path that stays below its folder.
+
+    >>> check_path("code/net.py")
+    'code/net.py'
+
+    Raises:
+        ArtifactCorrupt: it is absolute, has `..`, a backslash, a drive letter or a control character, or is very long.
+    """
+    if (
+        not isinstance(path, str)
+        or len(path) > _MAX_PATH
+        or _UNSAFE_CHARACTERS.search(path)
+        or not all(part.strip(" .") for part in path.split("/"))  # "", ".", ".." and what some systems read as them
+    ):
+        raise ArtifactCorrupt(f"the artifact names a path that does not stay in its folder: {str(path)[:100]!r}")
+    return path
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}"[:200])
+    return value
+
+
+def _canonical(body: Mapping[str, Any]) -> bytes:
+    text = json.dumps(body, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"

@@ -1,0 +1,237 @@
+"""`Model`: what every kind of model can do, and how any object becomes one.
+
+Adapters (one file each) subclass it; which adapter reads which artifact is in `catalog`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from numpy.typing import NDArray
+
+from streamb.crypto import PublicKey
+from streamb.errors import (
+    ArtifactCorrupt,
+    ArtifactUnsupported,
+    ArtifactUntrusted,
+    InvalidInput,
+    ModelFailed,
+    StorageFailed,
+    StreambError,
+)
+from streamb.models import catalog
+from streamb.models.artifact import is_trusted, seal, verify_artifact
+from streamb.models.manifest import Manifest
+from streamb.models.schema import FeatureSchema, Rows
+
+Task = Literal["classification", "regression", "other"]
+
+
+class Model(ABC):
+    """A model that streamb can fit, ask, save and load.
+
+    Attributes:
+        class_id: which adapter this is, in manifests (class attribute).
+        framework: for people: "scikit-learn", "torch", … (class attribute).
+        libraries: distributions whose versions go into the manifest (class attribute).
+        name: what people call it.
+        schema: what it takes; None when that is unknown, then any rectangular rows are taken.
+        task: what its predictions mean.
+    """
+
+    class_id: ClassVar[str]
+    framework: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    schema: FeatureSchema | None
+    task: Task
+
+    @staticmethod
+    def wrap(
+        obj: Any,
+        *,
+        schema: FeatureSchema | None = None,
+        name: str | None = None,
+        task: Task | None = None,
+        classes: Sequence[Any] | None = None,
+    ) -> Model:
+        """Make a `Model` of a scikit-learn estimator or pipeline, a torch module, an ONNX file or your own object.
+
+        Args:
+            obj: a `Model` is returned as it is; a path is read as ONNX; anything else needs `predict`.
+            schema: what it takes; without it, learned from the object where it says so, else at `fit`.
+            name: without it, the class's or file's name.
+            task: what predictions mean, where the object does not say (torch, ONNX, own objects).
+            classes: the labels of the columns of probabilities or scores (torch, ONNX).
+
+        Raises:
+            InvalidInput: the object is of no such kind.
+        """
+        if isinstance(obj, Model):
+            if (schema, name, task, classes) != (None, None, None, None):
+                raise InvalidInput("this is a Model already; give schema, name, task and classes when you make it")
+            return obj
+        adapter = catalog.find(_class_id_for(obj)).resolve()
+        wrapped: Model = adapter.from_object(obj, schema=schema, name=name, task=task, classes=classes)
+        return wrapped
+
+    @abstractmethod
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - the ecosystem's name
+        """Train on `X` (rows) and `y` (one value per row); learns the schema unless one was given.
+
+        Raises:
+            InvalidInput: this kind of model comes trained.
+        """
+
+    @abstractmethod
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """One prediction per row: shape (rows,), or (rows, outputs). What the model raises, it raises."""
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803, ARG002 - for models that can
+        """Probabilities of `classes`: shape (rows, classes).
+
+        Raises:
+            ModelFailed: this model has none (`has_probabilities` is False).
+        """
+        raise ModelFailed(f"the model {self.name!r} gives no probabilities; ask for predictions only")
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether `predict_proba` works."""
+        return False
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The labels in the order of the columns of `predict_proba`, as plain Python values; None when unknown."""
+        return None
+
+    def to_input(self, rows: Rows) -> Any:
+        """Rows that the schema checked, in the container that `predict` takes."""
+        return (self.schema or FeatureSchema.open()).to_input(rows)
+
+    def save(self, folder: str | Path) -> Manifest:
+        """Write the artifact into `folder`, which must not exist or be empty; all or nothing.
+
+        Raises:
+            ArtifactUnsupported: something in the model cannot be stored; the message names it.
+            StorageFailed: the folder is in use, or the disk refused.
+        """
+        return save_artifact(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trusted: Sequence[PublicKey] = ()) -> Self:
+        """Read what `save` wrote; see `load_artifact`.
+
+        Raises:
+            ArtifactUnsupported: the folder holds another kind of model than this class.
+        """
+        model = load_artifact(Path(folder), trusted=trusted)
+        if not isinstance(model, cls):
+            raise ArtifactUnsupported(f"{folder} holds a {type(model).__name__}, not a {cls.__name__}")
+        return model
+
+    @abstractmethod
+    def write_payload(self, folder: Path) -> bool:
+        """Write the model's files (not the manifest) into the empty `folder`; True when loading them needs trust."""
+
+    @classmethod
+    @abstractmethod
+    def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:
+        """Build the model from verified files.
+
+        Raises:
+            ArtifactUntrusted: that would run code or build types beyond the safe list, and `may_run_code` is False.
+        """
+
+
+def save_artifact(model: Model, folder: Path) -> Manifest:
+    """Write `model` as an artifact into `folder`, which must not exist or be empty; all or nothing."""
+    if folder.exists() and any(folder.iterdir()):
+        raise StorageFailed(f"{folder} is not empty; save into a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        carries_code = model.write_payload(draft)
+        manifest = seal(
+            draft,
+            framework=model.framework,
+            class_id=model.class_id,
+            task=model.task,
+            name=model.name,
+            schema=model.schema.to_json() if model.schema else {},
+            carries_code=carries_code,
+            libraries=model.libraries,
+        )
+        if folder.exists():
+            folder.rmdir()
+        draft.chmod(0o755)
+        draft.replace(folder)
+    except OSError as error:
+        raise StorageFailed(f"cannot write the artifact {folder}: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return manifest
+
+
+def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
+    """Verify the artifact in `folder`, then build the model. Nothing in it runs before it is verified.
+
+    Args:
+        trusted: keys whose signature allows an artifact to bring code.
+
+    Raises:
+        ArtifactCorrupt: bytes are missing, extra or changed.
+        ArtifactUntrusted: it carries code and no trusted key signed it.
+        ArtifactUnsupported: a format version, kind of model or type that this build cannot load.
+    """
+    manifest = verify_artifact(folder)
+    may_run_code = is_trusted(folder, trusted)
+    kind = catalog.find(manifest.class_id)
+    if manifest.carries_code and not may_run_code:
+        raise ArtifactUntrusted(
+            f"the model {manifest.name!r} ({manifest.framework}) carries code and is not signed by a key this platform "
+            "trusts; register it with a key that may bring code, so that the platform signs it"
+        )
+    try:
+        model: Model = kind.resolve().read_payload(folder, manifest, may_run_code=may_run_code)
+    except StreambError:
+        raise
+    except ImportError as error:
+        raise ArtifactUnsupported(
+            f"the model {manifest.name!r} needs something that is not installed here: {error}"
+        ) from error
+    except Exception as error:  # readers of spoiled or foreign files raise almost anything
+        raise ArtifactCorrupt(
+            f"the files of the model {manifest.name!r} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    model.name, model.task = manifest.name, manifest.task  # type: ignore[assignment]  # the manifest checked it
+    model.schema = FeatureSchema.from_json(manifest.schema) if manifest.schema else None
+    return model
+
+
+def _class_id_for(obj: Any) -> str:
+    """Which adapter takes `obj`. A library that was never imported cannot have made it, so none is imported here."""
+    if isinstance(obj, str | Path):
+        if Path(obj).suffix.lower() != ".onnx":
+            raise InvalidInput(f"a path is taken as an ONNX file and must end in .onnx, got {str(obj)!r}")
+        return "onnx"
+    if isinstance(obj, type):
+        raise InvalidInput(f"{obj.__name__} is a class; wrap an object of it: Model.wrap({obj.__name__}(…))")
+    torch, sklearn, onnx = (sys.modules.get(library) for library in ("torch.nn", "sklearn.base", "onnx"))
+    if torch is not None and isinstance(obj, torch.Module):
+        return "torch"
+    if onnx is not None and isinstance(obj, onnx.ModelProto):
+        return "onnx"
+    if not callable(getattr(obj, "predict", None)):
+        raise InvalidInput(
+            f"a {type(obj).__name__} cannot become a Model: give a scikit-learn estimator or pipeline that predicts, a "
+            "torch.nn.Module, the path of an .onnx file, or an object with a predict method"
+        )
+    return "sklearn" if sklearn is not None and isinstance(obj, sklearn.BaseEstimator) else "own"

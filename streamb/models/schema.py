@@ -1,0 +1,151 @@
+"""The feature schema: names, kinds and ranges of what a model takes, and the check of rows against it.
+
+A gateway checks every request here, so a list of plain numbers takes a short path of a few microseconds; anything else
+(names, text, limits, mistakes) goes to `checking`, which explains. Only numpy is imported; pandas comes in when a
+DataFrame does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import InvalidFeatures, InvalidInput
+from streamb.models.checking import check_table, join_columns
+from streamb.models.containers import fill_container
+from streamb.models.features import Columns, Feature, FeatureKind, Rows
+from streamb.models.learning import learn_columns
+
+__all__ = ["Feature", "FeatureKind", "FeatureSchema", "Rows"]
+
+_NUMBER_TYPES: Final = frozenset({int, float})
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSchema(Columns):
+    """What a model takes: its columns in order, and the container its `predict` wants them in.
+
+    A schema without features is open: it takes any rectangular rows (see `is_open`).
+
+    >>> schema = FeatureSchema((Feature("age"), Feature("height")))
+    >>> schema.check_rows([[41, 1.75], {"height": 1.6, "age": 30}])
+    array([[41.  ,  1.75],
+           [30.  ,  1.6 ]])
+    >>> schema.check_rows([[41, "tall"]])
+    Traceback (most recent call last):
+    ...
+    streamb.errors.InvalidFeatures: row 0, column 'height': expected a number, got the string 'tall'
+    """
+
+    _plain: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        Columns.__post_init__(self)  # zero-argument super() does not find its class once slots=True has rebuilt it
+        plain = bool(self.features) and all(
+            f.kind is FeatureKind.NUMBER and f.minimum is None and f.maximum is None and not f.optional
+            for f in self.features
+        )
+        object.__setattr__(self, "_plain", plain)
+
+    @classmethod
+    def open(cls) -> FeatureSchema:
+        """The schema that takes any rectangular rows."""
+        return cls(())
+
+    @classmethod
+    def numbers(cls, count: int) -> FeatureSchema:
+        """`count` unnamed numbers, called x0, x1, … as scikit-learn does."""
+        return cls(tuple(Feature(f"x{index}") for index in range(count)))
+
+    @classmethod
+    def texts(cls) -> FeatureSchema:
+        """One text per row; the model takes a list of strings."""
+        return cls((Feature("text", FeatureKind.TEXT),), "texts")
+
+    @classmethod
+    def learn(cls, X: Any) -> FeatureSchema:  # noqa: N803 - the ecosystem's name
+        """The schema of training data: an ndarray, a DataFrame, a list of rows or a list of strings.
+
+        Raises:
+            InvalidInput: a column's values are of no kind a schema knows.
+        """
+        return cls(*learn_columns(X))
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form; an open schema is `{}`."""
+        if self.is_open:
+            return {}
+        return {"container": self.container, "features": [feature.to_json() for feature in self.features]}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> FeatureSchema:
+        """Read the JSON form; `{}` is the open schema.
+
+        Raises:
+            InvalidInput: it is not a schema.
+        """
+        if not isinstance(body, Mapping) or not isinstance(body.get("features", []), list):
+            raise InvalidInput("a feature schema is an object with 'container' and a list of 'features'")
+        features = tuple(Feature.from_json(item) for item in body.get("features", []))
+        return cls(features, body.get("container", "array"))
+
+    def check_rows(self, rows: Sequence[Any]) -> Rows:
+        """Check rows as a request brings them: each a list in column order, or an object by column name.
+
+        Returns:
+            shape (rows, features), float64, where every column is numeric (a missing optional value is NaN, a boolean 0
+            or 1); otherwise a list of rows, each a list of values in column order (missing: None).
+
+        Raises:
+            InvalidFeatures: names every problem by row and column, up to 20.
+        """
+        if self._plain and type(rows) is list and rows:
+            width = len(self.features)
+            try:
+                for row in rows:
+                    if (
+                        type(row) is not list
+                        or len(row) != width
+                        or not _NUMBER_TYPES.issuperset(map(type, row))  # exact types: True is not a number here
+                        or not math.isfinite(sum(row))  # a sum that overflows is looked at again, slowly
+                    ):
+                        return check_table(self, rows)
+                return np.array(rows, np.float64)
+            except OverflowError:  # an integer that no float can hold
+                pass
+        return check_table(self, rows)
+
+    def check_array(self, values: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Rows:
+        """Check a tensor of shape (rows, features), or one tensor of shape (rows,) or (rows, 1) per column name.
+
+        Returns:
+            the same as `check_rows`.
+
+        Raises:
+            InvalidFeatures: a wrong shape or type, a number that is not finite in a column that is not optional.
+        """
+        if isinstance(values, Mapping):
+            return check_table(self, join_columns(values))
+        if values.ndim == 1 and len(self.features) == 1:
+            values = values.reshape(-1, 1)
+        if self._plain and values.ndim == 2 and values.shape[1] == len(self.features) and values.dtype.kind in "iuf":
+            numbers = np.asarray(values, np.float64)
+            if len(numbers) and np.isfinite(numbers).all():
+                return numbers
+        if values.ndim < 2 and not self.is_open:
+            raise InvalidFeatures(
+                f"expected a tensor of shape [rows, {len(self.features)}], got {list(values.shape)}",
+                problems=[f"shape {list(values.shape)}"],
+            )
+        return check_table(self, values.tolist())
+
+    def to_input(self, rows: Rows) -> Any:
+        """What the model's `predict` takes (ndarray, DataFrame, list of str), from what `check_rows` returned."""
+        if self.container == "array" and self.is_numeric:
+            return rows if isinstance(rows, np.ndarray) else np.array(rows, np.float64)
+        return fill_container(self, rows)
