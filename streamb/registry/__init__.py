@@ -1,0 +1,21 @@
+"""The registry of models: names, immutable versions, aliases, stages, and the artifacts behind them."""
+
+from streamb.registry.artifacts import ArtifactStore
+from streamb.registry.model import LATEST, RegisteredModel
+from streamb.registry.registry import STREAM, Registry
+from streamb.registry.semver import Semver
+from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
+
+__all__ = [
+    "LATEST",
+    "STAGES",
+    "STREAM",
+    "Artifact",
+    "ArtifactStore",
+    "Lineage",
+    "ModelVersion",
+    "RegisteredModel",
+    "Registry",
+    "Semver",
+    "Stage",
+]

@@ -1,0 +1,117 @@
+"""Artifacts between the outside, the blob store and memory: taken in once, checked every time they are used."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamb.crypto import PublicKey, SigningKey
+from streamb.errors import ArtifactUntrusted, StorageFailed
+from streamb.models import Manifest, Model, load_artifact, pack, sign_artifact, unpack, verify_artifact
+from streamb.models.manifest import SIGNATURE_NAME
+from streamb.registry.version import Artifact
+from streamb.store import BlobStore
+
+
+class ArtifactStore:
+    """Model artifacts in a blob store.
+
+    Args:
+        signing: the platform's own key; None where no code-carrying artifact is taken in.
+        trusted: keys whose signature lets an artifact run its code when it is loaded.
+        scratch: folder for work in progress; everything in it is removed again, whatever happens.
+        max_bytes: the most bytes an artifact may unpack to.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        *,
+        signing: SigningKey | None,
+        trusted: Sequence[PublicKey],
+        scratch: Path,
+        max_bytes: int,
+    ) -> None:
+        self._blobs = blobs
+        self._signing = signing
+        self._trusted = tuple(trusted)
+        self._scratch = scratch
+        self._max_bytes = max_bytes
+
+    def ingest(self, archive: Path, *, may_carry_code: bool) -> Artifact:
+        """Check an archive that came from outside, sign it when it brings code, and store it.
+
+        The same model has the same `digest`, however its archive was made.
+
+        Args:
+            may_carry_code: the caller is trusted to bring code that this platform will run.
+
+        Raises:
+            ArtifactError: it is no sound artifact, or too large.
+            ArtifactUntrusted: it brings code, and the caller may not, or there is no key to sign it with.
+            StorageFailed: it could not be stored; nothing is left of it.
+        """
+        with self._workplace() as place:
+            folder, packed = place / "artifact", place / "artifact.zip"
+            unpack(archive, folder, max_bytes=self._max_bytes)
+            manifest = verify_artifact(folder)
+            # A signature that came along says nothing here, and a wrong one would make the artifact useless later.
+            (folder / SIGNATURE_NAME).unlink(missing_ok=True)
+            if manifest.carries_code:
+                sign_artifact(folder, self._key_for_code(may_carry_code=may_carry_code))
+            pack(folder, packed)
+            blob = self._blobs.put_file(packed)
+        return Artifact(
+            digest=manifest.digest,
+            blob=blob.digest,
+            size_bytes=blob.size,
+            framework=manifest.framework,
+            task=manifest.task,
+            schema=manifest.schema,
+            carries_code=manifest.carries_code,
+        )
+
+    def fetch(self, blob: str, folder: Path) -> Manifest:
+        """Bring a stored artifact into `folder` (new or empty) and check it, without loading the model.
+
+        Raises:
+            ArtifactCorrupt: the blob is missing or damaged.
+            StorageFailed: the store cannot be read, or `folder` not be written.
+        """
+        with self._workplace() as place:
+            self._blobs.get_file(blob, place / "artifact.zip")
+            unpack(place / "artifact.zip", folder, max_bytes=self._max_bytes)
+        return verify_artifact(folder)
+
+    def load(self, blob: str) -> Model:
+        """The model of a stored artifact.
+
+        Raises:
+            ArtifactCorrupt: the blob is missing or damaged.
+            ArtifactUntrusted: it brings code, and no trusted key has signed it.
+            ArtifactUnsupported: this build cannot load it.
+        """
+        with self._workplace() as place:
+            self.fetch(blob, place / "artifact")
+            return load_artifact(place / "artifact", trusted=self._trusted)
+
+    def _key_for_code(self, *, may_carry_code: bool) -> SigningKey:
+        if not may_carry_code:
+            raise ArtifactUntrusted(
+                "the artifact brings code that would run on this platform, and this caller may not bring any"
+            )
+        if self._signing is None:
+            raise ArtifactUntrusted("the artifact brings code, and there is no key here to sign it with")
+        return self._signing
+
+    @contextmanager
+    def _workplace(self) -> Iterator[Path]:
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            place = tempfile.TemporaryDirectory(dir=self._scratch, prefix="artifact-")
+        except OSError as error:
+            raise StorageFailed(f"{self._scratch} cannot be used to work in: {error.strerror}") from error
+        with place as name:
+            yield Path(name)

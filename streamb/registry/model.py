@@ -1,0 +1,79 @@
+"""What a registered model is: a name that versions gather under."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from streamb.errors import InvalidInput
+
+LATEST: Final = "latest"
+"""The reserved reference to the highest version; no alias can take it."""
+
+_MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ALIAS: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A model in the registry.
+
+    Attributes:
+        name: for people; the id when nobody gave one.
+        created_at: seconds since the epoch.
+        updated_at: seconds since the epoch; also moved by aliases, tags and a new latest version.
+        aliases: alias -> version, such as champion -> 1.4.0.
+        latest_version: the highest release by semantic versioning (without any release: the highest pre-release);
+            None while there is no version.
+    """
+
+    model_id: str
+    name: str
+    description: str
+    owner: str
+    created_at: float
+    updated_at: float
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    latest_version: str | None = None
+
+    def to_body(self) -> dict[str, Any]:
+        """The JSON-ready form that is stored (times and id are the record's own)."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "owner": self.owner,
+            "tags": dict(self.tags),
+            "aliases": dict(self.aliases),
+            "latest_version": self.latest_version,
+        }
+
+
+def check_model_id(model_id: str) -> None:
+    """Refuse (`InvalidInput`) what cannot be a model's id."""
+    if not _MODEL_ID.fullmatch(model_id):
+        raise InvalidInput(
+            f"{model_id[:120]!r} cannot be a model id: use 1 to 100 letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit"
+        )
+
+
+def check_alias(alias: str) -> None:
+    """Refuse (`InvalidInput`) what cannot be an alias; it starts with a letter, so it never looks like a version."""
+    if alias.lower() == LATEST:
+        raise InvalidInput(f"{LATEST!r} always means the highest version and cannot be set: choose another alias")
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidInput(
+            f"{alias[:120]!r} cannot be an alias: use 1 to 100 letters, digits, '.', '_' and '-', "
+            "starting with a letter"
+        )
+
+
+def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags as a dict; `InvalidInput` when one is not text."""
+    for key, value in tags.items():
+        if not isinstance(key, str) or not isinstance(value, str) or not key:
+            raise InvalidInput(f"tags are texts by name; the tag {key!r} is {value!r}")
+    return dict(tags)

@@ -1,0 +1,329 @@
+"""The registry: which models and versions there are, what they are called, and how far each has come.
+
+Versions never change once registered. Every change is written together with its line in the journal's stream
+`registry`. The registry holds facts about artifacts; their bytes are the business of `ArtifactStore`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from numbers import Real
+from typing import Any, Final, TypeVar
+
+from streamb.clock import Clock
+from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision
+from streamb.registry.model import LATEST, RegisteredModel, check_alias, check_model_id, check_tags
+from streamb.registry.semver import Semver
+from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
+from streamb.store import Journal, Page, Record, RecordStore
+
+R = TypeVar("R")
+
+STREAM: Final = "registry"
+"""The journal stream that tells every change."""
+
+_MODELS: Final = "models"
+_VERSIONS: Final = "versions"
+_ATTEMPTS: Final = 100
+
+
+class Registry:
+    """Models and their versions. Safe to use from many threads and processes.
+
+    Args:
+        journal: the one beside `records`, so that a change and its line are written together.
+    """
+
+    def __init__(self, records: RecordStore, journal: Journal, clock: Clock) -> None:
+        self._records = records
+        self._journal = journal
+        self._clock = clock
+
+    # --- models ---------------------------------------------------------------------------------------------------
+
+    def create_model(
+        self,
+        model_id: str,
+        *,
+        name: str = "",
+        description: str = "",
+        owner: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> RegisteredModel:
+        """Make sure that the model exists; what is given and not empty replaces what is there, tags are added.
+
+        Raises:
+            InvalidInput: the id cannot be one.
+        """
+        check_model_id(model_id)
+        new_tags = check_tags(tags or {})
+
+        def act() -> RegisteredModel:
+            record = self._records.get(_MODELS, model_id)
+            if record is None:
+                now = self._clock.now()
+                model = RegisteredModel(model_id, name or model_id, description, owner, now, now, new_tags)
+                return self._save_model(model, 0, "model.created", owner=owner)
+            old = _model(record)
+            new = replace(
+                old,
+                name=name or old.name,
+                description=description or old.description,
+                owner=owner or old.owner,
+                tags={**old.tags, **new_tags},
+            )
+            return old if new == old else self._save_model(new, record.revision, "model.updated")
+
+        return self._atomically(act)
+
+    def get_model(self, model_id: str) -> RegisteredModel:
+        """The model, or `NotFound`."""
+        return _model(self._model_record(model_id))
+
+    def list_models(self, limit: int = 100, cursor: str | None = None) -> Page[RegisteredModel]:
+        """A page of the models, by id."""
+        page = self._records.list(_MODELS, limit=limit, cursor=cursor)
+        return Page(tuple(map(_model, page.items)), page.next_cursor)
+
+    def set_tags(self, model_id: str, tags: Mapping[str, str]) -> RegisteredModel:
+        """Replace all tags of a model."""
+        checked = check_tags(tags)
+        return self._change_model(model_id, lambda old: replace(old, tags=checked), "model.tagged", tags=checked)
+
+    def set_alias(self, model_id: str, alias: str, version: str) -> RegisteredModel:
+        """Let `alias` name a version of the model (given as `resolve` takes it), instead of what it named before.
+
+        Raises:
+            InvalidInput: this cannot be an alias.
+            NotFound: no such model or version.
+        """
+        check_alias(alias)
+        target = self.resolve(model_id, version).version
+        return self._change_model(
+            model_id,
+            lambda old: replace(old, aliases={**old.aliases, alias: target}),
+            "alias.set",
+            alias=alias,
+            version=target,
+        )
+
+    def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
+        """Forget an alias; `NotFound` when the model has none of that name."""
+
+        def without(old: RegisteredModel) -> RegisteredModel:
+            if alias not in old.aliases:
+                raise NotFound(f"model {model_id!r} has no alias {alias!r}", model_id=model_id, alias=alias)
+            return replace(old, aliases={name: version for name, version in old.aliases.items() if name != alias})
+
+        return self._change_model(model_id, without, "alias.deleted", alias=alias)
+
+    # --- versions -------------------------------------------------------------------------------------------------
+
+    def register_version(
+        self,
+        model_id: str,
+        version: str,
+        artifact: Artifact,
+        *,
+        owner: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        lineage: Lineage | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> tuple[ModelVersion, bool]:
+        """Register content under a version number, once and for ever.
+
+        Args:
+            metadata: its keys `metrics` and `hyperparameters` are taken out and count as those arguments, which win
+                where both name the same thing.
+
+        Returns:
+            The version, and True when it is new. The same version with the same content is found as it was
+            registered, whatever else was given this time.
+
+        Raises:
+            Conflict: the version exists with other content.
+            InvalidInput: not a semantic version, or a metric that is not a finite number.
+            NotFound: no such model.
+        """
+        Semver.parse(version)
+        rest = dict(metadata or {})
+        candidate = ModelVersion(
+            model_id=model_id,
+            version=version,
+            digest=artifact.digest,
+            blob=artifact.blob,
+            size_bytes=artifact.size_bytes,
+            framework=artifact.framework,
+            task=artifact.task,
+            schema=artifact.schema,
+            carries_code=artifact.carries_code,
+            stage=Stage.DEVELOPMENT,
+            owner=owner,
+            created_at=self._clock.now(),
+            metrics=_numbers(_lifted(rest, "metrics", metrics)),
+            hyperparameters=_lifted(rest, "hyperparameters", hyperparameters),
+            metadata=rest,
+            lineage=lineage or Lineage(),
+            tags=check_tags(tags or {}),
+        )
+        return self._atomically(lambda: self._register(candidate))
+
+    def _register(self, candidate: ModelVersion) -> tuple[ModelVersion, bool]:
+        model_record = self._model_record(candidate.model_id)
+        key = _version_key(candidate.model_id, Semver.parse(candidate.version))
+        record = self._records.get(_VERSIONS, key)
+        if record is not None:
+            return _same(ModelVersion.from_body(record.body), candidate), False
+        written = self._records.put(_VERSIONS, key, candidate.to_body(), expected=0)
+        self._note(
+            "version.registered",
+            candidate.model_id,
+            version=candidate.version,
+            digest=candidate.digest,
+            owner=candidate.owner,
+        )
+        model = _model(model_record)
+        if model.latest_version is None or _rank(candidate.version) > _rank(model.latest_version):
+            newer = replace(model, latest_version=candidate.version)
+            self._records.put(_MODELS, model.model_id, newer.to_body(), expected=model_record.revision)
+        return ModelVersion.from_body(written.body), True
+
+    def get_version(self, model_id: str, version: str) -> ModelVersion:
+        """One version by its number, or `NotFound`."""
+        return ModelVersion.from_body(self._version_record(model_id, version).body)
+
+    def list_versions(self, model_id: str, limit: int = 100, cursor: str | None = None) -> Page[ModelVersion]:
+        """A page of a model's versions in the order of semantic versioning, the highest first."""
+        self._model_record(model_id)
+        page = self._records.list(_VERSIONS, prefix=f"{model_id}/", limit=limit, cursor=cursor, reverse=True)
+        return Page(tuple(ModelVersion.from_body(record.body) for record in page.items), page.next_cursor)
+
+    def resolve(self, model_id: str, ref: str) -> ModelVersion:
+        """The version that `ref` means: a version number, an alias, or `latest`.
+
+        Raises:
+            NotFound: no such model, or nothing of that name.
+        """
+        model = self.get_model(model_id)
+        version = model.latest_version if ref == LATEST else model.aliases.get(ref, ref)
+        if version is None:
+            raise NotFound(f"model {model_id!r} has no versions yet: register one", model_id=model_id)
+        return self.get_version(model_id, version)
+
+    def set_stage(self, model_id: str, version: str, stage: Stage) -> ModelVersion:
+        """Move a version to another stage; to be there already is fine.
+
+        Raises:
+            InvalidTransition: the stages do not follow each other.
+            NotFound: no such version.
+        """
+
+        def act() -> ModelVersion:
+            record = self._version_record(model_id, version)
+            old = ModelVersion.from_body(record.body)
+            if old.stage == stage:
+                return old
+            new = replace(old, stage=STAGES.check(old.stage, stage))
+            self._records.put(_VERSIONS, record.key, new.to_body(), expected=record.revision)
+            self._note("stage.set", model_id, version=version, before=old.stage, stage=stage)
+            return new
+
+        return self._atomically(act)
+
+    # --- within ---------------------------------------------------------------------------------------------------
+
+    def _atomically(self, act: Callable[[], R]) -> R:
+        """Run `act` in a batch; again from the start when another writer was faster."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                with self._records.batch():
+                    return act()
+            except StaleRevision:
+                continue
+        with self._records.batch():
+            return act()
+
+    def _change_model(
+        self, model_id: str, change: Callable[[RegisteredModel], RegisteredModel], action: str, **facts: Any
+    ) -> RegisteredModel:
+        def act() -> RegisteredModel:
+            record = self._model_record(model_id)
+            old = _model(record)
+            new = change(old)
+            return old if new == old else self._save_model(new, record.revision, action, **facts)
+
+        return self._atomically(act)
+
+    def _save_model(self, model: RegisteredModel, expected: int, action: str, **facts: Any) -> RegisteredModel:
+        record = self._records.put(_MODELS, model.model_id, model.to_body(), expected=expected)
+        self._note(action, model.model_id, **facts)
+        return _model(record)
+
+    def _note(self, action: str, model_id: str, **facts: Any) -> None:
+        self._journal.append(STREAM, {"action": action, "model_id": model_id, **facts})
+
+    def _model_record(self, model_id: str) -> Record:
+        record = self._records.get(_MODELS, model_id)
+        if record is None:
+            raise NotFound(f"no model {model_id!r} is registered", model_id=model_id)
+        return record
+
+    def _version_record(self, model_id: str, version: str) -> Record:
+        try:
+            record = self._records.get(_VERSIONS, _version_key(model_id, Semver.parse(version)))
+        except InvalidInput:
+            record = None
+        if record is None:
+            self._model_record(model_id)
+            raise NotFound(
+                f"model {model_id!r} has no version or alias {version!r}", model_id=model_id, version=version
+            )
+        return record
+
+
+def _version_key(model_id: str, version: Semver) -> str:
+    return f"{model_id}/{version.sort_key}"  # no model id contains a slash
+
+
+def _rank(version: str) -> tuple[bool, str]:
+    """Releases before pre-releases, then by number."""
+    parsed = Semver.parse(version)
+    return parsed.is_release, parsed.sort_key
+
+
+def _same(existing: ModelVersion, candidate: ModelVersion) -> ModelVersion:
+    if existing.digest != candidate.digest:
+        raise Conflict(
+            f"version {existing.version} of model {existing.model_id!r} is registered with other content, and versions "
+            "never change: register this content under a new version",
+            registered=existing.digest,
+            given=candidate.digest,
+        )
+    return existing
+
+
+def _model(record: Record) -> RegisteredModel:
+    return RegisteredModel(
+        model_id=record.key, created_at=record.created_at, updated_at=record.updated_at, **record.body
+    )
+
+
+def _lifted(metadata: dict[str, Any], key: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Take `key` out of the metadata; what was `given` wins."""
+    found = metadata.pop(key, None)
+    if found is None:
+        found = {}
+    if not isinstance(found, Mapping):
+        raise InvalidInput(f"metadata[{key!r}] must hold values by name, not {type(found).__name__}")
+    return {**found, **(given or {})}
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    for name, value in metrics.items():
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise InvalidInput(f"the metric {name!r} must be a finite number, not {value!r}")
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,70 @@
+"""Semantic versions (semver.org, 2.0.0): parsed strictly, and ordered by one text key that a database can sort."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from streamb.errors import InvalidInput
+
+MAX_VERSION_CHARS: Final = 100
+
+_NUMBER: Final = r"(?:0|[1-9][0-9]*)"
+_PRE: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_SEMVER: Final = re.compile(
+    rf"(?P<core>{_NUMBER}\.{_NUMBER}\.{_NUMBER})"
+    rf"(?:-(?P<prerelease>{_PRE}(?:\.{_PRE})*))?"
+    r"(?:\+(?P<build>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Semver:
+    """A semantic version.
+
+    >>> Semver.parse("1.10.0").sort_key > Semver.parse("1.9.9").sort_key > Semver.parse("1.9.9-rc.1").sort_key
+    True
+    """
+
+    core: tuple[str, str, str]
+    prerelease: tuple[str, ...] = ()
+    build: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Semver:
+        """Read a version.
+
+        Raises:
+            InvalidInput: it is not one by semver 2.0, or longer than 100 characters.
+        """
+        match = _SEMVER.fullmatch(text) if len(text) <= MAX_VERSION_CHARS else None
+        if match is None:
+            raise InvalidInput(
+                f"{text[:120]!r} is not a semantic version: write MAJOR.MINOR.PATCH, like 1.4.0 or 2.0.0-rc.1",
+                version=text[:120],
+            )
+        major, minor, patch = match["core"].split(".")
+        prerelease = tuple(match["prerelease"].split(".")) if match["prerelease"] else ()
+        return cls((major, minor, patch), prerelease, match["build"] or "")
+
+    @property
+    def is_release(self) -> bool:
+        """False for pre-releases such as 1.0.0-rc.1."""
+        return not self.prerelease
+
+    @property
+    def sort_key(self) -> str:
+        """Text whose order by code point is the order of versions (item 11 of the specification).
+
+        One key per version: build metadata, which the specification leaves unordered, decides last. A number is
+        written behind its length, so that longer is greater; a character that separates is less than all it
+        separates; `~`, which follows every letter, puts a release behind its pre-releases.
+        """
+        core = "".join(map(_number_key, self.core))
+        fields = "!".join(f"0{_number_key(i)}" if i.isdecimal() else f"1{i}" for i in self.prerelease)
+        return core + (f"-{fields}" if fields else "~") + (f" {self.build}" if self.build else "")
+
+
+def _number_key(digits: str) -> str:
+    return f"{len(digits):02}{digits}"

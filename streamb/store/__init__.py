@@ -1,0 +1,30 @@
+"""What outlives a process: records (entities), a journal (history) and blobs (bytes).
+
+Nothing here knows what is kept.
+"""
+
+from streamb.store.blobs import Blob, BlobStore, FsspecBlobs, open_blobs
+from streamb.store.database import Database, memory_database, open_database
+from streamb.store.idempotency import Idempotency, Remembered
+from streamb.store.journal import Entry, Journal, MemoryJournal
+from streamb.store.records import MemoryRecords, Page, Record, RecordStore, every_record
+
+__all__ = [
+    "Blob",
+    "BlobStore",
+    "Database",
+    "Entry",
+    "FsspecBlobs",
+    "Idempotency",
+    "Journal",
+    "MemoryJournal",
+    "MemoryRecords",
+    "Page",
+    "Record",
+    "RecordStore",
+    "Remembered",
+    "every_record",
+    "memory_database",
+    "open_blobs",
+    "open_database",
+]

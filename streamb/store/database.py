@@ -1,0 +1,58 @@
+"""A database: records and journal that share their batches. Opens one by URL, or makes one in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from streamb.clock import Clock
+from streamb.store.journal import Journal, MemoryJournal
+from streamb.store.records import MemoryRecords, MemoryTransaction, RecordStore
+
+BUSY_TIMEOUT_S: Final = 15.0
+"""How long a write waits for another writer before it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Records, and the journal beside them: one `records.batch()` covers both."""
+
+    records: RecordStore
+    journal: Journal
+
+    def close(self) -> None:
+        """Release connections; idempotent."""
+        self.records.close()
+
+
+def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
+    """Open `sqlite:///PATH` (made when missing) or `postgresql://USER:PASSWORD@HOST/NAME`, and migrate it.
+
+    Args:
+        busy_timeout_s: how long a write waits for another process that is writing.
+
+    Raises:
+        ConfigError: the URL is not one of these, or the driver is not installed.
+        DatabaseTooNew: a newer streamb has migrated it.
+        StorageFailed: it cannot be reached, opened or locked.
+    """
+    # SQLAlchemy takes a quarter of a second to import, and most processes that know of pages never open a database.
+    from streamb.store.sql_engine import Transactions, create_sql_engine
+    from streamb.store.sql_journal import SqlJournal
+    from streamb.store.sql_migrate import migrate
+    from streamb.store.sql_records import SqlRecords
+
+    transactions = Transactions(create_sql_engine(url, busy_timeout_s=busy_timeout_s))
+    try:
+        transactions.prepare(busy_timeout_s=busy_timeout_s)
+        migrate(transactions)
+    except BaseException:
+        transactions.close()
+        raise
+    return Database(SqlRecords(transactions, clock), SqlJournal(transactions, clock))
+
+
+def memory_database(clock: Clock) -> Database:
+    """A database that forgets everything when the process ends."""
+    transaction = MemoryTransaction()
+    return Database(MemoryRecords(clock, transaction), MemoryJournal(clock, transaction))

@@ -1,0 +1,260 @@
+"""Connections and transactions over SQLite and PostgreSQL, with one behaviour.
+
+A read is one statement on its own. A write is a transaction that takes its lock at the start (SQLite: BEGIN IMMEDIATE)
+and waits a bounded time for it. Within a thread, whatever runs inside an open write joins it. Every failure of the
+database leaves here as `StorageFailed` (or `StaleRevision`, where the database chose us to lose a race).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from streamb.errors import ConfigError, StaleRevision, StorageFailed, StreambError
+
+_CONNECT_TIMEOUT_S: Final = 10
+_WAL_RETRY_S: Final = 0.05
+_MAX_CONNECTIONS: Final = 20
+_WRITE: Final = "streamb_write"
+_LOCK_NOT_AVAILABLE: Final = "55P03"  # PostgreSQL: lock_timeout has passed
+_LOST_RACES: Final = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
+
+
+def create_sql_engine(url: str, *, busy_timeout_s: float) -> Engine:
+    """An engine for `sqlite:///path` or `postgresql://…`.
+
+    Raises:
+        ConfigError: another kind of URL, a broken one, or a driver that is not installed.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, busy_timeout_s)
+    return _postgresql_engine(parsed, busy_timeout_s)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1))
+    except (ArgumentError, ValueError) as error:  # its text repeats the URL, which may hold a password
+        raise ConfigError(
+            "the database URL cannot be read: expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ConfigError("an SQLite database needs a file: sqlite:///PATH")
+        return parsed
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ConfigError(f"a {backend} database is not supported: use sqlite:///PATH or postgresql://USER@HOST/NAME")
+
+
+def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Readable by its owner alone: it holds digests of keys. SQLite gives its side files the same mode.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageFailed(f"the database file {path} cannot be opened: {error.strerror}") from error
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
+        pool_size=_MAX_CONNECTIONS,
+        max_overflow=-1,  # a file has no limit of connections; writers queue for its lock, not for a connection
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself: we say BEGIN
+        connection.execute("PRAGMA foreign_keys = ON")
+        # In WAL mode NORMAL loses nothing when the process dies, and stays consistent when the machine does.
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get(_WRITE):
+            # IMMEDIATE: a transaction that begins as a reader and then writes fails at once when another wrote
+            # between; one that begins as a writer waits its turn.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(url: URL, busy_timeout_s: float) -> Engine:
+    try:
+        return create_engine(
+            url,
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "options": f"-c lock_timeout={int(busy_timeout_s * 1000)}",
+            },
+            pool_size=_MAX_CONNECTIONS,
+            pool_timeout=busy_timeout_s,
+            pool_pre_ping=True,  # the server may have been restarted since
+        )
+    except (NoSuchModuleError, ImportError) as error:
+        raise ConfigError("PostgreSQL needs its driver: pip install 'streamb[postgres]'") from error
+
+
+@dataclass(slots=True)
+class _Open:
+    """A write in progress in one thread; `failure` is the error of the database that doomed it."""
+
+    connection: Connection
+    failure: StreambError | None = None
+
+
+class Transactions:
+    """Reads and writes over one engine. Thread-safe; a transaction belongs to the thread that began it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._write_engine = engine.execution_options(**{_WRITE: True})
+        self._read_engine = engine
+        if engine.dialect.name == "postgresql":
+            self._read_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._local = threading.local()
+        self._idle_readers: deque[Connection] = deque()
+        self._closed = False
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    def prepare(self, *, busy_timeout_s: float) -> None:
+        """Put an SQLite file into WAL mode, where readers and the writer do not block each other. It stays so."""
+        if self.dialect != "sqlite":
+            return
+        for left in range(int(busy_timeout_s / _WAL_RETRY_S), -1, -1):
+            try:
+                with self._engine.connect() as connection:
+                    mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+                break
+            except DBAPIError as error:
+                if not left or not _is_busy(error.orig):
+                    raise _translated(error) from error
+                time.sleep(_WAL_RETRY_S)  # this one statement does not honour the busy timeout
+        if mode != "wal":
+            raise StorageFailed(
+                f"the file system of {self._engine.url.database} has no shared memory, which SQLite needs: "
+                "put the database on a local disk"
+            )
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for one statement that reads (the open write of this thread, when there is one)."""
+        open_write: _Open | None = getattr(self._local, "open", None)
+        if open_write is not None:
+            with self._joined(open_write) as connection:
+                yield connection
+            return
+        self._check_open()
+        try:
+            with self._reader() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _translated(error) from error
+
+    @contextmanager
+    def _reader(self) -> Iterator[Connection]:
+        """A connection that is in no transaction, so that every statement sees what is committed then.
+
+        Those to an SQLite file are kept aside for the next reader: the way through the pool costs more than a get.
+        """
+        try:
+            connection = self._idle_readers.pop()
+        except IndexError:
+            connection = self._read_engine.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self.dialect == "sqlite" and len(self._idle_readers) < _MAX_CONNECTIONS and not self._closed:
+            self._idle_readers.append(connection)
+        else:
+            connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: committed when the block ends, undone when it raises. Joins the open one of this thread."""
+        open_write: _Open | None = getattr(self._local, "open", None)
+        if open_write is not None:
+            with self._joined(open_write) as connection:
+                yield connection
+            return
+        self._check_open()
+        try:
+            with self._write_engine.begin() as connection:
+                self._local.open = begun = _Open(connection)
+                try:
+                    yield connection
+                    if begun.failure is not None:
+                        raise begun.failure
+                finally:
+                    self._local.open = None
+        except SQLAlchemyError as error:
+            raise _translated(error) from error
+
+    @contextmanager
+    def _joined(self, open_write: _Open) -> Iterator[Connection]:
+        # After an error of its own a database may have ended the transaction, and would run what follows outside of
+        # any. So one error dooms the whole batch, even when the caller goes on.
+        if open_write.failure is not None:
+            raise open_write.failure
+        try:
+            yield open_write.connection
+        except SQLAlchemyError as error:
+            open_write.failure = _translated(error)
+            raise open_write.failure from error
+
+    def close(self) -> None:
+        """Close all connections; idempotent."""
+        self._closed = True
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+        self._engine.dispose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageFailed("this database is closed")
+
+
+def _translated(error: SQLAlchemyError) -> StreambError:
+    if not isinstance(error, DBAPIError):
+        return StorageFailed(f"the database cannot be used now: {type(error).__name__}: {error}")
+    cause: Any = error.orig
+    if getattr(cause, "sqlstate", None) in _LOST_RACES:
+        return StaleRevision("another writer changed the same records at the same time: read them again and retry")
+    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return StorageFailed(f"the database failed: {reason}{_hint(cause)}")
+
+
+def _hint(cause: Any) -> str:
+    if _is_busy(cause):
+        return " by another process for longer than we wait; try again, or find out who holds it"
+    if getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL":
+        return "; free some space"
+    if getattr(cause, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        return "; another session holds the lock for longer than we wait"
+    return ""
+
+
+def _is_busy(cause: object) -> bool:
+    return str(getattr(cause, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

@@ -1,0 +1,176 @@
+"""The record store over a database: one table, and statements that compare and swap in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from streamb.clock import Clock
+from streamb.store.cursor import decode_cursor, encode_cursor
+from streamb.store.names import check_collection, check_key
+from streamb.store.records import (
+    Page,
+    Record,
+    check_limit,
+    decode_body,
+    encode_body,
+    list_name,
+    stale,
+)
+from streamb.store.sql_engine import Transactions
+from streamb.store.sql_tables import records
+
+_AT: Final = (records.c.collection == bindparam("at_collection")) & (records.c.key == bindparam("at_key"))
+
+_GET: Final = select(records.c.body, records.c.revision, records.c.created_at, records.c.updated_at).where(_AT)
+_REVISION: Final = select(records.c.revision).where(_AT)
+_DELETE: Final = delete(records).where(_AT)
+_REPLACE: Final = (
+    update(records)
+    .where(_AT, records.c.revision == bindparam("expected"))
+    .values(body=bindparam("body"), revision=records.c.revision + 1, updated_at=bindparam("updated_at"))
+    .returning(records.c.revision, records.c.created_at)
+)
+_COLUMNS: Final = (
+    records.c.key,
+    records.c.body,
+    records.c.revision,
+    records.c.created_at,
+    records.c.updated_at,
+    records.c.ordinal,
+)
+
+
+class SqlRecords:
+    """Records in the table `records`."""
+
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions = transactions
+        self._clock = clock
+        insert = sqlite_insert if transactions.dialect == "sqlite" else postgresql_insert
+        place = [records.c.collection, records.c.key]
+        fresh = insert(records)
+        self._create = fresh.on_conflict_do_nothing(index_elements=place).returning(
+            records.c.revision, records.c.created_at
+        )
+        self._upsert = fresh.on_conflict_do_update(
+            index_elements=place,
+            set_={
+                "body": fresh.excluded.body,
+                "updated_at": fresh.excluded.updated_at,
+                "revision": records.c.revision + 1,
+            },
+        ).returning(records.c.revision, records.c.created_at)
+
+    def get(self, collection: str, key: str) -> Record | None:
+        check_collection(collection)
+        check_key(key)
+        with self._transactions.reading() as connection:
+            row = connection.execute(_GET, {"at_collection": collection, "at_key": key}).first()
+        if row is None:
+            return None
+        body, revision, created_at, updated_at = row
+        return Record(collection, key, decode_body(body), revision, created_at, updated_at)
+
+    def put(self, collection: str, key: str, body: dict[str, Any], *, expected: int | None = None) -> Record:
+        check_collection(collection)
+        check_key(key)
+        text, now = encode_body(body), self._clock.now()
+        at = {"at_collection": collection, "at_key": key}
+        with self._transactions.writing() as connection:
+            if expected:
+                changed = {"body": text, "updated_at": now, "expected": expected}
+                row = connection.execute(_REPLACE, at | changed).first()
+            else:
+                created = {
+                    "collection": collection,
+                    "key": key,
+                    "body": text,
+                    "revision": 1,
+                    "created_at": now,
+                    "updated_at": now,
+                }
+                row = connection.execute(self._upsert if expected is None else self._create, created).first()
+            if row is None:
+                found: int = connection.execute(_REVISION, at).scalar() or 0
+                raise stale(collection, key, expected=expected or 0, found=found)
+        revision, created_at = row
+        return Record(collection, key, decode_body(text), revision, created_at, now)
+
+    def delete(self, collection: str, key: str) -> bool:
+        check_collection(collection)
+        check_key(key)
+        with self._transactions.writing() as connection:
+            result = connection.execute(_DELETE, {"at_collection": collection, "at_key": key})
+            return bool(result.rowcount)
+
+    def list(
+        self,
+        collection: str,
+        *,
+        prefix: str = "",
+        limit: int = 100,
+        cursor: str | None = None,
+        newest_first: bool = False,
+        reverse: bool = False,
+    ) -> Page[Record]:
+        check_limit(limit)
+        name = list_name(collection, prefix, newest_first=newest_first, reverse=reverse)
+        query = select(*_COLUMNS).where(records.c.collection == collection, *_starting_with(prefix)).limit(limit + 1)
+        if newest_first:
+            query = query.order_by(records.c.ordinal.desc())
+            if cursor is not None:
+                query = query.where(records.c.ordinal < decode_cursor(name, cursor, int))
+        else:
+            query = query.order_by(records.c.key.desc() if reverse else records.c.key)
+            if cursor is not None:
+                last = decode_cursor(name, cursor, str)
+                query = query.where(records.c.key < last if reverse else records.c.key > last)
+        with self._transactions.reading() as connection:
+            rows = connection.execute(query).all()
+        page = rows[:limit]
+        place = (page[-1].ordinal if newest_first else page[-1].key) if page else ""
+        return Page(
+            tuple(Record(collection, row[0], decode_body(row[1]), row[2], row[3], row[4]) for row in page),
+            encode_cursor(name, place) if len(rows) > limit else None,
+        )
+
+    def batch(self) -> AbstractContextManager[None]:
+        return self._batch()
+
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        with self._transactions.writing():
+            yield
+
+    def close(self) -> None:
+        self._transactions.close()
+
+
+def _starting_with(prefix: str) -> tuple[ColumnElement[bool], ...]:
+    """Conditions for keys that start with `prefix`, as a range that an index can serve (LIKE would not)."""
+    if not prefix:
+        return ()
+    above = _next_prefix(prefix)
+    lower = records.c.key >= prefix
+    return (lower,) if above is None else (lower, records.c.key < above)
+
+
+def _next_prefix(prefix: str) -> str | None:
+    """The least text greater than every text that starts with `prefix`; None when there is none.
+
+    >>> _next_prefix("ab")
+    'ac'
+    """
+    for length in range(len(prefix), 0, -1):
+        code = ord(prefix[length - 1]) + 1
+        if 0xD800 <= code <= 0xDFFF:  # surrogates stand for no character
+            code = 0xE000
+        if code <= 0x10FFFF:
+            return prefix[: length - 1] + chr(code)
+    return None
