@@ -1,0 +1,84 @@
+"""The counters that a gateway moves on every request: plain integers of one event loop, no locks, no I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from streamb.metrics.histogram import BUCKETS, LatencyHistogram, bucket_of
+from streamb.metrics.outcome import BLAMED, Outcome
+from streamb.metrics.snapshot import Snapshot
+
+
+class VersionRecorder:
+    """Counts for one model version in one gateway. Not thread-safe: it belongs to the gateway's event loop."""
+
+    __slots__ = (
+        "_answered",
+        "_batch_rows",
+        "_batch_sizes",
+        "_failed",
+        "_late",
+        "_retries",
+        "_rows",
+        "_total_ns",
+        "model_id",
+        "version",
+    )
+
+    def __init__(self, model_id: str, version: str) -> None:
+        self.model_id = model_id
+        self.version = version
+        self._answered = [0] * BUCKETS
+        self._rows = 0
+        self._failed: Counter[tuple[Outcome, int]] = Counter()
+        self._late: Counter[int] = Counter()
+        self._total_ns = 0
+        self._batch_sizes: Counter[int] = Counter()
+        self._batch_rows = 0
+        self._retries = 0
+
+    def answered(self, seconds: float, rows: int) -> None:
+        """Count a request that was answered with predictions `seconds` after it came."""
+        self._rows += rows
+        self._total_ns += int(seconds * 1e9)
+        self._answered[bucket_of(seconds)] += 1
+
+    def failed(self, outcome: Outcome, status: int, seconds: float) -> None:
+        """Count a request that was answered with an error."""
+        self._failed[outcome, status] += 1
+        if outcome in BLAMED:
+            self._late[bucket_of(seconds)] += 1
+            self._total_ns += int(seconds * 1e9)
+
+    def called(self, rows: int) -> None:
+        """Count one call to the version with so many rows."""
+        self._batch_sizes[rows.bit_length()] += 1
+        self._batch_rows += rows
+
+    def retried(self) -> None:
+        """Count one call that was repeated."""
+        self._retries += 1
+
+    def snapshot(self, *, in_flight: int = 0, queued: int = 0) -> Snapshot:
+        """The counts so far; `in_flight` and `queued` are gauges that only the batcher knows."""
+        answered = sum(self._answered)
+        counts: Counter[str] = Counter({Outcome.OK.value: answered} if answered else {})
+        codes: Counter[int] = Counter({200: answered} if answered else {})
+        for (outcome, status), count in self._failed.items():
+            counts[outcome.value] += count
+            codes[status] += count
+        timed = Counter(self._late)
+        timed.update({index: count for index, count in enumerate(self._answered) if count})
+        return Snapshot(
+            self.model_id,
+            self.version,
+            counts=dict(counts),
+            codes=dict(codes),
+            latency=LatencyHistogram(tuple(sorted(timed.items())), self._total_ns),
+            rows=self._rows,
+            batch_sizes=dict(self._batch_sizes),
+            batch_rows=self._batch_rows,
+            retries=self._retries,
+            in_flight=in_flight,
+            queued=queued,
+        )

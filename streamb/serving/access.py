@@ -1,0 +1,107 @@
+"""Who asks, and in which media type: the checks on a request's headers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import count
+from typing import Final
+
+from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
+from streamb.traffic import GatewayPolicy
+
+Headers = Mapping[bytes, bytes]
+
+_PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_JSON, _BINARY = b"application/json", b"application/octet-stream"
+_LONGEST_KEY: Final = 512
+_CHARSETS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+
+
+class RequestIds:
+    """Ids for requests that bring none: unique over all gateways, cheap to make, and no secret."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(8).hex()
+        self._numbers = count(1)
+
+    def of(self, headers: Headers) -> str:
+        """The client's own id when it is printable ASCII of at most 128 characters, else a new one."""
+        given = headers.get(b"x-request-id")
+        if given is not None and _PRINTABLE.fullmatch(given):
+            return given.decode("ascii")
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+
+def check_key(headers: Headers, policy: GatewayPolicy) -> None:
+    """Refuse a request without a valid key where the policy wants one.
+
+    Comparing digests in a set tells nothing useful about a key by its timing.
+    """
+    if not policy.api_key_required:
+        return
+    key = headers.get(b"x-api-key")
+    if key is None:
+        scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+        key = value.strip() if scheme.lower() == b"bearer" else b""
+    if not key:
+        raise Unauthorized("this platform wants an API key: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+    if len(key) > _LONGEST_KEY or _digest(key) not in policy.key_digests:
+        raise Unauthorized("the API key is not valid here; it may have been revoked")
+
+
+@lru_cache(maxsize=256)
+def _digest(key: bytes) -> str:
+    """Remembered for recent keys: hashing is a twentieth of all that a gateway does for a small request."""
+    return hashlib.sha256(key).hexdigest()
+
+
+def json_length(headers: Headers, *, tensors: bool) -> int | None:
+    """Check the media type; how many bytes of the body are JSON where binary tensors follow, else None.
+
+    Raises:
+        UnsupportedMediaType: neither JSON nor (where `tensors` are read) the binary tensor extension.
+        BadRequest: a binary body that does not say where its JSON part ends.
+    """
+    media = headers.get(b"content-type", _JSON)
+    if media != _JSON:
+        media = _media_type(media)
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding != b"identity":
+        raise UnsupportedMediaType(
+            f"the body must not be compressed; Content-Encoding is {encoding.decode('latin-1')!r}"
+        )
+    given = headers.get(b"inference-header-content-length") if tensors else None
+    if given is None:
+        if media == _JSON:
+            return None
+        if tensors:
+            raise BadRequest("a body of application/octet-stream needs Inference-Header-Content-Length")
+        raise UnsupportedMediaType("send rows as application/json; binary tensors go to …/infer")
+    return _whole_number(given, "Inference-Header-Content-Length")
+
+
+def content_length(headers: Headers) -> int | None:
+    """The declared length of the body, if there is one."""
+    given = headers.get(b"content-length")
+    return None if given is None else _whole_number(given, "Content-Length")
+
+
+def _media_type(value: bytes) -> bytes:
+    media, *parameters = (part.strip().lower() for part in value.split(b";"))
+    if media not in (_JSON, _BINARY):
+        raise UnsupportedMediaType(f"Content-Type must be application/json, not {value[:100].decode('latin-1')!r}")
+    for parameter in parameters:
+        name, _, charset = parameter.partition(b"=")
+        if name == b"charset" and charset.strip(b'"') not in _CHARSETS:
+            raise UnsupportedMediaType("JSON must be in UTF-8")
+    return media
+
+
+def _whole_number(value: bytes, name: str) -> int:
+    if not value.isdigit() or len(value) > 18:
+        raise BadRequest(f"{name} must be a whole number")
+    return int(value)

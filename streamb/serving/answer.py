@@ -1,0 +1,97 @@
+"""What codecs and batcher agree on: the rows of one request, its answer, and how a codec reads and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.models.schema import FeatureSchema
+
+_DIRECT: Final = frozenset("?bBhHiIlLqQfd")
+
+Rows: TypeAlias = NDArray[np.float64] | list[Any]
+"""Checked rows: a float64 array with one row per entry of the first axis, or a list of rows."""
+
+
+class Answer(NamedTuple):  # a tuple, like the next two: one is made for every request
+    """What the model version said about one request.
+
+    Attributes:
+        predictions: one entry per row.
+        probabilities: shape (rows, classes); None unless the request asked for them.
+    """
+
+    predictions: NDArray[Any]
+    probabilities: NDArray[np.float64] | None = None
+
+
+class Origin(NamedTuple):
+    """What a reply says about where it comes from."""
+
+    model_id: str
+    version: str
+    request_id: str
+
+
+class Encoded(NamedTuple):
+    """A body, and the headers that describe it."""
+
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+
+
+JSON_HEADERS: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
+
+
+class InferenceRequest(Protocol):
+    """A decoded body, in whichever format it came."""
+
+    @property
+    def user_id(self) -> str:
+        """The sticky unit named in the body; "" when there is none."""
+        ...
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the body asks for class probabilities."""
+        ...
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it has, known before they are checked."""
+        ...
+
+    def rows(self, schema: FeatureSchema | None) -> Rows:
+        """The rows, checked against the schema; `InvalidFeatures` names every problem."""
+        ...
+
+    def encode(self, answer: Answer, origin: Origin) -> Encoded:
+        """The reply's body, in the format of the request."""
+        ...
+
+
+def jsonable(array: NDArray[Any]) -> Any:
+    """What orjson (with OPT_SERIALIZE_NUMPY) writes fastest: the array itself where it can, else lists."""
+    dtype = array.dtype
+    direct = dtype.char in _DIRECT and dtype.isnative and array.flags.c_contiguous
+    return array if direct else array.tolist()
+
+
+def untyped_rows(rows: list[Any]) -> Rows:
+    """Rows for a model without a schema: a float64 array when they are a rectangle of numbers, else the list itself.
+
+    >>> untyped_rows([[1, 2], [3, 4.5]]).tolist()
+    [[1.0, 2.0], [3.0, 4.5]]
+    >>> untyped_rows([[1, "a"]])
+    [[1, 'a']]
+    """
+    try:
+        array = np.asarray(rows)
+    except ValueError:  # ragged
+        return rows
+    if array.dtype.kind not in "biuf" or array.ndim < 2:
+        return rows
+    return array.astype(np.float64, copy=False)

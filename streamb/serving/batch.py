@@ -1,0 +1,59 @@
+"""What travels between a gateway and a model version: a batch of requests' rows, and the answers in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import StreambError
+from streamb.traffic import VersionTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one or more requests, joined.
+
+    Attributes:
+        rows: all rows one below the other: a float64 array of shape (rows, features) where every feature is a number,
+            else a list of rows, each a list of values in the schema's column order. Without a schema: an array of shape
+            (rows, …) where the rows are a rectangle of numbers, else the rows as the client sent them.
+        counts: how many of the rows belong to each request, in order.
+        probabilities: whether any of the requests asked for class probabilities.
+    """
+
+    rows: NDArray[np.float64] | list[list[Any]]
+    counts: tuple[int, ...]
+    probabilities: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply:
+    """Answers to a batch.
+
+    Attributes:
+        predictions: one entry per row of the requests that succeeded, in order (failed requests' rows are left out);
+            numbers are finite.
+        probabilities: shape (rows, classes), the same rows, finite; None when nobody asked or the model has none.
+        errors: request index in the batch -> why that request failed.
+    """
+
+    predictions: NDArray[Any]
+    probabilities: NDArray[np.float64] | None = None
+    errors: Mapping[int, StreambError] = field(default_factory=dict)
+
+
+class Predictor(Protocol):
+    """Calls a model version. The cluster implements it over Serve handles; tests in process."""
+
+    async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
+        """Answer one batch.
+
+        Raises:
+            Unavailable: no replica could take it (it was not started, or its replica died).
+            ModelFailed: the call as a whole failed.
+        """
+        ...

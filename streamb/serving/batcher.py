@@ -1,0 +1,306 @@
+"""Joins waiting requests of one model version into one call, without a timer.
+
+A request is sent at once while fewer than two calls to its version are in flight; else it waits and goes together with
+all that wait when a call returns. So a lone request never waits for company, and under load the batches grow by
+themselves. Everything here is bounded (rows per call, requests inside calls, requests waiting, time), belongs to one
+event loop, and costs a request neither a task nor a timer: one task for each call, and one timer for all deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from functools import cached_property
+from typing import Final
+
+from streamb.clock import Clock
+from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
+from streamb.serving.answer import Answer, Rows
+from streamb.serving.batch import BatchReply, Predictor
+from streamb.serving.joining import join, split_reply
+from streamb.serving.lane import Call, Lane, Waiting
+from streamb.serving.limits import GatewayLimits
+from streamb.serving.receive import Receive
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_S: Final = 0.005
+"""Deadlines are kept to this many seconds."""
+
+_PATIENCE_S: Final = 0.01
+"""Whose client left is asked only of requests that waited longer than this; for a shorter wait the answer costs more
+than the work it could save."""
+
+_LOOK_S: Final = 0.05
+"""A full queue is searched for requests that nobody waits for no more often than this."""
+
+_RETRY_AFTER_S: Final = 1
+
+
+class Batcher:
+    """All lanes of one gateway.
+
+    Invariants: every future that `submit` returned is resolved in the end; `queued` and `in_flight` count exactly the
+    requests in queues and inside calls, so both are zero when nothing is left.
+    """
+
+    def __init__(self, predictor: Predictor, limits: GatewayLimits, clock: Clock) -> None:
+        self._predictor = predictor
+        self._limits = limits
+        self._clock = clock
+        self._idle: set[Lane] = set()
+        self._waiting: deque[Lane] = deque()
+        self._calls: set[Call] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
+        self._closed = False
+        self.queued = 0
+        self.in_flight = 0
+        self._pump_due = False
+
+    # --- in -------------------------------------------------------------------------------------------------------
+
+    def submit(self, lane: Lane, waiting: Waiting) -> asyncio.Future[Answer]:
+        """Take a request in; the future resolves to its answer, or to the error that says why there is none.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: the gateway is stopping.
+        """
+        if self._closed:
+            raise Unavailable("this gateway is stopping; send the request again", retry_after_s=_RETRY_AFTER_S)
+        may_go = lane.calls < self._limits.calls_per_version and self._room(lane) > len(lane.queue)
+        if not may_go and self.queued >= self._limits.max_queued_requests:
+            self._make_place(lane)
+        if not lane.queue:
+            self._waiting.append(lane)
+        lane.queue.append(waiting)
+        self.queued += 1
+        if may_go and not self._pump_due:
+            # At the end of this turn of the event loop: what other connections have brought in it goes along.
+            self._pump_due = True
+            self._loop.call_soon(self._pump)
+        if self._timer is None:
+            self._watch(self._limits.request_timeout_s)
+        return waiting.future
+
+    def admit(self, rows: Rows, *, probabilities: bool, receive: Receive) -> Waiting:
+        """A request that starts to wait now, to be submitted at once."""
+        deadline = self._clock.monotonic() + self._limits.request_timeout_s
+        return Waiting(rows, deadline, self._loop.create_future(), receive, probabilities=probabilities)
+
+    def _make_place(self, lane: Lane) -> None:
+        """Refuse a request of the lane where most wait, so that one slow version cannot take the queue from others."""
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self._drop_dead()
+        if self.queued < self._limits.max_queued_requests:
+            return
+        longest = max(self._waiting, key=lambda other: len(other.queue), default=lane)
+        error = Overloaded(
+            f"{self.queued} requests wait already, which is the limit; send the request again in a moment",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+        if len(longest.queue) <= len(lane.queue) + 1:
+            raise error
+        self._unqueue(longest, longest.queue.pop()).fail(error)
+
+    def _drop_dead(self) -> None:
+        """Take out of the queues what nobody waits for any more."""
+        for lane in list(self._waiting):
+            alive = [waiting for waiting in lane.queue if not waiting.is_over()]
+            self.queued -= len(lane.queue) - len(alive)
+            lane.queue = deque(alive)
+        self._waiting = deque(lane for lane in self._waiting if lane.queue)
+
+    def _unqueue(self, lane: Lane, waiting: Waiting) -> Waiting:
+        self.queued -= 1
+        if not lane.queue:
+            self._waiting.remove(lane)
+        return waiting
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the first request; asking asyncio each time is a system call (getpid)."""
+        return asyncio.get_running_loop()
+
+    # --- out ------------------------------------------------------------------------------------------------------
+
+    def _room(self, lane: Lane) -> int:
+        """How many more requests of `lane` may be inside calls now.
+
+        A version with nothing in flight may always send one request while any room is left, and for that each lane
+        leaves one place for every other lane that has none (of half the places at most).
+        """
+        free = self._limits.max_concurrent_requests - self.in_flight
+        if not lane.in_flight or free <= 0:
+            return min(free, max(1, free - self._reserved(lane)))
+        return free - self._reserved(lane)
+
+    def _reserved(self, lane: Lane) -> int:
+        others = len(self._idle) - (lane in self._idle)
+        return min(others, self._limits.max_concurrent_requests // 2)
+
+    def _pump(self) -> None:
+        """Send what may be sent, lane after lane in turn."""
+        self._pump_due = False
+        progress = True
+        while progress and self._waiting:
+            progress = False
+            for _ in range(len(self._waiting)):
+                if self.in_flight >= self._limits.max_concurrent_requests:
+                    return  # whose turn it was stays in front
+                lane = self._waiting.popleft()
+                if lane.calls < self._limits.calls_per_version and (room := self._room(lane)) > 0:
+                    together = self._take(lane, room)
+                    progress = True
+                    if together:
+                        self._send(lane, together)
+                if lane.queue:
+                    self._waiting.append(lane)
+
+    def _take(self, lane: Lane, room: int) -> list[Waiting]:
+        """The next requests of a queue that fit together; those that are over are dropped on the way."""
+        together: list[Waiting] = []
+        rows = 0
+        now = self._clock.monotonic()
+        long_ago = now + self._limits.request_timeout_s - _PATIENCE_S
+        while lane.queue and len(together) < room:
+            waiting = lane.queue[0]
+            if waiting.future.done() or (waiting.deadline < long_ago and waiting.is_over()):
+                pass
+            elif waiting.deadline <= now:
+                waiting.fail(self._too_late(lane))
+            elif together and (
+                rows + waiting.row_count > self._limits.max_batch_rows or waiting.shape != together[0].shape
+            ):
+                break
+            else:
+                together.append(waiting)
+                rows += waiting.row_count
+            lane.queue.popleft()
+            self.queued -= 1
+        return together
+
+    def _send(self, lane: Lane, together: list[Waiting]) -> None:
+        call = Call(lane, together)
+        self._calls.add(call)
+        self._idle.discard(lane)
+        lane.calls += 1
+        lane.in_flight += len(together)
+        self.in_flight += len(together)
+        call.task = self._loop.create_task(self._run(call))
+
+    def _release(self, call: Call) -> None:
+        """Give back the places of a call, once, and use them."""
+        if call in self._calls:
+            self._calls.remove(call)
+            call.lane.calls -= 1
+            call.lane.in_flight -= len(call.requests)
+            self.in_flight -= len(call.requests)
+            if not call.lane.in_flight and not call.lane.retired:
+                self._idle.add(call.lane)
+            if self._waiting:
+                self._pump()
+
+    # --- one call -------------------------------------------------------------------------------------------------
+
+    async def _run(self, call: Call) -> None:
+        try:
+            reply = await self._ask(call)
+            answers = split_reply(call, reply)
+        except StreambError as error:
+            self._release(call)
+            call.fail(error)
+        except asyncio.CancelledError:  # by the deadline sweep (then nobody waits any more), or by close()
+            self._release(call)
+            call.fail(Unavailable("the call was stopped; send the request again", retry_after_s=_RETRY_AFTER_S))
+            raise
+        except Exception:
+            _log.exception("calling %s failed unexpectedly", call.lane.target.app)
+            self._release(call)
+            call.fail(
+                ModelFailed(f"calling version {call.lane.target.version} failed unexpectedly; see the gateway's log")
+            )
+        else:
+            self._release(call)
+            for waiting, answer in zip(call.requests, answers, strict=True):
+                waiting.resolve(answer)
+
+    async def _ask(self, call: Call) -> BatchReply:
+        """Call the version; once more when its replica died, because a prediction has no side effects."""
+        batch = join(call.requests)
+        call.lane.recorder.called(len(batch.rows))
+        try:
+            return await self._predictor.predict(call.lane.target, batch)
+        except Overloaded:
+            raise
+        except Unavailable:
+            if not any(not waiting.is_over() for waiting in call.requests):
+                raise
+            call.lane.recorder.retried()
+            return await self._predictor.predict(call.lane.target, batch)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        """Fail what is past its deadline, stop calls that nobody waits for, and look again at the next deadline."""
+        self._timer = None
+        now = self._clock.monotonic()
+        for lane in list(self._waiting):
+            self._sweep_queue(lane, now)
+        for call in list(self._calls):
+            if not any(self._is_live(call.lane, waiting, now) for waiting in call.requests):
+                if call.task is not None:
+                    call.task.cancel()
+                self._release(call)
+        following = [lane.queue[0].deadline for lane in self._waiting]
+        following += [w.deadline for call in self._calls for w in call.requests if not w.future.done()]
+        if following and self._timer is None:
+            self._watch(max(min(following) - now, _SWEEP_S))
+
+    def _sweep_queue(self, lane: Lane, now: float) -> None:
+        while lane.queue and not self._is_live(lane, lane.queue[0], now):
+            self._unqueue(lane, lane.queue.popleft())
+
+    def _is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
+        if waiting.deadline <= now:
+            waiting.fail(self._too_late(lane))
+        return not waiting.future.done()
+
+    def _too_late(self, lane: Lane) -> DeadlineExceeded:
+        limit = self._limits.request_timeout_s
+        return DeadlineExceeded(
+            f"version {lane.target.version} did not answer within {limit:g} s; send fewer rows or try again later",
+            limit_s=limit,
+        )
+
+    # --- end ------------------------------------------------------------------------------------------------------
+
+    def retire(self, lane: Lane) -> None:
+        """Keep no place for a version that gets no new requests; what it still has is answered."""
+        lane.retired = True
+        self._idle.discard(lane)
+
+    async def close(self) -> None:
+        """Refuse new requests, fail those that wait, stop the calls, and return when nothing runs any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        stopping = Unavailable("this gateway is stopping; send the request again", retry_after_s=_RETRY_AFTER_S)
+        for lane in list(self._waiting):
+            while lane.queue:
+                self._unqueue(lane, lane.queue.popleft()).fail(stopping)
+        tasks = [call.task for call in self._calls if call.task is not None]
+        for call in list(self._calls):
+            call.fail(stopping)
+            if call.task is not None:
+                call.task.cancel()
+            self._release(call)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,109 @@
+"""What the batcher moves: a request that waits, the lane of one version, a call that carries several requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import numpy as np
+
+from streamb.errors import StreambError
+from streamb.metrics import VersionRecorder
+from streamb.serving.answer import Answer, Rows
+from streamb.serving.receive import Receive, has_disconnected
+from streamb.traffic import VersionTarget
+
+
+class ClientGone(Exception):
+    """The client went away before its answer."""
+
+
+class Waiting:
+    """One request from the queue to its answer.
+
+    Attributes:
+        shape: the shape of one row where the rows are an array, else None; only equal shapes go into one call.
+        deadline: on the monotonic clock.
+        future: resolves to the answer, or to the error to tell the client.
+    """
+
+    __slots__ = ("_receive", "deadline", "future", "probabilities", "row_count", "rows", "shape")
+
+    def __init__(
+        self, rows: Rows, deadline: float, future: asyncio.Future[Answer], receive: Receive, *, probabilities: bool
+    ) -> None:
+        self.rows = rows
+        self.row_count = len(rows)
+        self.shape = rows.shape[1:] if isinstance(rows, np.ndarray) else None
+        self.probabilities = probabilities
+        self.deadline = deadline
+        self.future = future
+        self._receive = receive
+
+    def is_over(self) -> bool:
+        """Whether nobody waits for the answer any more: it is there, was given up, or the client went away.
+
+        Looks at the connection, so it is asked only of requests that had to queue, when they are taken out.
+        """
+        if self.future.done():
+            return True
+        if has_disconnected(self._receive):
+            self.future.set_exception(ClientGone())
+            return True
+        return False
+
+    def resolve(self, answer: Answer | StreambError) -> None:
+        """Hand over the answer or the error; one that comes late is discarded."""
+        if self.future.done():
+            return
+        if isinstance(answer, StreambError):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+    def fail(self, error: StreambError) -> None:
+        """Hand over an error, unless there is an answer."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Lane:
+    """The requests of one model version in one gateway.
+
+    Attributes:
+        queue: requests that wait for a call.
+        calls: calls in flight.
+        in_flight: requests inside these calls.
+        retired: the version gets no new requests.
+    """
+
+    __slots__ = ("calls", "in_flight", "queue", "recorder", "retired", "target")
+
+    def __init__(self, target: VersionTarget, recorder: VersionRecorder) -> None:
+        self.target = target
+        self.recorder = recorder
+        self.queue: deque[Waiting] = deque()
+        self.calls = 0
+        self.in_flight = 0
+        self.retired = False
+
+    @property
+    def size(self) -> int:
+        """Requests that wait for or are inside a call."""
+        return len(self.queue) + self.in_flight
+
+
+class Call:
+    """Requests on their way to a version together."""
+
+    __slots__ = ("lane", "requests", "task")
+
+    def __init__(self, lane: Lane, requests: list[Waiting]) -> None:
+        self.lane = lane
+        self.requests = requests
+        self.task: asyncio.Task[None] | None = None
+
+    def fail(self, error: StreambError) -> None:
+        """Tell the same error to all that still wait."""
+        for waiting in self.requests:
+            waiting.fail(error)

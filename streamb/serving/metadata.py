@@ -1,0 +1,74 @@
+"""The answers about the server and its models: health and metadata of the Open Inference Protocol V2."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from streamb.models.schema import FeatureKind
+from streamb.serving.oip import PREDICTIONS, PROBABILITIES
+from streamb.serving.replies import Reply, json_reply
+from streamb.serving.routes import Action, Route
+from streamb.serving.targets import ServedTable, ServedVersion
+
+_DATATYPES: Final = {FeatureKind.NUMBER: "FP64", FeatureKind.INTEGER: "INT64", FeatureKind.BOOLEAN: "BOOL"}
+
+
+def is_open(action: Action) -> bool:
+    """Whether it is answered without a key: what load balancers and people look at first."""
+    return action in (Action.SERVER, Action.LIVE, Action.READY)
+
+
+def describe(route: Route, served: ServedTable, streamb_version: str) -> Reply:
+    """The reply to a GET."""
+    if route.action is Action.SERVER:
+        return json_reply({"name": "streamb", "version": streamb_version, "extensions": ["binary_tensor_data"]})
+    if route.action is Action.LIVE:
+        return json_reply({"live": True})
+    if route.action is Action.READY:
+        return _ready({}, ready=served.table.epoch > 0)
+    versions = _versions(route, served)
+    if route.action is Action.MODEL_READY:
+        callable_now = any(version.broken is None for version in versions)
+        return _ready({"name": route.model_id}, ready=callable_now)
+    return json_reply(_model(route, versions))
+
+
+def _ready(document: dict[str, Any], *, ready: bool) -> Reply:
+    return json_reply({**document, "ready": ready}, 200 if ready else 503)
+
+
+def _versions(route: Route, served: ServedTable) -> list[ServedVersion]:
+    if route.version:
+        return [served.pinned(route.model_id, route.version)]
+    return list(served.model(route.model_id).versions.values())
+
+
+def _model(route: Route, versions: list[ServedVersion]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": route.model_id,
+        "versions": [version.target.version for version in versions],
+        "platform": "streamb",
+        "inputs": [],
+        "outputs": [{"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}],
+    }
+    if not versions:
+        return document
+    newest = versions[-1]
+    document["inputs"] = _inputs(newest)
+    if newest.target.task == "classification":
+        document["outputs"][0]["datatype"] = "BYTES"
+        document["outputs"].append({"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, -1]})
+    return document
+
+
+def _inputs(version: ServedVersion) -> list[dict[str, Any]]:
+    schema = version.schema
+    if schema is None:
+        return [{"name": "input", "datatype": "FP64", "shape": [-1, -1]}]
+    if schema.container == "array" and schema.is_numeric:
+        columns = {"columns": list(schema.names)}
+        return [{"name": "input", "datatype": "FP64", "shape": [-1, len(schema.names)], "parameters": columns}]
+    return [
+        {"name": feature.name, "datatype": _DATATYPES.get(feature.kind, "BYTES"), "shape": [-1]}
+        for feature in schema.features
+    ]

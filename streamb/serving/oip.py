@@ -1,0 +1,143 @@
+"""The Open Inference Protocol V2: typed tensors in, typed tensors out, in JSON or with binary data behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from streamb.errors import BadRequest
+from streamb.models.schema import FeatureSchema
+from streamb.serving.answer import JSON_HEADERS, Answer, Encoded, Origin, Rows, jsonable
+from streamb.serving.oip_binary import BinarySection, tensor_bytes
+from streamb.serving.rows import parse_object, read_user_id
+from streamb.serving.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
+
+PREDICTIONS, PROBABILITIES = "predictions", "probabilities"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRequest:
+    """An inference request: `{"id"?, "parameters"?, "inputs": […], "outputs"?: […]}`.
+
+    Attributes:
+        outputs: the outputs asked for, in order: name -> whether as binary data.
+        client_id: the request's own "id", repeated in the reply; "" when it has none.
+    """
+
+    tensors: tuple[Tensor, ...]
+    outputs: Mapping[str, bool]
+    user_id: str
+    client_id: str
+    row_count: int
+
+    @classmethod
+    def decode(cls, body: bytes, json_length: int | None = None) -> TensorRequest:
+        """Read a body.
+
+        Args:
+            body: all of it.
+            json_length: how many bytes of it are JSON (`Inference-Header-Content-Length`); None: all, no binary data.
+
+        Raises:
+            BadRequest: it is not of this form; says where.
+        """
+        if json_length is not None and not 0 < json_length <= len(body):
+            raise BadRequest(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
+        view = memoryview(body)
+        document = parse_object(view if json_length is None else view[:json_length])
+        binary = BinarySection(view[len(body) if json_length is None else json_length :])
+        inputs = document.get("inputs")
+        if type(inputs) is not list or not inputs:
+            raise BadRequest('"inputs" must be a list of tensors that is not empty')
+        tensors = tuple(_input(entry, position, binary) for position, entry in enumerate(inputs))
+        binary.finish()
+        if len({tensor.name for tensor in tensors}) != len(tensors):
+            raise BadRequest(f"two inputs have the same name: {[tensor.name for tensor in tensors]}")
+        parameters = _parameters(document, "the request")
+        client_id = document.get("id", "")
+        if type(client_id) is not str:
+            raise BadRequest('"id" must be a string')
+        return cls(tensors, _outputs(document, parameters), read_user_id(parameters), client_id, count_rows(tensors))
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the output "probabilities" is among those asked for."""
+        return PROBABILITIES in self.outputs
+
+    def rows(self, schema: FeatureSchema | None) -> Rows:
+        """The rows, checked against the schema."""
+        return rows_from_tensors(self.tensors, schema)
+
+    def encode(self, answer: Answer, origin: Origin) -> Encoded:
+        """`{"model_name", "model_version", "id", "outputs": […]}`, the outputs' bytes behind it where asked for."""
+        results = {PREDICTIONS: answer.predictions, PROBABILITIES: answer.probabilities}
+        described: list[dict[str, Any]] = []
+        chunks: list[bytes] = []
+        for name, as_binary in self.outputs.items():
+            values = results[name]
+            if values is None:
+                continue
+            tensor = output_tensor(name, values)
+            entry: dict[str, Any] = {"name": name, "datatype": tensor.datatype, "shape": tensor.values.shape}
+            if as_binary:
+                chunks.append(tensor_bytes(tensor))
+                entry["parameters"] = {"binary_data_size": len(chunks[-1])}
+            else:
+                entry["data"] = jsonable(tensor.values.ravel())
+            described.append(entry)
+        document = {
+            "model_name": origin.model_id,
+            "model_version": origin.version,
+            "id": self.client_id or origin.request_id,
+            "outputs": described,
+        }
+        head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        if not chunks:
+            return Encoded(head, JSON_HEADERS)
+        length = (b"inference-header-content-length", b"%d" % len(head))
+        return Encoded(b"".join((head, *chunks)), [(b"content-type", b"application/octet-stream"), length])
+
+
+def _input(entry: Any, position: int, binary: BinarySection) -> Tensor:
+    if type(entry) is not dict:
+        raise BadRequest(f'"inputs"[{position}] must be an object with "name", "shape", "datatype" and "data"')
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
+    if type(name) is not str or not name:
+        raise BadRequest(f'"inputs"[{position}] has no "name"')
+    if type(datatype) is not str or datatype not in DTYPES:
+        raise BadRequest(f'input {name!r}: "datatype" must be one of {", ".join(DTYPES)}, not {datatype!r}')
+    if type(shape) is not list or not shape or not all(type(length) is int and length >= 0 for length in shape):
+        raise BadRequest(f'input {name!r}: "shape" must be a list of whole numbers, such as [2, 30], not {shape!r}')
+    size = _parameters(entry, f"input {name!r}").get("binary_data_size")
+    if size is not None:
+        return binary.take(name, datatype, tuple(shape), size)
+    if "data" not in entry:
+        raise BadRequest(f'input {name!r} has neither "data" nor the parameter "binary_data_size"')
+    return tensor_from_json(name, datatype, tuple(shape), entry["data"])
+
+
+def _outputs(document: dict[str, Any], parameters: dict[str, Any]) -> dict[str, bool]:
+    all_binary = parameters.get("binary_data_output") is True
+    wanted = document.get("outputs")
+    if wanted is None or wanted == []:
+        return {PREDICTIONS: all_binary}
+    if type(wanted) is not list:
+        raise BadRequest('"outputs" must be a list of objects with a "name"')
+    outputs: dict[str, bool] = {}
+    for entry in wanted:
+        name = entry.get("name") if type(entry) is dict else None
+        if name not in (PREDICTIONS, PROBABILITIES):
+            raise BadRequest(f'"outputs" may name {PREDICTIONS!r} and {PROBABILITIES!r}, not {name!r}')
+        as_binary = _parameters(entry, f"output {name!r}").get("binary_data", all_binary)
+        outputs[name] = as_binary is True
+    return outputs
+
+
+def _parameters(holder: dict[str, Any], whose: str) -> dict[str, Any]:
+    parameters = holder.get("parameters", {})
+    if type(parameters) is not dict:
+        raise BadRequest(f'"parameters" of {whose} must be an object')
+    return parameters

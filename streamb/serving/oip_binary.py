@@ -1,0 +1,83 @@
+"""The binary tensor extension of the Open Inference Protocol V2: JSON first, then the tensors' bytes one after another.
+
+Numbers are little-endian and row-major; each element of a BYTES tensor is its length (four bytes) and its UTF-8 text.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import BadRequest
+from streamb.serving.tensors import DTYPES, Tensor, check_size
+
+_LENGTH = struct.Struct("<I")
+
+
+class BinarySection:
+    """The bytes behind the JSON part, handed out in the order of the inputs."""
+
+    __slots__ = ("_data", "_offset")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._offset = 0
+
+    def take(self, name: str, datatype: str, shape: tuple[int, ...], size: Any) -> Tensor:
+        """The next `size` bytes as a tensor.
+
+        Raises:
+            BadRequest: `size` is no size, reaches past the end, or does not fill the shape.
+        """
+        left = len(self._data) - self._offset
+        if type(size) is not int or not 0 <= size <= left:
+            raise BadRequest(f'"binary_data_size" of input {name!r} is {size!r}, but {left} bytes are left of the body')
+        chunk = self._data[self._offset : self._offset + size]
+        self._offset += size
+        values = _texts(name, chunk) if datatype == "BYTES" else _numbers(name, chunk, datatype)
+        check_size(name, shape, values.size)
+        return Tensor(name, values.reshape(shape))
+
+    def finish(self) -> None:
+        """Refuse bytes that no input claimed."""
+        left = len(self._data) - self._offset
+        if left:
+            raise BadRequest(f'{left} bytes of the body belong to no input; check the "binary_data_size" of each')
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """A tensor's elements as the extension writes them."""
+    if tensor.datatype != "BYTES":
+        return tensor.values.tobytes()
+    texts = [str(value).encode() for value in tensor.values.ravel()]
+    return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+
+
+def _numbers(name: str, chunk: memoryview, datatype: str) -> NDArray[Any]:
+    dtype = DTYPES[datatype]
+    if len(chunk) % dtype.itemsize:
+        raise BadRequest(f"input {name!r} has {len(chunk)} bytes, not a multiple of the {dtype.itemsize} of {datatype}")
+    return np.frombuffer(chunk, dtype=dtype)
+
+
+def _texts(name: str, chunk: memoryview) -> NDArray[Any]:
+    texts: list[str] = []
+    offset = 0
+    while offset < len(chunk):
+        if offset + 4 > len(chunk):
+            raise BadRequest(f"input {name!r} ends inside the length of an element")
+        (length,) = _LENGTH.unpack_from(chunk, offset)
+        offset += 4
+        if offset + length > len(chunk):
+            raise BadRequest(f"input {name!r} ends inside an element of {length} bytes")
+        try:
+            texts.append(str(chunk[offset : offset + length], "utf-8"))
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"input {name!r} has an element that is not UTF-8: {error}") from None
+        offset += length
+    values = np.empty(len(texts), dtype=object)
+    values[:] = texts
+    return values

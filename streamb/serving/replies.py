@@ -1,0 +1,63 @@
+"""Replies on their way out: status, headers and body, and how an error becomes one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from streamb.errors import StreambError
+from streamb.serving.answer import JSON_HEADERS
+from streamb.serving.receive import Send
+
+_RETRIED_LATER: Final = frozenset({429, 503})
+_CLOSING: Final = frozenset({408, 413})
+
+
+class Reply:
+    """One HTTP reply, whole."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = JSON_HEADERS) -> None:
+        self.status = status
+        self.body = body
+        self.headers = [*headers, (b"content-length", b"%d" % len(body))]
+
+    async def send(self, send: Send, request_id: str) -> None:
+        """Send it; a client that went away meanwhile is no error."""
+        self.headers.append((b"x-request-id", request_id.encode("ascii")))
+        try:
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+            await send({"type": "http.response.body", "body": self.body})
+        except OSError:  # how ASGI servers may say that the client is gone
+            return
+
+
+def json_reply(document: Mapping[str, Any], status: int = 200) -> Reply:
+    """A reply with a JSON document."""
+    return Reply(status, orjson.dumps(document))
+
+
+def error_reply(error: StreambError, request_id: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+    """The reply to a request that fails: `{"error", "code", "request_id", …details}`."""
+    named = {"error": error.message, "code": error.code, "request_id": request_id}
+    document = {**named, **error.details, **named}  # these three come first, and no detail replaces them
+    body = orjson.dumps(document, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return Reply(error.status, body, [*JSON_HEADERS, *headers, *_error_headers(error)])
+
+
+def _error_headers(error: StreambError) -> list[tuple[bytes, bytes]]:
+    headers: list[tuple[bytes, bytes]] = []
+    if error.status in _RETRIED_LATER:
+        seconds = error.details.get("retry_after_s", 1)
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(seconds))))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if error.status == 405:
+        headers.append((b"allow", ", ".join(error.details.get("allowed", ())).encode()))
+    if error.status in _CLOSING:  # the rest of the body is not worth reading
+        headers.append((b"connection", b"close"))
+    return headers

@@ -1,0 +1,82 @@
+"""The paths of the data plane, and what each asks for. Splits strings; knows nothing of models or bodies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Final
+
+from streamb.errors import MethodNotAllowed, NotFound
+
+
+class Action(Enum):
+    """What a path asks for."""
+
+    SERVER = auto()
+    LIVE = auto()
+    READY = auto()
+    MODEL = auto()
+    MODEL_READY = auto()
+    PREDICT = auto()
+    INFER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path, understood.
+
+    Attributes:
+        model_id: "" for paths about the server.
+        version: "" where the split chooses.
+    """
+
+    action: Action
+    model_id: str = ""
+    version: str = ""
+
+
+_SERVER: Final = {
+    "/v2": Route(Action.SERVER),
+    "/v2/": Route(Action.SERVER),
+    "/v2/health/live": Route(Action.LIVE),
+    "/v2/health/ready": Route(Action.READY),
+}
+_VERBS: Final = {"predict": Action.PREDICT, "infer": Action.INFER, "ready": Action.MODEL_READY}
+_LONGEST: Final = 512
+_POSTED: Final = frozenset({Action.PREDICT, Action.INFER})
+
+
+def parse_route(method: str, path: str) -> Route:
+    """What `method` on `path` asks for.
+
+    >>> parse_route("POST", "/v2/models/churn/versions/1.0.0/infer")
+    Route(action=<Action.INFER: 7>, model_id='churn', version='1.0.0')
+
+    Raises:
+        NotFound: there is no such path.
+        MethodNotAllowed: the path wants another method; `details["allowed"]` names it.
+    """
+    route = _SERVER.get(path) or (_model_route(path) if len(path) <= _LONGEST else None)
+    if route is None:
+        raise NotFound(f"there is nothing at {path[:200]}; predictions are at POST /v2/models/MODEL/predict")
+    if route.action in _POSTED:
+        if method != "POST":
+            raise MethodNotAllowed(f"{path[:200]} answers POST, not {method}", allowed=["POST"])
+    elif method not in ("GET", "HEAD"):
+        raise MethodNotAllowed(f"{path[:200]} answers GET, not {method}", allowed=["GET", "HEAD"])
+    return route
+
+
+@lru_cache(maxsize=1024)
+def _model_route(path: str) -> Route | None:
+    parts = path.split("/")
+    if len(parts) < 4 or parts[0] or parts[1] != "v2" or parts[2] != "models" or not parts[3]:
+        return None
+    model_id, rest, version = parts[3], parts[4:], ""
+    if len(rest) >= 2 and rest[0] == "versions" and rest[1]:
+        version, rest = rest[1], rest[2:]
+    if not rest:
+        return Route(Action.MODEL, model_id, version)
+    action = _VERBS.get(rest[0]) if len(rest) == 1 else None
+    return Route(action, model_id, version) if action else None

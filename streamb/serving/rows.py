@@ -1,0 +1,95 @@
+"""The format for people: JSON rows in, JSON predictions out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from streamb.errors import BadRequest
+from streamb.models.schema import FeatureSchema
+from streamb.serving.answer import JSON_HEADERS, Answer, Encoded, Origin, Rows, jsonable, untyped_rows
+
+
+class RowsRequest:
+    """`{"instances": [[…]] | [{"column": value}], "user_id"?: str, "probabilities"?: bool}`."""
+
+    __slots__ = ("_instances", "probabilities", "row_count", "user_id")
+
+    def __init__(self, instances: list[Any], *, user_id: str = "", probabilities: bool = False) -> None:
+        self._instances = instances
+        self.user_id = user_id
+        self.probabilities = probabilities
+        self.row_count = len(instances)
+
+    @classmethod
+    def decode(cls, body: bytes) -> RowsRequest:
+        """Read a body.
+
+        Raises:
+            BadRequest: not JSON, or not of this form; says what is missing.
+        """
+        document = parse_object(body)
+        instances = document.get("instances")
+        if type(instances) is not list or not instances:
+            raise BadRequest(f'"instances" must be a list of rows that is not empty; {_found(document, "instances")}')
+        probabilities = document.get("probabilities", False)
+        if type(probabilities) is not bool:
+            raise BadRequest(f'"probabilities" must be true or false; {_found(document, "probabilities")}')
+        return cls(instances, user_id=read_user_id(document), probabilities=probabilities)
+
+    def rows(self, schema: FeatureSchema | None) -> Rows:
+        """The rows, checked against the schema."""
+        return untyped_rows(self._instances) if schema is None else schema.check_rows(self._instances)
+
+    def encode(self, answer: Answer, origin: Origin) -> Encoded:
+        """`{"predictions", "probabilities"?, "model", "version", "request_id"}`."""
+        document: dict[str, Any] = {"predictions": jsonable(answer.predictions)}
+        if answer.probabilities is not None:
+            document["probabilities"] = jsonable(answer.probabilities)
+        document["model"] = origin.model_id
+        document["version"] = origin.version
+        document["request_id"] = origin.request_id
+        return Encoded(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), JSON_HEADERS)
+
+
+def parse_object(body: bytes | memoryview) -> dict[str, Any]:
+    """The JSON object in a body; `BadRequest` when it is not one."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    if type(document) is not dict:
+        raise BadRequest(f"the body must be a JSON object, not {_kind(document)}")
+    return document
+
+
+def read_user_id(document: dict[str, Any]) -> str:
+    """The sticky unit in a body or in its parameters: a string or a whole number."""
+    user_id = document.get("user_id")
+    if user_id is None:
+        return ""
+    if type(user_id) is str:
+        return user_id
+    if type(user_id) is int:
+        return str(user_id)
+    raise BadRequest(f'"user_id" must be a string; {_found(document, "user_id")}')
+
+
+def _found(document: dict[str, Any], name: str) -> str:
+    if name not in document:
+        return f"the body has {', '.join(sorted(document)[:10]) or 'no fields'}"
+    value = document[name]
+    return "it is empty" if value in ([], "") else f"it is {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")

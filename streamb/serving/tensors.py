@@ -1,0 +1,163 @@
+"""Tensors of the Open Inference Protocol V2: datatypes, and how tensors become rows and predictions become tensors.
+
+Rows come either as one tensor of shape (rows, features), whatever its name, or as one tensor for each feature, named
+after it, of shape (rows,) or (rows, 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import BadRequest, InvalidInput
+from streamb.models.schema import FeatureSchema
+from streamb.serving.answer import Rows
+
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+"""Datatype name -> little-endian NumPy type; BYTES holds Python strings."""
+
+_NAMES: Final = {dtype: name for name, dtype in DTYPES.items() if name != "BYTES"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named array."""
+
+    name: str
+    values: NDArray[Any]
+
+    @property
+    def datatype(self) -> str:
+        """The protocol's name for its type; everything that is not a number is BYTES."""
+        return _NAMES.get(self.values.dtype, "BYTES")
+
+
+def tensor_from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Tensor:
+    """A tensor from the `data` of a JSON input, flat or nested.
+
+    Raises:
+        BadRequest: the data has another type or another number of elements than it says.
+    """
+    try:
+        values = np.asarray(data) if datatype != "BYTES" else _texts(name, data)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"the data of input {name!r} is not a tensor: {error}") from None
+    check_size(name, shape, values.size)
+    return Tensor(name, _as_type(name, values, datatype).reshape(shape))
+
+
+def check_size(name: str, shape: tuple[int, ...], size: int) -> None:
+    """Refuse a tensor whose data does not fill its shape."""
+    wanted = 1
+    for length in shape:
+        wanted *= length
+    if wanted != size:
+        raise BadRequest(f"input {name!r} has shape {list(shape)}, that is {wanted} elements, but {size} in its data")
+
+
+def _texts(name: str, data: Any) -> NDArray[Any]:
+    values = np.asarray(data, dtype=object).ravel()
+    if not all(type(value) is str for value in values):
+        raise BadRequest(f"input {name!r} has datatype BYTES, so every element of its data must be a string")
+    return values
+
+
+def _as_type(name: str, values: NDArray[Any], datatype: str) -> NDArray[Any]:
+    dtype = DTYPES[datatype]
+    kind = values.dtype.kind
+    allowed = {"b": "b", "u": "iu", "i": "iu", "f": "iuf", "O": "O"}[dtype.kind]
+    if kind not in allowed:
+        raise BadRequest(f"input {name!r} has datatype {datatype}, but its data holds {_spoken(kind)}")
+    if dtype.kind in "iu" and values.size:
+        bounds = np.iinfo(dtype)
+        if values.min() < bounds.min or values.max() > bounds.max:
+            raise BadRequest(f"input {name!r} has elements that do not fit in {datatype}")
+    return values.astype(dtype, copy=False)
+
+
+def _spoken(kind: str) -> str:
+    names = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "f": "fractions", "U": "strings"}
+    return names.get(kind, "values of several types, or null")
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+def count_rows(tensors: Sequence[Tensor]) -> int:
+    """How many rows the inputs hold; `BadRequest` when they disagree or have none."""
+    counts = {tensor.values.shape[0] if tensor.values.ndim else 0 for tensor in tensors}
+    if len(counts) != 1 or counts == {0}:
+        shapes = {tensor.name: list(tensor.values.shape) for tensor in tensors}
+        raise BadRequest(
+            f"all inputs must have the same first dimension, the number of rows, and at least one: {shapes}"
+        )
+    return counts.pop()
+
+
+def rows_from_tensors(tensors: Sequence[Tensor], schema: FeatureSchema | None) -> Rows:
+    """The rows of a request, checked against the schema where there is one."""
+    if len(tensors) == 1 and not _is_column(tensors[0], schema):
+        values = tensors[0].values
+        if schema is not None:
+            return schema.check_array(values)
+        return _untyped(values if values.ndim > 1 else values[:, None])
+    columns = {tensor.name: _column(tensor) for tensor in tensors}
+    if schema is None:
+        listed = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [dict(zip(columns, values, strict=True)) for values in listed]
+    if schema.is_numeric and columns.keys() == set(schema.names):
+        ordered = [columns[name] for name in schema.names]
+        if all(column.dtype.kind in "iuf" for column in ordered):
+            return schema.check_array(np.column_stack([column.astype(np.float64) for column in ordered]))
+    return schema.check_array(columns)
+
+
+def _is_column(tensor: Tensor, schema: FeatureSchema | None) -> bool:
+    return schema is not None and tensor.name in schema.names and len(schema.names) > 1
+
+
+def _column(tensor: Tensor) -> NDArray[Any]:
+    values = tensor.values
+    if values.ndim == 1:
+        return values
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
+    raise InvalidInput(
+        f"input {tensor.name!r} has shape {list(values.shape)}; send one tensor of shape [rows, features], "
+        "or one of shape [rows] for each feature, named after it"
+    )
+
+
+def _untyped(values: NDArray[Any]) -> Rows:
+    return values.astype(np.float64, copy=False) if values.dtype.kind in "biuf" else values.tolist()
+
+
+# --- outputs ------------------------------------------------------------------------------------------------------
+
+
+def output_tensor(name: str, values: NDArray[Any]) -> Tensor:
+    """Predictions or probabilities as a tensor of a protocol type."""
+    little = values.dtype.newbyteorder("<") if values.dtype.kind in "iuf" else values.dtype
+    if little in _NAMES:
+        return Tensor(name, np.ascontiguousarray(values, dtype=little))
+    if values.dtype.kind in "iuf":  # a width that the protocol does not know, such as float128
+        return Tensor(name, np.ascontiguousarray(values, dtype=np.dtype("<f8")))
+    return Tensor(name, values.astype(str).astype(object))

@@ -1,0 +1,57 @@
+"""A sticky split of units over versions by weights in ten-thousandths."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from streamb.errors import InvalidInput
+from streamb.hashing import BASIS_POINTS, bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which version answers which unit.
+
+    The first version owns the first weight's worth of the line `[0, 10000)`, the next follows. A version that grows at
+    the start of the line takes units only from its neighbour, so raising a weight never moves a unit twice.
+
+    Attributes:
+        versions: the versions, in the order in which they lie on the line.
+        bounds: the end of each version's stretch (cumulative weights); the last is 10,000.
+    """
+
+    versions: tuple[str, ...]
+    bounds: tuple[int, ...]
+
+    @classmethod
+    def all_to(cls, version: str) -> Split:
+        """Every unit to one version.
+
+        >>> Split.all_to("1.0.0").choose("user-1", salt="s")
+        '1.0.0'
+        """
+        return cls((version,), (BASIS_POINTS,))
+
+    @classmethod
+    def by_weights(cls, weights: Sequence[tuple[str, int]]) -> Split:
+        """A split from `(version, weight in ten-thousandths)` pairs that add up to 10,000.
+
+        >>> Split.by_weights([("2.0.0", 1000), ("1.0.0", 9000)]).bounds
+        (1000, 10000)
+        """
+        versions = [version for version, _ in weights]
+        shares = [share for _, share in weights]
+        if not weights or min(shares) < 0 or sum(shares) != BASIS_POINTS or len(set(versions)) != len(versions):
+            raise InvalidInput(
+                f"weights must be distinct versions whose ten-thousandths add up to {BASIS_POINTS}: {list(weights)}"
+            )
+        return cls(tuple(versions), tuple(accumulate(shares)))
+
+    def choose(self, unit: str, *, salt: str) -> str:
+        """The version that answers `unit`; the same one every time while the weights stand."""
+        if len(self.versions) == 1:
+            return self.versions[0]
+        return self.versions[bisect_right(self.bounds, bucket(unit, salt))]

@@ -1,0 +1,55 @@
+import timeit
+
+import pytest
+
+from streamb import errors
+from streamb.metrics import LatencyHistogram, Outcome, VersionRecorder, outcome_of
+
+
+def test_counts_answers_rows_codes_and_calls():
+    recorder = VersionRecorder("m", "1.0.0")
+    recorder.called(rows=3)
+    recorder.called(rows=4)
+    recorder.answered(0.010, rows=3)
+    recorder.answered(0.020, rows=4)
+    recorder.failed(Outcome.CLIENT_ERROR, 422, 0.001)
+    recorder.failed(Outcome.TIMEOUT, 504, 30.0)
+    recorder.retried()
+    snapshot = recorder.snapshot(in_flight=2, queued=1)
+    assert snapshot.counts == {"ok": 2, "client_error": 1, "timeout": 1}
+    assert snapshot.codes == {200: 2, 422: 1, 504: 1}
+    assert snapshot.rows == snapshot.batch_rows == 7
+    assert snapshot.batch_sizes == {2: 1, 3: 1}
+    assert (snapshot.retries, snapshot.in_flight, snapshot.queued) == (1, 2, 1)
+
+
+def test_latency_is_of_answers_that_the_version_had_a_part_in():
+    recorder = VersionRecorder("m", "1.0.0")
+    recorder.answered(0.5, rows=1)
+    recorder.failed(Outcome.CLIENT_ERROR, 422, 0.0001)
+    recorder.failed(Outcome.OVERLOAD, 503, 0.0001)
+    recorder.failed(Outcome.TIMEOUT, 504, 30.0)
+    assert recorder.snapshot().latency == LatencyHistogram.of([0.5, 30.0])
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (errors.InvalidFeatures("x"), Outcome.CLIENT_ERROR),
+        (errors.Unauthorized("x"), Outcome.CLIENT_ERROR),
+        (errors.RequestTimeout("x"), Outcome.CLIENT_ERROR),
+        (errors.ModelFailed("x"), Outcome.MODEL_ERROR),
+        (errors.StreambError("x"), Outcome.MODEL_ERROR),
+        (errors.Overloaded("x"), Outcome.OVERLOAD),
+        (errors.Unavailable("x"), Outcome.UNAVAILABLE),
+        (errors.DeadlineExceeded("x"), Outcome.TIMEOUT),
+    ],
+)
+def test_outcome_of_an_error(error, outcome):
+    assert outcome_of(error) is outcome
+
+
+def test_recording_an_answer_costs_little():
+    recorder = VersionRecorder("m", "1.0.0")
+    best = min(timeit.repeat(lambda: recorder.answered(0.0042, 1), number=2000, repeat=20)) / 2000
+    assert best < 2e-6  # 0.4 us on a quiet machine; the margin is for a busy one

@@ -1,0 +1,62 @@
+"""Predictors that run in process, and the routing tables that lead to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from streamb.models.schema import FeatureSchema
+from streamb.serving import Batch, BatchReply
+from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
+
+
+class SumPredictor:
+    """Answers each row with the sum of its values; keeps the batches; waits while it is held."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, Batch]] = []
+        self.failures: list[BaseException] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def hold(self) -> None:
+        self.gate.clear()
+
+    def let_go(self) -> None:
+        self.gate.set()
+
+    async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
+        self.batches.append((target.app, batch))
+        await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        sums = np.array([float(np.sum(row)) for row in batch.rows])
+        chances = np.column_stack([sums * 0 + 0.25, sums * 0 + 0.75]) if batch.probabilities else None
+        return BatchReply(sums, chances)
+
+
+NUMBERS = FeatureSchema.numbers(2).to_json()
+
+
+def target(version: str = "1.0.0", *, model: str = "m", schema: Mapping[str, Any] = NUMBERS) -> VersionTarget:
+    return VersionTarget(version=version, app=f"{model}-{version}", schema=schema, task="regression")
+
+
+def table(
+    *targets: VersionTarget,
+    model: str = "m",
+    epoch: int = 1,
+    split: Split | None = None,
+    policy: GatewayPolicy | None = None,
+) -> RoutingTable:
+    targets = targets or (target(model=model),)
+    route = ModelRoute(
+        model_id=model,
+        salt="salt",
+        split=split or Split.all_to(targets[0].version),
+        targets={one.version: one for one in targets},
+    )
+    return RoutingTable(epoch=epoch, models={model: route}, policy=policy or GatewayPolicy())

@@ -1,0 +1,90 @@
+import pytest
+
+from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
+from streamb.hashing import sha256_hex
+from streamb.serving.access import RequestIds, check_key, content_length, json_length
+from streamb.traffic import GatewayPolicy
+
+POLICY = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(b"right")}))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{b"x-api-key": b"right"}, {b"authorization": b"Bearer right"}, {b"authorization": b"bearer  right "}],
+)
+def test_a_valid_key_passes(headers):
+    check_key(headers, POLICY)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {b"x-api-key": b""},
+        {b"x-api-key": b"wrong"},
+        {b"authorization": b"right"},
+        {b"authorization": b"Basic right"},
+        {b"x-api-key": b"wrong", b"authorization": b"Bearer right"},
+        {b"x-api-key": sha256_hex(b"right").encode()},
+    ],
+)
+def test_anything_else_is_refused(headers):
+    with pytest.raises(Unauthorized):
+        check_key(headers, POLICY)
+
+
+def test_no_key_is_needed_where_the_policy_wants_none():
+    check_key({}, GatewayPolicy())
+
+
+def test_a_printable_request_id_is_kept():
+    assert RequestIds().of({b"x-request-id": b"order-17/a"}) == "order-17/a"
+
+
+@pytest.mark.parametrize("given", [b"", b"a b", b"x" * 129, b"\xc3\xa9", b"a\tb", b"a\nb"])
+def test_any_other_request_id_is_replaced(given):
+    assert RequestIds().of({b"x-request-id": given}).encode() != given
+
+
+def test_new_ids_are_unique_within_and_between_gateways():
+    one, other = RequestIds(), RequestIds()
+    assert len({ids.of({}) for ids in (one, other) for _ in range(100)}) == 200
+
+
+@pytest.mark.parametrize(
+    "media", [b"application/json", b"application/json; charset=utf-8", b"Application/JSON;charset=UTF-8"]
+)
+def test_json_is_read(media):
+    assert json_length({b"content-type": media}, tensors=False) is None
+    assert json_length({b"content-type": media}, tensors=True) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"content-type": b"text/plain"},
+        {b"content-type": b"application/x-www-form-urlencoded"},
+        {b"content-type": b"application/json; charset=latin-1"},
+        {b"content-type": b"application/octet-stream"},
+        {b"content-type": b"application/json", b"content-encoding": b"gzip"},
+    ],
+)
+def test_other_media_types_are_refused(headers):
+    with pytest.raises(UnsupportedMediaType):
+        json_length(headers, tensors=False)
+
+
+def test_binary_tensors_say_where_their_json_ends():
+    headers = {b"content-type": b"application/octet-stream", b"inference-header-content-length": b"120"}
+    assert json_length(headers, tensors=True) == 120
+    with pytest.raises(BadRequest, match="Inference-Header-Content-Length"):
+        json_length({b"content-type": b"application/octet-stream"}, tensors=True)
+    with pytest.raises(BadRequest, match="whole number"):
+        json_length({**headers, b"inference-header-content-length": b"-1"}, tensors=True)
+
+
+def test_content_length():
+    assert content_length({}) is None
+    assert content_length({b"content-length": b"12"}) == 12
+    with pytest.raises(BadRequest):
+        content_length({b"content-length": b"12abc"})

@@ -1,0 +1,500 @@
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamb.clock import ManualClock, SystemClock
+from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
+from streamb.metrics import VersionRecorder
+from streamb.serving import Batch, BatchReply, GatewayLimits
+from streamb.serving.batcher import Batcher
+from streamb.serving.lane import ClientGone, Lane
+from tests.serving.asgi_client import Connection
+from tests.serving.predictors import target
+
+
+@dataclass
+class Desk:
+    """A batcher whose calls are answered by hand."""
+
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    def __post_init__(self) -> None:
+        self.calls: list[tuple[str, Batch, asyncio.Future[BatchReply]]] = []
+        self.batcher = Batcher(self, self.limits, self.clock)
+
+    async def predict(self, version, batch) -> BatchReply:
+        answer = asyncio.get_running_loop().create_future()
+        self.calls.append((version.app, batch, answer))
+        return await answer
+
+    def lane(self, version="1.0.0") -> Lane:
+        return Lane(target(version), VersionRecorder("m", version))
+
+    def submit(self, lane, *values, probabilities=False, connection=None):
+        rows = np.array([[float(value)] for value in values])
+        connection = connection or Connection(more_to_come=True)
+        waiting = self.batcher.admit(rows, probabilities=probabilities, receive=connection.receive)
+        future = self.batcher.submit(lane, waiting)
+        self.end_turn()
+        return future
+
+    def end_turn(self) -> None:
+        """Each request comes in a turn of the event loop of its own, unless a test says otherwise."""
+        self.batcher._pump()
+
+    async def settle(self) -> None:
+        for _ in range(6):
+            await asyncio.sleep(0)
+
+    async def answer(self, index=0) -> None:
+        _, batch, answer = self.calls.pop(index)
+        chances = np.column_stack([batch.rows, batch.rows]) if batch.probabilities else None
+        answer.set_result(BatchReply(np.asarray(batch.rows)[:, 0] * 10, chances))
+        await self.settle()
+
+    async def fail(self, error, index=0) -> None:
+        self.calls.pop(index)[2].set_exception(error)
+        await self.settle()
+
+    def sweep(self, seconds) -> None:
+        self.clock.advance(seconds)
+        self.batcher._sweep()
+
+    def is_empty(self) -> bool:
+        return not (self.batcher.queued or self.batcher.in_flight or self.batcher._calls or self.batcher._waiting)
+
+
+async def test_two_calls_go_at_once_and_the_rest_waits_and_goes_together():
+    desk = Desk()
+    lane = desk.lane()
+    futures = [desk.submit(lane, value) for value in range(6)]
+    await desk.settle()
+    assert [batch.counts for _, batch, _ in desk.calls] == [(1,), (1,)]
+    await desk.answer()
+    assert [batch.counts for _, batch, _ in desk.calls] == [(1,), (1, 1, 1, 1)]
+    await desk.answer()
+    await desk.answer()
+    assert [(await future).predictions.tolist() for future in futures] == [[value * 10] for value in range(6)]
+    assert desk.is_empty()
+
+
+async def test_what_comes_in_one_turn_of_the_event_loop_goes_together():
+    desk = Desk()
+    lane = desk.lane()
+    for value in range(3):
+        rows = np.array([[float(value)]])
+        desk.batcher.submit(lane, desk.batcher.admit(rows, probabilities=False, receive=Connection().receive))
+    assert not desk.calls
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [batch.counts for _, batch, _ in desk.calls] == [(1, 1, 1)], "no timer: at the end of the turn"
+    await desk.answer()
+    assert desk.is_empty()
+
+
+async def test_each_request_gets_its_own_rows_back():
+    desk = Desk(GatewayLimits(calls_per_version=1))
+    lane = desk.lane()
+    first = desk.submit(lane, 0)
+    some = desk.submit(lane, 1, 2, 3)
+    more = desk.submit(lane, 4, 5, probabilities=True)
+    await desk.settle()
+    await desk.answer()
+    await desk.answer()
+    assert (await first).predictions.tolist() == [0]
+    assert (await some).predictions.tolist() == [10, 20, 30]
+    assert (await some).probabilities is None
+    assert (await more).predictions.tolist() == [40, 50]
+    assert (await more).probabilities.tolist() == [[4, 4], [5, 5]]
+
+
+async def test_rows_per_batch_are_bounded_and_a_larger_request_goes_alone():
+    desk = Desk(GatewayLimits(calls_per_version=1, max_batch_rows=4))
+    lane = desk.lane()
+    for values in ([0], [1, 2], [3], [4, 5], [6] * 9, [7]):
+        desk.submit(lane, *values)
+    await desk.settle()
+    sent = []
+    while desk.calls:
+        sent.append(desk.calls[0][1].counts)
+        await desk.answer()
+    assert sent == [(1,), (2, 1), (2,), (9,), (1,)]
+
+
+async def test_rows_of_different_shapes_do_not_go_together():
+    desk = Desk(GatewayLimits(calls_per_version=1))
+    lane = desk.lane()
+    for rows in (np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 3)), [["a"]], [["b"], ["c"]]):
+        waiting = desk.batcher.admit(rows, probabilities=False, receive=Connection().receive)
+        desk.batcher.submit(lane, waiting)
+        desk.end_turn()
+    await desk.settle()
+    sent = []
+    while desk.calls:
+        sent.append(desk.calls[0][1])
+        await desk.fail(ModelFailed("x"))
+    assert [batch.counts for batch in sent] == [(1,), (1,), (1,), (1, 2)]
+    assert sent[-1].rows == [["a"], ["b"], ["c"]]
+    assert desk.is_empty()
+
+
+async def test_one_failed_request_does_not_fail_its_batch():
+    desk = Desk(GatewayLimits(calls_per_version=1))
+    lane = desk.lane()
+    futures = [desk.submit(lane, value) for value in range(4)]
+    await desk.settle()
+    await desk.answer()
+    _, _, answer = desk.calls.pop()
+    answer.set_result(BatchReply(np.array([10.0, 30.0]), None, {1: ModelFailed("row is bad")}))
+    await desk.settle()
+    assert (await futures[1]).predictions.tolist() == [10]
+    with pytest.raises(ModelFailed, match="row is bad"):
+        await futures[2]
+    assert (await futures[3]).predictions.tolist() == [30]
+
+
+async def test_a_reply_of_the_wrong_length_is_an_error_of_the_version():
+    desk = Desk()
+    future = desk.submit(desk.lane(), 1, 2)
+    await desk.settle()
+    desk.calls.pop()[2].set_result(BatchReply(np.array([1.0])))
+    with pytest.raises(ModelFailed, match="1 predictions to 2 rows"):
+        await future
+    assert desk.is_empty()
+
+
+async def test_a_full_queue_refuses_with_a_time_to_come_back():
+    desk = Desk(GatewayLimits(max_queued_requests=2))
+    lane = desk.lane()
+    futures = [desk.submit(lane, value) for value in range(4)]
+    with pytest.raises(Overloaded) as refused:
+        desk.submit(lane, 4)
+    assert refused.value.details["retry_after_s"] > 0
+    await desk.settle()
+    while desk.calls:
+        await desk.answer()
+    assert len([await future for future in futures]) == 4
+
+
+async def test_a_slow_version_cannot_take_the_whole_queue_from_others():
+    desk = Desk(GatewayLimits(max_queued_requests=4, calls_per_version=1))
+    slow, quick = desk.lane("1.0.0"), desk.lane("2.0.0")
+    slow_futures = [desk.submit(slow, value) for value in range(5)]
+    quick_futures = [desk.submit(quick, value) for value in range(3)]
+    await desk.settle()
+    assert sum(future.done() and isinstance(future.exception(), Overloaded) for future in slow_futures) == 2
+    assert not any(future.done() for future in quick_futures)
+    assert desk.batcher.queued == 4
+
+
+async def test_requests_inside_calls_are_bounded_over_all_versions():
+    desk = Desk(GatewayLimits(max_concurrent_requests=3))
+    one, other = desk.lane("1.0.0"), desk.lane("2.0.0")
+    for value in range(10):
+        desk.submit(one, value)
+        desk.submit(other, value)
+    await desk.settle()
+    highest = 0
+    while desk.calls:
+        highest = max(highest, desk.batcher.in_flight)
+        assert desk.batcher.in_flight <= 3
+        await desk.answer()
+    assert highest == 3
+    assert desk.is_empty()
+
+
+async def test_a_place_is_kept_for_a_version_that_has_nothing_in_flight():
+    desk = Desk(GatewayLimits(max_concurrent_requests=6))
+    hung, other = desk.lane("1.0.0"), desk.lane("2.0.0")
+    quick = desk.submit(other, 1)
+    await desk.settle()
+    await desk.answer()
+    assert (await quick).predictions.tolist() == [10]
+    for value in range(20):
+        desk.submit(hung, value)
+    await desk.settle()
+    while len(desk.calls[0][1].counts) == 1:  # its first calls return, then it takes what it may and hangs
+        await desk.answer()
+    assert desk.batcher.in_flight == 5
+    second = desk.submit(other, 2)
+    await desk.settle()
+    assert desk.calls[-1][0] == other.target.app
+    await desk.answer(-1)
+    assert (await second).predictions.tolist() == [20]
+
+
+async def test_versions_take_turns_when_places_are_short():
+    desk = Desk(GatewayLimits(max_concurrent_requests=1))
+    one, other = desk.lane("1.0.0"), desk.lane("2.0.0")
+    for value in range(3):
+        desk.submit(one, value)
+    for value in range(3):
+        desk.submit(other, value)
+    await desk.settle()
+    order = []
+    while desk.calls:
+        order.append(desk.calls[0][0][-5:])
+        await desk.answer()
+    assert order == ["1.0.0", "1.0.0", "2.0.0", "1.0.0", "2.0.0", "2.0.0"]
+
+
+async def test_a_request_is_refused_when_its_time_is_up_in_the_queue_and_in_a_call():
+    desk = Desk(GatewayLimits(calls_per_version=1, request_timeout_s=5))
+    lane = desk.lane()
+    called = desk.submit(lane, 1)
+    desk.clock.advance(2)
+    queued = desk.submit(lane, 2)
+    await desk.settle()
+    desk.sweep(3.5)
+    with pytest.raises(DeadlineExceeded, match="within 5 s"):
+        await called
+    assert not queued.done()
+    await desk.settle()
+    assert desk.calls[0][2].cancelled()  # nobody waited for it any more, so its place went to the other
+    desk.calls.pop(0)
+    desk.sweep(3)
+    with pytest.raises(DeadlineExceeded):
+        await queued
+    await desk.settle()
+    assert desk.is_empty()
+
+
+async def test_a_late_answer_is_discarded_for_those_whose_time_is_up():
+    desk = Desk(GatewayLimits(calls_per_version=1, request_timeout_s=5))
+    lane = desk.lane()
+    desk.submit(lane, 0)
+    early = desk.submit(lane, 1)
+    desk.clock.advance(3)
+    late = desk.submit(lane, 2)
+    await desk.settle()
+    await desk.answer()
+    desk.sweep(2.5)
+    with pytest.raises(DeadlineExceeded):
+        await early
+    await desk.answer()
+    assert (await late).predictions.tolist() == [20]
+    assert desk.is_empty()
+
+
+async def test_the_timer_finds_deadlines_by_itself():
+    desk = Desk(GatewayLimits(request_timeout_s=0.05))
+    desk.batcher = Batcher(desk, desk.limits, SystemClock())
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(desk.submit(desk.lane(), 1), 2)
+    await desk.settle()
+    assert desk.is_empty()
+    assert desk.batcher._timer is None
+
+
+async def test_rows_of_a_client_that_left_are_dropped_before_the_call():
+    desk = Desk(GatewayLimits(calls_per_version=1))
+    lane = desk.lane()
+    connection = Connection()
+    await connection.receive()
+    desk.submit(lane, 0)
+    gone = desk.submit(lane, 1, connection=connection)
+    stays = desk.submit(lane, 2)
+    await desk.settle()
+    connection.disconnect()
+    desk.clock.advance(1)
+    await desk.answer()
+    with pytest.raises(ClientGone):
+        await gone
+    assert desk.calls[0][1].rows.tolist() == [[2]]
+    await desk.answer()
+    await stays
+
+
+async def test_clients_that_left_make_place_in_a_full_queue():
+    desk = Desk(GatewayLimits(calls_per_version=1, max_queued_requests=2))
+    lane = desk.lane()
+    connection = Connection()
+    await connection.receive()
+    desk.submit(lane, 0)
+    gone = desk.submit(lane, 1, connection=connection)
+    desk.submit(lane, 2)
+    connection.disconnect()
+    desk.clock.advance(1)
+    desk.submit(lane, 3)
+    with pytest.raises(ClientGone):
+        await gone
+
+
+async def test_a_call_is_repeated_once_when_its_replica_died():
+    desk = Desk()
+    lane = desk.lane()
+    future = desk.submit(lane, 4)
+    await desk.settle()
+    await desk.fail(Unavailable("the replica died"))
+    assert len(desk.calls) == 1
+    await desk.answer()
+    assert (await future).predictions.tolist() == [40]
+    assert lane.recorder.snapshot().retries == 1
+
+
+async def test_a_second_death_is_told():
+    desk = Desk()
+    future = desk.submit(desk.lane(), 4)
+    await desk.settle()
+    await desk.fail(Unavailable("the replica died"))
+    await desk.fail(Unavailable("and again"))
+    with pytest.raises(Unavailable, match="again"):
+        await future
+    assert desk.is_empty()
+
+
+@pytest.mark.parametrize("error", [Overloaded("full"), ModelFailed("bad model")])
+async def test_other_errors_are_not_repeated(error):
+    desk = Desk()
+    future = desk.submit(desk.lane(), 4)
+    await desk.settle()
+    await desk.fail(error)
+    with pytest.raises(type(error)):
+        await future
+    assert not desk.calls
+
+
+async def test_an_unexpected_error_is_an_error_of_the_version_and_logged(caplog):
+    desk = Desk()
+    future = desk.submit(desk.lane(), 4)
+    await desk.settle()
+    await desk.fail(ZeroDivisionError("oops"))
+    with pytest.raises(ModelFailed, match="unexpectedly"):
+        await future
+    assert "oops" in caplog.text
+    assert desk.is_empty()
+
+
+async def test_a_cancelled_request_is_not_sent():
+    desk = Desk(GatewayLimits(calls_per_version=1))
+    lane = desk.lane()
+    desk.submit(lane, 0)
+    desk.submit(lane, 1).cancel()
+    await desk.settle()
+    await desk.answer()
+    assert not desk.calls
+    assert desk.is_empty()
+
+
+async def test_closing_tells_everybody():
+    desk = Desk(GatewayLimits(calls_per_version=1))
+    lane = desk.lane()
+    futures = [desk.submit(lane, value) for value in range(3)]
+    await desk.settle()
+    await desk.batcher.close()
+    for future in futures:
+        with pytest.raises(Unavailable, match="stopping"):
+            await future
+    with pytest.raises(Unavailable, match="stopping"):
+        desk.submit(lane, 1)
+    assert desk.is_empty()
+
+
+# --- nothing leaks ------------------------------------------------------------------------------------------------
+
+STEPS = st.one_of(
+    st.tuples(st.just("submit"), st.integers(0, 2), st.integers(1, 5)),
+    st.tuples(st.just("answer"), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["dies", "model fails", "crashes", "wrong length"]), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["cancel", "disconnect"]), st.integers(0, 30)),
+    st.tuples(st.just("wait"), st.sampled_from([0.02, 1.0, 3.0])),
+)
+LIMITS = st.builds(
+    GatewayLimits,
+    max_concurrent_requests=st.integers(1, 8),
+    max_queued_requests=st.integers(0, 6),
+    max_batch_rows=st.integers(1, 8),
+    calls_per_version=st.integers(1, 2),
+    request_timeout_s=st.just(5.0),
+)
+FAILURES = {"dies": Unavailable("died"), "model fails": ModelFailed("bad"), "crashes": RuntimeError("bug")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(LIMITS, st.lists(STEPS, max_size=40))
+def test_nothing_leaks_whatever_happens(limits, steps):
+    asyncio.run(_live_through(limits, steps))
+
+
+async def _live_through(limits, steps) -> None:
+    desk = Desk(limits)
+    lanes = [desk.lane(f"{number}.0.0") for number in range(3)]
+    taken = []
+    for number, (kind, *what) in enumerate(steps):
+        if kind == "submit":
+            await _submit(desk, lanes[what[0]], [number * 100 + row for row in range(what[1])], taken)
+        elif kind == "wait":
+            desk.sweep(what[0])
+        elif kind in ("cancel", "disconnect"):
+            _leave(kind, taken, what[0])
+        elif desk.calls:
+            await _end_call(desk, kind, what[0] % len(desk.calls))
+        await desk.settle()
+        _check_counts(desk, limits, lanes)
+    while desk.calls:
+        await _end_call(desk, "answer", 0)
+    _check_answers(taken)
+    assert desk.is_empty()
+    assert all(lane.size == 0 and lane.calls == 0 for lane in lanes)
+    await desk.batcher.close()
+
+
+async def _submit(desk, lane, values, taken) -> None:
+    connection = Connection()
+    await connection.receive()
+    try:
+        taken.append((values, desk.submit(lane, *values, connection=connection), connection))
+    except Overloaded:
+        assert desk.batcher.queued == desk.limits.max_queued_requests
+
+
+def _leave(kind, taken, index) -> None:
+    if taken:
+        _, future, connection = taken[index % len(taken)]
+        if kind == "cancel":
+            future.cancel()
+        else:
+            connection.disconnect()
+
+
+def _check_answers(taken) -> None:
+    for values, future, _ in taken:
+        assert future.done()
+        if future.cancelled():
+            continue
+        error = future.exception()
+        assert error is None or isinstance(error, (StreambError, ClientGone))
+        if error is None:
+            assert future.result().predictions.tolist() == [value * 10 for value in values]
+
+
+async def _end_call(desk, kind, index) -> None:
+    if desk.calls[index][2].done():  # cancelled by the sweep
+        desk.calls.pop(index)
+    elif kind == "answer":
+        await desk.answer(index)
+    elif kind == "wrong length":
+        desk.calls.pop(index)[2].set_result(BatchReply(np.zeros(0)))
+    else:
+        await desk.fail(FAILURES[kind], index)
+
+
+def _check_counts(desk, limits, lanes) -> None:
+    batcher = desk.batcher
+    assert 0 <= batcher.queued <= limits.max_queued_requests
+    assert 0 <= batcher.in_flight <= limits.max_concurrent_requests
+    assert batcher.queued == sum(len(lane.queue) for lane in lanes)
+    assert batcher.in_flight == sum(lane.in_flight for lane in lanes)
+    assert all(lane.calls <= limits.calls_per_version for lane in lanes)
+    assert Counter(batcher._waiting) == Counter(lane for lane in lanes if lane.queue)
+    for _, batch, _ in desk.calls:
+        assert len(batch.counts) == 1 or sum(batch.counts) <= limits.max_batch_rows
+    free = limits.max_concurrent_requests - batcher.in_flight
+    starving = [lane for lane in lanes if lane.queue and not lane.in_flight]
+    assert not (starving and free), "a version with nothing in flight waits although there is a place"

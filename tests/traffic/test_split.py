@@ -1,0 +1,53 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamb.errors import InvalidInput
+from streamb.traffic import Split
+
+UNITS = [f"user-{number}" for number in range(20_000)]
+
+
+@given(st.text(min_size=1), st.integers(min_value=1, max_value=9999))
+def test_a_unit_gets_the_same_version_every_time(unit, share):
+    split = Split.by_weights([("2.0.0", share), ("1.0.0", 10_000 - share)])
+    assert split.choose(unit, salt="s") == split.choose(unit, salt="s")
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000), st.text(min_size=1), st.text(min_size=1))
+def test_raising_a_weight_only_moves_units_towards_the_growing_version(one, other, unit, salt):
+    low, high = sorted((one, other))
+    before = Split.by_weights([("2.0.0", low), ("1.0.0", 10_000 - low)]).choose(unit, salt=salt)
+    after = Split.by_weights([("2.0.0", high), ("1.0.0", 10_000 - high)]).choose(unit, salt=salt)
+    assert (before, after) != ("2.0.0", "1.0.0")
+
+
+def test_shares_come_out_as_weighted():
+    split = Split.by_weights([("c", 1000), ("b", 2500), ("a", 6500)])
+    counts = Counter(split.choose(unit, salt="rollout-1") for unit in UNITS)
+    for version, share in (("c", 0.10), ("b", 0.25), ("a", 0.65)):
+        assert counts[version] / len(UNITS) == pytest.approx(share, abs=0.012)  # 3.5 standard errors
+
+
+def test_two_salts_assign_independently():
+    split = Split.by_weights([("b", 5000), ("a", 5000)])
+    agree = sum(split.choose(unit, salt="one") == split.choose(unit, salt="two") for unit in UNITS)
+    assert agree / len(UNITS) == pytest.approx(0.5, abs=0.015)
+
+
+@pytest.mark.parametrize("share", [0, 10_000])
+def test_a_version_without_weight_gets_nobody(share):
+    split = Split.by_weights([("b", share), ("a", 10_000 - share)])
+    expected = "b" if share else "a"
+    assert {split.choose(unit, salt="s") for unit in UNITS[:2000]} == {expected}
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [[], [("a", 9999)], [("a", 10_001)], [("a", 11_000), ("b", -1000)], [("a", 5000), ("a", 5000)]],
+)
+def test_weights_that_do_not_add_up_are_refused(weights):
+    with pytest.raises(InvalidInput, match="10000"):
+        Split.by_weights(weights)
