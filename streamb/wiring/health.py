@@ -1,0 +1,106 @@
+"""Is the platform well: one verdict per part, in words. Pure functions over what the Controller has heard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict
+
+from streamb.metrics import Snapshot
+from streamb.rollouts import AppPhase, AppStatus, Rollouts
+from streamb.wiring.observations import Observations
+
+_RANK: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+
+
+class HealthReport(TypedDict):
+    """`status` is the worst of the parts; `reasons` says why it is not healthy."""
+
+    status: str
+    reasons: list[str]
+    components: dict[str, dict[str, Any]]
+    models: dict[str, dict[str, Any]]
+
+
+def describe_models(
+    rollouts: Rollouts, apps: Mapping[str, AppStatus], observations: Observations, only: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """What runs for each model (or for `only` one), by model id."""
+    routes = rollouts.routes
+    snapshots = observations.snapshots()
+    names = [only] if only is not None else sorted(routes)
+    found: dict[str, dict[str, Any]] = {}
+    for model_id in names:
+        route = routes.get(model_id)
+        found[model_id] = {
+            "model_id": model_id,
+            "serving_version": route.version if route else None,
+            "versions": [_describe(app, status) for app, status in apps.items() if app.startswith(f"{model_id}--")],
+            "requests": _requests(snapshots, model_id),
+        }
+    return found
+
+
+def _requests(snapshots: Sequence[Snapshot], model_id: str) -> dict[str, int]:
+    """Requests of one model by outcome, over all versions."""
+    counts: Counter[str] = Counter()
+    for snapshot in snapshots:
+        if snapshot.model_id == model_id:
+            counts.update(snapshot.counts)
+    return dict(counts)
+
+
+def _describe(app: str, status: AppStatus) -> dict[str, Any]:
+    version = app.rsplit("--", 1)[0].split("--", 1)[1]
+    return {
+        "version": version,
+        "app": app,
+        "state": str(status.phase),
+        "replicas": status.replicas,
+        "reason": status.reason,
+    }
+
+
+def system_health(observations: Observations, models: dict[str, dict[str, Any]], database_error: str) -> HealthReport:
+    """The verdict over all parts."""
+    components: dict[str, dict[str, Any]] = {
+        "controller": {"status": "healthy", "detail": "answers"},
+        "database": {"status": "unhealthy" if database_error else "healthy", "detail": database_error or "answers"},
+    }
+    for role in ("gateway", "console", "edge"):
+        reports = observations.live(role)
+        status = "healthy" if reports else "unhealthy"
+        components[role] = {
+            "status": status,
+            "detail": f"{len(reports)} live" if reports else "none has reported",
+            "processes": [{"source": r.source, "node": r.node, "pid": r.pid, "detail": r.detail} for r in reports],
+        }
+    judged = {model_id: _judge(description) for model_id, description in models.items()}
+    parts = {**components, **{f"model {model_id}": verdict for model_id, verdict in judged.items()}}
+    worst = max((part["status"] for part in parts.values()), key=_RANK.__getitem__)
+    reasons = [f"{name}: {part['detail']}" for name, part in parts.items() if part["status"] != "healthy"]
+    return HealthReport(status=worst, reasons=reasons, components=components, models=judged)
+
+
+def coming_up(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Models whose serving version neither runs nor has failed: those that waiting helps."""
+    settled = {AppPhase.RUNNING, AppPhase.FAILED}
+    return [name for name, model in models.items() if model["serving_version"] and model["phase"] not in settled]
+
+
+def _judge(model: Mapping[str, Any]) -> dict[str, Any]:
+    """One model's verdict: its serving version must run."""
+    version = model["serving_version"]
+    serving = [v for v in model["versions"] if v["version"] == version]
+    found = {v["state"]: v for v in serving}
+    if running := found.get(AppPhase.RUNNING):
+        verdict = {"phase": AppPhase.RUNNING, "status": "healthy"}
+        verdict["detail"] = f"{running['replicas']} replica(s) of {version}"
+    elif AppPhase.FAILED in found:
+        why = found[AppPhase.FAILED]["reason"] or "no reason given"
+        verdict = {"phase": AppPhase.FAILED, "status": "unhealthy", "detail": f"{version} failed: {why}"}
+    elif AppPhase.STARTING in found:
+        verdict = {"phase": AppPhase.STARTING, "status": "degraded", "detail": f"{version} is starting"}
+    else:
+        verdict = {"phase": "absent", "status": "unhealthy", "detail": f"{version} does not run"}
+    return {**verdict, "serving_version": version, "requests": model["requests"]}

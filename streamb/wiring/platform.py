@@ -1,0 +1,90 @@
+"""`build(settings)`: every part of the control side, connected. What runs models and gateways is handed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from streamb.clock import Clock, SystemClock
+from streamb.config import Settings
+from streamb.crypto import PublicKey, SigningKey
+from streamb.registry import ArtifactStore, Registry
+from streamb.rollouts import Rollouts, Runtime
+from streamb.rollouts.decide import Limits
+from streamb.security import KeyRing
+from streamb.store import Database, Idempotency, open_blobs, open_database
+from streamb.traffic import GatewayPolicy
+
+API_KEY_FILE: Final = "api-key"
+"""File in the state directory, readable by its owner only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The control side of one streamb platform."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    registry: Registry
+    rollouts: Rollouts
+    keys: KeyRing
+    idempotency: Idempotency
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def build(settings: Settings, runtime: Runtime, clock: Clock | None = None) -> Platform:
+    """Open the store and connect everything.
+
+    Raises:
+        StorageFailed: the database cannot be opened.
+    """
+    clock = clock or SystemClock()
+    database = open_database(settings.resolved_database_url, clock)
+    registry = Registry(database.records, database.journal, clock)
+    keys = KeyRing(database.records, clock)
+    operator_key(settings, keys)
+    policy = GatewayPolicy(api_key_required=settings.api_key_required, key_digests=keys.digests())
+    rollouts = Rollouts(
+        database.records,
+        database.journal,
+        registry,
+        runtime,
+        clock,
+        limits=Limits(start_s=settings.start_timeout_s),
+        policy=policy,
+    )
+    return Platform(settings, clock, database, registry, rollouts, keys, Idempotency(database.records, clock))
+
+
+def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: PublicKey) -> ArtifactStore:
+    """The artifact store of these settings.
+
+    Args:
+        signing: the platform's own key where code-carrying artifacts are taken in; None where they are only loaded.
+        trusted: the public half, by which code is trusted when it is loaded.
+    """
+    scratch = Path(settings.state_dir) / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    blobs = open_blobs(settings.resolved_artifact_url)
+    return ArtifactStore(
+        blobs, signing=signing, trusted=(trusted,), scratch=scratch, max_bytes=settings.max_artifact_bytes
+    )
+
+
+def operator_key(settings: Settings, keys: KeyRing) -> str:
+    """The key that may do everything, as it lies in the state directory; made when there is none yet."""
+    path = settings.state_dir / API_KEY_FILE
+    if path.exists():
+        plaintext = path.read_text().strip()
+        keys.adopt(plaintext, "operator", admin=True)
+        return plaintext
+    plaintext, _ = keys.create("operator", admin=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(plaintext + "\n")
+    return plaintext
