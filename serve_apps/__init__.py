@@ -1,0 +1,1 @@
+"""Serve applications with validated arguments, for `serve run` and `serve deploy` on any Ray cluster."""

@@ -1,0 +1,36 @@
+"""The gateway behind Serve's own HTTP proxy: `serve run serve_apps.gateway:app state_dir=/data/streamb`.
+
+Brings the controller with it. Slower than `streamb up`, where clients reach the gateway's own listener, but works on
+any cluster whose only open port is Serve's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamb.cluster.controller import start_controller
+from streamb.cluster.gateway import gateway_application
+from streamb.config import load_settings
+
+
+class Args(BaseModel):
+    """What the gateway needs to know; anything else comes from `ML_*` variables."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state_dir: Path = Field(Path(".streamb"), description="folder for the database, artifacts and keys")
+    environment: Literal["development", "staging", "production"] = "development"
+    gateway_replicas: int = Field(1, ge=1, le=100)
+
+
+def app(args: Args) -> Any:
+    """Start (or find) the controller, and return the gateway as a Serve application."""
+    settings = load_settings(
+        state_dir=args.state_dir, environment=args.environment, gateway_replicas=args.gateway_replicas
+    )
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    start_controller(settings, with_edge=False)
+    return gateway_application(settings, "127.0.0.1")

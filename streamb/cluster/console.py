@@ -1,0 +1,70 @@
+"""The Console deployment: the control API and the status page, on a listener of its own behind the edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray import serve
+
+from streamb.api import create_app
+from streamb.clock import SystemClock
+from streamb.cluster.control_client import connect
+from streamb.cluster.listener import Listener
+from streamb.cluster.names import CONSOLE
+from streamb.cluster.reporting import Heartbeat
+from streamb.cluster.session import QUIET
+from streamb.config import Settings
+from streamb.crypto import SigningKey
+from streamb.errors import Unavailable
+from streamb.wiring.observations import NodeReport
+from streamb.wiring.platform import open_artifacts
+
+
+class Console:
+    """One console process."""
+
+    async def __init__(self, settings: Settings, bind_host: str) -> None:  # type: ignore[misc]  # Serve awaits it
+        signing = SigningKey.load_or_create(signing_key_path(settings))
+        artifacts = open_artifacts(settings, signing, signing.public)
+        app = create_app(connect(settings.request_timeout_s), artifacts, settings, SystemClock())
+        context = ray.get_runtime_context()
+        self._source = f"console-{context.get_actor_id()}"
+        self._node = context.get_node_id()
+        self._listener = Listener(app, bind_host)
+        self._heartbeat = Heartbeat(self._report)
+        self._heartbeat.start()
+
+    async def __del__(self) -> None:
+        """Serve awaits this when it stops the replica."""
+        await self._heartbeat.stop()
+        await self._listener.close()
+
+    async def check_health(self) -> None:
+        """Serve asks this every few seconds; raising three times makes it replace the replica."""
+        if not self._listener.alive:
+            raise Unavailable("the console's listener has ended")
+
+    def _report(self) -> NodeReport:
+        return NodeReport("console", self._source, self._node, psutil.Process().pid, self._listener.endpoint)
+
+
+def signing_key_path(settings: Settings) -> Path:
+    """Where the platform's own signing key lies."""
+    return settings.state_dir / "keys" / "signing.pem"
+
+
+def console_application(settings: Settings, bind_host: str) -> Any:
+    """The console as a Serve application; run it with `route_prefix=None`."""
+    deployment = serve.deployment(
+        name=CONSOLE,
+        num_replicas=settings.console_replicas,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=2,
+        logging_config=QUIET,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=5,
+    )
+    return deployment(Console).bind(settings, bind_host)

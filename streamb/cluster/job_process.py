@@ -1,0 +1,224 @@
+"""One job as a process of this machine: started, its output kept in a bounded file, waited for, stopped.
+
+Knows nothing of Ray, of records or of other jobs; `jobs` runs one of these inside an actor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+
+from streamb.clock import Clock, SystemClock
+from streamb.cluster.children import die_with_parent
+from streamb.config import child_environment
+
+JOB_ID_VARIABLE: Final = "ML_JOB_ID"
+"""A job, and every process it starts, finds its own id here."""
+
+LOG_LIMIT_BYTES: Final = 50 << 20
+STOP_GRACE_S: Final = 10.0
+_CHUNK_BYTES: Final = 1 << 16
+_PUMP_S: Final = 5.0
+# What a Ray worker's environment says about the worker itself; a job is a process of its own.
+_WORKERS_OWN: Final = ("RAY_JOB_ID", "RAY_RAYLET_PID", "OMP_NUM_THREADS")
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What to run.
+
+    Attributes:
+        command: program and arguments; no shell reads them.
+        environment: variables on top of the platform's own.
+        log_file: gets standard output and standard error, as they come, up to `log_limit_bytes`.
+        stop_grace_s: seconds between SIGTERM and SIGKILL.
+    """
+
+    id: str
+    command: tuple[str, ...]
+    working_dir: Path
+    environment: Mapping[str, str]
+    log_file: Path
+    log_limit_bytes: int = LOG_LIMIT_BYTES
+    stop_grace_s: float = STOP_GRACE_S
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """How a job ended; `exit_code` is None when it never ran, and minus the signal's number when one ended it."""
+
+    state: JobState
+    finished_at: float
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class JobProcess:
+    """Starts at once. Everything the job starts in its process group ends with it, and with this process.
+
+    Attributes:
+        outcome: resolves when the job has ended; it never fails.
+    """
+
+    spec: JobSpec
+    clock: Clock = field(default_factory=SystemClock)
+    outcome: Future[JobOutcome] = field(default_factory=Future)
+    _process: subprocess.Popen[bytes] | None = None
+    _stopping: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        # The kernel ends the job when the *thread* that started it ends, so one thread stays with it to the end.
+        threading.Thread(target=self._run, name=f"job {self.spec.id}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask the job's process group to end (SIGTERM), and end it after the grace (SIGKILL). Idempotent."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._signal(signal.SIGTERM)
+        timer = threading.Timer(self.spec.stop_grace_s, self._kill)
+        timer.daemon = True
+        timer.start()
+        self.outcome.add_done_callback(lambda _: timer.cancel())
+
+    def _run(self) -> None:
+        try:
+            outcome = self._run_to_its_end()
+        except Exception as error:  # whoever waits must hear of it, whatever it is
+            outcome = self._ended(JobState.FAILED, reason=f"it could not be started: {error}")
+        self.outcome.set_result(outcome)
+
+    def _run_to_its_end(self) -> JobOutcome:
+        with self._lock:
+            if self._stopping:
+                return self._ended(JobState.STOPPED, reason="stopped before it started")
+            process = self._process = _start(self.spec)
+        pump = threading.Thread(target=_keep_output, args=(process.stdout, self.spec), daemon=True)
+        pump.start()
+        exit_code = process.wait()
+        _signal_group(process.pid, signal.SIGKILL)  # what it left behind would hold its output open
+        pump.join(_PUMP_S)
+        if self._stopping:
+            return self._ended(JobState.STOPPED, exit_code, "stopped on request")
+        if exit_code == 0:
+            return self._ended(JobState.SUCCEEDED, exit_code)
+        return self._ended(JobState.FAILED, exit_code, f"{_describe_exit(exit_code)}; the end of its log says more")
+
+    def _ended(self, state: JobState, exit_code: int | None = None, reason: str = "") -> JobOutcome:
+        return JobOutcome(state, self.clock.now(), exit_code, reason)
+
+    def _kill(self) -> None:
+        with self._lock:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the group while its leader has not been waited for: its number cannot be anybody else's yet."""
+        if self._process is not None and self._process.returncode is None:
+            _signal_group(self._process.pid, number)
+
+
+def end_orphans(job_id: str) -> int:
+    """End the processes of a job whose actor died, known by the job's id in their environment; returns how many.
+
+    The kernel ends the job itself together with its actor; this finds what the job had started in turn.
+    """
+    orphans = [process for process in psutil.process_iter() if _belongs_to(process, job_id)]
+    for process in orphans:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return len(orphans)
+
+
+def _belongs_to(process: psutil.Process, job_id: str) -> bool:
+    try:
+        return process.environ().get(JOB_ID_VARIABLE) == job_id
+    except (psutil.Error, OSError):  # gone meanwhile, or another user's
+        return False
+
+
+def _start(spec: JobSpec) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            spec.command,
+            cwd=spec.working_dir,
+            env=_environment(spec),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    except FileNotFoundError as error:
+        what = "working directory" if error.filename == str(spec.working_dir) else "program"
+        raise FileNotFoundError(f"there is no {what} {error.filename}") from error
+
+
+def _environment(spec: JobSpec) -> dict[str, str]:
+    environment = child_environment(PYTHONUNBUFFERED="1")
+    for name in _WORKERS_OWN:
+        environment.pop(name, None)
+    if not environment.get("CUDA_VISIBLE_DEVICES"):  # Ray empties it for actors without a GPU
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+    # `python` is the platform's own interpreter, wherever the platform was started from.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    return {**environment, **spec.environment, JOB_ID_VARIABLE: spec.id}
+
+
+def _keep_output(output: IO[bytes], spec: JobSpec) -> None:
+    """Copy the job's output to its log; past the limit, or when the disk is full, only read it away."""
+    left = spec.log_limit_bytes
+    with output, contextlib.ExitStack() as stack:
+        log: IO[bytes] | None = None
+        with contextlib.suppress(OSError):
+            log = stack.enter_context(spec.log_file.open("wb", buffering=0))
+        while chunk := os.read(output.fileno(), _CHUNK_BYTES):
+            if log is None:
+                continue
+            try:
+                log.write(chunk[:left])
+                left -= len(chunk)
+                if left < 0:
+                    log.write(
+                        f"\n[this log is full at {spec.log_limit_bytes:,} bytes; the rest is not kept]\n".encode()
+                    )
+                    log = None
+            except OSError:
+                log = None
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says "permission" of a group of zombies
+        os.killpg(group, number)
+
+
+def _describe_exit(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"it ended with exit code {exit_code}"
+    with contextlib.suppress(ValueError):
+        return f"{signal.Signals(-exit_code).name} ended it"
+    return f"signal {-exit_code} ended it"

@@ -1,0 +1,381 @@
+"""Jobs: commands that run beside the platform, listed, followed and stopped from anywhere.
+
+Ray's own job server lives in its dashboard, which is off on one machine; so each job is a detached actor of ours that
+runs the command as a process (`job_process`), on the Controller's node, where its log file is. Heavy work spreads from
+there through Ray itself: `RAY_ADDRESS` is set, so `ray.init()` in a job joins this cluster, and `ML_STATE_DIR` is set,
+so that streamb finds this platform. On a cluster that has the dashboard, Ray's way works with the same entrypoints:
+
+    ray job submit --address http://HEAD:8265 --working-dir . -- python -m tune_jobs.train --csv data.csv …
+
+What is wanted is written to the record before it is done, so that a new Controller carries on: it finds the actors of
+running jobs by name, starts what was pending, and reports a job whose actor is gone as failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import shlex
+import shutil
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from streamb.clock import Clock
+from streamb.cluster.job_process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
+from streamb.cluster.names import NAMESPACE
+from streamb.errors import InvalidInput, NotFound, Overloaded
+from streamb.lifecycle import Lifecycle
+from streamb.store.records import Page, Record, RecordStore, every_record
+
+COLLECTION: Final = "jobs"
+MOST_RUNNING: Final = 4
+MOST_PENDING: Final = 100
+MOST_KEPT: Final = 200
+_STOP_LOOK_S: Final = 1.0
+_RETRY_AFTER_S: Final = 30
+_log = logging.getLogger(__name__)
+
+JOB_LIFECYCLE: Final = Lifecycle(
+    "job",
+    {
+        JobState.PENDING: frozenset({JobState.RUNNING, JobState.STOPPED, JobState.FAILED}),
+        JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED}),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job.
+
+    Attributes:
+        entrypoint: the command, split as a shell would split it, but run without a shell.
+        exit_code: None until it has ended, or when it never ran; minus the signal's number when one ended it.
+        submitted_at, started_at, finished_at: seconds since the epoch.
+        reason: why it is where it is, in words; empty when the state says it all.
+    """
+
+    id: str
+    name: str
+    entrypoint: str
+    state: JobState
+    exit_code: int | None = None
+    submitted_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str = ""
+
+
+class JobActor:
+    """One job on the cluster. Stays until the runner has heard how the job ended."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._process = JobProcess(spec)
+
+    async def outcome(self) -> JobOutcome:
+        """How the job ended; answers when it has."""
+        return await asyncio.shield(asyncio.wrap_future(self._process.outcome))
+
+    async def stop(self) -> None:
+        """Stop the job; `outcome` tells when that is done."""
+        self._process.stop()
+
+
+@dataclass(slots=True)
+class _Active:
+    """A job that has not ended, and this runner's hold on it."""
+
+    job: Job
+    revision: int
+    working_dir: Path
+    env: Mapping[str, str]
+    stop_requested: bool
+    actor: Any = None
+    outcome: Any = None
+    stop_sent: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """As it is recorded."""
+        own = {"working_dir": str(self.working_dir), "env": dict(self.env), "stop_requested": self.stop_requested}
+        return {**asdict(self.job), **own}
+
+
+class JobRunner:
+    """All jobs of one platform. Thread-safe; one runner per record store.
+
+    Args:
+        state_dir: logs are kept under `jobs/` in it.
+        records: jobs are kept in its collection "jobs", with the variables they were given: treat it as confidential.
+        most_running: as many jobs run at once; more wait, in the order they came.
+        most_pending: as many may wait; more are refused.
+        most_kept: as many ended jobs are remembered, with their logs.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        records: RecordStore,
+        clock: Clock,
+        *,
+        most_running: int = MOST_RUNNING,
+        most_pending: int = MOST_PENDING,
+        most_kept: int = MOST_KEPT,
+    ) -> None:
+        self._state_dir = state_dir.absolute()
+        self._folder = self._state_dir / "jobs"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._records = records
+        self._clock = clock
+        self._most_running, self._most_pending, self._most_kept = most_running, most_pending, most_kept
+        self._lock = RLock()
+        self._active: dict[str, _Active] = {}
+        self._ended: deque[str] = deque()
+        for record in every_record(records, COLLECTION):
+            if JOB_LIFECYCLE.is_final(JobState(record.body["state"])):
+                self._ended.append(record.key)
+            else:
+                self._active[record.key] = _active_of(record)
+
+    def submit(self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str) -> Job:
+        """Accept a job; it starts at once or waits for its turn.
+
+        Args:
+            entrypoint: the command; `python` is the platform's own interpreter.
+            working_dir: an existing folder on the platform's machine; None gives the job an empty one.
+            env: variables on top of the platform's own.
+            name: for people; by default the program.
+
+        Raises:
+            InvalidInput: no command, unbalanced quotes, no such folder.
+            Overloaded: too many jobs wait already.
+        """
+        command = _split(entrypoint)
+        folder = None if working_dir is None else _existing_folder(working_dir)
+        with self._lock:
+            pending = sum(active.job.state is JobState.PENDING for active in self._active.values())
+            if pending >= self._most_pending:
+                raise Overloaded(
+                    f"{pending} jobs are waiting, the most that may; stop some or submit later",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            now = self._clock.now()
+            # Keys are listed in their order: time first, so that it is the order of submission.
+            job_id = f"job-{int(now * 1000):012x}-{secrets.token_hex(3)}"
+            job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
+            active = _Active(job, 0, folder or self._folder / job_id, dict(env), stop_requested=False)
+            active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision
+            self._active[job_id] = active
+            self._start_pending()
+            return active.job
+
+    def list(self, limit: int, cursor: str | None) -> Page[Job]:
+        """A page of jobs, the newest first."""
+        page = self._records.list(COLLECTION, limit=limit, cursor=cursor, reverse=True)
+        return Page(tuple(_job_of(record) for record in page.items), page.next_cursor)
+
+    def get(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: there is none, or it ended so long ago that it was forgotten.
+        """
+        record = self._records.get(COLLECTION, job_id)
+        if record is None:
+            raise NotFound(f"there is no job {job_id!r}; `streamb jobs list` shows those that there are")
+        return _job_of(record)
+
+    def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]:
+        """Up to `limit` bytes of a job's output as text, from byte `offset` on, and the offset to go on from.
+
+        A character that is not complete yet is left for the next call, unless the job has ended.
+        """
+        ended = JOB_LIFECYCLE.is_final(self.get(job_id).state)
+        try:
+            with self._log_file(job_id).open("rb") as file:
+                file.seek(offset)
+                content = file.read(max(limit, 4))  # one character at least
+                at_end = not file.read(1)
+        except FileNotFoundError:
+            return "", offset
+        complete = len(content) if ended and at_end else _complete_characters(content)
+        return content[:complete].decode(errors="replace"), offset + complete
+
+    def stop(self, job_id: str) -> Job:
+        """Stop a job: SIGTERM to all its processes, SIGKILL to those left after 10 s.
+
+        One that has ended stays as it is. Returns the job as it stands about a second later at most: still running if
+        it takes longer to end.
+        """
+        with self._lock:
+            active = self._active.get(job_id)
+            if active is None:
+                return self.get(job_id)
+            if active.job.state is JobState.PENDING:
+                self._finish(
+                    active, JobOutcome(JobState.STOPPED, self._clock.now(), reason="stopped before it started")
+                )
+                return active.job
+            if not active.stop_requested:
+                self._change(active, active.job, stop_requested=True)
+            self._look(active)
+            outcome = active.outcome
+        if outcome is not None:
+            ray.wait([outcome], timeout=_STOP_LOOK_S)
+        with self._lock:
+            if job_id in self._active:
+                self._look(active)
+        return self.get(job_id)
+
+    def reconcile(self) -> None:
+        """Take in what has ended and start what may start. Quick: call it every second or so."""
+        with self._lock:
+            for active in list(self._active.values()):
+                if active.job.state is JobState.RUNNING:
+                    self._look(active)
+            self._start_pending()
+
+    # --- under the lock -----------------------------------------------------------------------------------------------
+
+    def _start_pending(self) -> None:
+        running = sum(active.job.state is JobState.RUNNING for active in self._active.values())
+        pending = [active for active in self._active.values() if active.job.state is JobState.PENDING]
+        for active in pending[: max(self._most_running - running, 0)]:
+            self._start(active)
+
+    def _start(self, active: _Active) -> None:
+        try:
+            active.actor = self._start_actor(active)
+        except (RayError, OSError, ValueError) as error:
+            reason = f"its actor could not be started: {error}"
+            self._finish(active, JobOutcome(JobState.FAILED, self._clock.now(), reason=reason))
+            return
+        self._change(active, replace(active.job, state=JobState.RUNNING, started_at=self._clock.now()))
+
+    def _start_actor(self, active: _Active) -> Any:
+        """The job's actor; one that was started before a crash could be recorded is found again by its name."""
+        job = active.job
+        active.working_dir.mkdir(parents=True, exist_ok=True)
+        context = ray.get_runtime_context()
+        around = {"RAY_ADDRESS": context.gcs_address, "ML_STATE_DIR": str(self._state_dir)}
+        spec = JobSpec(
+            id=job.id,
+            command=_split(job.entrypoint),
+            working_dir=active.working_dir,
+            environment={**around, **active.env},
+            log_file=self._log_file(job.id),
+        )
+        here = NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False)
+        options = {"name": _actor_name(job.id), "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        actor = ray.remote(JobActor).options(**options, num_cpus=0, max_restarts=0, scheduling_strategy=here)
+        return actor.remote(spec)
+
+    def _look(self, active: _Active) -> None:
+        """Take in the outcome of a running job, if there is one."""
+        try:
+            if active.actor is None:  # running since before this runner
+                active.actor = ray.get_actor(_actor_name(active.job.id), NAMESPACE)
+            if active.outcome is None:
+                active.outcome = active.actor.outcome.remote()
+            if active.stop_requested and not active.stop_sent:
+                active.actor.stop.remote()
+                active.stop_sent = True
+            ready, _ = ray.wait([active.outcome], timeout=0)
+            if not ready:
+                return
+            outcome: JobOutcome = ray.get(active.outcome)
+        except (RayError, ValueError) as error:  # ValueError: no actor of that name
+            outcome = self._lost(active, error)
+        self._finish(active, outcome)
+
+    def _lost(self, active: _Active, error: Exception) -> JobOutcome:
+        orphans = end_orphans(active.job.id)
+        _log.warning("the actor of %s is gone, %d of its processes were ended: %s", active.job.id, orphans, error)
+        reason = "the process that ran it died, or the platform was started anew meanwhile; submit it again"
+        return JobOutcome(JobState.FAILED, self._clock.now(), reason=reason)
+
+    def _finish(self, active: _Active, outcome: JobOutcome) -> None:
+        ended = replace(
+            active.job,
+            state=outcome.state,
+            exit_code=outcome.exit_code,
+            finished_at=outcome.finished_at,
+            reason=outcome.reason,
+        )
+        self._change(active, ended)
+        del self._active[active.job.id]
+        self._ended.append(active.job.id)
+        if active.actor is not None:
+            ray.kill(active.actor)
+        while len(self._ended) > self._most_kept:
+            self._forget(self._ended.popleft())
+
+    def _change(self, active: _Active, job: Job, *, stop_requested: bool | None = None) -> None:
+        """Record what is new of a job; what is in memory follows only once it is written."""
+        if job.state is not active.job.state:
+            JOB_LIFECYCLE.check(active.job.state, job.state)
+        wanted = active.stop_requested if stop_requested is None else stop_requested
+        body = {**active.body(), **asdict(job), "stop_requested": wanted}
+        active.revision = self._records.put(COLLECTION, job.id, body, expected=active.revision).revision
+        active.job, active.stop_requested = job, wanted
+
+    def _forget(self, job_id: str) -> None:
+        self._records.delete(COLLECTION, job_id)
+        self._log_file(job_id).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / job_id, ignore_errors=True)
+
+    def _log_file(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.log"
+
+
+def _active_of(record: Record) -> _Active:
+    body = record.body
+    return _Active(
+        _job_of(record), record.revision, Path(body["working_dir"]), body["env"], stop_requested=body["stop_requested"]
+    )
+
+
+def _job_of(record: Record) -> Job:
+    values = {name: record.body[name] for name in Job.__slots__}
+    return Job(**{**values, "state": JobState(values["state"])})
+
+
+def _actor_name(job_id: str) -> str:
+    return f"streamb-{job_id}"
+
+
+def _split(entrypoint: str) -> tuple[str, ...]:
+    try:
+        command = tuple(shlex.split(entrypoint))
+    except ValueError as error:
+        raise InvalidInput(f"the entrypoint cannot be split into words ({error}): {entrypoint!r}") from error
+    if not command or "\0" in entrypoint:
+        raise InvalidInput("the entrypoint must be a command, as `python -m tune_jobs.train --csv data.csv …`")
+    return command
+
+
+def _existing_folder(working_dir: str) -> Path:
+    folder = Path(working_dir).expanduser()
+    if not folder.is_absolute() or not folder.is_dir():
+        raise InvalidInput(f"working_dir must be the full path of a folder on the platform's machine: {working_dir!r}")
+    return folder
+
+
+def _complete_characters(content: bytes) -> int:
+    """How many bytes of `content` are whole UTF-8 characters (or no UTF-8 at all)."""
+    for back in range(1, min(3, len(content)) + 1):
+        byte = content[-back]
+        if byte >= 0xC0:  # the first byte of a character of 2, 3 or 4
+            size = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(content) - back if back < size else len(content)
+        if byte < 0x80:
+            break
+    return len(content)

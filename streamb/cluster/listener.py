@@ -1,0 +1,42 @@
+"""A replica's own HTTP listener: uvicorn on the replica's event loop, on any free port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from streamb.serving.listener import listener_config
+from streamb.wiring.observations import Endpoint
+
+
+class Listener:
+    """Serves one ASGI app until it is closed; on any free port, or on the one given."""
+
+    def __init__(self, app: Callable[..., Any], host: str, port: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self._server = uvicorn.Server(listener_config(app, host=host, port=port, loop="none"))
+        self.endpoint = Endpoint(host, self._socket.getsockname()[1])
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
+
+    @property
+    def alive(self) -> bool:
+        """False once the server has ended, for whatever reason."""
+        return not self._task.done()
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Stop accepting, let running requests finish for `timeout_s`, then close."""
+        self._server.should_exit = True
+        _, waiting = await asyncio.wait({self._task}, timeout=timeout_s)
+        if waiting:
+            self._server.force_exit = True
+            self._task.cancel()

@@ -1,0 +1,24 @@
+"""What our actors and Serve applications are called on a Ray cluster."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAMESPACE: Final = "streamb"
+CONTROLLER: Final = "streamb-controller"
+GATEWAY_APP: Final = "streamb-gateway"
+GATEWAY: Final = "Gateway"
+CONSOLE_APP: Final = "streamb-console"
+CONSOLE: Final = "Console"
+MODEL_VERSION: Final = "ModelVersion"
+INFER: Final = "infer"
+
+
+def edge_actor(node_id: str) -> str:
+    """The name of the edge actor of a node."""
+    return f"streamb-edge-{node_id[:12]}"
+
+
+def is_model_app(app: str) -> bool:
+    """True for the apps of model versions (`model--version--nonce`), false for our own and other people's."""
+    return app.count("--") >= 2 and not app.startswith("streamb-")

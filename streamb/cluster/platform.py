@@ -1,0 +1,198 @@
+"""Start a whole platform, say when it answers, and stop it again."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from streamb.clock import SystemClock
+from streamb.cluster.session import QUIET, RaySession, open_session
+from streamb.config import Settings
+from streamb.errors import StartFailed
+
+_POLL_S: Final = 0.2
+_STOP_S: Final = 20.0
+_FREE_PORTS: Final = range(20_000, 32_000)
+"""Where a free port is looked for: below the range that kernels hand out by themselves."""
+_PORT_TRIES: Final = 50
+
+_CLOCK: Final = SystemClock()
+
+Progress = Callable[[str], None]
+
+
+class RunningPlatform:
+    """A platform that this process has started.
+
+    Attributes:
+        url: where it answers.
+        api_key: a key that may do everything.
+    """
+
+    def __init__(self, settings: Settings, session: RaySession, api_key: str) -> None:
+        scheme = "https" if settings.tls_enabled else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+        self.url = f"{scheme}://{shown}:{settings.port}"
+        self.api_key = api_key
+        self.ray_address = session.address
+        self._session = session
+        self._stopped = threading.Event()
+
+    @property
+    def alive(self) -> bool:
+        """False when the Ray under it has ended by itself."""
+        return self._session.alive
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until `stop` is called; False when the time is over first."""
+        return self._stopped.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End everything that was started: requests under way first, processes last. Idempotent."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        stop_everything(self._session)
+
+
+def start_platform(settings: Settings, progress: Progress = lambda _: None) -> RunningPlatform:
+    """Start (or join) Ray and bring up edge, gateway, console and controller; returns when all of them answer.
+
+    Args:
+        settings: with port 0, any free port is taken.
+        progress: told what is being waited for.
+
+    Raises:
+        StartFailed: a part did not come up within `settings.start_timeout_s`; everything started is stopped again.
+    """
+    settings = _with_free_port(settings)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    progress("Ray")
+    session = open_session(settings)
+    try:
+        return _bring_up(settings, session, progress)
+    except BaseException:
+        stop_everything(session)
+        raise
+
+
+def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> RunningPlatform:
+    import ray
+    from ray import serve
+
+    from streamb.cluster.console import console_application
+    from streamb.cluster.controller import start_controller
+    from streamb.cluster.gateway import gateway_application
+    from streamb.cluster.names import CONSOLE_APP, GATEWAY_APP
+
+    deadline = _CLOCK.monotonic() + settings.start_timeout_s
+    progress("Ray Serve")
+    serve.start(proxy_location="Disabled", logging_config=QUIET)
+    controller = start_controller(settings)
+    bind_host = _bind_host(settings)
+    serve.run_many(
+        [
+            serve.RunTarget(gateway_application(settings, bind_host), GATEWAY_APP, route_prefix=None),
+            serve.RunTarget(console_application(settings, bind_host), CONSOLE_APP, route_prefix=None),
+        ],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+    progress("the controller")
+    api_key = _within(ray, controller.api_key.remote(), deadline, "the controller")
+    _wait_until_up(ray, controller, deadline, progress, settings.start_timeout_s)
+    return RunningPlatform(settings, session, api_key)
+
+
+def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progress, timeout_s: float) -> None:
+    """Return when requests are answered. A model that is slow to come up does not hold up the others for ever."""
+    told: list[str] = []
+    while True:
+        parts, models = _within(ray, controller.missing.remote(), deadline, "the controller")
+        waiting = [*parts, *models]
+        late = _CLOCK.monotonic() > deadline
+        if not waiting or (late and not parts):
+            return
+        if late:
+            raise StartFailed(
+                f"not up after {timeout_s:g} s: {', '.join(parts)}; raise ML_START_TIMEOUT_S on a slow machine"
+            )
+        if waiting != told:
+            progress(", ".join(waiting))
+            told = waiting
+        time.sleep(_POLL_S)
+
+
+def _within(ray: Any, reference: Any, deadline: float, what: str) -> Any:
+    try:
+        return ray.get(reference, timeout=max(1.0, deadline - _CLOCK.monotonic()))
+    except ray.exceptions.GetTimeoutError as error:
+        raise StartFailed(f"{what} did not answer in time") from error
+    except ray.exceptions.RayActorError as error:
+        raise StartFailed(f"{what} did not start: {error}") from error
+
+
+def stop_everything(session: RaySession) -> None:
+    """End our actors and applications, then leave Ray."""
+    import ray
+
+    from streamb.cluster.names import CONSOLE_APP, CONTROLLER, GATEWAY_APP, NAMESPACE
+
+    try:
+        if session.alive:
+            controller = ray.get_actor(CONTROLLER, NAMESPACE)
+            ray.get(controller.stop.remote(), timeout=_STOP_S)
+            ray.kill(controller)
+        if session.folder is None:
+            from ray import serve
+
+            for app in (GATEWAY_APP, CONSOLE_APP):
+                serve.delete(app)
+    except Exception:  # noqa: S110 - whatever is left ends with Ray
+        pass
+    finally:
+        session.leave()
+
+
+def _with_free_port(settings: Settings) -> Settings:
+    """Settings with a port that can be bound now.
+
+    Raises:
+        StartFailed: another program listens there, or no port is free.
+    """
+    if settings.port:
+        problem = _cannot_bind(settings.host, settings.port)
+        if problem:
+            where = f"{settings.host}:{settings.port}"
+            raise StartFailed(f"cannot listen on {where}: {problem}; choose another port with --port or ML_PORT")
+        return settings
+    # Not a port from the kernel: it would hand out the same one again to some part of Ray before the edge binds it.
+    for port in random.SystemRandom().sample(_FREE_PORTS, k=_PORT_TRIES):
+        if not _cannot_bind(settings.host, port):
+            return settings.model_copy(update={"port": port})
+    raise StartFailed(f"no free port found on {settings.host} after {_PORT_TRIES} tries; choose one with --port")
+
+
+def _cannot_bind(host: str, port: int) -> str:
+    """Why the address cannot be listened on; empty when it can."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def _bind_host(settings: Settings) -> str:
+    """Where gateways and consoles listen: this machine only, unless the edges of other nodes must reach them."""
+    if settings.ray_address is None:
+        return "127.0.0.1"
+    import ray
+
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

@@ -1,0 +1,82 @@
+"""The heartbeat of a serving process: once a second it tells the Controller how it is, and hears the newest table."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+
+from streamb.cluster.names import CONTROLLER, NAMESPACE
+from streamb.traffic import RoutingTable
+from streamb.wiring.observations import NodeReport
+
+INTERVAL_S: Final = 1.0
+_CALL_TIMEOUT_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Reports to the Controller every second, for as long as the process lives; survives the Controller's death.
+
+    Args:
+        report: says how this process is.
+        adopt: takes in a newer routing table; None for processes that route nothing.
+    """
+
+    def __init__(
+        self, report: Callable[[], NodeReport], adopt: Callable[[RoutingTable], Awaitable[None]] | None = None
+    ) -> None:
+        self._report = report
+        self._adopt = adopt
+        self._controller: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._soon = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def hurry(self) -> None:
+        """Report now rather than at the end of the second."""
+        self._soon.set()
+
+    async def stop(self) -> None:
+        """Say goodbye and end."""
+        if self._task is not None:
+            self._task.cancel()
+        controller = self._controller
+        if controller is not None:
+            try:
+                await asyncio.wait_for(controller.goodbye.remote(self._report().source), _CALL_TIMEOUT_S)
+            except (RayError, TimeoutError):
+                _log.info("the controller did not hear our goodbye; it will notice the silence")
+
+    async def _run(self) -> None:
+        while True:
+            await self._beat()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._soon.wait(), INTERVAL_S)
+            self._soon.clear()
+
+    async def _beat(self) -> None:
+        try:
+            if self._controller is None:
+                self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
+            table = await asyncio.wait_for(_reply(self._controller.heartbeat.remote(self._report())), _CALL_TIMEOUT_S)
+            if table is not None and self._adopt is not None:
+                await self._adopt(table)
+        except (RayError, TimeoutError, ValueError) as error:
+            # ValueError: no such actor (yet). Serving goes on with the table that we have.
+            self._controller = None
+            _log.warning("the controller does not answer (%s); going on with what we know", type(error).__name__)
+        except Exception:
+            _log.exception("a heartbeat failed; the next one is due in %s s", INTERVAL_S)
+
+
+async def _reply(reference: Any) -> Any:
+    return await reference

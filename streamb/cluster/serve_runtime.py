@@ -1,0 +1,117 @@
+"""`Runtime` over Ray Serve: one application per model version, started and stopped in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from ray import serve
+from ray.serve.schema import ApplicationStatus
+
+from streamb.cluster.model_version import model_application
+from streamb.cluster.names import is_model_app
+from streamb.config import Settings
+from streamb.crypto import PublicKey
+from streamb.rollouts import AppPhase, AppSpec, AppStatus
+from streamb.wiring.observations import Observations
+
+_log = logging.getLogger(__name__)
+
+_PHASES: Final = {
+    ApplicationStatus.NOT_STARTED: AppPhase.STARTING,
+    ApplicationStatus.DEPLOYING: AppPhase.STARTING,
+    ApplicationStatus.RUNNING: AppPhase.RUNNING,
+    ApplicationStatus.UNHEALTHY: AppPhase.STARTING,  # replicas are being replaced; DEPLOY_FAILED when it gives up
+    ApplicationStatus.DEPLOY_FAILED: AppPhase.FAILED,
+    ApplicationStatus.DELETING: AppPhase.STOPPING,
+}
+
+
+class ServeRuntime:
+    """Model versions as Serve applications.
+
+    Orders are handed to one background thread in turn, since Serve's calls take a moment; `apps` is read from Serve by
+    `refresh`, so that looking costs nothing.
+    """
+
+    def __init__(self, settings: Settings, trusted: PublicKey, observations: Observations) -> None:
+        self._settings = settings
+        self._trusted = trusted
+        self._observations = observations
+        self._orders = ThreadPoolExecutor(1, thread_name_prefix="serve-orders")
+        self._lock = threading.Lock()
+        self._ordered: dict[str, AppStatus] = {}
+        self._seen: dict[str, AppStatus] = {}
+
+    def start(self, spec: AppSpec) -> None:
+        with self._lock:
+            if spec.app in self._ordered or spec.app in self._seen:
+                return
+            self._ordered[spec.app] = AppStatus(AppPhase.STARTING, reason="being handed to Ray Serve")
+        self._orders.submit(self._run, spec)
+
+    def stop(self, app: str) -> None:
+        with self._lock:
+            if app not in self._seen or self._seen[app].phase is AppPhase.STOPPING:
+                return
+            self._seen[app] = AppStatus(AppPhase.STOPPING)
+        self._orders.submit(self._delete, app)
+
+    def apps(self) -> Mapping[str, AppStatus]:
+        with self._lock:
+            return {**self._ordered, **self._seen}
+
+    def acknowledged(self, epoch: int) -> bool:
+        return self._observations.acknowledged(epoch)
+
+    def in_flight(self, app: str) -> int:
+        return self._observations.in_flight(app)
+
+    def refresh(self) -> None:
+        """Ask Serve what runs. Raises what Serve raises; the last view stays."""
+        found = {name: _describe(app) for name, app in serve.status().applications.items() if is_model_app(name)}
+        with self._lock:
+            stopping = {app for app, status in self._seen.items() if status.phase is AppPhase.STOPPING}
+            self._seen = {
+                app: AppStatus(AppPhase.STOPPING) if app in stopping else status for app, status in found.items()
+            }
+            for app in found:
+                self._ordered.pop(app, None)
+
+    def close(self) -> None:
+        """Take no more orders."""
+        self._orders.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, spec: AppSpec) -> None:
+        target = serve.RunTarget(model_application(self._settings, spec, self._trusted), spec.app, route_prefix=None)
+        try:
+            serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+        except Exception as error:
+            _log.exception("Serve refused to start %s", spec.app)
+            with self._lock:
+                self._ordered[spec.app] = AppStatus(AppPhase.FAILED, reason=f"Ray Serve refused it: {error}")
+
+    def _delete(self, app: str) -> None:
+        try:
+            serve.delete(app, _blocking=False)
+        except Exception:
+            _log.exception("Serve did not delete %s; it is asked again", app)
+            with self._lock:
+                self._seen.pop(app, None)
+
+
+def _describe(app: Any) -> AppStatus:
+    deployments = list(app.deployments.values())
+    replicas = sum(d.replica_states.get("RUNNING", 0) for d in deployments)
+    message = "; ".join(filter(None, [app.message, *(d.message for d in deployments)]))
+    phase = _PHASES.get(app.status, AppPhase.STARTING)
+    return AppStatus(phase, replicas, "" if phase is AppPhase.RUNNING else _last_line(message))
+
+
+def _last_line(message: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else ""

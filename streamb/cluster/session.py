@@ -1,0 +1,166 @@
+"""Start Ray on this machine, or join a cluster; leave it again. Sets the variables that our Serve use is tuned with."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from streamb.cluster.names import NAMESPACE
+from streamb.config import Settings, default_environment
+from streamb.errors import StartFailed
+
+RAY_VARIABLES: Final = {
+    # Measured (docs/log.md): one event loop in a replica and gRPC between replicas carry most of the throughput.
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    # The default of 4 MiB would cut off a request of 20,000 rows.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 << 20),
+    # Ray runs its workers at niceness 15: whatever else the machine does would come before answering requests.
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    # The control loop of Serve runs ten times a second by default, with or without work: a twentieth of a core.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+"""Set before Ray's processes start; `cluster.yaml` exports the same on every node."""
+
+QUIET: Final = {"log_level": "WARNING", "enable_access_log": False}
+"""Logging of our Serve deployments: a line for every call between gateway and replica costs time and says little."""
+
+_MINIMUM_CPUS: Final = 4
+"""Logical CPUs of a local Ray: replicas reserve small shares, and a laptop should hold several models."""
+
+
+_LEAVE_S: Final = 15.0
+_PREFIX: Final = "streamb-"
+_FOLDER_NOTE: Final = "ray-folder"
+"""File in the state directory that names Ray's temporary folder, so that one left by a crash is found again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaySession:
+    """Our connection to Ray.
+
+    Attributes:
+        address: the cluster's address, for others who join.
+        folder: Ray's temporary folder when we started it; None when we joined somebody's cluster.
+        processes: those of a Ray that we started.
+    """
+
+    address: str
+    folder: Path | None
+    processes: tuple[psutil.Process, ...]
+
+    @property
+    def alive(self) -> bool:
+        """False when a process of the Ray that we started has ended."""
+        return all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes)
+
+    def leave(self) -> None:
+        """Disconnect; a Ray that we started ends with all of its processes, in whatever state it is."""
+        import ray
+
+        family = psutil.Process().children(recursive=True) if self.folder else []
+        # Ray waits for a minute, and then aborts the program, when its head has died before us.
+        leaving = threading.Thread(target=_shutdown, name="leave-ray", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S if self.alive else 0)
+        if leaving.is_alive():
+            atexit.unregister(ray.shutdown)  # or the end of the program would wait for the same minute
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _shutdown() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def prepare_ray() -> None:
+    """Set the tuned variables; must run before anything imports ray."""
+    default_environment(RAY_VARIABLES)
+
+
+def open_session(settings: Settings) -> RaySession:
+    """Join `settings.ray_address`, or start Ray on this machine.
+
+    Raises:
+        StartFailed: Ray did not start, or nothing answers at the address.
+    """
+    prepare_ray()
+    return _join(settings.ray_address) if settings.ray_address else _start(settings.state_dir)
+
+
+def _join(address: str) -> RaySession:
+    import ray
+
+    try:
+        with _quiet():
+            ray.init(address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    except Exception as error:
+        raise StartFailed(f"nothing answers at {address}: {error}") from error
+    return RaySession(address, None, ())
+
+
+def _start(state_dir: Path) -> RaySession:
+    import ray
+
+    before = {process.pid for process in psutil.Process().children()}
+    folder = _fresh_folder(state_dir)
+    try:
+        with _quiet():
+            context: Any = ray.init(
+                num_cpus=max(psutil.cpu_count() or 1, _MINIMUM_CPUS),
+                include_dashboard=False,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                _temp_dir=str(folder),
+            )
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise StartFailed(f"Ray did not start: {error}") from error
+    ours = tuple(process for process in psutil.Process().children() if process.pid not in before)
+    return RaySession(context.address_info["address"], folder, ours)
+
+
+def _fresh_folder(state_dir: Path) -> Path:
+    """Ray's temporary folder.
+
+    Not in the state directory: it holds Unix sockets, whose paths may be 107 bytes long.
+    """
+    note = state_dir / _FOLDER_NOTE
+    left = Path(note.read_text()) if note.exists() else None
+    if left is not None and left.name.startswith(_PREFIX):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    note.write_text(str(folder))
+    return folder
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's own deprecations are not our user's concern."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

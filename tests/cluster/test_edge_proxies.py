@@ -1,0 +1,235 @@
+"""The edge, as HAProxy and as its stand-in in Python: given servers while it runs, and asked over HTTP."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import socket
+
+import httpx
+import psutil
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from streamb.cluster.edge import haproxy_binary
+from streamb.cluster.forwarder import Forwarder
+from streamb.cluster.haproxy import EdgeConfig, HAProxy, render
+from streamb.errors import StartFailed
+from streamb.wiring.observations import Endpoint
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Upstream:
+    """A server that answers every path with its own name and keeps the heads of the requests that it saw."""
+
+    def __init__(self, name: str, delay: float = 0.0) -> None:
+        self.name, self.delay, self.seen = name, delay, []
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def _serve(self, reader, writer) -> None:
+        self._writers.add(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                self.seen.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+                await asyncio.sleep(self.delay)
+                body = self.name.encode()
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+                await writer.drain()
+        writer.close()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.endpoint = Endpoint("127.0.0.1", self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+@pytest.fixture(params=["haproxy", "forwarder"])
+async def edge(tmp_path, request):
+    config = EdgeConfig("127.0.0.1", free_port(), tmp_path / "a.sock", None, answer_timeout_s=10)
+    proxy = HAProxy(haproxy_binary(), config, tmp_path) if request.param == "haproxy" else Forwarder(config)
+    await proxy.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=10) as client:
+        yield proxy, client
+    await proxy.stop()
+
+
+async def until_up(proxy, backend: str, name: str) -> None:
+    for _ in range(100):
+        if (await proxy.sessions()).get((backend, name), (0, ""))[1] == "UP":
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(await proxy.sessions())
+
+
+async def test_routes_data_and_control_paths_to_their_backends(edge):
+    proxy, client = edge
+    async with Upstream("gateway") as gateway, Upstream("console") as console:
+        await proxy.add("gateways", "g1", gateway.endpoint)
+        await proxy.add("consoles", "c1", console.endpoint)
+        await until_up(proxy, "gateways", "g1")
+        await until_up(proxy, "consoles", "c1")
+        answers = {path: (await client.get(path)).text for path in ("/v2", "/v2/models/m", "/v2x", "/", "/api/models")}
+    assert [path for path, text in answers.items() if text == "gateway"] == ["/v2", "/v2/models/m"]
+    assert [path for path, text in answers.items() if text == "console"] == ["/v2x", "/", "/api/models"]
+
+
+async def test_headers_that_steer_serve_are_stripped(edge):
+    proxy, client = edge
+    async with Upstream("gateway") as gateway:
+        await proxy.add("gateways", "g1", gateway.endpoint)
+        await until_up(proxy, "gateways", "g1")
+        steering = {"X-Request-Timeout-Seconds": "0", "X-Serve-Route": "x", "serve_multiplexed_model_id": "m"}
+        await client.get("/v2/steer?a=b%20c", headers={**steering, "X-Keep": "1"})
+        request = next(head for head in gateway.seen if "/v2/steer?a=b%20c" in head)
+    assert "x-keep: 1" in request
+    assert not [word for word in ("x-serve-route", "timeout-seconds", "multiplexed") if word in request]
+
+
+async def test_without_a_gateway_the_answer_is_a_typed_503(edge):
+    _, client = edge
+    answer = await client.get("/v2/health/ready")
+    assert answer.status_code == 503
+    assert answer.json() == {"error": "none of the gateways is ready; try again shortly", "code": "unavailable"}
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_swapping_gateways_under_load_drops_nothing(edge):
+    proxy, client = edge
+    async with contextlib.AsyncExitStack() as stack:
+        pid, served, failed = proxy.pid, [], []
+        stop = asyncio.Event()
+
+        async def load() -> None:
+            while not stop.is_set():
+                answer = await client.get("/v2/x")
+                (served if answer.status_code == 200 else failed).append(answer.text)
+
+        current = await stack.enter_async_context(Upstream("g0", delay=0.005))
+        await proxy.add("gateways", "g0", current.endpoint)
+        await until_up(proxy, "gateways", "g0")
+        workers = [asyncio.create_task(load()) for _ in range(8)]
+        await asyncio.sleep(0.1)
+        for i in range(1, 4):
+            following = await stack.enter_async_context(Upstream(f"g{i}", delay=0.005))
+            await proxy.add("gateways", f"g{i}", following.endpoint)
+            await until_up(proxy, "gateways", f"g{i}")
+            await proxy.drain("gateways", f"g{i - 1}")
+            for _ in range(100):
+                if (await proxy.sessions())[("gateways", f"g{i - 1}")][0] == 0:
+                    break
+                await asyncio.sleep(0.02)
+            assert await proxy.remove("gateways", f"g{i - 1}")
+            await asyncio.sleep(0.1)
+        stop.set()
+        await asyncio.gather(*workers)
+    assert not failed
+    assert set(served) == {"g0", "g1", "g2", "g3"}
+    assert proxy.pid == pid, "gateways come and go without a reload"
+
+
+async def test_a_gateway_that_is_gone_is_not_noticed_while_another_is_there(edge):
+    proxy, client = edge
+    async with Upstream("steady") as steady:
+        async with Upstream("dying", delay=0.01) as dying:
+            for name, upstream in (("s", steady), ("d", dying)):
+                await proxy.add("gateways", name, upstream.endpoint)
+                await until_up(proxy, "gateways", name)
+        answers = [await client.get("/v2/x") for _ in range(50)]
+    assert {a.status_code for a in answers} == {200}
+
+
+async def test_bodies_pass_in_both_directions(edge):
+    proxy, client = edge
+    seen = bytearray()
+
+    async def echo(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"POST" in head:
+            seen.extend(await reader.readexactly(1 << 20))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(seen) + bytes(seen))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        await proxy.add("gateways", "e", Endpoint("127.0.0.1", server.sockets[0].getsockname()[1]))
+        await until_up(proxy, "gateways", "e")
+        body = bytes(range(256)) * 4096
+        assert (await client.post("/v2/x", content=body)).content == body
+
+
+@pytest.mark.parametrize("kind", ["haproxy", "forwarder"])
+async def test_a_taken_port_says_so(tmp_path, kind):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = EdgeConfig("127.0.0.1", taken.getsockname()[1], tmp_path / "a.sock", None, answer_timeout_s=10)
+        proxy = HAProxy(haproxy_binary(), config, tmp_path) if kind == "haproxy" else Forwarder(config)
+        with pytest.raises(StartFailed, match=str(config.port)):
+            await proxy.start()
+        await proxy.stop()
+
+
+@pytest.mark.parametrize("edge", ["haproxy"], indirect=True)
+async def test_the_admin_socket_is_ours_alone_and_no_other_port_is_open(edge, tmp_path):
+    proxy, _ = edge
+    assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o600
+    listening = [c for c in psutil.Process(proxy.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert len(listening) == 1
+
+
+def test_an_ipv6_host_is_bracketed(tmp_path):
+    assert "bind [::1]:80" in render(EdgeConfig("::1", 80, tmp_path / "s", None, 5))
+
+
+async def test_a_second_haproxy_cannot_share_the_port(tmp_path):
+    port, proxies = free_port(), []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        config = EdgeConfig("127.0.0.1", port, tmp_path / name / "a.sock", None, answer_timeout_s=10)
+        proxies.append(HAProxy(haproxy_binary(), config, tmp_path / name))
+    await proxies[0].start()
+    with pytest.raises(StartFailed, match=str(port)):
+        await proxies[1].start()
+    for proxy in proxies:
+        await proxy.stop()
+
+
+async def test_tls_ends_at_the_edge(tmp_path):
+    config = EdgeConfig("127.0.0.1", free_port(), tmp_path / "a.sock", self_signed(tmp_path), answer_timeout_s=10)
+    proxy = HAProxy(haproxy_binary(), config, tmp_path)
+    await proxy.start()
+    try:
+        async with Upstream("gateway") as gateway, httpx.AsyncClient(verify=False) as client:
+            await proxy.add("gateways", "g", gateway.endpoint)
+            await until_up(proxy, "gateways", "g")
+            assert (await client.get(f"https://127.0.0.1:{config.port}/v2")).text == "gateway"
+            with pytest.raises(httpx.TransportError):
+                await client.get(f"http://127.0.0.1:{config.port}/v2")
+    finally:
+        await proxy.stop()
+
+
+def self_signed(folder):
+    """A PEM file with a certificate for localhost and its key, as the edge joins them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    unsigned = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    lasting = unsigned.not_valid_before(now).not_valid_after(now + dt.timedelta(hours=1))
+    certificate = lasting.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = folder / "edge.pem"
+    file.write_bytes(certificate + key.private_bytes(*encoding))
+    return file

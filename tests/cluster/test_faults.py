@@ -1,0 +1,119 @@
+"""Every part is killed for real, under load."""
+
+import sqlite3
+import threading
+import time
+
+import httpx
+import psutil
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from streamb import ProductionMLManager
+from tests.cluster.load import Load
+from tests.cluster.processes import ray_processes, until
+
+pytestmark = [pytest.mark.ray, pytest.mark.fault]
+
+X, y = load_iris(return_X_y=True)
+ROW = X[0].tolist()
+
+
+@pytest.fixture(scope="module")
+def manager(platform, state_dir):
+    with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        manager.register_model("faults", "", "", LogisticRegression(max_iter=500).fit(X, y), "1.0.0")
+        deployed = manager.deploy_model(model_id="faults", target_version="1.0.0", rollout_strategy="immediate")
+        assert deployed.wait(90).state == "completed"
+        yield manager
+
+
+def kill(fragment: str) -> psutil.Process:
+    """kill -9 one process by its title."""
+    victims = ray_processes(fragment)
+    assert victims, f"no process is called {fragment}"
+    victims[0].kill()
+    return victims[0]
+
+
+def came_back(fragment: str, dead: psutil.Process) -> None:
+    until(lambda: any(p.pid != dead.pid for p in ray_processes(fragment)), 60, f"{fragment} is started again")
+
+
+def test_a_killed_model_replica_fails_only_what_it_was_working_on(manager, platform):
+    with Load(platform.url, "faults", [ROW], connections=8) as load:
+        load.wait_for(200)
+        dead = kill("ServeReplica:faults--1.0.0")
+        came_back("ServeReplica:faults--1.0.0", dead)
+        until(lambda: load.outcomes[-1].ok, 60, "answers again")
+        load.wait_for(200)
+    # Eight connections: no more than eight requests can have been on it, and each failure says why.
+    assert len(load.failed) <= 8, load.summary()
+    assert {o.code for o in load.failed} <= {"unavailable", "timeout"}, load.summary()
+
+
+def test_a_killed_controller_is_not_noticed_by_clients_and_comes_back_with_its_state(manager, platform):
+    before = httpx.get(f"{platform.url}/api/models/faults").json()
+    with Load(platform.url, "faults", [ROW]) as load:
+        load.wait_for(100)
+        dead = kill("ControllerActor")
+        load.wait_for(300)
+        came_back("ControllerActor", dead)
+        until(lambda: httpx.get(f"{platform.url}/api/models/faults").json() == before, 60, "the registry is back")
+        until(lambda: httpx.get(f"{platform.url}/api/monitoring/system-health").json()["status"] == "healthy", 60)
+        load.wait_for(100)
+    assert not load.failed, load.summary()
+    # It does not only remember: it works.
+    again = manager.deploy_model(model_id="faults", target_version="1.0.0", rollout_strategy="immediate")
+    assert again.wait(60).state == "completed"
+
+
+def test_a_killed_gateway_is_replaced(manager, platform):
+    with Load(platform.url, "faults", [ROW], connections=4) as load:
+        load.wait_for(100)
+        dead = kill("ServeReplica:streamb-gateway")
+        came_back("ServeReplica:streamb-gateway", dead)
+        until(lambda: load.outcomes[-1].ok, 60, "answers again")
+        load.wait_for(100)
+    # The requests inside the dead process: HAProxy closes those connections, as HTTP has it for a reused connection.
+    cut_off = [o for o in load.failed if o.status == 0]
+    assert len(cut_off) <= 4, load.summary()
+    assert {o.code for o in load.failed if o.status} <= {"unavailable"}, load.summary()
+
+
+def test_a_killed_haproxy_is_started_again_with_its_servers(manager, platform):
+    haproxy = next(p for p in psutil.Process().children(recursive=True) if p.name() == "haproxy")
+    haproxy.kill()
+    until(lambda: manager.predict("faults", [ROW]).version == "1.0.0", 30, "answers again")
+
+
+def test_a_killed_edge_actor_comes_back_and_leaves_no_second_haproxy(manager, platform):
+    dead = kill("EdgeActor")
+    came_back("EdgeActor", dead)
+    until(lambda: manager.predict("faults", [ROW]).version == "1.0.0", 30, "answers again")
+    assert len([p for p in psutil.Process().children(recursive=True) if p.name() == "haproxy"]) == 1
+
+
+def test_a_database_locked_for_five_seconds_delays_changes_and_nothing_else(manager, platform, state_dir):
+    locked, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        connection = sqlite3.connect(state_dir / "streamb.db", isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        locked.set()
+        release.wait(5)
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    with Load(platform.url, "faults", [ROW], connections=4) as load:
+        load.wait_for(50)
+        holder.start()
+        assert locked.wait(10)
+        began = time.monotonic()
+        manager.register_model("patient", "", "", LogisticRegression(max_iter=500).fit(X, y), "1.0.0")
+        assert time.monotonic() - began > 3, "the lock was held"
+        holder.join()
+        load.wait_for(50)
+    assert not load.failed, load.summary()

@@ -1,0 +1,138 @@
+"""The main job on a real platform: register, deploy, predict, look; and what must not be reachable."""
+
+import http.client
+import json
+
+import httpx
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from streamb import ProductionMLManager
+from streamb.errors import Conflict, InvalidFeatures, NotFound
+from tests.cluster.load import Load
+from tests.cluster.processes import ray_processes, until
+
+pytestmark = pytest.mark.ray
+
+X, y = load_breast_cancer(return_X_y=True)
+
+
+def classifier(c: float = 1.0):
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=500)).fit(X, y)
+
+
+def serve(manager: ProductionMLManager, model_id: str, version: str, model) -> None:
+    manager.register_model(model_id, model_id, "test", model, version)
+    deployment = manager.deploy_model(model_id=model_id, target_version=version, rollout_strategy="immediate")
+    assert deployment.wait(timeout=90).state == "completed"
+
+
+@pytest.fixture(scope="module")
+def manager(platform, state_dir):
+    with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        serve(manager, "screening", "1.0.0", classifier())
+        yield manager
+
+
+def test_predictions_are_the_models_own(manager):
+    reply = manager.predict("screening", X[:50].tolist(), user_id="u")
+    assert reply.predictions == classifier().predict(X[:50]).tolist()
+    assert reply.version == "1.0.0"
+    assert reply.request_id
+
+
+def test_a_new_version_takes_over_without_a_failed_request(manager, platform):
+    serve(manager, "takeover", "1.0.0", classifier())
+    with Load(platform.url, "takeover", [X[0].tolist()]) as load:
+        load.wait_for(100)
+        serve(manager, "takeover", "2.0.0", classifier(0.1))
+        load.wait_for(100)
+        until(lambda: len(manager_versions(platform, "takeover")) == 1, 60, "the old version is taken down")
+        load.wait_for(100)
+    assert not load.failed, load.summary()
+    assert load.outcomes[-1].version == "2.0.0"
+
+
+def manager_versions(platform, model_id: str) -> list[dict]:
+    return httpx.get(f"{platform.url}/api/models/{model_id}/status").json()["versions"]
+
+
+def test_a_version_that_cannot_start_leaves_the_old_one_serving(manager):
+    serve(manager, "fragile", "1.0.0", classifier())
+    manager.register_model("fragile", "", "", ExplodesOnLoad(), "2.0.0")
+    status = manager.deploy_model(model_id="fragile", target_version="2.0.0", rollout_strategy="immediate").wait(90)
+    assert status.state == "failed"
+    assert "cannot be loaded on purpose" in status.reason
+    assert manager.predict("fragile", X[:1].tolist()).version == "1.0.0"
+
+
+class ExplodesOnLoad:
+    """A user's own class whose state cannot be restored."""
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+    def save(self, folder):
+        pass
+
+    @classmethod
+    def load(cls, folder):
+        raise RuntimeError("cannot be loaded on purpose")
+
+
+def test_registering_again_is_idempotent_and_other_content_is_a_conflict(manager):
+    again = manager.register_model("screening", "screening", "test", classifier(), "1.0.0")
+    assert again.version == "1.0.0"
+    with pytest.raises(Conflict):
+        manager.register_model("screening", "screening", "test", classifier(0.01), "1.0.0")
+
+
+def test_wrong_features_are_named(manager):
+    with pytest.raises(InvalidFeatures, match="30"):
+        manager.predict("screening", [[1.0, 2.0]])
+    with pytest.raises(NotFound):
+        manager.predict("nobody", [[1.0]])
+
+
+def test_ten_thousand_rows_in_one_request(manager):
+    rows = np.tile(X, (18, 1))[:10_000]
+    assert manager.predict("screening", rows.tolist()).predictions == classifier().predict(rows).tolist()
+
+
+def test_open_inference_protocol_through_the_edge(manager, platform):
+    tensor = {"name": "input", "shape": [2, 30], "datatype": "FP64", "data": X[:2].ravel().tolist()}
+    answer = httpx.post(f"{platform.url}/v2/models/screening/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["outputs"][0]["data"] == classifier().predict(X[:2]).tolist()
+    assert httpx.get(f"{platform.url}/v2/models/screening/ready").status_code == 200
+
+
+def test_system_health_metrics_and_status_tell_of_the_work_done(manager, platform):
+    manager.predict("screening", X[:1].tolist())
+    health = httpx.get(f"{platform.url}/api/monitoring/system-health").json()
+    assert health["status"] == "healthy", health
+    assert health["models"]["screening"]["serving_version"] == "1.0.0"
+    line = 'streamb_requests_total{code="200",model="screening",version="1.0.0"}'
+    until(lambda: line in httpx.get(f"{platform.url}/metrics").text, 10, "requests are counted")
+
+
+def test_a_model_version_answers_no_http(manager):
+    replicas = ray_processes("ServeReplica:screening--1.0.0")
+    assert replicas
+    for replica in replicas:
+        for connection in replica.net_connections("tcp"):
+            if connection.status != "LISTEN":
+                continue
+            client = http.client.HTTPConnection("127.0.0.1", connection.laddr.port, timeout=2)
+            try:
+                client.request("POST", "/infer", json.dumps({"instances": X[:1].tolist()}))
+                answer = client.getresponse()
+            except (http.client.HTTPException, OSError):
+                continue  # gRPC of Ray itself: speaks no HTTP/1
+            finally:
+                client.close()
+            raise AssertionError(f"port {connection.laddr.port} answered {answer.status}")
