@@ -1,0 +1,73 @@
+"""The Console's application: routes, errors and the front door, put together once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from streamb.api import deployments, jobs, models, pages, platform
+from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES, KeyCache, needs_caller
+from streamb.api.bodies import VersionBody
+from streamb.api.console import Console
+from streamb.api.errors import ERRORS, install_error_handlers
+from streamb.api.front_door import FrontDoor
+from streamb.api.ports import ControlPlane
+from streamb.clock import Clock
+from streamb.config import Settings
+from streamb.registry import ArtifactStore
+from streamb.version import installed_version
+from streamb.wiring.client import ControlClient
+
+_DESCRIPTION = """\
+Registers models, brings their versions into traffic, and tells how they are. Predictions are answered elsewhere, under
+`/v2`. Every error reads `{"error", "code", "request_id", …}`. Every change takes an `Idempotency-Key`: repeated
+under the same key, it happens once. Lists page with `limit` and `cursor`.
+"""
+
+
+def create_app(
+    control: ControlPlane | ControlClient, artifacts: ArtifactStore, settings: Settings, clock: Clock
+) -> FastAPI:
+    """The Console as an ASGI application.
+
+    Args:
+        control: the verbs of the Controller; a `ControlClient` has them all, by name.
+        artifacts: where uploaded artifacts are checked and stored.
+        settings: who may call, how large and how long a request may be.
+    """
+    app = FastAPI(
+        title="streamb",
+        version=installed_version(),
+        description=_DESCRIPTION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.console = Console(cast(ControlPlane, control), artifacts, settings, clock)
+    app.state.keys = KeyCache(clock)
+    closed = [part.router for part in (models, deployments, jobs, platform, pages)]
+    for router in closed:
+        app.include_router(router, dependencies=[needs_caller], responses=ERRORS)
+    app.include_router(platform.open_router)
+    app.state.routers = [*closed, platform.open_router]
+    install_error_handlers(app)
+    app.add_middleware(FrontDoor, settings=settings)
+    app.openapi = lambda: _describe(app, settings)  # type: ignore[method-assign]  # the documented way
+    return app
+
+
+def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """The OpenAPI document; made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        components = schema["components"]
+        upload = VersionBody.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"].update(upload.pop("$defs", {}), VersionBody=upload)
+        components["securitySchemes"] = SECURITY_SCHEMES
+        if settings.api_key_required:
+            schema["security"] = NEEDS_KEY
+        app.openapi_schema = schema
+    return app.openapi_schema

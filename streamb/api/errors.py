@@ -1,0 +1,121 @@
+"""The one place where errors become HTTP answers: `{"error", "code", "request_id", …}` for all of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from streamb.errors import (
+    BadRequest,
+    BodyTooLarge,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    StreambError,
+    UnsupportedMediaType,
+)
+
+_log = logging.getLogger(__name__)
+
+_MOST_PROBLEMS: Final = 20
+_OF_FRAMEWORK: Final[Mapping[int, type[StreambError]]] = {
+    400: BadRequest,
+    404: NotFound,
+    405: MethodNotAllowed,
+    408: RequestTimeout,
+    413: BodyTooLarge,
+    415: UnsupportedMediaType,
+}
+
+_RETRIED_LATER: Final = frozenset({429, 503})
+_BODY_LEFT_UNREAD: Final = frozenset({408, 413})
+
+
+class ErrorAnswer(BaseModel):
+    """What every refused or failed request answers; facts about the occurrence stand beside these three."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: str = Field(description="What is wrong and what to do about it.")
+    code: str = Field(description="A stable name for programs.", examples=["not_found"])
+    request_id: str = Field(description="The X-Request-Id of this request.")
+
+
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503, 504)
+}
+"""The `responses` of every documented route: any of them may happen to any request."""
+
+
+def error_response(error: StreambError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for `error`; `details["retry_after_s"]` becomes a Retry-After header as well."""
+    named = {"error": error.message, "code": error.code, "request_id": request_id}
+    # No detail replaces one of the three; what JSON has no word for goes as text (or null: infinities).
+    body = orjson.dumps({**named, **error.details, **named}, default=str, option=orjson.OPT_NON_STR_KEYS)
+    sent = dict(headers or {})
+    if error.status in _RETRIED_LATER:
+        sent["Retry-After"] = str(max(1, math.ceil(error.details.get("retry_after_s", 1))))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        sent["WWW-Authenticate"] = "Bearer"
+    if error.status in _BODY_LEFT_UNREAD:
+        sent["Connection"] = "close"
+    return Response(body, status_code=error.status, headers=sent, media_type="application/json")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer the error tree, the framework's own errors and wrong input in one shape."""
+
+    @app.exception_handler(StreambError)
+    async def _ours(request: Request, error: StreambError) -> Response:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.warning("%s %s: %s [%s]", request.method, request.url.path, error.message, error.code)
+        return error_response(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def _wrong_input(request: Request, error: RequestValidationError) -> Response:
+        return error_response(as_streamb_error(error.errors()), request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def _framework(request: Request, error: HTTPException) -> Response:
+        cls = _OF_FRAMEWORK.get(error.status_code, BadRequest)
+        message = {
+            404: f"there is nothing at {request.url.path}; the API is described at /api/openapi.json",
+            405: f"{request.url.path} does not answer {request.method}",
+        }.get(error.status_code, error.detail)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(sorted(_methods_at(app, request.url.path)))}
+        return error_response(cls(message), request.state.request_id, headers)
+
+
+def _methods_at(app: FastAPI, path: str) -> set[str]:
+    """Every method that some route answers at `path`; the framework names only those of the first one."""
+    routes = [route for router in app.state.routers for route in router.routes if isinstance(route, APIRoute)]
+    return {method for route in routes if route.path_regex.fullmatch(path) for method in route.methods or ()}
+
+
+def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:
+    """Not JSON at all is 400; a value that is missing or not allowed is 422, and every one of them is named."""
+    if any(problem["type"] == "json_invalid" for problem in found):
+        reason = found[0].get("ctx", {}).get("error", "not JSON")
+        return BadRequest(f"the body is not JSON ({reason})")
+    problems = [
+        {"where": ".".join(str(part) for part in problem["loc"]), "problem": str(problem["msg"])}
+        for problem in found[:_MOST_PROBLEMS]
+    ]
+    more = f" (and {len(found) - _MOST_PROBLEMS} more)" if len(found) > _MOST_PROBLEMS else ""
+    listed = "; ".join(f"{problem['where']}: {problem['problem']}" for problem in problems)
+    return InvalidInput(f"{listed}{more}", problems=problems)

@@ -1,0 +1,169 @@
+"""What happens to every request before a route sees it, as plain ASGI.
+
+It gives the request an id, refuses changes that another site's page sends through a browser, bounds the body in size
+and time, turns a crash into a 500 that says nothing of the inside, and sets the headers of every answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streamb.api.errors import error_response
+from streamb.config import Settings
+from streamb.errors import BodyTooLarge, Forbidden, StreambError
+
+_log = logging.getLogger(__name__)
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_UPLOAD_PATH: Final = re.compile(r"/api/models/[^/]+/versions")
+_MULTIPART_OVERHEAD_BYTES: Final = 1 << 20
+"""An upload may be this much longer than its artifact: metadata, boundaries."""
+
+_ANSWER_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class FrontDoor:
+    """The outermost layer of the Console."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        reply = _Reply(send, request_id)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await error_response(refusal, request_id)(scope, receive, reply)
+            return
+        body = _BoundedBody(
+            receive,
+            self._body_limit(scope),
+            self._settings.request_timeout_s,
+            per_piece=_UPLOAD_PATH.fullmatch(scope["path"]) is not None,
+        )
+        try:
+            await self._app(scope, body, reply)
+        except Exception:
+            _log.exception("%s %s failed (request %s)", scope["method"], scope["path"], request_id)
+            if not reply.started:
+                failure = StreambError(f"an error of the platform itself; its log has the details under {request_id}")
+                await error_response(failure, request_id)(scope, receive, reply)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> StreambError | None:
+        if scope["method"] not in _SAFE_METHODS and _is_cross_site(headers, loopback=self._settings.loopback_only):
+            return Forbidden("a change from another site's page is refused; call the API from a program, with a key")
+        limit, length = self._body_limit(scope), headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > limit:
+            return BodyTooLarge(f"the body has {length} bytes; the limit is {limit}", limit_bytes=limit)
+        return None
+
+    def _body_limit(self, scope: Scope) -> int:
+        if _UPLOAD_PATH.fullmatch(scope["path"]):
+            return self._settings.max_artifact_bytes + _MULTIPART_OVERHEAD_BYTES
+        return self._settings.max_body_bytes
+
+
+class _Reply:
+    """Sends an answer with the headers that every answer has."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._request_id
+            for name, value in _ANSWER_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+class _BoundedBody:
+    """Receives a body that may neither grow nor dawdle beyond its limits.
+
+    A body must be there within `seconds`; an upload, which may be long, only has to bring its next piece in that time.
+    """
+
+    def __init__(self, receive: Receive, limit_bytes: int, seconds: float, *, per_piece: bool) -> None:
+        self._receive = receive
+        self._limit_bytes = limit_bytes
+        self._seconds = seconds
+        self._per_piece = per_piece
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._seen_bytes = 0
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()
+        if self._per_piece:
+            self._deadline = asyncio.get_running_loop().time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, f"the body did not arrive within {self._seconds:g} s; send it again") from None
+        self._seen_bytes += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._seen_bytes > self._limit_bytes:
+            raise HTTPException(413, f"the body is longer than the limit of {self._limit_bytes} bytes")
+        return message
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _is_cross_site(headers: Headers, *, loopback: bool) -> bool:
+    """Whether a browser sent this for a page that is not ours.
+
+    Browsers name the page's origin with every change. On a platform that only this machine can reach, the name must
+    also be a loopback name: else a site could point its own name at 127.0.0.1 and pass as the same host.
+    """
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return True
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin)
+        name = parts.hostname or ""
+    except ValueError:
+        return True
+    if not parts.netloc or parts.netloc.lower() != headers.get("host", "").lower():
+        return True
+    return loopback and not _is_loopback(name)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")

@@ -1,0 +1,120 @@
+"""A change that is asked for twice under one `Idempotency-Key` happens once; the second answer repeats the first.
+
+Only successful answers are kept (by the Controller, for 24 hours): after a failure the same key may try again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Header, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from streamb.api.auth import Caller
+from streamb.api.console import Console, ConsoleDep
+from streamb.errors import Conflict, StreambError
+from streamb.hashing import sha256_hex
+
+_log = logging.getLogger(__name__)
+
+_ANONYMOUS: Final = "anonymous"
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Any name for this one change; a repetition under the same name changes nothing more.",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change as asked for.
+
+    Attributes:
+        actor: who asks, for the history.
+        key: the idempotency key, made unique to the caller; None when none was sent.
+        place: method and path.
+    """
+
+    console: Console
+    actor: str
+    key: str | None
+    place: str
+
+    async def once(
+        self, content: str, act: Callable[[], Awaitable[tuple[int, BaseModel]]], location: str | None = None
+    ) -> JSONResponse:
+        """Do the change, unless it was done before under the same key.
+
+        Args:
+            content: what is asked for, in a form that is equal for equal requests.
+            act: does it; returns the HTTP status and the answer.
+            location: pattern of the path of what was made, `{id}` standing for the answer's id.
+
+        Raises:
+            Conflict: the key was used for something else, or its first request has not finished.
+        """
+        if self.key is None:
+            status, answer = await act()
+            return _respond(status, answer.model_dump(mode="json", by_alias=True), location)
+        if self.key in self.console.keys_in_use:
+            raise Conflict("a request with this Idempotency-Key is being worked on; wait for its answer")
+        self.console.keys_in_use.add(self.key)
+        try:
+            return await self._once(self.key, sha256_hex(f"{self.place}\n{content}".encode()), act, location)
+        finally:
+            self.console.keys_in_use.discard(self.key)
+
+    async def _once(
+        self,
+        key: str,
+        fingerprint: str,
+        act: Callable[[], Awaitable[tuple[int, BaseModel]]],
+        location: str | None,
+    ) -> JSONResponse:
+        console = self.console
+        before = await console.ask(console.control.recall(key=key))
+        if before is not None:
+            if before.fingerprint != fingerprint:
+                raise Conflict("this Idempotency-Key was used for a different request; choose a new one")
+            replay = _respond(before.status, json.loads(before.body), location)
+            replay.headers["Idempotency-Replayed"] = "true"
+            return replay
+        status, answer = await act()
+        body = answer.model_dump(mode="json", by_alias=True)
+        try:
+            await console.ask(
+                console.control.remember(key=key, fingerprint=fingerprint, status=status, body=json.dumps(body))
+            )
+        except StreambError as error:
+            # The change is made: answering an error now would invite the repetition that the key is there to prevent.
+            _log.warning("%s was done but cannot be remembered: %s", self.place, error.message)
+        return _respond(status, body, location)
+
+
+async def _change(request: Request, console: ConsoleDep, caller: Caller, key: IdempotencyKey = None) -> Change:
+    owner = caller.key_id if caller else _ANONYMOUS
+    return Change(
+        console=console,
+        actor=caller.name if caller else _ANONYMOUS,
+        key=sha256_hex(f"{owner}\n{key}".encode()) if key else None,
+        place=f"{request.method} {request.url.path}",
+    )
+
+
+ChangeDep = Annotated[Change, Depends(_change)]
+
+
+def _respond(status: int, body: dict[str, object], location: str | None) -> JSONResponse:
+    headers = {"Location": location.format_map(body)} if location else None
+    return JSONResponse(body, status_code=status, headers=headers)

@@ -1,0 +1,62 @@
+"""Routes of jobs: commands that run on the cluster. Submitting and stopping always need an API key: they run code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from streamb.api.answers import JobAnswer, LogAnswer, PageAnswer, page_of
+from streamb.api.auth import NEEDS_KEY, KnownCaller
+from streamb.api.bodies import Cursor, Id, JobBody, Limit
+from streamb.api.console import ConsoleDep
+from streamb.api.idempotency import ChangeDep
+
+router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+Offset = Annotated[
+    int, Query(ge=0, le=2**53, description="Where to start reading; `next_offset` of the answer before.")
+]
+MostText = Annotated[int, Query(ge=1, le=1_048_576, description="Most characters in the answer.")]
+
+
+@router.get("")
+async def list_jobs(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[JobAnswer]:
+    """Jobs, the newest first."""
+    return page_of(JobAnswer, await console.ask(console.control.list_jobs(limit=limit, cursor=cursor)))
+
+
+@router.post("", status_code=201, response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
+async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
+    """Run a command on the cluster."""
+
+    async def act() -> tuple[int, BaseModel]:
+        return 201, JobAnswer.model_validate(await console.ask(console.control.submit_job(**body.model_dump())))
+
+    return await change.once(body.canonical(), act, location="/api/jobs/{id}")
+
+
+@router.get("/{job_id}")
+async def get_job(job_id: Id, console: ConsoleDep) -> JobAnswer:
+    """One job."""
+    return JobAnswer.model_validate(await console.ask(console.control.get_job(job_id=job_id)))
+
+
+@router.get("/{job_id}/logs")
+async def job_logs(job_id: Id, console: ConsoleDep, offset: Offset = 0, limit: MostText = 65_536) -> LogAnswer:
+    """A piece of a job's output. Read on at `next_offset`; it stays the same while there is nothing new."""
+    logs = console.control.job_logs(job_id=job_id, offset=offset, limit=limit)
+    text, next_offset = await console.ask(logs)
+    return LogAnswer(text=text, next_offset=next_offset)
+
+
+@router.post("/{job_id}/stop", response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
+async def stop_job(caller: KnownCaller, job_id: Id, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
+    """End a job. One that has ended already stays as it is."""
+
+    async def act() -> tuple[int, BaseModel]:
+        await console.ask(console.control.stop_job(job_id=job_id))
+        return 200, JobAnswer.model_validate(await console.ask(console.control.get_job(job_id=job_id)))
+
+    return await change.once("", act)

@@ -1,0 +1,180 @@
+"""Routes of the registry: models, their versions, aliases, stages and tags."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, ValidationError
+
+from streamb.api.answers import ModelAnswer, ModelStatusAnswer, PageAnswer, VersionAnswer, page_of
+from streamb.api.auth import Caller
+from streamb.api.bodies import (
+    AliasBody,
+    Cursor,
+    Limit,
+    ModelBody,
+    ModelId,
+    StageBody,
+    TagsBody,
+    VersionBody,
+    VersionReference,
+)
+from streamb.api.console import Console, ConsoleDep
+from streamb.api.errors import as_streamb_error
+from streamb.api.idempotency import ChangeDep
+from streamb.api.uploads import UPLOAD_SCHEMA, Upload, receive_upload
+from streamb.errors import ArtifactUntrusted, Unauthorized
+from streamb.registry import Artifact
+
+router = APIRouter(prefix="/api/models", tags=["models"])
+
+Alias = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$", description="`champion`, `challenger`, …")]
+
+
+@router.get("")
+async def list_models(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[ModelAnswer]:
+    """Every registered model."""
+    return page_of(ModelAnswer, await console.ask(console.control.list_models(limit=limit, cursor=cursor)))
+
+
+@router.post("", status_code=201, response_model=ModelAnswer)
+async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Register a model, or bring what is known of it up to date. Versions follow by upload."""
+
+    async def act() -> tuple[int, BaseModel]:
+        made = await console.ask(console.control.create_model(**body.model_dump()))
+        return 201, ModelAnswer.model_validate(made)
+
+    return await change.once(body.canonical(), act, location="/api/models/{model_id}")
+
+
+@router.get("/{model_id}")
+async def get_model(model_id: ModelId, console: ConsoleDep) -> ModelAnswer:
+    """One model."""
+    return await _model(console, model_id)
+
+
+@router.get("/{model_id}/status")
+async def model_status(model_id: ModelId, console: ConsoleDep) -> ModelStatusAnswer:
+    """What runs for a model, what it is asked, and its newest deployment."""
+    return ModelStatusAnswer.model_validate(await console.ask(console.control.model_status(model_id=model_id)))
+
+
+@router.get("/{model_id}/versions")
+async def list_versions(
+    model_id: ModelId, console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None
+) -> PageAnswer[VersionAnswer]:
+    """A model's versions, the newest first."""
+    versions = console.control.list_versions(model_id=model_id, limit=limit, cursor=cursor)
+    return page_of(VersionAnswer, await console.ask(versions))
+
+
+@router.post(
+    "/{model_id}/versions",
+    status_code=201,
+    response_model=VersionAnswer,
+    responses={200: {"model": VersionAnswer, "description": "The same content was registered before."}},
+    openapi_extra=UPLOAD_SCHEMA,
+)
+async def register_version(
+    model_id: ModelId, request: Request, console: ConsoleDep, change: ChangeDep, caller: Caller
+) -> Any:
+    """Upload a version. A version never changes: the same content again is fine, other content is a conflict.
+
+    An artifact that carries code needs an API key, even where nothing else does.
+    """
+    limit = console.settings.max_artifact_bytes
+    async with receive_upload(request, console.scratch, max_bytes=limit) as upload:
+        body = _version_body(upload)
+
+        async def act() -> tuple[int, BaseModel]:
+            # An upload to a model that does not exist should not be unpacked and stored first.
+            await console.ask(console.control.get_model(model_id=model_id))
+            artifact = await _ingest(console, upload, trusted_caller=caller is not None)
+            version, created = await console.ask(
+                console.control.register_version(model_id=model_id, artifact=artifact, **body.model_dump())
+            )
+            return 201 if created else 200, VersionAnswer.model_validate(version)
+
+        location = "/api/models/{model_id}/versions/{version}"
+        return await change.once(f"{upload.sha256}\n{body.canonical()}", act, location=location)
+
+
+@router.get("/{model_id}/versions/{version}")
+async def get_version(model_id: ModelId, version: VersionReference, console: ConsoleDep) -> VersionAnswer:
+    """One version, by number, alias or `latest`."""
+    found = await console.ask(console.control.get_version(model_id=model_id, version=version))
+    return VersionAnswer.model_validate(found)
+
+
+@router.post("/{model_id}/versions/{version}/stage", response_model=VersionAnswer)
+async def set_stage(
+    model_id: ModelId, version: VersionReference, body: StageBody, console: ConsoleDep, change: ChangeDep
+) -> Any:
+    """Move a version to another stage."""
+
+    async def act() -> tuple[int, BaseModel]:
+        control = console.control
+        found = await console.ask(control.get_version(model_id=model_id, version=version))
+        await console.ask(control.set_stage(model_id=model_id, version=found.version, stage=str(body.stage)))
+        moved = await console.ask(control.get_version(model_id=model_id, version=found.version))
+        return 200, VersionAnswer.model_validate(moved)
+
+    return await change.once(body.canonical(), act)
+
+
+@router.put("/{model_id}/aliases/{alias}", response_model=ModelAnswer)
+async def set_alias(model_id: ModelId, alias: Alias, body: AliasBody, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Let an alias name a version."""
+
+    async def act() -> tuple[int, BaseModel]:
+        await console.ask(console.control.set_alias(model_id=model_id, alias=alias, version=body.version))
+        return 200, await _model(console, model_id)
+
+    return await change.once(body.canonical(), act)
+
+
+@router.delete("/{model_id}/aliases/{alias}", response_model=ModelAnswer)
+async def delete_alias(model_id: ModelId, alias: Alias, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Forget an alias."""
+
+    async def act() -> tuple[int, BaseModel]:
+        await console.ask(console.control.delete_alias(model_id=model_id, alias=alias))
+        return 200, await _model(console, model_id)
+
+    return await change.once("", act)
+
+
+@router.put("/{model_id}/tags", response_model=ModelAnswer)
+async def set_tags(model_id: ModelId, body: TagsBody, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Replace all tags of a model."""
+
+    async def act() -> tuple[int, BaseModel]:
+        await console.ask(console.control.set_tags(model_id=model_id, tags=body.tags))
+        return 200, await _model(console, model_id)
+
+    return await change.once(body.canonical(), act)
+
+
+async def _model(console: Console, model_id: str) -> ModelAnswer:
+    return ModelAnswer.model_validate(await console.ask(console.control.get_model(model_id=model_id)))
+
+
+def _version_body(upload: Upload) -> VersionBody:
+    try:
+        return VersionBody.model_validate(upload.metadata)
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("metadata", *problem["loc"])} for problem in error.errors()]
+        raise as_streamb_error(problems) from None
+
+
+async def _ingest(console: Console, upload: Upload, *, trusted_caller: bool) -> Artifact:
+    """Check and store the archive, off the event loop: hashing gigabytes must not hold up other requests."""
+    try:
+        return await asyncio.to_thread(console.artifacts.ingest, upload.archive, may_carry_code=trusted_caller)
+    except ArtifactUntrusted as error:
+        if trusted_caller:
+            raise
+        raise Unauthorized(f"{error.message}; code is only taken from callers with an API key") from error

@@ -1,0 +1,149 @@
+"""Pages for people, rendered here and complete in themselves: nothing is loaded from anywhere, nothing runs in them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from streamb.api.answers import HealthAnswer, RunningModel, StatusAnswer
+from streamb.api.console import ConsoleDep
+from streamb.api.platform import read_status
+from streamb.clock import isoformat
+from streamb.errors import StreambError
+
+router = APIRouter(include_in_schema=False)
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --line: #8883; --soft: #888; --good: #1a7f4b; --fair: #b7791f; --bad: #c0392b; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1rem; margin: 2.2rem 0 .5rem; }
+p, li { color: var(--soft); } a { color: inherit; } code { font-size: .92em; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .45rem .8rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 500; color: var(--soft); }
+.healthy, .running { color: var(--good); } .degraded, .starting { color: var(--fair); }
+.unhealthy, .failed { color: var(--bad); }
+"""
+
+_STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+}
+
+
+@router.get("/")
+async def home(request: Request, console: ConsoleDep) -> HTMLResponse:
+    """What runs."""
+    try:
+        status = await read_status(console, str(request.base_url).rstrip("/"))
+        health = HealthAnswer.model_validate(await console.ask(console.control.system_health()))
+    except StreambError as error:
+        body = f"<h1>streamb</h1><p class='unhealthy'>{escape(error.message)}</p>"
+        return _page("streamb", body, status=error.status, refresh_s=5)
+    return _page("streamb", _status_body(status, health), refresh_s=10)
+
+
+@router.get("/api/openapi.json")
+async def openapi(request: Request) -> JSONResponse:
+    """The description of the API for programs."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/api/docs")
+async def docs(request: Request) -> HTMLResponse:
+    """The description of the API for people."""
+    return _page("streamb API", _docs_body(request.app.openapi()))
+
+
+def _status_body(status: StatusAnswer, health: HealthAnswer) -> str:
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in health.reasons)
+    parts = [(name, _state(part.status), part.detail) for name, part in health.components.items()]
+    return f"""
+<h1>streamb <span class="{_css(health.status)}">{escape(health.status)}</span></h1>
+<p>{escape(status.version)} · {escape(status.environment)} · up since {isoformat(status.started_at)} ·
+{len(status.gateways)} gateway(s) · routing table {status.epoch}</p>
+<ul>{reasons}</ul>
+<h2>Models</h2>
+{_models_table(status.models)}
+<h2>Parts</h2>
+{_table(("part", "state", "detail"), parts)}
+<p><a href="/api/docs">API</a> · <a href="/api/openapi.json">OpenAPI</a> · <a href="/metrics">metrics</a></p>
+"""
+
+
+def _models_table(models: Sequence[RunningModel]) -> str:
+    if not models:
+        return "<p>None is deployed. <code>streamb models register</code>, then <code>streamb deploy</code>.</p>"
+    rows = []
+    for model in models:
+        for running in model.versions or (None,):
+            serves = running is not None and running.version == model.serving_version
+            rows.append(
+                (
+                    model.model_id,
+                    running.version if running else model.serving_version or "none",
+                    _state(running.state if running else "not running"),
+                    str(running.replicas) if running else "0",
+                    "all traffic" if serves else running.reason if running else "",
+                )
+            )
+    return _table(("model", "version", "state", "replicas", ""), rows)
+
+
+def _docs_body(schema: Mapping[str, Any]) -> str:
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            tag = operation.get("tags", ["other"])[0]
+            what = operation.get("description") or operation.get("summary", "")
+            groups.setdefault(tag, []).append((f"{method.upper()} {path}", what))
+    sections = "".join(
+        f"<h2>{escape(tag)}</h2>{_table(('request', 'what it does'), rows)}" for tag, rows in groups.items()
+    )
+    about = escape(schema["info"].get("description", ""))
+    return (
+        f"<h1>streamb API</h1><p>{about}</p>{sections}"
+        '<p>Every parameter and answer: <a href="/api/openapi.json">OpenAPI</a> · <a href="/">status</a></p>'
+    )
+
+
+class _Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def _state(state: str) -> _Markup:
+    return _Markup(f'<span class="{_css(state)}">{escape(state)}</span>')
+
+
+def _css(state: str) -> str:
+    return state if state.isalpha() else ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def cell(text: str) -> str:
+        return text if isinstance(text, _Markup) else escape(text)
+
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    lines = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row) + "</tr>" for row in rows)
+    return f"<table><tr>{titles}</tr>{lines}</table>"
+
+
+def _page(title: str, body: str, *, status: int = 200, refresh_s: int | None = None) -> HTMLResponse:
+    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
+    html = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width">{refresh}<style>{_STYLE}</style></head>'
+        f"<body>{body}</body></html>"
+    )
+    return HTMLResponse(html, status_code=status, headers=_HEADERS)

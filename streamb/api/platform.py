@@ -1,0 +1,55 @@
+"""Routes about the platform itself: status, health, metrics, and whether this process answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from streamb.api.answers import HealthAnswer, StatusAnswer
+from streamb.api.console import Console, ConsoleDep
+from streamb.metrics import prometheus_text
+from streamb.metrics.export import CONTENT_TYPE
+from streamb.version import installed_version
+
+router = APIRouter(tags=["platform"])
+open_router = APIRouter(include_in_schema=False)
+"""Answers without a key, whatever the settings say."""
+
+
+@router.get("/api/status")
+async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
+    """The platform in one look."""
+    return await read_status(console, str(request.base_url).rstrip("/"))
+
+
+@router.get("/api/monitoring/system-health")
+async def system_health(console: ConsoleDep) -> HealthAnswer:
+    """Is the platform well, part by part. Answers 200 in any case: the verdict is in the body."""
+    return HealthAnswer.model_validate(await console.ask(console.control.system_health()))
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."}},
+)
+async def metrics(console: ConsoleDep) -> Any:
+    """Request counts, durations and more, for Prometheus."""
+    snapshots = await console.ask(console.control.snapshots())
+    gateways = await console.ask(console.control.live_gateways())
+    text = prometheus_text(snapshots, gateways=gateways, version=installed_version())
+    return Response(text, media_type=CONTENT_TYPE)
+
+
+@open_router.api_route("/healthz", methods=["GET", "HEAD"])
+async def healthz() -> PlainTextResponse:
+    """This process answers; says nothing of the rest of the platform."""
+    return PlainTextResponse("ok\n")
+
+
+async def read_status(console: Console, url: str) -> StatusAnswer:
+    """The platform in one look, as reached under `url`."""
+    known = dict(await console.ask(console.control.status()))
+    return StatusAnswer.model_validate({"version": installed_version(), **known, "url": known.get("url") or url})

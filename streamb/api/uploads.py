@@ -1,0 +1,222 @@
+"""Takes in `multipart/form-data` with an artifact of any size: the file goes straight to disk, piece by piece.
+
+The framework's own form reader would copy a file twice and bounds only what is not a file. Two parts are read, in any
+order: `artifact` (a file) and `metadata` (a JSON object); anything else is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from streamb.errors import BadRequest, BodyTooLarge, InvalidInput, StorageFailed, UnsupportedMediaType
+
+_LONGEST_METADATA: Final = 512 * 1024
+_LONGEST_HEADER: Final = 8 * 1024
+_WRITE_BYTES: Final = 1 << 20
+
+UPLOAD_SCHEMA: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["artifact", "metadata"],
+                    "properties": {
+                        "artifact": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A packed artifact: what `streamb.models.pack` writes.",
+                        },
+                        "metadata": {"$ref": "#/components/schemas/VersionBody"},
+                    },
+                },
+                "encoding": {
+                    "artifact": {"contentType": "application/zip"},
+                    "metadata": {"contentType": "application/json"},
+                },
+            }
+        },
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What arrived.
+
+    Attributes:
+        archive: the artifact as a file; gone when the `receive_upload` block ends.
+        sha256: of the archive, 64 hexadecimal digits.
+        metadata: the other part, as parsed JSON.
+    """
+
+    archive: Path
+    sha256: str
+    metadata: Any
+
+
+@contextlib.asynccontextmanager
+async def receive_upload(request: Request, scratch: Path, *, max_bytes: int) -> AsyncIterator[Upload]:
+    """Read a whole upload into a folder of its own under `scratch`, which is removed afterwards.
+
+    Raises:
+        UnsupportedMediaType: not `multipart/form-data`.
+        BadRequest: the form, or the JSON in it, is not well formed.
+        InvalidInput: a part is missing, repeated or unknown.
+        BodyTooLarge: the artifact is longer than `max_bytes`.
+        StorageFailed: the disk refuses the file.
+    """
+    boundary = _boundary(request)
+    try:
+        folder = Path(await asyncio.to_thread(_new_folder, scratch))
+    except OSError as error:
+        raise StorageFailed(
+            f"the scratch folder cannot be written ({error.strerror}); the upload was dropped"
+        ) from error
+    try:
+        yield await _receive(request, boundary, folder / "artifact.zip", max_bytes)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _receive(request: Request, boundary: bytes, archive: Path, max_bytes: int) -> Upload:
+    try:
+        with await asyncio.to_thread(archive.open, "wb") as file:
+            form = _Form(boundary, file, max_bytes)
+            async for piece in request.stream():
+                form.feed(piece)
+                if len(form.unwritten) >= _WRITE_BYTES:
+                    await asyncio.to_thread(form.write_out)
+            await asyncio.to_thread(form.write_out)
+    except OSError as error:
+        raise StorageFailed(f"the disk refused the artifact ({error.strerror}); the upload was dropped") from error
+    return Upload(archive=archive, sha256=form.sha256.hexdigest(), metadata=form.metadata())
+
+
+def _new_folder(scratch: Path) -> str:
+    scratch.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkdtemp(prefix="upload-", dir=scratch)
+
+
+def _boundary(request: Request) -> bytes:
+    content_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if content_type != b"multipart/form-data":
+        raise UnsupportedMediaType("send multipart/form-data with the parts `artifact` (a file) and `metadata` (JSON)")
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise BadRequest("the Content-Type names no boundary between the parts")
+    return boundary
+
+
+class _Form:
+    """Collects the parts while a streaming parser finds them."""
+
+    def __init__(self, boundary: bytes, file: BinaryIO, max_bytes: int) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._seen: set[str] = set()
+        self._part = ""
+        self._header_name = self._header_value = b""
+        self._metadata = bytearray()
+        self._artifact_bytes = 0
+        self._complete = False
+        self.unwritten = bytearray()
+        self.sha256 = hashlib.sha256()
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._header_field,
+                    "on_header_value": self._header_text,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._headers_finished,
+                    "on_part_data": self._data,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as error:
+            raise BadRequest(f"the Content-Type of the form is not usable: {error}") from error
+
+    def feed(self, piece: bytes) -> None:
+        """Parse the next bytes of the body."""
+        if not piece:
+            return
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise BadRequest(f"the multipart form is not well formed: {error}") from error
+
+    def write_out(self) -> None:
+        """Move what has arrived of the artifact to disk. Blocks."""
+        self.sha256.update(self.unwritten)
+        self._file.write(self.unwritten)
+        self.unwritten.clear()
+
+    def metadata(self) -> Any:
+        """The JSON of the `metadata` part, once the form is complete."""
+        if not self._complete:
+            raise BadRequest("the multipart form ends before its last boundary; send it again")
+        missing = {"artifact", "metadata"} - self._seen
+        if missing:
+            raise InvalidInput(f"the form lacks the part {' and '.join(sorted(missing))}")
+        try:
+            return json.loads(self._metadata)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"the part `metadata` is not JSON ({error})") from error
+
+    def _begin(self) -> None:
+        self._part = ""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_text(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+        if len(self._header_value) > _LONGEST_HEADER:
+            raise BadRequest("a part of the form has a header that is too long")
+
+    def _header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            _, options = parse_options_header(self._header_value)
+            self._part = options.get(b"name", b"").decode("utf-8", "replace")
+        self._header_name = self._header_value = b""
+
+    def _headers_finished(self) -> None:
+        if self._part not in {"artifact", "metadata"}:
+            raise InvalidInput(f"the form has a part {self._part!r}; it takes `artifact` and `metadata`")
+        if self._part in self._seen:
+            raise InvalidInput(f"the form has the part `{self._part}` twice")
+        self._seen.add(self._part)
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._part == "metadata":
+            self._metadata += data[start:end]
+            if len(self._metadata) > _LONGEST_METADATA:
+                raise BodyTooLarge(f"the part `metadata` is longer than {_LONGEST_METADATA} bytes")
+            return
+        self._artifact_bytes += end - start
+        if self._artifact_bytes > self._max_bytes:
+            raise BodyTooLarge(
+                f"the artifact is longer than the limit of {self._max_bytes} bytes (ML_MAX_ARTIFACT_BYTES)",
+                limit_bytes=self._max_bytes,
+            )
+        self.unwritten += data[start:end]
+
+    def _end(self) -> None:
+        self._complete = True

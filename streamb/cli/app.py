@@ -1,0 +1,63 @@
+"""All commands, put together, and the one place where an error becomes a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from streamb.cli import config, deployments, down, jobs, models, platform, up
+from streamb.cli.output import say
+from streamb.errors import StreambError
+from streamb.version import installed_version
+
+_REFUSED = 1
+
+
+class _Commands(TyperGroup):
+    """Exit code 1 and one line for what was refused or failed; usage errors exit with 2 by themselves."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreambError as error:
+            say(f"error: {error.message} [{error.code}]")
+            raise typer.Exit(_REFUSED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Register models, bring them into traffic, and see how they are.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(installed_version())
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Register models, bring them into traffic, and see how they are."""
+
+
+app.command("up")(up.up)
+app.command("down")(down.down)
+app.command("status")(platform.status)
+app.command("health")(platform.health)
+app.command("metrics")(platform.metrics)
+app.command("deploy")(deployments.deploy)
+app.add_typer(models.commands, name="models")
+app.add_typer(deployments.commands, name="deployments")
+app.add_typer(jobs.commands, name="jobs")
+app.add_typer(config.commands, name="config")

@@ -1,0 +1,183 @@
+"""The life of a platform in this process: start, announce, wait for a signal, stop; and the state file in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from streamb.cli.output import Waiting, say
+from streamb.clock import SystemClock
+from streamb.config import Settings
+from streamb.errors import NotRunning
+from streamb.sdk.discovery import PLATFORM_FILE, RunningInfo
+from streamb.sdk.manager import ProductionMLManager
+from streamb.sdk.sample import SAMPLE_ID, deploy_sample
+from streamb.sdk.up_lock import UpLock
+from streamb.version import installed_version
+
+if TYPE_CHECKING:
+    from streamb.cluster import RunningPlatform
+
+Announce = Callable[[RunningInfo, str, float], None]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK_S: Final = 0.5
+
+
+def run_platform(settings: Settings, *, sample: bool | None, parent_pipe: bool, announce: Announce) -> None:
+    """Run a platform until a signal (or the end of the parent) asks to stop.
+
+    Args:
+        sample: deploy the sample model; None: in development, when there is no model.
+        parent_pipe: standard input is a pipe from the parent; its end means that the parent has gone.
+        announce: told, once it answers, what runs, the operator's key, and how many seconds it took.
+
+    Raises:
+        AlreadyRunning: another platform runs on the state directory.
+        StartFailed: a part did not come up; everything that was started is stopped again.
+        NotRunning: the platform ended by itself.
+    """
+    with UpLock(settings.state_dir), StopRequests() as requests:
+        if parent_pipe:
+            requests.follow_parent()
+        platform, info, seconds = _start(settings, sample, requests)
+        try:
+            announce(info, platform.api_key, seconds)
+            requests.wait(lambda: platform.alive)
+        finally:
+            requests.stopping = True
+            _stop(settings, platform.stop)
+
+
+def _start(
+    settings: Settings, sample: bool | None, requests: StopRequests
+) -> tuple[RunningPlatform, RunningInfo, float]:
+    """What runs, what the platform file says of it, and how many seconds that took."""
+    # Imported late: Ray takes its time, and a refusal before this should not have to wait for it.
+    from streamb.cluster import start_platform
+
+    with Waiting() as waiting:
+        platform = start_platform(settings, waiting.for_)
+        try:
+            requests.listen()  # again: Ray puts handlers of its own in place
+            info = RunningInfo(
+                url=platform.url,
+                pid=os.getpid(),
+                started_at=SystemClock().now(),
+                version=installed_version(),
+                ray_address=platform.ray_address,
+            )
+            with ProductionMLManager(settings.environment, address=info.url, api_key=platform.api_key) as manager:
+                _deploy_sample(manager, settings, sample, waiting)
+            _write_platform_file(settings.state_dir, info)
+            requests.started()
+        except BaseException:
+            requests.stopping = True
+            platform.stop()
+            raise
+        return platform, info, waiting.elapsed_s
+
+
+def _deploy_sample(manager: ProductionMLManager, settings: Settings, sample: bool | None, waiting: Waiting) -> None:
+    if sample is False or (sample is None and settings.environment != "development"):
+        return
+    known = {model["model_id"] for model in manager.models()}
+    if SAMPLE_ID not in known and (sample or not known):
+        waiting.for_("the sample model")
+        deploy_sample(manager)
+
+
+def _stop(settings: Settings, stop: Callable[[], None]) -> None:
+    with Waiting() as waiting:
+        waiting.for_("everything to stop")
+        (settings.state_dir / PLATFORM_FILE).unlink(missing_ok=True)
+        stop()
+    say("stopped")
+
+
+def _write_platform_file(state_dir: Path, info: RunningInfo) -> None:
+    """All of it or nothing, readable by its owner alone."""
+    file = state_dir / PLATFORM_FILE
+    draft = file.with_suffix(".new")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        json.dump(info.to_json(), out)
+    draft.replace(file)
+
+
+class StopRequests:
+    """Signals, and the end of the parent, as one wish to stop.
+
+    While the platform starts, the first signal interrupts the start. Later it ends the waiting. While the platform
+    stops, signals change nothing: half a stop would leave processes behind.
+
+    Attributes:
+        stopping: set once the stop has begun.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._starting = True
+        self._asked = threading.Event()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequests:
+        self._before = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
+        self.listen()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def follow_parent(self) -> None:
+        """Ask to stop when the parent closes the pipe on standard input, or is gone."""
+        threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+
+    def started(self) -> None:
+        """The start is over: from now on a signal interrupts nothing, it only ends `wait`."""
+        self._starting = False
+
+    def wait(self, alive: Callable[[], bool]) -> None:
+        """Return when a stop was asked for.
+
+        Raises:
+            NotRunning: what is waited on is not alive any more.
+        """
+        while not self._asked.wait(_LOOK_S):  # in pieces, so that a signal's handler gets its turn
+            if not alive():
+                raise NotRunning("Ray has ended under the platform; start it again with `streamb up`")
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.stopping:
+            say("still stopping: what was started is being ended in order")
+            return
+        self._asked.set()
+        if self._starting:
+            self.stopping = True
+            raise KeyboardInterrupt
+
+    def _watch_parent(self) -> None:
+        parent, pipe = os.getppid(), sys.stdin.fileno()
+        while os.getppid() == parent:
+            readable, _, _ = select.select([pipe], [], [], _LOOK_S)
+            if readable and not os.read(pipe, 1024):
+                break
+        os.kill(os.getpid(), signal.SIGINT)

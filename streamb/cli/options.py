@@ -1,0 +1,49 @@
+"""Options that many commands share, and the connection that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamb.config import load_settings
+from streamb.errors import InvalidInput
+from streamb.sdk.discovery import read_api_key, require_platform
+from streamb.sdk.http import HttpClient
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+StateDir = Annotated[
+    Path | None, typer.Option("--state-dir", help="The platform's folder; by default ML_STATE_DIR, else .streamb.")
+]
+Address = Annotated[str | None, typer.Option("--address", help="http://HOST:PORT of a platform elsewhere.")]
+ApiKey = Annotated[str | None, typer.Option("--api-key", help="The key for --address.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Most lines to show.")]
+
+
+def connect(state_dir: Path | None, address: str | None, api_key: str | None) -> HttpClient:
+    """A client of the platform at `address`, or of the one that runs on the state directory.
+
+    Raises:
+        NotRunning: none runs there.
+    """
+    if address is not None:
+        return HttpClient(address, api_key)
+    folder = load_settings(state_dir=state_dir).state_dir
+    return HttpClient(require_platform(folder).url, api_key or read_api_key(folder))
+
+
+def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:
+    """`NAME=VALUE` options as a dict.
+
+    Raises:
+        InvalidInput: one of them has no `=`.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise InvalidInput(f"{option} takes NAME=VALUE, got {pair!r}")
+        found[name] = value
+    return found

@@ -1,0 +1,86 @@
+"""`streamb up`: start a platform, say where it answers, and stop it when asked to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from streamb.cli.foreground import run_platform
+from streamb.cli.options import AsJson, StateDir
+from streamb.cli.output import Waiting, print_json, say
+from streamb.config import Settings, config_warnings, load_settings
+from streamb.sdk.discovery import RunningInfo, read_api_key
+from streamb.sdk.http import HttpClient
+from streamb.sdk.launch import LOG_FILE, LaunchOptions, launch
+from streamb.sdk.sample import SAMPLE_ID, curl_line
+from streamb.sdk.up_lock import UpLock
+
+_START_SLACK_S = 150.0
+"""A start in the background may take this much longer: imports, and the sample model."""
+
+
+def up(
+    environment: Annotated[
+        str | None, typer.Option("--environment", "--env", help="development, staging or production.")
+    ] = None,
+    state_dir: StateDir = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0: any that is free.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `streamb down` stops it.")] = False,
+    sample: Annotated[
+        bool | None,
+        typer.Option(
+            "--sample/--no-sample", help="Deploy the sample model; by default in development, when there is no model."
+        ),
+    ] = None,
+    parent_pipe: Annotated[bool, typer.Option("--parent-pipe", hidden=True)] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the platform; Ctrl-C stops it and everything it started."""
+    settings = load_settings(environment=environment, state_dir=state_dir, host=host, port=port)
+    for warning in config_warnings(settings):
+        say(f"warning: {warning}")
+    if detach:
+        _start_in_background(settings, sample=sample, as_json=as_json)
+        return
+
+    def announce(info: RunningInfo, api_key: str, seconds: float) -> None:
+        _announce(settings, info, api_key, seconds, as_json=as_json)
+
+    run_platform(settings, sample=sample, parent_pipe=parent_pipe, announce=announce)
+
+
+def _start_in_background(settings: Settings, *, sample: bool | None, as_json: bool) -> None:
+    with UpLock(settings.state_dir):
+        pass  # refuses here and now, with the reason, rather than in the log of the background process
+    options = LaunchOptions(
+        settings.state_dir,
+        environment=settings.environment,
+        host=settings.host,
+        port=settings.port,
+        sample=sample,
+    )
+    with Waiting() as waiting:
+        waiting.for_("the platform to start in the background")
+        child = launch(options, tied=False, timeout_s=settings.start_timeout_s + _START_SLACK_S)
+        seconds = waiting.elapsed_s
+    _announce(settings, child.info, read_api_key(settings.state_dir) or "", seconds, as_json=as_json)
+    if not as_json:
+        print(f"  log      {settings.state_dir / LOG_FILE}\n  stop     streamb down --state-dir {settings.state_dir}")
+
+
+def _announce(settings: Settings, info: RunningInfo, api_key: str, seconds: float, *, as_json: bool) -> None:
+    key = api_key if settings.api_key_required else None
+    example = curl_line(info.url, key) if _has_sample(info.url, api_key) else f"curl -s {info.url}/v2"
+    if as_json:
+        facts = {"url": info.url, "api_key": api_key, "pid": info.pid, "state_dir": str(settings.state_dir)}
+        print_json({**facts, "environment": settings.environment, "example": example, "seconds": round(seconds, 1)})
+        return
+    print(f"\nstreamb is up ({settings.environment}, {seconds:.1f} s)\n")
+    print(f"  url      {info.url}\n  api key  {api_key}\n  try      {example}\n", flush=True)
+
+
+def _has_sample(url: str, api_key: str) -> bool:
+    with HttpClient(url, api_key) as client:
+        return any(model["model_id"] == SAMPLE_ID for model in client.pages("/api/models", limit=1_000))

@@ -1,0 +1,6 @@
+"""What `import streamb` shows of the platform: the manager, deployments and predictions, over one HTTP client."""
+
+from streamb.sdk.deployment import Deployment, DeploymentStatus
+from streamb.sdk.manager import Prediction, ProductionMLManager
+
+__all__ = ["Deployment", "DeploymentStatus", "Prediction", "ProductionMLManager"]

@@ -1,0 +1,100 @@
+"""Finds the platform that runs on a state directory, by the files that `streamb up` leaves there while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.errors import NotRunning, StreambError
+from streamb.sdk.http import HttpClient
+
+PLATFORM_FILE: Final = "platform.json"
+KEY_FILE: Final = "api-key"
+_CLOCK_SLACK_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningInfo:
+    """What the platform file says.
+
+    Attributes:
+        url: where the platform answers.
+        pid: of the process that started it, and stops it on SIGTERM.
+        started_at: seconds since the Unix epoch.
+        version: of streamb.
+        ray_address: of the Ray cluster it runs on; None when it is not known.
+    """
+
+    url: str
+    pid: int
+    started_at: float
+    version: str
+    ray_address: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the platform file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> RunningInfo:
+        """From the content of the platform file."""
+        return cls(**{name: body[name] for name in cls.__slots__})
+
+
+def read_platform_file(state_dir: Path) -> RunningInfo | None:
+    """What the platform file says, if there is one and its process lives."""
+    try:
+        info = RunningInfo.from_json(json.loads((state_dir / PLATFORM_FILE).read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return info if _lives(info) else None
+
+
+def read_api_key(state_dir: Path) -> str | None:
+    """The operator's key of the platform on `state_dir`."""
+    try:
+        return (state_dir / KEY_FILE).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def find_platform(state_dir: Path) -> RunningInfo | None:
+    """The platform that runs on `state_dir` and answers; None when there is none."""
+    info = read_platform_file(state_dir)
+    if info is None:
+        return None
+    with HttpClient(info.url, read_api_key(state_dir), timeout_s=10.0) as client:
+        try:
+            client.get("/api/status")
+        except NotRunning:
+            return None
+        except StreambError:
+            return info  # it answers, though not well: starting a second one would not help
+    return info
+
+
+def require_platform(state_dir: Path) -> RunningInfo:
+    """As `find_platform`, but none is an error.
+
+    Raises:
+        NotRunning: says how to start one.
+    """
+    info = find_platform(state_dir)
+    if info is None:
+        raise NotRunning(f"no platform runs on {state_dir}; start one with `streamb up --state-dir {state_dir}`")
+    return info
+
+
+def _lives(info: RunningInfo) -> bool:
+    """Whether the process exists and is not a later one under the same number."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(info.pid)
+        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return alive and process.create_time() <= info.started_at + _CLOCK_SLACK_S
+    return False

@@ -1,0 +1,216 @@
+"""The one HTTP client: JSON in and out, errors back as the classes of `streamb.errors`, careful retries.
+
+A request is repeated only where repeating is harmless: reads, predictions, and changes that carry an Idempotency-Key
+(every change made here does).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+
+from streamb.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    NotRunning,
+    StreambError,
+    Unavailable,
+    error_classes,
+)
+
+_ATTEMPTS: Final = 4
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class HttpClient:
+    """Talks to one platform. Safe to use from many threads.
+
+    Args:
+        url: the platform's address, "http://127.0.0.1:8000".
+        api_key: sent with every request when given.
+        timeout_s: longest wait for one answer, in seconds.
+        sleep: how to pause between attempts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = _checked_url(url)
+        headers = {"User-Agent": "streamb-python"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._sleep = sleep
+        loopback = _is_loopback(self.url)
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=15.0),
+            # What is meant for this machine goes to no proxy, and needs no certificate in its name.
+            trust_env=not loopback,
+            verify=not loopback,
+            transport=transport,
+        )
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON at `path`; parameters that are None are left out."""
+        return self._json(self._send("GET", path, params=_without_none(params)))
+
+    def text(self, path: str) -> str:
+        """The text at `path`."""
+        return self._send("GET", path).text
+
+    def pages(self, path: str, *, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a paged list, or the first `limit`; pages are read as they are needed."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            size = 100 if left is None else min(left, 100)
+            page = self.get(path, limit=size, cursor=cursor, **params)
+            yield from page["items"]
+            left = None if left is None else left - len(page["items"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def change(self, method: str, path: str, body: Any = None) -> Any:
+        """Make a change, once, however often the connection breaks."""
+        content = None if body is None else _encode(body)
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        return self._json(self._send(method, path, content=content, headers=headers))
+
+    def ask(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """Post something that changes nothing, like rows to predict."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return self._json(self._send("POST", path, content=_encode(body), headers=sent, retry_answers=False))
+
+    def upload(self, path: str, archive: Path, metadata: Mapping[str, Any]) -> Any:
+        """Send a file and its metadata as a form."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        with archive.open("rb") as file:
+            form = {
+                "metadata": (None, _encode(metadata), "application/json"),
+                "artifact": (archive.name, file, "application/zip"),
+            }
+
+            def rewind() -> None:
+                file.seek(0)
+
+            return self._json(self._send("POST", path, files=form, headers=headers, before=rewind))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> HttpClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        retry_answers: bool = True,
+        before: Callable[[], None] | None = None,
+        **request: Any,
+    ) -> httpx.Response:
+        """Send, with retries; returns a successful response or raises."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            last = attempt == _ATTEMPTS
+            if before is not None:
+                before()
+            try:
+                response = self._client.request(method, path, **request)
+            except httpx.TimeoutException as error:
+                # A connection that could not be opened carried nothing; one that fell silent has used up our patience.
+                if last or not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+                    raise DeadlineExceeded(f"no answer from {self.url}{path} in time") from error
+                self._pause(attempt, None)
+                continue
+            except httpx.TransportError as error:
+                if last:
+                    raise NotRunning(f"no platform answers at {self.url} ({error}); is it up? `streamb up`") from error
+                self._pause(attempt, None)
+                continue
+            if response.is_success:
+                return response
+            refusal = _error_of(response)
+            if last or not retry_answers or not isinstance(refusal, Unavailable):
+                raise refusal
+            self._pause(attempt, refusal.details.get("retry_after_s"))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _pause(self, attempt: int, wanted_s: Any) -> None:
+        pause = _FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
+        if isinstance(wanted_s, int | float):
+            pause = max(pause, wanted_s)
+        self._sleep(min(pause, _LONGEST_PAUSE_S))
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            raise NotRunning(
+                f"{response.request.url} answered something other than JSON; is a streamb platform at this address?"
+            ) from error
+
+
+def _error_of(response: httpx.Response) -> StreambError:
+    """The exception that the answer stands for."""
+    try:
+        body = orjson.loads(response.content)
+        message, code = str(body["error"]), str(body["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        kind = Unavailable if response.status_code in {502, 503} else StreambError
+        return kind(f"{response.request.url} answered {response.status_code} and not in the form of a streamb platform")
+    details = {name: value for name, value in body.items() if name not in {"error", "code", "message"}}
+    return error_classes().get(code, StreambError)(message, **details)
+
+
+def _encode(body: Any) -> bytes:
+    try:
+        return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise BadRequest(f"this cannot be sent as JSON: {error}") from error
+
+
+def _without_none(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise BadRequest(f"{url!r} is not the address of a platform; it reads http://HOST:PORT or https://HOST:PORT")
+    return url.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,158 @@
+"""Starts a platform in a process of its own: `python -m streamb up …`, in the background or tied to this process.
+
+A tied child reads from a pipe whose other end only this process holds: when this process ends, in whatever way, the
+pipe closes and the child stops the platform. What the child says goes to a log file in the state directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from streamb.clock import Clock, SystemClock
+from streamb.config import child_environment
+from streamb.errors import StartFailed
+from streamb.sdk.discovery import RunningInfo, find_platform
+from streamb.sdk.up_lock import lock_holder
+
+LOG_FILE: Final = "up.log"
+_POLL_S: Final = 0.1
+_STOP_S: Final = 60.0
+_TERMINATE_S: Final = 10.0
+_TAIL_LINES: Final = 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """How to start a platform; None leaves a setting to its variable or preset.
+
+    Attributes:
+        sample: register and deploy the sample model; None: in development, when there is no model yet.
+    """
+
+    state_dir: Path
+    environment: str | None = None
+    host: str | None = None
+    port: int | None = None
+    sample: bool | None = None
+
+    def arguments(self) -> list[str]:
+        """As arguments of `streamb up`."""
+        given = {"--environment": self.environment, "--host": self.host, "--port": self.port}
+        named = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+        sample = [] if self.sample is None else ["--sample" if self.sample else "--no-sample"]
+        return ["--state-dir", str(self.state_dir), *named, *sample]
+
+
+class PlatformProcess:
+    """A platform that was started from here.
+
+    Attributes:
+        info: where it answers.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], info: RunningInfo) -> None:
+        self._process = process
+        self.info = info
+
+    def stop(self) -> None:
+        """End a tied platform and wait until it is gone. Idempotent."""
+        _end(self._process)
+
+
+def launch(
+    options: LaunchOptions,
+    *,
+    tied: bool,
+    timeout_s: float,
+    progress: Callable[[str], None] = lambda _: None,
+    clock: Clock | None = None,
+) -> PlatformProcess:
+    """Start a platform and wait until it answers.
+
+    Args:
+        tied: the platform ends with this process; else it stays until `streamb down`.
+        timeout_s: longest wait, in seconds.
+        progress: told every line that the child prints while it starts.
+
+    Raises:
+        StartFailed: it ended, or did not answer in time; carries the end of its log. Nothing is left running.
+    """
+    options.state_dir.mkdir(parents=True, exist_ok=True)
+    log = options.state_dir / LOG_FILE
+    command = [sys.executable, "-m", "streamb", "up", *options.arguments(), *(["--parent-pipe"] if tied else [])]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=child_environment(PYTHONUNBUFFERED="1"),
+            start_new_session=True,  # Ctrl-C here must not reach it beside us: we stop it in order
+        )
+    try:
+        info = _wait_until_ready(process, options.state_dir, log, timeout_s, progress, clock or SystemClock())
+    except BaseException:
+        _end(process)
+        raise
+    return PlatformProcess(process, info)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes],
+    state_dir: Path,
+    log: Path,
+    timeout_s: float,
+    progress: Callable[[str], None],
+    clock: Clock,
+) -> RunningInfo:
+    deadline = clock.monotonic() + timeout_s
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        while True:
+            ended = process.poll() is not None
+            for line in lines:
+                progress(line.rstrip())
+            info = find_platform(state_dir)
+            # Somebody else may have been quicker: then the child has refused, and theirs serves as well.
+            if info is not None and (ended or info.pid == process.pid):
+                return info
+            if ended and lock_holder(state_dir) is None:
+                raise StartFailed(f"the platform ended while it started (exit code {process.returncode}){_tail(log)}")
+            if clock.monotonic() > deadline:
+                raise StartFailed(f"the platform does not answer after {timeout_s:g} s{_tail(log)}")
+            time.sleep(_POLL_S)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a child to stop by closing its pipe, then by signals that it can hear less and less politely."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    else:
+        process.terminate()
+    for patience_s, then in ((_STOP_S, process.terminate), (_TERMINATE_S, process.kill)):
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            _log.warning("the platform (process %s) has not stopped after %g s", process.pid, patience_s)
+            then()
+        else:
+            return
+    process.wait()
+
+
+def _tail(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if lines:
+            return f"; the end of {log}:\n" + "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
+    return ""

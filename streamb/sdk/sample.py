@@ -1,0 +1,70 @@
+"""The sample model: Fisher's irises, which come with scikit-learn; trained in a moment, with its feature names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from streamb.errors import StartFailed
+from streamb.sdk.manager import ProductionMLManager
+
+SAMPLE_ID: Final = "iris"
+SAMPLE_VERSION: Final = "1.0.0"
+SAMPLE_ROW: Final = {
+    "sepal length (cm)": 6.3,
+    "sepal width (cm)": 3.3,
+    "petal length (cm)": 6.0,
+    "petal width (cm)": 2.5,
+}
+"""A flower that is clearly an Iris virginica."""
+
+_DEPLOY_S: Final = 120.0
+
+
+def train_sample() -> tuple[Any, dict[str, Any]]:
+    """A fitted pipeline that tells three species of iris apart, and its metadata."""
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    irises = load_iris(as_frame=True)
+    species = irises.target.map(dict(enumerate(irises.target_names))).astype(str).to_numpy()
+    parts = train_test_split(irises.data, species, test_size=0.3, random_state=0, stratify=species)
+    frame, held_out, labels, truth = parts
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(frame, labels)
+    accuracy = round(float(model.score(held_out, truth)), 4)
+    return model, {"metrics": {"accuracy": accuracy}, "hyperparameters": {"C": 1.0, "max_iter": 500}}
+
+
+def deploy_sample(manager: ProductionMLManager) -> None:
+    """Register the sample model and bring it into traffic.
+
+    Raises:
+        StartFailed: it did not come up.
+    """
+    model, metadata = train_sample()
+    manager.register_model(
+        SAMPLE_ID,
+        "Iris species",
+        "Tells three species of iris by the measures of their flowers (Fisher, 1936)",
+        model,
+        SAMPLE_VERSION,
+        metadata,
+        "streamb sample",
+    )
+    deployment = manager.deploy_model(
+        model_id=SAMPLE_ID, target_version=SAMPLE_VERSION, rollout_strategy="immediate", force=True
+    )
+    status = deployment.wait(timeout=_DEPLOY_S)
+    if status.state != "completed":
+        raise StartFailed(f"the sample model was not deployed: {status.reason}")
+
+
+def curl_line(url: str, api_key: str | None, model_id: str = SAMPLE_ID) -> str:
+    """A command that asks the sample model about one flower, to be pasted into a shell."""
+    key = f" -H 'Authorization: Bearer {api_key}'" if api_key else ""
+    insecure = " -k" if url.startswith("https://127.0.0.1") else ""
+    body = json.dumps({"instances": [SAMPLE_ROW]})
+    return f"curl -s{insecure} {url}/v2/models/{model_id}/predict{key} -H 'Content-Type: application/json' -d '{body}'"

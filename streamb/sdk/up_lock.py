@@ -1,0 +1,95 @@
+"""One platform per state directory: whoever starts one holds this lock until it has stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final
+
+from streamb.clock import Clock
+from streamb.errors import AlreadyRunning, StorageFailed
+from streamb.sdk.discovery import read_platform_file
+
+LOCK_FILE: Final = "up.lock"
+_POLL_S: Final = 0.1
+
+
+class UpLock:
+    """An advisory lock on `<state_dir>/up.lock`; the system lets go of it when the process ends, however it ends.
+
+    The file stays: removing it would let two processes lock two files of the same name.
+
+    Raises:
+        AlreadyRunning: another process holds it; names its address, or its process id while it starts.
+        StorageFailed: the state directory cannot be written.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> UpLock:
+        try:
+            self._state_dir.mkdir(parents=True, exist_ok=True)
+            file = (self._state_dir / LOCK_FILE).open("a+b")
+        except OSError as error:
+            raise StorageFailed(
+                f"the state directory {self._state_dir} cannot be written ({error.strerror}); choose another with "
+                "--state-dir or ML_STATE_DIR"
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise self._taken() from None
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+    def _taken(self) -> AlreadyRunning:
+        info = read_platform_file(self._state_dir)
+        if info is not None:
+            return AlreadyRunning(
+                f"a platform runs on {self._state_dir} already: {info.url} (process {info.pid}); "
+                "stop it with `streamb down`, or use it",
+                url=info.url,
+                pid=info.pid,
+            )
+        pid = lock_holder(self._state_dir)
+        return AlreadyRunning(f"a platform on {self._state_dir} is starting or stopping (process {pid})", pid=pid)
+
+
+def lock_holder(state_dir: Path) -> int | None:
+    """The process that holds the lock on `state_dir`; None when it is free."""
+    try:
+        with (state_dir / LOCK_FILE).open("r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return int(file.read() or b"0") or None
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def wait_until_free(state_dir: Path, clock: Clock, timeout_s: float) -> bool:
+    """Wait until nobody holds the lock; False when somebody still does after `timeout_s` seconds."""
+    deadline = clock.monotonic() + timeout_s
+    while lock_holder(state_dir) is not None:
+        if clock.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

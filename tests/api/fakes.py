@@ -1,0 +1,163 @@
+"""The control side in this process: the real verbs over a database in memory; only what runs models is pretended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from streamb.clock import ManualClock
+from streamb.config import Settings, load_settings
+from streamb.crypto import SigningKey
+from streamb.errors import NotFound, StreambError
+from streamb.registry import ArtifactStore, Registry
+from streamb.rollouts import AppPhase, AppSpec, AppStatus, Rollouts
+from streamb.security import KeyRing
+from streamb.store import Idempotency, Page, memory_database, open_blobs
+from streamb.wiring.client import ControlClient
+from streamb.wiring.control import Control
+from streamb.wiring.observations import NodeReport, Observations
+from streamb.wiring.platform import Platform
+
+
+class InstantRuntime:
+    """Apps run as soon as they are started; gateways always have the newest table."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, AppSpec] = {}
+        self.failing: str = ""
+
+    def start(self, spec: AppSpec) -> None:
+        self.specs[spec.app] = spec
+
+    def stop(self, app: str) -> None:
+        self.specs.pop(app, None)
+
+    def apps(self) -> Mapping[str, AppStatus]:
+        phase = AppPhase.FAILED if self.failing else AppPhase.RUNNING
+        return {app: AppStatus(phase, 0 if self.failing else 1, self.failing) for app in self.specs}
+
+    def acknowledged(self, epoch: int) -> bool:
+        return True
+
+    def in_flight(self, app: str) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class FakeJob:
+    id: str
+    name: str
+    entrypoint: str
+    state: str = "pending"
+    exit_code: int | None = None
+    submitted_at: float | None = 1.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class FakeJobs:
+    """Jobs that run nothing; the test says how they go."""
+
+    jobs: dict[str, FakeJob] = field(default_factory=dict)
+    output: dict[str, str] = field(default_factory=dict)
+    submitted: list[dict[str, Any]] = field(default_factory=list)
+
+    def submit(self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str) -> FakeJob:
+        self.submitted.append({"entrypoint": entrypoint, "working_dir": working_dir, "env": dict(env), "name": name})
+        job = FakeJob(f"job-{len(self.jobs) + 1}", name, entrypoint)
+        self.jobs[job.id] = job
+        self.output[job.id] = ""
+        return job
+
+    def list(self, limit: int, cursor: str | None) -> Page[Any]:
+        return Page(tuple(reversed(self.jobs.values()))[:limit], None)
+
+    def get(self, job_id: str) -> FakeJob:
+        if job_id not in self.jobs:
+            raise NotFound(f"no job {job_id}")
+        return self.jobs[job_id]
+
+    def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]:
+        self.get(job_id)
+        text = self.output[job_id][offset : offset + limit]
+        return text, offset + len(text)
+
+    def stop(self, job_id: str) -> FakeJob:
+        return self.end(job_id, "stopped")
+
+    def end(self, job_id: str, state: str, output: str = "", exit_code: int | None = None) -> FakeJob:
+        self.jobs[job_id] = replace(self.get(job_id), state=state, exit_code=exit_code)
+        self.output[job_id] += output
+        return self.jobs[job_id]
+
+
+class InProcess:
+    """Everything a Console needs, without Ray and without a second process.
+
+    Attributes:
+        failure: raised by every verb while it is set.
+        stuck: verbs never answer while it is true.
+        asked: the verbs that were called.
+    """
+
+    def __init__(self, state_dir: Path, **settings: Any) -> None:
+        self.settings: Settings = load_settings(state_dir=state_dir, **settings)
+        self.clock = ManualClock(start=1_700_000_000.0)
+        self.runtime = InstantRuntime()
+        self.jobs = FakeJobs()
+        self.observations = Observations(self.clock)
+        self.failure: StreambError | None = None
+        self.stuck = False
+        self.asked: list[str] = []
+        database = memory_database(self.clock)
+        registry = Registry(database.records, database.journal, self.clock)
+        keys = KeyRing(database.records, self.clock)
+        self.api_key, _ = keys.create("operator", admin=True)
+        self.guest_key, _ = keys.create("guest")
+        self.rollouts = Rollouts(database.records, database.journal, registry, self.runtime, self.clock)
+        self.platform = Platform(
+            self.settings,
+            self.clock,
+            database,
+            registry,
+            self.rollouts,
+            keys,
+            Idempotency(database.records, self.clock),
+        )
+        self.verbs = Control(self.platform, self.runtime, self.observations, self.jobs, self._progress)
+        self.control = ControlClient(self._invoke)
+        signing = SigningKey.load_or_create(state_dir / "keys" / "signing.pem")
+        self.artifacts = ArtifactStore(
+            open_blobs(f"file://{state_dir / 'artifacts'}"),
+            signing=signing,
+            trusted=(signing.public,),
+            scratch=state_dir / "scratch",
+            max_bytes=self.settings.max_artifact_bytes,
+        )
+        self.report()
+
+    def report(self) -> None:
+        """Every part says that it lives."""
+        for role in ("gateway", "console", "edge"):
+            self.observations.receive(NodeReport(role, f"{role}-1", "node", 1))
+
+    async def _invoke(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        self.asked.append(verb)
+        if self.stuck:
+            await asyncio.sleep(3600)
+        if self.failure is not None:
+            raise self.failure
+        return getattr(self.verbs, verb)(**arguments)
+
+    def _progress(self) -> None:
+        # As the Controller's loop would: until nothing changes any more.
+        asyncio.get_running_loop().call_soon(self._tick_until_calm)
+
+    def _tick_until_calm(self) -> None:
+        while self.rollouts.tick():
+            pass

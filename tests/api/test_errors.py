@@ -1,0 +1,132 @@
+"""One shape for everything that goes wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamb.errors import StorageFailed, StreambError, Unavailable
+from tests.api.conftest import client_of
+from tests.api.fakes import InProcess
+
+JSON = {"Content-Type": "application/json"}
+
+
+def shape(answer):
+    body = answer.json()
+    assert set(body) >= {"error", "code", "request_id"}
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return answer.status_code, body["code"]
+
+
+async def test_paths_and_methods_that_are_not_there(client):
+    assert shape(await client.get("/nowhere")) == (404, "not_found")
+    assert shape(await client.get("/api/models/")) == (404, "not_found")
+    answer = await client.delete("/api/models")
+    assert shape(answer) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{", (400, "bad_request")),
+        (b"\xff", (400, "bad_request")),
+        (b"[" * 100_000, (400, "bad_request")),
+        (b"", (422, "invalid_input")),
+        (b"[]", (422, "invalid_input")),
+        (b'{"model_id": 3}', (422, "invalid_input")),
+        (b'{"model_id": "a/b"}', (422, "invalid_input")),
+        (b'{"model_id": "a\\n"}', (422, "invalid_input")),
+        (b'{"model_id": "a", "name": "\\ud800"}', (422, "invalid_input")),
+        (b'{"model_id": "a", "tags": {"\\ud800": "x"}}', (422, "invalid_input")),
+        (b'{"model_id": "a", "tags": {"x": NaN}}', (422, "invalid_input")),
+        (b'{"model_id": "a", "unknown": 1}', (422, "invalid_input")),
+    ],
+)
+async def test_wrong_bodies(client, body, expected):
+    assert shape(await client.post("/api/models", content=body, headers=JSON)) == expected
+
+
+async def test_every_problem_is_named(client):
+    answer = await client.post("/api/models", json={"model_id": "", "name": 5, "x": 1})
+    assert {problem["where"] for problem in answer.json()["problems"]} == {"body.model_id", "body.name", "body.x"}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "cursor=", "cursor=%00"])
+async def test_wrong_pages(client, query):
+    assert shape(await client.get(f"/api/models?{query}")) == (422, "invalid_input")
+
+
+async def test_a_cursor_that_is_none(client):
+    assert shape(await client.get("/api/models?cursor=garbage")) == (400, "bad_request")
+
+
+async def test_request_ids_are_echoed_or_made(client):
+    assert (await client.get("/healthz", headers={"X-Request-Id": "abc-1"})).headers["x-request-id"] == "abc-1"
+    for bad in ("", "a b", "x" * 129, "caf\xe9"):
+        answer = await client.get("/healthz", headers={"X-Request-Id": bad.encode("latin-1")})
+        assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_errors_of_the_control_side_come_through(client, backend):
+    backend.failure = Unavailable("the Controller is restarting", retry_after_s=1.5)
+    answer = await client.get("/api/models")
+    assert shape(answer) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "2"
+    backend.failure = StorageFailed("the disk is full")
+    assert shape(await client.get("/api/models")) == (503, "storage_failed")
+
+
+async def test_a_crash_says_nothing_of_the_inside(client, backend, caplog):
+    backend.control = None
+    backend.failure = RuntimeError("secret")
+    answer = await client.get("/api/models")
+    assert shape(answer) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert answer.json()["request_id"] in caplog.text
+
+
+async def test_details_cannot_pose_as_the_error(client, backend):
+    backend.failure = StreambError("real", error="forged", code="forged", ratio=float("nan"), path=object())
+    body = (await client.get("/api/models")).json()
+    assert (body["error"], body["code"], body["ratio"]) == ("real", "internal_error", None)
+
+
+async def test_nothing_hangs_when_the_control_side_does(tmp_path):
+    slow = InProcess(tmp_path, request_timeout_s=0.05)
+    slow.stuck = True
+    async with client_of(slow) as client:
+        assert shape(await client.get("/api/models")) == (504, "timeout")
+        assert shape(await client.post("/api/models", json={"model_id": "a"})) == (504, "timeout")
+        page = await client.get("/")
+        assert page.status_code == 504
+
+
+class TestBodies:
+    @pytest.fixture
+    async def small(self, tmp_path):
+        backend = InProcess(tmp_path / "small", max_body_bytes=100, request_timeout_s=0.1)
+        async with client_of(backend) as client:
+            yield client
+
+    async def test_too_long_as_announced(self, small):
+        answer = await small.post("/api/models", json={"model_id": "a", "name": "x" * 200})
+        assert shape(answer) == (413, "body_too_large")
+        assert answer.headers["connection"] == "close"
+
+    async def test_too_long_without_announcing_it(self, small):
+        async def pieces():
+            for _ in range(10):
+                yield b" " * 50
+
+        assert shape(await small.post("/api/models", content=pieces(), headers=JSON)) == (413, "body_too_large")
+
+    async def test_too_slow(self, small):
+        import asyncio
+
+        async def pieces():
+            for _ in range(100):
+                yield b" "
+                await asyncio.sleep(0.02)
+
+        assert shape(await small.post("/api/models", content=pieces(), headers=JSON)) == (408, "request_timeout")

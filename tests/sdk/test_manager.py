@@ -1,0 +1,175 @@
+"""The manager against a platform over real HTTP."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from streamb import DeploymentStatus, Prediction, ProductionMLManager
+from streamb.errors import (
+    BadRequest,
+    Conflict,
+    InvalidFeatures,
+    InvalidInput,
+    NotFound,
+    NotRunning,
+    Unauthorized,
+    Unavailable,
+)
+from streamb.registry import ModelVersion
+from tests.api.artifacts import Doubler
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(80, 2)), columns=["age", "income"])
+    labels = np.where(frame["age"] > 0, "stays", "leaves")
+    return LogisticRegression().fit(frame, labels)
+
+
+@pytest.fixture
+def churn(manager, classifier):
+    metadata = {"metrics": {"accuracy": 0.9}, "hyperparameters": {"C": 1.0}, "note": "first"}
+    made = manager.register_model("churn", "Churn", "who leaves", classifier, "1.0.0", metadata, "ml@example.com")
+    deployment = manager.deploy_model(model_id="churn", target_version="1.0.0", rollout_strategy="immediate")
+    assert deployment.wait(timeout=30).state == "completed"
+    return made
+
+
+ROWS = [[2.0, 0.1], [-2.0, 0.1]]
+ANSWERS = ["stays", "leaves"]
+
+
+def test_what_is_registered_says_all_that_was_told(churn):
+    assert isinstance(churn, ModelVersion)
+    assert churn.metrics == {"accuracy": 0.9}
+    assert churn.hyperparameters == {"C": 1.0}
+    assert churn.metadata == {"note": "first"}
+    assert churn.owner == "ml@example.com"
+
+
+def test_the_same_again_is_the_same_version(manager, classifier, churn):
+    again = manager.register_model("churn", "Churn", "who leaves", classifier, "1.0.0")
+    assert again == churn
+    from sklearn.linear_model import LogisticRegression
+
+    other = LogisticRegression(C=0.001).fit(ROWS, ANSWERS)
+    with pytest.raises(Conflict):
+        manager.register_model("churn", "Churn", "who leaves", other, "1.0.0")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS,
+        [tuple(row) for row in ROWS],
+        np.array(ROWS),
+        [np.array(row) for row in ROWS],
+        [{"income": 0.1, "age": 2.0}, {"age": -2.0, "income": 0.1}],
+        pd.DataFrame(ROWS, columns=["age", "income"]),
+        pd.DataFrame({"income": [0.1, 0.1], "age": [2, -2]}),
+    ],
+    ids=["lists", "tuples", "array", "arrays", "dicts", "frame", "frame in another order"],
+)
+def test_rows_of_every_kind_get_the_same_answer(manager, churn, rows):
+    reply = manager.predict("churn", rows, user_id="user-1")
+    assert isinstance(reply, Prediction)
+    assert reply.predictions == ANSWERS
+    assert reply.version == "1.0.0"
+    assert reply.request_id
+
+
+@pytest.mark.parametrize("rows", [[2.0, 0.1], np.array([2.0, 0.1]), {"age": 1, "income": 2}, "text", 5, [1]])
+def test_what_is_no_list_of_rows_is_refused_before_it_is_sent(manager, live, churn, rows):
+    before = len(live.hits)
+    with pytest.raises(InvalidInput, match="row"):
+        manager.predict("churn", rows)
+    assert len(live.hits) == before
+
+
+def test_wrong_features_are_named(manager, churn):
+    with pytest.raises(InvalidFeatures, match="income") as refusal:
+        manager.predict("churn", [{"age": 1}])
+    assert refusal.value.details["request_id"]
+    with pytest.raises(BadRequest):
+        manager.predict("churn", [[object(), 1]])
+
+
+def test_missing_values_go_as_missing(manager, churn):
+    with pytest.raises(InvalidFeatures):
+        manager.predict("churn", pd.DataFrame({"age": [np.nan], "income": [1.0]}))
+
+
+def test_a_users_own_class(manager):
+    made = manager.register_model("double", "", "", Doubler(), "1.0.0")
+    assert made.carries_code
+    manager.deploy_model(model_id="double", target_version="latest", rollout_strategy="immediate").wait(30)
+    assert manager.predict("double", [[3.0, 1.0]]).predictions == [6.0]
+
+
+def test_models_that_are_not_there(manager):
+    with pytest.raises((NotFound, Unavailable)):
+        manager.predict("nobody", ROWS)
+    with pytest.raises(NotFound):
+        manager.deploy_model(model_id="nobody", target_version="1.0.0", rollout_strategy="immediate")
+    with pytest.raises(InvalidInput):
+        manager.register_model("a/b", "", "", Doubler(), "1.0.0")
+
+
+def test_strategies_that_the_platform_does_not_know(manager, churn):
+    with pytest.raises(InvalidInput, match="strategy"):
+        manager.deploy_model(model_id="churn", target_version="1.0.0", rollout_strategy="magic")
+
+
+def test_feedback_says_when_it_is_not_taken(manager, churn):
+    with pytest.raises(NotFound, match="takes no feedback"):
+        manager.record_feedback("churn", "some-request", success=True)
+
+
+def test_a_deployment_can_be_followed_from_elsewhere(manager, churn):
+    made = manager.deploy_model(model_id="churn", target_version="1.0.0", rollout_strategy="immediate")
+    status = manager.deployment(made.id).wait(timeout=30)
+    assert isinstance(status, DeploymentStatus)
+    assert (status.state, status.weight, status.target_version) == ("completed", 100.0, "1.0.0")
+    assert status.ended
+    assert repr(made) == f"Deployment({made.id!r})"
+
+
+def test_models_are_listed_over_all_pages(manager):
+    for n in range(3):
+        manager.create_model(f"m{n}")
+    assert [model["model_id"] for model in manager.models()] == ["m0", "m1", "m2"]
+
+
+class TestAddress:
+    def test_nothing_answers(self, unused_port):
+        with pytest.raises(NotRunning, match="streamb up"):
+            ProductionMLManager(address=f"http://127.0.0.1:{unused_port}", api_key="x")
+
+    def test_no_address(self):
+        with pytest.raises(BadRequest, match="http://HOST:PORT"):
+            ProductionMLManager(address="localhost", api_key="x")
+
+    def test_a_wrong_key(self, live):
+        with pytest.raises(Unauthorized):
+            ProductionMLManager(address=live.url, api_key="wrong")
+
+    def test_it_is_not_ours_to_stop(self, live):
+        with ProductionMLManager(address=live.url + "/", api_key=live.backend.api_key) as manager:
+            assert not manager.embedded
+            assert manager.url == live.url
+        manager.close()
+        with ProductionMLManager(address=live.url, api_key=live.backend.api_key):
+            pass
+
+    @pytest.fixture
+    def unused_port(self):
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
