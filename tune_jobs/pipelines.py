@@ -1,0 +1,183 @@
+"""scikit-learn pipelines for tables: columns prepared by their kind, then an estimator from the list.
+
+Only scikit-learn's own classes go in, so that what is registered brings no code of ours. Steps that fill gaps are there
+only for columns that had some: elsewhere the schema refuses a missing value anyway.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamb.models import FeatureKind
+from tune_jobs.arguments import WrongArgument
+from tune_jobs.table import Table, Task
+
+NUMERIC: Final = (FeatureKind.NUMBER, FeatureKind.INTEGER, FeatureKind.BOOLEAN)
+AUTO: Final = "auto"
+_MISSING: Final = "(missing)"
+_MOST_CATEGORIES: Final = 100
+_RAREST_CATEGORY: Final = 2
+_MOST_WORDS: Final = 20_000
+_MOST_WORDS_DENSE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An estimator that may be chosen.
+
+    Attributes:
+        make: task, seed -> the estimator; a task that it has no form for is not in `tasks`.
+        dense: it cannot read sparse matrices.
+    """
+
+    tasks: frozenset[Task]
+    make: Callable[[Task, int], Any]
+    dense: bool = False
+
+
+def _logistic(_: Task, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=1_000, random_state=seed)
+
+
+def _ridge(_: Task, seed: int) -> Any:
+    from sklearn.linear_model import Ridge
+
+    return Ridge(random_state=seed)
+
+
+def _forest(task: Task, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    kind = RandomForestClassifier if task == "classification" else RandomForestRegressor
+    return kind(n_estimators=200, random_state=seed)
+
+
+def _gradient_boosting(task: Task, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    kind = HistGradientBoostingClassifier if task == "classification" else HistGradientBoostingRegressor
+    return kind(random_state=seed)
+
+
+def _neighbors(task: Task, _: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    return KNeighborsClassifier() if task == "classification" else KNeighborsRegressor()
+
+
+_BOTH: Final = frozenset[Task]({"classification", "regression"})
+CHOICES: Final[Mapping[str, Choice]] = {
+    "logistic": Choice(frozenset[Task]({"classification"}), _logistic),
+    "ridge": Choice(frozenset[Task]({"regression"}), _ridge),
+    "forest": Choice(_BOTH, _forest),
+    "gradient_boosting": Choice(_BOTH, _gradient_boosting, dense=True),
+    "neighbors": Choice(_BOTH, _neighbors),
+}
+_DEFAULT: Final[Mapping[Task, str]] = {"classification": "logistic", "regression": "ridge"}
+
+
+def choose(name: str, task: Task) -> str:
+    """The name of the estimator for a task; `auto` is the linear one.
+
+    Raises:
+        WrongArgument: the estimator is for another task.
+    """
+    if name == AUTO:
+        return _DEFAULT[task]
+    if task not in CHOICES[name].tasks:
+        allowed = ", ".join(key for key, choice in CHOICES.items() if task in choice.tasks)
+        raise WrongArgument.of("estimator", name, f"not for {task}; allowed: {allowed}")
+    return name
+
+
+def parse_params(texts: Sequence[str]) -> dict[str, Any]:
+    """`["C=0.5", "penalty=l2"]` as parameters: each value is JSON where it can be, else a string.
+
+    >>> parse_params(["C=0.5", "solver=saga", "fit_intercept=false"])
+    {'C': 0.5, 'solver': 'saga', 'fit_intercept': False}
+    """
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise WrongArgument.of("param", text, "write NAME=VALUE, as C=0.5")
+        try:
+            params[name] = json.loads(value)
+        except json.JSONDecodeError:
+            params[name] = value
+    return params
+
+
+def build_pipeline(table: Table, estimator: str, params: Mapping[str, Any], seed: int) -> Any:
+    """An unfitted pipeline for a table.
+
+    Raises:
+        WrongArgument: the estimator has no such parameter.
+    """
+    from sklearn.pipeline import Pipeline
+
+    choice = CHOICES[estimator]
+    made = choice.make(table.task, seed)
+    unknown = sorted(params.keys() - made.get_params().keys())
+    if unknown:
+        allowed = ", ".join(sorted(made.get_params()))
+        raise WrongArgument.of("param", unknown[0], f"{type(made).__name__} has no such parameter; it has {allowed}")
+    return Pipeline([("columns", _columns(table, dense=choice.dense)), ("estimator", made.set_params(**params))])
+
+
+def effective_params(pipeline: Any) -> dict[str, Any]:
+    """The parameters of the estimator at the end, JSON-ready, without those that scikit-learn has retired."""
+    params = pipeline[-1].get_params().items()
+    plain: dict[str, Any] = json.loads(json.dumps(dict(params), default=str))
+    return {name: value for name, value in plain.items() if value not in ("deprecated", "warn")}
+
+
+def _columns(table: Table, *, dense: bool) -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    def encoder() -> Any:
+        return OneHotEncoder(
+            handle_unknown="infrequent_if_exist", max_categories=_MOST_CATEGORIES, min_frequency=_RAREST_CATEGORY
+        )
+
+    parts: list[tuple[str, Any, list[str]]] = [
+        ("numbers", StandardScaler(), table.columns(*NUMERIC, optional=False)),
+        ("numbers_with_gaps", make_pipeline(_median(), StandardScaler()), table.columns(*NUMERIC, optional=True)),
+        ("categories", encoder(), table.columns(FeatureKind.CATEGORY, optional=False)),
+        (
+            "categories_with_gaps",
+            make_pipeline(*_named_missing(), encoder()),
+            table.columns(FeatureKind.CATEGORY, optional=True),
+        ),
+    ]
+    most_words = _MOST_WORDS_DENSE if dense else _MOST_WORDS
+    texts = [
+        (f"text_{name}", TfidfVectorizer(max_features=most_words, sublinear_tf=True), name)  # one column, by its name
+        for name in table.columns(FeatureKind.TEXT)
+    ]
+    used = [part for part in parts if part[2]]
+    return ColumnTransformer([*used, *texts], sparse_threshold=0.0 if dense else 0.3)
+
+
+def _median() -> Any:
+    from sklearn.impute import SimpleImputer
+
+    return SimpleImputer(strategy="median", add_indicator=True)
+
+
+def _named_missing() -> list[Any]:
+    """Missing categories become one of their own, whether pandas brings them as NaN or as None."""
+    from sklearn.impute import SimpleImputer
+
+    return [
+        SimpleImputer(strategy="constant", fill_value=_MISSING),
+        SimpleImputer(strategy="constant", fill_value=_MISSING, missing_values=None),
+    ]

@@ -1,0 +1,17 @@
+"""Progress lines of a job: what has just been done, and how long after the start."""
+
+from __future__ import annotations
+
+from streamb.clock import Clock
+
+
+class Progress:
+    """Prints lines like `[  3.2s] read 150 rows`, each at once: the reader is often a log file."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begun = clock.monotonic()
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        print(f"[{self._clock.monotonic() - self._begun:5.1f}s] {line}", flush=True)
