@@ -84,10 +84,6 @@ class ControllerActor:
         """A process ends on purpose."""
         self._observations.forget(source)
 
-    async def ready(self) -> bool:
-        """Answers when the store is open and the loop runs."""
-        return self._loop.is_alive()
-
     async def api_key(self) -> str:
         """The operator's key, which the store and the state directory agree on."""
         return await asyncio.to_thread(operator_key, self._platform.settings, self._platform.keys)

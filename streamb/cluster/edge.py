@@ -18,6 +18,7 @@ from streamb.clock import Clock
 from streamb.cluster.forwarder import Forwarder
 from streamb.cluster.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy
 from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
+from streamb.cluster.reporting import reply_of
 from streamb.config import Settings
 from streamb.errors import StartFailed
 from streamb.wiring.observations import Endpoint, NodeReport
@@ -104,7 +105,7 @@ class EdgeActor:
         controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
         where = f"{self._endpoint.host}:{self._endpoint.port}"
         report = NodeReport("edge", self._source, self._node, self._proxy.pid or 0, detail=where)
-        answer = await asyncio.wait_for(_reply(controller.endpoints.remote(report)), _CALL_TIMEOUT_S)
+        answer = await asyncio.wait_for(reply_of(controller.endpoints.remote(report)), _CALL_TIMEOUT_S)
         reports: list[NodeReport] = answer[0]
         wanted = {}
         for r in reports:
@@ -137,10 +138,6 @@ def leaving(servers: Mapping[str, Server], wanted: Mapping[str, Server]) -> list
     """
     replaced = {server.backend for server in wanted.values()}
     return [name for name, server in servers.items() if name not in wanted and server.backend in replaced]
-
-
-async def _reply(reference: Any) -> Any:
-    return await reference
 
 
 def haproxy_binary() -> str | None:

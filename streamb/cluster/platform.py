@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -41,22 +40,18 @@ class RunningPlatform:
         self.api_key = api_key
         self.ray_address = session.address
         self._session = session
-        self._stopped = threading.Event()
+        self._stopped = False
 
     @property
     def alive(self) -> bool:
         """False when the Ray under it has ended by itself."""
         return self._session.alive
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until `stop` is called; False when the time is over first."""
-        return self._stopped.wait(timeout_s)
-
     def stop(self) -> None:
         """End everything that was started: requests under way first, processes last. Idempotent."""
-        if self._stopped.is_set():
+        if self._stopped:
             return
-        self._stopped.set()
+        self._stopped = True
         stop_everything(self._session)
 
 
