@@ -1,7 +1,7 @@
 """For all tests: no settings from the machine, no deadlines from its speed; which are slow; and examples that run too.
 
-Examples: the Python in README.md and docs/, and the doctests in streamb's docstrings. The README's needs a running
-platform: it is marked `ray`, so `make fast` leaves it out.
+Examples: the Python in README.md and docs/, and the doctests in streamb's docstrings. Some need a running platform:
+they are marked `ray`, so `make fast` leaves them out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("streamb")
 
 _ROOT = Path(__file__).parent
-_NEED_A_PLATFORM = (_ROOT / "README.md",)
+_NEED_A_PLATFORM = (_ROOT / "README.md", _ROOT / "docs/deployments.md", _ROOT / "docs/scaling.md")
 _SLOW = tuple(
     _ROOT / "tests" / name
     for name in (
@@ -34,6 +34,7 @@ _SLOW = tuple(
         "cluster/test_edge_proxies.py",
         "models/test_skops_file.py",
         "models/test_skops_import.py",
+        "sdk/test_deployment.py",
         "sdk/test_discovery.py",
         "sdk/test_launch.py",
         "sdk/test_manager.py",

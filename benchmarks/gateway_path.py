@@ -54,6 +54,9 @@ async def echo(scope, receive, send):
 
 
 class SleepingPredictor:
+    def replicas(self, target: object) -> int:  # noqa: ARG002 - the protocol names it
+        return 1
+
     async def predict(self, _target, batch):
         from streamb.serving import BatchReply
 

@@ -29,8 +29,11 @@ class Args(BaseModel):
 def app(args: Args) -> Any:
     """Start (or find) the controller, and return the gateway as a Serve application."""
     settings = load_settings(
-        state_dir=args.state_dir, environment=args.environment, gateway_replicas=args.gateway_replicas
+        state_dir=args.state_dir,
+        environment=args.environment,
+        gateway_replicas=args.gateway_replicas,
+        ray_address="auto",  # `serve run` is on a cluster already, whose nodes must reach each other
     )
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     start_controller(settings, with_edge=False)
-    return gateway_application(settings, "127.0.0.1")
+    return gateway_application(settings)

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from streamb.errors import StreambError
     from streamb.models import Model
     from streamb.sdk import Deployment, DeploymentStatus, Prediction, ProductionMLManager
+    from streamb.sdk.scaler import ModelScaler
 
 _HOMES = {
     "Deployment": "streamb.sdk",
     "DeploymentStatus": "streamb.sdk",
     "Model": "streamb.models",
+    "ModelScaler": "streamb.sdk.scaler",
     "Prediction": "streamb.sdk",
     "ProductionMLManager": "streamb.sdk",
     "StreambError": "streamb.errors",
@@ -27,6 +29,7 @@ __all__ = [
     "Deployment",
     "DeploymentStatus",
     "Model",
+    "ModelScaler",
     "Prediction",
     "ProductionMLManager",
     "StreambError",

@@ -52,8 +52,8 @@ class TestRoutes:
         actions = {
             parse_route(*route.replace("{m}", "iris").replace("{v}", "1.0.0").split()).action for route in gateway
         }
-        assert len(gateway) == 11
-        assert len(actions) == 7
+        assert len(gateway) == 12
+        assert len(actions) == 8
 
     def test_error_codes_exist(self):
         from streamb.errors import error_classes

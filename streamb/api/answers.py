@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streamb.store.records import Page
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None
+
+
+FiniteOrNull = Annotated[float | None, AfterValidator(_finite)]
+"""JSON has no infinity."""
 
 
 class _Answer(BaseModel):
@@ -73,6 +83,44 @@ class VersionAnswer(_Answer):
     tags: dict[str, str]
 
 
+class StepAnswer(_Answer):
+    """One step of a deployment's plan."""
+
+    weight: float = Field(description="Percent of the model's traffic that goes to the target version.")
+    min_time_s: float
+    max_time_s: float = Field(description="When the evidence is too thin by then, the deployment awaits approval.")
+    min_samples: int = Field(description="Requests that must have been judged.")
+    gate: bool = Field(description="It begins only once somebody has approved.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_percent(cls, step: Any) -> Any:
+        """Inside, weights are whole ten-thousandths."""
+        if isinstance(step, Mapping | cls):
+            return step
+        return {**{name: getattr(step, name) for name in cls.model_fields}, "weight": step.weight / 100}
+
+
+class FindingAnswer(_Answer):
+    """What one criterion says of the target version."""
+
+    criterion: str
+    verdict: str = Field(description="pass, fail or inconclusive; the last never promotes.")
+    detail: str = Field(description="The same in words.")
+    value: FiniteOrNull = Field(default=None, description="What was measured.")
+    limit: FiniteOrNull = Field(default=None, description="What it may be at most, or must be at least.")
+    samples: int = Field(default=0, description="How many requests this rests on.")
+
+
+class ApprovalAnswer(_Answer):
+    """Who let a deployment go on, and past which gate."""
+
+    by: str
+    at: float
+    gate: str
+    reason: str = ""
+
+
 class DeploymentAnswer(_Answer):
     """A version on its way into traffic, or arrived."""
 
@@ -89,6 +137,11 @@ class DeploymentAnswer(_Answer):
     created_at: float
     updated_at: float
     options: dict[str, Any]
+    phase: str = Field(default="", description="What is done within the step.")
+    steps: list[StepAnswer] = Field(default_factory=list, description="The whole plan.")
+    findings: list[FindingAnswer] = Field(default_factory=list, description="The latest judgement, one per criterion.")
+    waiting_for: str = Field(default="", description="What a gate waits for; empty when it waits for nothing.")
+    approvals: list[ApprovalAnswer] = Field(default_factory=list)
 
 
 class EventAnswer(_Answer):
@@ -110,6 +163,7 @@ class RunningVersion(_Answer):
     app: str
     state: str
     replicas: int
+    weight: float = Field(default=0.0, description="Percent of the model's traffic that goes to it.")
     reason: str = ""
 
 

@@ -84,6 +84,7 @@ class Waiting:
         self._ticks = sys.stderr.isatty()
         self._what = ""
         self._ended = threading.Event()
+        self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._keep_ticking, name="waiting", daemon=True)
 
     def __enter__(self) -> Waiting:
@@ -111,14 +112,22 @@ class Waiting:
         if not self._ticks:
             say(self._line())
 
+    def note(self, line: str) -> None:
+        """A line that stays, with the time at which it was said."""
+        with self._writing:
+            if self._ticks:
+                self._erase()
+            say(f"{self.elapsed_s:7.1f} s  {line}")
+
     def _line(self) -> str:
         return f"waiting for {self._what} … {self.elapsed_s:.1f} s"
 
     def _keep_ticking(self) -> None:
         while not self._ended.wait(_TICK_S):
             if self._what:
-                self._erase()
-                print(self._line(), end="", file=sys.stderr, flush=True)
+                with self._writing:
+                    self._erase()
+                    print(self._line(), end="", file=sys.stderr, flush=True)
 
     def _erase(self) -> None:
         print("\r\x1b[2K", end="", file=sys.stderr, flush=True)

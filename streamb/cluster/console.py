@@ -12,7 +12,7 @@ from ray import serve
 from streamb.api import create_app
 from streamb.clock import SystemClock
 from streamb.cluster.control_client import connect
-from streamb.cluster.listener import Listener
+from streamb.cluster.listener import Listener, own_address
 from streamb.cluster.names import CONSOLE
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
@@ -26,14 +26,14 @@ from streamb.wiring.platform import open_artifacts
 class Console:
     """One console process."""
 
-    async def __init__(self, settings: Settings, bind_host: str) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         signing = SigningKey.load_or_create(signing_key_path(settings))
         artifacts = open_artifacts(settings, signing, signing.public)
         app = create_app(connect(settings.request_timeout_s), artifacts, settings, SystemClock())
         context = ray.get_runtime_context()
         self._source = f"console-{context.get_actor_id()}"
         self._node = context.get_node_id()
-        self._listener = Listener(app, bind_host)
+        self._listener = Listener(app, own_address(settings))
         self._heartbeat = Heartbeat(self._report)
         self._heartbeat.start()
 
@@ -56,7 +56,7 @@ def signing_key_path(settings: Settings) -> Path:
     return settings.state_dir / "keys" / "signing.pem"
 
 
-def console_application(settings: Settings, bind_host: str) -> Any:
+def console_application(settings: Settings) -> Any:
     """The console as a Serve application; run it with `route_prefix=None`."""
     deployment = serve.deployment(
         name=CONSOLE,
@@ -67,4 +67,4 @@ def console_application(settings: Settings, bind_host: str) -> Any:
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=5,
     )
-    return deployment(Console).bind(settings, bind_host)
+    return deployment(Console).bind(settings)

@@ -50,7 +50,7 @@ class ControllerActor:
         self._observations = Observations(clock)
         trusted = SigningKey.load_or_create(signing_key_path(settings)).public
         self._runtime = ServeRuntime(settings, trusted, self._observations)
-        self._platform = build(settings, self._runtime, clock)
+        self._platform = build(settings, self._runtime, clock, outcomes=self._observations.windows)
         jobs = JobRunner(settings.state_dir, self._platform.database.records, clock)
         self._jobs = jobs
         self._edges = EdgeFleet(settings, clock, enabled=with_edge)
@@ -80,9 +80,13 @@ class ControllerActor:
         self._observations.receive(report)
         return [r for r in self._observations.live() if r.endpoint is not None], self._observations.settled
 
-    async def goodbye(self, source: str) -> None:
-        """A process ends on purpose."""
-        self._observations.forget(source)
+    async def goodbye(self, report: NodeReport) -> None:
+        """A process ends on purpose; these are its last words."""
+        self._observations.goodbye(report)
+
+    async def scaling_hints(self, app: str) -> dict[str, Any]:
+        """What the autoscaling of an app should know: the least replicas it needs, and whether it is being judged."""
+        return {"floor": self._runtime.floor(app), "analysing": self._platform.rollouts.analysing(app)}
 
     async def api_key(self) -> str:
         """The operator's key, which the store and the state directory agree on."""
@@ -129,7 +133,7 @@ class ControllerActor:
     def _tick(self) -> bool:
         """One look at everything. True when there is work under way."""
         now = self._platform.clock.monotonic()
-        if self._platform.rollouts.busy or now >= self._refresh_due:
+        if self._platform.rollouts.starting or now >= self._refresh_due:
             self._runtime.refresh()
             self._refresh_due = now + REFRESH_S
         changed = self._platform.rollouts.tick()

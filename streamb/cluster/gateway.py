@@ -10,8 +10,8 @@ import ray
 from ray import serve
 
 from streamb.clock import SystemClock
-from streamb.cluster.handles import HandlePredictor
-from streamb.cluster.listener import Listener
+from streamb.cluster.links import LinkPredictor
+from streamb.cluster.listener import Listener, own_address
 from streamb.cluster.names import GATEWAY
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
@@ -29,14 +29,14 @@ EDGE_NOTICES_S: Final = 1.5
 class Gateway:
     """One gateway process. The same ASGI app answers on its own listener and, where Serve has a proxy, behind that."""
 
-    async def __init__(self, settings: Settings, bind_host: str) -> None:  # type: ignore[misc]  # Serve awaits it
-        self._predictor = HandlePredictor()
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._predictor = LinkPredictor()
         self._app = GatewayApp(self._predictor, limits_of(settings), SystemClock())
         self._adopting = asyncio.Lock()
         context = ray.get_runtime_context()
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
-        self._listener = Listener(self._app, bind_host)
+        self._listener = Listener(self._app, own_address(settings))
         self._heartbeat = Heartbeat(self._report, self._adopt)
         self._heartbeat.start()
 
@@ -49,6 +49,8 @@ class Gateway:
         await asyncio.sleep(EDGE_NOTICES_S)
         await self._listener.close()
         await self._app.close()
+        self._predictor.close()
+        await self._heartbeat.stop()  # again: what was answered since the goodbye counts too
 
     async def apply(self, table: RoutingTable) -> int:
         """The Controller's push: adopt a table, answer with the epoch in force."""
@@ -98,12 +100,8 @@ def limits_of(settings: Settings) -> GatewayLimits:
     )
 
 
-def gateway_application(settings: Settings, bind_host: str, *, name: str = GATEWAY) -> Any:
-    """The gateway as a Serve application.
-
-    Args:
-        bind_host: the address that its listeners bind; 127.0.0.1 when the edge is on the same machine.
-    """
+def gateway_application(settings: Settings, *, name: str = GATEWAY) -> Any:
+    """The gateway as a Serve application."""
     deployment = serve.deployment(
         name=name,
         num_replicas=settings.gateway_replicas,
@@ -114,4 +112,4 @@ def gateway_application(settings: Settings, bind_host: str, *, name: str = GATEW
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=10,
     )
-    return deployment(Gateway).bind(settings, bind_host)
+    return deployment(Gateway).bind(settings)

@@ -137,6 +137,7 @@ class JobRunner:
         self._clock = clock
         self._most_running, self._most_pending, self._most_kept = most_running, most_pending, most_kept
         self._lock = RLock()
+        self._newest_ms = 0
         self._active: dict[str, _Active] = {}
         self._ended: deque[str] = deque()
         for record in every_record(records, COLLECTION):
@@ -168,8 +169,9 @@ class JobRunner:
                     retry_after_s=_RETRY_AFTER_S,
                 )
             now = self._clock.now()
-            # Keys are listed in their order: time first, so that it is the order of submission.
-            job_id = f"job-{int(now * 1000):012x}-{secrets.token_hex(3)}"
+            # Keys are listed in their order: time first, and no two of the same millisecond.
+            self._newest_ms = max(int(now * 1000), self._newest_ms + 1)
+            job_id = f"job-{self._newest_ms:012x}-{secrets.token_hex(3)}"
             job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
             active = _Active(job, 0, folder or self._folder / job_id, dict(env), stop_requested=False)
             active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision

@@ -7,8 +7,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import ray
 import uvicorn
 
+from streamb.config import Settings
 from streamb.serving.listener import listener_config
 from streamb.wiring.observations import Endpoint
 
@@ -40,3 +42,10 @@ class Listener:
         if waiting:
             self._server.force_exit = True
             self._task.cancel()
+
+
+def own_address(settings: Settings) -> str:
+    """Where a process of ours listens: this machine only, unless other nodes of a joined cluster must reach it."""
+    if settings.ray_address is None:
+        return "127.0.0.1"
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

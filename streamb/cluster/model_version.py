@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from ray import serve
 
+from streamb.cluster.autoscaling import ReplicaStats, autoscaling_config
+from streamb.cluster.listener import own_address
 from streamb.cluster.names import MODEL_VERSION
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
@@ -15,27 +17,51 @@ from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
 from streamb.rollouts import AppSpec
 from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.link import LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
+from streamb.serving.scaling import ScalingPolicy
 from streamb.wiring.platform import open_artifacts
+
+_DRAIN_S: Final = 8.0
+_COOLDOWN_UP_S: Final = 10.0
+_COOLDOWN_DOWN_S: Final = 120.0
 
 
 class ModelVersion:
     """One replica of one model version.
 
-    It has no `__call__`, so that it stays unreachable by HTTP whatever mode Serve runs in: only `infer` predicts.
-    Models predict in a thread of their own, one batch at a time, so that health checks are answered meanwhile.
+    It has no `__call__`, so that it stays unreachable by HTTP whatever mode Serve runs in. Gateways come by its link;
+    who has only a Serve handle calls `infer`. Models predict in a thread of their own, one batch at a time, so that
+    health checks are answered meanwhile.
     """
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
         self._predictor = BatchPredictor(open_artifacts(settings, None, trusted).load(spec.blob))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._stats = ReplicaStats(cores=settings.replica_cpus)
+        self._settings = settings
+        self._server = LinkServer(self.infer, replica=serve.get_replica_context().replica_tag)
+        self._listening: asyncio.Task[LinkAddress] | None = None
         self._closed = False
 
     async def infer(self, batch: Batch) -> BatchReply:
         """Answer one batch."""
         if self._closed:
             raise Unavailable("this replica is stopping; try again", retry_after_s=1)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._predictor.run, batch)
+        arrived, answered = self._stats.arrived(), False
+        loop = asyncio.get_running_loop()
+        try:
+            reply = await loop.run_in_executor(self._thread, self._stats.timed, self._predictor.run, batch)
+            answered = True
+            return reply
+        finally:
+            self._stats.left(arrived, answered=answered)
+
+    async def link(self) -> LinkAddress:
+        """Where gateways reach this replica directly, and with which secret. Opens the link on the first call."""
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self._server.start(own_address(self._settings)))
+        return await self._listening
 
     async def ready(self) -> bool:
         """Answers when the replica can take a batch."""
@@ -44,7 +70,13 @@ class ModelVersion:
     async def check_health(self) -> None:
         """Serve asks this every second; being able to answer at all is the proof."""
 
-    def __del__(self) -> None:
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy decides by; Serve collects it."""
+        return self._stats.numbers()
+
+    async def __del__(self) -> None:
+        """Serve awaits this when it stops the replica: calls that are here are answered, new ones go elsewhere."""
+        await self._server.close(_DRAIN_S)
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -53,11 +85,16 @@ def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> 
     """One model version as a Serve application; run it with `route_prefix=None`."""
     options: dict[str, Any] = {"num_replicas": settings.min_instances}
     if settings.enable_auto_scaling and settings.max_instances > settings.min_instances:
-        scaling = {"min_replicas": settings.min_instances, "max_replicas": settings.max_instances}
-        options = {"autoscaling_config": {**scaling, "target_ongoing_requests": 2, "upscale_delay_s": 5}}
+        policy = ScalingPolicy(
+            min_instances=settings.min_instances,
+            max_instances=settings.max_instances,
+            cooldown_up_s=_COOLDOWN_UP_S,
+            cooldown_down_s=_COOLDOWN_DOWN_S,
+        )
+        options = {"autoscaling_config": autoscaling_config(policy, app=spec.app)}
     deployment = serve.deployment(
         name=MODEL_VERSION,
-        # Each gateway has two calls under way per version; a burst of gateways must queue here, not be turned away.
+        # Who calls by handle must queue here, not be turned away; gateways come by the link.
         max_ongoing_requests=64,
         ray_actor_options={"num_cpus": settings.replica_cpus},
         health_check_period_s=1,

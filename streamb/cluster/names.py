@@ -11,7 +11,7 @@ GATEWAY: Final = "Gateway"
 CONSOLE_APP: Final = "streamb-console"
 CONSOLE: Final = "Console"
 MODEL_VERSION: Final = "ModelVersion"
-INFER: Final = "infer"
+LINK: Final = "link"
 
 
 def edge_actor(node_id: str) -> str:

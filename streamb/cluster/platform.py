@@ -89,11 +89,10 @@ def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> Ru
     progress("Ray Serve")
     serve.start(proxy_location="Disabled", logging_config=QUIET)
     controller = start_controller(settings)
-    bind_host = _bind_host(settings)
     serve.run_many(
         [
-            serve.RunTarget(gateway_application(settings, bind_host), GATEWAY_APP, route_prefix=None),
-            serve.RunTarget(console_application(settings, bind_host), CONSOLE_APP, route_prefix=None),
+            serve.RunTarget(gateway_application(settings), GATEWAY_APP, route_prefix=None),
+            serve.RunTarget(console_application(settings), CONSOLE_APP, route_prefix=None),
         ],
         wait_for_ingress_deployment_creation=False,
         wait_for_applications_running=False,
@@ -182,12 +181,3 @@ def _cannot_bind(host: str, port: int) -> str:
         except OSError as error:
             return error.strerror or str(error)
     return ""
-
-
-def _bind_host(settings: Settings) -> str:
-    """Where gateways and consoles listen: this machine only, unless the edges of other nodes must reach them."""
-    if settings.ray_address is None:
-        return "127.0.0.1"
-    import ray
-
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

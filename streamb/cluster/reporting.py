@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import ray
 from ray.exceptions import RayError
 
+from streamb.clock import SystemClock
 from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.traffic import RoutingTable
 from streamb.wiring.observations import NodeReport
@@ -31,7 +33,9 @@ class Heartbeat:
     def __init__(
         self, report: Callable[[], NodeReport], adopt: Callable[[RoutingTable], Awaitable[None]] | None = None
     ) -> None:
-        self._report = report
+        self._make_report = report
+        self._clock = SystemClock()
+        self._since = self._clock.monotonic()
         self._adopt = adopt
         self._controller: Any = None
         self._task: asyncio.Task[None] | None = None
@@ -46,15 +50,18 @@ class Heartbeat:
         self._soon.set()
 
     async def stop(self) -> None:
-        """Say goodbye and end."""
+        """Say goodbye and end. Saying it again, when the last answers are out, tells what was counted in between."""
         if self._task is not None:
             self._task.cancel()
         controller = self._controller
         if controller is not None:
             try:
-                await asyncio.wait_for(controller.goodbye.remote(self._report().source), _CALL_TIMEOUT_S)
+                await asyncio.wait_for(controller.goodbye.remote(self._report()), _CALL_TIMEOUT_S)
             except (RayError, TimeoutError):
                 _log.info("the controller did not hear our goodbye; it will notice the silence")
+
+    def _report(self) -> NodeReport:
+        return replace(self._make_report(), uptime_s=self._clock.monotonic() - self._since)
 
     async def _run(self) -> None:
         while True:

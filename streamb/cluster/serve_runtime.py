@@ -45,6 +45,7 @@ class ServeRuntime:
         self._lock = threading.Lock()
         self._ordered: dict[str, AppStatus] = {}
         self._seen: dict[str, AppStatus] = {}
+        self._floors: dict[str, int] = {}
 
     def start(self, spec: AppSpec) -> None:
         with self._lock:
@@ -53,8 +54,24 @@ class ServeRuntime:
             self._ordered[spec.app] = AppStatus(AppPhase.STARTING, reason="being handed to Ray Serve")
         self._orders.submit(self._run, spec)
 
+    def scale(self, app: str, replicas: int) -> None:
+        """A floor for the autoscaling of the app, which asks for it every second.
+
+        Without autoscaling every app runs `ML_MIN_INSTANCES` replicas from its start, whatever its share of the
+        traffic: Serve would restart the replicas of an app that is deployed again with another number.
+        """
+        with self._lock:
+            if app in self._ordered or app in self._seen:
+                self._floors[app] = replicas
+
+    def floor(self, app: str) -> int:
+        """How many replicas the rollouts want the app to have at least; 0 where they have not asked."""
+        with self._lock:
+            return self._floors.get(app, 0)
+
     def stop(self, app: str) -> None:
         with self._lock:
+            self._floors.pop(app, None)
             if app not in self._seen or self._seen[app].phase is AppPhase.STOPPING:
                 return
             self._seen[app] = AppStatus(AppPhase.STOPPING)
@@ -86,7 +103,8 @@ class ServeRuntime:
         self._orders.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, spec: AppSpec) -> None:
-        target = serve.RunTarget(model_application(self._settings, spec, self._trusted), spec.app, route_prefix=None)
+        application = model_application(self._settings, spec, self._trusted)
+        target = serve.RunTarget(application, spec.app, route_prefix=None)
         try:
             serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         except Exception as error:

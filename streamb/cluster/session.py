@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +75,7 @@ class RaySession:
         """Disconnect; a Ray that we started ends with all of its processes, in whatever state it is."""
         import ray
 
-        family = psutil.Process().children(recursive=True) if self.folder else []
+        family = _with_descendants(self.processes)
         # Ray waits for a minute, and then aborts the program, when its head has died before us.
         leaving = threading.Thread(target=_shutdown, name="leave-ray", daemon=True)
         leaving.start()
@@ -87,6 +87,15 @@ class RaySession:
                 process.kill()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Only these: a program that uses `ModelScaler` has children of its own."""
+    found: list[psutil.Process] = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found += [process, *process.children(recursive=True)]
+    return found
 
 
 def _shutdown() -> None:

@@ -161,17 +161,13 @@ class Settings(BaseSettings):
 
     # --- reaction to failures and drift ---
     circuit_breaker_enabled: bool = _setting(
-        default=True, description="Take a failing version out of traffic for a while.", later="the circuit breaker"
+        default=True, description="Take a failing version out of traffic for a while."
     )
-    circuit_breaker_failure_threshold: int = _setting(
-        3, "Failures in a row that open the breaker.", later="the circuit breaker", ge=1
-    )
+    circuit_breaker_failure_threshold: int = _setting(3, "Failures in a row that open the breaker.", ge=1)
     circuit_breaker_recovery_timeout_s: float = _setting(
-        30.0, "Time until an open breaker lets trial requests pass.", later="the circuit breaker", gt=0, le=86_400
+        30.0, "Time until an open breaker lets trial requests pass.", gt=0, le=86_400
     )
-    circuit_breaker_half_open_max_calls: int = _setting(
-        10, "Trial requests while half open.", later="the circuit breaker", ge=1
-    )
+    circuit_breaker_half_open_max_calls: int = _setting(10, "Trial requests while half open.", ge=1)
     drift_sensitivity: Literal["low", "medium", "high"] = _preset(
         ("low", "medium", "high"), "How small a drift raises an alert.", later="drift monitoring"
     )

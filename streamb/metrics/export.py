@@ -7,14 +7,21 @@ usual counter reset.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
-from streamb.metrics.snapshot import Snapshot, merge
+from streamb.metrics.predictions import bucket_value
+from streamb.metrics.snapshot import FEEDBACK_COUNTS, Snapshot, merge
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -23,6 +30,13 @@ DURATION_BOUNDS: Final = (
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
 """Upper bounds of the duration buckets, in seconds."""
+
+_DECADES: Final = tuple(10.0**exponent for exponent in range(-3, 7))
+VALUE_BOUNDS: Final = (*(-bound for bound in reversed(_DECADES)), 0.0, *_DECADES)
+"""Upper bounds of the buckets of predicted numbers."""
+
+DIFFERENCE_BOUNDS: Final = tuple(10.0**exponent for exponent in range(-6, 3))
+"""Upper bounds of the buckets of relative differences."""
 
 _BATCH_EXPONENTS: Final = range(1, 14)
 _LABELS: Final = ("model", "version")
@@ -55,6 +69,10 @@ class SnapshotCollector(Collector):
         yield self._batches()
         yield self._counter("streamb_rows", "Rows answered with predictions.", "rows")
         yield self._counter("streamb_call_retries", "Calls repeated because their replica died.", "retries")
+        yield self._counter("streamb_fallbacks", "Requests of the version that its fallback answered.", "fallbacks")
+        yield from self._predictions()
+        yield from self._feedback()
+        yield from self._shadow()
         yield self._gauge("streamb_requests_in_flight", "Requests queued or being answered.", "in_flight")
         yield self._gauge("streamb_queue_length", "Requests that wait for a call.", "queued")
         yield GaugeMetricFamily("streamb_gateways", "Gateways that answered this scrape.", value=self._gateways)
@@ -63,18 +81,10 @@ class SnapshotCollector(Collector):
         yield info
 
     def _requests(self) -> Metric:
-        family = CounterMetricFamily("streamb_requests", "Answers by HTTP status.", labels=(*_LABELS, "code"))
-        for one in self._snapshots:
-            for code, count in sorted(one.codes.items()):
-                family.add_metric((one.model_id, one.version, str(code)), count)
-        return family
+        return self._counts("streamb_requests", "Answers by HTTP status.", "code", lambda one: one.codes)
 
     def _outcomes(self) -> Metric:
-        family = CounterMetricFamily("streamb_outcomes", "Answers by outcome class.", labels=(*_LABELS, "outcome"))
-        for one in self._snapshots:
-            for outcome, count in sorted(one.counts.items()):
-                family.add_metric((one.model_id, one.version, outcome), count)
-        return family
+        return self._counts("streamb_outcomes", "Answers by outcome class.", "outcome", lambda one: one.counts)
 
     def _durations(self) -> Metric:
         family = HistogramMetricFamily(
@@ -97,6 +107,57 @@ class SnapshotCollector(Collector):
             family.add_metric((one.model_id, one.version), bounds, sum_value=one.batch_rows)
         return family
 
+    def _predictions(self) -> Iterator[Metric]:
+        yield self._counts("streamb_predictions", "Predicted classes.", "prediction", _labels_of)
+        family = HistogramMetricFamily("streamb_prediction_value", "Predicted numbers.", labels=_LABELS)
+        for one in self._snapshots:
+            numbers = [(bucket_value(key), count) for key, count in one.predictions.items() if isinstance(key, int)]
+            if numbers:
+                bounds = [
+                    (str(bound), float(sum(count for value, count in numbers if value <= bound)))
+                    for bound in VALUE_BOUNDS
+                ]
+                bounds.append(("+Inf", float(sum(count for _, count in numbers))))
+                family.add_metric((one.model_id, one.version), bounds, sum_value=None)
+        yield family
+
+    def _feedback(self) -> Iterator[Metric]:
+        yield self._counts("streamb_feedback", "Feedback on predictions.", "kind", _counted_feedback)
+        yield self._summary("streamb_feedback_value", "Values that clients reported.", "values", "value")
+        yield self._summary("streamb_feedback_error", "Distance from prediction to label.", "labels", "error")
+        yield self._summary(
+            "streamb_feedback_squared_error", "Distance from prediction to label, squared.", "labels", "squared_error"
+        )
+
+    def _shadow(self) -> Iterator[Metric]:
+        yield self._counts("streamb_shadow", "Requests copied to the version.", "result", lambda one: one.shadow)
+        family = HistogramMetricFamily(
+            "streamb_shadow_difference", "Copied answers' distance from the real ones, relative.", labels=_LABELS
+        )
+        for one in self._snapshots:
+            differences = one.shadow_difference
+            if differences.count:
+                bounds = [(str(bound), float(differences.at_most(bound))) for bound in DIFFERENCE_BOUNDS]
+                bounds.append(("+Inf", float(differences.count)))
+                family.add_metric((one.model_id, one.version), bounds, sum_value=differences.total_s)
+        yield family
+
+    def _counts(self, name: str, text: str, label: str, of: Callable[[Snapshot], Mapping[Any, int]]) -> Metric:
+        family = CounterMetricFamily(name, text, labels=(*_LABELS, label))
+        for one in self._snapshots:
+            for key, count in sorted(of(one).items()):
+                family.add_metric((one.model_id, one.version, str(key)), count)
+        return family
+
+    def _summary(self, name: str, text: str, count: str, total: str) -> Metric:
+        """A sum in millionths over a count of feedback; versions without that feedback are left out."""
+        family = SummaryMetricFamily(name, text, labels=_LABELS)
+        for one in self._snapshots:
+            if one.feedback.get(count):
+                summed = one.feedback.get(f"{total}_micro", 0) / 1e6
+                family.add_metric((one.model_id, one.version), count_value=one.feedback[count], sum_value=summed)
+        return family
+
     def _counter(self, name: str, text: str, attribute: str) -> Metric:
         family = CounterMetricFamily(name, text, labels=_LABELS)
         for one in self._snapshots:
@@ -108,3 +169,11 @@ class SnapshotCollector(Collector):
         for one in self._snapshots:
             family.add_metric((one.model_id, one.version), getattr(one, attribute))
         return family
+
+
+def _labels_of(snapshot: Snapshot) -> dict[str, int]:
+    return {key: count for key, count in snapshot.predictions.items() if isinstance(key, str)}
+
+
+def _counted_feedback(snapshot: Snapshot) -> dict[str, int]:
+    return {key: snapshot.feedback[key] for key in FEEDBACK_COUNTS if key in snapshot.feedback}

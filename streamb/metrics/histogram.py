@@ -71,6 +71,19 @@ class LatencyHistogram:
                 counts[index] += count
         return cls(tuple(sorted(counts.items())), total_ns)
 
+    def minus(self, earlier: LatencyHistogram) -> LatencyHistogram:
+        """The histogram of the durations that came after `earlier`.
+
+        Raises:
+            ValueError: `earlier` counts what this histogram does not.
+        """
+        counts = Counter(dict(self.buckets))
+        counts.subtract(dict(earlier.buckets))
+        total_ns = self.total_ns - earlier.total_ns
+        if total_ns < 0 or any(count < 0 for count in counts.values()):
+            raise ValueError("this histogram does not contain the earlier one")
+        return LatencyHistogram(tuple(sorted((index, count) for index, count in counts.items() if count)), total_ns)
+
     @property
     def count(self) -> int:
         """How many durations."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
+
+from numpy.typing import NDArray
 
 from streamb.metrics.histogram import BUCKETS, LatencyHistogram, bucket_of
 from streamb.metrics.outcome import BLAMED, Outcome
-from streamb.metrics.snapshot import Snapshot
+from streamb.metrics.predictions import PredictionCounter
+from streamb.metrics.snapshot import FEEDBACK_COUNTS, FEEDBACK_SUMS, SHADOW_COUNTS, Snapshot
+
+_LARGEST_DIFFERENCE = 1e3
 
 
 class VersionRecorder:
@@ -16,10 +22,16 @@ class VersionRecorder:
         "_answered",
         "_batch_rows",
         "_batch_sizes",
+        "_difference_nano",
+        "_differences",
         "_failed",
+        "_fallbacks",
         "_late",
+        "_learned",
+        "_predictions",
         "_retries",
         "_rows",
+        "_shadowed",
         "_total_ns",
         "model_id",
         "version",
@@ -36,6 +48,12 @@ class VersionRecorder:
         self._batch_sizes: Counter[int] = Counter()
         self._batch_rows = 0
         self._retries = 0
+        self._fallbacks = 0
+        self._predictions = PredictionCounter()
+        self._learned = dict.fromkeys((*FEEDBACK_COUNTS, *FEEDBACK_SUMS), 0)
+        self._shadowed = dict.fromkeys(SHADOW_COUNTS, 0)
+        self._differences: Counter[int] = Counter()
+        self._difference_nano = 0
 
     def answered(self, seconds: float, rows: int) -> None:
         """Count a request that was answered with predictions `seconds` after it came."""
@@ -59,6 +77,41 @@ class VersionRecorder:
         """Count one call that was repeated."""
         self._retries += 1
 
+    def fell_back(self) -> None:
+        """Count one request that the version's fallback answered."""
+        self._fallbacks += 1
+
+    def predicted(self, values: NDArray[Any], task: str) -> None:
+        """Count the predictions of one call, all rows at once.
+
+        Args:
+            task: the version's: "classification", "regression" or "other".
+        """
+        self._predictions.count(values, task)
+
+    def learned(self, key: str, by: int = 1) -> None:
+        """Count feedback on a prediction, under one of `FEEDBACK_COUNTS` or `FEEDBACK_SUMS`.
+
+        Raises:
+            KeyError: there is no such key; a count that nobody reads is a mistake.
+        """
+        self._learned[key] += by
+
+    def shadowed(self, key: str, by: int = 1) -> None:
+        """Count what became of a copied request, under one of `SHADOW_COUNTS`.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        self._shadowed[key] += by
+
+    def differed(self, relative: float) -> None:
+        """Count how far a number of the shadow was from that of the answer; beyond 1,000 fold (or NaN) is 1,000."""
+        if not relative <= _LARGEST_DIFFERENCE:
+            relative = _LARGEST_DIFFERENCE
+        self._differences[bucket_of(relative)] += 1
+        self._difference_nano += int(relative * 1e9)
+
     def snapshot(self, *, in_flight: int = 0, queued: int = 0) -> Snapshot:
         """The counts so far; `in_flight` and `queued` are gauges that only the batcher knows."""
         answered = sum(self._answered)
@@ -81,4 +134,9 @@ class VersionRecorder:
             retries=self._retries,
             in_flight=in_flight,
             queued=queued,
+            fallbacks=self._fallbacks,
+            predictions=self._predictions.counts(),
+            feedback={key: count for key, count in self._learned.items() if count},
+            shadow={key: count for key, count in self._shadowed.items() if count},
+            shadow_difference=LatencyHistogram(tuple(sorted(self._differences.items())), self._difference_nano),
         )

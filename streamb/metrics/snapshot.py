@@ -1,26 +1,45 @@
-"""What one gateway counted for one model version, and the exact merge of many such counts."""
+"""What one gateway counted for one model version, and the exact merge and difference of such counts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from streamb.metrics import predictions
 from streamb.metrics.histogram import LatencyHistogram
 from streamb.metrics.outcome import BLAMED, Outcome
+from streamb.metrics.predictions import Prediction
 
 K = TypeVar("K")
+
+FEEDBACK_COUNTS: Final = (
+    *("labels", "correct", "successes", "failures", "values"),
+    *("duplicates", "late", "orphans", "unjoinable"),
+)
+"""What feedback is counted as."""
+
+FEEDBACK_SUMS: Final = ("value_micro", "error_micro", "squared_error_micro")
+"""What feedback adds up, in millionths."""
+
+SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "slower", "failed", "dropped")
+"""What becomes of requests that are copied to a version in the shadow."""
+
+_SIGNED: Final = frozenset({"value_micro"})
+"""Sums that may fall: the values that clients report may be negative."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Counters since the gateway started, all integers, so that merging is exact in any order and grouping.
 
+    In mappings, absent means none; what comes to nothing is absent.
+
     Attributes:
         model_id: the model; "" for requests that never reached one (a wrong path, a missing key).
         version: the version; "" likewise.
-        counts: answers by `Outcome` value; absent means none.
+        counts: answers by `Outcome` value.
         codes: answers by HTTP status.
         latency: time from a request's arrival to its answer, of answers that the version had a part in (a client's
             mistake or a full queue is quick and would hide a slow version).
@@ -30,6 +49,12 @@ class Snapshot:
         retries: calls repeated because their replica died.
         in_flight: requests queued or being answered at the moment (a gauge; merging adds them).
         queued: of these, the ones that wait for a call.
+        fallbacks: requests of this version that its fallback answered.
+        predictions: predictions by class label or by bucket of numbers (`streamb.metrics.predictions`).
+        feedback: what was learned later about predictions: `FEEDBACK_COUNTS` and `FEEDBACK_SUMS`.
+        shadow: what became of copied requests: `SHADOW_COUNTS`.
+        shadow_difference: how far numbers of the shadow were from those of the answer, relative to the answer (a
+            histogram of plain numbers, where that of latencies has seconds).
     """
 
     model_id: str
@@ -43,6 +68,11 @@ class Snapshot:
     retries: int = 0
     in_flight: int = 0
     queued: int = 0
+    fallbacks: int = 0
+    predictions: Mapping[Prediction, int] = field(default_factory=dict)
+    feedback: Mapping[str, int] = field(default_factory=dict)
+    shadow: Mapping[str, int] = field(default_factory=dict)
+    shadow_difference: LatencyHistogram = field(default_factory=LatencyHistogram)
 
     @property
     def total(self) -> int:
@@ -50,15 +80,63 @@ class Snapshot:
         return sum(self.counts.values())
 
     @property
+    def ok(self) -> int:
+        """Answers with predictions."""
+        return self.counts.get(Outcome.OK, 0)
+
+    @property
     def blamed(self) -> int:
         """Answers that count against the version: model errors, timeouts, no healthy replica."""
         return sum(self.counts.get(outcome, 0) for outcome in BLAMED)
 
     @property
+    def judged(self) -> int:
+        """Answers that say something about the version: good ones and blamed ones."""
+        return self.ok + self.blamed
+
+    @property
     def error_rate(self) -> float | None:
-        """Blamed answers over blamed and good ones; None when there is neither."""
-        judged = self.blamed + self.counts.get(Outcome.OK, 0)
-        return self.blamed / judged if judged else None
+        """Blamed answers over judged ones; None when there is none."""
+        return self.blamed / judged if (judged := self.judged) else None
+
+    def minus(self, earlier: Snapshot) -> Snapshot:
+        """What was counted since `earlier`; adding `earlier` again gives this snapshot, bit for bit.
+
+        The gauges are the present ones. A counter that is lower than before belongs to a source that restarted and
+        counts from zero: then everything here is new.
+
+        Raises:
+            ValueError: `earlier` is of another model version.
+
+        >>> Snapshot("m", "1", rows=5, counts={"ok": 3}).minus(Snapshot("m", "1", rows=3, counts={"ok": 3}))
+        ... # doctest: +ELLIPSIS
+        Snapshot(model_id='m', version='1', counts={}, codes={}, ... rows=2, ...)
+        """
+        if (self.model_id, self.version) != (earlier.model_id, earlier.version):
+            raise ValueError(f"{earlier.model_id} {earlier.version} has no part in {self.model_id} {self.version}")
+        # A label that `earlier` has and this snapshot has not was folded into "other" in between.
+        folded = predictions.fold(earlier.predictions, self.predictions)
+        try:
+            return Snapshot(
+                self.model_id,
+                self.version,
+                counts=_subtract(self.counts, earlier.counts),
+                codes=_subtract(self.codes, earlier.codes),
+                latency=self.latency.minus(earlier.latency),
+                rows=_less(self.rows, earlier.rows),
+                batch_sizes=_subtract(self.batch_sizes, earlier.batch_sizes),
+                batch_rows=_less(self.batch_rows, earlier.batch_rows),
+                retries=_less(self.retries, earlier.retries),
+                in_flight=self.in_flight,
+                queued=self.queued,
+                fallbacks=_less(self.fallbacks, earlier.fallbacks),
+                predictions=_subtract(self.predictions, folded),
+                feedback=_subtract(self.feedback, earlier.feedback, signed=_SIGNED),
+                shadow=_subtract(self.shadow, earlier.shadow),
+                shadow_difference=self.shadow_difference.minus(earlier.shadow_difference),
+            )
+        except ValueError:
+            return self
 
 
 def merge(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
@@ -71,10 +149,12 @@ def merge(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
     groups: dict[tuple[str, str], list[Snapshot]] = {}
     for snapshot in snapshots:
         groups.setdefault((snapshot.model_id, snapshot.version), []).append(snapshot)
-    return [_merge_group(model_id, version, group) for (model_id, version), group in sorted(groups.items())]
+    return [merge_version(model_id, version, group) for (model_id, version), group in sorted(groups.items())]
 
 
-def _merge_group(model_id: str, version: str, group: list[Snapshot]) -> Snapshot:
+def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Snapshot:
+    """One snapshot of all those of one model version; an empty one where there is none."""
+    group = list(group)
     return Snapshot(
         model_id,
         version,
@@ -87,6 +167,11 @@ def _merge_group(model_id: str, version: str, group: list[Snapshot]) -> Snapshot
         retries=sum(one.retries for one in group),
         in_flight=sum(one.in_flight for one in group),
         queued=sum(one.queued for one in group),
+        fallbacks=sum(one.fallbacks for one in group),
+        predictions=predictions.add(one.predictions for one in group),
+        feedback=_add(one.feedback for one in group),
+        shadow=_add(one.shadow for one in group),
+        shadow_difference=LatencyHistogram.merge(one.shadow_difference for one in group),
     )
 
 
@@ -94,4 +179,18 @@ def _add(parts: Iterable[Mapping[K, int]]) -> dict[K, int]:
     total: Counter[K] = Counter()
     for part in parts:
         total.update(part)
-    return dict(total)
+    return {key: count for key, count in total.items() if count}
+
+
+def _subtract(later: Mapping[K, int], earlier: Mapping[K, int], *, signed: Container[K] = ()) -> dict[K, int]:
+    difference = Counter(later)
+    difference.subtract(earlier)
+    if any(count < 0 and key not in signed for key, count in difference.items()):
+        raise ValueError("a counter went back")
+    return {key: count for key, count in difference.items() if count}
+
+
+def _less(later: int, earlier: int) -> int:
+    if later < earlier:
+        raise ValueError("a counter went back")
+    return later - earlier

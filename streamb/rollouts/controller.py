@@ -6,37 +6,43 @@ starts after a crash finds in the store all that it needs to go on.
 
 from __future__ import annotations
 
-import secrets
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from streamb.clock import Clock
-from streamb.errors import Conflict, NotFound
-from streamb.registry import ModelVersion, Registry
-from streamb.rollouts.decide import Action, Evidence, Limits, RouteAll, StartApp, decide
-from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, ServingRoute, Strategy
-from streamb.rollouts.janitor import Janitor
-from streamb.rollouts.runtime import AppSpec, Runtime
-from streamb.store import Journal, Page, Record, RecordStore, every_record
-from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
+from streamb.errors import Conflict
+from streamb.registry import Registry
+from streamb.rollouts import verbs
+from streamb.rollouts.caretaker import Caretaker
+from streamb.rollouts.creation import new_deployment, way_back
+from streamb.rollouts.decide import Action, Evidence, Limits, RouteTo, Scale, StartApp, decide
+from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, Phase
+from streamb.rollouts.ledger import CREATED, Ledger, Note
+from streamb.rollouts.observation import Observation, Outcomes
+from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.runtime import Runtime
+from streamb.rollouts.standing import Standing
+from streamb.rollouts.strategies import Strategy
+from streamb.store import Journal, Page, RecordStore
+from streamb.traffic import GatewayPolicy, RoutingTable
 
-DEPLOYMENTS: Final = "deployments"
-ROUTES: Final = "routes"
-CONTROL: Final = "control"
-EPOCH: Final = "epoch"
 PLATFORM_ACTOR: Final = "controller"
+_log = logging.getLogger(__name__)
 
 
 class Rollouts:
-    """All deployments, and the routing table that follows from them.
+    """All deployments, and the routing table that follows from them. Safe to use from many threads.
 
     Args:
         records, journal: where deployments, routes and their history are kept.
         registry: what may be deployed.
         runtime: what runs the versions.
-        limits: how long a step may take.
+        limits: how long a phase may take.
         policy: what the gateways enforce besides routing; travels in the table.
+        outcomes: what happened to requests, to judge versions by; without it, no step that needs proof ever passes.
     """
 
     def __init__(
@@ -49,23 +55,17 @@ class Rollouts:
         *,
         limits: Limits | None = None,
         policy: GatewayPolicy | None = None,
+        outcomes: Outcomes | None = None,
     ) -> None:
-        self._records = records
-        self._journal = journal
         self._registry = registry
         self._runtime = runtime
         self._clock = clock
         self._limits = limits or Limits()
-        self._policy = policy or GatewayPolicy()
-        self._janitor = Janitor(runtime, clock)
+        self._ledger = Ledger(records, journal)
+        self._standing = Standing(self._ledger, registry, policy or GatewayPolicy())
+        self._observation = Observation(outcomes, clock)
+        self._caretaker = Caretaker(self._standing, runtime, clock)
         self._lock = threading.RLock()
-        self._versions: dict[tuple[str, str], ModelVersion] = {}
-        self._routes = {record.key: ServingRoute(**record.body) for record in every_record(records, ROUTES)}
-        self._active = {d.id: d for d in map(_deployment, every_record(records, DEPLOYMENTS)) if d.active}
-        # A restart publishes under a new epoch, so that a table built from newer code or policy replaces the old one.
-        epoch = self._records.get(CONTROL, EPOCH)
-        self._table = self._build_table(1 + (int(epoch.body["value"]) if epoch else 0), self._routes)
-        self._records.put(CONTROL, EPOCH, {"value": self._table.epoch})
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -77,185 +77,229 @@ class Rollouts:
         Raises:
             NotFound: no such model or version.
             Conflict: the model has a deployment under way.
+            InvalidInput: an option is unknown, out of range, or not used by the strategy.
         """
-        version = self._registry.resolve(model_id, target_version)
+        version = self._registry.resolve(model_id, target_version).version
         with self._lock:
-            busy = next((d for d in self._active.values() if d.model_id == model_id), None)
-            if busy is not None:
-                raise Conflict(
-                    f"model {model_id} is being deployed already ({busy.target_version}, {busy.state}, "
-                    f"deployment {busy.id}); wait until it has ended",
-                    deployment_id=busy.id,
-                )
-            now = self._clock.now()
-            route = self._routes.get(model_id)
-            same = route is not None and route.version == version.version
-            deployment = Deployment(
-                id=f"dep-{secrets.token_hex(6)}",
-                model_id=model_id,
-                target_version=version.version,
-                app=route.app if route and same else f"{model_id}--{version.version}--{secrets.token_hex(4)}",
-                strategy=strategy,
-                state=DeploymentState.PENDING,
-                created_by=actor,
-                created_at=now,
-                updated_at=now,
-                step_started_at=now,
-                previous_version=route.version if route else None,
-                reason="waiting for the controller",
-                options=dict(options),
+            self._refuse_second(model_id)
+            route = self._standing.routes.get(model_id)
+            deployment = new_deployment(
+                model_id, version, strategy, options, actor, self._clock.now(), route, self._runtime.apps()
             )
-            self._persist(deployment, "created", actor)
+            # What is kept warm makes room for what comes, unless that is what comes.
+            kept = route.keeping(version) if route is not None else None
+            note = Note(CREATED, deployment.reason, actor)
+            self._standing.change(deployment, note, kept if kept != route else None)
             return deployment
 
+    def approve(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        """Open the gate before which a deployment waits.
+
+        Raises:
+            Forbidden: by its author.
+            InvalidTransition: it waits for nothing.
+        """
+        return self._order(deployment_id, "approved", by, reason, verbs.approve)
+
+    def pause(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        """Stay at the present share until `resume`. A version that fails leaves traffic nevertheless."""
+        return self._order(deployment_id, "paused", by, reason, verbs.pause)
+
+    def resume(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        """Go on after a pause."""
+        return self._order(deployment_id, "resumed", by, reason, verbs.resume)
+
+    def promote(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        """Skip to all traffic; gates that nobody opened stay closed."""
+        return self._order(deployment_id, "promoted", by, reason, verbs.promote)
+
+    def abort(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        """Give up: no traffic to the target version any more."""
+        return self._order(deployment_id, "aborting", by, reason, verbs.abort)
+
+    def rollback(self, deployment_id: str, by: str, reason: str = "", to_version: str | None = None) -> Deployment:
+        """All traffic to the version that answered before; after completion, to any version registered earlier.
+
+        Raises:
+            NotFound: no such version.
+            Conflict: another deployment has taken over meanwhile, or there is nothing to go back to.
+        """
+        with self._lock:
+            deployment = self.get(deployment_id)
+            wanted = self._registry.resolve(deployment.model_id, to_version).version if to_version else None
+
+            def change(found: Deployment, by: str, reason: str, now: float) -> Deployment:
+                if found.state is not DeploymentState.COMPLETED:
+                    return verbs.roll_back(found, by, reason, now, to_version=wanted)
+                self._refuse_second(found.model_id)
+                route = self._standing.routes.get(found.model_id)
+                version, app = way_back(found, wanted, route, self._registry, now)
+                return verbs.roll_back_to(found, version, app, by, reason, now)
+
+            return self._order(deployment_id, "rolling_back", by, reason, change)
+
+    def _order(
+        self,
+        deployment_id: str,
+        kind: str,
+        by: str,
+        reason: str,
+        verb: Callable[[Deployment, str, str, float], Deployment],
+    ) -> Deployment:
+        """Carry out a verb; when the deployment is where it would bring it already, nothing is written."""
+        with self._lock:
+            before = self._standing.active.get(deployment_id) or self._ledger.get(deployment_id)
+            after = verb(before, by, reason, self._clock.now())
+            if after is not before:
+                ended = str(after.state) if before.active and not after.active else kind
+                opened = after.approvals != before.approvals
+                detail = f"{after.waiting_for}: {reason}".rstrip(": ") if opened else after.reason
+                self._standing.change(after, Note(ended, detail, by))
+            return after
+
+    def _refuse_second(self, model_id: str) -> None:
+        busy = self._standing.deployment_of(model_id)
+        if busy is not None:
+            raise Conflict(
+                f"model {model_id} is being deployed already ({busy.target_version}, {busy.state}, "
+                f"deployment {busy.id}); wait until it has ended",
+                deployment_id=busy.id,
+            )
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
     def get(self, deployment_id: str) -> Deployment:
-        """One deployment.
+        """One deployment, with its newest judgement.
 
         Raises:
             NotFound: no such deployment.
         """
-        record = self._records.get(DEPLOYMENTS, deployment_id)
-        if record is None:
-            raise NotFound(f"no deployment {deployment_id}; `streamb deployments list` shows those there are")
-        return _deployment(record)
+        return self._judged(self._ledger.get(deployment_id))
 
     def list(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[Deployment]:
         """Deployments, newest first."""
-        page = self._journal.read(_index_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
-        return Page(tuple(self.get(entry.body["deployment_id"]) for entry in page.items), page.next_cursor)
+        page = self._ledger.list(limit, cursor, model_id)
+        return Page(tuple(map(self._judged, page.items)), page.next_cursor)
 
     def history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
         """What happened to deployments, newest first."""
-        page = self._journal.read(_history_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
-        return Page(
-            tuple(DeploymentEvent(**e.body, at=e.at, sequence=e.sequence) for e in page.items), page.next_cursor
-        )
+        return self._ledger.history(limit, cursor, model_id)
 
     def latest(self, model_id: str) -> Deployment | None:
         """The model's newest deployment."""
         page = self.list(1, None, model_id)
         return page.items[0] if page.items else None
 
-    # --- the loop -----------------------------------------------------------------------------------------------------
-
     @property
     def table(self) -> RoutingTable:
         """The routing table that every gateway should have now."""
-        return self._table
+        return self._standing.table
 
     @property
     def routes(self) -> Mapping[str, ServingRoute]:
         """Which app answers which model."""
-        return dict(self._routes)
+        return dict(self._standing.routes)
 
     @property
     def busy(self) -> bool:
-        """True while a deployment is under way."""
-        return bool(self._active)
+        """True while a deployment is under way that does not wait for a person: look often."""
+        resting = {DeploymentState.PAUSED, DeploymentState.AWAITING_APPROVAL}
+        return any(one.state not in resting for one in list(self._standing.active.values()))
+
+    @property
+    def starting(self) -> bool:
+        """True while something waits for apps to come up: ask the runtime often what runs."""
+        phases = {Phase.GATE, Phase.CAPACITY, Phase.RESTORE, Phase.REVERT}
+        return any(one.phase in phases for one in list(self._standing.active.values())) and self.busy
+
+    def analysing(self, app: str) -> bool:
+        """True while a version's behaviour is being judged in which this app has a part: do not take replicas away."""
+        return any(
+            app in (one.app, one.stable_app) and one.phase in (Phase.SHIFT, Phase.OBSERVE)
+            for one in list(self._standing.active.values())
+        )
+
+    def _judged(self, deployment: Deployment) -> Deployment:
+        return replace(deployment, findings=self._observation.findings(deployment)) if deployment.active else deployment
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
 
     def set_policy(self, policy: GatewayPolicy) -> None:
         """Change what the gateways enforce; published under a new epoch."""
         with self._lock:
-            self._policy = policy
-            table = self._next_table(self._routes)
-            self._records.put(CONTROL, EPOCH, {"value": table.epoch})
-            self._table = table
+            self._standing.set_policy(policy)
 
     def tick(self) -> bool:
-        """Move every active deployment one step and bring what runs in line. True when something changed."""
+        """Move every active deployment one step and bring what runs in line. True when something changed.
+
+        Raises:
+            StorageFailed, …: the first thing that went wrong; everything else was done, and the next tick tries again.
+        """
         with self._lock:
-            before = (self._table.epoch, tuple(self._active.values()))
-            for deployment in list(self._active.values()):
-                self._advance(deployment)
-            self._reconcile()
-            return before != (self._table.epoch, tuple(self._active.values()))
+            before = (self._standing.table.epoch, tuple(self._standing.active.values()))
+            troubles: list[Exception] = []
+            for deployment in list(self._standing.active.values()):
+                try:
+                    self._advance(deployment)
+                except Exception as error:  # one model's trouble must not hold up the others
+                    _log.warning("deployment %s could not be moved on: %s", deployment.id, error)
+                    troubles.append(error)
+            self._caretaker.tend()
+            self._observation.keep(self._standing.active.keys())
+            if troubles:
+                raise troubles[0]
+            return before != (self._standing.table.epoch, tuple(self._standing.active.values()))
 
     def _advance(self, deployment: Deployment) -> None:
+        stable, running = self._standing.stable_of(deployment), self._runtime.apps()
+        observed = self._observation.look(deployment, stable.version if stable else "")
         evidence = Evidence(
-            app=self._runtime.apps().get(deployment.app),
-            acknowledged=self._runtime.acknowledged(self._table.epoch),
+            app=running.get(deployment.app),
+            acknowledged=self._runtime.acknowledged(self._standing.table.epoch),
+            stable=running.get(stable.app) if stable else None,
+            back=running.get(deployment.back_app),
+            findings=observed.findings,
+            observed_s=observed.seconds,
         )
         after, actions = decide(deployment, evidence, self._clock.now(), self._limits)
+        if observed.findings and (
+            after != deployment or _verdicts(observed.findings) != _verdicts(deployment.findings)
+        ):
+            # Numbers move all the time; what is kept is the judgement when it changed, and the one behind a move.
+            after = replace(after, findings=observed.findings)
         if after != deployment:
-            self._persist(
-                after, str(after.state) if after.state != deployment.state else "step", PLATFORM_ACTOR, actions
-            )
+            self._standing.change(after, _note(deployment, after), self._switched(after, actions))
         for action in actions:
-            if isinstance(action, StartApp):
-                self._runtime.start(self._spec(after.model_id, after.target_version, after.app))
+            self._act(after, action)
 
-    def _reconcile(self) -> None:
-        """Start what should run and does not; let the janitor stop what runs and should not."""
-        running = self._runtime.apps()
-        for route in self._routes.values():
-            if route.app not in running:
-                self._runtime.start(self._spec(route.model_id, route.version, route.app))
-        wanted = {route.app for route in self._routes.values()} | {d.app for d in self._active.values()}
-        self._janitor.sweep(running, wanted)
+    def _act(self, deployment: Deployment, action: Action) -> None:
+        if isinstance(action, StartApp):
+            self._runtime.start(self._standing.spec(deployment.model_id, action.version, action.app))
+        elif isinstance(action, Scale):
+            self._runtime.scale(action.app, action.replicas)
 
-    # --- persistence --------------------------------------------------------------------------------------------------
-
-    def _persist(self, deployment: Deployment, kind: str, actor: str, actions: tuple[Action, ...] = ()) -> None:
-        """Write a deployment, its history and, where it takes traffic, the route: all or nothing; then adopt them."""
-        route = self._route_for(deployment) if any(isinstance(a, RouteAll) for a in actions) else None
-        table = self._next_table({**self._routes, route.model_id: route}) if route else None
-        with self._records.batch():
-            self._records.put(DEPLOYMENTS, deployment.id, deployment.to_body())
-            if route is not None and table is not None:
-                self._records.put(ROUTES, route.model_id, route.to_body())
-                self._records.put(CONTROL, EPOCH, {"value": table.epoch})
-            self._note(deployment, kind, actor)
-        if deployment.active:
-            self._active[deployment.id] = deployment
-        else:
-            self._active.pop(deployment.id, None)
-        if route is not None and table is not None:
-            self._routes[route.model_id] = route
-            self._table = table
-
-    def _note(self, deployment: Deployment, kind: str, actor: str) -> None:
-        """Add to the history of the model and of all models."""
-        event = {"deployment_id": deployment.id, "model_id": deployment.model_id, "kind": kind}
-        event |= {"detail": deployment.reason, "actor": actor}
-        for model_id in (None, deployment.model_id):
-            if kind == "created":
-                self._journal.append(_index_stream(model_id), {"deployment_id": deployment.id})
-            self._journal.append(_history_stream(model_id), event)
-
-    def _route_for(self, deployment: Deployment) -> ServingRoute:
-        known = self._routes.get(deployment.model_id)
-        salt = known.salt if known else secrets.token_hex(8)
-        return ServingRoute(deployment.model_id, deployment.target_version, deployment.app, salt)
-
-    def _next_table(self, routes: Mapping[str, ServingRoute]) -> RoutingTable:
-        return self._build_table(self._table.epoch + 1, routes)
-
-    def _build_table(self, epoch: int, routes: Mapping[str, ServingRoute]) -> RoutingTable:
-        return RoutingTable(epoch, {m: self._model_route(r) for m, r in routes.items()}, self._policy)
-
-    def _model_route(self, route: ServingRoute) -> ModelRoute:
-        version = self._version(route.model_id, route.version)
-        target = VersionTarget(route.version, route.app, version.schema, version.task)
-        return ModelRoute(route.model_id, route.salt, Split.all_to(route.version), {route.version: target})
-
-    def _spec(self, model_id: str, version: str, app: str) -> AppSpec:
-        return AppSpec(app, model_id, version, self._version(model_id, version).blob)
-
-    def _version(self, model_id: str, version: str) -> ModelVersion:
-        """A registered version; kept, since versions are immutable."""
-        key = (model_id, version)
-        if key not in self._versions:
-            self._versions[key] = self._registry.get_version(model_id, version)
-        return self._versions[key]
+    def _switched(self, deployment: Deployment, actions: tuple[Action, ...]) -> ServingRoute | None:
+        """The model's route when the actions change it."""
+        route, model_id = self._standing.routes.get(deployment.model_id), deployment.model_id
+        for action in actions:
+            if not isinstance(action, RouteTo):
+                continue
+            if route is None:
+                return ServingRoute(model_id, action.version, action.app, deployment.salt or deployment.id)
+            return route.switched(action.version, action.app, self._clock.now(), action.hold_s)
+        return None
 
 
-def _deployment(record: Record) -> Deployment:
-    return Deployment.from_body(record.body)
+def _note(before: Deployment, after: Deployment) -> Note | None:
+    """What a move of the platform's own is called in the history; None when it is not worth a line."""
+    if after.state is not before.state:
+        return Note(str(after.state), after.reason, PLATFORM_ACTOR)
+    if after.returning:
+        return None if before.returning else Note("rolling_back", after.reason, PLATFORM_ACTOR)
+    if after.share != before.share or (after.shown and not before.shown):
+        return Note("step", after.reason, PLATFORM_ACTOR)
+    return None
 
 
-def _index_stream(model_id: str | None) -> str:
-    return "deployments" if model_id is None else f"deployments/{model_id}"
-
-
-def _history_stream(model_id: str | None) -> str:
-    return "deployment-history" if model_id is None else f"deployment-history/{model_id}"
+def _verdicts(findings: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((finding.criterion, str(finding.verdict)) for finding in findings)

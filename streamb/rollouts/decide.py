@@ -1,106 +1,63 @@
-"""What a deployment does next: pure functions from state, evidence and time to a new state and actions."""
+"""What a deployment does next: a pure function from state, evidence and time to a new state and actions.
+
+Each step goes through gate, capacity, shift and observation (`phases`); a version that fails, or that somebody sends
+back, goes through `returning`. Whatever the phase, a version that is judged to fail is taken out of traffic first.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from streamb.metrics.criteria import Verdict
+from streamb.rollouts import phases, returning
+from streamb.rollouts.deployment import Deployment, DeploymentState, Phase
+from streamb.rollouts.evidence import Action, Evidence, Limits, RouteTo, Scale, StartApp
+from streamb.rollouts.moves import give_back, pause
+from streamb.rollouts.runtime import AppPhase
 
-from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, Deployment, DeploymentState
-from streamb.rollouts.runtime import AppPhase, AppStatus
+__all__ = ["Action", "Evidence", "Limits", "RouteTo", "Scale", "StartApp", "decide"]
 
-STEP_START = 0
-"""Immediate strategy, first step: bring the version up."""
-STEP_SWITCH = 1
-"""Immediate strategy, second step: all traffic to it, until every gateway has acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known when a decision is taken.
-
-    Attributes:
-        app: the target version's app; None when it does not exist.
-        acknowledged: every live gateway routes by the table that the last decision published.
-    """
-
-    app: AppStatus | None
-    acknowledged: bool
+Decision = tuple[Deployment, tuple[Action, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class StartApp:
-    """Ask for the target version's app."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouteAll:
-    """Give the target version all of the model's traffic."""
-
-
-Action = StartApp | RouteAll
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a step may take, in seconds."""
-
-    start_s: float = 120.0
-    acknowledge_s: float = 15.0
-
-
-def decide(
-    deployment: Deployment, evidence: Evidence, now: float, limits: Limits
-) -> tuple[Deployment, tuple[Action, ...]]:
+def decide(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:
     """The next state of an active deployment and what must be done for it; the same state when nothing changes."""
-    if deployment.state is DeploymentState.PENDING:
-        return _move(deployment, DeploymentState.PROGRESSING, now, reason="starting the version"), (StartApp(),)
-    if deployment.state is not DeploymentState.PROGRESSING:
+    if not deployment.active:
         return deployment, ()
-    if deployment.step == STEP_START:
-        return _starting(deployment, evidence, now, limits)
-    return _switching(deployment, evidence, now, limits)
+    if deployment.returning:
+        return returning.advance(deployment, evidence, now, limits)
+    failed = _failed(deployment, evidence, now)
+    if failed is not None:
+        return failed, ()
+    if deployment.state is DeploymentState.PAUSED:
+        return deployment, _wanted(deployment, evidence)
+    after, actions = phases.ADVANCE[deployment.phase](deployment, evidence, now, limits)
+    return after, (*_wanted(deployment, evidence), *actions)
 
 
-def _starting(
-    deployment: Deployment, evidence: Evidence, now: float, limits: Limits
-) -> tuple[Deployment, tuple[Action, ...]]:
-    app = evidence.app
-    if app is not None and app.phase is AppPhase.RUNNING:
-        switching = replace(
-            deployment,
-            step=STEP_SWITCH,
-            weight=100.0,
-            reason="all traffic to the version; waiting for the gateways",
-            step_started_at=now,
-            updated_at=now,
-        )
-        return switching, (RouteAll(),)
-    if app is not None and app.phase is AppPhase.FAILED:
-        return _fail(deployment, now, f"version {deployment.target_version} did not start: {app.reason}")
-    if now - deployment.step_started_at > limits.start_s:
-        seen = "it was never seen" if app is None else f"it is {app.phase} ({app.reason or 'no reason given'})"
-        return _fail(
-            deployment, now, f"version {deployment.target_version} did not start in {limits.start_s:g} s: {seen}"
-        )
-    if app is None:
-        return deployment, (StartApp(),)
-    return deployment, ()
+def _wanted(deployment: Deployment, evidence: Evidence) -> tuple[Action, ...]:
+    """A version that gateways know and that does not exist (the whole cluster may have gone) is asked for again."""
+    if deployment.shown and evidence.app is None:
+        return (StartApp(deployment.app, deployment.target_version),)
+    return ()
 
 
-def _switching(
-    deployment: Deployment, evidence: Evidence, now: float, limits: Limits
-) -> tuple[Deployment, tuple[Action, ...]]:
-    if evidence.acknowledged:
-        return _move(deployment, DeploymentState.COMPLETED, now, reason="every gateway routes to the version"), ()
-    if now - deployment.step_started_at > limits.acknowledge_s:
-        # Traffic has moved where it could; a gateway that stays silent this long is replaced or pulls the table later.
-        return _move(deployment, DeploymentState.COMPLETED, now, reason="routed; a gateway has not answered yet"), ()
-    return deployment, ()
-
-
-def _move(deployment: Deployment, state: DeploymentState, now: float, *, reason: str) -> Deployment:
-    DEPLOYMENT_LIFECYCLE.check(deployment.state, state)
-    return replace(deployment, state=state, reason=reason, updated_at=now, step_started_at=now)
-
-
-def _fail(deployment: Deployment, now: float, reason: str) -> tuple[Deployment, tuple[Action, ...]]:
-    return _move(deployment, DeploymentState.FAILED, now, reason=reason), ()
+def _failed(deployment: Deployment, evidence: Evidence, now: float) -> Deployment | None:
+    """The deployment on its way back, or paused, when its version has failed; None when it has not."""
+    if not deployment.shown:
+        return None
+    app, version = evidence.app, deployment.target_version
+    broken = app is not None and app.phase is AppPhase.FAILED
+    judged = [f"{one.criterion}: {one.detail}" for one in evidence.findings if one.verdict is Verdict.FAIL]
+    if app is not None and broken:
+        judged = [f"its app failed: {app.reason or 'no reason given'}"]
+    if not judged:
+        return None
+    reason = f"version {version} failed at {deployment.weight:g} %: {'; '.join(judged)}"
+    if deployment.rollback_on_failure or (broken and not deployment.share):
+        ending = DeploymentState.FAILED if broken and not deployment.share else DeploymentState.ROLLED_BACK
+        return give_back(deployment, ending, now, reason)
+    # Without rollback a person has to look, wherever a judgement is asked for. Where none is, a person (who promoted
+    # it) has looked already; but a version that does not run goes no further.
+    watched = deployment.current.analyse and deployment.phase in {Phase.SHIFT, Phase.OBSERVE}
+    if deployment.state is DeploymentState.PROGRESSING and (watched or broken):
+        return pause(deployment, now, f"{reason}; resume, promote, abort or roll back")
+    return None

@@ -24,12 +24,17 @@ class Janitor:
         self._unwanted_since: dict[str, float] = {}
 
     def sweep(self, running: Mapping[str, AppStatus], wanted: Set[str]) -> None:
-        """Look at every app once."""
+        """Look at every app once.
+
+        Args:
+            wanted: what answers, what is being deployed, and what is kept warm until its time has come.
+        """
         now = self._clock.monotonic()
         unwanted = {app for app, status in running.items() if app not in wanted and status.phase != AppPhase.STOPPING}
         self._unwanted_since = {app: self._unwanted_since.get(app, now) for app in unwanted}
         for app, since in self._unwanted_since.items():
             age = now - since
             idle = age >= GRACE_S and self._runtime.in_flight(app) == 0
-            if idle or age >= PATIENCE_S or running[app].phase is AppPhase.FAILED:
+            dead = running[app].phase is AppPhase.FAILED and running[app].replicas == 0
+            if idle or dead or age >= PATIENCE_S:
                 self._runtime.stop(app)

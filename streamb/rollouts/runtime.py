@@ -53,6 +53,14 @@ class Runtime(Protocol):
         """Begin to start an app. Starting one that exists already changes nothing."""
         ...
 
+    def scale(self, app: str, replicas: int) -> None:
+        """Begin to bring an app to at least so many replicas, or down to them where it has more.
+
+        Asked again for the same number, it changes nothing and costs nothing: the caller repeats itself until `apps`
+        shows the number. An app that does not exist stays that way.
+        """
+        ...
+
     def stop(self, app: str) -> None:
         """Begin to stop an app. Stopping one that does not exist changes nothing."""
         ...

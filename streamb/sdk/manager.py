@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _START_SLACK_S = 30.0
+_DEFAULTS: Mapping[str, Any] = {
+    "traffic_split_percentage": 10,
+    "rollback_on_failure": True,
+    "health_check_criteria": {},
+    "approval_required": False,
+}
+"""Of `deploy_model`, and of the platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +206,7 @@ class ProductionMLManager:
         rollout_strategy: str = "canary",
         traffic_split_percentage: float = 10,
         rollback_on_failure: bool = True,
-        health_check_criteria: Mapping[str, float] | None = None,
+        health_check_criteria: Mapping[str, Any] | None = None,
         approval_required: bool = False,
         force: bool = False,
         **options: Any,
@@ -208,28 +215,45 @@ class ProductionMLManager:
 
         Args:
             target_version: a version, an alias or "latest".
-            rollout_strategy: "immediate" moves all traffic as soon as the version runs; the options below are for the
-                strategies that go step by step.
-            traffic_split_percentage: where the first step begins.
-            health_check_criteria: `max_error_rate`, `max_latency_ms`, `min_accuracy`, …
+            rollout_strategy: "canary", "blue_green" or "rolling"; or "immediate", which moves all traffic as soon as
+                the version runs, judges nothing and takes none of the options below.
+            traffic_split_percentage: percent of the traffic where a canary begins; then 25, 50, 100.
+            rollback_on_failure: a version that is judged to fail is rolled back; False: it is paused.
+            health_check_criteria: what it is judged by, besides the comparison with the version before:
+                `max_error_rate` (share, 0 to 1), `max_latency_ms` with `latency_percentile` (50, 95 or 99),
+                `min_accuracy`, `min_success_rate` and `max_error_value` (from feedback), `min_throughput` (requests
+                per second), `max_drift_score` and `max_prediction_shift` (0 to 1), `max_error_increase` (difference
+                of error rates, 0.01), `max_latency_increase` (share of the percentile, 0.25), `latency_slack_ms` (5),
+                `compare_with_stable` (True), `custom` (["package.module:function"]).
+            approval_required: somebody else must `approve` before the traffic moves.
             force: do it although the environment refuses it; needs an administrator's key.
+            **options: `steps` ([5, 50, 100]: percent of each step), `step_seconds`, `step_max_seconds`, `min_samples`
+                (judged requests that a step needs), `approval_before` ("start", a percent, or a list of them),
+                `approval_timeout_s` (86400), `fallback_to_stable` (True: what the target version fails, the version
+                before answers), `shadow_percent` (traffic copied to it while it waits at 0 %), `hold_seconds` (how
+                long the old version is kept warm), `overrides` ({"users": […]}: who gets it in any case).
 
         Raises:
             NotFound: no such model or version.
             Conflict: the model has a deployment under way.
-            InvalidInput: the platform does not know the strategy, or an option.
+            InvalidInput: the platform does not know the strategy or an option, or refuses its value; names each.
         """
-        stepwise = {
+        given = {
             "traffic_split_percentage": traffic_split_percentage,
             "rollback_on_failure": rollback_on_failure,
-            "approval_required": approval_required,
             "health_check_criteria": dict(health_check_criteria or {}),
+            "approval_required": approval_required,
         }
+        # A default is no wish: it is sent only to the strategy that it is meant for, so that any other can refuse what
+        # it was asked for and would not do.
+        wishes = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
+        if rollout_strategy == "canary" and "steps" not in options:
+            wishes["traffic_split_percentage"] = traffic_split_percentage
         body = {
             "model_id": model_id,
             "target_version": target_version,
             "strategy": rollout_strategy,
-            "options": {**({} if rollout_strategy == "immediate" else stepwise), **options},
+            "options": {**wishes, **options},
             "force": force,
         }
         made = self._client.change("POST", "/api/deployments", body)
@@ -282,18 +306,30 @@ class ProductionMLManager:
         label: Any = None,
         success: bool | None = None,
         value: float | None = None,
-    ) -> None:
-        """Tell what the truth was, for a prediction made before.
+    ) -> dict[str, Any]:
+        """Tell what became known of a prediction made before. What was told already is not counted again.
+
+        Args:
+            request_id: `Prediction.request_id`.
+            label: what should have been predicted; for several rows one for each, None where it is not known.
+            success: whether what was done with the prediction went well.
+            value: what it was worth.
+
+        Returns:
+            `joined`, the fields that were counted, under `version`; and `not_joined`: field -> "duplicate", "late",
+            "orphan" (no prediction of this model is known under this id) or "unjoinable" (it has too many rows).
 
         Raises:
             NotFound: the platform takes no feedback for this model.
+            InvalidInput: nothing was told, or something does not fit the prediction.
         """
         given = {"label": label, "success": success, "value": value}
-        body = {"request_id": request_id, **{name: one for name, one in given.items() if one is not None}}
+        body = {"request_id": request_id, **{name: _plain(one) for name, one in given.items() if one is not None}}
         try:
-            self._client.ask(f"/v2/models/{model_id}/feedback", body)
+            told: dict[str, Any] = self._client.ask(f"/v2/models/{model_id}/feedback", body)
         except NotFound as error:
             raise NotFound(f"the platform at {self.url} takes no feedback for {model_id}: {error.message}") from error
+        return told
 
     def _attach_or_start(self, settings: Settings, progress: Callable[[str], None]) -> str:
         running = find_platform(settings.state_dir)
@@ -304,6 +340,11 @@ class ProductionMLManager:
             options, tied=True, timeout_s=settings.start_timeout_s + _START_SLACK_S, progress=progress
         )
         return self._process.info.url
+
+
+def _plain(value: Any) -> Any:
+    """A value of NumPy or pandas as Python's own."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _version_of(answer: Mapping[str, Any]) -> ModelVersion:

@@ -11,10 +11,12 @@ from itertools import count
 from typing import Final
 
 from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
+from streamb.serving.tokens import MARK
 from streamb.traffic import GatewayPolicy
 
 Headers = Mapping[bytes, bytes]
 
+_TOKEN: Final = re.compile(rb"%b[\w-]{48,}" % MARK.encode())
 _PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
 _LONGEST_KEY: Final = 512
@@ -22,18 +24,29 @@ _CHARSETS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 
 class RequestIds:
-    """Ids for requests that bring none: unique over all gateways, cheap to make, and no secret."""
+    """Plain ids for requests that bring none: unique over all gateways, cheap to make, and no secret.
+
+    An answered request gets a token instead, where the platform signs them (`serving.tokens`).
+    """
 
     def __init__(self) -> None:
         self._prefix = os.urandom(8).hex()
         self._numbers = count(1)
 
-    def of(self, headers: Headers) -> str:
-        """The client's own id when it is printable ASCII of at most 128 characters, else a new one."""
-        given = headers.get(b"x-request-id")
-        if given is not None and _PRINTABLE.fullmatch(given):
-            return given.decode("ascii")
+    def new(self) -> str:
+        """One more."""
         return f"{self._prefix}-{next(self._numbers):x}"
+
+
+def own_id(headers: Headers) -> str:
+    """The client's own id when it is printable ASCII of at most 128 characters, else "".
+
+    A token is the id of an earlier answer. As the id of another request it would name two predictions, so it is none.
+    """
+    given = headers.get(b"x-request-id")
+    if given is None or not _PRINTABLE.fullmatch(given) or _TOKEN.fullmatch(given):
+        return ""
+    return given.decode("ascii")
 
 
 def check_key(headers: Headers, policy: GatewayPolicy) -> None:

@@ -47,7 +47,7 @@ class BatchReply:
 
 
 class Predictor(Protocol):
-    """Calls a model version. The cluster implements it over Serve handles; tests in process."""
+    """Calls a model version. The cluster implements it over links; tests in process."""
 
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
         """Answer one batch.
@@ -56,4 +56,8 @@ class Predictor(Protocol):
             Unavailable: no replica could take it (it was not started, or its replica died).
             ModelFailed: the call as a whole failed.
         """
+        ...
+
+    def replicas(self, target: VersionTarget) -> int:
+        """How many replicas of the version can be called at the same time; 0 when none is known."""
         ...

@@ -1,15 +1,17 @@
 """Joins waiting requests of one model version into one call, without a timer.
 
-A request is sent at once while fewer than two calls to its version are in flight; else it waits and goes together with
-all that wait when a call returns. So a lone request never waits for company, and under load the batches grow by
-themselves. Everything here is bounded (rows per call, requests inside calls, requests waiting, time), belongs to one
-event loop, and costs a request neither a task nor a timer: one task for each call, and one timer for all deadlines.
+A request is sent at once while fewer than two calls to each replica of its version are in flight; else it waits and
+goes together with all that wait when a call returns. So a lone request never waits for company, and under load the
+batches grow by themselves. Everything here is bounded (rows per call, requests inside calls, requests waiting, time),
+belongs to one event loop, and costs a request neither a task nor a timer: one task for each call, and one timer for
+all deadlines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from functools import cached_property
 from typing import Final
@@ -53,6 +55,7 @@ class Batcher:
         self._waiting: deque[Lane] = deque()
         self._calls: set[Call] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._sweep_at = math.inf
         self._look_at = 0.0
         self._closed = False
         self.queued = 0
@@ -70,7 +73,7 @@ class Batcher:
         """
         if self._closed:
             raise Unavailable("this gateway is stopping; send the request again", retry_after_s=_RETRY_AFTER_S)
-        may_go = lane.calls < self._limits.calls_per_version and self._room(lane) > len(lane.queue)
+        may_go = self._may_call(lane) and self._room(lane) > len(lane.queue)
         if not may_go and self.queued >= self._limits.max_queued_requests:
             self._make_place(lane)
         if not lane.queue:
@@ -81,13 +84,13 @@ class Batcher:
             # At the end of this turn of the event loop: what other connections have brought in it goes along.
             self._pump_due = True
             self._loop.call_soon(self._pump)
-        if self._timer is None:
-            self._watch(self._limits.request_timeout_s)
+        if waiting.deadline < self._sweep_at:
+            self._watch(waiting.deadline - self._clock.monotonic())
         return waiting.future
 
-    def admit(self, rows: Rows, *, probabilities: bool, receive: Receive) -> Waiting:
-        """A request that starts to wait now, to be submitted at once."""
-        deadline = self._clock.monotonic() + self._limits.request_timeout_s
+    def admit(self, rows: Rows, *, probabilities: bool, receive: Receive, timeout_s: float | None = None) -> Waiting:
+        """A request that starts to wait now, to be submitted at once; for `timeout_s` where that is less than usual."""
+        deadline = self._clock.monotonic() + (self._limits.request_timeout_s if timeout_s is None else timeout_s)
         return Waiting(rows, deadline, self._loop.create_future(), receive, probabilities=probabilities)
 
     def _make_place(self, lane: Lane) -> None:
@@ -128,6 +131,10 @@ class Batcher:
 
     # --- out ------------------------------------------------------------------------------------------------------
 
+    def _may_call(self, lane: Lane) -> bool:
+        """Whether another call to the version may begin; where no replica is known yet, as if there were one."""
+        return lane.calls < self._limits.calls_per_replica * max(1, self._predictor.replicas(lane.target))
+
     def _room(self, lane: Lane) -> int:
         """How many more requests of `lane` may be inside calls now.
 
@@ -153,7 +160,7 @@ class Batcher:
                 if self.in_flight >= self._limits.max_concurrent_requests:
                     return  # whose turn it was stays in front
                 lane = self._waiting.popleft()
-                if lane.calls < self._limits.calls_per_version and (room := self._room(lane)) > 0:
+                if self._may_call(lane) and (room := self._room(lane)) > 0:
                     together = self._take(lane, room)
                     progress = True
                     if together:
@@ -228,6 +235,7 @@ class Batcher:
             self._release(call)
             for waiting, answer in zip(call.requests, answers, strict=True):
                 waiting.resolve(answer)
+            call.lane.recorder.predicted(reply.predictions, call.lane.target.task)
 
     async def _ask(self, call: Call) -> BatchReply:
         """Call the version; once more when its replica died, because a prediction has no side effects."""
@@ -246,27 +254,33 @@ class Batcher:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def _watch(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sweep_at = self._clock.monotonic() + seconds
         self._timer = self._loop.call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
         """Fail what is past its deadline, stop calls that nobody waits for, and look again at the next deadline."""
         self._timer = None
+        self._sweep_at = math.inf
         now = self._clock.monotonic()
-        for lane in list(self._waiting):
+        for lane in self._waiting:
             self._sweep_queue(lane, now)
+        self._waiting = deque(lane for lane in self._waiting if lane.queue)
         for call in list(self._calls):
             if not any(self._is_live(call.lane, waiting, now) for waiting in call.requests):
                 if call.task is not None:
                     call.task.cancel()
                 self._release(call)
-        following = [lane.queue[0].deadline for lane in self._waiting]
+        following = [waiting.deadline for lane in self._waiting for waiting in lane.queue]
         following += [w.deadline for call in self._calls for w in call.requests if not w.future.done()]
         if following and self._timer is None:
             self._watch(max(min(following) - now, _SWEEP_S))
 
     def _sweep_queue(self, lane: Lane, now: float) -> None:
-        while lane.queue and not self._is_live(lane, lane.queue[0], now):
-            self._unqueue(lane, lane.queue.popleft())
+        alive = deque(waiting for waiting in lane.queue if self._is_live(lane, waiting, now))
+        self.queued -= len(lane.queue) - len(alive)
+        lane.queue = alive
 
     def _is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
         if waiting.deadline <= now:

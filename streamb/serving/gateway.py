@@ -5,26 +5,28 @@ Everything a request needs is in memory: the routing table is replaced whole by 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
-from urllib.parse import parse_qs
 
 from streamb.clock import Clock
-from streamb.errors import BadRequest, InvalidInput, ModelFailed, StreambError
-from streamb.metrics import Outcome, Snapshot, VersionRecorder, outcome_of
+from streamb.errors import InvalidInput, ModelFailed, StreambError
+from streamb.metrics import BLAMED, Outcome, Snapshot, VersionRecorder, outcome_of
 from streamb.serving import access, metadata
-from streamb.serving.answer import Answer, InferenceRequest, Origin
+from streamb.serving.answer import Answer, InferenceRequest, Origin, Rows
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
+from streamb.serving.breaker import REFUSED, Breaker, BreakerWatch
+from streamb.serving.exchange import Exchange, Inquiry, asks_probabilities, body_of, read_request
+from streamb.serving.fallback import FIRST_SHARE, may_fall_back
+from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
+from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
-from streamb.serving.oip import TensorRequest
-from streamb.serving.receive import Message, Receive, Send, read_body
-from streamb.serving.replies import Reply, error_reply
+from streamb.serving.receive import Message, Receive, Send
+from streamb.serving.replies import Reply, error_reply, json_reply
 from streamb.serving.routes import Action, Route, parse_route
-from streamb.serving.rows import RowsRequest
-from streamb.serving.targets import ServedVersion, TableBuilder
+from streamb.serving.shadow import Mirrors
+from streamb.serving.targets import ServedModel, ServedVersion, TableBuilder
 from streamb.traffic import RoutingTable
 from streamb.version import installed_version
 
@@ -34,24 +36,6 @@ _CLIENT_GONE = 499
 """The status under which requests are counted whose client went away (never sent)."""
 
 
-class Exchange:
-    """One request from its arrival to its reply.
-
-    Attributes:
-        served: the version that answers, once it is chosen.
-    """
-
-    __slots__ = ("headers", "receive", "request_id", "scope", "served", "started")
-
-    def __init__(self, scope: Message, receive: Receive, request_ids: access.RequestIds, started: float) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.request_id = request_ids.of(self.headers)
-        self.started = started
-        self.served: ServedVersion | None = None
-
-
 class GatewayApp:
     """The data plane of one gateway, as an ASGI application. It belongs to one event loop."""
 
@@ -59,10 +43,13 @@ class GatewayApp:
         self._limits = limits
         self._clock = clock
         self._batcher = Batcher(predictor, limits, clock)
+        self._mirrors = Mirrors(predictor, limits, clock)
+        self._breaker_watch = BreakerWatch()
         self._builder = TableBuilder()
         self._served = self._builder.build(RoutingTable())
         self._unrouted = VersionRecorder("", "")
         self._request_ids = access.RequestIds()
+        self._feedback = FeedbackDesk(self._builder.recorders, self._unrouted, clock)
         self._streamb_version = installed_version()
 
     # --- what the cluster calls -----------------------------------------------------------------------------------
@@ -76,7 +63,9 @@ class GatewayApp:
         """Put a table in force. False, and nothing changes, when it is older than the one in force."""
         if table.epoch < self.table.epoch:
             return False
-        self._served = self._builder.build(table)
+        self._served = self._builder.build(table, self._clock.monotonic())
+        self._mirrors.keep(self._served)
+        self._feedback.use(table.policy.token_key)
         current = {version.target.app for version in self._served.versions()}
         for known in self._builder.known():
             if known.target.app not in current:
@@ -87,21 +76,29 @@ class GatewayApp:
 
     def in_flight(self, app: str) -> int:
         """Requests that wait for or are inside a call to `app`; 0 for an app that is not known."""
-        return sum(known.lane.size for known in self._builder.known() if known.target.app == app)
+        own = sum(known.lane.size for known in self._builder.known() if known.target.app == app)
+        return own + self._mirrors.in_flight(app)
 
     def snapshot(self) -> list[Snapshot]:
-        """Everything counted since this gateway started, for each model version (and "" for what reached none)."""
+        """Everything counted since this gateway started, for each model version (and "" for what reached none).
+
+        Asked for about once a second; the circuit breakers look at the same counts.
+        """
         lanes = [known.lane for known in self._builder.known()]
         snapshots = [self._unrouted.snapshot()]
         for recorder in self._builder.recorders.values():
             mine = [lane for lane in lanes if lane.recorder is recorder]
             queued = sum(len(lane.queue) for lane in mine)
             snapshots.append(recorder.snapshot(in_flight=sum(lane.size for lane in mine), queued=queued))
+        breakers = [known.breaker for known in self._builder.known() if known.breaker is not None]
+        if breakers:
+            self._breaker_watch.look(self._clock.monotonic(), snapshots, breakers)
         return snapshots
 
     async def close(self) -> None:
         """Refuse what comes from now on, fail what waits, stop the calls."""
         await self._batcher.close()
+        await self._mirrors.close()
 
     # --- ASGI -----------------------------------------------------------------------------------------------------
 
@@ -134,59 +131,108 @@ class GatewayApp:
             return await self._infer(exchange, route)
         if not metadata.is_open(route.action):
             access.check_key(exchange.headers, served.table.policy)
+        if route.action is Action.FEEDBACK:
+            return await self._learn(exchange, route)
         return metadata.describe(route, served, self._streamb_version)
 
     async def _infer(self, exchange: Exchange, route: Route) -> Reply:
-        request = await self._read(exchange, route)
-        chosen = self._choose(exchange, route, request)
-        probabilities = request.probabilities or _asks_probabilities(route, exchange.scope["query_string"])
-        answer = await self._predict(exchange, chosen, request, probabilities=probabilities)
-        if probabilities and answer.probabilities is None:
-            raise InvalidInput(f"version {chosen.target.version} of {chosen.model_id!r} gives no class probabilities")
-        origin = Origin(chosen.model_id, chosen.target.version, exchange.request_id)
+        request = await read_request(exchange, route, self._limits)
+        model = self._served.model(route.model_id)
+        chosen = self._choose(exchange, route, model, request)
+        probabilities = request.probabilities or asks_probabilities(route, exchange.scope["query_string"])
+        inquiry = Inquiry(model, request, probabilities)
+        model.budget.count(exchange.started)
+        second = model.fallback
+        rows = request.rows(chosen.schema)
+        if second is None or second is chosen or route.version:
+            return await self._ask(exchange, inquiry, chosen, rows)
+        return await self._ask_either(exchange, inquiry, chosen, second, rows)
+
+    async def _ask(
+        self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, rows: Rows, timeout_s: float | None = None
+    ) -> Reply:
+        """The answer of one version, within all the time that a request has or within `timeout_s`."""
+        if version.broken is not None:
+            raise version.broken
+        breaker, generation = version.breaker, REFUSED
+        if breaker is not None:
+            generation = breaker.enter(exchange.started)
+            if generation == REFUSED and inquiry.model.can_spare(version):
+                raise breaker.refusal(exchange.started)
+        exchange.called = True
+        try:
+            waiting = self._batcher.admit(
+                rows, probabilities=inquiry.probabilities, receive=exchange.receive, timeout_s=timeout_s
+            )
+            answer = await self._batcher.submit(version.lane, waiting)
+            reply = self._reply(exchange, inquiry, version, answer)
+        except BaseException as error:
+            if breaker is not None:
+                _tell(breaker, generation, error, self._clock.monotonic())
+            raise
+        if breaker is not None:
+            breaker.succeeded(generation, self._clock.monotonic())
+        return reply
+
+    async def _ask_either(
+        self, exchange: Exchange, inquiry: Inquiry, first: ServedVersion, second: ServedVersion, rows: Rows
+    ) -> Reply:
+        """The answer of the first version, or of the second within what is left of the request's time.
+
+        The failure counts against the first, and the time it took does not count against the second.
+        """
+        limit_s = self._limits.request_timeout_s
+        deadline = self._clock.monotonic() + limit_s
+        try:
+            return await self._ask(exchange, inquiry, first, rows, limit_s * FIRST_SHARE)
+        except StreambError as error:
+            failure = error
+        now = self._clock.monotonic()
+        if not may_fall_back(failure) or not second.healthy or now >= deadline:
+            raise failure
+        try:
+            rows = inquiry.request.rows(second.schema)
+        except InvalidInput:  # it fits the version that it was sent for
+            raise failure from None
+        if exchange.called and not inquiry.model.budget.take(now):
+            raise failure
+        first.recorder.failed(outcome_of(failure), failure.status, now - exchange.started)
+        first.recorder.fell_back()
+        exchange.served, exchange.started = second, now
+        return await self._ask(exchange, inquiry, second, rows, deadline - now)
+
+    def _reply(self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, answer: Answer) -> Reply:
+        """An answer as a reply; it counts as answered, and may be copied to a version in the shadow."""
+        request, model = inquiry.request, inquiry.model
+        if inquiry.probabilities and answer.probabilities is None:
+            raise InvalidInput(f"version {version.target.version} of {version.model_id!r} gives no class probabilities")
+        request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
+        origin = Origin(version.model_id, version.target.version, request_id)
         try:
             encoded = request.encode(answer, origin)
         except TypeError as error:
             raise ModelFailed(f"the model answered what JSON cannot hold: {error}") from None
-        chosen.recorder.answered(self._clock.monotonic() - exchange.started, request.row_count)
-        return Reply(200, encoded.body, [*encoded.headers, *chosen.headers])
+        exchange.request_id = request_id  # from here on it names an answer
+        if exchange.own_id:
+            self._feedback.remember(exchange.own_id, version, answer)
+        seconds = self._clock.monotonic() - exchange.started
+        version.recorder.answered(seconds, request.row_count)
+        if model.shadow is not None:
+            self._mirrors.offer(model, version, request, answer, seconds)
+        return Reply(200, encoded.body, [*encoded.headers, *version.headers])
 
-    async def _read(self, exchange: Exchange, route: Route) -> InferenceRequest:
-        headers, limits = exchange.headers, self._limits
-        tensors = route.action is Action.INFER
-        json_length = access.json_length(headers, tensors=tensors)
-        declared = access.content_length(headers)
-        body = await read_body(
-            exchange.receive, declared=declared, limit=limits.max_body_bytes, timeout_s=limits.body_timeout_s
-        )
-        if body is None:
-            raise ClientGone
-        request: InferenceRequest = TensorRequest.decode(body, json_length) if tensors else RowsRequest.decode(body)
-        if request.row_count > limits.max_request_rows:
-            raise InvalidInput(
-                f"{request.row_count} rows in one request; send at most {limits.max_request_rows}",
-                limit_rows=limits.max_request_rows,
-            )
-        return request
+    async def _learn(self, exchange: Exchange, route: Route) -> Reply:
+        self._served.model(route.model_id)
+        access.json_length(exchange.headers, tensors=False)
+        body = await body_of(exchange, self._limits, min(MAX_BODY_BYTES, self._limits.max_body_bytes))
+        return json_reply(self._feedback.take(route.model_id, Feedback.decode(body)), 202)
 
-    def _choose(self, exchange: Exchange, route: Route, request: InferenceRequest) -> ServedVersion:
-        served = self._served
-        if route.version:
-            chosen = served.pinned(route.model_id, route.version)
-        else:
-            unit = exchange.headers.get(b"x-user-id", b"").decode("latin-1") or request.user_id or exchange.request_id
-            chosen = served.choose(route.model_id, unit)
+    def _choose(self, exchange: Exchange, route: Route, model: ServedModel, request: InferenceRequest) -> ServedVersion:
+        exchange.unit = user = exchange.headers.get(b"x-user-id", b"").decode("latin-1") or request.user_id
+        own_id = exchange.own_id
+        chosen = model.pinned(route.version) if route.version else model.choose(exchange.headers, user, own_id)
         exchange.served = chosen
-        if chosen.broken is not None:
-            raise chosen.broken
         return chosen
-
-    def _predict(
-        self, exchange: Exchange, chosen: ServedVersion, request: InferenceRequest, *, probabilities: bool
-    ) -> asyncio.Future[Answer]:
-        rows = request.rows(chosen.schema)
-        waiting = self._batcher.admit(rows, probabilities=probabilities, receive=exchange.receive)
-        return self._batcher.submit(chosen.lane, waiting)
 
     # --- what goes wrong ------------------------------------------------------------------------------------------
 
@@ -200,13 +246,12 @@ class GatewayApp:
         return exchange.served.recorder if exchange.served is not None else self._unrouted
 
 
-def _asks_probabilities(route: Route, query: bytes) -> bool:
-    if not query or route.action is not Action.PREDICT:
-        return False
-    values = parse_qs(query.decode("latin-1")).get("probabilities", ["false"])
-    if values[-1] not in ("true", "1", "false", "0"):
-        raise BadRequest(f"?probabilities must be true or false, not {values[-1][:50]!r}")
-    return values[-1] in ("true", "1")
+def _tell(breaker: Breaker, generation: int, error: BaseException, now: float) -> None:
+    """Tell a breaker how a call ended that brought no answer."""
+    if isinstance(error, StreambError) and outcome_of(error) in BLAMED:
+        breaker.failed(generation, now)
+    else:
+        breaker.abandoned(generation)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -17,7 +17,7 @@ class GatewayLimits:
         max_body_bytes: the largest body.
         max_request_rows: the most rows in one request.
         max_batch_rows: the most rows of several requests in one call; a larger single request goes alone.
-        calls_per_version: calls in flight to one version before more requests wait and go together.
+        calls_per_replica: calls in flight to a version, for each of its replicas, before more requests wait together.
     """
 
     max_concurrent_requests: int = 200
@@ -27,4 +27,4 @@ class GatewayLimits:
     max_body_bytes: int = 16 * 1024 * 1024
     max_request_rows: int = 20_000
     max_batch_rows: int = 4096
-    calls_per_version: int = 2
+    calls_per_replica: int = 2

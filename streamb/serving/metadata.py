@@ -28,7 +28,8 @@ def describe(route: Route, served: ServedTable, streamb_version: str) -> Reply:
         return _ready({}, ready=served.table.epoch > 0)
     versions = _versions(route, served)
     if route.action is Action.MODEL_READY:
-        callable_now = any(version.broken is None for version in versions)
+        model = served.model(route.model_id)
+        callable_now = any(model.is_callable(version) for version in versions)
         return _ready({"name": route.model_id}, ready=callable_now)
     return json_reply(_model(route, versions))
 

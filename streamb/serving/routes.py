@@ -20,6 +20,7 @@ class Action(Enum):
     MODEL_READY = auto()
     PREDICT = auto()
     INFER = auto()
+    FEEDBACK = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ _SERVER: Final = {
 }
 _VERBS: Final = {"predict": Action.PREDICT, "infer": Action.INFER, "ready": Action.MODEL_READY}
 _LONGEST: Final = 512
-_POSTED: Final = frozenset({Action.PREDICT, Action.INFER})
+_POSTED: Final = frozenset({Action.PREDICT, Action.INFER, Action.FEEDBACK})
 
 
 def parse_route(method: str, path: str) -> Route:
@@ -78,5 +79,7 @@ def _model_route(path: str) -> Route | None:
         version, rest = rest[1], rest[2:]
     if not rest:
         return Route(Action.MODEL, model_id, version)
+    if rest == ["feedback"]:  # about a request, which knows its version
+        return None if version else Route(Action.FEEDBACK, model_id)
     action = _VERBS.get(rest[0]) if len(rest) == 1 else None
     return Route(action, model_id, version) if action else None

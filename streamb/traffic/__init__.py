@@ -1,6 +1,23 @@
 """Weights over versions, and the routing table that the control side hands to the request side."""
 
 from streamb.traffic.split import Split
-from streamb.traffic.table import GatewayPolicy, ModelRoute, RoutingTable, VersionTarget
+from streamb.traffic.table import (
+    BreakerPolicy,
+    GatewayPolicy,
+    ModelRoute,
+    Override,
+    RoutingTable,
+    Shadow,
+    VersionTarget,
+)
 
-__all__ = ["GatewayPolicy", "ModelRoute", "RoutingTable", "Split", "VersionTarget"]
+__all__ = [
+    "BreakerPolicy",
+    "GatewayPolicy",
+    "ModelRoute",
+    "Override",
+    "RoutingTable",
+    "Shadow",
+    "Split",
+    "VersionTarget",
+]

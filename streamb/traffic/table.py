@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamb.errors import InvalidInput
+from streamb.hashing import BASIS_POINTS
 from streamb.traffic.split import Split
 
 
@@ -27,19 +29,84 @@ class VersionTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """Requests that always get one version, whatever the split says.
+
+    Attributes:
+        version: the version; without effect while it is not among the route's targets.
+        users: the users whose requests are meant.
+        header: name (in lower case) and exact value of a request header that asks for it; None: no header does.
+    """
+
+    version: str
+    users: frozenset[str] = frozenset()
+    header: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.users and self.header is None:
+            raise InvalidInput(f"an override to version {self.version} needs users or a header")
+        if self.header is not None and (not self.header[0] or self.header[0] != self.header[0].lower()):
+            raise InvalidInput(f"the header of an override has a name in lower case, not {self.header[0]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A share of the requests, copied to a version that answers nobody.
+
+    Attributes:
+        version: the version that gets the copies.
+        share: in ten-thousandths of the requests.
+    """
+
+    version: str
+    share: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= BASIS_POINTS:
+            raise InvalidInput(f"the share of a shadow is 0 to {BASIS_POINTS} ten-thousandths, not {self.share}")
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a gateway stops to call a version, and how it tries again.
+
+    Attributes:
+        failure_threshold: so many failures in a row open the breaker.
+        recovery_timeout_s: how long it stays open.
+        half_open_max_calls: so many calls are let through then; when all succeed, it closes.
+    """
+
+    failure_threshold: int = 3
+    recovery_timeout_s: float = 30.0
+    half_open_max_calls: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.failure_threshold, self.half_open_max_calls) < 1 or not self.recovery_timeout_s > 0:
+            raise InvalidInput(f"every value of a circuit breaker's policy is above zero: {self}")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRoute:
     """How one model's traffic is shared out.
+
+    A version named in the path wins over an override by header, that over one by user, and that over the split.
 
     Attributes:
         salt: makes this model's assignment independent of every other model's.
         split: weights over versions.
         targets: every version that can be called, by version, with or without weight.
+        overrides: exceptions from the split; of two that fit, the first counts.
+        shadow: where copies of requests go; None: nowhere.
+        fallback: the version that answers, within the same request, for another that fails; "": none.
     """
 
     model_id: str
     salt: str
     split: Split
     targets: Mapping[str, VersionTarget]
+    overrides: tuple[Override, ...] = ()
+    shadow: Shadow | None = None
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +116,14 @@ class GatewayPolicy:
     Attributes:
         api_key_required: refuse requests without a valid key.
         key_digests: SHA-256 (hex) of every valid API key.
+        breaker: how each version's circuit breaker works; None: there is none.
+        token_key: signs the request ids that feedback comes back with; empty: ids are plain.
     """
 
     api_key_required: bool = False
     key_digests: frozenset[str] = frozenset()
+    breaker: BreakerPolicy | None = None
+    token_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

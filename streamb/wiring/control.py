@@ -108,15 +108,33 @@ class Control:
     ) -> Deployment:
         if strategy not in set(Strategy):
             raise InvalidInput(f"strategy {strategy!r} is not one of {', '.join(Strategy)}")
-        environment = self._platform.settings.environment
-        if environment != "development" and not force:
+        wanted, environment = Strategy(strategy), self._platform.settings.environment
+        if wanted is Strategy.IMMEDIATE and environment != "development" and not force:
             raise Forbidden(
                 f"an immediate deployment moves all traffic at once without a check and is refused in {environment}; "
-                "an administrator may ask for it with force"
+                "take another strategy (canary, rolling, blue_green), or have an administrator ask for it with force"
             )
-        deployment = self._platform.rollouts.create(model_id, target_version, Strategy(strategy), options, actor)
-        self._wake()
-        return deployment
+        return self._woken(self._platform.rollouts.create(model_id, target_version, wanted, options, actor))
+
+    def approve_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        return self._woken(self._platform.rollouts.approve(deployment_id, by, reason))
+
+    def pause_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        return self._woken(self._platform.rollouts.pause(deployment_id, by, reason))
+
+    def resume_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        return self._woken(self._platform.rollouts.resume(deployment_id, by, reason))
+
+    def promote_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        return self._woken(self._platform.rollouts.promote(deployment_id, by, reason))
+
+    def abort_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
+        return self._woken(self._platform.rollouts.abort(deployment_id, by, reason))
+
+    def rollback_deployment(
+        self, *, deployment_id: str, by: str, reason: str = "", to_version: str | None = None
+    ) -> Deployment:
+        return self._woken(self._platform.rollouts.rollback(deployment_id, by, reason, to_version))
 
     def list_deployments(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[Deployment]:
         return self._platform.rollouts.list(limit, cursor, model_id)
@@ -201,6 +219,11 @@ class Control:
         return self._jobs.stop(job_id)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _woken(self, deployment: Deployment) -> Deployment:
+        """Have the rollouts' loop look at once."""
+        self._wake()
+        return deployment
 
     def _apps(self) -> Mapping[str, AppStatus]:
         return self._runtime.apps()

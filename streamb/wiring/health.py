@@ -32,10 +32,13 @@ def describe_models(
     found: dict[str, dict[str, Any]] = {}
     for model_id in names:
         route = routes.get(model_id)
+        weights = _weights(rollouts, model_id)
         found[model_id] = {
             "model_id": model_id,
             "serving_version": route.version if route else None,
-            "versions": [_describe(app, status) for app, status in apps.items() if app.startswith(f"{model_id}--")],
+            "versions": [
+                _describe(app, status, weights) for app, status in apps.items() if app.startswith(f"{model_id}--")
+            ],
             "requests": _requests(snapshots, model_id),
         }
     return found
@@ -50,11 +53,24 @@ def _requests(snapshots: Sequence[Snapshot], model_id: str) -> dict[str, int]:
     return dict(counts)
 
 
-def _describe(app: str, status: AppStatus) -> dict[str, Any]:
+def _weights(rollouts: Rollouts, model_id: str) -> dict[str, float]:
+    """Percent of the model's traffic, by the app that gets it."""
+    route = rollouts.table.models.get(model_id)
+    if route is None:
+        return {}
+    ends = route.split.bounds
+    shares = [end - begin for begin, end in zip((0, *ends), ends, strict=False)]
+    return {
+        route.targets[version].app: share / 100 for version, share in zip(route.split.versions, shares, strict=True)
+    }
+
+
+def _describe(app: str, status: AppStatus, weights: Mapping[str, float]) -> dict[str, Any]:
     version = app.rsplit("--", 1)[0].split("--", 1)[1]
     return {
         "version": version,
         "app": app,
+        "weight": weights.get(app, 0.0),
         "state": str(status.phase),
         "replicas": status.replicas,
         "reason": status.reason,
@@ -99,6 +115,8 @@ def _judge(model: Mapping[str, Any]) -> dict[str, Any]:
     elif AppPhase.FAILED in found:
         why = found[AppPhase.FAILED]["reason"] or "no reason given"
         verdict = {"phase": AppPhase.FAILED, "status": "unhealthy", "detail": f"{version} failed: {why}"}
+        if AppPhase.STARTING in found:
+            verdict |= {"phase": AppPhase.STARTING, "detail": f"{version} failed and is started again: {why}"}
     elif AppPhase.STARTING in found:
         verdict = {"phase": AppPhase.STARTING, "status": "degraded", "detail": f"{version} is starting"}
     else:

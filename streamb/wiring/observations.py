@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from streamb.clock import Clock
-from streamb.metrics import Snapshot, merge
+from streamb.metrics import OutcomeWindows, Snapshot, merge
+from streamb.metrics.windows import REMEMBERED_SOURCES
 
 Role = Literal["gateway", "console", "edge"]
 
@@ -34,6 +35,8 @@ class NodeReport:
         in_flight: requests waiting for an answer, by app (gateways).
         snapshots: counters since the process started (gateways).
         detail: one line for people.
+        uptime_s: how long the process had been reporting when it made this report: tells which of two reports is the
+            newer one, and whether the process is older than its listener.
     """
 
     role: Role
@@ -45,16 +48,23 @@ class NodeReport:
     in_flight: Mapping[str, int] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
     detail: str = ""
+    uptime_s: float = 0.0
 
 
 class Observations:
-    """The latest report of every source, and the counters of those that are gone."""
+    """The latest report of every source, the counters of those that are gone, and what happened when.
+
+    Attributes:
+        windows: outcomes by the second, in seconds of the monotonic clock; `recent` knows what time it is.
+    """
 
     def __init__(self, clock: Clock) -> None:
+        self.windows = OutcomeWindows()
         self._clock = clock
         self._lock = threading.Lock()
         self._since = clock.monotonic()
         self._reports: dict[str, tuple[float, NodeReport]] = {}
+        self._gone: dict[str, NodeReport] = {}
         self._retired: list[Snapshot] = []
 
     @property
@@ -63,22 +73,25 @@ class Observations:
         return self._clock.monotonic() - self._since >= SILENCE_S
 
     def receive(self, report: NodeReport) -> None:
-        """Take in a report; it replaces the source's earlier one."""
+        """Take in a report; it replaces the source's earlier one. One that was overtaken on its way says nothing."""
         with self._lock:
-            self._reports[report.source] = (self._clock.monotonic(), report)
+            self._receive(report)
+
+    def goodbye(self, report: NodeReport) -> None:
+        """A source's last words: its counts are taken in, and it is gone now, not only after the silence."""
+        with self._lock:
+            self._receive(report)
+            self._forget(report.source)
 
     def forget(self, source: str) -> None:
-        """A source says goodbye: it is gone now, not only after the silence."""
+        """A source is gone. Should it come back, its counts are not counted twice."""
         with self._lock:
-            gone = self._reports.pop(source, None)
-            if gone is not None:
-                counts = [replace(snapshot, in_flight=0, queued=0) for snapshot in gone[1].snapshots]
-                self._retired = merge([*self._retired, *counts])
+            self._forget(source)
 
     def live(self, role: Role | None = None) -> tuple[NodeReport, ...]:
         """The reports of every source that is not silent."""
-        self._retire_silent()
         with self._lock:
+            self._retire_silent()
             return tuple(report for _, report in self._reports.values() if role in (None, report.role))
 
     def acknowledged(self, epoch: int) -> bool:
@@ -92,13 +105,43 @@ class Observations:
 
     def snapshots(self) -> list[Snapshot]:
         """Counters of all gateways, those that are gone included, so that no sum ever shrinks."""
-        live = [snapshot for report in self.live("gateway") for snapshot in report.snapshots]
         with self._lock:
-            return merge([*self._retired, *live])
+            self._retire_silent()
+            reports = [report for _, report in self._reports.values()] + list(self._gone.values())
+            return merge([*self._retired, *(snapshot for report in reports for snapshot in report.snapshots)])
+
+    def recent(self, model_id: str, version: str, seconds: int) -> Snapshot:
+        """What a version did in the last seconds, over all gateways."""
+        return self.windows.recent(model_id, version, self._clock.monotonic(), seconds)
+
+    def _receive(self, report: NodeReport) -> None:
+        now = self._clock.monotonic()
+        if report.source in self._reports:
+            last = self._reports[report.source][1]
+        else:
+            last = self._gone.get(report.source, report)
+        if report.uptime_s < last.uptime_s:
+            return
+        self._gone.pop(report.source, None)
+        self._reports[report.source] = (now, report)
+        if report.snapshots:
+            older = report.uptime_s > now - self._since
+            self.windows.feed(report.source, now, report.snapshots, began_earlier=older)
+
+    def _forget(self, source: str) -> None:
+        self.windows.forget(source)
+        at_and_report = self._reports.pop(source, None)
+        if at_and_report is None:
+            return
+        report = at_and_report[1]
+        counts = tuple(replace(snapshot, in_flight=0, queued=0) for snapshot in report.snapshots)
+        self._gone[source] = replace(report, snapshots=counts)
+        while len(self._gone) > REMEMBERED_SOURCES:
+            # Merging is for good: after so many others have gone, this one is not expected back.
+            oldest = self._gone.pop(next(iter(self._gone)))
+            self._retired = merge([*self._retired, *oldest.snapshots])
 
     def _retire_silent(self) -> None:
         limit = self._clock.monotonic() - SILENCE_S
-        with self._lock:
-            silent = [source for source, (at, _) in self._reports.items() if at < limit]
-        for source in silent:
-            self.forget(source)
+        for source in [source for source, (at, _) in self._reports.items() if at < limit]:
+            self._forget(source)

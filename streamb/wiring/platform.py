@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,14 +11,15 @@ from streamb.clock import Clock, SystemClock
 from streamb.config import Settings
 from streamb.crypto import PublicKey, SigningKey
 from streamb.registry import ArtifactStore, Registry
-from streamb.rollouts import Rollouts, Runtime
+from streamb.rollouts import Outcomes, Rollouts, Runtime
 from streamb.rollouts.decide import Limits
 from streamb.security import KeyRing
-from streamb.store import Database, Idempotency, open_blobs, open_database
-from streamb.traffic import GatewayPolicy
+from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
+from streamb.traffic import BreakerPolicy, GatewayPolicy
 
 API_KEY_FILE: Final = "api-key"
 """File in the state directory, readable by its owner only."""
+_TOKEN_KEY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,13 @@ class Platform:
         self.database.close()
 
 
-def build(settings: Settings, runtime: Runtime, clock: Clock | None = None) -> Platform:
+def build(
+    settings: Settings, runtime: Runtime, clock: Clock | None = None, *, outcomes: Outcomes | None = None
+) -> Platform:
     """Open the store and connect everything.
+
+    Args:
+        outcomes: what happened to requests; deployments that go step by step are judged by it.
 
     Raises:
         StorageFailed: the database cannot be opened.
@@ -48,7 +55,12 @@ def build(settings: Settings, runtime: Runtime, clock: Clock | None = None) -> P
     registry = Registry(database.records, database.journal, clock)
     keys = KeyRing(database.records, clock)
     operator_key(settings, keys)
-    policy = GatewayPolicy(api_key_required=settings.api_key_required, key_digests=keys.digests())
+    policy = GatewayPolicy(
+        api_key_required=settings.api_key_required,
+        key_digests=keys.digests(),
+        breaker=breaker_policy(settings),
+        token_key=token_key(database.records),
+    )
     rollouts = Rollouts(
         database.records,
         database.journal,
@@ -57,8 +69,28 @@ def build(settings: Settings, runtime: Runtime, clock: Clock | None = None) -> P
         clock,
         limits=Limits(start_s=settings.start_timeout_s),
         policy=policy,
+        outcomes=outcomes,
     )
     return Platform(settings, clock, database, registry, rollouts, keys, Idempotency(database.records, clock))
+
+
+def breaker_policy(settings: Settings) -> BreakerPolicy | None:
+    """How gateways take a failing version out of traffic; None when they do not."""
+    if not settings.circuit_breaker_enabled:
+        return None
+    return BreakerPolicy(
+        failure_threshold=settings.circuit_breaker_failure_threshold,
+        recovery_timeout_s=settings.circuit_breaker_recovery_timeout_s,
+        half_open_max_calls=settings.circuit_breaker_half_open_max_calls,
+    )
+
+
+def token_key(records: RecordStore) -> bytes:
+    """The key that signs request ids, so that feedback can be joined without a table; made once for each platform."""
+    record = records.get("control", "token-key")
+    if record is None:
+        record = records.put("control", "token-key", {"value": secrets.token_hex(_TOKEN_KEY_BYTES)}, expected=0)
+    return bytes.fromhex(record.body["value"])
 
 
 def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: PublicKey) -> ArtifactStore:

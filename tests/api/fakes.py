@@ -27,6 +27,7 @@ class InstantRuntime:
 
     def __init__(self) -> None:
         self.specs: dict[str, AppSpec] = {}
+        self.replicas: dict[str, int] = {}
         self.failing: str = ""
 
     def start(self, spec: AppSpec) -> None:
@@ -37,7 +38,12 @@ class InstantRuntime:
 
     def apps(self) -> Mapping[str, AppStatus]:
         phase = AppPhase.FAILED if self.failing else AppPhase.RUNNING
-        return {app: AppStatus(phase, 0 if self.failing else 1, self.failing) for app in self.specs}
+        return {
+            app: AppStatus(phase, 0 if self.failing else self.replicas.get(app, 1), self.failing) for app in self.specs
+        }
+
+    def scale(self, app: str, replicas: int) -> None:
+        self.replicas[app] = replicas
 
     def acknowledged(self, epoch: int) -> bool:
         return True
@@ -119,7 +125,14 @@ class InProcess:
         keys = KeyRing(database.records, self.clock)
         self.api_key, _ = keys.create("operator", admin=True)
         self.guest_key, _ = keys.create("guest")
-        self.rollouts = Rollouts(database.records, database.journal, registry, self.runtime, self.clock)
+        self.rollouts = Rollouts(
+            database.records,
+            database.journal,
+            registry,
+            self.runtime,
+            self.clock,
+            outcomes=self.observations.windows,
+        )
         self.platform = Platform(
             self.settings,
             self.clock,

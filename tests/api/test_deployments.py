@@ -78,3 +78,67 @@ async def test_outside_development_immediate_needs_an_admin_and_force(tmp_path, 
 async def test_there_is_no_such_deployment(client):
     answer = await client.get("/api/deployments/dep-000000000000")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+class TestTheRealVerbs:
+    """The rest of the way, through the Controller's own verbs; their rules have tests of their own."""
+
+    @pytest.fixture
+    async def gated(self, client, backend, archive):
+        """1.0.0 answers; 1.1.0 waits for an approval."""
+        await register(client, archive)
+        await client.post("/api/deployments", json=ORDER)
+        await client.post("/api/models/churn/versions", files=form(archive, version="1.1.0"))
+        order = {**ORDER, "target_version": "1.1.0", "strategy": "blue_green", "options": {"approval_required": True}}
+        answer = await client.post("/api/deployments", json=order)
+        assert answer.status_code == 201, answer.text
+        return answer.headers["location"]
+
+    @pytest.fixture
+    def after(self, client, backend, gated):
+        async def after(seconds=0.0):
+            for _ in range(10):
+                backend.clock.advance(seconds / 10)
+                backend.report()
+                while backend.rollouts.tick():
+                    pass
+            return (await client.get(gated)).json()
+
+        return after
+
+    async def test_approved_switched_and_rolled_back(self, client, gated, after):
+        found = await after(1)
+        assert (found["state"], found["weight"]) == ("awaiting_approval", 0.0)
+        assert found["waiting_for"]
+        assert (await client.post(f"{gated}/approve")).json()["code"] == "forbidden"
+        approved = await client.post(f"{gated}/approve", json={"by": "ada", "reason": "checked"})
+        assert approved.status_code == 200, approved.text
+        found = await after(60)
+        assert (found["state"], found["weight"], found["steps"][-1]["weight"]) == ("completed", 100.0, 100.0)
+        assert [(one["by"], one["reason"]) for one in found["approvals"]] == [("ada", "checked")]
+        back = (await client.post(f"{gated}/rollback", json={"by": "eve"})).json()
+        assert back["state"] != "completed"
+        assert (await after(1))["state"] == "rolled_back"
+        assert (await client.get("/api/models/churn/status")).json()["serving_version"] == "1.0.0"
+        history = (await client.get("/api/deployments/history")).json()["items"]
+        assert {"ada", "eve"} <= {event["actor"] for event in history}
+
+    async def test_aborted(self, client, gated, after):
+        await after(1)
+        for _ in range(2):
+            assert (await client.post(f"{gated}/abort", json={"reason": "later"})).status_code == 200
+        assert (await after(1))["state"] == "aborted"
+        answer = await client.post(f"{gated}/resume")
+        assert (answer.status_code, answer.json()["code"]) == (409, "invalid_transition")
+
+    @pytest.mark.parametrize("verb", ["approve", "pause", "resume", "promote", "abort", "rollback"])
+    async def test_there_is_no_such_deployment(self, client, verb):
+        answer = await client.post(f"/api/deployments/dep-000000000000/{verb}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+    async def test_a_gate_before_a_step_that_is_none(self, client, archive):
+        await register(client, archive)
+        order = {**ORDER, "strategy": "canary", "options": {"approval_before": 42}}
+        answer = await client.post("/api/deployments", json=order)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+        assert "42" in answer.json()["error"]

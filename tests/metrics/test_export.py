@@ -1,3 +1,7 @@
+import re
+from pathlib import Path
+
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamb.metrics import Outcome, VersionRecorder, prometheus_text
@@ -43,6 +47,48 @@ def test_histograms_are_cumulative_and_end_in_the_count():
     assert [bucket("streamb_request_duration_seconds_bucket", le) for le in ("0.0025", "0.005", "+Inf")] == [0, 1, 2]
     assert [bucket("streamb_batch_rows_bucket", le) for le in ("1.0", "3.0", "+Inf")] == [0, 1, 1]
     assert samples["streamb_request_duration_seconds_sum", (("model", "m"), ("version", "1.0.0"))] == 20.004
+
+
+def learner():
+    recorder = VersionRecorder("m", "1.0.0")
+    recorder.fell_back()
+    recorder.predicted(np.array([0, 1, 1]), "classification")
+    recorder.predicted(np.array([-5.0, 0.0, 0.5, 20.0]), "regression")
+    for key, by in {"labels": 2, "error_micro": 3_000_000, "values": 1, "value_micro": -500_000, "late": 1}.items():
+        recorder.learned(key, by)
+    recorder.shadowed("sent", 3)
+    recorder.differed(0.05)
+    return recorder.snapshot()
+
+
+def test_exposes_predictions_feedback_and_the_shadow():
+    samples = scrape(learner(), learner())
+    version = (("model", "m"), ("version", "1.0.0"))
+
+    def of(name, **labels):
+        return samples[name, tuple(sorted((*version, *labels.items())))]
+
+    assert of("streamb_fallbacks_total") == 2
+    assert of("streamb_predictions_total", prediction="1") == 4
+    assert [of("streamb_prediction_value_bucket", le=le) for le in ("-1.0", "0.0", "1.0", "+Inf")] == [2, 4, 6, 8]
+    assert of("streamb_feedback_total", kind="late") == 2
+    assert (of("streamb_feedback_error_sum"), of("streamb_feedback_error_count")) == (6.0, 4)
+    assert (of("streamb_feedback_value_sum"), of("streamb_feedback_value_count")) == (-1.0, 2)
+    assert of("streamb_shadow_total", result="sent") == 6
+    assert [of("streamb_shadow_difference_bucket", le=le) for le in ("0.01", "0.1", "+Inf")] == [0, 2, 2]
+
+
+def test_sums_are_no_kind_of_feedback_and_numbers_no_class():
+    names = [(name, dict(labels)) for name, labels in scrape(learner())]
+    assert not [labels for _, labels in names if labels.get("kind", "").endswith("_micro")]
+    assert {labels["prediction"] for name, labels in names if name == "streamb_predictions_total"} == {"0", "1"}
+
+
+def test_every_family_is_documented():
+    documented = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    exported = re.findall(r"^# TYPE (\w+)", prometheus_text([], gateways=1, version="0").decode(), re.MULTILINE)
+    created = [name for name in exported if name.endswith("_created")]
+    assert [name for name in exported if name not in created and f"`{name}" not in documented] == []
 
 
 def test_nothing_counted_is_still_a_valid_exposition():

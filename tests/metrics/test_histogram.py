@@ -35,6 +35,18 @@ def test_any_sharding_and_order_merges_to_the_same(shards, shuffle: random.Rando
     assert LatencyHistogram.merge(parts) == LatencyHistogram.merge(halves) == everything
 
 
+@given(st.lists(DURATIONS, max_size=50), st.lists(DURATIONS, max_size=50))
+def test_minus_undoes_merge(one, other):
+    left, right = LatencyHistogram.of(one), LatencyHistogram.of(other)
+    assert LatencyHistogram.merge([left, right]).minus(left) == right
+
+
+@pytest.mark.parametrize("earlier", [[0.1], [0.3], [0.2, 0.2]])
+def test_what_was_never_counted_is_not_subtracted(earlier):
+    with pytest.raises(ValueError, match="does not contain"):
+        LatencyHistogram.of([0.2]).minus(LatencyHistogram.of(earlier))
+
+
 def test_count_mean_and_at_most():
     histogram = LatencyHistogram.of([0.010, 0.010, 0.100, 2.0])
     assert histogram.count == 4

@@ -1,5 +1,7 @@
+import math
 import timeit
 
+import numpy as np
 import pytest
 
 from streamb import errors
@@ -47,6 +49,37 @@ def test_latency_is_of_answers_that_the_version_had_a_part_in():
 )
 def test_outcome_of_an_error(error, outcome):
     assert outcome_of(error) is outcome
+
+
+def test_counts_predictions_fallbacks_feedback_and_the_shadow():
+    recorder = VersionRecorder("m", "1.0.0")
+    recorder.predicted(np.array(["a", "b", "a"]), "classification")
+    recorder.fell_back()
+    recorder.learned("labels", 2)
+    recorder.learned("correct")
+    recorder.learned("error_micro", 1_500_000)
+    recorder.shadowed("sent")
+    recorder.differed(0.25)
+    snapshot = recorder.snapshot()
+    assert snapshot.predictions == {"a": 2, "b": 1}
+    assert snapshot.fallbacks == 1
+    assert snapshot.feedback == {"labels": 2, "correct": 1, "error_micro": 1_500_000}
+    assert snapshot.shadow == {"sent": 1}
+    assert snapshot.shadow_difference == LatencyHistogram.of([0.25])
+    assert snapshot.counts == {}, "none of this is an answer of the version"
+
+
+@pytest.mark.parametrize("count", [VersionRecorder.learned, VersionRecorder.shadowed])
+def test_a_key_that_nobody_reads_is_refused(count):
+    with pytest.raises(KeyError):
+        count(VersionRecorder("m", "1.0.0"), "lables")
+
+
+@pytest.mark.parametrize("relative", [1e9, math.inf, math.nan])
+def test_a_difference_without_measure_is_counted_as_a_large_one(relative):
+    recorder = VersionRecorder("m", "1.0.0")
+    recorder.differed(relative)
+    assert recorder.snapshot().shadow_difference == LatencyHistogram.of([1000.0])
 
 
 def test_recording_an_answer_costs_little():

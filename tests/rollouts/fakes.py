@@ -1,21 +1,51 @@
-"""A runtime in memory: apps start when the test says so."""
+"""A runtime and outcomes in memory, and a house that holds all that rollouts need."""
 
 from __future__ import annotations
 
-from streamb.rollouts import AppPhase, AppSpec, AppStatus
+from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from streamb.clock import ManualClock
+from streamb.metrics import LatencyHistogram, Snapshot
+from streamb.metrics.histogram import bucket_of
+from streamb.registry import Artifact, Registry
+from streamb.rollouts import AppPhase, AppSpec, AppStatus, Deployment, Rollouts, Strategy
+from streamb.rollouts.decide import Limits
+from streamb.store import Database, memory_database
+from streamb.traffic import ModelRoute
+
+VERSIONS = ("1.0.0", "2.0.0", "3.0.0")
 
 
 class FakeRuntime:
+    """Apps start when the test says so.
+
+    Attributes:
+        born_with: replicas of an app that has just come up.
+        scaled: every order to scale.
+    """
+
     def __init__(self) -> None:
         self.state: dict[str, AppStatus] = {}
         self.specs: dict[str, AppSpec] = {}
         self.stopped: list[str] = []
+        self.scaled: list[tuple[str, int]] = []
+        self.wanted: dict[str, int] = {}
         self.acknowledged_epoch = 0
         self.busy: dict[str, int] = {}
+        self.born_with = 1
 
     def start(self, spec: AppSpec) -> None:
+        assert spec.app not in self.stopped, "a name is never used twice"
         self.specs[spec.app] = spec
         self.state.setdefault(spec.app, AppStatus(AppPhase.STARTING))
+
+    def scale(self, app: str, replicas: int) -> None:
+        self.scaled.append((app, replicas))
+        if app in self.state:
+            self.wanted[app] = replicas
 
     def stop(self, app: str) -> None:
         self.stopped.append(app)
@@ -34,4 +64,119 @@ class FakeRuntime:
         """Every app that is starting becomes this."""
         for app, status in self.state.items():
             if status.phase is AppPhase.STARTING:
-                self.state[app] = AppStatus(phase, 1, reason)
+                self.state[app] = AppStatus(phase, self.born_with if phase is AppPhase.RUNNING else 0, reason)
+
+    def grow(self) -> None:
+        """Every app gets the replicas that were asked for."""
+        for app, replicas in self.wanted.items():
+            if app in self.state and self.state[app].phase is AppPhase.RUNNING:
+                self.state[app] = replace(self.state[app], replicas=replicas)
+        self.wanted.clear()
+
+
+class FakeOutcomes:
+    """Counts that the test adds to."""
+
+    def __init__(self) -> None:
+        self.ok: defaultdict[str, int] = defaultdict(int)
+        self.failed: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, version: str, ok: int = 0, failed: int = 0) -> None:
+        self.ok[version] += ok
+        self.failed[version] += failed
+
+    def total(self, model_id: str, version: str) -> Snapshot:
+        ok, failed = self.ok[version], self.failed[version]
+        counts = {name: count for name, count in (("ok", ok), ("model_error", failed)) if count}
+        all_alike = LatencyHistogram(((bucket_of(0.01), ok + failed),), 10_000_000 * (ok + failed))
+        return Snapshot(model_id, version, counts=counts, latency=all_alike, rows=ok)
+
+    def recent(self, model_id: str, version: str, now: float, seconds: int) -> Snapshot:
+        return Snapshot(model_id, version)
+
+
+class House:
+    """A store, a registry with three versions of one model, and rollouts that can be started again."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(1000.0)
+        self.database: Database = memory_database(self.clock)
+        self.registry = Registry(self.database.records, self.database.journal, self.clock)
+        self.runtime = FakeRuntime()
+        self.outcomes = FakeOutcomes()
+        self.failing: set[str] = set()
+        self.rate = 500
+        self.registry.create_model("m", name="m", description="", owner="", tags={})
+        for number in VERSIONS:
+            artifact = Artifact(number * 8, f"blob-{number}", 1, "scikit-learn", "other", {}, carries_code=False)
+            self.registry.register_version("m", number, artifact)
+        self.restart()
+
+    def restart(self, records: Any = None, runtime: Any = None) -> None:
+        self.rollouts = Rollouts(
+            records or self.database.records,
+            self.database.journal,
+            self.registry,
+            runtime or self.runtime,
+            self.clock,
+            limits=Limits(start_s=120, acknowledge_s=15),
+            outcomes=self.outcomes,
+        )
+
+    def create(self, version: str = "1.0.0", strategy: Strategy = Strategy.IMMEDIATE, **options: Any) -> Deployment:
+        return self.rollouts.create("m", version, strategy, options, "author")
+
+    def serve(self, version: str = "1.0.0") -> Deployment:
+        """The version answers."""
+        deployment = self.create(version)
+        self.settle()
+        assert self.serving() == version
+        return deployment
+
+    def settle(self, ticks: int = 8) -> None:
+        """Everything that starts comes up, gateways follow at once, requests are answered, time passes."""
+        for _ in range(ticks):
+            self.rollouts.tick()
+            self.world()
+
+    def until(self, deployment_id: str, *states: str, ticks: int = 400) -> Deployment:
+        """Let time pass until the deployment is in one of the states."""
+        for _ in range(ticks):
+            if self.rollouts.get(deployment_id).state in states:
+                break
+            self.settle(1)
+        found = self.rollouts.get(deployment_id)
+        assert found.state in states, (found.state, found.phase, found.reason)
+        return found
+
+    def world(self) -> None:
+        """What happens outside, in a second."""
+        self.runtime.become(AppPhase.RUNNING)
+        self.runtime.grow()
+        self.runtime.acknowledged_epoch = self.rollouts.table.epoch
+        for version, weight in self.weights().items():
+            count = self.rate * weight // 10_000
+            bad = version in self.failing
+            self.outcomes.add(version, ok=0 if bad else count, failed=count if bad else 0)
+        self.clock.advance(1)
+
+    def route(self) -> ModelRoute | None:
+        return self.rollouts.table.models.get("m")
+
+    def weights(self) -> dict[str, int]:
+        """Ten-thousandths of the traffic, by version."""
+        route = self.route()
+        if route is None:
+            return {}
+        bounds = (0, *route.split.bounds)
+        shares = [after - before for before, after in pairwise(bounds)]
+        return dict(zip(route.split.versions, shares, strict=True))
+
+    def serving(self) -> str | None:
+        """The version that has all the traffic."""
+        whole = [version for version, weight in self.weights().items() if weight == 10_000]
+        return whole[0] if whole else None
+
+    def kinds(self) -> list[str]:
+        """The history, oldest first."""
+        return [event.kind for event in reversed(self.rollouts.history(1000, None).items)]

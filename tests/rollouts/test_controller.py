@@ -2,52 +2,11 @@
 
 import pytest
 
-from streamb.clock import ManualClock
 from streamb.errors import Conflict, NotFound, StorageFailed
-from streamb.registry import Artifact, Registry
-from streamb.rollouts import AppPhase, Rollouts, Strategy
+from streamb.rollouts import AppPhase
 from streamb.rollouts.janitor import GRACE_S
-from streamb.store import Database, memory_database
 from streamb.traffic import GatewayPolicy
-from tests.rollouts.fakes import FakeRuntime
-
-
-class House:
-    """A store, a registry with two versions of one model, and rollouts that can be started again."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock(1000.0)
-        self.database: Database = memory_database(self.clock)
-        self.registry = Registry(self.database.records, self.database.journal, self.clock)
-        self.runtime = FakeRuntime()
-        self.registry.create_model("m", name="m", description="", owner="", tags={})
-        for number in ("1.0.0", "2.0.0"):
-            artifact = Artifact(number * 8, f"blob-{number}", 1, "scikit-learn", "other", {}, carries_code=False)
-            self.registry.register_version("m", number, artifact)
-        self.restart()
-
-    def restart(self) -> None:
-        self.rollouts = Rollouts(self.database.records, self.database.journal, self.registry, self.runtime, self.clock)
-
-    def create(self, version: str = "1.0.0"):
-        return self.rollouts.create("m", version, Strategy.IMMEDIATE, {}, "tester")
-
-    def settle(self, ticks: int = 6) -> None:
-        """Everything that starts comes up, gateways follow at once, time passes."""
-        for _ in range(ticks):
-            self.rollouts.tick()
-            self.runtime.become(AppPhase.RUNNING)
-            self.runtime.acknowledged_epoch = self.rollouts.table.epoch
-            self.clock.advance(1)
-
-    def serving(self) -> str | None:
-        route = self.rollouts.table.models.get("m")
-        return route.split.choose("anyone", salt=route.salt) if route else None
-
-
-@pytest.fixture
-def house() -> House:
-    return House()
+from tests.rollouts.fakes import House
 
 
 def test_a_deployment_runs_from_created_to_completed(house):
@@ -58,7 +17,7 @@ def test_a_deployment_runs_from_created_to_completed(house):
     assert house.serving() == "1.0.0"
     kinds = [event.kind for event in house.rollouts.history(10, None).items]
     assert kinds == ["completed", "step", "progressing", "created"]
-    assert house.rollouts.history(10, None).items[-1].actor == "tester"
+    assert house.rollouts.history(10, None).items[-1].actor == "author"
 
 
 def test_capacity_comes_before_traffic(house):
@@ -168,7 +127,7 @@ class Failing:
 def test_a_write_that_fails_is_made_up_for_at_the_next_tick(fail_at):
     house = House()
     deployment = house.create()
-    house.rollouts._records = Failing(house.database.records, fail_at)
+    house.rollouts._ledger._records = Failing(house.database.records, fail_at)
     for _ in range(12):
         try:
             house.rollouts.tick()

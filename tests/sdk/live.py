@@ -24,6 +24,9 @@ class LocalPredictor:
         self._backend = backend
         self._loaded: dict[str, BatchPredictor] = {}
 
+    def replicas(self, target) -> int:
+        return 1
+
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
         if target.app not in self._loaded:
             model = self._backend.artifacts.load(self._backend.runtime.specs[target.app].blob)

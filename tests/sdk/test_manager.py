@@ -125,9 +125,18 @@ def test_strategies_that_the_platform_does_not_know(manager, churn):
         manager.deploy_model(model_id="churn", target_version="1.0.0", rollout_strategy="magic")
 
 
+def test_feedback(manager, churn):
+    assert manager.record_feedback("churn", "nobodys", success=True)["not_joined"] == {"success": "orphan"}
+    for wrong in ({}, {"success": 1}, {"value": "much"}):
+        with pytest.raises(InvalidInput):
+            manager.record_feedback("churn", "nobodys", **wrong)
+    told = manager.record_feedback("churn", "nobodys", label=np.array([1, 0]), value=np.float64(2), success=np.True_)
+    assert told["not_joined"].keys() == {"label", "success", "value"}
+
+
 def test_feedback_says_when_it_is_not_taken(manager, churn):
     with pytest.raises(NotFound, match="takes no feedback"):
-        manager.record_feedback("churn", "some-request", success=True)
+        manager.record_feedback("nobody", "some-request", success=True)
 
 
 def test_a_deployment_can_be_followed_from_elsewhere(manager, churn):

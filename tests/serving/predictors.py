@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from streamb.errors import StreambError
 from streamb.models.schema import FeatureSchema
 from streamb.serving import Batch, BatchReply
 from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
@@ -28,6 +30,9 @@ class SumPredictor:
     def let_go(self) -> None:
         self.gate.set()
 
+    def replicas(self, target) -> int:
+        return 1
+
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
         self.batches.append((target.app, batch))
         await self.gate.wait()
@@ -36,6 +41,33 @@ class SumPredictor:
         sums = np.array([float(np.sum(row)) for row in batch.rows])
         chances = np.column_stack([sums * 0 + 0.25, sums * 0 + 0.75]) if batch.probabilities else None
         return BatchReply(sums, chances)
+
+
+class VersionsPredictor:
+    """Answers with the sum of each row plus what is set for its version; versions can fail, and be held, one by one."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.plus: dict[str, float] = {}
+        self.errors: dict[str, StreambError] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def hold(self, version: str) -> None:
+        self.gates[version] = asyncio.Event()
+
+    def let_go(self, version: str) -> None:
+        self.gates.pop(version).set()
+
+    def replicas(self, target) -> int:
+        return 1
+
+    async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
+        self.calls.append(target.version)
+        if target.version in self.gates:
+            await self.gates[target.version].wait()
+        if target.version in self.errors:
+            raise copy.copy(self.errors[target.version])  # each failure has a traceback of its own
+        return BatchReply(np.array([float(np.sum(row)) for row in batch.rows]) + self.plus.get(target.version, 0.0))
 
 
 NUMBERS = FeatureSchema.numbers(2).to_json()
@@ -51,6 +83,7 @@ def table(
     epoch: int = 1,
     split: Split | None = None,
     policy: GatewayPolicy | None = None,
+    **route_options: Any,
 ) -> RoutingTable:
     targets = targets or (target(model=model),)
     route = ModelRoute(
@@ -58,5 +91,6 @@ def table(
         salt="salt",
         split=split or Split.all_to(targets[0].version),
         targets={one.version: one for one in targets},
+        **route_options,
     )
     return RoutingTable(epoch=epoch, models={model: route}, policy=policy or GatewayPolicy())

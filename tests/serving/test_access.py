@@ -2,7 +2,8 @@ import pytest
 
 from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
 from streamb.hashing import sha256_hex
-from streamb.serving.access import RequestIds, check_key, content_length, json_length
+from streamb.serving.access import RequestIds, check_key, content_length, json_length, own_id
+from streamb.serving.tokens import TokenSigner, new_key
 from streamb.traffic import GatewayPolicy
 
 POLICY = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(b"right")}))
@@ -38,17 +39,24 @@ def test_no_key_is_needed_where_the_policy_wants_none():
 
 
 def test_a_printable_request_id_is_kept():
-    assert RequestIds().of({b"x-request-id": b"order-17/a"}) == "order-17/a"
+    assert own_id({b"x-request-id": b"order-17/a"}) == "order-17/a"
+    assert own_id({b"x-request-id": b"sbt1-order"}) == "sbt1-order"
 
 
 @pytest.mark.parametrize("given", [b"", b"a b", b"x" * 129, b"\xc3\xa9", b"a\tb", b"a\nb"])
-def test_any_other_request_id_is_replaced(given):
-    assert RequestIds().of({b"x-request-id": given}).encode() != given
+def test_any_other_request_id_is_none(given):
+    assert own_id({b"x-request-id": given}) == ""
+    assert own_id({}) == ""
+
+
+def test_a_token_is_nobodys_own_id():
+    token = TokenSigner(new_key()).sign("m", "1.0.0", "other", "", 0.0, b"")
+    assert own_id({b"x-request-id": token.encode()}) == ""
 
 
 def test_new_ids_are_unique_within_and_between_gateways():
     one, other = RequestIds(), RequestIds()
-    assert len({ids.of({}) for ids in (one, other) for _ in range(100)}) == 200
+    assert len({ids.new() for ids in (one, other) for _ in range(100)}) == 200
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,14 @@ class Desk:
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     clock: ManualClock = field(default_factory=ManualClock)
 
+    replica_count: int = 1
+
     def __post_init__(self) -> None:
         self.calls: list[tuple[str, Batch, asyncio.Future[BatchReply]]] = []
         self.batcher = Batcher(self, self.limits, self.clock)
+
+    def replicas(self, version) -> int:
+        return self.replica_count
 
     async def predict(self, version, batch) -> BatchReply:
         answer = asyncio.get_running_loop().create_future()
@@ -99,7 +104,7 @@ async def test_what_comes_in_one_turn_of_the_event_loop_goes_together():
 
 
 async def test_each_request_gets_its_own_rows_back():
-    desk = Desk(GatewayLimits(calls_per_version=1))
+    desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     first = desk.submit(lane, 0)
     some = desk.submit(lane, 1, 2, 3)
@@ -115,7 +120,7 @@ async def test_each_request_gets_its_own_rows_back():
 
 
 async def test_rows_per_batch_are_bounded_and_a_larger_request_goes_alone():
-    desk = Desk(GatewayLimits(calls_per_version=1, max_batch_rows=4))
+    desk = Desk(GatewayLimits(calls_per_replica=1, max_batch_rows=4))
     lane = desk.lane()
     for values in ([0], [1, 2], [3], [4, 5], [6] * 9, [7]):
         desk.submit(lane, *values)
@@ -128,7 +133,7 @@ async def test_rows_per_batch_are_bounded_and_a_larger_request_goes_alone():
 
 
 async def test_rows_of_different_shapes_do_not_go_together():
-    desk = Desk(GatewayLimits(calls_per_version=1))
+    desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     for rows in (np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 3)), [["a"]], [["b"], ["c"]]):
         waiting = desk.batcher.admit(rows, probabilities=False, receive=Connection().receive)
@@ -145,7 +150,7 @@ async def test_rows_of_different_shapes_do_not_go_together():
 
 
 async def test_one_failed_request_does_not_fail_its_batch():
-    desk = Desk(GatewayLimits(calls_per_version=1))
+    desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     futures = [desk.submit(lane, value) for value in range(4)]
     await desk.settle()
@@ -183,7 +188,7 @@ async def test_a_full_queue_refuses_with_a_time_to_come_back():
 
 
 async def test_a_slow_version_cannot_take_the_whole_queue_from_others():
-    desk = Desk(GatewayLimits(max_queued_requests=4, calls_per_version=1))
+    desk = Desk(GatewayLimits(max_queued_requests=4, calls_per_replica=1))
     slow, quick = desk.lane("1.0.0"), desk.lane("2.0.0")
     slow_futures = [desk.submit(slow, value) for value in range(5)]
     quick_futures = [desk.submit(quick, value) for value in range(3)]
@@ -245,7 +250,7 @@ async def test_versions_take_turns_when_places_are_short():
 
 
 async def test_a_request_is_refused_when_its_time_is_up_in_the_queue_and_in_a_call():
-    desk = Desk(GatewayLimits(calls_per_version=1, request_timeout_s=5))
+    desk = Desk(GatewayLimits(calls_per_replica=1, request_timeout_s=5))
     lane = desk.lane()
     called = desk.submit(lane, 1)
     desk.clock.advance(2)
@@ -266,7 +271,7 @@ async def test_a_request_is_refused_when_its_time_is_up_in_the_queue_and_in_a_ca
 
 
 async def test_a_late_answer_is_discarded_for_those_whose_time_is_up():
-    desk = Desk(GatewayLimits(calls_per_version=1, request_timeout_s=5))
+    desk = Desk(GatewayLimits(calls_per_replica=1, request_timeout_s=5))
     lane = desk.lane()
     desk.submit(lane, 0)
     early = desk.submit(lane, 1)
@@ -293,7 +298,7 @@ async def test_the_timer_finds_deadlines_by_itself():
 
 
 async def test_rows_of_a_client_that_left_are_dropped_before_the_call():
-    desk = Desk(GatewayLimits(calls_per_version=1))
+    desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     connection = Connection()
     await connection.receive()
@@ -312,7 +317,7 @@ async def test_rows_of_a_client_that_left_are_dropped_before_the_call():
 
 
 async def test_clients_that_left_make_place_in_a_full_queue():
-    desk = Desk(GatewayLimits(calls_per_version=1, max_queued_requests=2))
+    desk = Desk(GatewayLimits(calls_per_replica=1, max_queued_requests=2))
     lane = desk.lane()
     connection = Connection()
     await connection.receive()
@@ -372,7 +377,7 @@ async def test_an_unexpected_error_is_an_error_of_the_version_and_logged(caplog)
 
 
 async def test_a_cancelled_request_is_not_sent():
-    desk = Desk(GatewayLimits(calls_per_version=1))
+    desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     desk.submit(lane, 0)
     desk.submit(lane, 1).cancel()
@@ -383,7 +388,7 @@ async def test_a_cancelled_request_is_not_sent():
 
 
 async def test_closing_tells_everybody():
-    desk = Desk(GatewayLimits(calls_per_version=1))
+    desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     futures = [desk.submit(lane, value) for value in range(3)]
     await desk.settle()
@@ -410,7 +415,7 @@ LIMITS = st.builds(
     max_concurrent_requests=st.integers(1, 8),
     max_queued_requests=st.integers(0, 6),
     max_batch_rows=st.integers(1, 8),
-    calls_per_version=st.integers(1, 2),
+    calls_per_replica=st.integers(1, 2),
     request_timeout_s=st.just(5.0),
 )
 FAILURES = {"dies": Unavailable("died"), "model fails": ModelFailed("bad"), "crashes": RuntimeError("bug")}
@@ -491,7 +496,7 @@ def _check_counts(desk, limits, lanes) -> None:
     assert 0 <= batcher.in_flight <= limits.max_concurrent_requests
     assert batcher.queued == sum(len(lane.queue) for lane in lanes)
     assert batcher.in_flight == sum(lane.in_flight for lane in lanes)
-    assert all(lane.calls <= limits.calls_per_version for lane in lanes)
+    assert all(lane.calls <= limits.calls_per_replica for lane in lanes)
     assert Counter(batcher._waiting) == Counter(lane for lane in lanes if lane.queue)
     for _, batch, _ in desk.calls:
         assert len(batch.counts) == 1 or sum(batch.counts) <= limits.max_batch_rows

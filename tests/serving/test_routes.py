@@ -16,6 +16,7 @@ from streamb.serving.routes import Action, Route, parse_route
         ("GET", "/v2/models/m/versions/1.0.0-rc.1+b/ready", Route(Action.MODEL_READY, "m", "1.0.0-rc.1+b")),
         ("POST", "/v2/models/m/predict", Route(Action.PREDICT, "m")),
         ("POST", "/v2/models/m/infer", Route(Action.INFER, "m")),
+        ("POST", "/v2/models/m/feedback", Route(Action.FEEDBACK, "m")),
         ("POST", "/v2/models/m/versions/1.0.0/infer", Route(Action.INFER, "m", "1.0.0")),
         ("POST", "/v2/models/m/versions/1.0.0/predict", Route(Action.PREDICT, "m", "1.0.0")),
     ],
@@ -28,7 +29,13 @@ def test_paths_of_the_data_plane(method, path, route):
     "path",
     [
         *("/", "", "/v1/models/m", "/v2/models", "/v2/models/", "/v2/models//predict", "/v2/models/m/", "/v2/health"),
-        *("/v2/models/m/feedback", "/v2/models/m/versions", "/v2/models/m/versions//infer", "v2/models/m"),
+        *(
+            "/v2/models/m/versions/1.0.0/feedback",
+            "/v2/models/m/feedback/x",
+            "/v2/models/m/versions",
+            "/v2/models/m/versions//infer",
+            "v2/models/m",
+        ),
         *("/v2/models/m/predict/more", "/v2/models/m/versions/1/infer/x", "/v2/models/" + "m" * 5000),
     ],
 )
@@ -42,6 +49,7 @@ def test_other_paths_are_not_found(path):
     [
         ("GET", "/v2/models/m/predict", ["POST"]),
         ("PUT", "/v2/models/m/infer", ["POST"]),
+        ("GET", "/v2/models/m/feedback", ["POST"]),
         ("POST", "/v2/models/m", ["GET", "HEAD"]),
         ("DELETE", "/v2/health/live", ["GET", "HEAD"]),
     ],

@@ -1,8 +1,10 @@
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from streamb.errors import InvalidInput
 from streamb.traffic import Split
@@ -51,3 +53,29 @@ def test_a_version_without_weight_gets_nobody(share):
 def test_weights_that_do_not_add_up_are_refused(weights):
     with pytest.raises(InvalidInput, match="10000"):
         Split.by_weights(weights)
+
+
+@pytest.mark.parametrize("share", [1, 50, 1000, 2500, 5000, 9900])
+def test_shares_of_100_000_units_lie_inside_the_interval_of_a_fair_draw(share):
+    split = Split.by_weights([("2.0.0", share), ("1.0.0", 10_000 - share)])
+    count = sum(split.choose(f"unit-{number}", salt="rollout-7") == "2.0.0" for number in range(100_000))
+    low, high = binom.interval(0.999, 100_000, share / 10_000)
+    assert low <= count <= high
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10**12))
+def test_requests_without_a_unit_are_dealt_out_exactly(share, start):
+    split = Split.by_weights([("2.0.0", share), ("1.0.0", 10_000 - share)])
+    dealt = [split.deal(number) == "2.0.0" for number in range(start, start + 10_000)]
+    assert sum(dealt) == share
+    assert abs(sum(dealt[:100]) - share / 100) <= 3
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=5))
+def test_weights_always_sum_to_one(cuts):
+    bounds = [*sorted(cuts), 10_000]
+    weights = [(f"{index}.0.0", high - low) for index, (low, high) in enumerate(pairwise([0, *bounds]))]
+    split = Split.by_weights(weights)
+    assert split.bounds[-1] == 10_000
+    assert list(split.bounds) == bounds
+    assert all(split.choose(unit, salt="s") in split.versions for unit in UNITS[:50])

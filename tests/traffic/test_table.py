@@ -3,13 +3,31 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
+from streamb.errors import InvalidInput
+from streamb.traffic import (
+    BreakerPolicy,
+    GatewayPolicy,
+    ModelRoute,
+    Override,
+    RoutingTable,
+    Shadow,
+    Split,
+    VersionTarget,
+)
 
 
 def table() -> RoutingTable:
     target = VersionTarget("1.0.0", "m-1.0.0-x1", {"features": []}, "classification")
-    route = ModelRoute("m", "salt", Split.all_to("1.0.0"), {"1.0.0": target})
-    return RoutingTable(7, {"m": route}, GatewayPolicy(True, frozenset({"ab"})))
+    route = ModelRoute(
+        "m",
+        "salt",
+        Split.all_to("1.0.0"),
+        {"1.0.0": target},
+        overrides=(Override("1.0.0", users=frozenset({"ada"}), header=("x-model-version", "1.0.0")),),
+        shadow=Shadow("1.0.0", 500),
+        fallback="1.0.0",
+    )
+    return RoutingTable(7, {"m": route}, GatewayPolicy(True, frozenset({"ab"}), BreakerPolicy(), b"key"))
 
 
 def test_a_table_crosses_processes_unchanged():
@@ -24,3 +42,32 @@ def test_a_table_cannot_be_changed_in_place():
 def test_an_empty_table_is_older_than_any_published_one():
     assert RoutingTable().epoch == 0
     assert RoutingTable().policy.api_key_required is False
+
+
+def test_a_route_has_neither_overrides_nor_shadow_nor_fallback_unless_it_says_so():
+    route = ModelRoute("m", "salt", Split.all_to("1.0.0"), {})
+    assert (route.overrides, route.shadow, route.fallback) == ((), None, "")
+    assert GatewayPolicy().breaker is None
+
+
+def test_a_key_does_not_show_in_messages():
+    assert "secret" not in repr(GatewayPolicy(token_key=b"secret"))
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: Override("1.0.0"), "users or a header"),
+        (lambda: Override("1.0.0", header=("X-Model-Version", "1.0.0")), "lower case"),
+        (lambda: Override("1.0.0", header=("", "1.0.0")), "lower case"),
+        (lambda: Shadow("1.0.0", -1), "ten-thousandths"),
+        (lambda: Shadow("1.0.0", 10_001), "ten-thousandths"),
+        (lambda: BreakerPolicy(failure_threshold=0), "above zero"),
+        (lambda: BreakerPolicy(recovery_timeout_s=0), "above zero"),
+        (lambda: BreakerPolicy(recovery_timeout_s=float("nan")), "above zero"),
+        (lambda: BreakerPolicy(half_open_max_calls=0), "above zero"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, match):
+    with pytest.raises(InvalidInput, match=match):
+        make()

@@ -60,3 +60,76 @@ def test_acknowledged_needs_every_live_gateway_and_at_least_one():
     assert not observations.acknowledged(5)
     observations.receive(NodeReport("console", "c", "n", 1, epoch=0))
     assert observations.acknowledged(4)
+
+
+def listening_for(seconds: float) -> Observations:
+    """Observations that are older than whoever reports less uptime."""
+    clock = ManualClock()
+    observations = Observations(clock)
+    clock.advance(seconds)
+    return observations
+
+
+def test_counts_told_with_the_goodbye_and_after_it_are_not_lost():
+    observations = listening_for(10)
+    observations.receive(report(snapshots=(snapshot(3),), uptime_s=1))
+    observations.goodbye(report(snapshots=(snapshot(4),), uptime_s=2))
+    assert not observations.live()
+    observations.goodbye(report(snapshots=(snapshot(6),), uptime_s=4))
+    assert not observations.live()
+    assert total(observations) == observations.windows.total("m", "1.0.0").ok == 6
+
+
+def test_a_report_that_was_overtaken_says_nothing():
+    observations = listening_for(10)
+    observations.receive(report(snapshots=(snapshot(5),), uptime_s=2, epoch=2))
+    observations.receive(report(snapshots=(snapshot(3),), uptime_s=1, epoch=1))
+    assert (total(observations), observations.acknowledged(2)) == (5, True)
+    observations.goodbye(report(snapshots=(snapshot(6),), uptime_s=3))
+    observations.receive(report(snapshots=(snapshot(5),), uptime_s=2))
+    assert not observations.live(), "it has said goodbye since"
+    assert total(observations) == observations.windows.total("m", "1.0.0").ok == 6
+
+
+def test_a_source_that_returns_after_silence_is_counted_once():
+    clock = ManualClock()
+    observations = Observations(clock)
+    observations.receive(report(snapshots=(snapshot(3),)))
+    clock.advance(SILENCE_S + 1)
+    assert not observations.live()
+    assert total(observations) == 3
+    observations.receive(report(snapshots=(snapshot(5),)))
+    assert [r.source for r in observations.live()] == ["g1"]
+    assert total(observations) == observations.windows.total("m", "1.0.0").ok == 5
+
+
+def test_counts_of_the_many_that_are_gone_stay():
+    observations = Observations(ManualClock())
+    for number in range(100):
+        observations.receive(report(f"g{number}", snapshots=(snapshot(1),)))
+        observations.forget(f"g{number}")
+    assert total(observations) == observations.windows.total("m", "1.0.0").ok == 100
+
+
+def test_windows_are_of_the_last_seconds():
+    clock = ManualClock(100.0)
+    observations = Observations(clock)
+    for second in range(1, 21):
+        clock.advance(1)
+        for source in ("g1", "g2"):
+            observations.receive(report(source, snapshots=(snapshot(second),), uptime_s=second))
+    assert observations.recent("m", "1.0.0", 10).ok == 20
+    assert observations.windows.total("m", "1.0.0").ok == 40
+    assert total(observations) == 40
+
+
+def test_what_a_gateway_counted_before_this_controller_started_is_in_no_window():
+    clock = ManualClock(1000.0)
+    observations = Observations(clock)
+    clock.advance(1)
+    observations.receive(report(snapshots=(snapshot(50),), uptime_s=500))
+    clock.advance(1)
+    observations.receive(report(snapshots=(snapshot(53),), uptime_s=501))
+    observations.receive(report("fresh", snapshots=(snapshot(2),), uptime_s=0.5))
+    assert total(observations) == 55
+    assert observations.windows.total("m", "1.0.0").ok == observations.recent("m", "1.0.0", 10).ok == 5

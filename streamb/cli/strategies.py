@@ -1,0 +1,105 @@
+"""The options of `streamb deploy` that say how a version takes over the traffic, and the body that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from streamb.cli.options import read_pairs
+from streamb.errors import InvalidInput
+
+Strategy = Annotated[str, typer.Option(help="immediate, canary, blue_green or rolling.")]
+Percent = Annotated[
+    float | None, typer.Option(min=1, max=100, help="Percent of the traffic where a canary begins.", show_default=False)
+]
+Steps = Annotated[str | None, typer.Option(help="Percent of the traffic in each step: 5,50,100.")]
+StepSeconds = Annotated[float | None, typer.Option(min=0, help="Shortest time of a step, in seconds.")]
+MinSamples = Annotated[int | None, typer.Option(min=1, help="Requests that a step must have judged.")]
+MaxErrorRate = Annotated[float | None, typer.Option(min=0, max=1, help="Share of requests that may fail, 0 to 1.")]
+MaxLatencyMs = Annotated[float | None, typer.Option(help="Longest p95 latency, in milliseconds.")]
+MinAccuracy = Annotated[float | None, typer.Option(min=0, max=1, help="Least share of right labels, 0 to 1.")]
+Criteria = Annotated[
+    list[str] | None, typer.Option("--criterion", metavar="NAME=VALUE", help="Another criterion; may be repeated.")
+]
+Approval = Annotated[bool, typer.Option("--approval", help="Somebody must approve before the traffic moves.")]
+ApprovalBefore = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WHEN", help="Approval before this: start, or the percent of a step; may be repeated."),
+]
+NoFallback = Annotated[
+    bool, typer.Option("--no-fallback", help="What the new version fails is not answered by the old one.")
+]
+NoRollback = Annotated[bool, typer.Option("--no-rollback", help="A version that fails is paused, not rolled back.")]
+ShadowPercent = Annotated[
+    float | None, typer.Option(min=0, max=100, help="Percent of the traffic copied to it while it waits at 0 %.")
+]
+HoldSeconds = Annotated[float | None, typer.Option(min=0, help="How long the old version is kept warm, in seconds.")]
+OtherOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; may be repeated."),
+]
+
+
+def options(others: Iterable[str] | None, **flags: Any) -> dict[str, Any]:
+    """The `options` of the body: what was given by flag, and by `--option`.
+
+    Raises:
+        InvalidInput: an option has no value, or is given twice.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    rest = {name: _json_or_text(value) for name, value in read_pairs(others, "--option").items()}
+    return _united(given, rest, "--option")
+
+
+def criteria(others: Iterable[str] | None, **flags: float | None) -> dict[str, Any]:
+    """The health criteria: what was given by flag, and by `--criterion`.
+
+    Raises:
+        InvalidInput: a criterion has no value, or is given twice.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    rest = {name: _json_or_text(value) for name, value in read_pairs(others, "--criterion").items()}
+    return _united(given, rest, "--criterion")
+
+
+def percents(text: str | None) -> list[float] | None:
+    """`5,50,100` as numbers.
+
+    Raises:
+        InvalidInput: one of them is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part.strip().removesuffix("%")) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--steps takes percents with commas between them, like 5,50,100; got {text!r}") from None
+
+
+def gates(words: Iterable[str] | None) -> list[str | float] | None:
+    """Where approval is needed: `start`, or the percent of a step.
+
+    Raises:
+        InvalidInput: neither of the two.
+    """
+    try:
+        return [word if word == "start" else float(word.removesuffix("%")) for word in words or ()] or None
+    except ValueError as error:
+        raise InvalidInput(f"--approval-before takes start or the percent of a step ({error})") from None
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+
+
+def _united(given: dict[str, Any], rest: dict[str, Any], option: str) -> dict[str, Any]:
+    twice = sorted(given.keys() & rest.keys())
+    if twice:
+        raise InvalidInput(f"{', '.join(twice)} is given by its own option and by {option}; choose one")
+    return {**given, **rest}

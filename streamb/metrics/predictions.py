@@ -1,0 +1,173 @@
+"""What a version predicted, as counts that merge exactly: class labels by name, numbers by signed logarithmic buckets.
+
+Notation: a number `v` is `±m * 2**e` with `1 <= m < 2`. Each octave `2**e` has 16 buckets, each 1/16 of it wide, read
+straight from the bits of `v`; so no rounding decides, and every machine puts a number into the same bucket. Bucket
+`k > 0` holds `a <= v < b`, bucket `-k` holds `-b < v <= -a`, and either speaks for `±2ab / (a + b)`, whose relative
+error is at most `(b - a) / (b + a) <= 1/33`, 3.1 % (DDSketch, Masson et al. 2019, lemma 2). Bucket 0 holds what is
+smaller than `2**-32`; the outermost ones hold all from `2**48` on.
+
+Labels are bounded to the alphabetically first 64, and all further ones count as "other". Which labels are first does
+not depend on who saw them in which order: a label among the first 64 of all is among the first 64 of any part, so it is
+never folded into "other" anywhere. That is why the bound may be applied in the recorder, in each merge and in each
+difference, and the result is still the same for any sharding, order and grouping.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
+from heapq import nsmallest
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Prediction: TypeAlias = int | str
+"""The key that a prediction is counted under: a bucket of numbers, or a class label."""
+
+OTHER: Final = "other"
+MOST_LABELS: Final = 64
+LONGEST_LABEL: Final = 64
+"""Longer labels are cut, so that a version that answers essays costs no more than one that answers words."""
+
+_SMALLEST_EXPONENT: Final = -32
+_OCTAVES: Final = 80
+_PER_OCTAVE: Final = 16
+LAST_BUCKET: Final = _OCTAVES * _PER_OCTAVE
+
+_SHIFT: Final = np.int64(52 - 4)  # a float64 has 52 bits of mantissa; the first four tell the 16 parts of an octave
+_MAGNITUDE: Final = 0x7FFF
+_FIRST: Final = (1023 + _SMALLEST_EXPONENT) * _PER_OCTAVE - 1
+_CROWD: Final = 4 * MOST_LABELS
+"""So many raw labels are held before they are folded: folding each time would make every new label pay for all."""
+
+
+class PredictionCounter:
+    """Counts the predictions of one version in one gateway. Not thread-safe: it belongs to the gateway's event loop."""
+
+    __slots__ = ("_labels", "_numbers")
+
+    def __init__(self) -> None:
+        self._numbers: Counter[int] = Counter()
+        self._labels: Counter[Any] = Counter()
+
+    def count(self, values: NDArray[Any], task: str) -> None:
+        """Count the predictions of one batch; several outputs for a row are counted one by one.
+
+        Args:
+            task: "classification" counts labels, also where they are numbers; with any other task, numbers are numbers.
+        """
+        kind = values.dtype.kind
+        if kind in "iuf" and task != "classification":
+            self._numbers.update(_leading_bits(values).tolist())  # what bucket they mean can wait until somebody asks
+            return
+        flat = values.ravel().tolist()
+        # Equal numbers have equal labels, so they are counted as they are; in a mixture, True would be the same as 1.
+        self._labels.update(flat if kind in "iufU" else map(label_of, flat))
+        if len(self._labels) > _CROWD:
+            self._labels = Counter(_named(self._labels))
+
+    def counts(self) -> dict[Prediction, int]:
+        """Everything counted so far, at most `MOST_LABELS` labels and "other"."""
+        counts: dict[Prediction, int] = _named(self._labels)
+        for leading, count in self._numbers.items():
+            bucket = _bucket(leading)
+            counts[bucket] = counts.get(bucket, 0) + count
+        return counts
+
+
+def bucket_of(number: float) -> int:
+    """The bucket of a number.
+
+    >>> [bucket_of(number) for number in (0.0, 1.0, -1.0, 1.03, 1.07, 2.0)]
+    [0, 513, -513, 513, 514, 529]
+    """
+    return _bucket(int(_leading_bits(np.array(number))[0]))
+
+
+def _leading_bits(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Sign, exponent and first four bits of the mantissa of each number, flattened."""
+    return np.ascontiguousarray(values, dtype=np.float64).ravel().view(np.int64) >> _SHIFT
+
+
+def _bucket(leading: int) -> int:
+    magnitude = min(max((leading & _MAGNITUDE) - _FIRST, 0), LAST_BUCKET)
+    return magnitude if leading >= 0 else -magnitude
+
+
+def bucket_value(bucket: int) -> float:
+    """The number that a bucket speaks for.
+
+    >>> round(bucket_value(513), 3), bucket_value(0)
+    (1.03, 0.0)
+    """
+    if not bucket:
+        return 0.0
+    low, high = _bound(abs(bucket) - 1), _bound(abs(bucket))
+    middle = 2.0 * low * high / (low + high)
+    return middle if bucket > 0 else -middle
+
+
+def _bound(index: int) -> float:
+    octave, part = divmod(index, _PER_OCTAVE)
+    return float(2.0 ** (_SMALLEST_EXPONENT + octave) * (1 + part / _PER_OCTAVE))
+
+
+def label_of(value: object) -> str:
+    """The name that a class label is counted under; whole numbers have the same one whatever their type.
+
+    >>> label_of(2.0), label_of(2), label_of(True), label_of("setosa")
+    ('2', '2', 'True', 'setosa')
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, float) and plain.is_integer():
+        plain = int(plain)
+    return str(plain)[:LONGEST_LABEL]
+
+
+def add(parts: Iterable[Mapping[Prediction, int]]) -> dict[Prediction, int]:
+    """All counts together, with the bound on labels applied; neither order nor grouping changes the result."""
+    total: Counter[Prediction] = Counter()
+    for part in parts:
+        total.update(part)
+    return _bounded(total)
+
+
+def fold(counts: Mapping[Prediction, int], kept: Container[Prediction]) -> dict[Prediction, int]:
+    """The same counts, with every label that is not among the `kept` ones in "other"."""
+    folded: dict[Prediction, int] = {}
+    for key, count in counts.items():
+        name = OTHER if isinstance(key, str) and key not in kept else key
+        folded[name] = folded.get(name, 0) + count
+    return folded
+
+
+def aligned(
+    one: Mapping[Prediction, int], other: Mapping[Prediction, int]
+) -> tuple[dict[Prediction, int], dict[Prediction, int]]:
+    """Two versions' counts under the same labels, exact for both, to compare them.
+
+    Where a version has more than 64 labels, it keeps the first 64 of its own; what only one of two folded would look
+    like a difference between them.
+
+    >>> aligned({"a": 1, 7: 2}, {"b": 3})
+    ({'a': 1, 7: 2}, {'b': 3})
+    """
+    kept = add([one, other])
+    return fold(one, kept), fold(other, kept)
+
+
+def _named(raw: Mapping[Any, int]) -> dict[Prediction, int]:
+    named: dict[Prediction, int] = {}
+    for value, count in raw.items():
+        label = label_of(value)
+        named[label] = named.get(label, 0) + count
+    return _bounded(named)
+
+
+def _bounded(counts: Mapping[Prediction, int]) -> dict[Prediction, int]:
+    labels = [key for key in counts if isinstance(key, str) and key != OTHER]
+    if len(labels) <= MOST_LABELS:
+        return {key: count for key, count in counts.items() if count}
+    kept = {key for key in counts if not isinstance(key, str)}.union(nsmallest(MOST_LABELS, labels))
+    return fold(counts, kept)

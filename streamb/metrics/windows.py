@@ -1,0 +1,121 @@
+"""Outcomes over time: what each version did in the last seconds, and since a moment, over all gateways together.
+
+Gateways report what they counted since they started. The difference between two reports of a gateway is what happened
+in between, and is kept by the second in which the later one arrived. All of it is integer addition, so the windows of
+many gateways equal those of a single gateway that did all the work.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from streamb.metrics.predictions import fold
+from streamb.metrics.snapshot import Snapshot, merge_version
+
+REMEMBERED_SOURCES: Final = 32
+"""Of so many sources that are gone the last report is kept, so that one that returns is not counted twice."""
+
+_Version = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What a source last said of each version, and when."""
+
+    at: float
+    counts: dict[_Version, Snapshot]
+
+
+class OutcomeWindows:
+    """One-second buckets per model version, merged over sources. Safe to use from several threads.
+
+    Bounded: buckets older than the horizon are dropped, empty ones are never made, and versions cost one total each.
+    A class label that was folded into "other" somewhere is in "other" everywhere, so that windows do not depend on
+    which gateway saw it.
+
+    Args:
+        horizon_s: how many seconds back `recent` can look.
+    """
+
+    def __init__(self, horizon_s: int = 900) -> None:
+        self._horizon_s = horizon_s
+        self._lock = threading.Lock()
+        self._sources: dict[str, _Report] = {}
+        self._gone: dict[str, _Report] = {}
+        self._buckets: dict[int, dict[_Version, Snapshot]] = {}
+        self._newest = -math.inf
+        self._totals: dict[_Version, Snapshot] = {}
+
+    def feed(self, source: str, at: float, snapshots: Iterable[Snapshot], *, began_earlier: bool = False) -> None:
+        """Take in what a source counted since it started; what is new in it belongs to the second of `at`.
+
+        A report older than the source's last one says nothing new and is ignored. A version whose counters went back
+        counts from zero again: its source restarted.
+
+        Args:
+            source: one incarnation of a process.
+            at: when the report arrived, in seconds of the clock that `recent` is asked by.
+            began_earlier: the source may have counted before these windows existed. Then its first report only says
+                where counting starts; who knows how old its counts are.
+        """
+        with self._lock:
+            last = self._sources.get(source) or self._gone.get(source)
+            if last is not None and at < last.at:
+                return
+            self._gone.pop(source, None)
+            counts = dict(last.counts) if last is not None else {}
+            second = math.floor(at)
+            self._make_room(second)
+            for snapshot in snapshots:
+                key = (snapshot.model_id, snapshot.version)
+                now = replace(snapshot, in_flight=0, queued=0)
+                earlier = counts.get(key, Snapshot(*key))
+                counts[key] = now
+                if last is not None or not began_earlier:
+                    self._count(key, second, now.minus(earlier))
+            self._sources[source] = _Report(at, counts)
+
+    def forget(self, source: str) -> None:
+        """The source is gone. Its counts stay; should it come back, only what it counted meanwhile is added."""
+        with self._lock:
+            last = self._sources.pop(source, None)
+            if last is not None:
+                self._gone[source] = last
+                while len(self._gone) > REMEMBERED_SOURCES:
+                    del self._gone[next(iter(self._gone))]
+
+    def recent(self, model_id: str, version: str, now: float, seconds: int) -> Snapshot:
+        """What was counted in the last `seconds` buckets, the one of `now` (which has just begun) being the last."""
+        key = (model_id, version)
+        last = math.floor(now)
+        first = last - min(seconds, self._horizon_s) + 1
+        with self._lock:
+            found = [self._buckets[second] for second in range(first, last + 1) if second in self._buckets]
+            window = [bucket[key] for bucket in found if key in bucket]
+            total = self._totals.get(key, Snapshot(model_id, version))
+        merged = merge_version(model_id, version, window)
+        return replace(merged, predictions=fold(merged.predictions, total.predictions))
+
+    def total(self, model_id: str, version: str) -> Snapshot:
+        """Everything counted since these windows exist; `total` of now `minus` `total` of then is what came between."""
+        with self._lock:
+            return self._totals.get((model_id, version), Snapshot(model_id, version))
+
+    def _count(self, key: _Version, second: int, new: Snapshot) -> None:
+        if new == Snapshot(*key):
+            return
+        self._totals[key] = merge_version(*key, (self._totals.get(key, Snapshot(*key)), new))
+        if second > self._newest - self._horizon_s:
+            bucket = self._buckets.setdefault(second, {})
+            bucket[key] = merge_version(*key, (bucket[key], new)) if key in bucket else new
+
+    def _make_room(self, second: int) -> None:
+        """Drop the buckets that fall behind the horizon when time has come to this second."""
+        if second > self._newest:
+            self._newest = second
+            for old in [kept for kept in self._buckets if kept <= second - self._horizon_s]:
+                del self._buckets[old]

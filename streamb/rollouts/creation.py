@@ -1,0 +1,104 @@
+"""How a deployment begins, and where a completed one can go back to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from streamb.errors import Conflict, InvalidInput
+from streamb.registry import Registry
+from streamb.rollouts.deployment import Deployment, DeploymentState
+from streamb.rollouts.options import read_options
+from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.strategies import AT_ONCE, Strategy, hold_seconds, plan
+
+
+def new_app(model_id: str, version: str) -> str:
+    """A name for an app that was never used before."""
+    return f"{model_id}--{version}--{secrets.token_hex(4)}"
+
+
+def new_deployment(
+    model_id: str,
+    version: str,
+    strategy: Strategy,
+    options: Mapping[str, Any],
+    actor: str,
+    now: float,
+    route: ServingRoute | None,
+    running: Mapping[str, AppStatus],
+) -> Deployment:
+    """A deployment that has not begun yet.
+
+    Args:
+        route: what answers now.
+        running: every app that runs.
+
+    Raises:
+        InvalidInput: an option is unknown, out of range, or not used by the strategy.
+    """
+    read = read_options(options)
+    serving = running.get(route.app) if route else None
+    steps = plan(strategy, options, replicas=serving.replicas if serving else 1, first=route is None)
+    if route is not None and route.version == version:
+        steps = AT_ONCE  # it answers already
+    warm = route.warm(version) if route is not None else ""
+    if route is not None and warm != route.app and (warm not in running or running[warm].phase is not AppPhase.RUNNING):
+        warm = ""
+    return Deployment(
+        id=f"dep-{secrets.token_hex(6)}",
+        model_id=model_id,
+        target_version=version,
+        app=warm or new_app(model_id, version),
+        strategy=strategy,
+        state=DeploymentState.PENDING,
+        created_by=actor,
+        created_at=now,
+        updated_at=now,
+        step_started_at=now,
+        previous_version=route.version if route else None,
+        reason="waiting for the controller",
+        options=dict(options),
+        steps=steps,
+        phase_since=now,
+        stable_app=route.app if route else "",
+        salt=route.salt if route else secrets.token_hex(8),
+        criteria=read.health_check_criteria,
+        rollback_on_failure=read.rollback_on_failure,
+        fallback_to_stable=read.fallback_to_stable,
+        approval_timeout_s=read.approval_timeout_s,
+        hold_s=hold_seconds(strategy, read),
+        shadow=read.shadow,
+        users=tuple(sorted(read.overrides)),
+    )
+
+
+def way_back(
+    deployment: Deployment, wanted: str | None, route: ServingRoute | None, registry: Registry, now: float
+) -> tuple[str, str]:
+    """The version that a completed deployment goes back to, and the app for it: the one kept warm, else a new one.
+
+    Args:
+        wanted: the version that was named; None: the one that answered before.
+
+    Raises:
+        Conflict: another version answers meanwhile, or none answered before.
+        InvalidInput: the version named is the deployment's own, or was registered after it.
+    """
+    if route is None or route.version != deployment.target_version:
+        answering = f"version {route.version} answers now" if route else "nothing answers now"
+        raise Conflict(f"deployment {deployment.id} is history: {answering}; roll back the deployment that brought it")
+    version = wanted or deployment.previous_version
+    if version is None or (wanted is None and version == deployment.target_version):
+        raise Conflict(
+            f"there is no version before {deployment.target_version} to go back to; name one with to_version"
+        )
+    if version == deployment.target_version:
+        raise InvalidInput(f"version {version} is the one to roll back from; name another")
+    own = registry.get_version(deployment.model_id, deployment.target_version)
+    if registry.get_version(deployment.model_id, version).created_at > own.created_at:
+        raise InvalidInput(f"version {version} was registered after {own.version}: deploy it instead")
+    warm = next((one.app for one in route.standby if one.version == version and one.until > now), "")
+    return version, warm or new_app(deployment.model_id, version)

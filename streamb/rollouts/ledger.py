@@ -1,0 +1,110 @@
+"""What rollouts keep in the store: deployments, routes, the table's epoch, and the history of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from streamb.errors import NotFound
+from streamb.rollouts.deployment import Deployment, DeploymentEvent
+from streamb.rollouts.route import ServingRoute
+from streamb.store import Journal, Page, RecordStore, every_record
+
+DEPLOYMENTS: Final = "deployments"
+ROUTES: Final = "routes"
+CONTROL: Final = "control"
+EPOCH: Final = "epoch"
+CREATED: Final = "created"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the history.
+
+    Attributes:
+        kind: what happened, one word.
+        detail: in words, with the reason.
+        actor: who caused it.
+    """
+
+    kind: str
+    detail: str
+    actor: str
+
+
+class Ledger:
+    """Reads and writes; knows nothing of rules."""
+
+    def __init__(self, records: RecordStore, journal: Journal) -> None:
+        self._records = records
+        self._journal = journal
+
+    def routes(self) -> Iterator[ServingRoute]:
+        """What answers for each model."""
+        return (ServingRoute.from_body(record.body) for record in every_record(self._records, ROUTES))
+
+    def active(self) -> Iterator[Deployment]:
+        """The deployments that still have work to do."""
+        every = (Deployment.from_body(record.body) for record in every_record(self._records, DEPLOYMENTS))
+        return (deployment for deployment in every if deployment.active)
+
+    def epoch(self) -> int:
+        """The epoch of the newest routing table; 0 before there was one."""
+        record = self._records.get(CONTROL, EPOCH)
+        return int(record.body["value"]) if record else 0
+
+    def write(
+        self,
+        *,
+        deployment: Deployment | None = None,
+        note: Note | None = None,
+        route: ServingRoute | None = None,
+        epoch: int | None = None,
+    ) -> None:
+        """Write what is given: all or nothing."""
+        with self._records.batch():
+            if deployment is not None:
+                self._records.put(DEPLOYMENTS, deployment.id, deployment.to_body())
+                if note is not None:
+                    self._tell(deployment, note)
+            if route is not None:
+                self._records.put(ROUTES, route.model_id, route.to_body())
+            if epoch is not None:
+                self._records.put(CONTROL, EPOCH, {"value": epoch})
+
+    def get(self, deployment_id: str) -> Deployment:
+        """One deployment, or `NotFound`."""
+        record = self._records.get(DEPLOYMENTS, deployment_id)
+        if record is None:
+            raise NotFound(f"no deployment {deployment_id}; `streamb deployments list` shows those there are")
+        return Deployment.from_body(record.body)
+
+    def list(self, limit: int, cursor: str | None, model_id: str | None) -> Page[Deployment]:
+        """Deployments, newest first."""
+        page = self._journal.read(_index_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
+        return Page(tuple(self.get(entry.body["deployment_id"]) for entry in page.items), page.next_cursor)
+
+    def history(self, limit: int, cursor: str | None, model_id: str | None) -> Page[DeploymentEvent]:
+        """What happened to deployments, newest first."""
+        page = self._journal.read(_history_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
+        return Page(
+            tuple(DeploymentEvent(**e.body, at=e.at, sequence=e.sequence) for e in page.items), page.next_cursor
+        )
+
+    def _tell(self, deployment: Deployment, note: Note) -> None:
+        """Add to the history of the model and of all models."""
+        event = {"deployment_id": deployment.id, "model_id": deployment.model_id, "kind": note.kind}
+        event |= {"detail": note.detail, "actor": note.actor}
+        for model_id in (None, deployment.model_id):
+            if note.kind == CREATED:
+                self._journal.append(_index_stream(model_id), {"deployment_id": deployment.id})
+            self._journal.append(_history_stream(model_id), event)
+
+
+def _index_stream(model_id: str | None) -> str:
+    return "deployments" if model_id is None else f"deployments/{model_id}"
+
+
+def _history_stream(model_id: str | None) -> str:
+    return "deployment-history" if model_id is None else f"deployment-history/{model_id}"

@@ -1,0 +1,101 @@
+"""How things stand: routes, deployments under way and the routing table that follows, in memory as in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streamb.registry import ModelVersion, Registry
+from streamb.rollouts.deployment import Deployment
+from streamb.rollouts.ledger import Ledger, Note
+from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.routing import model_route
+from streamb.rollouts.runtime import AppSpec
+from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, VersionTarget
+
+
+class Standing:
+    """Every change is written first, together with the table's new epoch, and only then held in memory.
+
+    Attributes:
+        routes: what answers for each model, by model.
+        active: the deployments under way, by id; at most one for each model.
+        table: the routing table that every gateway should have now.
+    """
+
+    def __init__(self, ledger: Ledger, registry: Registry, policy: GatewayPolicy) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._versions: dict[tuple[str, str], ModelVersion] = {}
+        self.routes: dict[str, ServingRoute] = {route.model_id: route for route in ledger.routes()}
+        self.active: dict[str, Deployment] = {deployment.id: deployment for deployment in ledger.active()}
+        busy = {deployment.model_id: deployment for deployment in self.active.values()}
+        models = {
+            model_id: route
+            for model_id in self.routes.keys() | busy.keys()
+            if (route := self._model(model_id, self.routes.get(model_id), busy.get(model_id))) is not None
+        }
+        # A restart publishes under a new epoch, so that a table built from newer code or policy replaces the old one.
+        self.table = RoutingTable(ledger.epoch() + 1, models, policy)
+        ledger.write(epoch=self.table.epoch)
+
+    def deployment_of(self, model_id: str) -> Deployment | None:
+        """The model's deployment under way."""
+        return next((one for one in self.active.values() if one.model_id == model_id), None)
+
+    def stable_of(self, deployment: Deployment) -> ServingRoute | None:
+        """What answers beside the deployment's version; None when nothing does."""
+        route = self.routes.get(deployment.model_id)
+        return route if route is not None and route.version != deployment.target_version else None
+
+    def change(
+        self, deployment: Deployment | None = None, note: Note | None = None, route: ServingRoute | None = None
+    ) -> None:
+        """Write a deployment and its history, a route, and the table that follows: all or nothing; then adopt them."""
+        changed = deployment or route
+        if changed is None:
+            return
+        model_id = changed.model_id
+        after = deployment if deployment is not None else self.deployment_of(model_id)
+        table = self._table_with(model_id, route or self.routes.get(model_id), after)
+        epoch = table.epoch if table is not self.table else None
+        self._ledger.write(deployment=deployment, note=note, route=route, epoch=epoch)
+        if deployment is not None:
+            self.active[deployment.id] = deployment
+            if not deployment.active:
+                del self.active[deployment.id]
+        if route is not None:
+            self.routes[model_id] = route
+        self.table = table
+
+    def set_policy(self, policy: GatewayPolicy) -> None:
+        """Change what gateways enforce; published under a new epoch."""
+        table = RoutingTable(self.table.epoch + 1, self.table.models, policy)
+        self._ledger.write(epoch=table.epoch)
+        self.table = table
+
+    def spec(self, model_id: str, version: str, app: str) -> AppSpec:
+        """What to run under the name of an app."""
+        return AppSpec(app, model_id, version, self._version(model_id, version).blob)
+
+    def _table_with(self, model_id: str, route: ServingRoute | None, deployment: Deployment | None) -> RoutingTable:
+        """The table when one model stands like this; the present one when that changes nothing for gateways."""
+        models: Mapping[str, ModelRoute] = self.table.models
+        new = self._model(model_id, route, deployment)
+        if new == models.get(model_id):
+            return self.table
+        rest = {name: one for name, one in models.items() if name != model_id}
+        return RoutingTable(self.table.epoch + 1, {**rest, model_id: new} if new else rest, self.table.policy)
+
+    def _model(self, model_id: str, route: ServingRoute | None, deployment: Deployment | None) -> ModelRoute | None:
+        def target_of(version: str, app: str) -> VersionTarget:
+            known = self._version(model_id, version)
+            return VersionTarget(version, app, known.schema, known.task)
+
+        return model_route(model_id, route, deployment, target_of)
+
+    def _version(self, model_id: str, version: str) -> ModelVersion:
+        """A registered version; kept, since versions are immutable."""
+        key = (model_id, version)
+        if key not in self._versions:
+            self._versions[key] = self._registry.get_version(model_id, version)
+        return self._versions[key]

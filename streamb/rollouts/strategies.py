@@ -1,0 +1,173 @@
+"""Strategies as data: which shares of the traffic a version gets one after another, and what each step asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from streamb.errors import InvalidInput
+from streamb.hashing import BASIS_POINTS
+from streamb.rollouts.options import START, RolloutOptions, read_options
+
+
+class Strategy(StrEnum):
+    """How a new version takes over traffic."""
+
+    IMMEDIATE = "immediate"
+    BLUE_GREEN = "blue_green"
+    CANARY = "canary"
+    ROLLING = "rolling"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One share of the traffic, and what must be true before the next one.
+
+    Attributes:
+        weight: ten-thousandths of the model's traffic; 0: the version runs and is reached by header only.
+        min_time_s: how long the step is watched at least.
+        max_time_s: when the evidence is inconclusive for so long, somebody must approve.
+        min_samples: judged requests of the target version without which a criterion is inconclusive.
+        gate: somebody must approve before the step begins.
+        analyse: the step must be judged to pass; without it only a failure is acted on.
+    """
+
+    weight: int
+    min_time_s: float = 0.0
+    max_time_s: float = 0.0
+    min_samples: int = 0
+    gate: bool = False
+    analyse: bool = True
+
+    @property
+    def percent(self) -> float:
+        """The weight as people say it."""
+        return self.weight / 100
+
+
+CANARY_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
+"""A canary's steps; one that starts elsewhere goes on with those above its start."""
+MOST_WAVES: Final = 10
+"""A rolling deployment moves several replicas at once rather than take more steps than this."""
+STEP_SECONDS: Final = {Strategy.CANARY: 15.0, Strategy.ROLLING: 10.0, Strategy.BLUE_GREEN: 10.0}
+STEP_MAX_SECONDS: Final = 600.0
+SMALL_SAMPLES: Final = 50
+"""Judged requests of a step that is followed by at most 10 % of the traffic."""
+SAMPLES: Final = 200
+PROOF_SAMPLES: Final = 3_000
+"""Of the step before half of the traffic moves: so many find errors that doubled to 4 %, or a p95 that rose by 30 %."""
+HALF_SAMPLES: Final = 500
+UNPROVEN_SAMPLES: Final = 100
+"""Of a step that asks for no proof: below them only the fast abort says anything."""
+HOLD_SECONDS: Final = {Strategy.CANARY: 60.0, Strategy.ROLLING: 0.0, Strategy.BLUE_GREEN: 300.0}
+AT_ONCE: Final = (Step(BASIS_POINTS, analyse=False),)
+"""All traffic as soon as the version runs."""
+
+
+def plan(strategy: Strategy, options: Mapping[str, Any], *, replicas: int = 1, first: bool = False) -> tuple[Step, ...]:
+    """The steps of a deployment.
+
+    Args:
+        options: as the user gave them.
+        replicas: how many replicas answer now; a rolling deployment replaces them one by one.
+        first: nothing answers yet, so that there is nothing to compare with and nothing to take traffic from.
+
+    Raises:
+        InvalidInput: an option is unknown, out of range, or not used by the strategy.
+
+    >>> [step.percent for step in plan(Strategy.CANARY, {"traffic_split_percentage": 10})]
+    [10.0, 25.0, 50.0, 100.0]
+    """
+    read = read_options(options)
+    check_used(strategy, options)
+    if strategy is Strategy.IMMEDIATE:
+        return AT_ONCE
+    steps = _with_gates(strategy, _weighted(strategy, read, replicas), read)
+    if first:
+        return (replace(AT_ONCE[0], gate=any(step.gate for step in steps)),)
+    return steps
+
+
+def hold_seconds(strategy: Strategy, options: RolloutOptions) -> float:
+    """How long the old version is kept warm after the new one has taken over."""
+    return HOLD_SECONDS.get(strategy, 0.0) if options.hold_seconds is None else options.hold_seconds
+
+
+def check_used(strategy: Strategy, options: Mapping[str, Any]) -> None:
+    """Refuse (`InvalidInput`) what the strategy would ignore."""
+    unused = set(options) if strategy is Strategy.IMMEDIATE else set()
+    if strategy in {Strategy.BLUE_GREEN, Strategy.ROLLING}:
+        unused = set(options) & {"traffic_split_percentage", "steps"}
+    if unused:
+        raise InvalidInput(f"the strategy {strategy} does not use {', '.join(sorted(unused))}: leave it out")
+
+
+def _weighted(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[Step]:
+    """The steps that move traffic; the last one moves all, and is watched but needs no proof of its own."""
+    seconds = STEP_SECONDS[strategy] if options.step_seconds is None else options.step_seconds
+    longest = STEP_MAX_SECONDS if options.step_max_seconds is None else options.step_max_seconds
+    weights = _weights(strategy, options, replicas)
+    steps = [
+        Step(
+            weight,
+            seconds,
+            max(longest, seconds),
+            options.min_samples or samples_of(weights, index),
+            analyse=weight < BASIS_POINTS,
+        )
+        for index, weight in enumerate(weights)
+    ]
+    samples = options.min_samples or UNPROVEN_SAMPLES
+    preview = Step(0, seconds if options.shadow else 0.0, max(longest, seconds), samples, analyse=False)
+    asked = options.approval_required or bool(options.approval_before)
+    return [preview, *steps] if strategy is Strategy.BLUE_GREEN or options.shadow or asked else steps
+
+
+def samples_of(weights: list[int], index: int) -> int:
+    """How many judged requests a step needs. `benchmarks/rollout_statistics.py` measures what these numbers buy.
+
+    >>> weights = [100, 500, 2_500, 5_000, 10_000]
+    >>> [samples_of(weights, index) for index in range(5)]
+    [50, 200, 3000, 500, 100]
+    """
+    weight, half = weights[index], BASIS_POINTS // 2
+    if weight == BASIS_POINTS:
+        return UNPROVEN_SAMPLES
+    following = weights[index + 1]
+    if weight < half <= following or (index == 0 and weight >= half):
+        return PROOF_SAMPLES
+    if weight >= half:
+        return HALF_SAMPLES
+    return SMALL_SAMPLES if following <= BASIS_POINTS // 10 else SAMPLES
+
+
+def _weights(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[int]:
+    if strategy is Strategy.BLUE_GREEN:
+        return [BASIS_POINTS]
+    if strategy is Strategy.ROLLING:
+        # At least two waves: the first one is judged while the old version still answers the other half.
+        waves = min(max(replicas, 2), MOST_WAVES)
+        return [BASIS_POINTS * wave // waves for wave in range(1, waves + 1)]
+    percents = options.steps
+    if not percents:
+        start = CANARY_PERCENTS[0] if options.traffic_split_percentage is None else options.traffic_split_percentage
+        percents = (start, *(percent for percent in CANARY_PERCENTS if percent > start))
+    weights = [round(percent * 100) for percent in percents]
+    return weights if weights[-1] == BASIS_POINTS else [*weights, BASIS_POINTS]
+
+
+def _with_gates(strategy: Strategy, steps: list[Step], options: RolloutOptions) -> tuple[Step, ...]:
+    """The steps with an approval before each that was named."""
+    wanted = {round(gate * 100) for gate in options.approval_before if gate != START and isinstance(gate, float)}
+    unknown = wanted - {step.weight for step in steps if step.weight}
+    if unknown:
+        named = ", ".join(f"{weight / 100:g}" for weight in sorted(unknown))
+        known = ", ".join(f"{step.percent:g}" for step in steps if step.weight)
+        raise InvalidInput(f"approval_before names {named} percent, but the {strategy} steps are {known}")
+    if options.approval_required:
+        wanted.add(next(step.weight for step in steps if step.weight))
+    if START in options.approval_before:
+        wanted.add(0)
+    return tuple(replace(step, gate=step.weight in wanted) for step in steps)

@@ -1,0 +1,123 @@
+"""What people may tell a deployment: pure functions from a deployment to the one that was asked for.
+
+All are idempotent: a deployment that is where the verb would bring it is returned as it is, the same object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streamb.errors import Conflict, Forbidden, InvalidTransition
+from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, Approval, Deployment, DeploymentState, Phase
+from streamb.rollouts.moves import ROLLING_BACK, give_back, restore, to_state, to_step
+from streamb.rollouts.moves import pause as paused
+
+_S = DeploymentState
+
+
+def approve(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
+    """Open the gate before which it waits.
+
+    Raises:
+        Forbidden: by its author.
+        InvalidTransition: it waits for nothing.
+    """
+    if by == deployment.created_by:
+        raise Forbidden(f"{by} began deployment {deployment.id}; somebody else must approve it")
+    if deployment.state is not _S.AWAITING_APPROVAL:
+        if deployment.approvals and deployment.state in {_S.PROGRESSING, _S.COMPLETED, _S.PAUSED}:
+            return deployment
+        raise _refused(deployment, "approved", "it does not wait for an approval")
+    if deployment.approved(deployment.waiting_for):
+        return deployment
+    approval = Approval(by, now, deployment.waiting_for, reason)
+    return replace(deployment, approvals=(*deployment.approvals, approval), updated_at=now)
+
+
+def pause(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
+    """Stay at the present share. A version that fails is taken out of traffic nevertheless."""
+    if deployment.state is _S.PAUSED:
+        return deployment
+    _refuse_on_the_way_back(deployment, "paused")
+    return paused(deployment, now, _said("paused", by, reason))
+
+
+def resume(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
+    """Go on after a pause; the version is watched from the start of the step again."""
+    if deployment.state in {_S.PROGRESSING, _S.PENDING}:
+        return deployment
+    if deployment.state is not _S.PAUSED:
+        raise _refused(deployment, "resumed", "it is not paused")
+    said = _said("resumed", by, reason)
+    observed = now if deployment.observed_since else 0.0
+    return to_state(deployment, _S.PROGRESSING, now, reason=said, phase_since=now, observed_since=observed)
+
+
+def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
+    """Skip to the last step. A gate that would be skipped, and was not opened, stands before that step then."""
+    if deployment.state is _S.COMPLETED:
+        return deployment
+    _refuse_on_the_way_back(deployment, "promoted")
+    said = _said("promoted", by, reason)
+    if deployment.at_last_step:
+        return resume(deployment, by, reason, now) if deployment.state is _S.PAUSED else deployment
+    closed = any(
+        step.gate and not deployment.approved(deployment.gate_of(index))
+        for index, step in enumerate(deployment.steps)
+        if index > deployment.step or (index == deployment.step and deployment.phase is Phase.GATE)
+    )
+    last = replace(deployment.steps[-1], gate=closed)
+    promoted = to_step(deployment, len(deployment.steps) - 1, now, said)
+    return replace(promoted, steps=(*deployment.steps[:-1], last))
+
+
+def abort(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
+    """Give up: all traffic to the version that answered before."""
+    if deployment.state is _S.ABORTED or (deployment.active and deployment.phase is Phase.REVERT):
+        return deployment
+    _refuse_on_the_way_back(deployment, "aborted")
+    return give_back(deployment, _S.ABORTED, now, _said("asked", by, reason))
+
+
+def roll_back(deployment: Deployment, by: str, reason: str, now: float, *, to_version: str | None = None) -> Deployment:
+    """All traffic to the version that answered before, while the deployment is under way.
+
+    Raises:
+        Conflict: another version is named than the one it goes back to.
+    """
+    goal = deployment.back_to or deployment.previous_version
+    if to_version not in (None, goal):
+        raise Conflict(
+            f"deployment {deployment.id} goes back to {goal or 'nothing'}, not to {to_version}: "
+            "only a completed deployment can be rolled back to any other version"
+        )
+    if deployment.state is _S.ROLLED_BACK or (deployment.active and deployment.returning):
+        return deployment
+    _refuse_on_the_way_back(deployment, "rolled back")
+    return give_back(deployment, _S.ROLLED_BACK, now, _said("asked", by, reason))
+
+
+def roll_back_to(deployment: Deployment, version: str, app: str, by: str, reason: str, now: float) -> Deployment:
+    """All traffic to an earlier version, after completion."""
+    said = _said(f"{ROLLING_BACK} to {version}, asked", by, reason)
+    return restore(deployment, version, app, now, said)
+
+
+def _refuse_on_the_way_back(deployment: Deployment, verb: str) -> None:
+    if not deployment.active:
+        raise _refused(deployment, verb, "it has ended")
+    if deployment.returning:
+        raise Conflict(f"deployment {deployment.id} cannot be {verb}: it is on its way back ({deployment.reason})")
+
+
+def _refused(deployment: Deployment, verb: str, why: str) -> InvalidTransition:
+    following = DEPLOYMENT_LIFECYCLE.allowed.get(deployment.state, frozenset())
+    return InvalidTransition(
+        f"deployment {deployment.id} cannot be {verb}: it is {deployment.state}, and {why}",
+        current=str(deployment.state),
+        allowed=sorted(map(str, following)),
+    )
+
+
+def _said(what: str, by: str, reason: str) -> str:
+    return f"{what} by {by or 'somebody'}" + (f": {reason}" if reason else "")

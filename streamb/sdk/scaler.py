@@ -1,0 +1,245 @@
+"""`ModelScaler`: a model on as many instances as its load needs, from a script or notebook, without a platform."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+from streamb.clock import SystemClock
+from streamb.errors import Conflict, InvalidInput, NotFound, Unavailable
+from streamb.sdk.instance import Instance
+from streamb.sdk.instance_pool import InstancePool, ScalerStatus
+from streamb.sdk.rows import wire_rows
+from streamb.serving.scaling import ScalingPolicy
+
+_TICK_S: Final = 1.0
+_JOIN_S: Final = 10.0
+_log = logging.getLogger(__name__)
+
+
+class InstanceHost(Protocol):
+    """Where instances run."""
+
+    def launcher(self, factory: Callable[[], Any]) -> Callable[[], Instance]:
+        """What starts an instance whose model `factory` makes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it. Idempotent."""
+        ...
+
+
+class ModelScaler:
+    """Models on instances of their own, whose number follows the load.
+
+    Each instance is a Ray actor with the model that your factory makes. Where this process is connected to Ray, they
+    run there; else Ray is joined at `address`, or started on this machine, and left again at the end. A background
+    thread looks every second and decides as `streamb.serving.scaling` says (docs/scaling.md).
+
+    Args:
+        min_instances: never fewer; 0 lets the last one go after `idle_s` without a request.
+        max_instances: never more.
+        target_cpu: percent of CPU, and of busy time, to run at.
+        scale_up_threshold: above this percent, more instances.
+        scale_down_threshold: below this percent for `cooldown_down_s`, fewer.
+        target_queue: requests that may wait, per instance.
+        target_latency_ms: of `latency_percentile`; counts only while the instances are at their target load.
+        target_memory: percent of the machine's memory, likewise.
+        latency_percentile: 1 to 99.
+        cooldown_up_s: from one step up to the next.
+        cooldown_down_s: how long the load must have been low before each step down.
+        idle_s: how long nothing must have come before the last instance goes.
+        max_queued_requests: that may wait for one model; more are refused.
+        timeout_s: longest wait for an answer.
+        start_timeout_s: longest wait for the first instance of a model.
+        instance_cpus: CPU share that each instance reserves on the cluster.
+        address: of a Ray cluster to join; by default ML_RAY_ADDRESS.
+        host: where instances run instead of Ray.
+
+    Raises:
+        InvalidInput: names each value that is not possible.
+    """
+
+    def __init__(
+        self,
+        min_instances: int = 1,
+        max_instances: int = 4,
+        target_cpu: float = 70,
+        scale_up_threshold: float = 80,
+        scale_down_threshold: float = 30,
+        *,
+        target_queue: float = 4,
+        target_latency_ms: float | None = None,
+        target_memory: float | None = 80,
+        latency_percentile: int = 95,
+        cooldown_up_s: float = 5,
+        cooldown_down_s: float = 60,
+        idle_s: float = 300,
+        max_queued_requests: int = 1_000,
+        timeout_s: float = 30,
+        start_timeout_s: float = 120,
+        instance_cpus: float = 0.1,
+        address: str | None = None,
+        host: InstanceHost | None = None,
+    ) -> None:
+        self._policy = ScalingPolicy(
+            min_instances=min_instances,
+            max_instances=max_instances,
+            target_cpu=target_cpu,
+            scale_up_threshold=scale_up_threshold,
+            scale_down_threshold=scale_down_threshold,
+            target_queue=target_queue,
+            target_latency_ms=target_latency_ms,
+            target_memory=target_memory,
+            cooldown_up_s=cooldown_up_s,
+            cooldown_down_s=cooldown_down_s,
+            idle_s=idle_s,
+        )
+        if not 1 <= latency_percentile <= 99:
+            raise InvalidInput(f"latency_percentile must lie between 1 and 99, not at {latency_percentile}")
+        if min(timeout_s, start_timeout_s) <= 0 or min(max_queued_requests, instance_cpus) < 0:
+            raise InvalidInput("times must be above 0, max_queued_requests and instance_cpus not below it")
+        self._percentile, self._max_queued = latency_percentile, max_queued_requests
+        self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
+        self._address, self._cpus = address, instance_cpus
+        self._host = host
+        self._pools: dict[str, InstancePool] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> ModelScaler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ModelScaler(models={sorted(self._pools)})"
+
+    def register_model(self, name: str, factory: Callable[[], Any]) -> None:
+        """Serve a model; returns once an instance answers (at once with `min_instances=0`).
+
+        Args:
+            factory: called in each instance, without arguments; returns a fitted estimator or pipeline, a torch module,
+                an object of your own with `predict`, or a `Model`. It travels by pickle, with what it refers to.
+
+        Raises:
+            Conflict: the name is taken.
+            InvalidInput: the factory is no function, or cannot be sent to another process.
+            StartFailed: the factory raised, or Ray did not start.
+        """
+        if not callable(factory) or (hasattr(factory, "predict") and not isinstance(factory, type)):
+            raise InvalidInput("the factory must be a function that makes the model, as in `lambda: model`")
+        with self._lock:
+            if name in self._pools:
+                raise Conflict(f"a model {name!r} is served here already; unregister it first")
+            pool = InstancePool(
+                name,
+                self._started_host().launcher(factory),
+                self._policy,
+                wake=self._wake.set,
+                clock=SystemClock(),
+                max_queued=self._max_queued,
+                percentile=self._percentile,
+            )
+            self._pools[name] = pool
+        pool.tick()
+        try:
+            pool.wait_until_ready(self._start_timeout_s)
+        except BaseException:
+            self._drop(name)
+            raise
+
+    def predict(self, name: str, rows: Any) -> list[Any]:
+        """One prediction per row, from the instance that has least to do.
+
+        Args:
+            rows: shape (rows, features) as an array or nested lists, a DataFrame, a list of dicts by column name, or a
+                list of strings for a model of texts.
+
+        Raises:
+            NotFound: no such model.
+            InvalidFeatures: the rows do not fit; names each problem.
+            ModelFailed: the model raised.
+            Overloaded: too many requests wait.
+            DeadlineExceeded: no answer in time.
+            Unavailable: the instance died, and the next one that was asked, too.
+        """
+        return self._pool(name).predict(wire_rows(rows), self._timeout_s)
+
+    def status(self, name: str) -> ScalerStatus:
+        """How a model is scaled now, and why.
+
+        Raises:
+            NotFound: no such model.
+        """
+        return self._pool(name).status()
+
+    def unregister_model(self, name: str) -> None:
+        """Serve a model no longer, and end its instances.
+
+        Raises:
+            NotFound: no such model.
+        """
+        self._pool(name)
+        self._drop(name)
+
+    def close(self) -> None:
+        """End every instance, and Ray if it was started for them. Idempotent; also done when the program ends."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            pools, self._pools = list(self._pools.values()), {}
+        atexit.unregister(self.close)
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
+        for pool in pools:
+            pool.close()
+        if self._host is not None:
+            self._host.close()
+
+    def _pool(self, name: str) -> InstancePool:
+        pool = self._pools.get(name)
+        if pool is None:
+            raise NotFound(f"no model {name!r} is served here; there are: {', '.join(sorted(self._pools)) or 'none'}")
+        return pool
+
+    def _drop(self, name: str) -> None:
+        with self._lock:
+            pool = self._pools.pop(name, None)
+        if pool is not None:
+            pool.close()
+
+    def _started_host(self) -> InstanceHost:
+        """Ray, and the thread that looks after the instances; both begin with the first model."""
+        if self._closed:
+            raise Unavailable("this ModelScaler is closed")
+        if self._host is None:
+            from streamb.cluster.instances import RayHost  # late: Ray takes a second to import
+
+            self._host = RayHost(self._address, self._cpus)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="scaler", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)  # after Ray's own, so before it
+        return self._host
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+            for pool in list(self._pools.values()):
+                try:
+                    pool.tick()
+                except Exception:
+                    _log.exception("a look at the instances failed; the next one follows")

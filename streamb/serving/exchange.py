@@ -1,0 +1,88 @@
+"""One request from its arrival to its reply: what is known of it on the way, and how its body is read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from streamb.errors import BadRequest, InvalidInput
+from streamb.serving import access
+from streamb.serving.answer import InferenceRequest
+from streamb.serving.lane import ClientGone
+from streamb.serving.limits import GatewayLimits
+from streamb.serving.oip import TensorRequest
+from streamb.serving.receive import Message, Receive, read_body
+from streamb.serving.routes import Action, Route
+from streamb.serving.rows import RowsRequest
+from streamb.serving.targets import ServedModel, ServedVersion
+
+
+class Exchange:
+    """One request from its arrival to its reply.
+
+    Attributes:
+        own_id: the id that the client brought; "" when it brought none.
+        unit: who asks, once it is read; "" when nobody is named.
+        served: the version that answers, once it is chosen; another one after a fallback.
+        started: when the request came; after a fallback, when the version that answers took over.
+        called: whether a version was asked for it.
+    """
+
+    __slots__ = ("called", "headers", "own_id", "receive", "request_id", "scope", "served", "started", "unit")
+
+    def __init__(self, scope: Message, receive: Receive, request_ids: access.RequestIds, started: float) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.own_id = access.own_id(self.headers)
+        self.request_id = self.own_id or request_ids.new()
+        self.unit = ""
+        self.started = started
+        self.served: ServedVersion | None = None
+        self.called = False
+
+
+class Inquiry(NamedTuple):
+    """What a request wants to know, of whichever version answers it.
+
+    Attributes:
+        probabilities: whether class probabilities belong to the answer.
+    """
+
+    model: ServedModel
+    request: InferenceRequest
+    probabilities: bool
+
+
+async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> bytes:
+    """The body of a request, of at most `limit` bytes; `ClientGone` when the client leaves before its end."""
+    declared = access.content_length(exchange.headers)
+    timeout_s = limits.body_timeout_s
+    body = await read_body(exchange.receive, declared=declared, limit=limit, timeout_s=timeout_s)
+    if body is None:
+        raise ClientGone
+    return body
+
+
+async def read_request(exchange: Exchange, route: Route, limits: GatewayLimits) -> InferenceRequest:
+    """What a request asks, in whichever format it came."""
+    tensors = route.action is Action.INFER
+    json_length = access.json_length(exchange.headers, tensors=tensors)
+    body = await body_of(exchange, limits, limits.max_body_bytes)
+    request: InferenceRequest = TensorRequest.decode(body, json_length) if tensors else RowsRequest.decode(body)
+    if request.row_count > limits.max_request_rows:
+        raise InvalidInput(
+            f"{request.row_count} rows in one request; send at most {limits.max_request_rows}",
+            limit_rows=limits.max_request_rows,
+        )
+    return request
+
+
+def asks_probabilities(route: Route, query: bytes) -> bool:
+    """Whether the query asks for class probabilities."""
+    if not query or route.action is not Action.PREDICT:
+        return False
+    values = parse_qs(query.decode("latin-1")).get("probabilities", ["false"])
+    if values[-1] not in ("true", "1", "false", "0"):
+        raise BadRequest(f"?probabilities must be true or false, not {values[-1][:50]!r}")
+    return values[-1] in ("true", "1")

@@ -1,0 +1,65 @@
+"""Fallback: a prediction has no side effects, so what one version failed to answer, another may, in the same request.
+
+The first version has at most half of the request's time, so that the second has the rest; and second calls are bounded
+to a share of all requests, so that a fallback never doubles an overload. A request whose first version was not called
+at all (its breaker is open) costs one call like any other, and is not bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
+
+FIRST_SHARE: Final = 0.5
+"""How much of a request's time the first version has, where there is a second."""
+
+BUDGET_SHARE: Final = 0.2
+BUDGET_WINDOW_S: Final = 10
+BUDGET_BURST: Final = 10
+
+
+def may_fall_back(error: StreambError) -> bool:
+    """Whether another version may do better: this one failed, was late, or was not there.
+
+    >>> may_fall_back(ModelFailed("the model raised")), may_fall_back(Overloaded("the queue is full"))
+    (True, False)
+    """
+    return isinstance(error, ModelFailed | DeadlineExceeded | Unavailable) and not isinstance(error, Overloaded)
+
+
+class FallbackBudget:
+    """Bounds the second calls of one model: over any ten seconds a fifth of its requests, or ten where that is more.
+
+    Kept in one-second buckets of plain integers, because every request is counted.
+    """
+
+    __slots__ = ("_requests", "_second", "_taken")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._requests = [0] * BUDGET_WINDOW_S
+        self._taken = [0] * BUDGET_WINDOW_S
+
+    def count(self, now: float) -> None:
+        """A request came."""
+        second = int(now)
+        if second > self._second:
+            self._turn(second)
+        self._requests[self._second % BUDGET_WINDOW_S] += 1
+
+    def take(self, now: float) -> bool:
+        """Ask for a second call; True grants it."""
+        second = int(now)
+        if second > self._second:
+            self._turn(second)
+        if sum(self._taken) + 1 > max(BUDGET_BURST, BUDGET_SHARE * sum(self._requests)):
+            return False
+        self._taken[self._second % BUDGET_WINDOW_S] += 1
+        return True
+
+    def _turn(self, second: int) -> None:
+        """Empty the buckets of seconds that have passed since the last look."""
+        for passed in range(max(self._second + 1, second - BUDGET_WINDOW_S + 1), second + 1):
+            self._requests[passed % BUDGET_WINDOW_S] = self._taken[passed % BUDGET_WINDOW_S] = 0
+        self._second = second

@@ -1,0 +1,175 @@
+"""Delayed truth: names each answered request so that feedback finds it again, and counts what the feedback says.
+
+A request without an id of its own is named by a token that carries its record (`serving.tokens`): any gateway of the
+platform joins its feedback, whenever it comes. A request that brings its own id keeps it, and this gateway remembers it
+for an hour. What cannot be joined is counted as such, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from streamb.clock import Clock
+from streamb.metrics import VersionRecorder
+from streamb.serving import labels
+from streamb.serving.answer import Answer
+from streamb.serving.labels import Feedback
+from streamb.serving.targets import ServedVersion
+from streamb.serving.tokens import Record, TokenSigner, pack, unpack
+
+REMEMBERED: Final = 100_000
+"""How many requests with ids of their own, and how many ids with feedback, one gateway remembers."""
+
+REMEMBERED_S: Final = 3600.0
+LATE_S: Final = 30 * 86_400.0
+"""Feedback that comes later than this after the prediction counts as late, and as nothing else."""
+
+MAX_BODY_BYTES: Final = 65_536
+
+_COUNTED_AS: Final = {"duplicate": "duplicates", "late": "late", "orphan": "orphans", "unjoinable": "unjoinable"}
+_JOINED: Final = "joined"
+
+Key = tuple[str, str]
+"""Model and request id."""
+
+
+class OwnIds:
+    """The records of requests that brought their own ids: the newest 100,000 of the last hour."""
+
+    def __init__(self, limit: int = REMEMBERED, lifetime_s: float = REMEMBERED_S) -> None:
+        self._limit = limit
+        self._lifetime_s = lifetime_s
+        self._records: OrderedDict[Key, tuple[float, Record]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def put(self, key: Key, record: Record, now: float) -> None:
+        """Remember a record; an id that is used again stands for its newest request."""
+        records = self._records
+        records.pop(key, None)
+        records[key] = now, record
+        while len(records) > self._limit or next(iter(records.values()))[0] < now - self._lifetime_s:
+            records.popitem(last=False)
+
+    def get(self, key: Key, now: float) -> Record | None:
+        """The record of an id, if it is remembered."""
+        at, record = self._records.get(key, (0.0, None))
+        return record if record is not None and now - at <= self._lifetime_s else None
+
+
+class FeedbackDesk:
+    """The feedback of one gateway. Belongs to its event loop.
+
+    Args:
+        recorders: the gateway's, by model and version; one is added for a version that this gateway never served.
+        unrouted: counts what belongs to no version.
+    """
+
+    def __init__(
+        self, recorders: MutableMapping[Key, VersionRecorder], unrouted: VersionRecorder, clock: Clock
+    ) -> None:
+        self._recorders = recorders
+        self._unrouted = unrouted
+        self._clock = clock
+        self._signer: TokenSigner | None = None
+        self._own_ids = OwnIds()
+        self._told: OrderedDict[Key, frozenset[str]] = OrderedDict()
+
+    def use(self, key: bytes) -> None:
+        """Sign request ids with this key from now on; b"": sign none."""
+        if key != (b"" if self._signer is None else self._signer.key):
+            self._signer = TokenSigner(key) if key else None
+
+    def sign(self, plain_id: str, served: ServedVersion, unit: str, answer: Answer) -> str:
+        """The token of an answered request; its plain id where there is no key.
+
+        Args:
+            served: the version that answered.
+            unit: who asked; "" when nobody was named.
+        """
+        signer, target = self._signer, served.target
+        if signer is None:
+            return plain_id
+        packed = pack(answer.predictions)
+        return signer.sign(served.model_id, target.version, target.task, unit, self._clock.now(), packed)
+
+    def remember(self, own_id: str, served: ServedVersion, answer: Answer) -> None:
+        """Keep the record of an answered request whose client brought the id."""
+        target, key = served.target, (served.model_id, own_id)
+        record = Record(target.version, target.task, int(self._clock.now()), 0, pack(answer.predictions))
+        self._own_ids.put(key, record, self._clock.monotonic())
+        self._told.pop(key, None)
+
+    def take(self, model_id: str, feedback: Feedback) -> dict[str, Any]:
+        """Count feedback under the version that answered.
+
+        Returns:
+            What the client is told: `{"model", "version", "joined": […], "not_joined": {field: why}}`.
+
+        Raises:
+            InvalidInput: the label does not fit the predictions of that request; nothing was counted.
+        """
+        key = model_id, feedback.request_id
+        record = self._find(key)
+        predictions = None if record is None else unpack(record.packed)
+        fates = {field: self._fate(field, key, record, predictions) for field in feedback.fields}
+        joined = [field for field, fate in fates.items() if fate == _JOINED]
+        counts = _counts(feedback, joined, record, predictions)
+        counts.update(_COUNTED_AS[fate] for fate in fates.values() if fate != _JOINED)
+        recorder = self._unrouted if record is None else self._recorder(model_id, record.version)
+        for name, count in counts.items():
+            if count:
+                recorder.learned(name, count)
+        if joined:
+            self._tell(key, joined)
+        return {
+            "model": model_id,
+            "version": None if record is None else record.version,
+            "joined": joined,
+            "not_joined": {field: fate for field, fate in fates.items() if fate != _JOINED},
+        }
+
+    def _find(self, key: Key) -> Record | None:
+        model_id, request_id = key
+        record = self._own_ids.get(key, self._clock.monotonic())
+        if record is None and self._signer is not None:
+            record = self._signer.read(model_id, request_id)
+        return record
+
+    def _fate(self, field: str, key: Key, record: Record | None, predictions: list[Any] | None) -> str:
+        if record is None:
+            return "orphan"
+        if self._clock.now() - record.at > LATE_S:
+            return "late"
+        if field in self._told.get(key, ()):
+            return "duplicate"
+        return "unjoinable" if field == "label" and predictions is None else _JOINED
+
+    def _tell(self, key: Key, fields: list[str]) -> None:
+        self._told[key] = self._told.pop(key, frozenset()).union(fields)
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+
+    def _recorder(self, model_id: str, version: str) -> VersionRecorder:
+        found = self._recorders.get((model_id, version))
+        if found is None:
+            found = self._recorders[model_id, version] = VersionRecorder(model_id, version)
+        return found
+
+
+def _counts(
+    feedback: Feedback, joined: list[str], record: Record | None, predictions: list[Any] | None
+) -> Counter[str]:
+    """What the joined fields add to the version's counts."""
+    counts: Counter[str] = Counter()
+    if "label" in joined and record is not None and predictions is not None:
+        counts.update(labels.compare(record.task, predictions, feedback.label))
+    if "success" in joined:
+        counts["successes" if feedback.success else "failures"] += 1
+    if "value" in joined and feedback.value is not None:
+        counts["values"] += 1
+        counts["value_micro"] += labels.micro(feedback.value)
+    return counts

@@ -1,0 +1,206 @@
+"""Frames between a gateway and a replica: a call's number, what it is, and its bytes, cut out of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, cast
+
+from streamb.errors import StreambError
+
+MAX_PAYLOAD: Final = 256 * 2**20
+GREETING_BYTES: Final = 32
+"""What either side sends before its first frame: the server a random number, the client its proof for that number."""
+
+_HEADER: Final = struct.Struct("!QBI")
+_BUFFER_BYTES: Final = 64 * 1024
+_USER_TIMEOUT_S: Final = 5
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+
+
+class MalformedFrame(StreambError):
+    """Bytes between a gateway and a replica that are no frame, or a frame that holds no batch, reply or error."""
+
+    status, code = 502, "malformed_frame"
+
+
+class Kind(IntEnum):
+    """What a frame carries."""
+
+    GREETING = 0  # never on the wire: `FrameReader` names the bytes before the first frame so
+    WELCOME = 1
+    CALL = 2
+    REPLY = 3
+    ERROR = 4
+    GOAWAY = 5
+
+
+_KINDS: Final = {int(kind): kind for kind in Kind if kind is not Kind.GREETING}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message.
+
+    Attributes:
+        call: which call it belongs to; 0 where it belongs to none.
+        kind: what the payload is.
+        payload: memory that belongs to the frame alone, so that arrays may look into it without a copy and be written.
+    """
+
+    call: int
+    kind: Kind
+    payload: bytearray
+
+
+def frame_header(call: int, kind: Kind, length: int) -> bytes:
+    """The bytes before a payload of that length."""
+    return _HEADER.pack(call, kind, length)
+
+
+class FrameReader:
+    """Cuts a stream into a greeting and frames. Each byte is copied at most twice, however the stream is cut up.
+
+    Small frames arrive in one fixed buffer. A frame that does not fit gets memory of its own as soon as its header is
+    there, and the rest of it arrives right in it.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._end = 0
+        self._greeted = False
+        self._large: Frame | None = None
+        self._room: memoryview | None = None  # what of the large frame is still to come
+
+    def space(self) -> memoryview:
+        """Where the next bytes must be written; never empty."""
+        return self._view[self._end :] if self._room is None else self._room
+
+    def received(self, count: int) -> list[Frame]:
+        """Say that `count` bytes were written at `space()`; returns the frames that are now complete.
+
+        Raises:
+            MalformedFrame: the header is impossible; nothing that follows can be understood.
+        """
+        if self._room is None:
+            self._end += count
+            return self._cut()
+        self._room = self._room[count:]
+        if len(self._room) or self._large is None:
+            return []
+        frame, self._large, self._room = self._large, None, None
+        return [frame]
+
+    def _cut(self) -> list[Frame]:
+        frames: list[Frame] = []
+        start = 0
+        if not self._greeted:
+            if self._end < GREETING_BYTES:
+                return frames
+            self._greeted, start = True, GREETING_BYTES
+            frames.append(Frame(0, Kind.GREETING, self._buffer[:GREETING_BYTES]))
+        while self._end - start >= _HEADER.size:
+            call, number, length = _HEADER.unpack_from(self._buffer, start)
+            kind = _KINDS.get(number)
+            if kind is None or length > MAX_PAYLOAD:
+                raise MalformedFrame(f"a frame of kind {number} with {length} bytes does not exist")
+            body = start + _HEADER.size
+            if self._end - body >= length:
+                start = body + length
+                frames.append(Frame(call, kind, self._buffer[body:start]))
+                continue
+            if _HEADER.size + length > _BUFFER_BYTES:
+                self._open_large(call, kind, length, body)
+                return frames
+            break
+        if start:  # an unfinished frame moves to the front once, when the frames before it are done
+            rest = self._end - start
+            self._view[:rest] = self._view[start : self._end]
+            self._end = rest
+        return frames
+
+    def _open_large(self, call: int, kind: Kind, length: int, body: int) -> None:
+        payload = bytearray(length)
+        there = self._end - body
+        room = memoryview(payload)
+        room[:there] = self._view[body : self._end]
+        self._large, self._room, self._end = Frame(call, kind, payload), room[there:], 0
+
+
+class FrameProtocol(asyncio.BufferedProtocol):
+    """One end of a connection: bytes become frames; a stream that makes no sense is cut off."""
+
+    def __init__(self) -> None:
+        self._reader = FrameReader()
+        self._socket: asyncio.Transport | None = None
+        self.paused = False
+
+    def on_frame(self, frame: Frame) -> None:
+        """Take one frame; a `MalformedFrame` raised here cuts the connection."""
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._socket is None or self._socket.is_closing()
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait because the other side does not read."""
+        return self._socket.get_write_buffer_size() if self.paused and self._socket is not None else 0
+
+    def send(self, data: bytes) -> None:
+        """Write whole frames in one piece; nothing happens on a closed connection."""
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.write(data)
+
+    def hang_up(self, *, flush: bool = False) -> None:
+        """End the connection: at once, or after what was written is sent."""
+        if self._socket is not None:
+            (self._socket.close if flush else self._socket.abort)()
+
+    def listen(self, *, on: bool) -> None:
+        """Stop or go on reading, so that who does not take answers cannot ask for more."""
+        if self._socket is not None and not self._socket.is_closing():
+            (self._socket.resume_reading if on else self._socket.pause_reading)()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = cast(asyncio.Transport, transport)  # uvloop's transports are not of asyncio's classes
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            tune_socket(found)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's hint is no more than that
+        return self._reader.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            for frame in self._reader.received(nbytes):
+                if self.closed:  # an earlier frame ended the connection
+                    return
+                self.on_frame(frame)
+        except MalformedFrame:
+            self.hang_up()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+
+def tune_socket(found: socket.socket) -> None:
+    """Send at once, and notice within seconds that the other machine is gone."""
+    options = [(socket.IPPROTO_TCP, "TCP_NODELAY", 1), (socket.SOL_SOCKET, "SO_KEEPALIVE", 1)]
+    options += [(socket.IPPROTO_TCP, name, value) for name, value in _KEEPALIVE]
+    options.append((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _USER_TIMEOUT_S * 1000))
+    for level, name, value in options:
+        number = getattr(socket, name, None)  # not every platform has each of them
+        if number is not None:
+            with contextlib.suppress(OSError):
+                found.setsockopt(level, number, value)

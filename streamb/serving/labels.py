@@ -1,0 +1,174 @@
+"""What became known later: the body of a feedback request, and how a label is compared with the prediction.
+
+A class is right when both name the same value, however each is written: `1`, `1.0`, `"1"` and `true` are one class, as
+in the same column saved as JSON, as CSV, by a data frame. Two strings are compared as they are: `"01"` is not `"1"`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from streamb.errors import InvalidInput
+from streamb.serving.rows import parse_object
+from streamb.serving.tokens import MAX_ROWS
+
+Label: TypeAlias = str | bool | int | float
+
+LIMIT: Final = 1e12
+"""Numbers beyond this are refused, and no single error counts for more: one mistake must not drown all others."""
+
+_MICRO: Final = 1_000_000
+_LONGEST_ID: Final = 2048
+_LONGEST_TEXT: Final = 1000
+_FIELDS: Final = frozenset({"request_id", "label", "success", "value"})
+_NUMBER: Final = re.compile(r"[+-]?(\d+|(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?)", re.ASCII)
+_TRUTHS: Final = {"true": 1, "false": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """`{"request_id": str, "label"?: …, "success"?: bool, "value"?: number}`, with at least one of the three.
+
+    Attributes:
+        request_id: of the prediction that this is about.
+        label: the truth for each row; None for rows whose truth is not known. Empty when no label was sent.
+        success: whether what was done with the prediction went well.
+        value: what it was worth.
+    """
+
+    request_id: str
+    label: tuple[Label | None, ...] = ()
+    success: bool | None = None
+    value: float | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Which of the three it tells."""
+        told = (("label", bool(self.label)), ("success", self.success is not None), ("value", self.value is not None))
+        return tuple(name for name, given in told if given)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Feedback:
+        """Read a body. What is null counts as not sent.
+
+        Raises:
+            BadRequest: not a JSON object.
+            InvalidInput: it tells nothing, or a field is unknown or of the wrong type; says which.
+        """
+        document = parse_object(body)
+        unknown = sorted(document.keys() - _FIELDS)
+        if unknown:
+            raise InvalidInput(f"feedback has no {unknown[0][:50]!r}; it has {', '.join(sorted(_FIELDS))}")
+        request_id, success, value = document.get("request_id"), document.get("success"), document.get("value")
+        if type(request_id) is not str or not 0 < len(request_id) <= _LONGEST_ID:
+            raise InvalidInput('"request_id" must be the request_id (or X-Request-Id) of a prediction')
+        if success is not None and type(success) is not bool:
+            raise InvalidInput('"success" must be true or false')
+        if value is not None and not _is_number(value):
+            raise InvalidInput(f'"value" must be a number of at most {LIMIT:g}')
+        feedback = cls(request_id, _labels(document.get("label")), success, value)
+        if not feedback.fields:
+            raise InvalidInput('feedback needs at least one of "label", "success" and "value"')
+        return feedback
+
+
+def _labels(given: Any) -> tuple[Label | None, ...]:
+    if given is None:
+        return ()
+    labels = tuple(given) if type(given) is list else (given,)
+    if not all(label is None or _is_label(label) for label in labels):
+        raise InvalidInput(
+            f'"label" must be a string of at most {_LONGEST_TEXT} characters, true, false, a number of at most '
+            f"{LIMIT:g}, or a list of them with one for each row (null where it is not known)"
+        )
+    if not any(label is not None for label in labels) or len(labels) > MAX_ROWS:
+        raise InvalidInput(f'"label" must have 1 to {MAX_ROWS} entries, not all of them null')
+    return labels
+
+
+def _is_label(value: Any) -> bool:
+    if type(value) is str:
+        return len(value) <= _LONGEST_TEXT
+    return type(value) is bool or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= LIMIT
+
+
+# --- truth and prediction -----------------------------------------------------------------------------------------
+
+
+def compare(task: str, predictions: Sequence[Any], labels: Sequence[Label | None]) -> Counter[str]:
+    """What the labels of one request add to the counts of the version that answered it.
+
+    Of a classifier: `labels` and `correct`. Of numbers: `labels`, `error_micro` and `squared_error_micro`, and where
+    nobody has said whether the numbers are classes (task "other"), `correct` as well.
+
+    >>> sorted(compare("classification", ["a", "b"], ["a", "a"]).items())
+    [('correct', 1), ('labels', 2)]
+    >>> compare("regression", [2.0], [2.5])["error_micro"]
+    500000
+
+    Raises:
+        InvalidInput: there is not one label for each row, or one is no number where the model answers numbers.
+    """
+    if len(labels) != len(predictions):
+        raise InvalidInput(
+            f'that request had {len(predictions)} rows, but "label" is for {len(labels)}; send a list with one for '
+            "each row (null where it is not known)"
+        )
+    counts: Counter[str] = Counter()
+    for prediction, label in zip(predictions, labels, strict=True):
+        if label is None:
+            continue
+        counts["labels"] += 1
+        numeric = task != "classification" and type(prediction) in (int, float)
+        if numeric:
+            _add_error(counts, prediction, label)
+        if task != "regression" or not numeric:
+            counts["correct"] += same_class(label, prediction)
+    return counts
+
+
+def micro(value: float) -> int:
+    """A number in whole millionths, as it is added up."""
+    return round(value * _MICRO)
+
+
+def same_class(label: Label, prediction: Label) -> bool:
+    """Whether both name the same class.
+
+    >>> same_class("1", 1.0), same_class(1, True), same_class("True", True)
+    (True, True, True)
+    >>> same_class("01", "1"), same_class("1.5", 1)
+    (False, False)
+    """
+    if type(label) is type(prediction):
+        return label == prediction
+    return _plain(label) == _plain(prediction)
+
+
+def _plain(value: Label) -> str | int | float:
+    """A class as a number where it reads as one. Python compares whole numbers and fractions exactly."""
+    if not isinstance(value, str):
+        return value
+    truth = _TRUTHS.get(value.lower())
+    if truth is not None:
+        return truth
+    if _NUMBER.fullmatch(value) is None:
+        return value
+    return int(value) if value.lstrip("+-").isdigit() else float(value)
+
+
+def _add_error(counts: Counter[str], prediction: float, label: Label) -> None:
+    if type(label) not in (int, float):
+        raise InvalidInput(f'the model answers numbers, so "label" must be a number, not {str(label)[:50]!r}')
+    error = abs(float(label) - prediction)
+    error = error if error < LIMIT else LIMIT  # so that nothing can come of a number that is none
+    counts["error_micro"] += micro(error)
+    counts["squared_error_micro"] += micro(error * error)

@@ -1,0 +1,189 @@
+"""The straight way from a gateway to a replica: one socket for many calls at once, answered in any order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from streamb.errors import Unavailable
+from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.frames import MAX_PAYLOAD, Frame, FrameProtocol, Kind, MalformedFrame
+from streamb.serving.handshake import LinkAddress, is_welcome, prove, unavailable
+from streamb.serving.link_server import LinkServer
+from streamb.serving.wire import decode_error, decode_reply, encode_batch
+
+__all__ = ["Link", "LinkAddress", "LinkServer"]
+
+_MAX_PENDING: Final = 256
+_MAX_UNSENT: Final = MAX_PAYLOAD
+
+
+class Link:
+    """A gateway's end: one connection to one replica. Made by `connect`; lives on one event loop.
+
+    Attributes:
+        address: the replica it leads to.
+    """
+
+    def __init__(self, address: LinkAddress, on_lost: Callable[[Link], None]) -> None:
+        self.address = address
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._side = _ClientSide(self)
+        self._calls: dict[int, asyncio.Future[BatchReply]] = {}
+        self._last = 0
+        self._usable = False
+        self._made = False  # whether `connect` has handed it out
+        self._closed = False
+
+    @classmethod
+    async def connect(cls, address: LinkAddress, *, timeout_s: float = 2.0, on_lost: Callable[[Link], None]) -> Link:
+        """Connect and prove that we may call.
+
+        Args:
+            address: the replica.
+            timeout_s: for all of it.
+            on_lost: called once when the connection has ended and it was not this side that called `close`: the
+                replica died or was cut off, or it asked us to go and every call has been answered.
+
+        Raises:
+            Unavailable: nobody answers there, or not the replica that the address names.
+        """
+        link = cls(address, on_lost)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await link._loop.create_connection(lambda: link._side, address.host, address.port)
+                await link._ready
+            if not link._usable:  # asked to go, or lost, in the moment it was made
+                raise link._unavailable("takes no more calls")
+            link._made = True
+        except (OSError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {timeout_s:g} s"
+            raise link._unavailable(f"cannot be reached: {reason}") from error
+        finally:
+            if not link._made:
+                link.close()
+        return link
+
+    @property
+    def pending(self) -> int:
+        """How many calls wait for their answer."""
+        return len(self._calls)
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls may be made; not after the replica asked to go, the connection was lost, or `close`."""
+        return self._usable
+
+    def call(self, batch: Batch) -> asyncio.Future[BatchReply]:
+        """Send a batch. Cancelling the future forgets the call; the replica may still run it.
+
+        The future fails with the replica's `StreambError`, or with `Unavailable` when the connection is lost first.
+
+        Raises:
+            Unavailable: the link is not usable, too many calls are pending, or the replica reads too slowly.
+            InvalidInput: the rows hold something that is no JSON value.
+            BodyTooLarge: the rows are too large for a frame.
+        """
+        if not self._usable:
+            raise self._unavailable("takes no more calls")
+        if len(self._calls) >= _MAX_PENDING:
+            raise self._unavailable(f"has {_MAX_PENDING} calls of this gateway to answer")
+        if self._side.unsent > _MAX_UNSENT:
+            raise self._unavailable(f"is more than {_MAX_UNSENT} bytes behind in reading")
+        self._last += 1
+        data = encode_batch(self._last, batch)
+        future: asyncio.Future[BatchReply] = self._loop.create_future()
+        self._calls[self._last] = future
+        future.add_done_callback(partial(self._forget, self._last))
+        self._side.send(data)
+        return future
+
+    def close(self) -> None:
+        """Hang up; pending calls fail with `Unavailable`."""
+        self._closed = True
+        self._usable = False
+        self._ready.cancel()
+        self._side.hang_up()
+        self._fail_all("was hung up on")
+
+    def welcomed(self, frame: Frame) -> None:
+        """Check who answered; the link is usable from now on."""
+        if self._ready.done():
+            return
+        if not is_welcome(frame.payload, self.address.replica):
+            self._ready.set_exception(self._unavailable("is another replica, or of another release"))
+            return
+        self._usable = True
+        self._ready.set_result(None)
+
+    def answered(self, frame: Frame) -> None:
+        """Give an answer to its caller; nobody waits for that of a forgotten call."""
+        future = self._calls.pop(frame.call, None)
+        if future is None or future.done():
+            return
+        try:
+            if frame.kind is Kind.REPLY:
+                future.set_result(decode_reply(frame.payload))
+            else:
+                future.set_exception(decode_error(frame.payload))
+        except MalformedFrame as error:
+            future.set_exception(self._unavailable(f"answered what cannot be read: {error.message}"))
+
+    def told_to_go(self) -> None:
+        """Make no more calls, and hang up when the last one is answered."""
+        self._usable = False
+        self._leave_when_done()
+
+    def lost(self) -> None:
+        """The connection has ended."""
+        self._usable = False
+        if not self._ready.done():
+            self._ready.set_exception(self._unavailable("refused the connection, or went away"))
+        self._fail_all("was lost before it answered")
+        if self._made and not self._closed:
+            self._closed = True
+            self._on_lost(self)
+
+    def _forget(self, call: int, _future: asyncio.Future[BatchReply]) -> None:
+        self._calls.pop(call, None)
+        self._leave_when_done()
+
+    def _leave_when_done(self) -> None:
+        if not self._usable and not self._calls and not self._side.closed:
+            self._side.hang_up()
+
+    def _fail_all(self, why: str) -> None:
+        calls, self._calls = self._calls, {}
+        for future in calls.values():
+            if not future.done():
+                future.set_exception(self._unavailable(why))
+
+    def _unavailable(self, why: str) -> Unavailable:
+        return unavailable(self.address.replica, why)
+
+
+class _ClientSide(FrameProtocol):
+    """One replica, seen from a gateway."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def on_frame(self, frame: Frame) -> None:
+        if frame.kind is Kind.REPLY or frame.kind is Kind.ERROR:
+            self._link.answered(frame)
+        elif frame.kind is Kind.GREETING:
+            self.send(prove(self._link.address.secret, bytes(frame.payload)))
+        elif frame.kind is Kind.WELCOME:
+            self._link.welcomed(frame)
+        elif frame.kind is Kind.GOAWAY:
+            self._link.told_to_go()
+        else:
+            raise MalformedFrame(f"a replica does not send {frame.kind.name}")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._link.lost()

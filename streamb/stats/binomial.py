@@ -1,0 +1,61 @@
+"""Exact bounds of one proportion, for one look at the data (Clopper and Pearson 1934).
+
+Notation: `k` of `n` requests failed, each with the unknown chance `p`. The lower bound at `confidence = 1 - alpha` is
+the `p` at which `P(X >= k) = alpha`: the alpha quantile of Beta(k, n - k + 1). The upper one is the `p` at which
+`P(X <= k) = alpha`: the 1 - alpha quantile of Beta(k + 1, n - k). Each bound alone is wrong at most with chance alpha.
+For data that is looked at again and again take `stats.sequential`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streamb.stats.special import beta_cdf
+
+_HALVINGS: Final = 60
+
+
+def binomial_lower(k: int, n: int, confidence: float) -> float:
+    """The proportion is at least this.
+
+    >>> round(binomial_lower(10, 10, 0.99), 4), binomial_lower(0, 10, 0.99)  # the first: 0.01 ** (1 / 10)
+    (0.631, 0.0)
+    """
+    _check(k, n)
+    return _beta_quantile(1.0 - confidence, k, n - k + 1) if k else 0.0
+
+
+def binomial_upper(k: int, n: int, confidence: float) -> float:
+    """The proportion is at most this.
+
+    >>> round(binomial_upper(0, 100, 0.95), 4), binomial_upper(7, 7, 0.95)  # the first: the "rule of three"
+    (0.0295, 1.0)
+    """
+    _check(k, n)
+    return _beta_quantile(confidence, k + 1, n - k) if k < n else 1.0
+
+
+def binomial_tail(k: int, n: int, p: float) -> float:
+    """`P(X >= k)` where `p` is the true proportion; below alpha exactly where `binomial_lower(k, n, 1 - alpha) > p`.
+
+    >>> round(binomial_tail(4, 10, 0.05), 5)
+    0.00103
+    """
+    _check(k, n)
+    return beta_cdf(p, k, n - k + 1) if k else 1.0
+
+
+def _check(k: int, n: int) -> None:
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} of {n} is not a proportion")
+
+
+def _beta_quantile(share: float, a: float, b: float) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        if beta_cdf(middle, a, b) < share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2.0

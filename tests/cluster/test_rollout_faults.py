@@ -1,0 +1,126 @@
+"""A canary is half-way, under load, when some part is killed: it ends as it should, at the step where it was."""
+
+from itertools import count
+
+import httpx
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from streamb import Deployment, ProductionMLManager
+from tests.cluster.load import Load
+from tests.cluster.processes import until
+from tests.cluster.test_faults import came_back, kill
+
+pytestmark = [pytest.mark.ray, pytest.mark.fault]
+
+X, y = load_iris(return_X_y=True)
+ROW = X[0].tolist()
+MODEL = "mid-canary"
+CONNECTIONS = 8
+RESUMED_S = 5
+"""After the Controller is back, the rollout goes on within so many seconds."""
+OPTIONS = {
+    "steps": [50],
+    "step_seconds": 4,
+    "min_samples": 50,
+    "hold_seconds": 0,
+    # What is tested is that it survives; a machine that restarts processes is no place to judge latencies.
+    "health_check_criteria": {"latency_slack_ms": 10_000},
+}
+_numbers = count(2)
+
+
+@pytest.fixture(scope="module")
+def manager(platform, state_dir):
+    with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        manager.register_model(MODEL, "", "", LogisticRegression(max_iter=500).fit(X, y), "1.0.0")
+        deployed = manager.deploy_model(model_id=MODEL, target_version="1.0.0", rollout_strategy="immediate")
+        assert deployed.wait(90).state == "completed"
+        yield manager
+
+
+@pytest.fixture
+def load(manager, platform):
+    with Load(platform.url, MODEL, [ROW], connections=CONNECTIONS) as load:
+        load.wait_for(100)
+        yield load
+
+
+@pytest.fixture
+def canary(manager, load) -> Deployment:
+    """A canary that is being watched at 50 percent."""
+    number = next(_numbers)
+    model = LogisticRegression(C=1 + number / 10, max_iter=500).fit(X, y)
+    manager.register_model(MODEL, "", "", model, f"{number}.0.0")
+    canary = manager.deploy_model(model_id=MODEL, target_version=f"{number}.0.0", rollout_strategy="canary", **OPTIONS)
+    until(lambda: (canary.status().weight, canary.status().phase) == (50.0, "observe"), 60, "half-way")
+    load.wait_for(100)
+    return canary
+
+
+def kinds(platform, deployment: Deployment) -> list[str]:
+    """What the history says of a deployment, the oldest first."""
+    found = httpx.get(f"{platform.url}/api/deployments/history", params={"limit": 200}).json()["items"]
+    return [event["kind"] for event in reversed(found) if event["deployment_id"] == deployment.id]
+
+
+def completed(platform, manager, deployment: Deployment) -> None:
+    """It takes over in the end, and its history tells of every step once."""
+    status = deployment.wait(60)
+    assert status.state == "completed", status
+    assert manager.predict(MODEL, [ROW]).version == status.target_version
+    told = kinds(platform, deployment)
+    assert (told[0], told[-1], told.count("step"), told.count("completed")) == ("created", "completed", 2, 1), told
+
+
+def acknowledged(platform) -> bool:
+    """Every gateway routes by the newest table."""
+    status = httpx.get(f"{platform.url}/api/status", timeout=5).json()
+    return bool(status["gateways"]) and all(one["epoch"] >= status["epoch"] for one in status["gateways"])
+
+
+def test_a_killed_controller_goes_on_at_the_same_step(manager, platform, load, canary):
+    before = canary.status()
+    dead = kill("ControllerActor")
+    came_back("ControllerActor", dead)
+    until(lambda: httpx.get(f"{platform.url}/api/deployments/{canary.id}").status_code == 200, 30, "it answers")
+    after = canary.status()
+    assert (after.state, after.step, after.weight) == ("progressing", before.step, 50.0), after
+    until(lambda: acknowledged(platform), RESUMED_S, "the gateways have its table")
+    completed(platform, manager, canary)
+    assert not load.failed, load.summary()
+
+
+def test_a_killed_replica_of_the_canary_costs_no_more_than_was_on_it(manager, platform, load, canary):
+    before = canary.status()
+    dead = kill(f"ServeReplica:{MODEL}--{before.target_version}")
+    status = canary.wait(90)
+    # Whether it goes on or goes back depends on how many of the step's requests the death has cost: both are right, and
+    # whoever answers then is the version that the deployment says.
+    assert status.state in {"completed", "rolled_back"}, status
+    stays = status.target_version if status.state == "completed" else status.previous_version
+    assert manager.predict(MODEL, [ROW]).version == stays
+    if status.state == "completed":
+        came_back(f"ServeReplica:{MODEL}--{before.target_version}", dead)
+    assert kinds(platform, canary)[-1] == status.state
+    load.wait_for(100)
+    assert len(load.failed) <= CONNECTIONS, load.summary()
+    assert {o.code for o in load.failed} <= {"unavailable", "timeout"}, load.summary()
+
+
+def test_a_killed_serve_controller_is_not_noticed(manager, platform, load, canary):
+    dead = kill("ServeController")
+    came_back("ServeController", dead)
+    completed(platform, manager, canary)
+    assert not load.failed, load.summary()
+
+
+def test_a_killed_gateway_costs_what_was_on_it(manager, platform, load, canary):
+    dead = kill("ServeReplica:streamb-gateway")
+    came_back("ServeReplica:streamb-gateway", dead)
+    until(lambda: load.outcomes[-1].ok, 60, "answers again")
+    completed(platform, manager, canary)
+    # The requests inside the dead process: HAProxy closes those connections, as HTTP has it for a reused connection.
+    assert len([o for o in load.failed if o.status == 0]) <= CONNECTIONS, load.summary()
+    assert {o.code for o in load.failed if o.status} <= {"unavailable"}, load.summary()

@@ -1,0 +1,143 @@
+"""Versions come into traffic and are taken back, on a real platform under load."""
+
+from itertools import count
+
+import httpx
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from streamb import ProductionMLManager
+from tests.cluster.load import Load
+from tests.cluster.processes import until
+
+pytestmark = pytest.mark.ray
+
+X, y = load_iris(return_X_y=True)
+ROW = X[0].tolist()
+# Two shared cores under load are no place to judge latencies.
+QUICK = {"step_seconds": 1, "min_samples": 50, "health_check_criteria": {"latency_slack_ms": 10_000}}
+_numbers = count(1)
+
+
+class Raises:
+    """A user's own model that loads and answers nothing."""
+
+    def predict(self, X):
+        raise RuntimeError("raises on purpose")
+
+
+def classifier(c: float = 1.0):
+    return LogisticRegression(C=c, max_iter=500).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def manager(platform, state_dir):
+    with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        yield manager
+
+
+@pytest.fixture
+def model_id(manager):
+    """A model whose version 1.0.0 answers."""
+    model_id = f"rollouts-{next(_numbers)}"
+    manager.register_model(model_id, "", "", classifier(), "1.0.0")
+    deployed = manager.deploy_model(model_id=model_id, target_version="1.0.0", rollout_strategy="immediate")
+    assert deployed.wait(90).state == "completed"
+    return model_id
+
+
+def events(platform, deployment) -> list[dict]:
+    """A deployment's history, the oldest first."""
+    found = httpx.get(f"{platform.url}/api/deployments/history", params={"limit": 200}).json()["items"]
+    return [event for event in reversed(found) if event["deployment_id"] == deployment.id]
+
+
+def ask(platform, model_id: str, **headers: str) -> dict:
+    answer = httpx.post(f"{platform.url}/v2/models/{model_id}/predict", json={"instances": [ROW]}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_healthy_canary_takes_over_step_by_step(manager, platform, model_id):
+    manager.register_model(model_id, "", "", classifier(0.9), "2.0.0")
+    weights: list[float] = []
+    with Load(platform.url, model_id, [ROW], connections=4) as load:
+        deployment = manager.deploy_model(
+            model_id=model_id, target_version="2.0.0", rollout_strategy="canary", steps=[10, 50], **QUICK
+        )
+        status = deployment.wait(120, on_change=lambda now: weights.append(now.weight))
+        load.wait_for(50)
+    assert status.state == "completed", status
+    assert not load.failed, load.summary()
+    assert {10.0, 50.0, 100.0} <= set(weights)
+    assert weights == sorted(weights), "the share only grows"
+    assert {o.version for o in load.outcomes} == {"1.0.0", "2.0.0"}
+    assert {o.version for o in load.outcomes[-20:]} == {"2.0.0"}
+    kinds = [event["kind"] for event in events(platform, deployment)]
+    assert (kinds[0], kinds[-1], kinds.count("step")) == ("created", "completed", 3)
+
+
+def test_a_canary_that_raises_is_taken_back_and_no_client_notices(manager, platform, model_id):
+    manager.register_model(model_id, "", "", Raises(), "2.0.0")
+    with Load(platform.url, model_id, [ROW]) as load:
+        load.wait_for(100)
+        deployment = manager.deploy_model(
+            model_id=model_id, target_version="2.0.0", rollout_strategy="canary", traffic_split_percentage=10
+        )
+        status = deployment.wait(120)
+        load.wait_for(100)
+    assert status.state == "rolled_back", status
+    assert not load.failed, load.summary()
+    assert {o.version for o in load.outcomes} == {"1.0.0"}, "the fallback answered what the canary failed"
+    assert any(one.verdict == "fail" for one in status.findings), status
+    at = {event["kind"]: event["at"] for event in events(platform, deployment)}
+    assert at["rolled_back"] - at["step"] < 5, "from its first traffic to none"
+    line = f'streamb_fallbacks_total{{model="{model_id}",version="2.0.0"}}'
+    assert line in httpx.get(f"{platform.url}/metrics").text
+
+
+def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_completion(manager, platform, model_id):
+    manager.register_model(model_id, "", "", classifier(0.9), "2.0.0")
+    with Load(platform.url, model_id, [ROW], connections=4) as load:
+        deployment = manager.deploy_model(
+            model_id=model_id,
+            target_version="2.0.0",
+            rollout_strategy="blue_green",
+            approval_required=True,
+            hold_seconds=60,
+            **QUICK,
+        )
+        until(lambda: deployment.status().state == "awaiting_approval", 60, "it waits for an approval")
+        preview = {"X-Model-Version": "2.0.0"}
+        until(lambda: ask(platform, model_id, **preview)["version"] == "2.0.0", 10, "the preview answers")
+        assert ask(platform, model_id)["version"] == "1.0.0", "everybody else has the stable version"
+
+        deployment.approve(by="release-manager", reason="looked at the preview")
+        assert deployment.wait(60).state == "completed"
+        until(lambda: ask(platform, model_id)["version"] == "2.0.0", 5)
+
+        deployment.rollback(reason="second thoughts")
+        assert deployment.wait(60).state == "rolled_back"
+        assert ask(platform, model_id)["version"] == "1.0.0"
+        load.wait_for(50)
+    assert not load.failed, load.summary()
+    kinds = [event["kind"] for event in events(platform, deployment)]
+    assert "approved" in kinds
+    assert kinds[kinds.index("completed") :] == ["completed", "rolling_back", "rolled_back"]
+
+
+def test_feedback_is_joined_to_the_version_that_answered(manager, platform, model_id):
+    answer = ask(platform, model_id)
+    told = manager.record_feedback(model_id, answer["request_id"], label=answer["predictions"][0], success=True)
+    assert told["version"] == "1.0.0"
+    assert set(told["joined"]) == {"label", "success"}
+    again = manager.record_feedback(model_id, answer["request_id"], success=True)
+    assert again["not_joined"] == {"success": "duplicate"}
+
+    def counted() -> list[str]:
+        lines = httpx.get(f"{platform.url}/metrics").text.splitlines()
+        return [line for line in lines if line.startswith("streamb_feedback_total") and f'"{model_id}"' in line]
+
+    until(counted, 10, "feedback is counted")
+    assert all('version="1.0.0"' in line for line in counted())

@@ -1,0 +1,281 @@
+"""Scaling on Ray: the policy that Serve is given, what a replica tells of itself, and `ModelScaler` on real actors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from streamb import ModelScaler
+from streamb.clock import ManualClock
+from streamb.cluster.autoscaling import ReplicaStats, ServePolicy, autoscaling_config
+from streamb.errors import InvalidFeatures, InvalidInput, StartFailed
+from streamb.serving.scaling import ScalingPolicy
+
+POLICY = {"min_instances": 1, "max_instances": 8}
+X, y = load_breast_cancer(return_X_y=True)
+
+
+def context(metrics, *, replicas=("a", "b"), target=2, now=1_000.0, state=None, low=1, high=8):
+    return SimpleNamespace(
+        app_name="m--1.0.0--x",
+        target_num_replicas=target,
+        running_replicas=list(replicas),
+        aggregated_metrics=metrics,
+        capacity_adjusted_min_replicas=low,
+        capacity_adjusted_max_replicas=high,
+        policy_state=state,
+        current_time=now,
+    )
+
+
+BUSY = {"busy": {"a": 0.95, "b": 0.95}, "cpu": {"a": 20.0, "b": 30.0}}
+IDLE = {"busy": {"a": 0.0, "b": 0.0}}
+
+
+class TestServePolicy:
+    def test_the_replicas_numbers_decide(self):
+        assert ServePolicy(POLICY)(context(BUSY))[0] == 3
+
+    def test_what_it_remembers_goes_through_serve(self):
+        policy, state = ServePolicy(POLICY), {}
+        for now in range(62):
+            target, state = policy(context(IDLE, now=1_000.0 + now, state=state))
+            assert target == (2 if now < 60 else 1)
+            if target == 1:
+                break
+
+    def test_serves_own_bounds_count(self):
+        assert ServePolicy(POLICY)(context(BUSY, target=2, high=2))[0] == 2
+        assert ServePolicy(POLICY)(context(IDLE, target=1, low=3))[0] == 3
+
+    def test_hints_of_the_controller(self):
+        state, hints = {}, {"floor": 4, "analysing": False}
+        policy = ServePolicy(POLICY, hints=lambda: hints)
+        assert policy(context(IDLE, target=2))[0] == 4
+        hints.update(floor=0, analysing=True)
+        for now in range(200):
+            target, state = policy(context(IDLE, now=2_000.0 + now, state=state))
+            assert target == 2
+
+    def test_it_decides_once_a_second(self):
+        policy = ServePolicy(POLICY)
+        assert policy(context({}, now=10.0))[0] == 2
+        assert policy(context(BUSY, now=10.9))[0] == 2
+        assert policy(context(BUSY, now=11.0))[0] == 3
+
+    @pytest.mark.parametrize(
+        "metrics", [None, {}, {"busy": {}}, {"busy": {"a": float("nan")}}, {"cpu": {"gone": 99.0}}]
+    )
+    def test_without_numbers_nothing_changes(self, metrics):
+        assert ServePolicy(POLICY)(context(metrics, state={"low_since": 1.0})) == (
+            2,
+            {"up_at": None, "low_since": None, "low_peak": 0},
+        )
+
+    def test_any_exception_keeps_the_target_and_is_logged_once_a_minute(self, caplog):
+        policy = ServePolicy(POLICY)
+        for now in range(0, 125, 5):
+            assert policy(context({"busy": "no mapping"}, now=float(now), state={"kept": 1})) == (2, {"kept": 1})
+        assert len(caplog.records) == 3
+
+    def test_a_policy_that_is_not_possible_keeps_the_target(self, caplog):
+        policy = ServePolicy({"min_instances": 5, "max_instances": 1})
+        assert "cannot be used" in caplog.text
+        assert policy(context(BUSY)) == (2, {})
+
+    def test_serve_takes_the_configuration_and_makes_the_policy_of_it(self):
+        from ray.serve._private.autoscaling_state import _resolve_policy_callable
+        from ray.serve.config import AutoscalingConfig
+
+        given = autoscaling_config(ScalingPolicy(min_instances=2, max_instances=5), app="", initial=3)
+        config = AutoscalingConfig(**given)
+        assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (2, 3, 5)
+        assert _resolve_policy_callable(config.policy)(context(BUSY))[0] == 3
+
+    def test_it_travels_by_value_and_brings_little_into_serves_controller(self, tmp_path):
+        from ray.serve.config import AutoscalingConfig
+
+        config = AutoscalingConfig(**autoscaling_config(ScalingPolicy(), app=""))
+        (tmp_path / "policy").write_bytes(config.policy.get_serialized_policy_def())
+        program = (
+            "import sys, pathlib, types; from ray import cloudpickle\n"
+            f"made = cloudpickle.loads(pathlib.Path({str(tmp_path / 'policy')!r}).read_bytes())\n"
+            "ctx = types.SimpleNamespace(app_name='a', target_num_replicas=4, policy_state={}, current_time=1.0)\n"
+            "print(made({})(ctx), sorted(n for n in sys.modules if n.startswith('streamb.cluster')))"
+        )
+        child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert child.stdout.strip() == "(4, {}) []", child.stdout + child.stderr
+        assert "autoscaling of a failed" in child.stderr  # that context lacks most of what it needs
+
+    def test_serves_own_delays_do_not_come_on_top(self):
+        from ray.serve._private.autoscaling_state import _resolve_policy_callable
+        from ray.serve.autoscaling_policy import _apply_autoscaling_config
+        from ray.serve.config import AutoscalingConfig
+
+        config = AutoscalingConfig(**autoscaling_config(ScalingPolicy(max_instances=5), app=""))
+        wrapped = _apply_autoscaling_config(_resolve_policy_callable(config.policy))
+        serves = {"config": config, "current_num_replicas": 2, "total_num_requests": 0.0}
+        found, state = wrapped(SimpleNamespace(**vars(context(BUSY, state={})), **serves))
+        assert found == 3
+        seen = []
+        for now in range(62):
+            moment = context(IDLE, state=state, now=2_000.0 + now)
+            found, state = wrapped(SimpleNamespace(**vars(moment), **serves))
+            seen.append(found)
+        assert seen == [2] * 60 + [1, 2]  # `context` says two each time; the wait then begins again
+
+
+class TestReplicaStats:
+    @pytest.fixture
+    def clock(self):
+        return ManualClock(50.0)
+
+    @pytest.fixture
+    def process(self):
+        times = SimpleNamespace(user=10.0, system=1.0)
+        return SimpleNamespace(times=times, cpu_times=lambda: times, memory_percent=lambda kind: 12.5)
+
+    def test_busy_queue_and_latency_of_the_time_since_the_last_look(self, clock, process):
+        stats = ReplicaStats(clock=clock, process=process, percentile=50)
+
+        def predict(value):
+            clock.advance(1.0)
+            return value
+
+        first, second = stats.arrived(), stats.arrived()
+        assert stats.timed(predict, 7) == 7
+        stats.left(first)
+        assert stats.timed(predict, 8) == 8
+        stats.left(second, answered=False)
+        clock.advance(2.0)
+        process.times.user += 1.0
+        told = stats.numbers()
+        assert told == pytest.approx(
+            {"busy": 0.5, "cpu": 25.0, "queue": 0.25, "memory": 12.5, "latency_ms": 1_000}, rel=0.01
+        )
+        assert all(type(value) is float for value in told.values())
+        clock.advance(1.0)
+        assert stats.numbers() == {"busy": 0.0, "cpu": 0.0, "queue": 0.0, "memory": 12.5}
+
+    def test_a_call_that_is_not_over_counts(self, clock, process):
+        stats = ReplicaStats(clock=clock, process=process)
+
+        def look():
+            clock.advance(3.0)
+            return stats.numbers()
+
+        stats.arrived()
+        assert stats.timed(look)["busy"] == 1.0
+
+    def test_a_model_that_raises_is_not_busy_for_ever(self, clock, process):
+        stats = ReplicaStats(clock=clock, process=process)
+        with pytest.raises(ZeroDivisionError):
+            stats.timed(lambda: 1 / 0)
+        clock.advance(1.0)
+        assert stats.numbers()["busy"] == 0.0
+
+    def test_cpu_is_percent_of_what_is_reserved_and_of_one_core_at_least(self, clock, process):
+        for cores, expected in ((0.1, 200.0), (4, 50.0)):
+            stats = ReplicaStats(cores=cores, clock=clock, process=process)
+            clock.advance(1.0)
+            process.times.system += 2.0
+            assert stats.numbers()["cpu"] == pytest.approx(expected)
+
+    def test_of_this_process(self):
+        stats = ReplicaStats()
+        stats.timed(lambda: sum(range(200_000)))
+        told = stats.numbers()
+        assert 0 < told["busy"] <= 1
+        assert 0 < told["memory"] < 100
+
+
+class Burns:
+    """Works for 20 ms on each call, and says in which process."""
+
+    def predict(self, rows):
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+        return np.full(len(rows), os.getpid())
+
+
+@pytest.fixture(scope="module")
+def scaler(ray_cluster):
+    with ModelScaler(max_instances=2, cooldown_up_s=1, address=ray_cluster) as scaler:
+        yield scaler
+
+
+@pytest.mark.ray
+class TestModelScaler:
+    def test_predictions_are_the_models_own(self, scaler):
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(X, y)
+        scaler.register_model("screening", lambda: model)
+        assert scaler.predict("screening", X[:20]) == model.predict(X[:20]).tolist()
+        assert scaler.status("screening").instances == 1
+        with pytest.raises(InvalidFeatures, match="30"):
+            scaler.predict("screening", [[1.0]])
+        scaler.unregister_model("screening")
+
+    def test_factories_that_do_not_work(self, scaler, caplog):
+        caplog.set_level(logging.CRITICAL)
+        with pytest.raises(StartFailed, match="ValueError: no data"):
+            scaler.register_model("broken", fails)
+        lock = threading.Lock()
+        with pytest.raises(InvalidInput, match="cannot be sent"):
+            scaler.register_model("locked", lambda: lock)
+
+    def test_more_instances_under_load_and_a_killed_one_costs_no_request(self, scaler):
+        scaler.register_model("burns", Burns)
+        stop, errors, seen = threading.Event(), [], set()
+
+        def user():
+            while not stop.is_set():
+                try:
+                    seen.add(scaler.predict("burns", [[1.0]])[0])
+                except Exception as error:
+                    errors.append(error)
+
+        users = [threading.Thread(target=user) for _ in range(8)]
+        for one in users:
+            one.start()
+        try:
+            wait_for(lambda: len(seen) == 2)
+            psutil.Process(next(iter(seen))).kill()
+            wait_for(lambda: len(seen) == 3)
+        finally:
+            stop.set()
+            for one in users:
+                one.join()
+        assert errors == []
+        scaler.unregister_model("burns")
+        wait_for(lambda: not any(psutil.pid_exists(pid) for pid in seen))
+
+    def test_a_borrowed_ray_stays(self, scaler):
+        import ray
+
+        scaler.close()
+        assert ray.is_initialized()
+
+
+def fails():
+    raise ValueError("no data")
+
+
+def wait_for(check, timeout_s=90):
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, check
+        time.sleep(0.1)

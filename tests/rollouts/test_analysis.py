@@ -1,0 +1,276 @@
+import math
+import sys
+import types
+from dataclasses import replace
+
+import pytest
+
+from streamb.errors import InvalidInput
+from streamb.metrics import LatencyHistogram, Snapshot
+from streamb.metrics.criteria import Finding, Verdict, overall
+from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge
+
+P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
+NONE = Snapshot("m", "2")
+
+
+def snapshot(ok=0, errors=0, *, version="2", ms=(20.0,), **more) -> Snapshot:
+    """Latencies are spread over `ms` evenly."""
+    counts = {"ok": ok, "model_error": errors, **more.pop("counts", {})}
+    each = (ok + errors) // len(ms)
+    latency = LatencyHistogram.merge(
+        LatencyHistogram(tuple((index, each * count) for index, count in LatencyHistogram.of([one / 1e3]).buckets))
+        for one in ms
+    )
+    return Snapshot("m", version, counts=counts, latency=latency, **more)
+
+
+def evidence(target=NONE, stable=None, recent=NONE, seconds=30.0, **more) -> StepEvidence:
+    return StepEvidence(target, stable, recent, seconds, **more)
+
+
+def found(criteria, given, min_samples=100) -> dict[str, Finding]:
+    return {finding.criterion: finding for finding in judge(criteria, given, min_samples)}
+
+
+class TestFastAbort:
+    @pytest.mark.parametrize(
+        ("errors", "count", "verdict"), [(9, 9, P), (10, 10, F), (5, 10, F), (2, 10, P), (60, 600, F), (33, 600, P)]
+    )
+    def test_it_fails_from_ten_requests_on_once_chance_is_ruled_out(self, errors, count, verdict):
+        first = judge(HealthCriteria(), evidence(snapshot(count - errors, errors)), min_samples=1)[0]
+        assert (first.criterion, first.verdict) == ("fast_abort", verdict)
+
+    def test_too_few_samples_do_not_hold_it_back(self):
+        assert overall(judge(HealthCriteria(), evidence(snapshot(0, 10)), min_samples=10_000)) is F
+
+    def test_a_version_that_breaks_later_is_seen_in_the_last_seconds(self):
+        given = evidence(snapshot(100_000, 40), recent=snapshot(0, 40))
+        finding = found(HealthCriteria(), given)["fast_abort"]
+        assert finding.verdict is F
+        assert finding.detail == "40 of 40 requests failed in the last seconds: surely above 5.0 %"
+
+    @pytest.mark.parametrize("more", [{"stable": snapshot(700, 300, version="1")}, {"usual_error_rate": 0.3}])
+    def test_without_a_limit_of_the_user_what_is_usual_here_counts(self, more):
+        target = snapshot(350, 150)
+        assert found(HealthCriteria(), evidence(target, **more))["fast_abort"].verdict is P
+        assert found(HealthCriteria(), evidence(target))["fast_abort"].verdict is F
+        assert found(HealthCriteria(max_error_rate=0.05), evidence(target, **more))["fast_abort"].verdict is F
+
+    def test_what_is_not_the_versions_fault_does_not_count(self):
+        counts = {"client_error": 500, "overload": 500}
+        finding = found(HealthCriteria(), evidence(snapshot(200, counts=counts)))["fast_abort"]
+        assert (finding.verdict, finding.value, finding.samples) == (P, 0.0, 200)
+
+    def test_no_error_at_all_may_be_asked_for(self):
+        criteria = HealthCriteria(max_error_rate=0.0)
+        assert found(criteria, evidence(snapshot(500, 1)))["fast_abort"].verdict is F
+        assert found(criteria, evidence(snapshot(500)))["fast_abort"].verdict is P
+
+
+class TestSamples:
+    @pytest.mark.parametrize("min_samples", [0, 1, 100])
+    def test_no_traffic_is_inconclusive(self, min_samples):
+        stable = snapshot(10_000, version="1")
+        criteria = HealthCriteria(0.05, 100.0, 95, 0.9, 0.9, 1.0, 1.0, 0.5, 0.5)
+        assert {f.verdict for f in judge(criteria, evidence(stable=stable), min_samples)} == {I}
+        assert {f.verdict for f in judge(criteria, evidence(), min_samples)} == {I}
+
+    def test_too_few_are_inconclusive_and_say_so(self):
+        finding = found(HealthCriteria(), evidence(snapshot(99)), min_samples=100)["fast_abort"]
+        assert finding.verdict is I
+        assert finding.detail.startswith("only 99 of the 100 requests needed; so far: ")
+        assert found(HealthCriteria(), evidence(snapshot(100)), min_samples=100)["fast_abort"].verdict is P
+
+    def test_stable_needs_traffic_too(self):
+        findings = found(HealthCriteria(), evidence(snapshot(5000), snapshot(9, version="1")))
+        assert findings["error_rate_against_stable"].verdict is findings["latency_against_stable"].verdict is I
+
+
+class TestComparison:
+    def judged(self, target, stable, **criteria):
+        return found(HealthCriteria(**criteria), evidence(target, stable, target))
+
+    def test_worse_for_sure_and_by_more_than_tolerated_fails_in_plain_words(self):
+        finding = self.judged(snapshot(3836, 164), snapshot(11_760, 240, version="1"))["error_rate_against_stable"]
+        assert finding.verdict is F
+        assert finding.detail == (
+            "error rate 4.1 % against 2.0 % of stable: worse for sure (by 0.8 points at least, where 1 is tolerated)"
+        )
+        assert (round(finding.value, 3), finding.limit, finding.samples) == (0.021, 0.01, 4000)
+
+    @pytest.mark.parametrize(
+        ("target", "stable", "verdict"),
+        [
+            ((980, 20), (2940, 60), P),  # the same
+            ((990, 10), (2940, 60), P),  # better
+            ((48, 2), (2940, 60), P),  # 4 %, but of 50: no sign of harm
+            ((960, 40), (2940, 60), I),  # suspicious
+            ((197_200, 2800), (588_000, 12_000), P),  # better for sure
+            ((195_000, 5000), (588_000, 12_000), P),  # worse for sure, by half of what is tolerated for sure
+            ((48_550, 1450), (147_000, 3000), I),  # worse for sure; whether by more than is tolerated, nobody knows
+        ],
+    )
+    def test_the_table(self, target, stable, verdict):
+        findings = found(HealthCriteria(), evidence(snapshot(*target), snapshot(*stable, version="1")), 50)
+        assert findings["error_rate_against_stable"].verdict is verdict
+
+    def test_a_slower_version_fails(self):
+        usual, slow = tuple(range(50, 150)), tuple(1.4 * one for one in range(50, 150))
+        finding = self.judged(snapshot(2000, ms=slow), snapshot(8000, ms=usual, version="1"))["latency_against_stable"]
+        assert finding.verdict is F
+        assert "p95 latency 20" in finding.detail
+        assert "slower for sure" in finding.detail
+        assert finding.value == pytest.approx(0.4, abs=0.03)
+
+    def test_a_version_that_was_slow_only_for_a_moment_does_not(self):
+        usual, slow = tuple(range(50, 150)), tuple(1.4 * one for one in range(50, 150))
+        target, stable = snapshot(2000, ms=slow), snapshot(8000, ms=usual, version="1")
+        given = evidence(target, stable, recent=snapshot(400, ms=usual))
+        finding = found(HealthCriteria(), given)["latency_against_stable"]
+        assert finding.verdict is I
+        assert "not in the last seconds" in finding.detail
+
+    def test_milliseconds_within_the_slack_are_not_held_against_a_version(self):
+        target, stable = snapshot(2000, ms=(4.0,)), snapshot(8000, ms=(2.0,), version="1")
+        assert self.judged(target, stable)["latency_against_stable"].verdict is P
+        assert self.judged(target, stable, latency_slack_ms=0)["latency_against_stable"].verdict is F
+
+    def test_it_can_be_turned_off_and_needs_a_stable_version(self):
+        target, stable = snapshot(500), snapshot(500, version="1")
+        assert list(self.judged(target, stable, compare_with_stable=False)) == ["fast_abort"]
+        assert list(self.judged(target, None)) == ["fast_abort"]
+
+
+def feedback(**counts) -> StepEvidence:
+    return evidence(snapshot(5000, feedback=counts))
+
+
+MOSTLY_QUICK = evidence(snapshot(300, ms=(9, 9, 99)))
+
+
+def errors_of(labels, mean, square) -> StepEvidence:
+    micro = labels * 10**6
+    return feedback(labels=labels, error_micro=mean * micro, squared_error_micro=square * micro)
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        ("criteria", "given", "name", "verdict"),
+        [
+            ({"max_error_rate": 0.05}, evidence(snapshot(960, 40)), "error_rate", P),
+            ({"max_error_rate": 0.05}, evidence(snapshot(945, 55)), "error_rate", I),
+            ({"max_error_rate": 0.05}, evidence(snapshot(850, 150)), "error_rate", F),
+            ({"max_latency_ms": 30}, evidence(snapshot(500)), "p95_latency", P),
+            ({"max_latency_ms": 15}, evidence(snapshot(500)), "p95_latency", F),
+            ({"max_latency_ms": 30}, evidence(snapshot(500, ms=(20,) * 15 + (40,))), "p95_latency", I),
+            ({"max_latency_ms": 30, "latency_percentile": 50}, MOSTLY_QUICK, "p50_latency", P),
+            ({"min_accuracy": 0.9}, evidence(snapshot(5000)), "accuracy", I),
+            ({"min_accuracy": 0.9}, feedback(labels=29, correct=29), "accuracy", I),
+            ({"min_accuracy": 0.9}, feedback(labels=300, correct=280), "accuracy", P),
+            ({"min_accuracy": 0.9}, feedback(labels=300, correct=265), "accuracy", I),
+            ({"min_accuracy": 0.9}, feedback(labels=300, correct=200), "accuracy", F),
+            ({"min_success_rate": 0.5}, feedback(successes=60, failures=40), "success_rate", P),
+            ({"min_success_rate": 0.5}, feedback(successes=5, failures=95), "success_rate", F),
+            ({"min_success_rate": 0.5}, feedback(labels=300), "success_rate", I),
+            ({"max_error_value": 2}, errors_of(100, mean=1, square=2), "error_value", P),
+            ({"max_error_value": 2}, errors_of(100, mean=5, square=26), "error_value", F),
+            ({"max_error_value": 2}, errors_of(5, mean=10, square=200), "error_value", I),
+            ({"max_error_value": 2}, feedback(), "error_value", I),
+            ({"min_throughput": 10}, evidence(snapshot(3000)), "throughput", P),
+            ({"min_throughput": 200}, evidence(snapshot(3000)), "throughput", I),
+            ({"min_throughput": 200}, evidence(snapshot(3000, queued=50)), "throughput", F),
+            ({"min_throughput": 10}, evidence(snapshot(3000), seconds=2), "throughput", I),
+            ({"max_drift_score": 0.3}, evidence(snapshot(3000)), "drift_score", I),
+            ({"max_drift_score": 0.3}, evidence(snapshot(3000), drift_score=0.1), "drift_score", P),
+            ({"max_drift_score": 0.3}, evidence(snapshot(3000), drift_score=0.4), "drift_score", F),
+        ],
+    )  # fmt: skip
+    def test_each(self, criteria, given, name, verdict):
+        assert found(HealthCriteria(**criteria), given)[name].verdict is verdict
+
+    @pytest.mark.parametrize(
+        ("target", "verdict"),
+        [({"a": 480, "b": 520}, P), ({"a": 900, "b": 100}, F), ({}, I), ({"a": 9, "b": 1}, I)],
+    )
+    def test_predictions_that_move_away_from_those_of_stable(self, target, verdict):
+        stable = snapshot(5000, version="1", predictions={"a": 2500, "b": 2500})
+        given = evidence(snapshot(1000, predictions=target), stable)
+        assert found(HealthCriteria(max_prediction_shift=0.2), given)["prediction_shift"].verdict is verdict
+
+
+class TestCustom:
+    @pytest.fixture
+    def module(self, monkeypatch):
+        module = types.ModuleType("my_criteria")
+        monkeypatch.setitem(sys.modules, "my_criteria", module)
+        return module
+
+    def run(self, function, module, judged=500) -> Finding:
+        module.check = function
+        criteria = HealthCriteria.from_options({"custom": ["my_criteria:check"]})
+        return judge(criteria, evidence(snapshot(judged)), 100)[-1]
+
+    def test_its_finding_counts(self, module):
+        assert self.run(lambda given: Finding("mine", F, f"{given.seconds:.0f} s"), module).detail == "30 s"
+
+    def test_its_pass_needs_enough_requests_as_well(self, module):
+        assert self.run(lambda _: Finding("mine", P, "fine"), module).verdict is P
+        assert self.run(lambda _: Finding("mine", P, "fine"), module, judged=5).verdict is I
+
+    @pytest.mark.parametrize("answer", [None, True, "pass", Finding("mine", "pass", "")])
+    def test_any_other_answer_is_inconclusive(self, module, answer):
+        assert self.run(lambda _: answer, module).verdict is I
+
+    @pytest.mark.parametrize("error", [RuntimeError("no data"), SystemExit(1)])
+    def test_an_error_is_inconclusive_with_its_reason(self, module, error):
+        def fails(_):
+            raise error
+
+        finding = self.run(fails, module)
+        assert finding.verdict is I
+        assert f"{type(error).__name__}: {error}" in finding.detail
+
+    @pytest.mark.parametrize("path", ["nowhere.at_all:check", "my_criteria:missing"])
+    def test_one_that_is_not_there_is_inconclusive(self, module, path):
+        finding = judge(HealthCriteria(custom=(path,)), evidence(snapshot(500)), 100)[-1]
+        assert (finding.criterion, finding.verdict) == (path, I)
+
+
+class TestOptions:
+    def test_what_was_given_is_read_and_written_back(self):
+        options = {"max_error_rate": 0.02, "max_latency_ms": 200, "latency_percentile": 99, "custom": ["a.b:c"]}
+        criteria = HealthCriteria.from_options(options)
+        assert (criteria.max_error_rate, criteria.custom) == (0.02, ("a.b:c",))
+        assert HealthCriteria.from_options(criteria.to_options()) == criteria
+        assert HealthCriteria.from_options({"max_error_rate": None}) == HealthCriteria.from_options({})
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *[("max_error_rate", value) for value in (-0.1, 1.1, "0.1", True, math.nan)],
+            *[("latency_percentile", value) for value in (90, 95.5, "95")],
+            *[("custom", value) for value in ("a:b", ["a"], ["os:system"], [3], ["a b:c"], ["a:b"] * 21)],
+            *[("max_latency_ms", -1), ("compare_with_stable", 1), ("min_throughput", math.inf)],
+            ("min_acuracy", 0.9),
+        ],
+    )
+    def test_a_bad_one_is_refused_by_name(self, name, value):
+        with pytest.raises(InvalidInput) as refused:
+            HealthCriteria.from_options({name: value})
+        assert len(refused.value.details["problems"]) == 1
+        assert name in refused.value.message
+
+    def test_all_bad_ones_are_named(self):
+        with pytest.raises(InvalidInput) as refused:
+            HealthCriteria.from_options({"max_error_rate": 2, "nonsense": 1, "min_accuracy": 0.5})
+        assert len(refused.value.details["problems"]) == 2
+
+
+def test_every_finding_speaks_to_people():
+    stable = snapshot(9000, 90, version="1", predictions={"a": 9000})
+    target = snapshot(3000, 30, predictions={"a": 3000}, feedback={"labels": 50, "correct": 49})
+    criteria = HealthCriteria(0.05, 100.0, 95, 0.9, 0.9, 1.0, 1.0, 0.5, 0.5)
+    findings = judge(criteria, replace(evidence(target, stable, target), drift_score=0.1), 100)
+    assert len({finding.criterion for finding in findings}) == len(findings) == 11
+    assert all(len(finding.detail) > 10 and "None" not in finding.detail for finding in findings)

@@ -1,0 +1,142 @@
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from streamb.errors import InvalidInput, ModelFailed, Overloaded, Unavailable
+from streamb.models.schema import FeatureSchema
+from streamb.serving import BatchReply
+from streamb.traffic import Override, Split
+from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of
+from tests.serving.predictors import VersionsPredictor, table, target
+
+OLD, NEW = target("1.0.0"), target("2.0.0")
+
+
+@pytest.fixture
+def predictor():
+    return VersionsPredictor()
+
+
+def canary(new=10_000, *targets, **options):
+    split = Split.by_weights([("2.0.0", new), ("1.0.0", 10_000 - new)])
+    return table(*(targets or (OLD, NEW)), split=split, **{"fallback": "1.0.0", **options})
+
+
+@pytest.mark.parametrize("error", [ModelFailed("the model raised"), Unavailable("no replica")])
+async def test_a_version_that_fails_is_answered_for(make, predictor, error):
+    client = make(canary())
+    predictor.errors["2.0.0"] = error
+    response = await client.post(PREDICT, ONE_ROW)
+    assert response.status == 200
+    assert response.json()["version"] == response.headers["x-model-version"] == "1.0.0"
+    failed, answered = counts(client.app, "2.0.0"), counts(client.app, "1.0.0")
+    assert (failed.blamed, failed.fallbacks, failed.codes) == (1, 1, {error.status: 1})
+    assert (answered.counts, answered.fallbacks, answered.rows) == ({"ok": 1}, 0, 1)
+
+
+async def test_a_version_that_is_late_is_answered_for_within_the_time_of_the_request(make, predictor):
+    client = make(canary(), request_timeout_s=0.6)
+    predictor.hold("2.0.0")
+    began = time.monotonic()
+    response = await client.post(PREDICT, ONE_ROW)
+    assert 0.29 < time.monotonic() - began < 0.6
+    assert response.json()["version"] == "1.0.0"
+    assert counts(client.app, "2.0.0").counts == {"timeout": 1}
+    assert counts(client.app, "1.0.0").latency.quantile(0.99) < 0.25  # the time of another is not its own
+
+
+async def test_when_both_are_late_the_request_takes_no_longer_than_any_other(make, predictor):
+    client = make(canary(), request_timeout_s=0.2)
+    predictor.hold("2.0.0")
+    predictor.hold("1.0.0")
+    began = time.monotonic()
+    error_of(await client.post(PREDICT, ONE_ROW), 504, "timeout")
+    assert 0.19 < time.monotonic() - began < 0.4
+    assert counts(client.app, "1.0.0").counts == counts(client.app, "2.0.0").counts == {"timeout": 1}
+
+
+async def test_when_both_fail_the_second_failure_is_told_and_both_are_counted(make, predictor):
+    client = make(canary())
+    predictor.errors = {"2.0.0": ModelFailed("the new one raised"), "1.0.0": Unavailable("the old one is away")}
+    response = await client.post(PREDICT, ONE_ROW)
+    assert "old one" in error_of(response, 503, "unavailable")["error"]
+    assert response.headers["x-model-version"] == "1.0.0"
+    assert [counts(client.app, version).blamed for version in ("1.0.0", "2.0.0")] == [1, 1]
+
+
+@pytest.mark.parametrize("error", [Overloaded("the queue is full", retry_after_s=1), InvalidInput("not like this")])
+async def test_what_no_version_can_help_with_is_told(make, predictor, error):
+    client = make(canary())
+    predictor.errors["2.0.0"] = error
+    error_of(await client.post(PREDICT, ONE_ROW), error.status, error.code)
+    assert predictor.calls == ["2.0.0"]
+    assert counts(client.app, "2.0.0").blamed == 0
+
+
+async def test_a_version_named_in_the_path_answers_itself_or_not_at_all(make, predictor):
+    client = make(canary())
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    error_of(await client.post("/v2/models/m/versions/2.0.0/predict", ONE_ROW), 500, "model_error")
+
+
+async def test_the_fallback_itself_has_none(make, predictor):
+    client = make(canary(0))
+    predictor.errors["1.0.0"] = ModelFailed("the model raised")
+    error_of(await client.post(PREDICT, ONE_ROW), 500, "model_error")
+    assert predictor.calls == ["1.0.0"]
+
+
+async def test_a_user_of_an_override_is_answered_for_too(make, predictor):
+    client = make(canary(0, overrides=(Override("2.0.0", users=frozenset({"ada"})),)))
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    assert (await client.post(PREDICT, ONE_ROW, x_user_id="ada")).status == 200
+    assert predictor.calls == ["2.0.0", "1.0.0"]
+
+
+async def test_an_answer_that_json_cannot_hold_is_a_failure(make, predictor):
+    async def predict(version, batch):
+        strange = np.array([object()]) if version.version == "2.0.0" else np.zeros(1)
+        return BatchReply(strange)
+
+    predictor.predict = predict
+    client = make(canary())
+    assert (await client.post(PREDICT, ONE_ROW)).json()["version"] == "1.0.0"
+    assert counts(client.app, "2.0.0").counts == {"model_error": 1}
+
+
+async def test_a_fallback_that_takes_other_features_does_not_make_it_the_clients_mistake(make, predictor):
+    client = make(canary(10_000, target("1.0.0", schema=FeatureSchema.numbers(3).to_json()), NEW))
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    error_of(await client.post(PREDICT, ONE_ROW), 500, "model_error")
+    assert counts(client.app, "1.0.0").counts == {}
+    assert counts(client.app, "2.0.0").counts == {"model_error": 1}
+
+
+async def test_a_version_out_of_order_needs_no_budget(make, predictor):
+    client = make(canary(10_000, OLD, target("2.0.0", schema={"features": "?"})))
+    responses = [await client.post(PREDICT, ONE_ROW) for _ in range(30)]
+    assert {response.status for response in responses} == {200}
+    assert predictor.calls == ["1.0.0"] * 30
+
+
+async def test_second_calls_are_bounded(make, predictor):
+    client = make(canary(5000))
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    responses = [await client.post(PREDICT, ONE_ROW) for _ in range(200)]
+    failed = counts(client.app, "2.0.0")
+    assert failed.blamed == predictor.calls.count("2.0.0")
+    assert failed.fallbacks in (39, 40)  # a fifth of all the requests, when the last one was not its own
+    assert [response.status for response in responses].count(500) == failed.blamed - failed.fallbacks
+    assert all(response.headers["x-model-version"] == "2.0.0" for response in responses if response.status == 500)
+
+
+async def test_requests_before_the_canary_count_into_the_budget(make, predictor):
+    client = make(canary(0))
+    for _ in range(200):
+        await client.post(PREDICT, ONE_ROW)
+    client.app.apply(canary(10_000, epoch=2))
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    responses = await asyncio.gather(*(client.post(PREDICT, ONE_ROW) for _ in range(45)))
+    assert [response.status for response in responses].count(200) == 45

@@ -1,0 +1,367 @@
+import asyncio
+import socket
+import struct
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import uvloop
+
+from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, Unavailable
+from streamb.serving import link as client
+from streamb.serving import link_server as server_module
+from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.frames import Kind
+from streamb.serving.link import Link, LinkAddress, LinkServer
+
+
+def batch(value: float = 0.0, rows: int = 1) -> Batch:
+    return Batch(np.full((rows, 2), value), (rows,))
+
+
+async def echo(asked: Batch) -> BatchReply:
+    return BatchReply(np.asarray(asked.rows)[:, 0])
+
+
+class Desk:
+    """A model whose calls are answered by hand."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Batch, asyncio.Future[BatchReply]]] = []
+
+    async def predict(self, asked: Batch) -> BatchReply:
+        answer = asyncio.get_running_loop().create_future()
+        self.calls.append((asked, answer))
+        return await answer
+
+    def answer(self, index: int) -> None:
+        asked, answer = self.calls[index]
+        answer.set_result(BatchReply(np.asarray(asked.rows)[:, 0]))
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def linked(predict=echo, **options):
+    """A server, a link to it, and the links that were lost."""
+    server = LinkServer(predict, replica="r1", **options)
+    address = await server.start("127.0.0.1")
+    lost: list[Link] = []
+    link = await Link.connect(address, on_lost=lost.append)
+    try:
+        yield server, link, lost
+    finally:
+        link.close()
+        await server.close(0)
+
+
+async def no_loss(_link):
+    raise AssertionError
+
+
+class TestCalls:
+    async def test_a_call_is_answered(self):
+        async with linked() as (server, link, lost):
+            reply = await link.call(batch(3.0, rows=2))
+            assert reply.predictions.tolist() == [3.0, 3.0]
+            assert (link.pending, link.usable, server.calls, lost) == (0, True, 0, [])
+
+    async def test_answers_out_of_order_reach_their_callers(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, _):
+            futures = [link.call(batch(float(value))) for value in range(50)]
+            await until(lambda: len(desk.calls) == 50)
+            assert (link.pending, server.calls) == (50, 50)
+            for index in reversed(range(50)):
+                desk.answer(index)
+            replies = await asyncio.gather(*futures)
+            assert [reply.predictions[0] for reply in replies] == list(range(50))
+
+    async def test_a_large_batch_among_small_ones(self):
+        async with linked() as (_, link, _):
+            large = link.call(Batch(np.arange(2_000_000.0).reshape(-1, 2), (1_000_000,)))
+            small = [link.call(batch(float(value))) for value in range(20)]
+            assert np.array_equal((await large).predictions, np.arange(0.0, 2_000_000.0, 2))
+            assert [(await one).predictions[0] for one in small] == list(range(20))
+
+    @pytest.mark.parametrize(
+        ("raised", "expected", "words"),
+        [
+            (InvalidFeatures("wrong", problems=[{"row": 1}]), InvalidFeatures, "wrong"),
+            (KeyError("x"), ModelFailed, "the model raised KeyError: 'x'"),
+            (asyncio.CancelledError(), Unavailable, "stopped the call"),
+        ],
+    )
+    async def test_errors_of_the_model(self, raised, expected, words):
+        async def fails(_):
+            raise raised
+
+        async with linked(fails) as (_, link, _):
+            with pytest.raises(expected, match=words) as caught:
+                await link.call(batch())
+            assert caught.value.details == getattr(raised, "details", caught.value.details)
+            assert link.usable
+
+    async def test_an_answer_that_cannot_be_sent(self):
+        async def odd(_):
+            return BatchReply(np.zeros(1, dtype="M8[s]"))
+
+        async with linked(odd) as (_, link, _):
+            with pytest.raises(ModelFailed):
+                await link.call(batch())
+
+    async def test_rows_that_cannot_be_sent_leave_nothing_behind(self):
+        async with linked() as (_, link, _):
+            with pytest.raises(InvalidInput):
+                link.call(Batch([[object()]], (1,)))
+            assert link.pending == 0
+
+    async def test_a_cancelled_call_is_forgotten(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, _):
+            future = link.call(batch())
+            await until(lambda: desk.calls)
+            future.cancel()
+            await until(lambda: link.pending == 0)
+            desk.answer(0)
+            await until(lambda: server.calls == 0)
+            other = link.call(batch(2.0))
+            await until(lambda: len(desk.calls) == 2)
+            desk.answer(1)
+            assert (await other).predictions.tolist() == [2.0]
+
+
+class TestHandshake:
+    async def test_a_wrong_secret_is_refused(self):
+        async with linked() as (_, link, _):
+            wrong = replace(link.address, secret=bytes(32))
+            with pytest.raises(Unavailable, match="refused"):
+                await Link.connect(wrong, on_lost=no_loss)
+
+    async def test_another_replica_is_refused(self):
+        async with linked() as (_, link, _):
+            with pytest.raises(Unavailable, match="another replica"):
+                await Link.connect(replace(link.address, replica="r2"), on_lost=no_loss)
+
+    async def test_nobody_listens(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = LinkAddress("127.0.0.1", free.getsockname()[1], b"", "r")
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await Link.connect(address, on_lost=no_loss)
+
+    async def test_who_says_nothing_is_not_waited_for(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            address = LinkAddress("127.0.0.1", silent.getsockname()[1], b"", "r")
+            with pytest.raises(Unavailable, match="no answer within"):
+                await Link.connect(address, timeout_s=0.05, on_lost=no_loss)
+
+    async def test_a_stranger_is_cut_off(self, monkeypatch):
+        monkeypatch.setattr(server_module, "_PROOF_S", 0.05)
+        async with linked() as (server, link, _):
+            reader, writer = await asyncio.open_connection(link.address.host, link.address.port)
+            assert len(await reader.readexactly(32)) == 32
+            async with asyncio.timeout(3):
+                assert await reader.read() == b""
+            writer.close()
+            await until(lambda: len(server._sides) == 1)
+            assert link.usable
+
+    async def test_calls_before_the_proof_are_not_looked_at(self):
+        desk = Desk()
+        async with linked(desk.predict) as (_, link, _):
+            reader, writer = await asyncio.open_connection(link.address.host, link.address.port)
+            writer.write(bytes(32) + struct.pack("!QBI", 1, Kind.CALL, 0) * 100)
+            async with asyncio.timeout(3):
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await reader.readexactly(33)
+            writer.close()
+            assert not desk.calls
+
+    async def test_only_so_many_strangers(self, monkeypatch):
+        monkeypatch.setattr(server_module, "_MAX_STRANGERS", 2)
+        async with linked() as (server, link, _):
+            pairs = [await asyncio.open_connection(link.address.host, link.address.port) for _ in range(5)]
+            await until(lambda: len(server._sides) == 3)
+            for _, writer in pairs:
+                writer.close()
+            await until(lambda: len(server._sides) == 1)
+
+    def test_the_secret_is_not_shown(self):
+        assert "secret" not in repr(LinkAddress("h", 1, b"hidden", "r"))
+
+
+class TestLoss:
+    async def test_pending_calls_fail_at_once(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, lost):
+            futures = [link.call(batch()) for _ in range(5)]
+            await until(lambda: len(desk.calls) == 5)
+            for side in list(server._sides):
+                side._socket.abort()
+            async with asyncio.timeout(2):
+                errors = await asyncio.gather(*futures, return_exceptions=True)
+            assert all(type(error) is Unavailable for error in errors)
+            assert (lost, link.usable, link.pending) == ([link], False, 0)
+            with pytest.raises(Unavailable):
+                link.call(batch())
+
+    async def test_closing_fails_what_is_pending_and_is_no_loss(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, lost):
+            future = link.call(batch())
+            await until(lambda: desk.calls)
+            link.close()
+            with pytest.raises(Unavailable):
+                await future
+            await until(lambda: not server._sides)
+            assert lost == []
+
+    async def test_a_stream_that_makes_no_sense_is_cut(self):
+        async with linked() as (server, link, lost):
+            next(iter(server._sides)).send(struct.pack("!QBI", 1, 77, 0))
+            await until(lambda: lost)
+            assert not link.usable
+
+    async def test_a_gateway_that_makes_no_sense_is_cut(self):
+        async with linked() as (server, link, lost):
+            link._side.send(struct.pack("!QBI", 1, Kind.REPLY, 0))
+            await until(lambda: lost and not server._sides)
+
+    async def test_a_batch_that_makes_no_sense_is_refused(self):
+        async with linked() as (_, link, lost):
+            future = link.call(batch())
+            link._side.send(struct.pack("!QBI", 9, Kind.CALL, 3) + b"abc")
+            assert (await future).predictions.tolist() == [0.0]
+            assert (await link.call(batch(1.0))).predictions.tolist() == [1.0]
+            assert not lost
+
+    async def test_an_answer_that_makes_no_sense(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, _):
+            future = link.call(batch())
+            await until(lambda: desk.calls)
+            next(iter(server._sides)).send(struct.pack("!QBI", 1, Kind.REPLY, 3) + b"abc")
+            with pytest.raises(Unavailable, match="cannot be read"):
+                await future
+
+
+class TestGoodbye:
+    async def test_running_calls_are_answered(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, lost):
+            future = link.call(batch(5.0))
+            await until(lambda: desk.calls)
+            closing = asyncio.create_task(server.close(5.0))
+            await until(lambda: not link.usable)
+            with pytest.raises(Unavailable):
+                link.call(batch())
+            with pytest.raises(Unavailable):
+                await Link.connect(link.address, on_lost=no_loss)
+            desk.answer(0)
+            assert (await future).predictions.tolist() == [5.0]
+            async with asyncio.timeout(2):
+                await closing
+            await until(lambda: lost == [link])
+
+    async def test_calls_that_are_late_fail(self):
+        desk = Desk()
+        async with linked(desk.predict) as (server, link, lost):
+            future = link.call(batch())
+            await until(lambda: desk.calls)
+            async with asyncio.timeout(3):
+                await server.close(0.05)
+            with pytest.raises(Unavailable):
+                await future
+            assert server.calls == 0
+            assert lost == [link]
+
+    async def test_an_idle_link_goes_at_once(self):
+        async with linked() as (server, link, lost):
+            async with asyncio.timeout(2):
+                await server.close(30)
+            await until(lambda: lost == [link])
+            await server.close(30)  # again does nothing
+
+
+class TestBounds:
+    async def test_the_server_runs_so_many_calls(self):
+        desk = Desk()
+        async with linked(desk.predict, max_calls=2) as (_, link, _):
+            futures = [link.call(batch(float(value))) for value in range(3)]
+            with pytest.raises(Unavailable, match="runs 2 calls already") as caught:
+                await futures[2]
+            assert caught.value.details["retry_after_s"] == 1
+            for index in range(2):
+                desk.answer(index)
+            assert [(await one).predictions[0] for one in futures[:2]] == [0.0, 1.0]
+
+    async def test_the_link_has_so_many_pending(self, monkeypatch):
+        monkeypatch.setattr(client, "_MAX_PENDING", 3)
+        async with linked(Desk().predict) as (_, link, _):
+            futures = [link.call(batch()) for _ in range(3)]
+            with pytest.raises(Unavailable, match="has 3 calls"):
+                link.call(batch())
+            assert len(futures) == link.pending == 3
+            for one in futures:
+                one.cancel()
+
+    async def test_a_replica_that_does_not_read(self, monkeypatch):
+        monkeypatch.setattr(client, "_MAX_UNSENT", 4 * 2**20)
+        async with linked() as (server, link, _):
+            next(iter(server._sides)).listen(on=False)
+            for _ in range(200):
+                if link._side.unsent > 4 * 2**20:
+                    break
+                link.call(batch(rows=2**16)).cancel()
+            with pytest.raises(Unavailable, match="behind in reading"):
+                link.call(batch())
+            assert 4 * 2**20 < link._side.unsent < 6 * 2**20
+
+    async def test_a_gateway_that_does_not_read_is_not_read(self):
+        answered = 0
+
+        async def much(_):
+            nonlocal answered
+            answered += 1
+            return BatchReply(np.zeros(2**17))
+
+        async with linked(much) as (_, link, _):
+            link._side.listen(on=False)
+            futures = []
+            for _ in range(200):
+                futures.append(link.call(batch()))
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.2)
+            assert answered < 150  # the rest of the calls waits in the sockets or is refused
+            link._side.listen(on=True)
+            async with asyncio.timeout(20):
+                replies = await asyncio.gather(*futures, return_exceptions=True)
+            assert all(isinstance(one, BatchReply | Unavailable) for one in replies)
+            assert (await link.call(batch())).predictions.shape == (2**17,)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        TestCalls().test_answers_out_of_order_reach_their_callers,
+        TestCalls().test_a_large_batch_among_small_ones,
+        TestHandshake().test_a_wrong_secret_is_refused,
+        TestHandshake().test_calls_before_the_proof_are_not_looked_at,
+        TestLoss().test_pending_calls_fail_at_once,
+        TestGoodbye().test_running_calls_are_answered,
+        TestGoodbye().test_calls_that_are_late_fail,
+        TestBounds().test_a_gateway_that_does_not_read_is_not_read,
+    ],
+    ids=lambda scenario: scenario.__name__,
+)
+def test_the_same_on_uvloop(scenario):
+    """Gateways run on uvloop, whose transports are none of asyncio's."""
+    uvloop.run(scenario())

@@ -1,0 +1,209 @@
+import asyncio
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamb.clock import SystemClock
+from streamb.errors import ModelFailed
+from streamb.models.schema import FeatureSchema
+from streamb.serving import GatewayApp, GatewayLimits
+from streamb.serving.shadow import MOST_COPIES, MOST_ROWS, compare
+from streamb.traffic import Shadow, Split
+from tests.serving.asgi_client import AsgiClient
+from tests.serving.gateways import ONE_ROW, PREDICT, counts
+from tests.serving.predictors import NUMBERS, VersionsPredictor, table, target
+
+ALL = 10_000
+
+
+@pytest.fixture
+def predictor():
+    return VersionsPredictor()
+
+
+def mirrored(share=ALL, schema=NUMBERS, **options):
+    return table(
+        target("1.0.0"),
+        target("2.0.0", schema=schema),
+        **{"split": Split.all_to("1.0.0"), "shadow": Shadow("2.0.0", share), **options},
+    )
+
+
+async def settled(client, app="m-2.0.0"):
+    for _ in range(1000):
+        if not client.app.in_flight(app):
+            return dict(counts(client.app, "2.0.0").shadow)
+        await asyncio.sleep(0.001)
+    raise AssertionError("copies are still on their way")
+
+
+async def test_copies_are_compared_and_counted_under_the_shadow_only(make, predictor):
+    client = make(mirrored())
+    predictor.plus["2.0.0"] = 1.0
+    responses = [await client.post(PREDICT, ONE_ROW) for _ in range(5)]
+    assert {(response.status, response.json()["version"]) for response in responses} == {(200, "1.0.0")}
+    shadow = await settled(client)
+    shadow.pop("slower", None)
+    assert shadow == {"sent": 5, "compared": 5, "disagreed": 5}
+    found = counts(client.app, "2.0.0")
+    assert (found.counts, found.rows, found.batch_rows, found.latency.count) == ({}, 0, 0, 0)
+    assert found.shadow_difference.count == 5
+    assert found.shadow_difference.quantile(0.5) == pytest.approx(0.25, rel=0.02)  # 3 and 4
+    assert counts(client.app, "1.0.0").shadow == {}
+
+
+async def test_equal_answers_agree(make, predictor):
+    client = make(mirrored())
+    await client.post(PREDICT, ONE_ROW)
+    shadow = await settled(client)
+    assert (shadow["compared"], shadow.get("disagreed", 0)) == (1, 0)
+
+
+async def test_what_the_shadow_cannot_do_is_counted_and_nobody_hears_of_it(make, predictor):
+    client = make(mirrored())
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    assert (await client.post(PREDICT, ONE_ROW)).status == 200
+    assert await settled(client) == {"sent": 1, "failed": 1}
+    assert counts(client.app, "2.0.0").blamed == 0
+
+
+async def test_a_shadow_that_takes_other_features_fails(make, predictor):
+    client = make(mirrored(schema=FeatureSchema.numbers(3).to_json()))
+    assert (await client.post(PREDICT, ONE_ROW)).status == 200
+    assert await settled(client) == {"sent": 1, "failed": 1}
+    assert predictor.calls == ["1.0.0"]
+
+
+@pytest.mark.parametrize("share", [0, 100, 3000])
+async def test_the_share_is_kept(make, predictor, share):
+    client = make(mirrored(share))
+    for _ in range(600):
+        await client.post(PREDICT, ONE_ROW)
+    sent = (await settled(client)).get("sent", 0)
+    assert sent == pytest.approx(600 * share / ALL, abs=3.3 * (600 * share / ALL) ** 0.5)
+
+
+async def test_requests_that_fail_and_those_that_it_answers_itself_are_not_copied(make, predictor):
+    client = make(mirrored())
+    predictor.errors["1.0.0"] = ModelFailed("the model raised")
+    assert (await client.post(PREDICT, ONE_ROW)).status == 500
+    assert (await client.post("/v2/models/m/versions/2.0.0/predict", ONE_ROW)).status == 200
+    assert await settled(client) == {}
+
+
+async def test_a_shadow_that_hangs_delays_nobody_and_its_queue_is_bounded(make, predictor):
+    client = make(mirrored(), max_concurrent_requests=2, max_queued_requests=5)
+    predictor.hold("2.0.0")
+    for _ in range(MOST_COPIES + 50):
+        response = await asyncio.wait_for(client.post(PREDICT, ONE_ROW), 1)
+        assert response.status == 200
+    await asyncio.sleep(0.01)
+    assert client.app.in_flight("m-2.0.0") == MOST_COPIES
+    assert counts(client.app, "2.0.0").shadow == {"sent": MOST_COPIES, "dropped": 50}
+    assert predictor.calls.count("2.0.0") == 1
+    predictor.let_go("2.0.0")
+    shadow = await settled(client)
+    assert shadow["compared"] == MOST_COPIES
+    assert predictor.calls.count("2.0.0") == 2  # the first alone, then all that waited
+    await client.post(PREDICT, ONE_ROW)
+    assert (await settled(client))["sent"] == MOST_COPIES + 1
+
+
+async def test_large_requests_fill_it_sooner(make, predictor):
+    client = make(mirrored())
+    predictor.hold("2.0.0")
+    large = {"instances": [[1, 2]] * (MOST_ROWS // 4)}
+    for _ in range(6):
+        await client.post(PREDICT, large)
+    assert client.app.in_flight("m-2.0.0") == 4
+    predictor.let_go("2.0.0")
+    assert (await settled(client))["dropped"] == 2
+
+
+async def test_a_version_that_leaves_the_shadow_is_drained(make, predictor):
+    client = make(mirrored())
+    predictor.hold("2.0.0")
+    await client.post(PREDICT, ONE_ROW)
+    await asyncio.sleep(0.005)
+    client.app.apply(table(target("1.0.0"), epoch=2))
+    assert client.app.in_flight("m-2.0.0") == 1
+    predictor.let_go("2.0.0")
+    assert (await settled(client))["compared"] == 1
+    client.app.apply(table(target("1.0.0"), epoch=3))
+    await client.post(PREDICT, ONE_ROW)
+    assert (await settled(client))["sent"] == 1
+
+
+async def test_closing_stops_it(make, predictor):
+    client = make(mirrored())
+    predictor.hold("2.0.0")
+    await client.post(PREDICT, ONE_ROW)
+    await asyncio.sleep(0.005)
+    await client.app.close()
+    assert await settled(client) == {"sent": 1, "failed": 1}
+
+
+behaviours = st.fixed_dictionaries(
+    {"hangs": st.booleans(), "fails": st.booleans(), "plus": st.floats(allow_nan=False, allow_infinity=False)}
+)
+
+
+@settings(max_examples=30)
+@given(behaviours, st.integers(0, ALL), st.lists(st.integers(-1000, 1000), max_size=30))
+def test_the_primary_answers_the_same_whatever_the_shadow_does(behaviour, share, values):
+    async def answers(routing):
+        predictor = VersionsPredictor()
+        predictor.plus["2.0.0"] = behaviour["plus"]
+        if behaviour["fails"]:
+            predictor.errors["2.0.0"] = ModelFailed("the model raised")
+        if behaviour["hangs"]:
+            predictor.hold("2.0.0")
+        app = GatewayApp(predictor, GatewayLimits(), SystemClock())
+        app.apply(routing)
+        client = AsgiClient(app)
+        bodies = [{"instances": [[value, 0]]} for value in values]
+        tasks = [client.post(PREDICT, body, x_request_id=f"r-{index}") for index, body in enumerate(bodies)]
+        responses = await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        primary = counts(app, "1.0.0")
+        await app.close()
+        return [(response.status, response.body) for response in responses], primary.counts, primary.batch_rows
+
+    plain = table(target("1.0.0"), target("2.0.0"), split=Split.all_to("1.0.0"))
+    assert asyncio.run(answers(mirrored(share))) == asyncio.run(answers(plain))
+
+
+# --- comparing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "other", "task", "difference"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], "regression", 0.0),
+        ([1.0, 2.0], [1.0, 4.0], "regression", 0.5),
+        ([1.0], [-1.0], "regression", 2.0),
+        ([0.0], [0.0], "regression", 0.0),
+        ([0.0], [1e-300], "regression", 1.0),
+        ([1e308], [-1e308], "regression", np.inf),
+        ([3], [4.0], "other", 0.25),
+        ([1, 2], [1, 2], "classification", 0.0),
+        ([1, 2], [1, 3], "classification", None),
+        (["a"], ["a"], "other", 0.0),
+        (["a"], ["b"], "other", None),
+        (["a"], [1.0], "regression", None),
+        ([[1.0, 2.0]], [1.0], "regression", None),
+        ([], [], "regression", 0.0),
+    ],
+)
+def test_how_far_two_answers_are_apart(said, other, task, difference):
+    assert compare(np.array(said), np.array(other), task) == difference
+
+
+@given(st.lists(st.tuples(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))))
+def test_a_difference_is_a_share_of_the_larger_number(pairs):
+    left, right = np.array([a for a, _ in pairs], float), np.array([b for _, b in pairs], float)
+    difference = compare(left, right, "regression")
+    assert difference == compare(right, left, "regression")
+    assert 0 <= difference <= 2
+    assert compare(left, left, "regression") == 0

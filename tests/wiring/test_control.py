@@ -1,0 +1,111 @@
+"""The verbs of deployments, as other processes call them: over the real rollouts, with a runtime in memory."""
+
+import inspect
+
+import pytest
+
+from streamb.errors import Forbidden, InvalidInput
+from streamb.traffic import BreakerPolicy
+from streamb.wiring.client import VERBS
+from streamb.wiring.control import Control
+from streamb.wiring.platform import breaker_policy, build, token_key
+from tests.api.fakes import InProcess, InstantRuntime
+
+STEERING = ("approve", "pause", "resume", "promote", "abort", "rollback")
+
+
+class Woken(InProcess):
+    """Counts how often the loop is woken, and moves on only when the test says so."""
+
+    woken = 0
+
+    def _progress(self) -> None:
+        self.woken += 1
+
+    def deploy(self, version: str, strategy: str = "canary", *, force: bool = False, **options):
+        return self.verbs.create_deployment(
+            model_id="m", target_version=version, strategy=strategy, options=options, actor="author", force=force
+        )
+
+
+def platform(tmp_path, **settings) -> Woken:
+    from streamb.registry import Artifact
+
+    made = Woken(tmp_path, **settings)
+    made.platform.registry.create_model("m")
+    for version in ("1.0.0", "2.0.0"):
+        artifact = Artifact(version * 8, f"blob-{version}", 1, "scikit-learn", "other", {}, carries_code=False)
+        made.platform.registry.register_version("m", version, artifact)
+    made.deploy("1.0.0", "immediate", force=True)
+    made._tick_until_calm()
+    return made
+
+
+@pytest.mark.parametrize("verb", STEERING)
+def test_every_verb_can_be_called_from_elsewhere_and_wakes_the_loop(tmp_path, verb):
+    assert f"{verb}_deployment" in VERBS
+    parameters = inspect.signature(getattr(Control, f"{verb}_deployment")).parameters
+    assert [name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY][:3] == [
+        "deployment_id",
+        "by",
+        "reason",
+    ]
+    made = platform(tmp_path)
+    deployment = made.deploy("2.0.0", approval_required=True)
+    made._tick_until_calm()
+    if verb == "resume":
+        made.verbs.abort_deployment(deployment_id=deployment.id, by="ada")
+        deployment = made.deploy("2.0.0")
+        made.verbs.pause_deployment(deployment_id=deployment.id, by="ada")
+    if verb == "pause":
+        made.verbs.approve_deployment(deployment_id=deployment.id, by="ada")
+        made._tick_until_calm()
+    before = made.woken
+    tell = getattr(made.verbs, f"{verb}_deployment")
+    assert tell(deployment_id=deployment.id, by="ada", reason="because").id == deployment.id
+    assert made.woken == before + 1
+    history = made.verbs.deployment_history(1, None, "m").items
+    assert (history[0].actor, history[0].detail[-7:]) == ("ada", "because")
+
+
+def test_only_immediate_needs_force_outside_development(tmp_path):
+    made = platform(tmp_path, environment="staging")
+    with pytest.raises(Forbidden, match="canary"):
+        made.deploy("2.0.0", "immediate")
+    assert made.deploy("2.0.0", "canary").strategy == "canary"
+
+
+def test_wrong_orders_are_refused(tmp_path):
+    made = platform(tmp_path)
+    with pytest.raises(InvalidInput, match="magic"):
+        made.deploy("2.0.0", "magic")
+    with pytest.raises(InvalidInput, match="speed"):
+        made.deploy("2.0.0", speed=5)
+
+
+def test_the_status_of_a_model_says_who_gets_how_much(tmp_path):
+    made = platform(tmp_path)
+    made.deploy("2.0.0", traffic_split_percentage=10)
+    made._tick_until_calm()
+    versions = made.verbs.model_status("m")["versions"]
+    assert {one["version"]: one["weight"] for one in versions} == {"1.0.0": 90.0, "2.0.0": 10.0}
+
+
+def test_what_gateways_enforce_follows_from_the_settings(tmp_path):
+    made = platform(tmp_path, circuit_breaker_failure_threshold=7)
+    assert breaker_policy(made.settings) == BreakerPolicy(7, 30.0, 10)
+    off = made.settings.model_copy(update={"circuit_breaker_enabled": False})
+    assert breaker_policy(off) is None
+
+
+def test_the_key_of_request_ids_is_made_once(tmp_path):
+    made = platform(tmp_path)
+    records = made.platform.database.records
+    assert len(token_key(records)) == 32
+    assert token_key(records) == token_key(records)
+    built = build(made.settings, InstantRuntime())
+    try:
+        assert built.rollouts.table.policy.token_key
+        assert built.rollouts.table.policy.breaker == BreakerPolicy()
+    finally:
+        built.close()
