@@ -98,7 +98,7 @@ def way_back(
     if version == deployment.target_version:
         raise InvalidInput(f"version {version} is the one to roll back from; name another")
     own = registry.get_version(deployment.model_id, deployment.target_version)
-    if registry.get_version(deployment.model_id, version).created_at > own.created_at:
+    if wanted and registry.get_version(deployment.model_id, version).created_at > own.created_at:
         raise InvalidInput(f"version {version} was registered after {own.version}: deploy it instead")
     warm = next((one.app for one in route.standby if one.version == version and one.until > now), "")
     return version, warm or new_app(deployment.model_id, version)

@@ -154,7 +154,7 @@ def _weights(strategy: Strategy, options: RolloutOptions, replicas: int) -> list
     if not percents:
         start = CANARY_PERCENTS[0] if options.traffic_split_percentage is None else options.traffic_split_percentage
         percents = (start, *(percent for percent in CANARY_PERCENTS if percent > start))
-    weights = [round(percent * 100) for percent in percents]
+    weights = list(dict.fromkeys(round(percent * 100) for percent in percents))  # 24.999 percent is the same as 25
     return weights if weights[-1] == BASIS_POINTS else [*weights, BASIS_POINTS]
 
 

@@ -7,6 +7,7 @@ of eight bytes. No object is ever built by name, so bytes can be wrong but never
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -25,6 +26,7 @@ _T = TypeVar("_T")
 _LENGTH: Final = struct.Struct("!I")
 _ALIGN: Final = 8
 _RAW: Final = "biufU"  # array kinds whose bytes are their values
+_RAW_NAME: Final = re.compile(rf"[<>|][{_RAW}][0-9]{{1,9}}")
 _OBJECTS: Final = "O"
 _BIG_INTEGER: Final = 1  # MessagePack extension: an integer beyond 64 bits, big-endian two's complement
 _MAX_UNICODE: Final = 0x10FFFF
@@ -166,8 +168,9 @@ class _Cursor:
 
 @lru_cache(maxsize=256)
 def _raw_dtype(name: str) -> np.dtype[Any]:
-    dtype = np.dtype(name)
-    if dtype.str != name or dtype.kind not in _RAW or dtype.itemsize == 0:
+    # The pattern first: what NumPy's own parser raises over other names is anybody's guess (a SyntaxError was seen).
+    dtype = np.dtype(name) if _RAW_NAME.fullmatch(name) else None
+    if dtype is None or dtype.str != name or dtype.itemsize == 0:
         raise ValueError(f"{name!r} is no type of numbers, booleans or strings")
     return dtype
 

@@ -108,6 +108,7 @@ class House:
         self.rate = 500
         self.registry.create_model("m", name="m", description="", owner="", tags={})
         for number in VERSIONS:
+            self.clock.advance(1)
             artifact = Artifact(number * 8, f"blob-{number}", 1, "scikit-learn", "other", {}, carries_code=False)
             self.registry.register_version("m", number, artifact)
         self.restart()

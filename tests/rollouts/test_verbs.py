@@ -173,3 +173,13 @@ def test_a_judgement_is_kept_when_it_changes_and_shown_as_it_is(house):
     assert [one.verdict for one in stored.findings] == [one.verdict for one in shown.findings]
     assert shown.findings[0].samples > stored.findings[0].samples
     assert dataclasses.replace(stored, findings=()) == dataclasses.replace(shown, findings=())
+
+
+def test_after_deploying_an_older_version_the_way_back_leads_to_the_newer_one(house):
+    house.serve("1.0.0")
+    house.clock.advance(10)
+    house.serve("2.0.0")
+    older = house.serve("1.0.0")
+    house.rollouts.rollback(older.id, "ada")
+    house.until(older.id, "rolled_back")
+    assert house.serving() == "2.0.0"
