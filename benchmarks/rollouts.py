@@ -18,40 +18,31 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 
 from benchmarks import workload
+from benchmarks.epoch_watch import EpochWatch
 from benchmarks.open_load import LoadProcess, LoadSpec, OpenLoadResult
+from benchmarks.rollout_report import BROKEN_PERCENT, CONNECTIONS, GATEWAYS, Moved, Results, describe
 from benchmarks.servers import CONCURRENT_REQUESTS, ServerError, bodies, end_processes
 from streamb import Deployment, ProductionMLManager
 from streamb.clock import SystemClock
 from streamb.errors import StreambError
 
 MODEL: Final = "benchmark"
-GATEWAYS: Final = 2
-CONNECTIONS: Final = 64
 LOAD_SHARE: Final = 0.7
-BROKEN_PERCENT: Final = 10
 LEAST_RATE: Final = 550.0
 """So that a tenth of it is at least 50 requests a second."""
-MOST_ACKNOWLEDGE_MS: Final = 200.0
-MOST_ABORT_S: Final = 3.0
 _WAIT_S: Final = 120.0
-_LOOK_S: Final = 0.005
-_IDLE_LOOK_S: Final = 0.02
-"""While every gateway has the newest table: looking costs the platform some milliseconds of CPU each time."""
 _QUICK: Final = {
     "step_seconds": 1,
     "min_samples": 50,
@@ -81,95 +72,6 @@ PLAN: Final = (
     Move("rollback to a version that has to start", ends="rolled_back"),
     Move("rollback mid-canary", "canary", {**_QUICK, "steps": [25, 50]}, ends="rolled_back"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """How a transition went."""
-
-    name: str
-    wanted: str
-    state: str
-    reason: str
-    seconds: float
-
-    @property
-    def as_wanted(self) -> bool:
-        """Whether it ended as it should."""
-        return self.state == self.wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Everything that was measured."""
-
-    capacity: float
-    rate: float
-    moves: Sequence[Moved]
-    load: OpenLoadResult
-    acknowledged_ms: Sequence[float]
-    look_ms: float
-    broken: Moved
-    broken_load: OpenLoadResult
-    broken_s: float
-
-
-class EpochWatch:
-    """Asks the platform all the time which routing table is newest and which each gateway has.
-
-    A time counts from the beginning of the last look that did not show a table to the end of the first one that
-    shows every gateway with it: never too short, and too long by two looks at most.
-
-    Attributes:
-        times_ms: of every table, how long it took to be everywhere.
-        looks_ms: how long each look took.
-    """
-
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        self._address = urlsplit(url).netloc
-        self._headers = dict(headers)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._newest = -1
-        self._open: dict[int, float] = {}
-        self.times_ms: list[float] = []
-        self.looks_ms: list[float] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(10)
-
-    def _watch(self) -> None:
-        connection = http.client.HTTPConnection(self._address, timeout=10)
-        last_look = _clock.monotonic()
-        while not self._stopped.wait(_LOOK_S if self._open else _IDLE_LOOK_S):
-            began = _clock.monotonic()
-            try:
-                connection.request("GET", "/api/status", headers=self._headers)
-                answer = connection.getresponse()
-                content = answer.read()
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                continue
-            if answer.status == http.client.OK:
-                now = _clock.monotonic()
-                self._see(json.loads(content), last_look, now)
-                self.looks_ms.append((now - began) * 1e3)
-                last_look = began
-
-    def _see(self, status: Mapping[str, Any], last_look: float, now: float) -> None:
-        if self._newest >= 0:
-            self._open |= dict.fromkeys(range(self._newest + 1, status["epoch"] + 1), last_look)
-        self._newest = status["epoch"]
-        everywhere = min((gateway["epoch"] for gateway in status["gateways"]), default=-1)
-        for epoch in [epoch for epoch in self._open if epoch <= everywhere]:
-            self.times_ms.append((now - self._open.pop(epoch)) * 1e3)
 
 
 class Transitions:
@@ -346,62 +248,6 @@ def _history(manager: ProductionMLManager, deployment_id: str) -> list[dict[str,
     items: list[dict[str, Any]] = json.loads(connection.getresponse().read())["items"]
     connection.close()
     return [item for item in items if item["deployment_id"] == deployment_id]
-
-
-# --- what it concludes ------------------------------------------------------------------------------------------------
-
-
-def describe(results: Results, wanted: argparse.Namespace) -> tuple[str, bool]:
-    """The report, and whether every goal is met."""
-    load, times = results.load, results.acknowledged_ms
-    astray = [move for move in results.moves if not move.as_wanted]
-    worst = float(np.percentile(times, 99)) if times else float("inf")
-    broken = (
-        f"a canary that raises, at {BROKEN_PERCENT} % ({results.rate * BROKEN_PERCENT / 100:,.0f} req/s): "
-        f"{results.broken.state}; failed requests {results.broken_load.failed} of {results.broken_load.requests:,} "
-        f"{_counts(results.broken_load.failures)}"
-    )
-    verdicts = [
-        (
-            load.failed == 0 and load.requests >= wanted.requests,
-            f"failed requests: {load.failed} of {load.requests:,} {_counts(load.failures)}",
-        ),
-        (
-            not astray and len(results.moves) >= wanted.transitions,
-            f"transitions that ended as ordered: {len(results.moves) - len(astray)} of {len(results.moves)}",
-        ),
-        (results.broken.as_wanted and results.broken_load.failed == 0, broken),
-        (
-            results.broken_s <= MOST_ABORT_S,
-            f"its share is 0 everywhere {results.broken_s:.2f} s after it was published (limit {MOST_ABORT_S:g} s)",
-        ),
-        (
-            worst <= MOST_ACKNOWLEDGE_MS,
-            f"a weight change on every gateway: p99 {worst:.0f} ms of {len(times)} (limit {MOST_ACKNOWLEDGE_MS:g} ms)",
-        ),
-    ]
-    lines = [_load_line(results), *(f"{'PASS' if passed else 'FAIL'}  {text}" for passed, text in verdicts)]
-    lines += [f"      {move.name}: {move.state}, not {move.wanted}: {move.reason}" for move in astray]
-    lines += [f"      {example}" for example in [*load.examples, *results.broken_load.examples]]
-    return "\n".join(lines), all(passed for passed, _ in verdicts)
-
-
-def _load_line(results: Results) -> str:
-    load, times = results.load, results.acknowledged_ms
-    kinds = ", ".join(f"{count} {name}" for name, count in Counter(move.name for move in results.moves).items())
-    median = f"{np.median(times):.0f} ms" if times else "unknown"
-    return (
-        f"{GATEWAYS} gateways, capacity {results.capacity:,.0f}/s, load {results.rate:,.0f}/s over {CONNECTIONS} "
-        f"connections for {load.duration_s:.0f} s: p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.0f} ms, longest "
-        f"{load.max_ms:,.0f} ms from when a request fell due\n"
-        f"transitions: {kinds}\n"
-        f"published to acknowledged: median {median}, seen by looks of {results.look_ms:.0f} ms\n"
-    )
-
-
-def _counts(failures: Mapping[str, int]) -> str:
-    shown = ", ".join(f"{name}: {count}" for name, count in failures.items())
-    return f"({shown})" if shown else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,5 @@
 import asyncio
-import socket
 import struct
-from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,58 +7,10 @@ import uvloop
 
 from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, Unavailable
 from streamb.serving import link as client
-from streamb.serving import link_server as server_module
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.frames import Kind
-from streamb.serving.link import Link, LinkAddress, LinkServer
-
-
-def batch(value: float = 0.0, rows: int = 1) -> Batch:
-    return Batch(np.full((rows, 2), value), (rows,))
-
-
-async def echo(asked: Batch) -> BatchReply:
-    return BatchReply(np.asarray(asked.rows)[:, 0])
-
-
-class Desk:
-    """A model whose calls are answered by hand."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Batch, asyncio.Future[BatchReply]]] = []
-
-    async def predict(self, asked: Batch) -> BatchReply:
-        answer = asyncio.get_running_loop().create_future()
-        self.calls.append((asked, answer))
-        return await answer
-
-    def answer(self, index: int) -> None:
-        asked, answer = self.calls[index]
-        answer.set_result(BatchReply(np.asarray(asked.rows)[:, 0]))
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.002)
-
-
-@asynccontextmanager
-async def linked(predict=echo, **options):
-    """A server, a link to it, and the links that were lost."""
-    server = LinkServer(predict, replica="r1", **options)
-    address = await server.start("127.0.0.1")
-    lost: list[Link] = []
-    link = await Link.connect(address, on_lost=lost.append)
-    try:
-        yield server, link, lost
-    finally:
-        link.close()
-        await server.close(0)
-
-
-async def no_loss(_link):
-    raise AssertionError
+from streamb.serving.link import Link
+from tests.serving.links import Desk, batch, linked, no_loss, until
 
 
 class TestCalls:
@@ -134,68 +83,6 @@ class TestCalls:
             await until(lambda: len(desk.calls) == 2)
             desk.answer(1)
             assert (await other).predictions.tolist() == [2.0]
-
-
-class TestHandshake:
-    async def test_a_wrong_secret_is_refused(self):
-        async with linked() as (_, link, _):
-            wrong = replace(link.address, secret=bytes(32))
-            with pytest.raises(Unavailable, match="refused"):
-                await Link.connect(wrong, on_lost=no_loss)
-
-    async def test_another_replica_is_refused(self):
-        async with linked() as (_, link, _):
-            with pytest.raises(Unavailable, match="another replica"):
-                await Link.connect(replace(link.address, replica="r2"), on_lost=no_loss)
-
-    async def test_nobody_listens(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = LinkAddress("127.0.0.1", free.getsockname()[1], b"", "r")
-            with pytest.raises(Unavailable, match="cannot be reached"):
-                await Link.connect(address, on_lost=no_loss)
-
-    async def test_who_says_nothing_is_not_waited_for(self):
-        with socket.socket() as silent:
-            silent.bind(("127.0.0.1", 0))
-            silent.listen()
-            address = LinkAddress("127.0.0.1", silent.getsockname()[1], b"", "r")
-            with pytest.raises(Unavailable, match="no answer within"):
-                await Link.connect(address, timeout_s=0.05, on_lost=no_loss)
-
-    async def test_a_stranger_is_cut_off(self, monkeypatch):
-        monkeypatch.setattr(server_module, "_PROOF_S", 0.05)
-        async with linked() as (server, link, _):
-            reader, writer = await asyncio.open_connection(link.address.host, link.address.port)
-            assert len(await reader.readexactly(32)) == 32
-            async with asyncio.timeout(3):
-                assert await reader.read() == b""
-            writer.close()
-            await until(lambda: len(server._sides) == 1)
-            assert link.usable
-
-    async def test_calls_before_the_proof_are_not_looked_at(self):
-        desk = Desk()
-        async with linked(desk.predict) as (_, link, _):
-            reader, writer = await asyncio.open_connection(link.address.host, link.address.port)
-            writer.write(bytes(32) + struct.pack("!QBI", 1, Kind.CALL, 0) * 100)
-            async with asyncio.timeout(3):
-                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-                    await reader.readexactly(33)
-            writer.close()
-            assert not desk.calls
-
-    async def test_only_so_many_strangers(self, monkeypatch):
-        monkeypatch.setattr(server_module, "_MAX_STRANGERS", 2)
-        async with linked() as (server, link, _):
-            pairs = [await asyncio.open_connection(link.address.host, link.address.port) for _ in range(5)]
-            await until(lambda: len(server._sides) == 3)
-            for _, writer in pairs:
-                writer.close()
-            await until(lambda: len(server._sides) == 1)
-
-    def test_the_secret_is_not_shown(self):
-        assert "secret" not in repr(LinkAddress("h", 1, b"hidden", "r"))
 
 
 class TestLoss:
@@ -353,8 +240,6 @@ class TestBounds:
     [
         TestCalls().test_answers_out_of_order_reach_their_callers,
         TestCalls().test_a_large_batch_among_small_ones,
-        TestHandshake().test_a_wrong_secret_is_refused,
-        TestHandshake().test_calls_before_the_proof_are_not_looked_at,
         TestLoss().test_pending_calls_fail_at_once,
         TestGoodbye().test_running_calls_are_answered,
         TestGoodbye().test_calls_that_are_late_fail,

@@ -1,0 +1,57 @@
+"""A replica's server and a gateway's link to it, in one process."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.link import Link, LinkServer
+
+
+def batch(value: float = 0.0, rows: int = 1) -> Batch:
+    return Batch(np.full((rows, 2), value), (rows,))
+
+
+async def echo(asked: Batch) -> BatchReply:
+    return BatchReply(np.asarray(asked.rows)[:, 0])
+
+
+class Desk:
+    """A model whose calls are answered by hand."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Batch, asyncio.Future[BatchReply]]] = []
+
+    async def predict(self, asked: Batch) -> BatchReply:
+        answer = asyncio.get_running_loop().create_future()
+        self.calls.append((asked, answer))
+        return await answer
+
+    def answer(self, index: int) -> None:
+        asked, answer = self.calls[index]
+        answer.set_result(BatchReply(np.asarray(asked.rows)[:, 0]))
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def linked(predict=echo, **options):
+    """A server, a link to it, and the links that were lost."""
+    server = LinkServer(predict, replica="r1", **options)
+    address = await server.start("127.0.0.1")
+    lost: list[Link] = []
+    link = await Link.connect(address, on_lost=lost.append)
+    try:
+        yield server, link, lost
+    finally:
+        link.close()
+        await server.close(0)
+
+
+async def no_loss(_link):
+    raise AssertionError
