@@ -56,9 +56,9 @@ def chi_square_tail(x: float, freedom: float) -> float:
     >>> round(chi_square_tail(3.841, 1), 4), round(chi_square_tail(18.307, 10), 4)
     (0.05, 0.05)
     """
-    if x <= 0.0:
-        return 1.0
     a, z = freedom / 2.0, x / 2.0
+    if z <= 0.0:  # also where half of the smallest number is none
+        return 1.0
     front = math.exp(a * math.log(z) - z - math.lgamma(a))
     if z < a + 1.0:
         term = total = 1.0 / a
