@@ -120,13 +120,13 @@ class _AppLinks:
 
     async def _keep_looking(self) -> None:
         while True:
+            self._look.clear()  # before looking: a link that is lost meanwhile is a reason to look again
             try:
                 await self._look_once()
             except (RayError, TimeoutError, RuntimeError) as error:
                 _log.debug("asking for the replicas of %s failed: %s", self.app, error)
             except Exception:
                 _log.exception("asking for the replicas of %s failed", self.app)
-            self._look.clear()
             with contextlib.suppress(TimeoutError):
                 # A lost link is a reason to look now; but never more often than `HURRY_S`.
                 await asyncio.sleep(HURRY_S)

@@ -63,10 +63,6 @@ class ModelVersion:
             self._listening = asyncio.ensure_future(self._server.start(own_address(self._settings)))
         return await self._listening
 
-    async def ready(self) -> bool:
-        """Answers when the replica can take a batch."""
-        return not self._closed
-
     async def check_health(self) -> None:
         """Serve asks this every second; being able to answer at all is the proof."""
 

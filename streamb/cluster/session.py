@@ -32,8 +32,6 @@ RAY_VARIABLES: Final = {
     "RAY_SERVE_LOG_TO_STDERR": "0",
     # The control loop of Serve runs ten times a second by default, with or without work: a twentieth of a core.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
-    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }

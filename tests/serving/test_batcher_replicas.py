@@ -6,7 +6,7 @@ import pytest
 from streamb.errors import DeadlineExceeded
 from streamb.serving import GatewayLimits
 from tests.serving.asgi_client import Connection
-from tests.serving.test_batcher import Desk
+from tests.serving.batcher_desk import Desk
 
 
 async def test_every_replica_has_its_own_two_calls():
