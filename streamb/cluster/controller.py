@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import ray
-from ray import serve
-from ray.exceptions import RayError
 
 from streamb.clock import SystemClock
 from streamb.cluster.console import signing_key_path
 from streamb.cluster.edge import EdgeFleet
 from streamb.cluster.jobs import JobRunner
-from streamb.cluster.names import CONTROLLER, GATEWAY, GATEWAY_APP, NAMESPACE
+from streamb.cluster.names import CONTROLLER, NAMESPACE
+from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import Settings
 from streamb.crypto import SigningKey
@@ -33,7 +32,6 @@ BUSY_TICK_S: Final = 0.1
 """While a deployment is under way the loop runs this often, so that no step waits for a whole second."""
 REFRESH_S: Final = 3.0
 """How often Serve is asked what runs while nothing is being deployed; asking costs both sides some milliseconds."""
-_BROADCAST_S: Final = 5.0
 _VERB_THREADS: Final = 8
 _log = logging.getLogger(__name__)
 
@@ -49,17 +47,26 @@ class ControllerActor:
         clock = SystemClock()
         self._observations = Observations(clock)
         trusted = SigningKey.load_or_create(signing_key_path(settings)).public
-        self._runtime = ServeRuntime(settings, trusted, self._observations)
-        self._platform = build(settings, self._runtime, clock, outcomes=self._observations.windows)
+        self._wake = threading.Event()
+        self._publisher = TablePublisher(
+            lambda: self._platform.rollouts.table, self._observations, pushed=self._wake.set
+        )
+        self._runtime = ServeRuntime(settings, trusted, self._observations, self._publisher.connect)
+        self._platform = build(
+            settings,
+            self._runtime,
+            clock,
+            outcomes=self._observations.windows,
+            on_table=self._publisher.announce,
+        )
         jobs = JobRunner(settings.state_dir, self._platform.database.records, clock)
         self._jobs = jobs
         self._edges = EdgeFleet(settings, clock, enabled=with_edge)
         self._refresh_due = 0.0
-        self._wake = threading.Event()
         self._stopping = threading.Event()
         self._control = Control(self._platform, self._runtime, self._observations, jobs, self._wake.set)
         self._verbs = ThreadPoolExecutor(_VERB_THREADS, thread_name_prefix="verb")
-        self._loop = threading.Thread(target=lambda: asyncio.run(self._keep_ticking()), name="rollouts", daemon=True)
+        self._loop = threading.Thread(target=lambda: asyncio.run(self._run()), name="rollouts", daemon=True)
         self._loop.start()
 
     async def invoke(self, verb: str, arguments: dict[str, Any]) -> Any:
@@ -116,15 +123,16 @@ class ControllerActor:
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
+    async def _run(self) -> None:
+        publishing = asyncio.ensure_future(self._publisher.run())
+        await self._keep_ticking()
+        publishing.cancel()
+
     async def _keep_ticking(self) -> None:
-        published = 0
         while not self._stopping.is_set():
             busy = False
             try:
                 busy = await asyncio.to_thread(self._tick)
-                table = self._platform.rollouts.table
-                if table.epoch > published and await self._broadcast(table):
-                    published = table.epoch
             except Exception:
                 _log.exception("a tick of the rollouts failed; the next one follows")
             await asyncio.to_thread(self._wake.wait, BUSY_TICK_S if busy else TICK_S)
@@ -140,20 +148,6 @@ class ControllerActor:
         self._jobs.reconcile()
         self._edges.ensure()
         return changed or self._platform.rollouts.busy
-
-    async def _broadcast(self, table: RoutingTable) -> bool:
-        """Push a table to every gateway. False when some did not take it; they also pull every second."""
-        if not self._observations.live("gateway"):
-            return False
-        handle = serve.get_deployment_handle(GATEWAY, GATEWAY_APP, _check_exists=False)
-        try:
-            answers = await asyncio.wait_for(
-                handle.broadcast("apply", table).results_async(return_exceptions=True), _BROADCAST_S
-            )
-        except (RayError, TimeoutError, RuntimeError) as error:
-            _log.warning("the push of table %s failed (%s); gateways pull it", table.epoch, error)
-            return False
-        return all(isinstance(answer, int) and answer >= table.epoch for answer in answers)
 
 
 def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:

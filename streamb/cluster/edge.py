@@ -109,7 +109,7 @@ class EdgeActor:
         reports: list[NodeReport] = answer[0]
         wanted = {}
         for r in reports:
-            if r.endpoint is not None:
+            if r.endpoint is not None and (r.role != "gateway" or r.epoch):  # without a table it can answer nothing
                 name = f"{r.source}-{r.endpoint.port}"
                 wanted[name] = Server("gateways" if r.role == "gateway" else "consoles", name, r.endpoint)
         return wanted, answer[1]

@@ -24,15 +24,20 @@ from streamb.wiring.observations import NodeReport
 EDGE_NOTICES_S: Final = 1.5
 """How long the edges may take to learn of a goodbye and send no more."""
 
+EXPECTED_S: Final = 30.0
+"""How long links are kept to an app that no table names yet."""
+
 
 @serve.ingress()
 class Gateway:
     """One gateway process. The same ASGI app answers on its own listener and, where Serve has a proxy, behind that."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._clock = SystemClock()
         self._predictor = LinkPredictor()
-        self._app = GatewayApp(self._predictor, limits_of(settings), SystemClock())
-        self._adopting = asyncio.Lock()
+        self._app = GatewayApp(self._predictor, limits_of(settings), self._clock)
+        self._newest = self._app.table
+        self._expected: dict[str, float] = {}
         context = ray.get_runtime_context()
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
@@ -52,11 +57,16 @@ class Gateway:
         self._predictor.close()
         await self._heartbeat.stop()  # again: what was answered since the goodbye counts too
 
-    async def apply(self, table: RoutingTable) -> int:
-        """The Controller's push: adopt a table, answer with the epoch in force."""
+    async def apply(self, table: RoutingTable) -> NodeReport:
+        """The Controller's push: adopt a table, answer as a heartbeat would, with the epoch in force."""
         await self._adopt(table)
-        self._heartbeat.hurry()
-        return self._app.table.epoch
+        return self._heartbeat.report()
+
+    async def connect(self, app: str) -> NodeReport:
+        """Make links to an app that a coming table will name, so that this table need not wait for them."""
+        self._expected[app] = self._clock.monotonic() + EXPECTED_S
+        await self._predictor.connected(self._predictor.connect([app]))
+        return self._heartbeat.report()
 
     async def check_health(self) -> None:
         """Serve asks this every few seconds; raising three times makes it replace the replica."""
@@ -64,14 +74,25 @@ class Gateway:
             raise Unavailable("the gateway's listener has ended")
 
     async def _adopt(self, table: RoutingTable) -> None:
-        async with self._adopting:  # a push and a pull may overlap; the second sees what the first has prepared
-            if table.epoch <= self._app.table.epoch:
+        """Put a table in force, at once but for models with a version that is not connected yet: these a moment later.
+
+        A push and a pull may overlap, and a newer table may come while an older one waits: the newest is what counts.
+        """
+        if table.epoch <= self._newest.epoch:
+            return
+        self._newest = table
+        apps = {target.app for route in table.models.values() for target in route.targets.values()}
+        unconnected = self._predictor.connect(apps)
+        if unconnected:
+            self._app.apply(table.held_back(self._app.table, unconnected))
+            await self._predictor.connected(unconnected)
+            if self._newest is not table:
                 return
-            targets = [target for route in table.models.values() for target in route.targets.values()]
-            await self._predictor.prepare(targets)
-            self._app.apply(table)
-            gone = self._predictor.apps - {target.app for target in targets}
-            self._predictor.forget(app for app in gone if self._app.in_flight(app) == 0)
+        self._app.apply(table)
+        now = self._clock.monotonic()
+        self._expected = {app: until for app, until in self._expected.items() if until > now}
+        gone = self._predictor.apps - apps - self._expected.keys()
+        self._predictor.forget(app for app in gone if self._app.in_flight(app) == 0)
 
     def _report(self) -> NodeReport:
         in_flight = {app: self._app.in_flight(app) for app in self._predictor.apps}

@@ -184,6 +184,8 @@ class HAProxy:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         server = f"{backend}/{name}"
         await self.command(f"add server {server} {host}:{endpoint.port} check inter 500 rise 1 fall 3")
+        # Just added, a server counts as up until three checks have failed; this one starts as down instead.
+        await self.command(f"set server {server} health down")
         await self.command(f"enable health {server}")
         await self.command(f"enable server {server}")
 

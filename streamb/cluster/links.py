@@ -38,14 +38,21 @@ class LinkPredictor:
     def __init__(self) -> None:
         self._apps: dict[str, _AppLinks] = {}
 
-    async def prepare(self, targets: Iterable[VersionTarget], timeout_s: float = 5.0) -> None:
-        """Look for the replicas of new targets, so that the first request need not wait; gives up waiting in time."""
-        new = [_AppLinks(target) for target in targets if target.app not in self._apps]
-        for links in new:
-            self._apps[links.app] = links
-            links.start()
-        if new:
-            waits = [asyncio.ensure_future(links.found.wait()) for links in new]
+    def connect(self, apps: Iterable[str]) -> frozenset[str]:
+        """Look for the replicas of apps; those of which none has been connected yet."""
+        unconnected = set()
+        for app in apps:
+            if app not in self._apps:
+                self._apps[app] = _AppLinks(app)
+                self._apps[app].start()
+            if not self._apps[app].connected_once:
+                unconnected.add(app)
+        return frozenset(unconnected)
+
+    async def connected(self, apps: Iterable[str], timeout_s: float = 5.0) -> None:
+        """Wait until each of these apps has a replica, so that the first request need not; gives up in time."""
+        waits = [asyncio.ensure_future(self._apps[app].found.wait()) for app in apps if app in self._apps]
+        if waits:
             _, late = await asyncio.wait(waits, timeout=timeout_s)
             for wait in late:
                 wait.cancel()
@@ -83,8 +90,9 @@ class LinkPredictor:
 class _AppLinks:
     """The links to the replicas of one app."""
 
-    def __init__(self, target: VersionTarget) -> None:
-        self.app = target.app
+    def __init__(self, app: str) -> None:
+        self.app = app
+        self.connected_once = False
         self.found = asyncio.Event()
         self._handle: Any = None
         self._links: dict[str, Link] = {}
@@ -147,6 +155,7 @@ class _AppLinks:
             _log.warning("a replica of %s cannot be reached at %s:%s: %s", self.app, address.host, address.port, error)
             return
         self._links[address.replica] = link
+        self.connected_once = True
         self.found.set()
 
     def _lost(self, link: Link) -> None:

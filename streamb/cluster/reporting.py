@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from streamb.traffic import RoutingTable
 from streamb.wiring.observations import NodeReport
 
 INTERVAL_S: Final = 1.0
+_SOON_S: Final = 0.05
 _CALL_TIMEOUT_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
@@ -39,15 +39,14 @@ class Heartbeat:
         self._adopt = adopt
         self._controller: Any = None
         self._task: asyncio.Task[None] | None = None
-        self._soon = asyncio.Event()
 
     def start(self) -> None:
         """Begin, on the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def hurry(self) -> None:
-        """Report now rather than at the end of the second."""
-        self._soon.set()
+    def report(self) -> NodeReport:
+        """How this process is, now."""
+        return replace(self._make_report(), uptime_s=self._clock.monotonic() - self._since)
 
     async def stop(self) -> None:
         """Say goodbye and end. Saying it again, when the last answers are out, tells what was counted in between."""
@@ -56,33 +55,32 @@ class Heartbeat:
         controller = self._controller
         if controller is not None:
             try:
-                await asyncio.wait_for(controller.goodbye.remote(self._report()), _CALL_TIMEOUT_S)
+                await asyncio.wait_for(controller.goodbye.remote(self.report()), _CALL_TIMEOUT_S)
             except (RayError, TimeoutError):
                 _log.info("the controller did not hear our goodbye; it will notice the silence")
 
-    def _report(self) -> NodeReport:
-        return replace(self._make_report(), uptime_s=self._clock.monotonic() - self._since)
-
     async def _run(self) -> None:
         while True:
-            await self._beat()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), INTERVAL_S)
-            self._soon.clear()
+            adopted = await self._beat()
+            # A table that was pulled is acknowledged now rather than at the end of the second.
+            await asyncio.sleep(_SOON_S if adopted else INTERVAL_S)
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> bool:
+        """One report. True when it was answered by a newer table."""
         try:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
-            table = await asyncio.wait_for(reply_of(self._controller.heartbeat.remote(self._report())), _CALL_TIMEOUT_S)
+            table = await asyncio.wait_for(reply_of(self._controller.heartbeat.remote(self.report())), _CALL_TIMEOUT_S)
             if table is not None and self._adopt is not None:
                 await self._adopt(table)
+                return True
         except (RayError, TimeoutError, ValueError) as error:
             # ValueError: no such actor (yet). Serving goes on with the table that we have.
             self._controller = None
             _log.warning("the controller does not answer (%s); going on with what we know", type(error).__name__)
         except Exception:
             _log.exception("a heartbeat failed; the next one is due in %s s", INTERVAL_S)
+        return False
 
 
 async def reply_of(reference: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from ray import serve
@@ -35,9 +35,18 @@ class ServeRuntime:
 
     Orders are handed to one background thread in turn, since Serve's calls take a moment; `apps` is read from Serve by
     `refresh`, so that looking costs nothing.
+
+    Args:
+        connect: has every gateway connect to an app; one runs only once that is done.
     """
 
-    def __init__(self, settings: Settings, trusted: PublicKey, observations: Observations) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        trusted: PublicKey,
+        observations: Observations,
+        connect: Callable[[str], Future[None]],
+    ) -> None:
         self._settings = settings
         self._trusted = trusted
         self._observations = observations
@@ -46,6 +55,9 @@ class ServeRuntime:
         self._ordered: dict[str, AppStatus] = {}
         self._seen: dict[str, AppStatus] = {}
         self._floors: dict[str, int] = {}
+        self._connect = connect
+        self._connections: dict[str, Future[None]] = {}
+        self._looked = False
 
     def start(self, spec: AppSpec) -> None:
         with self._lock:
@@ -90,6 +102,13 @@ class ServeRuntime:
     def refresh(self) -> None:
         """Ask Serve what runs. Raises what Serve raises; the last view stays."""
         found = {name: _describe(app) for name, app in serve.status().applications.items() if is_model_app(name)}
+        running = {name for name, status in found.items() if status.phase is AppPhase.RUNNING}
+        if self._looked:
+            found = {name: self._once_connected(name, status) for name, status in found.items()}
+        else:  # what ran before this process did has its connections
+            self._connections = {name: _done() for name in running}
+            self._looked = True
+        self._connections = {name: done for name, done in self._connections.items() if name in running}
         with self._lock:
             stopping = {app for app, status in self._seen.items() if status.phase is AppPhase.STOPPING}
             self._seen = {
@@ -97,6 +116,16 @@ class ServeRuntime:
             }
             for app in found:
                 self._ordered.pop(app, None)
+
+    def _once_connected(self, app: str, status: AppStatus) -> AppStatus:
+        """The status, but not "running" before gateways are connected: traffic then moves without delay."""
+        if status.phase is not AppPhase.RUNNING:
+            return status
+        if app not in self._connections:
+            self._connections[app] = self._connect(app)
+        if self._connections[app].done():
+            return status
+        return AppStatus(AppPhase.STARTING, status.replicas, "the gateways connect to it")
 
     def close(self) -> None:
         """Take no more orders."""
@@ -119,6 +148,12 @@ class ServeRuntime:
             _log.exception("Serve did not delete %s; it is asked again", app)
             with self._lock:
                 self._seen.pop(app, None)
+
+
+def _done() -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
 
 
 def _describe(app: Any) -> AppStatus:

@@ -43,6 +43,7 @@ class Rollouts:
         limits: how long a phase may take.
         policy: what the gateways enforce besides routing; travels in the table.
         outcomes: what happened to requests, to judge versions by; without it, no step that needs proof ever passes.
+        on_table: called when there is a newer routing table.
     """
 
     def __init__(
@@ -56,13 +57,14 @@ class Rollouts:
         limits: Limits | None = None,
         policy: GatewayPolicy | None = None,
         outcomes: Outcomes | None = None,
+        on_table: Callable[[], None] | None = None,
     ) -> None:
         self._registry = registry
         self._runtime = runtime
         self._clock = clock
         self._limits = limits or Limits()
         self._ledger = Ledger(records, journal)
-        self._standing = Standing(self._ledger, registry, policy or GatewayPolicy())
+        self._standing = Standing(self._ledger, registry, policy or GatewayPolicy(), on_table)
         self._observation = Observation(outcomes, clock)
         self._caretaker = Caretaker(self._standing, runtime, clock)
         self._lock = threading.RLock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from streamb.registry import ModelVersion, Registry
 from streamb.rollouts.deployment import Deployment
@@ -11,6 +11,10 @@ from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.routing import model_route
 from streamb.rollouts.runtime import AppSpec
 from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, VersionTarget
+
+
+def _nobody() -> None:
+    """Nobody waits for tables."""
 
 
 class Standing:
@@ -22,8 +26,11 @@ class Standing:
         table: the routing table that every gateway should have now.
     """
 
-    def __init__(self, ledger: Ledger, registry: Registry, policy: GatewayPolicy) -> None:
+    def __init__(
+        self, ledger: Ledger, registry: Registry, policy: GatewayPolicy, on_table: Callable[[], None] | None = None
+    ) -> None:
         self._ledger = ledger
+        self._on_table = on_table or _nobody
         self._registry = registry
         self._versions: dict[tuple[str, str], ModelVersion] = {}
         self.routes: dict[str, ServingRoute] = {route.model_id: route for route in ledger.routes()}
@@ -65,17 +72,23 @@ class Standing:
                 del self.active[deployment.id]
         if route is not None:
             self.routes[model_id] = route
-        self.table = table
+        self._adopt(table)
 
     def set_policy(self, policy: GatewayPolicy) -> None:
         """Change what gateways enforce; published under a new epoch."""
         table = RoutingTable(self.table.epoch + 1, self.table.models, policy)
         self._ledger.write(epoch=table.epoch)
-        self.table = table
+        self._adopt(table)
 
     def spec(self, model_id: str, version: str, app: str) -> AppSpec:
         """What to run under the name of an app."""
         return AppSpec(app, model_id, version, self._version(model_id, version).blob)
+
+    def _adopt(self, table: RoutingTable) -> None:
+        newer = table.epoch > self.table.epoch
+        self.table = table
+        if newer:
+            self._on_table()
 
     def _table_with(self, model_id: str, route: ServingRoute | None, deployment: Deployment | None) -> RoutingTable:
         """The table when one model stands like this; the present one when that changes nothing for gateways."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,3 +133,14 @@ class RoutingTable:
     epoch: int = 0
     models: Mapping[str, ModelRoute] = field(default_factory=dict)
     policy: GatewayPolicy = field(default_factory=GatewayPolicy)
+
+    def held_back(self, present: RoutingTable, apps: Collection[str]) -> RoutingTable:
+        """This table, but under the epoch of `present`, and with its routes where this one needs one of these apps."""
+        waiting = {
+            model_id
+            for model_id, route in self.models.items()
+            if any(target.app in apps for target in route.targets.values())
+        }
+        models = {model_id: route for model_id, route in self.models.items() if model_id not in waiting}
+        kept = {model_id: present.models[model_id] for model_id in waiting if model_id in present.models}
+        return RoutingTable(present.epoch, {**models, **kept}, self.policy)

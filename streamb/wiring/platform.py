@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,12 +41,18 @@ class Platform:
 
 
 def build(
-    settings: Settings, runtime: Runtime, clock: Clock | None = None, *, outcomes: Outcomes | None = None
+    settings: Settings,
+    runtime: Runtime,
+    clock: Clock | None = None,
+    *,
+    outcomes: Outcomes | None = None,
+    on_table: Callable[[], None] | None = None,
 ) -> Platform:
     """Open the store and connect everything.
 
     Args:
         outcomes: what happened to requests; deployments that go step by step are judged by it.
+        on_table: called, from any thread, when there is a newer routing table; must return at once.
 
     Raises:
         StorageFailed: the database cannot be opened.
@@ -70,6 +77,7 @@ def build(
         limits=Limits(start_s=settings.start_timeout_s),
         policy=policy,
         outcomes=outcomes,
+        on_table=on_table,
     )
     return Platform(settings, clock, database, registry, rollouts, keys, Idempotency(database.records, clock))
 

@@ -1,0 +1,98 @@
+"""Publishes the routing table: pushed to every gateway the moment it changes; their answers acknowledge it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ray import serve
+from ray.exceptions import RayError
+
+from streamb.cluster.names import GATEWAY, GATEWAY_APP
+from streamb.traffic import RoutingTable
+from streamb.wiring.observations import NodeReport, Observations
+
+_PUSH_S: Final = 5.0
+_AGAIN_S: Final = 1.0
+"""How often a push that did not reach everybody is repeated; gateways also pull every second."""
+
+_log = logging.getLogger(__name__)
+
+
+class TablePublisher:
+    """Does not wait for the loop that changes the table, so that nothing slow in there delays a rollback.
+
+    Args:
+        table: gives the newest routing table.
+        observations: takes in what gateways answer, which is a report like that of their heartbeat.
+        pushed: called after a push, so that what waits for the acknowledgement goes on.
+    """
+
+    def __init__(
+        self, table: Callable[[], RoutingTable], observations: Observations, pushed: Callable[[], None]
+    ) -> None:
+        self._table = table
+        self._observations = observations
+        self._pushed = pushed
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+        self._gateways: Any = None
+
+    def announce(self) -> None:
+        """There is a newer table. From any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: the platform stops
+                self._loop.call_soon_threadsafe(self._changed.set)
+
+    def connect(self, app: str) -> Future[None]:
+        """Have every gateway connect to a new app; done when they have, or when it takes too long. From any thread."""
+        if self._loop is None:
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        return asyncio.run_coroutine_threadsafe(self._connect(app), self._loop)
+
+    async def run(self) -> None:
+        """Push every newer table, until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        published = 0
+        while True:
+            self._changed.clear()
+            table = self._table()
+            if table.epoch > published and await self._push(table):
+                published = table.epoch
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _AGAIN_S)
+
+    async def _push(self, table: RoutingTable) -> bool:
+        """True when every gateway has taken it."""
+        reports = await self._broadcast("apply", table)
+        self._pushed()
+        return bool(reports) and all(report is not None and report.epoch >= table.epoch for report in reports)
+
+    async def _connect(self, app: str) -> None:
+        await self._broadcast("connect", app)
+        self._pushed()
+
+    async def _broadcast(self, method: str, argument: Any) -> list[NodeReport | None]:
+        """What each gateway reported after the call; None of one that failed, nothing at all when all did."""
+        if not self._observations.live("gateway"):
+            return []
+        if self._gateways is None:  # kept: a new handle asks Serve first where the replicas are
+            self._gateways = serve.get_deployment_handle(GATEWAY, GATEWAY_APP, _check_exists=False)
+        try:
+            answers = await asyncio.wait_for(
+                self._gateways.broadcast(method, argument).results_async(return_exceptions=True), _PUSH_S
+            )
+        except (RayError, TimeoutError, RuntimeError) as error:
+            _log.warning("gateways did not answer (%s: %s); they also ask by themselves", method, error)
+            return []
+        reports = [answer if isinstance(answer, NodeReport) else None for answer in answers]
+        for report in reports:
+            if report is not None:
+                self._observations.receive(report)
+        return reports
