@@ -184,10 +184,9 @@ class HAProxy:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         server = f"{backend}/{name}"
         await self.command(f"add server {server} {host}:{endpoint.port} check inter 500 rise 1 fall 3")
-        # Just added, a server counts as up until three checks have failed; this one starts as down instead.
-        await self.command(f"set server {server} health down")
-        await self.command(f"enable health {server}")
-        await self.command(f"enable server {server}")
+        # Just enabled, a server counts as up until checks have failed: said to be down at once, it gets no requests
+        # before the first check has passed.
+        await self.command(f"enable health {server}; enable server {server}; set server {server} health down")
 
     async def drain(self, backend: Backend, name: str) -> None:
         """Give a server no new requests."""

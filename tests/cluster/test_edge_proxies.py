@@ -29,8 +29,8 @@ def free_port() -> int:
 class Upstream:
     """A server that answers every path with its own name and keeps the heads of the requests that it saw."""
 
-    def __init__(self, name: str, delay: float = 0.0) -> None:
-        self.name, self.delay, self.seen = name, delay, []
+    def __init__(self, name: str, delay: float = 0.0, status: str = "200 OK") -> None:
+        self.name, self.delay, self.status, self.seen = name, delay, status.encode(), []
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def _serve(self, reader, writer) -> None:
@@ -40,7 +40,7 @@ class Upstream:
                 self.seen.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
                 await asyncio.sleep(self.delay)
                 body = self.name.encode()
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+                writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (self.status, len(body), body))
                 await writer.drain()
         writer.close()
 
@@ -95,6 +95,22 @@ async def test_headers_that_steer_serve_are_stripped(edge):
         request = next(head for head in gateway.seen if "/v2/steer?a=b%20c" in head)
     assert "x-keep: 1" in request
     assert not [word for word in ("x-serve-route", "timeout-seconds", "multiplexed") if word in request]
+
+
+@pytest.mark.skipif(haproxy_binary() is None, reason="the stand-in does not check its servers")
+async def test_a_new_gateway_gets_nothing_before_its_first_check_passes(tmp_path):
+    config = EdgeConfig("127.0.0.1", free_port(), tmp_path / "a.sock", None, answer_timeout_s=10)
+    proxy = HAProxy(haproxy_binary(), config, tmp_path)
+    await proxy.start()
+    async with Upstream("not ready", status="503 Service Unavailable") as gateway:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=10) as client:
+            await proxy.add("gateways", "g1", gateway.endpoint)
+            for _ in range(100):
+                assert (await client.get("/v2/x")).json()["code"] == "unavailable", "the edge answers for itself"
+                await asyncio.sleep(0.01)
+        assert all("/v2/health/ready" in head for head in gateway.seen), "nothing but checks"
+        assert gateway.seen
+    await proxy.stop()
 
 
 async def test_without_a_gateway_the_answer_is_a_typed_503(edge):

@@ -1,5 +1,6 @@
 import math
 import sys
+import threading
 import types
 from dataclasses import replace
 
@@ -8,7 +9,9 @@ import pytest
 from streamb.errors import InvalidInput
 from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.metrics.criteria import Finding, Verdict, overall
+from streamb.rollouts import custom_criteria
 from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge
+from streamb.rollouts.custom_criteria import run_custom
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 NONE = Snapshot("m", "2")
@@ -238,6 +241,18 @@ class TestCustom:
 
 
 class TestOptions:
+    def test_a_criterion_that_hangs_holds_up_one_look_and_is_not_called_again_meanwhile(self, monkeypatch):
+        called, let_go = [], threading.Event()
+        module = types.ModuleType("slow_criteria")
+        module.check = lambda _: called.append(1) or (let_go.wait(10) and Finding("slow", P, "at last"))
+        monkeypatch.setitem(sys.modules, "slow_criteria", module)
+        looks = [run_custom("slow_criteria:check", evidence(), patience_s=0.01) for _ in range(3)]
+        assert {one.verdict for one in looks} == {I}
+        assert ("within 0.01 s" in looks[0].detail, "earlier look" in looks[1].detail, len(called)) == (True, True, 1)
+        let_go.set()
+        custom_criteria._running["slow_criteria:check"].join(10)
+        assert run_custom("slow_criteria:check", evidence()).verdict is P
+
     def test_what_was_given_is_read_and_written_back(self):
         options = {"max_error_rate": 0.02, "max_latency_ms": 200, "latency_percentile": 99, "custom": ["a.b:c"]}
         criteria = HealthCriteria.from_options(options)

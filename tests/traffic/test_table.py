@@ -54,6 +54,20 @@ def test_a_key_does_not_show_in_messages():
     assert "secret" not in repr(GatewayPolicy(token_key=b"secret"))
 
 
+def test_routes_that_wait_for_an_app_are_held_back_and_nothing_else_is():
+    def route(model_id: str, app: str) -> ModelRoute:
+        return ModelRoute(model_id, "s", Split.all_to("1"), {"1": VersionTarget("1", app, {}, "regression")})
+
+    present = RoutingTable(3, {"moves": route("moves", "old"), "goes": route("goes", "old")})
+    policy = GatewayPolicy(True)
+    coming = RoutingTable(
+        4, {"moves": route("moves", "new"), "comes": route("comes", "new"), "other": route("other", "x")}, policy
+    )
+    held = coming.held_back(present, {"new"})
+    assert held == RoutingTable(3, {"moves": route("moves", "old"), "other": route("other", "x")}, policy)
+    assert coming.held_back(present, set()).models == coming.models
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
