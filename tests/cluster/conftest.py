@@ -12,6 +12,8 @@ import pytest
 from streamb.cluster import RunningPlatform, start_platform
 from streamb.config import load_settings
 
+GATEWAYS = 2
+
 
 @pytest.fixture(scope="session")
 def state_dir() -> Iterator[Path]:
@@ -22,8 +24,9 @@ def state_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def platform(state_dir: Path) -> Iterator[RunningPlatform]:
-    """A platform in development mode on a free port; stopped, with every process, at the end."""
-    running = start_platform(load_settings(environment="development", state_dir=state_dir, port=0))
+    """A platform in development mode with two gateways, on a free port; stopped, with every process, at the end."""
+    settings = load_settings(environment="development", state_dir=state_dir, port=0, gateway_replicas=GATEWAYS)
+    running = start_platform(settings)
     yield running
     running.stop()
 

@@ -53,6 +53,10 @@ def events(platform, deployment) -> list[dict]:
     return [event for event in reversed(found) if event["deployment_id"] == deployment.id]
 
 
+def gateway_processes(platform) -> set[int]:
+    return {one["pid"] for one in httpx.get(f"{platform.url}/api/status").json()["gateways"]}
+
+
 def ask(platform, model_id: str, **headers: str) -> dict:
     answer = httpx.post(f"{platform.url}/v2/models/{model_id}/predict", json={"instances": [ROW]}, headers=headers)
     assert answer.status_code == 200, answer.text
@@ -62,6 +66,7 @@ def ask(platform, model_id: str, **headers: str) -> dict:
 def test_a_healthy_canary_takes_over_step_by_step(manager, platform, model_id):
     manager.register_model(model_id, "", "", classifier(0.9), "2.0.0")
     weights: list[float] = []
+    gateways = gateway_processes(platform)
     with Load(platform.url, model_id, [ROW], connections=4) as load:
         deployment = manager.deploy_model(
             model_id=model_id, target_version="2.0.0", rollout_strategy="canary", steps=[10, 50], **QUICK
@@ -70,6 +75,7 @@ def test_a_healthy_canary_takes_over_step_by_step(manager, platform, model_id):
         load.wait_for(50)
     assert status.state == "completed", status
     assert not load.failed, load.summary()
+    assert gateway_processes(platform) == gateways, "a new version leaves the gateways as they are"
     assert {10.0, 50.0, 100.0} <= set(weights)
     assert weights == sorted(weights), "the share only grows"
     assert {o.version for o in load.outcomes} == {"1.0.0", "2.0.0"}

@@ -14,6 +14,7 @@ import serve_apps.gateway
 import serve_apps.model_version
 from streamb import ProductionMLManager
 from streamb.serving.batch import Batch
+from tests.cluster.conftest import GATEWAYS
 from tests.cluster.load import Load
 from tests.cluster.processes import until
 
@@ -40,11 +41,11 @@ def test_a_gateway_comes_and_goes_under_load_and_no_request_notices(model, platf
     with Load(platform.url, "apps", [X[0].tolist()]) as load:
         load.wait_for(50)
         args = serve_apps.gateway.Args(state_dir=state_dir)
-        serve.run(serve_apps.gateway.app(args), name="second-gateway", route_prefix=None)
-        until(lambda: gateways(platform) == 2, 30)
+        serve.run(serve_apps.gateway.app(args), name="another-gateway", route_prefix=None)
+        until(lambda: gateways(platform) == GATEWAYS + 1, 30)
         load.wait_for(200)
-        serve.delete("second-gateway")
-        until(lambda: gateways(platform) == 1, 30)
+        serve.delete("another-gateway")
+        until(lambda: gateways(platform) == GATEWAYS, 30)
         load.wait_for(100)
     assert not load.failed, load.summary()
 

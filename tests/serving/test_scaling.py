@@ -282,7 +282,7 @@ class TestProperties:
             target, state, _ = desired_instances(signals, policy, state, now + 500 * second)
             assert target == count
 
-    @given(policies(), st.integers(0, 20), st.floats(0, 30), st.booleans())
+    @given(policies(), st.integers(0, 20), st.floats(1e-6, 30), st.booleans())  # less, shared by some, may round to 0
     def test_a_load_that_stays_never_makes_it_swing(self, policy, start, load, saturates):
         """`load` in instances that it would keep wholly busy; a busy share cannot pass 1, CPU of threads can."""
         state, path = ScalingState(min(max(start, policy.min_instances), policy.max_instances)), []
@@ -296,7 +296,6 @@ class TestProperties:
             )
             target, state, _ = desired_instances(signals, policy, state, float(second))
             path.append(target)
-        assume(load > 0)
         moves = [b - a for a, b in pairwise(path) if b != a]
         assert not (any(m > 0 for m in moves) and any(m < 0 for m in moves)), path
         assert path[-1] == path[-50]
