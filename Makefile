@@ -27,7 +27,8 @@ test: $(VENV)/.ready-dev
 	@echo "== lint" && $(BIN)/ruff check .
 	@echo "== types" && $(BIN)/mypy
 	@echo "== layers" && $(BIN)/lint-imports --no-logo
-	@echo "== tests" && $(BIN)/pytest
+	@echo "== tests without Ray" && $(BIN)/pytest -n auto --maxprocesses=4 -m "not ray and not fault"
+	@echo "== tests on a real Ray" && $(BIN)/pytest -m "ray or fault"
 
 fast: $(VENV)/.ready-dev
 	@$(BIN)/pytest -n auto --hypothesis-profile=fast -m "not ray and not fault and not slow"

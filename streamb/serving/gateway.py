@@ -146,7 +146,13 @@ class GatewayApp:
         rows = request.rows(chosen.schema)
         if second is None or second is chosen or route.version:
             return await self._ask(exchange, inquiry, chosen, rows)
-        return await self._ask_either(exchange, inquiry, chosen, second, rows)
+        limit_s = self._limits.request_timeout_s
+        deadline = self._clock.monotonic() + limit_s
+        try:
+            return await self._ask(exchange, inquiry, chosen, rows, limit_s * FIRST_SHARE)
+        except StreambError as error:
+            failure = error
+        return await self._ask_second(exchange, inquiry, chosen, second, failure, deadline)
 
     async def _ask(
         self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, rows: Rows, timeout_s: float | None = None
@@ -174,19 +180,19 @@ class GatewayApp:
             breaker.succeeded(generation, self._clock.monotonic())
         return reply
 
-    async def _ask_either(
-        self, exchange: Exchange, inquiry: Inquiry, first: ServedVersion, second: ServedVersion, rows: Rows
+    async def _ask_second(
+        self,
+        exchange: Exchange,
+        inquiry: Inquiry,
+        first: ServedVersion,
+        second: ServedVersion,
+        failure: StreambError,
+        deadline: float,
     ) -> Reply:
-        """The answer of the first version, or of the second within what is left of the request's time.
+        """The answer of the second version within what is left of the request's time; else the first one's failure.
 
         The failure counts against the first, and the time it took does not count against the second.
         """
-        limit_s = self._limits.request_timeout_s
-        deadline = self._clock.monotonic() + limit_s
-        try:
-            return await self._ask(exchange, inquiry, first, rows, limit_s * FIRST_SHARE)
-        except StreambError as error:
-            failure = error
         now = self._clock.monotonic()
         if not may_fall_back(failure) or not second.healthy or now >= deadline:
             raise failure
