@@ -38,10 +38,13 @@ _SLOW = tuple(
         "sdk/test_discovery.py",
         "sdk/test_launch.py",
         "sdk/test_manager.py",
+        "sdk/test_model_monitoring.py",
         "serving/test_listener.py",
         "store/test_database.py",
         "store/test_sql_engine.py",
         "test_architecture.py",
+        "test_scrape.py",
+        "tune_jobs/test_optimize.py",
         "tune_jobs/test_train.py",
     )
 )

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from streamb.errors import StreambError
     from streamb.models import Model
     from streamb.sdk import Deployment, DeploymentStatus, Prediction, ProductionMLManager
+    from streamb.sdk.monitoring import EnhancedModelMonitoring
     from streamb.sdk.scaler import ModelScaler
+    from streamb.sdk.tuning import HyperparameterOptimizer
 
 _HOMES = {
     "Deployment": "streamb.sdk",
     "DeploymentStatus": "streamb.sdk",
+    "EnhancedModelMonitoring": "streamb.sdk.monitoring",
+    "HyperparameterOptimizer": "streamb.sdk.tuning",
     "Model": "streamb.models",
     "ModelScaler": "streamb.sdk.scaler",
     "Prediction": "streamb.sdk",
@@ -28,6 +32,8 @@ _HOMES = {
 __all__ = [
     "Deployment",
     "DeploymentStatus",
+    "EnhancedModelMonitoring",
+    "HyperparameterOptimizer",
     "Model",
     "ModelScaler",
     "Prediction",

@@ -65,8 +65,10 @@ class TestRoutes:
     def test_metrics_exist(self):
         from streamb.metrics.export import prometheus_text
         from streamb.metrics.snapshot import Snapshot
+        from streamb.wiring.monitor_exposition import MonitorFacts, monitor_text
 
-        exported = prometheus_text([Snapshot("m", "1")], gateways=1, version="0").decode()
+        exported = prometheus_text([Snapshot("m", "1")], gateways=1, version="0") + monitor_text(MonitorFacts())
+        exported = exported.decode()
         for name in set(re.findall(r"`(streamb_\w+)", PROSE["api.md"])):
             assert re.search(rf"^# TYPE {name} ", exported, re.MULTILINE), name
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from streamb.errors import InvalidInput
+from streamb.errors import InvalidInput, StreambError
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -23,6 +23,15 @@ class WrongArgument(InvalidInput):
     def of(cls, option: str, value: object, problem: str) -> WrongArgument:
         """For `--option value`, what is wrong and what is allowed."""
         return cls(f"--{option} {value}: {problem}")
+
+
+def checked(check: Callable[[str], object], text: str) -> str:
+    """The text, if a check of streamb's accepts it; else an error that pydantic reports in the check's own words."""
+    try:
+        check(text)
+    except StreambError as error:
+        raise ValueError(error.message) from None
+    return text
 
 
 def parse_arguments(model: type[A], argv: Sequence[str] | None, *, program: str, description: str) -> A:

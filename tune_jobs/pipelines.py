@@ -127,7 +127,9 @@ def build_pipeline(table: Table, estimator: str, params: Mapping[str, Any], seed
     if unknown:
         allowed = ", ".join(sorted(made.get_params()))
         raise WrongArgument.of("param", unknown[0], f"{type(made).__name__} has no such parameter; it has {allowed}")
-    return Pipeline([("columns", _columns(table, dense=choice.dense)), ("estimator", made.set_params(**params))])
+    return Pipeline(
+        [("columns", prepared_columns(table, dense=choice.dense)), ("estimator", made.set_params(**params))]
+    )
 
 
 def effective_params(pipeline: Any) -> dict[str, Any]:
@@ -137,7 +139,8 @@ def effective_params(pipeline: Any) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value not in ("deprecated", "warn")}
 
 
-def _columns(table: Table, *, dense: bool) -> Any:
+def prepared_columns(table: Table, *, dense: bool) -> Any:
+    """The first step of a pipeline: every column prepared by its kind; `dense` for what cannot read sparse matrices."""
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline

@@ -7,16 +7,25 @@ process on the machine could read), `ML_STATE_DIR` (through streamb's settings: 
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamb.config import load_settings
+from streamb.errors import StreambError
+from tune_jobs.progress import Progress
 
 if TYPE_CHECKING:
     from streamb import ProductionMLManager
+    from streamb.models import Model
+
+REPORT_FILE: Final = "report.json"
+ARTIFACT_FOLDER: Final = "model"
+_DEPLOY_TIMEOUT_S: Final = 600.0
 
 
 class JobSurroundings(BaseSettings):
@@ -27,6 +36,7 @@ class JobSurroundings(BaseSettings):
     url: str | None = None
     api_key: SecretStr | None = None
     job_id: str | None = None
+    ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
     ray_job: dict[str, Any] = Field(default_factory=dict, validation_alias="RAY_JOB_CONFIG_JSON_ENV_VAR")
 
     @property
@@ -53,3 +63,66 @@ def connect(url: str | None, state_dir: Path | None) -> ProductionMLManager:
     folder = load_settings(state_dir=state_dir).state_dir
     require_platform(folder)
     return ProductionMLManager(state_dir=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Under what a model is registered, and where.
+
+    Attributes:
+        deploy: "immediate" to bring it into traffic at once.
+        url: of a platform elsewhere. state_dir: of one on this machine.
+    """
+
+    model_id: str
+    version: str
+    name: str
+    description: str
+    owner: str
+    deploy: Literal["immediate"] | None
+    url: str | None
+    state_dir: Path | None
+
+
+def deliver(delivery: Delivery, model: Model, report: dict[str, Any], progress: Progress) -> None:
+    """Register a version, and deploy it when asked to.
+
+    Args:
+        delivery: where to.
+        model: the version's content.
+        report: its `metadata` and `lineage`.
+        progress: says what was done.
+
+    Raises:
+        StreambError: no platform answers, it refuses the version, or the deployment does not complete.
+    """
+    model_id, version = delivery.model_id, delivery.version
+    with connect(delivery.url, delivery.state_dir) as platform:
+        registered = platform.register_model(
+            model_id=model_id,
+            name=delivery.name,
+            description=delivery.description,
+            model=model,
+            version=version,
+            owner=delivery.owner,
+            **report,
+        )
+        progress.say(f"registered {model_id} {version} at {platform.url} (digest {registered.digest[:12]})")
+        if delivery.deploy is None:
+            return
+        deployment = platform.deploy_model(model_id=model_id, target_version=version, rollout_strategy=delivery.deploy)
+        progress.say(f"deploying {version} ({deployment.id})")
+        status = deployment.wait(timeout=_DEPLOY_TIMEOUT_S)
+        if status.state != "completed":
+            raise StreambError(f"the deployment of {version} is {status.state}: {status.reason}")
+        progress.say(f"{model_id} {version} answers at {platform.url}/v2/models/{model_id}/predict")
+
+
+def write_artifact(folder: Path, model: Model, about: dict[str, Any], progress: Progress) -> None:
+    """Write `model/`, the artifact, and `report.json` into a new folder."""
+    from streamb.models import save_artifact
+
+    folder.mkdir(parents=True)
+    manifest = save_artifact(model, folder / ARTIFACT_FOLDER)
+    (folder / REPORT_FILE).write_text(json.dumps({"digest": manifest.digest, **about}, indent=2, default=str) + "\n")
+    progress.say(f"wrote {folder / ARTIFACT_FOLDER} and {folder / REPORT_FILE}")

@@ -30,7 +30,7 @@ def _of_classes(pipeline: Any, frame: pd.DataFrame, truth: NDArray[Any]) -> dict
         "baseline_accuracy": counts.max() / counts.sum(),
     }
     known = pipeline.classes_
-    if {*classes.tolist()} <= {*known.tolist()}:
+    if {*classes.tolist()} <= {*known.tolist()} and hasattr(pipeline, "predict_proba"):
         probabilities = pipeline.predict_proba(frame)
         scores["log_loss"] = metrics.log_loss(truth, probabilities, labels=known)
         if len(classes) == len(known) == 2:

@@ -11,11 +11,10 @@ scores. Exit code 0: done; 1: it failed; 2: an argument is wrong.
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -25,38 +24,25 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, mod
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import StreambError
-from streamb.models import Model, save_artifact
+from streamb.models import Model
 from streamb.registry.model import check_model_id
 from streamb.registry.semver import Semver
 from tune_jobs import pipelines
-from tune_jobs.arguments import WrongArgument, parse_arguments
-from tune_jobs.platform import JobSurroundings, connect
+from tune_jobs.arguments import WrongArgument, checked, parse_arguments
+from tune_jobs.platform import Delivery, JobSurroundings, deliver, write_artifact
 from tune_jobs.progress import Progress
 from tune_jobs.scoring import score
 from tune_jobs.table import Table, Task, read_table
 
 PROGRAM: Final = "python -m tune_jobs.train"
-REPORT_FILE: Final = "report.json"
-ARTIFACT_FOLDER: Final = "model"
-_DEPLOY_TIMEOUT_S: Final = 600.0
 
 
 def _model_id(text: str) -> str:
-    _checked(check_model_id, text)
-    return text
+    return checked(check_model_id, text)
 
 
 def _version(text: str) -> str:
-    _checked(Semver.parse, text)
-    return text
-
-
-def _checked(check: Any, text: str) -> None:
-    """Run a check of streamb's so that pydantic reports what it says."""
-    try:
-        check(text)
-    except StreambError as error:
-        raise ValueError(error.message) from None
+    return checked(Semver.parse, text)
 
 
 class Args(BaseModel):
@@ -208,37 +194,14 @@ def report(args: Args, table: Table, trained: Trained) -> dict[str, Any]:
 
 def write(args: Args, folder: Path, table: Table, trained: Trained, progress: Progress) -> None:
     """Write `model/`, the artifact, and `report.json` into a new folder."""
-    folder.mkdir(parents=True)
-    manifest = save_artifact(trained.model, folder / ARTIFACT_FOLDER)
-    about = {"model_id": args.model_id, "version": args.version, "digest": manifest.digest}
-    text = json.dumps({**about, **report(args, table, trained)}, indent=2)
-    (folder / REPORT_FILE).write_text(text + "\n")
-    progress.say(f"wrote {folder / ARTIFACT_FOLDER} and {folder / REPORT_FILE}")
+    about = {"model_id": args.model_id, "version": args.version}
+    write_artifact(folder, trained.model, {**about, **report(args, table, trained)}, progress)
 
 
 def register(args: Args, table: Table, trained: Trained, progress: Progress) -> None:
     """Register the version, and deploy it when asked to."""
-    with connect(args.url, args.state_dir) as platform:
-        version = platform.register_model(
-            model_id=args.model_id,
-            name=args.name,
-            description=args.description,
-            model=trained.model,
-            version=args.version,
-            owner=args.owner,
-            **report(args, table, trained),
-        )
-        progress.say(f"registered {args.model_id} {args.version} at {platform.url} (digest {version.digest[:12]})")
-        if args.deploy is None:
-            return
-        deployment = platform.deploy_model(
-            model_id=args.model_id, target_version=args.version, rollout_strategy=args.deploy
-        )
-        progress.say(f"deploying {args.version} ({deployment.id})")
-        status = deployment.wait(timeout=_DEPLOY_TIMEOUT_S)
-        if status.state != "completed":
-            raise StreambError(f"the deployment of {args.version} is {status.state}: {status.reason}")
-        progress.say(f"{args.model_id} {args.version} answers at {platform.url}/v2/models/{args.model_id}/predict")
+    told = args.model_dump(include={field.name for field in fields(Delivery)})
+    deliver(Delivery(**told), trained.model, report(args, table, trained), progress)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ FiniteOrNull = Annotated[float | None, AfterValidator(_finite)]
 """JSON has no infinity."""
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """The base of all answers."""
+
     model_config = ConfigDict(from_attributes=True, populate_by_name=True, serialize_by_alias=True)
 
 
@@ -39,7 +41,7 @@ def page_of(answer: type[T], page: Page[Any]) -> PageAnswer[T]:
     )
 
 
-class ModelAnswer(_Answer):
+class ModelAnswer(Answer):
     """A registered model."""
 
     model_id: str
@@ -53,7 +55,7 @@ class ModelAnswer(_Answer):
     latest_version: str | None
 
 
-class LineageAnswer(_Answer):
+class LineageAnswer(Answer):
     """Where a version comes from."""
 
     job_id: str | None = None
@@ -61,7 +63,7 @@ class LineageAnswer(_Answer):
     parent_version: str | None = None
 
 
-class VersionAnswer(_Answer):
+class VersionAnswer(Answer):
     """One immutable version of a model."""
 
     model_id: str
@@ -83,7 +85,7 @@ class VersionAnswer(_Answer):
     tags: dict[str, str]
 
 
-class StepAnswer(_Answer):
+class StepAnswer(Answer):
     """One step of a deployment's plan."""
 
     weight: float = Field(description="Percent of the model's traffic that goes to the target version.")
@@ -101,7 +103,7 @@ class StepAnswer(_Answer):
         return {**{name: getattr(step, name) for name in cls.model_fields}, "weight": step.weight / 100}
 
 
-class FindingAnswer(_Answer):
+class FindingAnswer(Answer):
     """What one criterion says of the target version."""
 
     criterion: str
@@ -112,7 +114,7 @@ class FindingAnswer(_Answer):
     samples: int = Field(default=0, description="How many requests this rests on.")
 
 
-class ApprovalAnswer(_Answer):
+class ApprovalAnswer(Answer):
     """Who let a deployment go on, and past which gate."""
 
     by: str
@@ -121,7 +123,7 @@ class ApprovalAnswer(_Answer):
     reason: str = ""
 
 
-class DeploymentAnswer(_Answer):
+class DeploymentAnswer(Answer):
     """A version on its way into traffic, or arrived."""
 
     id: str
@@ -144,7 +146,7 @@ class DeploymentAnswer(_Answer):
     approvals: list[ApprovalAnswer] = Field(default_factory=list)
 
 
-class EventAnswer(_Answer):
+class EventAnswer(Answer):
     """One line of the history of deployments."""
 
     deployment_id: str
@@ -156,7 +158,7 @@ class EventAnswer(_Answer):
     sequence: int
 
 
-class RunningVersion(_Answer):
+class RunningVersion(Answer):
     """One version's set of replicas."""
 
     version: str
@@ -167,7 +169,7 @@ class RunningVersion(_Answer):
     reason: str = ""
 
 
-class RunningModel(_Answer):
+class RunningModel(Answer):
     """What runs for one model."""
 
     model_id: str
@@ -182,7 +184,7 @@ class ModelStatusAnswer(RunningModel):
     deployment: DeploymentAnswer | None = None
 
 
-class StatusAnswer(_Answer):
+class StatusAnswer(Answer):
     """The platform in one look."""
 
     version: str = Field(description="Of streamb itself.")
@@ -195,7 +197,7 @@ class StatusAnswer(_Answer):
     models: list[RunningModel]
 
 
-class Part(_Answer):
+class Part(Answer):
     """One part of the platform."""
 
     model_config = ConfigDict(extra="allow")
@@ -204,7 +206,7 @@ class Part(_Answer):
     detail: str = ""
 
 
-class HealthAnswer(_Answer):
+class HealthAnswer(Answer):
     """Is the platform well, and if not, why."""
 
     status: str = Field(description="healthy, degraded or unhealthy: the worst of the parts.")
@@ -213,7 +215,7 @@ class HealthAnswer(_Answer):
     models: dict[str, Part]
 
 
-class JobAnswer(_Answer):
+class JobAnswer(Answer):
     """A command that runs, or ran, on the cluster."""
 
     id: str
@@ -227,7 +229,7 @@ class JobAnswer(_Answer):
     reason: str = ""
 
 
-class LogAnswer(_Answer):
+class LogAnswer(Answer):
     """A piece of a job's output."""
 
     text: str

@@ -7,18 +7,20 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from streamb.api import deployments, jobs, models, pages, platform
+from streamb.api import alerts, deployments, jobs, models, monitoring, pages, platform
 from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES, KeyCache, needs_caller
 from streamb.api.bodies import VersionBody
 from streamb.api.console import Console
 from streamb.api.errors import ERRORS, install_error_handlers
 from streamb.api.front_door import FrontDoor
-from streamb.api.ports import ControlPlane
+from streamb.api.monitoring_bodies import BaselineBody, BaselineForm
+from streamb.api.ports import ControlPlane, MonitorPlane
 from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.registry import ArtifactStore
 from streamb.version import installed_version
 from streamb.wiring.client import ControlClient
+from streamb.wiring.monitor_client import MonitorClient, no_monitor
 
 _DESCRIPTION = """\
 Registers models, brings their versions into traffic, and tells how they are. Predictions are answered elsewhere, under
@@ -28,7 +30,11 @@ under the same key, it happens once. Lists page with `limit` and `cursor`.
 
 
 def create_app(
-    control: ControlPlane | ControlClient, artifacts: ArtifactStore, settings: Settings, clock: Clock
+    control: ControlPlane | ControlClient,
+    artifacts: ArtifactStore,
+    settings: Settings,
+    clock: Clock,
+    monitor: MonitorPlane | MonitorClient | None = None,
 ) -> FastAPI:
     """The Console as an ASGI application.
 
@@ -36,6 +42,7 @@ def create_app(
         control: the verbs of the Controller; a `ControlClient` has them all, by name.
         artifacts: where uploaded artifacts are checked and stored.
         settings: who may call, how large and how long a request may be.
+        monitor: the verbs of the Monitor; None where nothing is monitored.
     """
     app = FastAPI(
         title="streamb",
@@ -46,9 +53,10 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.console = Console(cast(ControlPlane, control), artifacts, settings, clock)
+    monitor = MonitorClient(no_monitor) if monitor is None else monitor
+    app.state.console = Console(cast(ControlPlane, control), cast(MonitorPlane, monitor), artifacts, settings, clock)
     app.state.keys = KeyCache(clock)
-    closed = [part.router for part in (models, deployments, jobs, platform, pages)]
+    closed = [part.router for part in (models, deployments, monitoring, alerts, jobs, platform, pages)]
     for router in closed:
         app.include_router(router, dependencies=[needs_caller], responses=ERRORS)
     app.include_router(platform.open_router)
@@ -64,8 +72,9 @@ def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         components = schema["components"]
-        upload = VersionBody.model_json_schema(ref_template="#/components/schemas/{model}")
-        components["schemas"].update(upload.pop("$defs", {}), VersionBody=upload)
+        for read_by_hand in (VersionBody, BaselineBody, BaselineForm):
+            described = read_by_hand.model_json_schema(ref_template="#/components/schemas/{model}")
+            components["schemas"].update(described.pop("$defs", {}), **{read_by_hand.__name__: described})
         components["securitySchemes"] = SECURITY_SCHEMES
         if settings.api_key_required:
             schema["security"] = NEEDS_KEY

@@ -95,7 +95,9 @@ Cursor = Annotated[
 ]
 
 
-class _Body(BaseModel):
+class StrictBody(BaseModel):
+    """The base of all bodies."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def canonical(self) -> str:
@@ -103,7 +105,7 @@ class _Body(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
-class ModelBody(_Body):
+class ModelBody(StrictBody):
     """A model to create, or to bring up to date: values that are not empty replace what is there."""
 
     model_id: Name
@@ -113,7 +115,7 @@ class ModelBody(_Body):
     tags: Tags = Field(default_factory=dict)
 
 
-class LineageBody(_Body):
+class LineageBody(StrictBody):
     """Where a version comes from."""
 
     job_id: ShortText | None = None
@@ -121,7 +123,7 @@ class LineageBody(_Body):
     parent_version: Reference | None = None
 
 
-class VersionBody(_Body):
+class VersionBody(StrictBody):
     """The `metadata` part of an upload."""
 
     version: Version
@@ -133,25 +135,25 @@ class VersionBody(_Body):
     tags: Tags = Field(default_factory=dict)
 
 
-class AliasBody(_Body):
+class AliasBody(StrictBody):
     """Which version an alias names."""
 
     version: Reference
 
 
-class StageBody(_Body):
+class StageBody(StrictBody):
     """The stage a version goes to."""
 
     stage: Stage = Field(strict=False)
 
 
-class TagsBody(_Body):
+class TagsBody(StrictBody):
     """All tags of a model; those that are not named are removed."""
 
     tags: Tags
 
 
-class HealthCriteriaBody(_Body):
+class HealthCriteriaBody(StrictBody):
     """What the target version is judged by, in each step. What is not named keeps its default."""
 
     max_error_rate: Share | None = Field(
@@ -190,13 +192,13 @@ class HealthCriteriaBody(_Body):
     )
 
 
-class OverridesBody(_Body):
+class OverridesBody(StrictBody):
     """Who gets the target version, whatever the weights say."""
 
     users: Annotated[list[Key], Field(max_length=10_000)] = Field(default_factory=list, description="User ids.")
 
 
-class DeploymentOptions(_Body):
+class DeploymentOptions(StrictBody):
     """How a strategy proceeds. `immediate` takes no options; what is not named keeps the strategy's default."""
 
     traffic_split_percentage: Percent | None = Field(
@@ -256,7 +258,7 @@ class DeploymentOptions(_Body):
         return self.health_check_criteria is not None and bool(self.health_check_criteria.custom)
 
 
-class DeploymentBody(_Body):
+class DeploymentBody(StrictBody):
     """A version to bring into traffic."""
 
     model_id: Name
@@ -272,7 +274,7 @@ class DeploymentBody(_Body):
         return self
 
 
-class SteerBody(_Body):
+class SteerBody(StrictBody):
     """Who steers a deployment, and why; both go into its history."""
 
     by: ShortText = Field(default="", description="Who decides this; by default the name of the API key.")
@@ -287,7 +289,7 @@ class RollbackBody(SteerBody):
     )
 
 
-class JobBody(_Body):
+class JobBody(StrictBody):
     """A command to run on the cluster."""
 
     entrypoint: Annotated[str, Field(min_length=1, max_length=10_000, pattern=_NO_NUL)]

@@ -1,4 +1,4 @@
-"""What the routes work with: the control side, the artifact store, settings, and a limit on every wait."""
+"""What the routes work with: the control side, the Monitor, the artifact store, settings, and a limit on every wait."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 
-from streamb.api.ports import ControlPlane
+from streamb.api.ports import ControlPlane, MonitorPlane
 from streamb.clock import Clock
 from streamb.config import Settings
-from streamb.errors import DeadlineExceeded
+from streamb.errors import DeadlineExceeded, Unavailable
 from streamb.registry import ArtifactStore
 
 T = TypeVar("T")
+
+PATIENCE_S: Final = 3.0
+"""How long an answer waits for the Monitor that is useful without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +28,24 @@ class Console:
 
     Attributes:
         keys_in_use: idempotency keys whose first request is being worked on in this process.
+        learning: held while a baseline is learnt: a large table takes memory, so one at a time.
     """
 
     control: ControlPlane
+    monitor: MonitorPlane
     artifacts: ArtifactStore
     settings: Settings
     clock: Clock
     keys_in_use: set[str] = field(default_factory=set)
+    learning: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @property
     def scratch(self) -> Path:
         """Where uploads land before they are checked."""
         return self.settings.state_dir / "scratch"
 
-    async def ask(self, work: Awaitable[T]) -> T:
-        """Wait for the control side, but never longer than a request may take.
+    async def ask(self, work: Awaitable[T], who: str = "the Controller") -> T:
+        """Wait for the control side (or for `who`), but never longer than a request may take.
 
         Raises:
             DeadlineExceeded: the answer did not come in `request_timeout_s`.
@@ -50,10 +56,26 @@ class Console:
                 return await work
         except TimeoutError:
             raise DeadlineExceeded(
-                f"the Controller did not answer within {limit:g} s; whether the change was made is not known: "
+                f"{who} did not answer within {limit:g} s; whether the change was made is not known: "
                 "read the state, or repeat the request with the same Idempotency-Key",
                 timeout_s=limit,
             ) from None
+
+    async def ask_monitor(self, work: Awaitable[T]) -> T:
+        """Wait for the Monitor, but never longer than a request may take."""
+        return await self.ask(work, "the Monitor")
+
+    async def glance(self, work: Awaitable[T]) -> T:
+        """Wait for the Monitor, but only as long as an answer can that is useful without it, too.
+
+        Raises:
+            Unavailable: it does not answer so soon.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await work
+        except TimeoutError:
+            raise Unavailable(f"the monitor does not answer within {PATIENCE_S:g} s") from None
 
 
 def _console(request: Request) -> Console:

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamb.api.errors import error_response
+from streamb.api.tables import MAX_TABLE_BYTES
 from streamb.config import Settings
 from streamb.errors import BodyTooLarge, Forbidden, StreambError
 
@@ -27,9 +28,11 @@ _log = logging.getLogger(__name__)
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_UPLOAD_PATH: Final = re.compile(r"/api/models/[^/]+/versions")
+_VERSIONS_PATH: Final = re.compile(r"/api/models/[^/]+/versions")
+_BASELINE_PATH: Final = "/api/monitoring/baseline"
+_FORM: Final = "multipart/form-data"
 _MULTIPART_OVERHEAD_BYTES: Final = 1 << 20
-"""An upload may be this much longer than its artifact: metadata, boundaries."""
+"""An upload may be this much longer than its file: metadata, boundaries."""
 
 _ANSWER_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -58,11 +61,9 @@ class FrontDoor:
         if refusal is not None:
             await error_response(refusal, request_id)(scope, receive, reply)
             return
+        file_bytes = self._file_limit(scope["path"], headers)
         body = _BoundedBody(
-            receive,
-            self._body_limit(scope),
-            self._settings.request_timeout_s,
-            per_piece=_UPLOAD_PATH.fullmatch(scope["path"]) is not None,
+            receive, self._body_limit(file_bytes), self._settings.request_timeout_s, per_piece=file_bytes is not None
         )
         try:
             await self._app(scope, body, reply)
@@ -75,15 +76,21 @@ class FrontDoor:
     def _refusal(self, scope: Scope, headers: Headers) -> StreambError | None:
         if scope["method"] not in _SAFE_METHODS and _is_cross_site(headers, loopback=self._settings.loopback_only):
             return Forbidden("a change from another site's page is refused; call the API from a program, with a key")
-        limit, length = self._body_limit(scope), headers.get("content-length", "0")
+        limit = self._body_limit(self._file_limit(scope["path"], headers))
+        length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > limit:
             return BodyTooLarge(f"the body has {length} bytes; the limit is {limit}", limit_bytes=limit)
         return None
 
-    def _body_limit(self, scope: Scope) -> int:
-        if _UPLOAD_PATH.fullmatch(scope["path"]):
-            return self._settings.max_artifact_bytes + _MULTIPART_OVERHEAD_BYTES
-        return self._settings.max_body_bytes
+    def _file_limit(self, path: str, headers: Headers) -> int | None:
+        """Largest file that may be uploaded at this path; None where requests bring none."""
+        if _VERSIONS_PATH.fullmatch(path):
+            return self._settings.max_artifact_bytes
+        is_form = headers.get("content-type", "").lower().startswith(_FORM)
+        return MAX_TABLE_BYTES if path == _BASELINE_PATH and is_form else None
+
+    def _body_limit(self, file_bytes: int | None) -> int:
+        return self._settings.max_body_bytes if file_bytes is None else file_bytes + _MULTIPART_OVERHEAD_BYTES
 
 
 class _Reply:

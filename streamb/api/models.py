@@ -173,7 +173,7 @@ def _version_body(upload: Upload) -> VersionBody:
 async def _ingest(console: Console, upload: Upload, *, trusted_caller: bool) -> Artifact:
     """Check and store the archive, off the event loop: hashing gigabytes must not hold up other requests."""
     try:
-        return await asyncio.to_thread(console.artifacts.ingest, upload.archive, may_carry_code=trusted_caller)
+        return await asyncio.to_thread(console.artifacts.ingest, upload.path, may_carry_code=trusted_caller)
     except ArtifactUntrusted as error:
         if trusted_caller:
             raise

@@ -12,13 +12,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from streamb.api.answers import HealthAnswer, RunningModel, StatusAnswer
-from streamb.api.console import ConsoleDep
+from streamb.api.console import Console, ConsoleDep
+from streamb.api.monitoring import read_health
 from streamb.api.platform import read_status
 from streamb.clock import isoformat
 from streamb.errors import StreambError
 
 router = APIRouter(include_in_schema=False)
 
+_MOST_ALERTS: Final = 20
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8883; --soft: #888; --good: #1a7f4b; --fair: #b7791f; --bad: #c0392b; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem; }
@@ -28,7 +30,8 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .45rem .8rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 500; color: var(--soft); }
 .healthy, .running { color: var(--good); } .degraded, .starting { color: var(--fair); }
-.unhealthy, .failed { color: var(--bad); }
+.unhealthy, .failed, .critical, .high { color: var(--bad); } .medium { color: var(--fair); }
+.unknown { color: var(--soft); }
 """
 
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -45,11 +48,12 @@ async def home(request: Request, console: ConsoleDep) -> HTMLResponse:
     """What runs."""
     try:
         status = await read_status(console, str(request.base_url).rstrip("/"))
-        health = HealthAnswer.model_validate(await console.ask(console.control.system_health()))
+        health = await read_health(console)
+        firing = await _firing(console)
     except StreambError as error:
         body = f"<h1>streamb</h1><p class='unhealthy'>{escape(error.message)}</p>"
         return _page("streamb", body, status=error.status, refresh_s=5)
-    return _page("streamb", _status_body(status, health), refresh_s=10)
+    return _page("streamb", _status_body(status, health, firing), refresh_s=10)
 
 
 @router.get("/api/openapi.json")
@@ -64,7 +68,16 @@ async def docs(request: Request) -> HTMLResponse:
     return _page("streamb API", _docs_body(request.app.openapi()))
 
 
-def _status_body(status: StatusAnswer, health: HealthAnswer) -> str:
+async def _firing(console: Console) -> Sequence[Mapping[str, Any]]:
+    """The alerts that fire; none where the Monitor does not answer, which the health says."""
+    asked = console.monitor.alerts(limit=_MOST_ALERTS, cursor=None, state="firing", model_id=None, severity=None)
+    try:
+        return (await console.glance(asked)).items
+    except StreambError:
+        return ()
+
+
+def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Sequence[Mapping[str, Any]]) -> str:
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in health.reasons)
     parts = [(name, _state(part.status), part.detail) for name, part in health.components.items()]
     return f"""
@@ -73,14 +86,30 @@ def _status_body(status: StatusAnswer, health: HealthAnswer) -> str:
 {len(status.gateways)} gateway(s) · routing table {status.epoch}</p>
 <ul>{reasons}</ul>
 <h2>Models</h2>
-{_models_table(status.models)}
-<h2>Parts</h2>
+{_models_table(status.models, health)}
+{_alerts_table(firing)}<h2>Parts</h2>
 {_table(("part", "state", "detail"), parts)}
 <p><a href="/api/docs">API</a> · <a href="/api/openapi.json">OpenAPI</a> · <a href="/metrics">metrics</a></p>
 """
 
 
-def _models_table(models: Sequence[RunningModel]) -> str:
+def _alerts_table(firing: Sequence[Mapping[str, Any]]) -> str:
+    if not firing:
+        return ""
+    rows = [
+        (
+            _state(alert["severity"]),
+            alert["labels"].get("alertname", ""),
+            " ".join(filter(None, (alert["labels"].get("model"), alert["labels"].get("version")))),
+            str(alert["starts_at"]),
+            alert["annotations"].get("summary", ""),
+        )
+        for alert in firing
+    ]
+    return f"<h2>Alerts</h2>{_table(('severity', 'alert', 'of', 'since', ''), rows)}"
+
+
+def _models_table(models: Sequence[RunningModel], health: HealthAnswer) -> str:
     if not models:
         return "<p>None is deployed. <code>streamb models register</code>, then <code>streamb deploy</code>.</p>"
     rows = []
@@ -93,10 +122,18 @@ def _models_table(models: Sequence[RunningModel]) -> str:
                     running.version if running else model.serving_version or "none",
                     _state(running.state if running else "not running"),
                     str(running.replicas) if running else "0",
+                    _state(_monitored(health, model.model_id, running.version if running else "")),
                     "all traffic" if serves else running.reason if running else "",
                 )
             )
-    return _table(("model", "version", "state", "replicas", ""), rows)
+    return _table(("model", "version", "state", "replicas", "health", ""), rows)
+
+
+def _monitored(health: HealthAnswer, model_id: str, version: str) -> str:
+    """What the Monitor says of a version."""
+    part = health.models.get(model_id)
+    said: Mapping[str, Any] = getattr(part, "monitoring", None) or {}
+    return str(said.get("versions", {}).get(version, "unknown"))
 
 
 def _docs_body(schema: Mapping[str, Any]) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from streamb.api.answers import HealthAnswer, StatusAnswer
+from streamb.api.answers import StatusAnswer
 from streamb.api.console import Console, ConsoleDep
+from streamb.errors import StreambError
 from streamb.metrics import prometheus_text
 from streamb.metrics.export import CONTENT_TYPE
 from streamb.version import installed_version
+from streamb.wiring.monitor_exposition import absent_text
 
 router = APIRouter(tags=["platform"])
 open_router = APIRouter(include_in_schema=False)
@@ -24,29 +26,31 @@ async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
     return await read_status(console, str(request.base_url).rstrip("/"))
 
 
-@router.get("/api/monitoring/system-health")
-async def system_health(console: ConsoleDep) -> HealthAnswer:
-    """Is the platform well, part by part. Answers 200 in any case: the verdict is in the body."""
-    return HealthAnswer.model_validate(await console.ask(console.control.system_health()))
-
-
 @router.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."}},
 )
 async def metrics(console: ConsoleDep) -> Any:
-    """Request counts, durations and more, for Prometheus."""
+    """Request counts, durations, drift, health and more, for Prometheus."""
     snapshots = await console.ask(console.control.snapshots())
     gateways = await console.ask(console.control.live_gateways())
     text = prometheus_text(snapshots, gateways=gateways, version=installed_version())
-    return Response(text, media_type=CONTENT_TYPE)
+    return Response(text + await _monitor_text(console), media_type=CONTENT_TYPE)
 
 
 @open_router.api_route("/healthz", methods=["GET", "HEAD"])
 async def healthz() -> PlainTextResponse:
     """This process answers; says nothing of the rest of the platform."""
     return PlainTextResponse("ok\n")
+
+
+async def _monitor_text(console: Console) -> bytes:
+    """What the Monitor exports; that it is away, when it is: a scrape does not fail for that."""
+    try:
+        return await console.glance(console.monitor.exposition())
+    except StreambError:
+        return absent_text()
 
 
 async def read_status(console: Console, url: str) -> StatusAnswer:

@@ -1,4 +1,4 @@
-"""What the Console asks of the control side. `streamb.wiring.ControlClient` is the real one; tests bring their own.
+"""What the Console asks of the control side and of the Monitor. `ControlClient` and `MonitorClient` are the real ones.
 
 Every verb raises errors of the `StreambError` tree and nothing else. The Console never touches the store: the
 Controller is its single writer.
@@ -120,3 +120,49 @@ class ControlPlane(Protocol):
         ...
 
     async def stop_job(self, *, job_id: str) -> Any: ...
+
+
+class MonitorPlane(Protocol):
+    """The verbs of the Monitor, each one awaited; what they answer is JSON-ready."""
+
+    async def overview(self) -> Mapping[str, Mapping[str, Any]]:
+        """By model: `status`, `reasons`, `versions`."""
+        ...
+
+    async def health(self, *, model_id: str, version: str | None) -> Mapping[str, Any]: ...
+
+    async def drift(self, *, model_id: str, version: str | None, minutes: int | None) -> Mapping[str, Any]: ...
+
+    async def set_baseline(
+        self, *, model_id: str, version: str, data: bytes, author: str, features: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """`data` is what `Baseline.to_bytes` made; `features` are those of the version, as far as known."""
+        ...
+
+    async def update_baseline(self, *, model_id: str, version: str, minutes: int, author: str) -> Mapping[str, Any]: ...
+
+    async def baselines(self, *, model_id: str, version: str | None) -> Sequence[Mapping[str, Any]]: ...
+
+    async def thresholds(self, *, model_id: str) -> Mapping[str, Any]: ...
+
+    async def set_thresholds(
+        self, *, model_id: str, thresholds: Mapping[str, Any], author: str
+    ) -> Mapping[str, Any]: ...
+
+    async def alerts(
+        self, *, limit: int, cursor: str | None, state: str | None, model_id: str | None, severity: str | None
+    ) -> Page[Mapping[str, Any]]: ...
+
+    async def silences(self, *, limit: int, cursor: str | None) -> Page[Mapping[str, Any]]: ...
+
+    async def silence(
+        self, *, matchers: Sequence[str], duration_s: float, author: str, comment: str
+    ) -> Mapping[str, Any]: ...
+
+    async def expire_silence(self, *, silence_id: str, by: str) -> Mapping[str, Any]: ...
+
+    async def test_channel(self, *, name: str) -> Mapping[str, Any]: ...
+
+    async def exposition(self) -> bytes:
+        """Prometheus text."""
+        ...

@@ -1,7 +1,7 @@
-"""Takes in `multipart/form-data` with an artifact of any size: the file goes straight to disk, piece by piece.
+"""Takes in `multipart/form-data` with a file of any size: it goes straight to disk, piece by piece.
 
 The framework's own form reader would copy a file twice and bounds only what is not a file. Two parts are read, in any
-order: `artifact` (a file) and `metadata` (a JSON object); anything else is refused.
+order: the file (`artifact`, or what the route calls it) and `metadata` (a JSON object); anything else is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -60,28 +60,39 @@ class Upload:
     """What arrived.
 
     Attributes:
-        archive: the artifact as a file; gone when the `receive_upload` block ends.
-        sha256: of the archive, 64 hexadecimal digits.
+        path: where the file lies; gone when the `receive_upload` block ends.
+        sha256: of the file, 64 hexadecimal digits.
         metadata: the other part, as parsed JSON.
     """
 
-    archive: Path
+    path: Path
     sha256: str
     metadata: Any
 
 
 @contextlib.asynccontextmanager
-async def receive_upload(request: Request, scratch: Path, *, max_bytes: int) -> AsyncIterator[Upload]:
+async def receive_upload(
+    request: Request,
+    scratch: Path,
+    *,
+    max_bytes: int,
+    part: str = "artifact",
+    limit_name: str = "ML_MAX_ARTIFACT_BYTES",
+) -> AsyncIterator[Upload]:
     """Read a whole upload into a folder of its own under `scratch`, which is removed afterwards.
+
+    Args:
+        part: the name of the part that is the file.
+        limit_name: what sets `max_bytes`, for the message.
 
     Raises:
         UnsupportedMediaType: not `multipart/form-data`.
         BadRequest: the form, or the JSON in it, is not well formed.
         InvalidInput: a part is missing, repeated or unknown.
-        BodyTooLarge: the artifact is longer than `max_bytes`.
+        BodyTooLarge: the file is longer than `max_bytes`.
         StorageFailed: the disk refuses the file.
     """
-    boundary = _boundary(request)
+    boundary = _boundary(request, part)
     try:
         folder = Path(await asyncio.to_thread(_new_folder, scratch))
     except OSError as error:
@@ -89,23 +100,23 @@ async def receive_upload(request: Request, scratch: Path, *, max_bytes: int) -> 
             f"the scratch folder cannot be written ({error.strerror}); the upload was dropped"
         ) from error
     try:
-        yield await _receive(request, boundary, folder / "artifact.zip", max_bytes)
+        yield await _receive(request, folder / part, lambda file: _Form(boundary, file, part, max_bytes, limit_name))
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-async def _receive(request: Request, boundary: bytes, archive: Path, max_bytes: int) -> Upload:
+async def _receive(request: Request, path: Path, form_on: Callable[[BinaryIO], _Form]) -> Upload:
     try:
-        with await asyncio.to_thread(archive.open, "wb") as file:
-            form = _Form(boundary, file, max_bytes)
+        with await asyncio.to_thread(path.open, "wb") as file:
+            form = form_on(file)
             async for piece in request.stream():
                 form.feed(piece)
                 if len(form.unwritten) >= _WRITE_BYTES:
                     await asyncio.to_thread(form.write_out)
             await asyncio.to_thread(form.write_out)
     except OSError as error:
-        raise StorageFailed(f"the disk refused the artifact ({error.strerror}); the upload was dropped") from error
-    return Upload(archive=archive, sha256=form.sha256.hexdigest(), metadata=form.metadata())
+        raise StorageFailed(f"the disk refused the file ({error.strerror}); the upload was dropped") from error
+    return Upload(path=path, sha256=form.sha256.hexdigest(), metadata=form.metadata())
 
 
 def _new_folder(scratch: Path) -> str:
@@ -113,10 +124,10 @@ def _new_folder(scratch: Path) -> str:
     return tempfile.mkdtemp(prefix="upload-", dir=scratch)
 
 
-def _boundary(request: Request) -> bytes:
+def _boundary(request: Request, part: str) -> bytes:
     content_type, options = parse_options_header(request.headers.get("content-type", ""))
     if content_type != b"multipart/form-data":
-        raise UnsupportedMediaType("send multipart/form-data with the parts `artifact` (a file) and `metadata` (JSON)")
+        raise UnsupportedMediaType(f"send multipart/form-data with the parts `{part}` (a file) and `metadata` (JSON)")
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise BadRequest("the Content-Type names no boundary between the parts")
@@ -126,14 +137,16 @@ def _boundary(request: Request) -> bytes:
 class _Form:
     """Collects the parts while a streaming parser finds them."""
 
-    def __init__(self, boundary: bytes, file: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes, file: BinaryIO, part: str, max_bytes: int, limit_name: str) -> None:
         self._file = file
+        self._file_part = part
         self._max_bytes = max_bytes
+        self._limit_name = limit_name
         self._seen: set[str] = set()
         self._part = ""
         self._header_name = self._header_value = b""
         self._metadata = bytearray()
-        self._artifact_bytes = 0
+        self._file_bytes = 0
         self._complete = False
         self.unwritten = bytearray()
         self.sha256 = hashlib.sha256()
@@ -163,7 +176,7 @@ class _Form:
             raise BadRequest(f"the multipart form is not well formed: {error}") from error
 
     def write_out(self) -> None:
-        """Move what has arrived of the artifact to disk. Blocks."""
+        """Move what has arrived of the file to disk. Blocks."""
         self.sha256.update(self.unwritten)
         self._file.write(self.unwritten)
         self.unwritten.clear()
@@ -172,7 +185,7 @@ class _Form:
         """The JSON of the `metadata` part, once the form is complete."""
         if not self._complete:
             raise BadRequest("the multipart form ends before its last boundary; send it again")
-        missing = {"artifact", "metadata"} - self._seen
+        missing = {self._file_part, "metadata"} - self._seen
         if missing:
             raise InvalidInput(f"the form lacks the part {' and '.join(sorted(missing))}")
         try:
@@ -198,8 +211,8 @@ class _Form:
         self._header_name = self._header_value = b""
 
     def _headers_finished(self) -> None:
-        if self._part not in {"artifact", "metadata"}:
-            raise InvalidInput(f"the form has a part {self._part!r}; it takes `artifact` and `metadata`")
+        if self._part not in {self._file_part, "metadata"}:
+            raise InvalidInput(f"the form has a part {self._part!r}; it takes `{self._file_part}` and `metadata`")
         if self._part in self._seen:
             raise InvalidInput(f"the form has the part `{self._part}` twice")
         self._seen.add(self._part)
@@ -210,10 +223,10 @@ class _Form:
             if len(self._metadata) > _LONGEST_METADATA:
                 raise BodyTooLarge(f"the part `metadata` is longer than {_LONGEST_METADATA} bytes")
             return
-        self._artifact_bytes += end - start
-        if self._artifact_bytes > self._max_bytes:
+        self._file_bytes += end - start
+        if self._file_bytes > self._max_bytes:
             raise BodyTooLarge(
-                f"the artifact is longer than the limit of {self._max_bytes} bytes (ML_MAX_ARTIFACT_BYTES)",
+                f"the part `{self._file_part}` is longer than {self._max_bytes} bytes, the limit ({self._limit_name})",
                 limit_bytes=self._max_bytes,
             )
         self.unwritten += data[start:end]

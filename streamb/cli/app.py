@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from streamb.cli import config, deployments, down, jobs, models, platform, up
+from streamb.cli import alerts, config, deployments, down, jobs, models, monitor, platform, tune, up
 from streamb.cli.output import say
 from streamb.errors import StreambError
 from streamb.version import installed_version
@@ -59,5 +59,8 @@ app.command("metrics")(platform.metrics)
 app.command("deploy")(deployments.deploy)
 app.add_typer(models.commands, name="models")
 app.add_typer(deployments.commands, name="deployments")
+app.add_typer(monitor.commands, name="monitor")
+app.add_typer(alerts.commands, name="alerts")
+app.add_typer(tune.commands, name="tune")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(config.commands, name="config")

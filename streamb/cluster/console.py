@@ -13,6 +13,7 @@ from streamb.api import create_app
 from streamb.clock import SystemClock
 from streamb.cluster.control_client import connect
 from streamb.cluster.listener import Listener, own_address
+from streamb.cluster.monitor_client import connect_monitor
 from streamb.cluster.names import CONSOLE
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
@@ -29,7 +30,8 @@ class Console:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         signing = SigningKey.load_or_create(signing_key_path(settings))
         artifacts = open_artifacts(settings, signing, signing.public)
-        app = create_app(connect(settings.request_timeout_s), artifacts, settings, SystemClock())
+        monitor = connect_monitor(settings.request_timeout_s) if settings.monitoring_enabled else None
+        app = create_app(connect(settings.request_timeout_s), artifacts, settings, SystemClock(), monitor)
         context = ray.get_runtime_context()
         self._source = f"console-{context.get_actor_id()}"
         self._node = context.get_node_id()

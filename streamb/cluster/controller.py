@@ -57,6 +57,7 @@ class ControllerActor:
             self._runtime,
             clock,
             outcomes=self._observations.windows,
+            drift=self._observations.drift.of,
             on_table=self._publisher.announce,
         )
         jobs = JobRunner(settings.state_dir, self._platform.database.records, clock)
@@ -86,6 +87,14 @@ class ControllerActor:
         """An edge's heartbeat; answers with every process that listens, and whether that is known to be all."""
         self._observations.receive(report)
         return [r for r in self._observations.live() if r.endpoint is not None], self._observations.settled
+
+    async def monitor_report(self, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The Monitor's drift scores, every few seconds: deployments with a limit on drift are judged by them.
+
+        Answers with what was done to models lately, which may be why something is wrong with them.
+        """
+        self._observations.drift.take(scores)
+        return await asyncio.to_thread(self._control.happenings)
 
     async def goodbye(self, report: NodeReport) -> None:
         """A process ends on purpose; these are its last words."""

@@ -26,6 +26,7 @@ from streamb.wiring.observations import Endpoint, NodeReport
 INTERVAL_S: Final = 1.0
 _ENSURE_S: Final = 2.0
 _MAX_SOCKET_PATH: Final = 100
+_BACKENDS_OF: Final[Mapping[str, tuple[Backend, ...]]] = {"gateway": ("gateways", "feedback"), "console": ("consoles",)}
 _CALL_TIMEOUT_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ class EdgeActor:
         for r in reports:
             if r.endpoint is not None and (r.role != "gateway" or r.epoch):  # without a table it can answer nothing
                 name = f"{r.source}-{r.endpoint.port}"
-                wanted[name] = Server("gateways" if r.role == "gateway" else "consoles", name, r.endpoint)
+                for backend in _BACKENDS_OF[r.role]:
+                    wanted[f"{backend}-{name}"] = Server(backend, f"{backend}-{name}", r.endpoint)
         return wanted, answer[1]
 
     async def _synchronise(self, wanted: dict[str, Server], *, complete: bool) -> None:

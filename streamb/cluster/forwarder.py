@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zlib
 from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any, Final
@@ -86,7 +88,8 @@ class Forwarder:
         path: str = scope["path"]
         backend: Backend = "gateways" if path == "/v2" or path.startswith("/v2/") else "consoles"
         body = b"".join([chunk async for chunk in _chunks(receive)])
-        for key in self._candidates(backend):
+        about = _request_id(body) if path.startswith("/v2/models/") and path.endswith("/feedback") else None
+        for key in self._candidates(backend, about):
             self._busy[key] = self._busy.get(key, 0) + 1
             try:
                 answer = await self._ask(self._servers[key], scope, body)
@@ -100,10 +103,11 @@ class Forwarder:
         headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
         await _reply(send, 503, headers, unavailable(backend).encode())
 
-    def _candidates(self, backend: Backend) -> list[tuple[str, str]]:
-        """Every server of a backend once, beginning with the next in turn."""
-        keys = [key for key in self._servers if key[0] == backend and key not in self._draining]
-        start = next(self._turn) % len(keys) if keys else 0
+    def _candidates(self, backend: Backend, about: str | None) -> list[tuple[str, str]]:
+        """Every server of a backend once: from the next in turn, or from the one for what a request is about."""
+        keys = sorted(key for key in self._servers if key[0] == backend and key not in self._draining)
+        turn = next(self._turn) if about is None else zlib.crc32(about.encode())
+        start = turn % len(keys) if keys else 0
         return keys[start:] + keys[:start]
 
     async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], body: bytes) -> httpx.Response:
@@ -117,6 +121,14 @@ class Forwarder:
         answer = await self._client.send(request, stream=True)
         answer._content = b"".join([chunk async for chunk in answer.aiter_raw()])  # noqa: SLF001 - as sent, not decoded
         return answer
+
+
+def _request_id(body: bytes) -> str | None:
+    """What feedback is about; None where it does not say."""
+    try:
+        return str(json.loads(body)["request_id"])
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _steers(header: bytes) -> bool:

@@ -10,6 +10,7 @@ import ray
 from ray import serve
 
 from streamb.clock import SystemClock
+from streamb.cluster.collection import GatewayDesk, Pusher
 from streamb.cluster.links import LinkPredictor
 from streamb.cluster.listener import Listener, own_address
 from streamb.cluster.names import GATEWAY
@@ -17,6 +18,7 @@ from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
 from streamb.errors import Unavailable
+from streamb.metrics import Snapshot
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.traffic import RoutingTable
 from streamb.wiring.observations import NodeReport
@@ -42,8 +44,12 @@ class Gateway:
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
         self._listener = Listener(self._app, own_address(settings))
+        self._told: tuple[Snapshot, ...] = ()
         self._heartbeat = Heartbeat(self._report, self._adopt)
         self._heartbeat.start()
+        self._pusher = Pusher(GatewayDesk(self._source, lambda: self._told), settings.monitoring_interval_s)
+        if settings.monitoring_enabled:
+            self._pusher.start()
 
     def __serve_build_asgi_app__(self) -> Any:
         return self._app
@@ -56,6 +62,7 @@ class Gateway:
         await self._app.close()
         self._predictor.close()
         await self._heartbeat.stop()  # again: what was answered since the goodbye counts too
+        await self._pusher.stop()
 
     async def apply(self, table: RoutingTable) -> NodeReport:
         """The Controller's push: adopt a table, answer as a heartbeat would, with the epoch in force."""
@@ -96,6 +103,7 @@ class Gateway:
 
     def _report(self) -> NodeReport:
         in_flight = {app: self._app.in_flight(app) for app in self._predictor.apps}
+        self._told = tuple(self._app.snapshot())
         return NodeReport(
             role="gateway",
             source=self._source,
@@ -104,7 +112,7 @@ class Gateway:
             endpoint=self._listener.endpoint,
             epoch=self._app.table.epoch,
             in_flight={app: count for app, count in in_flight.items() if count},
-            snapshots=tuple(self._app.snapshot()),
+            snapshots=self._told,
         )
 
 

@@ -15,7 +15,7 @@ from streamb.cluster.children import die_with_parent
 from streamb.errors import StartFailed
 from streamb.wiring.observations import Endpoint
 
-Backend = Literal["gateways", "consoles"]
+Backend = Literal["gateways", "feedback", "consoles"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 
 STEERING_HEADERS: Final = (
@@ -51,7 +51,8 @@ class EdgeConfig:
 
 def unavailable(backend: Backend) -> str:
     """The body of the answer when a backend has no server: JSON like every other error."""
-    return f'{{"error":"none of the {backend} is ready; try again shortly","code":"unavailable"}}'
+    who = "gateways" if backend == "feedback" else backend
+    return f'{{"error":"none of the {who} is ready; try again shortly","code":"unavailable"}}'
 
 
 def render(config: EdgeConfig) -> str:
@@ -59,7 +60,7 @@ def render(config: EdgeConfig) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
-    no_gateway, no_console = (unavailable(backend).replace('"', r"\"") for backend in BACKENDS)
+    no_gateway, no_console = (unavailable(backend).replace('"', r"\"") for backend in ("gateways", "consoles"))
     return f"""\
 global
     nbthread {config.threads}
@@ -91,11 +92,20 @@ frontend edge
     bind {host}:{config.port}{tls}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
+    use_backend feedback if {{ path_beg /v2/models/ }} {{ path_end /feedback }}
     use_backend gateways if {{ path /v2 }} || {{ path_beg /v2/ }}
     default_backend consoles
 
 backend gateways
     balance leastconn
+    option httpchk GET /v2/health/ready
+    http-error status 503 content-type application/json lf-string "{no_gateway}" hdr Retry-After 1
+
+# The same gateways again: what is said of one prediction goes to one of them, which knows what was said before.
+backend feedback
+    balance hash req.body,json_query('$.request_id')
+    hash-type consistent
+    retry-on conn-failure
     option httpchk GET /v2/health/ready
     http-error status 503 content-type application/json lf-string "{no_gateway}" hdr Retry-After 1
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ray import serve
 
 from streamb.cluster.autoscaling import ReplicaStats, autoscaling_config
+from streamb.cluster.collection import ReplicaCollection
 from streamb.cluster.listener import own_address
 from streamb.cluster.names import MODEL_VERSION
 from streamb.cluster.session import QUIET
@@ -36,11 +37,17 @@ class ModelVersion:
     """
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
-        self._predictor = BatchPredictor(open_artifacts(settings, None, trusted).load(spec.blob))
+        model = open_artifacts(settings, None, trusted).load(spec.blob)
+        self._predictor = BatchPredictor(model)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._stats = ReplicaStats(cores=settings.replica_cpus)
         self._settings = settings
-        self._server = LinkServer(self.infer, replica=serve.get_replica_context().replica_tag)
+        replica = serve.get_replica_context().replica_tag
+        self._server = LinkServer(self.infer, replica=replica)
+        self._collection: ReplicaCollection | None = None
+        if settings.monitoring_enabled:
+            columns = model.schema.names if model.schema is not None and not model.schema.is_open else None
+            self._collection = ReplicaCollection(settings, replica, spec.model_id, spec.version, columns)
         self._listening: asyncio.Task[LinkAddress] | None = None
         self._closed = False
 
@@ -53,6 +60,8 @@ class ModelVersion:
         try:
             reply = await loop.run_in_executor(self._thread, self._stats.timed, self._predictor.run, batch)
             answered = True
+            if self._collection is not None:
+                self._collection.observe(batch, reply)
             return reply
         finally:
             self._stats.left(arrived, answered=answered)
@@ -65,6 +74,8 @@ class ModelVersion:
 
     async def check_health(self) -> None:
         """Serve asks this every second; being able to answer at all is the proof."""
+        if self._collection is not None:
+            self._collection.start()  # here, since there was no running loop before
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What the autoscaling policy decides by; Serve collects it."""
@@ -75,6 +86,8 @@ class ModelVersion:
         await self._server.close(_DRAIN_S)
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._collection is not None:
+            await self._collection.stop()
 
 
 def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Any:

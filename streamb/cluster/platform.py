@@ -99,6 +99,10 @@ def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> Ru
     )
     progress("the controller")
     api_key = _within(ray, controller.api_key.remote(), deadline, "the controller")
+    if settings.monitoring_enabled:
+        from streamb.cluster.monitor import start_monitor
+
+        start_monitor(settings)  # not waited for: requests are answered without it
     _wait_until_up(ray, controller, deadline, progress, settings.start_timeout_s)
     return RunningPlatform(settings, session, api_key)
 
@@ -135,7 +139,9 @@ def stop_everything(session: RaySession) -> None:
     """End our actors and applications, then leave Ray."""
     import ray
 
+    from streamb.cluster.monitor import stop_monitor
     from streamb.cluster.names import CONSOLE_APP, CONTROLLER, GATEWAY_APP, NAMESPACE
+    from streamb.cluster.node_collector import stop_collectors
 
     try:
         if session.alive:
@@ -147,6 +153,9 @@ def stop_everything(session: RaySession) -> None:
 
             for app in (GATEWAY_APP, CONSOLE_APP):
                 serve.delete(app)
+        if session.alive:
+            stop_collectors()
+            stop_monitor(_STOP_S)
     except Exception:  # noqa: S110 - whatever is left ends with Ray
         pass
     finally:

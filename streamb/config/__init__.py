@@ -5,22 +5,29 @@ production). `load_settings` is the door: a wrong value becomes a `ConfigError` 
 what is allowed. `explain` tells where each value came from and whether this build already enforces it.
 """
 
-from streamb.config.environment import child_environment, default_environment, variable_of
+from streamb.config.alerting import NEEDED_BY_CHANNEL, SMTP_SCHEMES, chosen_channels
+from streamb.config.environment import child_environment, default_environment, temporary_environment, variable_of
 from streamb.config.explaining import VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain
 from streamb.config.loading import load_settings, mask_secrets
+from streamb.config.secrets import resolve_secret
 from streamb.config.settings import ENVIRONMENTS, Environment, Settings
 
 __all__ = [
     "ENVIRONMENTS",
+    "NEEDED_BY_CHANNEL",
+    "SMTP_SCHEMES",
     "VARIABLES_OF_JOBS",
     "Environment",
     "SettingOrigin",
     "Settings",
     "child_environment",
+    "chosen_channels",
     "config_warnings",
     "default_environment",
     "explain",
     "load_settings",
     "mask_secrets",
+    "resolve_secret",
+    "temporary_environment",
     "variable_of",
 ]

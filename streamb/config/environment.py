@@ -6,7 +6,8 @@ Everything else asks `streamb.config` for settings, and gives a child process wh
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 PREFIX: Final = "ML_"
@@ -40,3 +41,18 @@ def default_environment(defaults: Mapping[str, str]) -> None:
     """Set variables that a library reads when it is imported, unless the user already set them."""
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def temporary_environment(**values: str) -> Iterator[None]:
+    """Variables for a library that reads them while it works; as they were, afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streamb.config.alerting import alert_warnings
 from streamb.config.environment import our_variables, variable_of
 from streamb.config.loading import Origins, json_ready, load_settings
 from streamb.config.settings import Settings, extra_of
@@ -56,7 +57,7 @@ def config_warnings(settings: Settings) -> list[str]:
             f"{settings.host} can be reached from other machines and no API key is required: anybody there can deploy "
             "models; set ML_API_KEY_REQUIRED=true, or listen on 127.0.0.1"
         )
-    return warnings
+    return [*warnings, *alert_warnings(settings)]
 
 
 def _effect(settings: Settings, name: str) -> str:

@@ -12,7 +12,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from streamb.config.alerting import alert_problems
 from streamb.config.environment import our_variables, read_variable, variable_of
+from streamb.config.secrets import HIDDEN, shown_secret
 from streamb.config.settings import ENVIRONMENTS, Settings, extra_of, implied
 from streamb.errors import ConfigError
 
@@ -98,7 +100,7 @@ def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
             yield f"{shown(name)} contradicts {shown('enable_authentication')}: keys that nobody checks protect nothing"
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
         yield "ML_TLS_CERT_FILE and ML_TLS_KEY_FILE belong together: set both, or none"
-    for name in ("tls_cert_file", "tls_key_file"):
+    for name in ("tls_cert_file", "tls_key_file", "alert_ca_file"):
         file: Path | None = getattr(settings, name)
         if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
             yield f"{shown(name)} is not a readable file; allowed: a PEM file"
@@ -108,11 +110,15 @@ def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
             f"{shown('encrypt_in_transit')} needs a certificate to listen on {settings.host}: set ML_TLS_CERT_FILE and "
             "ML_TLS_KEY_FILE, or ML_ENCRYPT_IN_TRANSIT=false when a proxy in front ends TLS"
         )
+    yield from alert_problems(settings)
 
 
 def json_ready(settings: Settings) -> dict[str, Any]:
-    """Every setting as JSON has it, with the secrets in URLs masked."""
+    """Every setting as JSON has it, with secrets, and the secrets in URLs, masked."""
     values = settings.model_dump(mode="json")
+    for name in Settings.model_fields:
+        if extra_of(name).get("secret") and values[name] is not None:
+            values[name] = shown_secret(values[name])
     for name in ("database_url", "artifact_url"):
         values[name] = mask_secrets(values[name]) if values[name] else values[name]
     return values
@@ -132,7 +138,8 @@ def _problem(origins: Origins, found: Any) -> str:
     allowed = (
         str(own_words) if isinstance(own_words, ValueError) else f"allowed: {_allowed(Settings.model_fields[name])}"
     )
-    return f"{origins.subject(name)} is {mask_secrets(str(found['input']))!r}; {allowed}"
+    given = HIDDEN if extra_of(name).get("secret") else repr(mask_secrets(str(found["input"])))
+    return f"{origins.subject(name)} is {given}; {allowed}"
 
 
 def _allowed(field: FieldInfo) -> str:

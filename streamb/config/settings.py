@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streamb.config.alerting import channel_names, mail_addresses, mail_server, web_address
 from streamb.config.environment import PREFIX, read_variable
 
 Environment = Literal["development", "staging", "production"]
@@ -24,6 +25,11 @@ ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
 def _setting(default: Any, description: str, *, later: str | None = None, **limits: Any) -> Any:
     """A setting with the same default everywhere; `later` names the feature that will enforce it."""
     return Field(default, description=description, json_schema_extra={"later": later}, **limits)
+
+
+def _secret(description: str) -> Any:
+    """A setting that is never shown, unless it is a reference (`config.secrets`)."""
+    return Field(None, description=description, json_schema_extra={"later": None, "secret": True}, repr=False)
 
 
 def _preset(values: tuple[Any, Any, Any], description: str, *, later: str | None = None, **limits: Any) -> Any:
@@ -169,7 +175,56 @@ class Settings(BaseSettings):
     )
     circuit_breaker_half_open_max_calls: int = _setting(10, "Trial requests while half open.", ge=1)
     drift_sensitivity: Literal["low", "medium", "high"] = _preset(
-        ("low", "medium", "high"), "How small a drift raises an alert.", later="drift monitoring"
+        ("low", "medium", "high"), "How small a drift raises an alert."
+    )
+
+    # --- monitoring ---
+    monitoring_enabled: bool = _setting(default=True, description="Watch drift, health and alerts of what serves.")
+    monitoring_interval_s: float = _setting(
+        5.0, "About how often each replica and gateway tells the Monitor what it counted.", ge=0.1, le=10
+    )
+    monitoring_window_minutes: int = _setting(
+        60, "Minutes of traffic whose drift is measured, ending now.", ge=1, le=1_440
+    )
+    monitoring_max_latency_ms: float = _setting(
+        1_000.0, "95th percentile of latency above which a version is not healthy; 0: not judged.", ge=0
+    )
+    monitoring_max_error_rate: float = _setting(
+        0.05, "Share of failed requests above which a version is not healthy; 0: not judged.", ge=0, le=1
+    )
+    monitoring_max_drift_score: float = _setting(
+        0.3, "Drift score above which a version is not healthy; 0: not judged.", ge=0, le=1
+    )
+    monitoring_min_accuracy: float = _setting(
+        0.0, "Share of labels met below which a version is not healthy; 0: not judged.", ge=0, le=1
+    )
+    monitoring_min_throughput: float = _setting(
+        0.0, "Requests per second below which a version is not healthy; 0: not judged.", ge=0
+    )
+
+    # --- where alerts go: docs/alerting.md ---
+    alert_channels: Annotated[str, AfterValidator(channel_names)] = _setting(
+        "log", "Where alerts go: a list of log, slack, webhook, email, pagerduty, apprise; or none."
+    )
+    alert_slack_webhook_url: Annotated[str, AfterValidator(web_address)] | None = _secret("Slack's incoming webhook.")
+    alert_webhook_url: Annotated[str, AfterValidator(web_address)] | None = _secret("Where the webhook channel posts.")
+    alert_webhook_secret: str | None = _secret("Key that signs what the webhook channel posts.")
+    alert_email_from: Annotated[str, AfterValidator(mail_addresses)] | None = _setting(
+        None, "Sender of alerts by mail."
+    )
+    alert_email_to: Annotated[str, AfterValidator(mail_addresses)] | None = _setting(
+        None, "Who gets alerts by mail: addresses with commas between."
+    )
+    alert_smtp_url: Annotated[str, AfterValidator(mail_server)] | None = _secret(
+        "Mail server: smtp+starttls://USER:PASSWORD@HOST:PORT, or smtps."
+    )
+    alert_pagerduty_routing_key: str | None = _secret("Integration key of a PagerDuty service (Events API v2).")
+    alert_apprise_urls: str | None = _secret("Apprise URLs with commas between; needs the extra `apprise`.")
+    alert_ca_file: AbsolutePath | None = _setting(
+        None, "Certificates (PEM) to trust, besides the usual ones, when alerts are sent."
+    )
+    alert_allow_private_addresses: bool = _setting(
+        default=False, description="Post alerts to receivers inside the own network, too."
     )
 
     @classmethod

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from streamb.metrics.predictions import fold
@@ -28,6 +28,23 @@ class _Report:
 
     at: float
     counts: dict[_Version, Snapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsState:
+    """All that windows know, to be kept over a restart.
+
+    Attributes:
+        sources: by source, when it last reported, and what.
+        gone: the same of sources that are gone.
+        buckets: by second, what was counted in it.
+        totals: everything counted, by version.
+    """
+
+    sources: Mapping[str, tuple[float, tuple[Snapshot, ...]]] = field(default_factory=dict)
+    gone: Mapping[str, tuple[float, tuple[Snapshot, ...]]] = field(default_factory=dict)
+    buckets: Mapping[int, tuple[Snapshot, ...]] = field(default_factory=dict)
+    totals: tuple[Snapshot, ...] = ()
 
 
 class OutcomeWindows:
@@ -105,6 +122,25 @@ class OutcomeWindows:
         with self._lock:
             return self._totals.get((model_id, version), Snapshot(model_id, version))
 
+    def state(self) -> WindowsState:
+        """All that these windows know."""
+        with self._lock:
+            return WindowsState(
+                _reports(self._sources),
+                _reports(self._gone),
+                {second: tuple(bucket.values()) for second, bucket in self._buckets.items()},
+                tuple(self._totals.values()),
+            )
+
+    def restore(self, state: WindowsState) -> None:
+        """Go on from what other windows knew. To be called before anything is fed."""
+        with self._lock:
+            for kept, listed in ((self._sources, state.sources), (self._gone, state.gone)):
+                kept.update({name: _Report(at, _by_version(counts)) for name, (at, counts) in listed.items()})
+            self._buckets = {second: _by_version(counts) for second, counts in state.buckets.items()}
+            self._newest = max(self._buckets, default=-math.inf)
+            self._totals = _by_version(state.totals)
+
     def _count(self, key: _Version, second: int, new: Snapshot) -> None:
         if new == Snapshot(*key):
             return
@@ -119,3 +155,11 @@ class OutcomeWindows:
             self._newest = second
             for old in [kept for kept in self._buckets if kept <= second - self._horizon_s]:
                 del self._buckets[old]
+
+
+def _by_version(snapshots: Iterable[Snapshot]) -> dict[_Version, Snapshot]:
+    return {(snapshot.model_id, snapshot.version): snapshot for snapshot in snapshots}
+
+
+def _reports(kept: Mapping[str, _Report]) -> dict[str, tuple[float, tuple[Snapshot, ...]]]:
+    return {name: (one.at, tuple(one.counts.values())) for name, one in kept.items()}

@@ -113,7 +113,7 @@ class SklearnModel(Model):
 
         with ExitStack() as stack:
             if self._parallel:
-                from joblib import parallel_config  # type: ignore[import-untyped]
+                from joblib import parallel_config
 
                 stack.enter_context(parallel_config(backend="sequential"))
             finite = isinstance(X, np.ndarray) and X.dtype == np.float64 and bool(np.isfinite(X).all())

@@ -160,11 +160,11 @@ def _drift(limit: float | None, evidence: StepEvidence) -> Finding | None:
         return None
     score = evidence.drift_score
     detail = (
-        "nothing monitors the drift of this version"
+        "monitoring says nothing of this version: it has no baseline, too few rows, or does not run"
         if score is None
         else f"drift {score:.3g}, at most {limit:g} allowed"
     )
-    verdict = at_most(score, limit, proven=True)  # monitoring has ruled out chance
+    verdict = at_most(score, limit, proven=evidence.drift_proven)
     return Finding("drift_score", verdict, detail, score, limit, evidence.target.judged)
 
 

@@ -21,7 +21,7 @@ from streamb.rollouts.creation import new_deployment, way_back
 from streamb.rollouts.decide import Action, Evidence, Limits, RouteTo, Scale, StartApp, decide
 from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, Phase
 from streamb.rollouts.ledger import CREATED, Ledger, Note
-from streamb.rollouts.observation import Observation, Outcomes
+from streamb.rollouts.observation import DriftOf, Observation, Outcomes
 from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.runtime import Runtime
 from streamb.rollouts.standing import Standing
@@ -43,6 +43,7 @@ class Rollouts:
         limits: how long a phase may take.
         policy: what the gateways enforce besides routing; travels in the table.
         outcomes: what happened to requests, to judge versions by; without it, no step that needs proof ever passes.
+        drift: what monitoring says about a version.
         on_table: called when there is a newer routing table.
     """
 
@@ -57,6 +58,7 @@ class Rollouts:
         limits: Limits | None = None,
         policy: GatewayPolicy | None = None,
         outcomes: Outcomes | None = None,
+        drift: DriftOf | None = None,
         on_table: Callable[[], None] | None = None,
     ) -> None:
         self._registry = registry
@@ -65,7 +67,7 @@ class Rollouts:
         self._limits = limits or Limits()
         self._ledger = Ledger(records, journal)
         self._standing = Standing(self._ledger, registry, policy or GatewayPolicy(), on_table)
-        self._observation = Observation(outcomes, clock)
+        self._observation = Observation(outcomes, clock, drift)
         self._caretaker = Caretaker(self._standing, runtime, clock)
         self._lock = threading.RLock()
 

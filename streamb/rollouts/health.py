@@ -97,6 +97,7 @@ class StepEvidence:
         target_recent: the last 10 seconds.
         seconds: since the step began.
         drift_score: what monitoring says about the target version; None: it says nothing.
+        drift_proven: monitoring has ruled out chance as the reason for that score.
         usual_error_rate: stable's error rate where `stable` is None: before it lost its traffic.
     """
 
@@ -105,6 +106,7 @@ class StepEvidence:
     target_recent: Snapshot
     seconds: float
     drift_score: float | None = None
+    drift_proven: bool = True
     usual_error_rate: float | None = None
 
 

@@ -6,7 +6,7 @@ watch anew: it may take longer to promote, it never promotes on less.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -22,6 +22,12 @@ from streamb.rollouts.strategies import Strategy
 JUDGE_EVERY_S: Final = 0.2
 """Counts arrive every second and the loop may run more often; judging costs a moment."""
 RECENT_S: Final = 10
+
+DriftOf = Callable[[str, str], tuple[float, bool] | None]
+"""The drift score of a model's version, 0 to 1, and whether chance is ruled out as its reason.
+
+None: monitoring says nothing, or nothing that is still true.
+"""
 
 
 class Outcomes(Protocol):
@@ -65,11 +71,13 @@ class Observation:
 
     Args:
         outcomes: where counts come from; None: nothing is ever known, so nothing is ever judged to pass.
+        drift: what monitoring says now about a model's version; None: nothing monitors.
     """
 
-    def __init__(self, outcomes: Outcomes | None, clock: Clock) -> None:
+    def __init__(self, outcomes: Outcomes | None, clock: Clock, drift: DriftOf | None = None) -> None:
         self._outcomes = outcomes
         self._clock = clock
+        self._drift = drift
         self._marks: dict[str, _Mark] = {}
 
     def look(self, deployment: Deployment, stable: str) -> Observed:
@@ -115,11 +123,14 @@ class Observation:
             return Observed(seconds)
         model_id, version = deployment.model_id, deployment.target_version
         usual = outcomes.total(model_id, stable)
+        score, proven = (self._drift(model_id, version) if self._drift is not None else None) or (None, False)
         evidence = StepEvidence(
             target=outcomes.total(model_id, version).minus(mark.target),
             stable=usual.minus(mark.stable) if stable and deployment.share < BASIS_POINTS else None,
             target_recent=outcomes.recent(model_id, version, now, RECENT_S),
             seconds=seconds,
+            drift_score=score,
+            drift_proven=proven,
             usual_error_rate=usual.error_rate,
         )
         return Observed(seconds, judge(deployment.criteria, evidence, deployment.current.min_samples))

@@ -102,13 +102,21 @@ class HttpClient:
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self._json(self._send("POST", path, content=_encode(body), headers=sent, retry_answers=False))
 
-    def upload(self, path: str, archive: Path, metadata: Mapping[str, Any]) -> Any:
-        """Send a file and its metadata as a form."""
+    def upload(
+        self,
+        path: str,
+        source: Path,
+        metadata: Mapping[str, Any],
+        *,
+        part: str = "artifact",
+        media_type: str = "application/zip",
+    ) -> Any:
+        """Send a file and its metadata as a form, whose part `part` is the file."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        with archive.open("rb") as file:
+        with source.open("rb") as file:
             form = {
                 "metadata": (None, _encode(metadata), "application/json"),
-                "artifact": (archive.name, file, "application/zip"),
+                part: (source.name, file, media_type),
             }
 
             def rewind() -> None:

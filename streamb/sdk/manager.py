@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from streamb.sdk.deployment import Deployment
 from streamb.sdk.discovery import find_platform, read_api_key
 from streamb.sdk.http import HttpClient
 from streamb.sdk.launch import LaunchOptions, PlatformProcess, launch
+from streamb.sdk.model_monitoring import ModelMonitoring
 
 if TYPE_CHECKING:
     from streamb.registry import ModelVersion
@@ -133,6 +134,7 @@ class ProductionMLManager:
         *,
         lineage: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        baseline: Sequence[Any] | None = None,
     ) -> ModelVersion:
         """Register a version of a model; the model itself is made, or brought up to date, on the way.
 
@@ -144,21 +146,31 @@ class ProductionMLManager:
             metadata: anything JSON; `metrics` (numbers by name) and `hyperparameters` in it are shown as such.
             lineage: `job_id`, `data_digest`, `parent_version`, as far as known.
             tags: of this version.
+            baseline: what monitoring compares later requests with: `(X, predictions, labels)`, training or test data.
+                Predictions of None are asked of the model; labels may be left out. Only counts are kept of it.
 
         Raises:
             Conflict: the version exists with other content.
             ArtifactError: this object cannot be saved as a model.
+            InvalidInput: the baseline's columns do not fit. The version is registered: repeat the call with others.
+            Unavailable: monitoring is away and took no baseline. The version is registered: repeat the call.
         """
         from streamb.models import Model, pack, save_artifact
 
+        wrapped = Model.wrap(model)
         with tempfile.TemporaryDirectory(prefix="streamb-") as scratch:
             folder, archive = Path(scratch) / "artifact", Path(scratch) / "artifact.zip"
-            save_artifact(Model.wrap(model), folder)
+            save_artifact(wrapped, folder)
             pack(folder, archive)
             self.create_model(model_id, name=name, description=description, owner=owner)
-            return self.upload_version(
+            made = self.upload_version(
                 model_id, version, archive, metadata=metadata, owner=owner, lineage=lineage, tags=tags
             )
+        if baseline is not None:
+            rows, predictions, labels = (*baseline, None, None)[:3]
+            predictions = wrapped.predict(rows) if predictions is None else predictions
+            self.monitoring(model_id).set_baseline(rows, predictions, labels, version=version)
+        return made
 
     def create_model(
         self,
@@ -262,6 +274,10 @@ class ProductionMLManager:
     def deployment(self, deployment_id: str) -> Deployment:
         """The handle of a deployment that was begun elsewhere."""
         return Deployment(self._client, deployment_id)
+
+    def monitoring(self, model_id: str) -> ModelMonitoring:
+        """A model in service: its health, drift, baselines and alerts."""
+        return ModelMonitoring(self._client, model_id)
 
     def models(self) -> Iterator[dict[str, Any]]:
         """Every registered model."""

@@ -1,22 +1,16 @@
-"""What became known later: the body of a feedback request, and how a label is compared with the prediction.
-
-A class is right when both name the same value, however each is written: `1`, `1.0`, `"1"` and `true` are one class, as
-in the same column saved as JSON, as CSV, by a data frame. Two strings are compared as they are: `"01"` is not `"1"`.
-"""
+"""What became known later: the body of a feedback request, and how a label is compared with the prediction."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from streamb.errors import InvalidInput
+from streamb.metrics.truth import Label, same_class
 from streamb.serving.rows import parse_object
 from streamb.serving.tokens import MAX_ROWS
-
-Label: TypeAlias = str | bool | int | float
 
 LIMIT: Final = 1e12
 """Numbers beyond this are refused, and no single error counts for more: one mistake must not drown all others."""
@@ -25,8 +19,6 @@ _MICRO: Final = 1_000_000
 _LONGEST_ID: Final = 2048
 _LONGEST_TEXT: Final = 1000
 _FIELDS: Final = frozenset({"request_id", "label", "success", "value"})
-_NUMBER: Final = re.compile(r"[+-]?(\d+|(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?)", re.ASCII)
-_TRUTHS: Final = {"true": 1, "false": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,31 +130,6 @@ def compare(task: str, predictions: Sequence[Any], labels: Sequence[Label | None
 def micro(value: float) -> int:
     """A number in whole millionths, as it is added up."""
     return round(value * _MICRO)
-
-
-def same_class(label: Label, prediction: Label) -> bool:
-    """Whether both name the same class.
-
-    >>> same_class("1", 1.0), same_class(1, True), same_class("True", True)
-    (True, True, True)
-    >>> same_class("01", "1"), same_class("1.5", 1)
-    (False, False)
-    """
-    if type(label) is type(prediction):
-        return label == prediction
-    return _plain(label) == _plain(prediction)
-
-
-def _plain(value: Label) -> str | int | float:
-    """A class as a number where it reads as one. Python compares whole numbers and fractions exactly."""
-    if not isinstance(value, str):
-        return value
-    truth = _TRUTHS.get(value.lower())
-    if truth is not None:
-        return truth
-    if _NUMBER.fullmatch(value) is None:
-        return value
-    return int(value) if value.lstrip("+-").isdigit() else float(value)
 
 
 def _add_error(counts: Counter[str], prediction: float, label: Label) -> None:

@@ -94,7 +94,7 @@ class BatchPredictor:
         """Predict for a group; returns the requests that failed, with the reason."""
         spans = [(ends[index] - batch.counts[index], ends[index]) for index in group]
         try:
-            part = self._predict(_select(batch.rows, spans), probabilities=batch.probabilities)
+            part = self._predict(select_rows(batch.rows, spans), probabilities=batch.probabilities)
         except StreambError as error:
             return group, error
         bad = _not_finite(part)
@@ -143,8 +143,8 @@ class BatchPredictor:
         return _Part(_checked_type(predictions), None if chances is None else np.ascontiguousarray(chances))
 
 
-def _select(rows: Rows, spans: list[tuple[int, int]]) -> Rows:
-    """The rows of some requests; the whole batch is handed on as it is."""
+def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:
+    """The rows of some requests, each from its first row to before its last; a whole batch is handed on as it is."""
     first, last = spans[0][0], spans[-1][1]
     if sum(end - start for start, end in spans) == last - first:
         return rows if last - first == len(rows) else rows[first:last]

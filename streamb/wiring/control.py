@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from streamb.errors import Forbidden, InvalidInput, StorageFailed
 from streamb.metrics import Snapshot
@@ -14,6 +14,9 @@ from streamb.store import Page, Remembered
 from streamb.wiring.health import HealthReport, describe_models, system_health
 from streamb.wiring.observations import Observations
 from streamb.wiring.platform import Platform
+
+_LATELY_S: Final = 1_800.0
+_MOST_HAPPENINGS: Final = 100
 
 
 class JobBoard(Protocol):
@@ -145,6 +148,15 @@ class Control:
     def deployment_history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
         return self._platform.rollouts.history(limit, cursor, model_id)
 
+    def happenings(self) -> list[dict[str, Any]]:
+        """What deployments did to models in the last half hour, for people who look for causes."""
+        since = self._platform.clock.now() - _LATELY_S
+        return [
+            {"model_id": event.model_id, "at": event.at, "words": _clause(event)}
+            for event in self._platform.rollouts.history(_MOST_HAPPENINGS, None).items
+            if event.at >= since
+        ]
+
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def model_status(self, model_id: str) -> dict[str, Any]:
@@ -234,3 +246,8 @@ class Control:
         except StorageFailed as error:
             return error.message
         return ""
+
+
+def _clause(event: DeploymentEvent) -> str:
+    what = f"deployment {event.deployment_id}: {event.kind.replace('_', ' ')}"
+    return f"{what} ({event.detail})" if event.detail else what

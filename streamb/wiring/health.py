@@ -11,6 +11,7 @@ from streamb.rollouts import AppPhase, AppStatus, Rollouts
 from streamb.wiring.observations import Observations
 
 _RANK: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}
+_UNWELL: Final = frozenset({"degraded", "unhealthy"})
 
 
 class HealthReport(TypedDict):
@@ -96,6 +97,42 @@ def system_health(observations: Observations, models: dict[str, dict[str, Any]],
     worst = max((part["status"] for part in parts.values()), key=_RANK.__getitem__)
     reasons = [f"{name}: {part['detail']}" for name, part in parts.items() if part["status"] != "healthy"]
     return HealthReport(status=worst, reasons=reasons, components=components, models=judged)
+
+
+def with_monitoring(report: HealthReport, said: Mapping[str, Mapping[str, Any]], trouble: str) -> HealthReport:
+    """The verdict with the Monitor's part in it.
+
+    Args:
+        said: of each model that the Monitor knows, the `status` and `reasons` of what it serves. What is unknown to the
+            Monitor makes nothing worse: no traffic is no illness.
+        trouble: why the Monitor says nothing; empty when it answers.
+    """
+    monitor = {"status": "degraded" if trouble else "healthy", "detail": trouble or "answers"}
+    models = {name: _joined(part, said.get(name)) for name, part in report["models"].items()}
+    reasons = [f"monitor: {trouble}"] if trouble else []
+    for name, part in models.items():
+        if part["monitoring"]["status"] in _UNWELL:
+            reasons += [f"model {name}: {reason}" for reason in part["monitoring"]["reasons"]]
+    parts = [report["status"], monitor["status"], *(part["status"] for part in models.values())]
+    return HealthReport(
+        status=max(parts, key=_RANK.__getitem__),
+        reasons=[*report["reasons"], *reasons],
+        components={**report["components"], "monitor": monitor},
+        models=models,
+    )
+
+
+def _joined(part: Mapping[str, Any], said: Mapping[str, Any] | None) -> dict[str, Any]:
+    monitoring = {"status": "unknown", "reasons": []} if said is None else dict(said)
+    if monitoring["status"] not in _UNWELL:
+        return {**part, "monitoring": monitoring}
+    status = max(part["status"], monitoring["status"], key=_RANK.__getitem__)
+    return {
+        **part,
+        "status": status,
+        "detail": "; ".join([part["detail"], *monitoring["reasons"]]),
+        "monitoring": monitoring,
+    }
 
 
 def coming_up(models: Mapping[str, Mapping[str, Any]]) -> list[str]:

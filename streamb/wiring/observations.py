@@ -10,6 +10,7 @@ from typing import Final, Literal
 from streamb.clock import Clock
 from streamb.metrics import OutcomeWindows, Snapshot, merge
 from streamb.metrics.windows import REMEMBERED_SOURCES
+from streamb.wiring.drift_scores import DriftScores
 
 Role = Literal["gateway", "console", "edge"]
 
@@ -56,10 +57,12 @@ class Observations:
 
     Attributes:
         windows: outcomes by the second, in seconds of the monotonic clock; `recent` knows what time it is.
+        drift: what the Monitor last said about the versions' drift.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.windows = OutcomeWindows()
+        self.drift = DriftScores(clock)
         self._clock = clock
         self._lock = threading.Lock()
         self._since = clock.monotonic()

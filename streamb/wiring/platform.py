@@ -14,6 +14,7 @@ from streamb.crypto import PublicKey, SigningKey
 from streamb.registry import ArtifactStore, Registry
 from streamb.rollouts import Outcomes, Rollouts, Runtime
 from streamb.rollouts.decide import Limits
+from streamb.rollouts.observation import DriftOf
 from streamb.security import KeyRing
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
 from streamb.traffic import BreakerPolicy, GatewayPolicy
@@ -46,12 +47,14 @@ def build(
     clock: Clock | None = None,
     *,
     outcomes: Outcomes | None = None,
+    drift: DriftOf | None = None,
     on_table: Callable[[], None] | None = None,
 ) -> Platform:
     """Open the store and connect everything.
 
     Args:
         outcomes: what happened to requests; deployments that go step by step are judged by it.
+        drift: what monitoring says about a version's drift, for those that have a limit on it.
         on_table: called, from any thread, when there is a newer routing table; must return at once.
 
     Raises:
@@ -77,6 +80,7 @@ def build(
         limits=Limits(start_s=settings.start_timeout_s),
         policy=policy,
         outcomes=outcomes,
+        drift=drift,
         on_table=on_table,
     )
     return Platform(settings, clock, database, registry, rollouts, keys, Idempotency(database.records, clock))

@@ -14,11 +14,13 @@ from tests.api.fakes import InProcess
 
 @pytest.fixture
 def backend(tmp_path):
-    return InProcess(tmp_path / "state")
+    backend = InProcess(tmp_path / "state")
+    yield backend
+    backend.close()
 
 
 def client_of(backend: InProcess, **headers: str) -> httpx.AsyncClient:
-    app = create_app(backend.control, backend.artifacts, backend.settings, backend.clock)
+    app = create_app(backend.control, backend.artifacts, backend.settings, backend.clock, backend.monitor)
     transport = httpx.ASGITransport(app=app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", headers=headers)
 

@@ -1,4 +1,6 @@
-"""The control side in this process: the real verbs over a database in memory; only what runs models is pretended."""
+"""The control side and the Monitor in this process: the real verbs over a database in memory; only what runs models is
+pretended.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,9 @@ from streamb.security import KeyRing
 from streamb.store import Idempotency, Page, memory_database, open_blobs
 from streamb.wiring.client import ControlClient
 from streamb.wiring.control import Control
+from streamb.wiring.monitor import MonitorCore
+from streamb.wiring.monitor_client import MonitorClient
+from streamb.wiring.monitor_opening import open_monitor
 from streamb.wiring.observations import NodeReport, Observations
 from streamb.wiring.platform import Platform
 
@@ -106,7 +111,7 @@ class InProcess:
     """Everything a Console needs, without Ray and without a second process.
 
     Attributes:
-        failure: raised by every verb while it is set.
+        failure: raised by every verb while it is set; `monitor_failure` by those of the Monitor.
         stuck: verbs never answer while it is true.
         asked: the verbs that were called.
     """
@@ -152,7 +157,23 @@ class InProcess:
             scratch=state_dir / "scratch",
             max_bytes=self.settings.max_artifact_bytes,
         )
+        self.monitor = MonitorClient(self._invoke_monitor)
+        self.monitor_failure: StreambError | None = None
+        self._core: MonitorCore | None = None
         self.report()
+
+    @property
+    def core(self) -> MonitorCore:
+        """The Monitor itself; opened when something first asks for it."""
+        if self._core is None:
+            self._core = open_monitor(self.settings, self.clock)
+        return self._core
+
+    def close(self) -> None:
+        """Let go of the Monitor's files."""
+        if self._core is not None:
+            self._core.close()
+            self._core = None
 
     def report(self) -> None:
         """Every part says that it lives."""
@@ -166,6 +187,12 @@ class InProcess:
         if self.failure is not None:
             raise self.failure
         return getattr(self.verbs, verb)(**arguments)
+
+    async def _invoke_monitor(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        if self.monitor_failure is not None:
+            raise self.monitor_failure
+        # In a thread, as in the Monitor: what one of its verbs does may wait for a disk.
+        return await asyncio.to_thread(getattr(self.core, verb), **arguments)
 
     def _progress(self) -> None:
         # As the Controller's loop would: until nothing changes any more.

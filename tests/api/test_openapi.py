@@ -17,12 +17,14 @@ EXCLUDED = [positive_data_acceptance]
 
 
 def app_of(backend):
-    return create_app(backend.control, backend.artifacts, backend.settings, backend.clock)
+    return create_app(backend.control, backend.artifacts, backend.settings, backend.clock, backend.monitor)
 
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory):
-    return InProcess(tmp_path_factory.mktemp("openapi"))
+    backend = InProcess(tmp_path_factory.mktemp("openapi"))
+    yield backend
+    backend.close()
 
 
 def test_no_request_breaks_the_api_or_its_description(backend):
@@ -56,6 +58,8 @@ def test_the_description_is_complete(backend):
             assert "Idempotency-Key" in [parameter["name"] for parameter in operation["parameters"]], (path, method)
     upload = document["paths"]["/api/models/{model_id}/versions"]["post"]["requestBody"]["content"]
     assert set(upload) == {"multipart/form-data"}
+    baseline = document["paths"]["/api/monitoring/baseline"]["post"]["requestBody"]["content"]
+    assert set(baseline) == {"application/json", "multipart/form-data"}
 
 
 def test_keys_are_described_where_they_are_needed(tmp_path):

@@ -37,7 +37,10 @@ class Upstream:
         self._writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                self.seen.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                self.seen.append(head)
+                if "content-length: " in head:
+                    await reader.readexactly(int(head.split("content-length: ")[1].split()[0]))
                 await asyncio.sleep(self.delay)
                 body = self.name.encode()
                 writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (self.status, len(body), body))
@@ -83,6 +86,23 @@ async def test_routes_data_and_control_paths_to_their_backends(edge):
         answers = {path: (await client.get(path)).text for path in ("/v2", "/v2/models/m", "/v2x", "/", "/api/models")}
     assert [path for path, text in answers.items() if text == "gateway"] == ["/v2", "/v2/models/m"]
     assert [path for path, text in answers.items() if text == "console"] == ["/v2x", "/", "/api/models"]
+
+
+async def test_what_is_said_of_one_prediction_goes_to_one_gateway(edge):
+    proxy, client = edge
+    async with Upstream("g1") as one, Upstream("g2") as other:
+        for name, upstream in (("g1", one), ("g2", other)):
+            for backend in ("gateways", "feedback"):
+                await proxy.add(backend, f"{backend}-{name}", upstream.endpoint)
+                await until_up(proxy, backend, f"{backend}-{name}")
+
+        async def tell(request_id: str) -> str:
+            body = {"label": 1, "request_id": request_id}
+            return (await client.post("/v2/models/m/feedback", json=body)).text
+
+        heard = {f"id-{i}": await tell(f"id-{i}") for i in range(40)}
+        assert set(heard.values()) == {"g1", "g2"}, "the work is shared"
+        assert {request_id: await tell(request_id) for request_id in heard} == heard
 
 
 async def test_headers_that_steer_serve_are_stripped(edge):

@@ -113,9 +113,12 @@ def test_open_inference_protocol_through_the_edge(manager, platform):
 
 def test_system_health_metrics_and_status_tell_of_the_work_done(manager, platform):
     manager.predict("screening", X[:1].tolist())
-    health = httpx.get(f"{platform.url}/api/monitoring/system-health").json()
-    assert health["status"] == "healthy", health
-    assert health["models"]["screening"]["serving_version"] == "1.0.0"
+
+    def health() -> dict:
+        return httpx.get(f"{platform.url}/api/monitoring/system-health").json()
+
+    until(lambda: health()["status"] == "healthy", 30, "everything is well")
+    assert health()["models"]["screening"]["serving_version"] == "1.0.0"
     line = 'streamb_requests_total{code="200",model="screening",version="1.0.0"}'
     until(lambda: line in httpx.get(f"{platform.url}/metrics").text, 10, "requests are counted")
 

@@ -47,7 +47,7 @@ class LivePlatform:
         backend = self.backend
         self.hits: list[str] = []
         self.broken = 0
-        self._console = create_app(backend.control, backend.artifacts, backend.settings, backend.clock)
+        self._console = create_app(backend.control, backend.artifacts, backend.settings, backend.clock, backend.monitor)
         self._gateway: GatewayApp | None = None
         config = uvicorn.Config(
             self._app,
@@ -99,6 +99,7 @@ class LivePlatform:
         finally:
             self._server.should_exit = True
             thread.join(10)
+            self.backend.close()
 
     def _serve(self, started: threading.Event) -> None:
         import asyncio

@@ -52,6 +52,19 @@ def test_what_is_registered_says_all_that_was_told(churn):
     assert churn.owner == "ml@example.com"
 
 
+def test_a_baseline_may_come_with_the_version(manager, classifier):
+    frame = pd.DataFrame(np.random.default_rng(1).normal(size=(300, 2)), columns=["age", "income"])
+    truth = np.where(frame["age"] > 0, "stays", "leaves")
+    manager.register_model("b", "B", "", classifier, "1.0.0", baseline=(frame, None, truth))
+    (made,) = manager.monitoring("b").baselines()
+    assert (made["version"], made["rows"], made["columns"]) == ("1.0.0", 300, ["age", "income", "prediction"])
+    with pytest.raises(InvalidFeatures, match="income"):
+        manager.register_model("b", "B", "", classifier, "1.0.0", baseline=(frame[["age"]], truth))
+    assert len(manager.monitoring("b").baselines()) == 1
+    manager.register_model("b", "B", "", classifier, "1.0.0", baseline=(frame, None, truth))
+    assert [one["number"] for one in manager.monitoring("b").baselines()] == [1]
+
+
 def test_the_same_again_is_the_same_version(manager, classifier, churn):
     again = manager.register_model("churn", "Churn", "who leaves", classifier, "1.0.0")
     assert again == churn

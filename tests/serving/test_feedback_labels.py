@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.errors import BadRequest, InvalidInput
-from streamb.serving.labels import LIMIT, Feedback, compare, same_class
+from streamb.metrics.truth import same_class
+from streamb.serving.labels import LIMIT, Feedback, compare
 
 
 def decode(**document):

@@ -39,3 +39,16 @@ def customers_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "customers.csv"
     customers().to_csv(path, index=False)
     return path
+
+
+@pytest.fixture(scope="session")
+def plain_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Numbers alone: trained in milliseconds. `label` is a class, `amount` a quantity."""
+    random = np.random.default_rng(0)
+    a, b = random.random((2, 120)).round(4)
+    path = tmp_path_factory.mktemp("data") / "plain.csv"
+    amount = (3 * a - b + random.normal(0, 0.1, 120)).round(4)
+    pd.DataFrame({"a": a, "b": b, "amount": amount, "label": np.where(amount > 1, "high", "low")}).to_csv(
+        path, index=False
+    )
+    return path

@@ -83,6 +83,18 @@ def test_wrong_orders_are_refused(tmp_path):
         made.deploy("2.0.0", speed=5)
 
 
+def test_what_was_done_lately_is_told_as_a_possible_cause(tmp_path):
+    made = platform(tmp_path)
+    made.clock.advance(3600)
+    assert made.verbs.happenings() == []
+    deployment = made.deploy("2.0.0", traffic_split_percentage=10)
+    made._tick_until_calm()
+    newest = made.verbs.happenings()[0]
+    assert newest["model_id"] == "m"
+    assert newest["at"] == made.clock.now()
+    assert newest["words"].startswith(f"deployment {deployment.id}: step (")
+
+
 def test_the_status_of_a_model_says_who_gets_how_much(tmp_path):
     made = platform(tmp_path)
     made.deploy("2.0.0", traffic_split_percentage=10)

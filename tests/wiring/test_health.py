@@ -1,6 +1,6 @@
 from streamb.clock import ManualClock
 from streamb.rollouts import AppPhase
-from streamb.wiring.health import coming_up, system_health
+from streamb.wiring.health import coming_up, system_health, with_monitoring
 from streamb.wiring.observations import Endpoint, NodeReport, Observations
 
 
@@ -41,3 +41,29 @@ def test_a_failed_model_is_named_and_not_waited_for():
 def test_models_that_start_or_are_not_there_yet_are_waited_for():
     models = {"a": model(AppPhase.STARTING), "b": model(None), "c": model(AppPhase.RUNNING)}
     assert coming_up(system_health(observations(*ALL), models, "")["models"]) == ["a", "b"]
+
+
+def monitored(status: str, *reasons: str, running: AppPhase = AppPhase.RUNNING, trouble: str = "") -> dict:
+    report = system_health(observations(*ALL), {"m": model(running)}, "")
+    return with_monitoring(report, {"m": {"status": status, "reasons": list(reasons)}}, trouble)
+
+
+def test_what_the_monitor_says_makes_a_model_worse_and_never_better():
+    assert monitored("healthy")["status"] == "healthy"
+    found = monitored("unhealthy", "1.0.0: error rate 50 %")
+    assert (found["status"], found["models"]["m"]["status"]) == ("unhealthy", "unhealthy")
+    assert found["reasons"] == ["model m: 1.0.0: error rate 50 %"]
+    assert found["models"]["m"]["detail"] == "2 replica(s) of 1.0.0; 1.0.0: error rate 50 %"
+    assert monitored("healthy", running=AppPhase.STARTING)["models"]["m"]["status"] == "degraded"
+
+
+def test_what_is_unknown_makes_nothing_worse():
+    found = monitored("unknown", "no report for 3 intervals")
+    assert (found["status"], found["reasons"]) == ("healthy", [])
+    assert found["models"]["m"]["monitoring"]["status"] == "unknown"
+
+
+def test_a_monitor_that_is_away_degrades_the_platform():
+    found = monitored("healthy", trouble="it is being restarted")
+    assert (found["status"], found["components"]["monitor"]["status"]) == ("degraded", "degraded")
+    assert found["reasons"] == ["monitor: it is being restarted"]

@@ -1,0 +1,191 @@
+"""What monitoring costs: per request inside a replica, in throughput from end to end, and while the Monitor is dead.
+
+    python -m benchmarks.monitoring_cost [--rounds 5] [--seconds 5] [--json FILE]
+    python -m benchmarks.monitoring_cost --only request
+    python -m benchmarks.monitoring_cost --outage 60
+
+`request`: one row of 20 features with its prediction, handed to a collector that folds by a baseline in its background
+thread. `throughput`: the serving benchmark's pipeline at 64 connections, with monitoring and without, in turns: one
+platform at a time, in an order that changes from round to round. `--outage`: the Monitor is killed, and killed again
+whenever it comes back, for so many seconds under load; then every count must be there. Exit code 0: every goal is met;
+1: one is not; 2: it cannot run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+
+from benchmarks.loadgen import LoadError, LoadResult, load, wrk_command
+from benchmarks.monitored_platform import MODEL, VERSION, monitored_platform, set_baseline, target_of
+from benchmarks.monitoring_outage import measure_outage
+from benchmarks.report import Spread
+from benchmarks.servers import ServerError, bodies
+from streamb import ProductionMLManager
+from streamb.clock import SystemClock
+from streamb.errors import StreambError
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.collector import Collector
+
+FEATURES: Final = 20
+REQUESTS: Final = 200_000
+BURST: Final = 50
+"""Requests between two pauses: about 10,000 a second, as a busy replica has them."""
+CONNECTIONS: Final = 64
+SETTLE_S: Final = 15.0
+"""Load before the measurement: by then replicas fold by the baseline."""
+P50_GOAL_US, P99_GOAL_US = 5.0, 20.0
+THROUGHPUT_GOAL: Final = 0.97
+_clock = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCost:
+    """What `observe` takes, and what folding takes in the background.
+
+    Attributes:
+        dropped: rows that were not looked at.
+    """
+
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    fold_us_per_row: float
+    dropped: int
+
+    @property
+    def passed(self) -> bool:
+        """Within the goals, and nothing was dropped to get there."""
+        return self.p50_us <= P50_GOAL_US and self.p99_us <= P99_GOAL_US and not self.dropped
+
+    def describe(self) -> str:
+        """As text."""
+        return (
+            f"{_verdict(self.passed)}  per request of {FEATURES} features: p50 {self.p50_us:.2f} µs, p99 "
+            f"{self.p99_us:.2f} µs (limits {P50_GOAL_US:g} and {P99_GOAL_US:g}), p99.9 {self.p999_us:.1f} µs; "
+            f"folding in the background {self.fold_us_per_row:.2f} µs a row; dropped {self.dropped}"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what was asked for; returns the exit code."""
+    arguments = _parse(argv)
+    document: dict[str, Any] = {"machine": {"cores": os.cpu_count()}}
+    passed = True
+    try:
+        if arguments.outage:
+            wrk_command()
+            outage = measure_outage(arguments.outage)
+            print(outage.describe())
+            document["outage"], passed = dataclasses.asdict(outage), outage.passed
+        else:
+            if arguments.only != "throughput":
+                cost = measure_request()
+                print(cost.describe(), flush=True)
+                document["request"], passed = dataclasses.asdict(cost), cost.passed
+            if arguments.only != "request":
+                wrk_command()
+                passed = _throughput(arguments, document) and passed
+    except (LoadError, ServerError, StreambError, httpx.HTTPError) as error:
+        print(f"the benchmark cannot run: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    return 0 if passed else 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.monitoring_cost", description="What monitoring costs")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds with and without monitoring (5)")
+    parser.add_argument("--seconds", type=int, default=5, help="whole seconds of each load (5)")
+    parser.add_argument("--only", choices=("request", "throughput"), help="measure only this")
+    parser.add_argument("--outage", type=float, metavar="SECONDS", help="only kill the Monitor for so long (60)")
+    parser.add_argument("--json", type=Path, help="write every measurement to this file")
+    return parser.parse_args(argv)
+
+
+# --- per request ------------------------------------------------------------------------------------------------------
+
+
+def measure_request(requests: int = REQUESTS) -> RequestCost:
+    """Hand `requests` rows to a collector, one by one, and time each."""
+    rng = np.random.default_rng(0)
+    rows, predictions = rng.normal(size=(4_096, FEATURES)), rng.normal(size=4_096)
+    baseline = Baseline.learn(rows, predictions)
+    names = list(baseline.features)
+    collector = Collector("benchmark", "1", MODEL, VERSION, _clock, columns=names, baseline=baseline)
+    collector.observe(rows, predictions)
+    began = time.perf_counter()
+    collector.fold()
+    fold_us = (time.perf_counter() - began) * 1e6 / len(rows)
+    given = [(rows[place : place + 1], predictions[place : place + 1]) for place in range(len(rows))]
+    taken = np.empty(requests, np.int64)
+    collector.start()
+    now = time.perf_counter_ns
+    for number in range(requests):
+        row, prediction = given[number & 4_095]
+        start = now()
+        collector.observe(row, prediction)
+        taken[number] = now() - start
+        if number % BURST == BURST - 1:
+            time.sleep(BURST / 10_000)
+    collector.close()
+    p50, p99, p999 = (float(value) / 1_000 for value in np.percentile(taken, [50, 99, 99.9]))
+    return RequestCost(p50, p99, p999, fold_us, collector.dropped)
+
+
+# --- end to end -------------------------------------------------------------------------------------------------------
+
+
+def _throughput(arguments: argparse.Namespace, document: dict[str, Any]) -> bool:
+    found: dict[bool, list[LoadResult]] = {True: [], False: []}
+    for number in range(arguments.rounds):
+        for on in (True, False) if number % 2 == 0 else (False, True):
+            with monitored_platform(monitoring=on) as (manager, _):
+                result = _measured(manager, arguments.seconds, with_baseline=on)
+            found[on].append(result)
+            _progress(f"round {number + 1}: monitoring {'on ' if on else 'off'} {result.rate:8,.0f} requests/s")
+    ratio = Spread.of(with_it.rate / without.rate for with_it, without in zip(found[True], found[False], strict=True))
+    failures = sum(result.failures for results in found.values() for result in results)
+    passed = ratio.median >= THROUGHPUT_GOAL and not failures
+    print(
+        f"{_verdict(passed)}  throughput with monitoring {ratio.format(3)} x without (goal ≥ {THROUGHPUT_GOAL:g}), "
+        f"{Spread.of(result.rate for result in found[True]).format()} against "
+        f"{Spread.of(result.rate for result in found[False]).format()} requests/s; failed {failures}"
+    )
+    document["throughput"] = {
+        name: [dataclasses.asdict(result) | {"rate": result.rate} for result in found[on]]
+        for name, on in (("on", True), ("off", False))
+    }
+    return passed
+
+
+def _measured(manager: ProductionMLManager, seconds: float, *, with_baseline: bool) -> LoadResult:
+    if with_baseline:
+        set_baseline(manager)
+    url, headers = target_of(manager)
+    load(url, bodies(), connections=CONNECTIONS, seconds=SETTLE_S, headers=headers)
+    return load(url, bodies(), connections=CONNECTIONS, seconds=seconds, headers=headers)
+
+
+def _verdict(passed: bool) -> str:
+    return "PASS" if passed else "FAIL"
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Routes of alerts: what fires, silences, and whether a channel delivers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from streamb.api.answers import PageAnswer, page_of
+from streamb.api.bodies import Cursor, Limit
+from streamb.api.console import ConsoleDep
+from streamb.api.idempotency import ChangeDep
+from streamb.api.monitoring_answers import AlertAnswer, SilenceAnswer, TrialAnswer
+from streamb.api.monitoring_bodies import ChannelBody, OfModel, OfSeverity, OfState, SilenceBody, SilenceId
+
+router = APIRouter(prefix="/api/alerts", tags=["alerts"])
+
+
+@router.get("")
+async def list_alerts(
+    console: ConsoleDep,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: OfState = None,
+    model: OfModel = None,
+    severity: OfSeverity = None,
+) -> PageAnswer[AlertAnswer]:
+    """Alerts: what fires first, the worst of it first; what was resolved stays on the list for a day."""
+    asked = console.monitor.alerts(limit=limit, cursor=cursor, state=state, model_id=model, severity=severity)
+    return page_of(AlertAnswer, await console.ask_monitor(asked))
+
+
+@router.get("/silences")
+async def list_silences(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[SilenceAnswer]:
+    """Silences, those that end last first; what is over stays on the list for five days."""
+    return page_of(SilenceAnswer, await console.ask_monitor(console.monitor.silences(limit=limit, cursor=cursor)))
+
+
+@router.post("/silences", status_code=201, response_model=SilenceAnswer)
+async def create_silence(body: SilenceBody, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Tell nobody of alerts that match, for a while. They stay on the list."""
+
+    async def act() -> tuple[int, BaseModel]:
+        asked = console.monitor.silence(
+            matchers=list(body.matchers),
+            author=body.author.strip() or change.actor,
+            comment=body.comment,
+            duration_s=body.duration_s,
+        )
+        return 201, SilenceAnswer.model_validate(await console.ask_monitor(asked))
+
+    return await change.once(body.canonical(), act)
+
+
+@router.delete("/silences/{silence_id}", response_model=SilenceAnswer)
+async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: ChangeDep) -> Any:
+    """End a silence now. One that is over stays as it was."""
+
+    async def act() -> tuple[int, BaseModel]:
+        asked = console.monitor.expire_silence(silence_id=silence_id, by=change.actor)
+        return 200, SilenceAnswer.model_validate(await console.ask_monitor(asked))
+
+    return await change.once("", act)
+
+
+@router.post("/test", response_model=TrialAnswer)
+async def test_channel(body: ChannelBody, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Send a test alert to one channel. Answers 200 in any case: what became of it is in the body."""
+
+    async def act() -> tuple[int, BaseModel]:
+        return 200, TrialAnswer.model_validate(
+            await console.ask_monitor(console.monitor.test_channel(name=body.channel))
+        )
+
+    return await change.once(body.canonical(), act)

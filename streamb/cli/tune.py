@@ -1,0 +1,238 @@
+"""`streamb tune`: searches for hyperparameters, and what became of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamb.cli.options import Address, ApiKey, AsJson, Limit, StateDir
+from streamb.cli.output import print_facts, print_json, print_table, say, when
+from streamb.cli.tune_job import SearchJob, run_here, submit
+from streamb.config import load_settings
+from streamb.errors import Conflict, InvalidInput
+from streamb.hpo.reporting.axes import shared_prefix, show_all, without_prefix
+from streamb.hpo.reporting.folder import State, Studies, StudyFolder, best_of
+
+commands = typer.Typer(no_args_is_help=True, help="Searches for hyperparameters.")
+
+StudyId = Annotated[str, typer.Argument(metavar="ID", help="The study.")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="How many trials, the defaults included.")]
+Deadline = Annotated[float | None, typer.Option("--deadline", min=0.0, help="Seconds after which the search ends.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at the same time.")]
+
+
+@commands.command("run")
+def run(
+    csv: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE.csv", help="The data.")],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    model: Annotated[str, typer.Option(help="Such as random_forest, or package.module:Name.")] = "random_forest",
+    preset: Annotated[str, typer.Option(help="fast, balanced or thorough.")] = "balanced",
+    objective: Annotated[str, typer.Option(help="A scikit-learn scorer.")] = "auto",
+    space: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with the space.")] = None,
+    trials: Trials = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="Of the cross-validation.")] = None,
+    deadline: Deadline = None,
+    workers: Workers = None,
+    executor: Annotated[str, typer.Option(help="auto, sequential, processes or ray.")] = "auto",
+    acquisition: Annotated[str, typer.Option(help="auto, ei, pi or ucb.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    drop: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Leave it out; repeatable.")] = None,
+    category: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="It holds categories.")] = None,
+    text: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="It holds text.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="COLUMN", help="Its equal values stay in one fold.")] = None,
+    order_by: Annotated[str | None, typer.Option(metavar="COLUMN", help="It orders the rows in time.")] = None,
+    study: Annotated[str | None, typer.Option(metavar="ID", help="What to call the study.")] = None,
+    model_id: Annotated[str | None, typer.Option(help="Register the best model under this id.")] = None,
+    version: Annotated[str | None, typer.Option(help="And under this version, as 1.0.0.")] = None,
+    deploy: Annotated[bool, typer.Option("--deploy", help="And deploy it at once.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the best model into this new folder.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files, too.")] = False,
+    on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
+    state_dir: StateDir = None,
+    address: Address = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search the hyperparameters of a model on a CSV file: streamb tune run data.csv --target y --model svm."""
+    options: dict[str, Any] = {
+        "csv": csv.absolute(), "target": target, "model": model, "preset": preset, "objective": objective,
+        "space": space.absolute() if space else None, "trials": trials, "folds": folds, "deadline-s": deadline,
+        "workers": workers, "executor": executor, "acquisition": acquisition, "seed": seed, "task": task,
+        "drop": drop, "category": category, "text": text, "group": group, "order-by": order_by, "model-id": model_id,
+        "version": version, "deploy": "immediate" if deploy else None, "tensorboard": tensorboard,
+        "output": output.absolute() if output else None,
+    }  # fmt: skip
+    if on_platform:
+        submit(SearchJob(options, study, state_dir, address, api_key), as_json=as_json)
+        return
+    chosen = study or _studies(state_dir).new_id(model.rpartition(":")[2])
+    if study is not None and (_studies(state_dir).get(study).path / "study.json").exists():
+        raise Conflict(f"there is a study {study!r} already; resume it, or choose another name")
+    _run_here(SearchJob(options, chosen, state_dir, address, api_key), chosen, as_json=as_json)
+
+
+@commands.command("list")
+def list_studies(limit: Limit = 20, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Studies, the newest first."""
+    found = [study.row() for study in _studies(state_dir).all()[:limit]]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (*(s[name] for name in ("id", "state", "model", "objective")), f"{s['trials']}/{s['planned']}", s["best_score"])
+        for s in found
+    ]
+    rows = [(*row, when(s["created_at"])) for row, s in zip(rows, found, strict=True)]
+    columns = ("study", "state", "model", "objective", "trials", "best", "began")
+    print_table(columns, rows, empty="nothing was searched yet; streamb tune run FILE.csv --target COLUMN")
+
+
+@commands.command("show")
+def show(study_id: StudyId, limit: Limit = 10, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """One study: where it is, its best parameters, and its best trials."""
+    study = _studies(state_dir).get(study_id)
+    about, row, trials, result = study.about(), study.row(), study.trials(), study.result()
+    best = next((trial for trial in trials if trial.number == row["best_number"]), None)
+    if as_json:
+        told = {key: value for key, value in (result or {}).items() if key != "trials"}
+        print_json({**row, "study": about, "result": told or None, "trials": [trial.to_json() for trial in trials]})
+        return
+    facts = {**{name: row[name] for name in ("id", "state", "reason", "model", "data", "objective")}}
+    facts["trials"] = f"{row['trials']} of {row['planned']}"
+    facts |= _worth(row, result)
+    prefix = shared_prefix(about.get("space") or ())
+    shown = {trial.number: show_all(without_prefix(prefix, trial.parameters)) for trial in trials}
+    print_facts({**facts, "best parameters": shown[best.number] if best else None, "folder": study.path})
+    sign = -1.0 if about["direction"] == "maximize" else 1.0
+    # a trial that was stopped early has a mean of its first folds only: it does not compare
+    ordered = sorted(trials, key=lambda t: (t.status.value != "completed", sign * (t.score or 0.0), t.number))
+    rows = [(t.number, t.score, t.status.value, round(t.seconds, 2), shown[t.number], t.error) for t in ordered[:limit]]
+    print()
+    print_table(("trial", row["objective"], "status", "s", "parameters", "error"), rows, empty="no trial has ended yet")
+
+
+@commands.command("stop")
+def stop(study_id: StudyId, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Have a study stop within a second; `resume` goes on with it."""
+    study = _studies(state_dir).get(study_id)
+    study.request_stop()
+    if as_json:
+        print_json(study.row())
+    else:
+        print(f"{study_id} is stopping; streamb tune resume {study_id} goes on")
+
+
+@commands.command("resume")
+def resume(
+    study_id: StudyId,
+    trials: Trials = None,
+    deadline: Deadline = None,
+    workers: Workers = None,
+    version: Annotated[str | None, typer.Option(help="Register the best under this version now.")] = None,
+    on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
+    state_dir: StateDir = None,
+    address: Address = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a study that was stopped or died; finished trials are not evaluated again."""
+    study = _studies(state_dir).get(study_id)
+    study.about()
+    state, _ = study.state()
+    if state is State.RUNNING:
+        raise Conflict(f"study {study_id!r} is running")
+    options = {"resume": study_id, "trials": trials, "deadline-s": deadline, "workers": workers, "version": version}
+    job = SearchJob(options, None, state_dir, address, api_key)
+    if on_platform:
+        submit(job, as_json=as_json)
+    else:
+        _run_here(job, study_id, as_json=as_json)
+
+
+@commands.command("report")
+def report(
+    study_id: StudyId,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report as one HTML file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="The trials as CSV.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="DIR", help="The pictures as PNG; needs matplotlib.")] = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which parameters mattered; and the report with all pictures as files."""
+    study = _studies(state_dir).get(study_id)
+    written, effects = _report(study, html, csv, png)
+    if as_json:
+        print_json({"id": study_id, "importance": effects, "files": [str(path) for path in written]})
+        return
+    rows = [(" with ".join(e["names"]), f"{100 * e['share']:.1f} %", f"{100 * e['spread']:.1f}") for e in effects]
+    print_table(
+        ("parameter", "importance", "±"), rows, empty="importance takes some more trials with scores that differ"
+    )
+    for path in written:
+        say(f"wrote {path}")
+
+
+def _report(
+    study: StudyFolder, html: Path | None, csv: Path | None, png: Path | None
+) -> tuple[list[Path], list[dict[str, Any]]]:
+    from streamb.hpo.reporting import PICTURES, Board, report_page, write_csv, write_png
+    from streamb.hpo.reporting.described import read_described
+
+    about, row, trials = study.about(), study.row(), study.trials()
+    board = Board.of(
+        trials,
+        objective=about["objective"],
+        direction=about["direction"],
+        space=read_described(about.get("space")),
+        best_number=row["best_number"],
+        seed=about.get("seed", 0),
+    )
+    written = []
+    try:
+        if html is not None:
+            facts = {"model": row["model"], "data": row["data"], "state": row["state"], **_worth(row, study.result())}
+            html.write_text(report_page(board, title=study.study_id, facts=facts), encoding="utf-8")
+            written.append(html)
+        if csv is not None:
+            write_csv(trials, csv)
+            written.append(csv)
+        if png is not None:
+            png.mkdir(parents=True, exist_ok=True)
+            for picture in PICTURES:
+                write_png(board, picture, png / f"{picture}.png")
+                written.append(png / f"{picture}.png")
+    except OSError as error:
+        raise InvalidInput(f"{error.filename} cannot be written: {error.strerror}") from error
+    return written, board.importance.to_json()
+
+
+def _worth(row: dict[str, Any], result: dict[str, Any] | None) -> dict[str, Any]:
+    """What the best score is, what it gained, and what is left of it on other folds."""
+    facts: dict[str, Any] = {"best": row["best_score"]}
+    if result is not None:
+        gained, again = result["improvements"], result["rescored"]
+        relative = gained["relative_improvement"]
+        facts["defaults"] = gained["default_score"]
+        facts["improvement"] = None if relative is None else f"{relative:+.2f} %"
+        facts["on other folds"] = None if again is None else f"{again['mean']:g} ± {again['sd']:.2g}"
+        facts["stopped by"] = result["stopped_by"]
+    return facts
+
+
+def _run_here(job: SearchJob, study_id: str, *, as_json: bool) -> None:
+    code = run_here(job, quiet=as_json)
+    study = _studies(job.state_dir).get(study_id)
+    if as_json and (study.path / "study.json").exists():
+        best = best_of(study.trials(), study.about()["direction"])
+        print_json({**study.row(), "best_parameters": best.to_json()["parameters"] if best else None})
+    elif code == 0:
+        say(f"streamb tune show {study_id}; streamb tune report {study_id} --html {study_id}.html")
+    if code:
+        raise typer.Exit(code)
+
+
+def _studies(state_dir: Path | None) -> Studies:
+    return Studies(load_settings(state_dir=state_dir).state_dir)

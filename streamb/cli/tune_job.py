@@ -1,0 +1,86 @@
+"""Starts the search job `tune_jobs.optimize`: as a child of this command, or as a job on the platform's cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.cli.options import connect
+from streamb.cli.output import print_json
+from streamb.config import child_environment
+
+_PROGRAM: Final = ("-m", "tune_jobs.optimize")
+_STDERR: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SearchJob:
+    """What the job is told.
+
+    Attributes:
+        options: of the job, by name; None, False and empty ones are left out, lists are repeated.
+        study: what to call the study; None where the job chooses, or goes on with one.
+        state_dir, address, api_key: as every command has them.
+    """
+
+    options: Mapping[str, Any]
+    study: str | None
+    state_dir: Path | None
+    address: str | None
+    api_key: str | None
+
+    def arguments(self) -> list[str]:
+        """The job's command line, without the interpreter."""
+        told = [*_PROGRAM]
+        for name, value in {**self.options, "study": self.study}.items():
+            if value is None or value is False or value == []:
+                continue
+            if value is True:
+                told.append(f"--{name}")
+                continue
+            for one in value if isinstance(value, list) else [value]:
+                told += [f"--{name}", str(one)]
+        return told
+
+
+def run_here(job: SearchJob, *, quiet: bool) -> int:
+    """Run the job as a child; returns its exit code. Ctrl-C reaches it, too, and it ends in order.
+
+    Args:
+        job: what to run.
+        quiet: its progress goes to stderr, so that stdout stays free for JSON.
+    """
+    command = [sys.executable, *job.arguments()]
+    if job.state_dir is not None:
+        command += ["--state-dir", str(job.state_dir.absolute())]
+    if job.address is not None:
+        command += ["--url", job.address]
+    # a key is no argument: every process of the machine could read it
+    environment = child_environment(**({"ML_API_KEY": job.api_key} if job.api_key else {}))
+    with subprocess.Popen(command, env=environment, stdout=_STDERR if quiet else None) as child:
+        while child.poll() is None:
+            with contextlib.suppress(KeyboardInterrupt):  # it got the same signal, and says what it does about it
+                child.wait()
+    return child.returncode if child.returncode in {0, 1, 2} else 1
+
+
+def submit(job: SearchJob, *, as_json: bool) -> None:
+    """Hand the job to the platform, where the data must lie under the same path."""
+    body: dict[str, Any] = {
+        "entrypoint": shlex.join(["python", *job.arguments()]),
+        "name": f"tune {job.options.get('model') or job.options.get('resume')}",
+        "working_dir": None,
+        "env": {},
+    }
+    with connect(job.state_dir, job.address, job.api_key) as client:
+        made = client.change("POST", "/api/jobs", body)
+    if as_json:
+        print_json(made)
+    else:
+        print(made["id"])

@@ -1,0 +1,55 @@
+"""Calls to a named actor from any process on the cluster: found by name, bounded in time, failing in our own words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import PendingCallsLimitExceeded, RayActorError, RayTaskError
+
+from streamb.cluster.names import NAMESPACE
+from streamb.errors import DeadlineExceeded, Overloaded, StreambError, Unavailable
+
+
+class ActorTransport:
+    """Calls `invoke(verb, arguments)` of an actor; looks the actor up again after it has died.
+
+    Args:
+        name: of the actor, in our namespace.
+        who: what messages call it.
+        timeout_s: longest wait for one answer.
+        when_gone: what to tell while there is no such actor, or while it is being restarted.
+        back_in_s: when to try again then.
+    """
+
+    def __init__(self, name: str, who: str, timeout_s: float, *, when_gone: str, back_in_s: float) -> None:
+        self._name = name
+        self._who = who
+        self._timeout_s = timeout_s
+        self._when_gone = when_gone
+        self._back_in_s = back_in_s
+        self._actor: Any = None
+
+    async def __call__(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        try:
+            if self._actor is None:
+                self._actor = await asyncio.to_thread(ray.get_actor, self._name, NAMESPACE)
+            return await asyncio.wait_for(self._ask(verb, arguments), self._timeout_s)
+        except StreambError:
+            raise
+        except RayTaskError as error:
+            if isinstance(error.cause, StreambError):
+                raise error.cause from None
+            raise
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{self._who} did not answer {verb} in {self._timeout_s:g} s; try again") from error
+        except PendingCallsLimitExceeded as error:
+            raise Overloaded(f"too many calls wait for {self._who}; try again", retry_after_s=2) from error
+        except (RayActorError, ValueError) as error:  # ValueError: no actor of that name
+            self._actor = None
+            raise Unavailable(self._when_gone, retry_after_s=self._back_in_s) from error
+
+    async def _ask(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        return await self._actor.invoke.remote(verb, dict(arguments))

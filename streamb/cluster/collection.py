@@ -1,0 +1,188 @@
+"""How what a replica or a gateway counts gets to the Monitor: a task beside the requests, and never on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from typing import Any, Final, Protocol
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from streamb.clock import SystemClock
+from streamb.cluster.names import MONITOR, NAMESPACE
+from streamb.cluster.node_collector import collector_of_this_node
+from streamb.cluster.reporting import reply_of
+from streamb.config import Settings
+from streamb.metrics import Snapshot
+from streamb.monitoring.collector import Collector
+from streamb.monitoring.push import Ack, Member, Push, SourceOutcomes, pack_snapshots
+from streamb.serving.answer import Rows
+from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.replica import select_rows
+
+CALL_TIMEOUT_S: Final = 10.0
+LAST_WORDS_S: Final = 2.0
+"""A process that stops waits so long for the answer to its last push."""
+LONGEST_PAUSE_S: Final = 15.0
+"""While the Monitor does not answer, attempts become rarer up to this."""
+_SPREAD: Final = 0.25
+"""Pauses vary by so much either way, so that replicas that started together do not push together."""
+_log = logging.getLogger(__name__)
+
+
+class Desk(Protocol):
+    """What has something to push. Called from a thread of the pusher's."""
+
+    def take(self, *, leaving: bool = False) -> Push:
+        """What to push now; the same push again where it must not be counted in parts."""
+        ...
+
+    def acknowledged(self, push: Push, ack: Ack) -> None:
+        """The push is safe."""
+        ...
+
+
+class GatewayDesk:
+    """A gateway's counts since it started: each push says all of it, so a lost one is made good by the next."""
+
+    def __init__(self, source: str, snapshots: Callable[[], Iterable[Snapshot]]) -> None:
+        self._source = source
+        self._incarnation = new_incarnation()
+        self._snapshots = snapshots
+        self._sequence = 0
+        self._safe = b""
+
+    def take(self, *, leaving: bool = False) -> Push:
+        """The present standing; nothing where it has not changed."""
+        self._sequence += 1
+        member = Member(self._source, self._incarnation, self._sequence, leaving=leaving)
+        data = pack_snapshots(self._snapshots())
+        standing = SourceOutcomes(self._source, self._incarnation, data)
+        return Push((member,), outcomes=(standing,) if data != self._safe else ())
+
+    def acknowledged(self, push: Push, ack: Ack) -> None:  # noqa: ARG002 - as the protocol has it
+        """This standing need not be told again."""
+        for standing in push.outcomes:
+            self._safe = standing.data
+
+
+class Pusher:
+    """Pushes every few seconds, one push at a time, for as long as the process lives.
+
+    Args:
+        interval_s: the usual pause between pushes.
+    """
+
+    def __init__(self, desk: Desk, interval_s: float) -> None:
+        self._desk = desk
+        self._interval_s = interval_s
+        self._monitor: Any = None
+        self._through_node = False
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, on the running loop. Idempotent."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Push what is left, as the last words of this process, and end."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        for leaving in (False, True):  # first what is in flight, if anything, which must not change any more
+            if not await self._push(leaving=leaving, timeout_s=LAST_WORDS_S):
+                return
+
+    def pause_s(self) -> float:
+        """How long to wait before the next push."""
+        usual = min(self._interval_s * 2.0**self._failures, max(self._interval_s, LONGEST_PAUSE_S))
+        return usual * random.SystemRandom().uniform(1.0 - _SPREAD, 1.0 + _SPREAD)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self.pause_s())
+            try:
+                delivered = await self._push(leaving=False, timeout_s=CALL_TIMEOUT_S)
+            except Exception:
+                _log.exception("a push failed unexpectedly; the next one is due")
+                delivered = False
+            self._failures = 0 if delivered else min(self._failures + 1, 10)
+
+    async def _push(self, *, leaving: bool, timeout_s: float) -> bool:
+        """One attempt. False when it was not acknowledged; then it is made again, and nothing is lost."""
+        push = await asyncio.to_thread(self._desk.take, leaving=leaving)
+        try:
+            if self._monitor is None:
+                self._monitor = await asyncio.to_thread(self._find)
+            ack = await asyncio.wait_for(reply_of(self._monitor.push.remote(push)), timeout_s)
+        except RayTaskError as error:  # it lives, and could not write
+            _log.warning("the Monitor did not take a push (%s); it gets it again", error.cause)
+            return False
+        except (RayError, TimeoutError, ValueError) as error:
+            # ValueError: no such actor (yet). Counting goes on; what was counted waits.
+            self._monitor, self._through_node = None, False
+            _log.info("the Monitor does not answer (%s); counting goes on", type(error).__name__)
+            return False
+        if ack.through_node != self._through_node:
+            self._monitor, self._through_node = None, ack.through_node
+        await asyncio.to_thread(self._desk.acknowledged, push, ack)
+        return True
+
+    def _find(self) -> Any:
+        """Whom to push to. A push that one did not answer may go to another: it is counted once."""
+        return collector_of_this_node() if self._through_node else ray.get_actor(MONITOR, NAMESPACE)
+
+
+class ReplicaCollection:
+    """What one replica of a model version collects, and its way to the Monitor.
+
+    Args:
+        source: this process; unique over the platform's life.
+        columns: names of the features in the order of the rows; None where the model has no schema.
+    """
+
+    def __init__(self, settings: Settings, source: str, model_id: str, version: str, columns: Any) -> None:
+        clock = SystemClock()
+        self._collector = Collector(source, new_incarnation(), model_id, version, clock, columns=columns)
+        self._pusher = Pusher(self._collector, settings.monitoring_interval_s)
+        self._started = False
+
+    def start(self) -> None:
+        """Begin to fold and to push, on the running loop. Idempotent."""
+        if not self._started:
+            self._started = True
+            self._collector.start()
+            self._pusher.start()
+
+    def observe(self, batch: Batch, reply: BatchReply) -> None:
+        """Take in an answered batch: the rows of those requests that got predictions. Never raises."""
+        try:
+            if not reply.errors:
+                self._collector.observe(batch.rows, reply.predictions)
+            elif len(reply.predictions):
+                self._collector.observe(_answered(batch, reply), reply.predictions)
+        except Exception:  # whatever it is, the answer is there and must go out
+            _log.exception("an answered batch was not collected")
+
+    async def stop(self) -> None:
+        """Fold and push what is left."""
+        await asyncio.to_thread(self._collector.close)
+        await self._pusher.stop()
+
+
+def _answered(batch: Batch, reply: BatchReply) -> Rows:
+    ends = list(accumulate(batch.counts))
+    good = [index for index in range(len(ends)) if index not in reply.errors]
+    return select_rows(batch.rows, [(ends[index] - batch.counts[index], ends[index]) for index in good])
+
+
+def new_incarnation() -> str:
+    """A name for what counts from zero in a process."""
+    return secrets.token_hex(6)

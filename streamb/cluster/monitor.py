@@ -1,0 +1,133 @@
+"""The Monitor: a detached actor that takes in what all sources push. Nothing that answers requests waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+
+from streamb.cluster.names import CONTROLLER, MONITOR, NAMESPACE
+from streamb.config import Settings
+from streamb.errors import NotFound, Unavailable
+from streamb.monitoring.push import Ack, Push
+from streamb.wiring.monitor import MonitorCore
+from streamb.wiring.monitor_client import VERBS
+from streamb.wiring.monitor_opening import open_monitor
+from streamb.wiring.monitor_watches import TICK_S
+
+REOPEN_S: Final = 5.0
+"""Where its folder cannot be used, or a setting of a channel is wrong, it is tried again after so long."""
+MOST_PENDING: Final = 1_000
+"""Calls of one process that may wait for the Monitor; further ones are refused at once, where they are made."""
+_GROUPS: Final = {"pushes": 32, "queries": 8}
+"""Threads: pushes wait for the disk, and queries must not wait for pushes."""
+_log = logging.getLogger(__name__)
+
+
+class MonitorActor:
+    """Runs `MonitorCore`: pushes and verbs in threads of their own, the looks at all versions in one more.
+
+    It opens what it keeps in the background: an actor that fails to start is never started again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._core: MonitorCore | None = None
+        self._trouble = "the Monitor is starting"
+        self._controller: Any = None
+        self._stopping = threading.Event()
+        self._loop = threading.Thread(target=self._run, name="monitor", daemon=True)
+        self._loop.start()
+
+    @ray.method(concurrency_group="pushes")
+    def push(self, push: Push) -> Ack:
+        """Count what a source pushed; returns when it is on the disk.
+
+        Raises:
+            Unavailable: it is not open yet.
+            StorageFailed: it could not be written.
+        """
+        return self._opened().receive(push)
+
+    @ray.method(concurrency_group="queries")
+    def invoke(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """Run one verb of `MonitorCore`."""
+        if verb not in VERBS:
+            raise NotFound(f"{verb!r} is not a verb of the Monitor")
+        return getattr(self._opened(), verb)(**arguments)
+
+    def stop(self) -> None:
+        """End the looks, and write what is left; the actor is killed next."""
+        self._stopping.set()
+        self._loop.join(10)
+        core, self._core = self._core, None
+        if core is not None:
+            core.close()
+
+    def _opened(self) -> MonitorCore:
+        if self._core is None:
+            raise Unavailable(f"{self._trouble}; try again", retry_after_s=REOPEN_S)
+        return self._core
+
+    def _run(self) -> None:
+        while self._core is None and not self._stopping.is_set():
+            self._open()
+        while not self._stopping.wait(TICK_S):
+            self._look()
+
+    def _open(self) -> None:
+        try:
+            core = open_monitor(self._settings)
+            core.start()
+            self._core = core
+        except Exception as error:
+            self._trouble = f"the Monitor cannot open what it keeps: {error}"
+            _log.exception("the Monitor cannot be opened; trying again in %s s", REOPEN_S)
+            self._stopping.wait(REOPEN_S)
+
+    def _look(self) -> None:
+        core = self._core
+        if core is None:
+            return
+        try:
+            core.tick()
+            if self._controller is None:
+                self._controller = ray.get_actor(CONTROLLER, NAMESPACE)
+            core.told(ray.get(self._controller.monitor_report.remote(core.scores()), timeout=TICK_S))
+        except (RayError, ValueError) as error:  # ValueError: no Controller now; it hears the next report
+            self._controller = None
+            _log.info("the controller does not answer a report of drift (%s)", type(error).__name__)
+        except Exception:
+            _log.exception("a look at all versions failed; the next one follows")
+
+
+def start_monitor(settings: Settings) -> None:
+    """Have a Monitor on this cluster; returns without waiting for it."""
+    remote: Any = ray.remote  # its types do not know of concurrency groups
+    actor = remote(concurrency_groups=_GROUPS)(MonitorActor)
+    actor.options(
+        name=MONITOR,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,  # sources repeat a push themselves: by then it holds no less, and it has a number
+        num_cpus=0,
+        max_pending_calls=MOST_PENDING,
+    ).remote(settings)
+
+
+def stop_monitor(timeout_s: float) -> None:
+    """End the Monitor of this cluster, if there is one; what it holds is written first."""
+    try:
+        monitor = ray.get_actor(MONITOR, NAMESPACE)
+    except ValueError:
+        return
+    try:
+        ray.get(monitor.stop.remote(), timeout=timeout_s)
+    except RayError as error:
+        _log.warning("the Monitor did not stop by itself: %s", type(error).__name__)
+    ray.kill(monitor)

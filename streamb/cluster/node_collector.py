@@ -1,0 +1,94 @@
+"""An actor on each node that joins the pushes of that node, where there are too many for the Monitor to hear each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from streamb.cluster.names import COLLECTOR_PREFIX, MONITOR, NAMESPACE, node_collector
+from streamb.cluster.reporting import reply_of
+from streamb.monitoring.push import Ack, Member, Push
+from streamb.monitoring.tree import NodeAggregator
+
+GATHER_S: Final = 1.0
+"""Pushes that come within so long go on together."""
+CALL_TIMEOUT_S: Final = 8.0
+"""Shorter than sources wait, so that they hear of a Monitor that is slow from their own clock."""
+_MOST_SOURCES: Final = 4_000
+_log = logging.getLogger(__name__)
+
+
+class NodeCollectorActor:
+    """Answers a source when the Monitor has answered what its push became part of. It keeps nothing of its own."""
+
+    def __init__(self) -> None:
+        self._node = NodeAggregator()
+        self._waiting: dict[Member, list[asyncio.Future[Ack]]] = {}
+        self._monitor: Any = None
+        self._sending: asyncio.Task[None] | None = None
+
+    async def push(self, push: Push) -> Ack:
+        """Take one source's push; the answer is the Monitor's."""
+        (member,) = push.members
+        answer: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(member, []).append(answer)
+        self._node.join(push)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send())
+        try:
+            return await asyncio.wait_for(answer, 2 * CALL_TIMEOUT_S)
+        finally:
+            self._waiting.pop(member, None)
+
+    async def _send(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(GATHER_S)
+            try:
+                while (push := self._node.take()) is not None:
+                    self._tell(push, await self._ask(push))
+            except (RayError, TimeoutError, ValueError) as error:  # ValueError: there is no Monitor now
+                self._monitor = None
+                _log.info("the Monitor does not answer (%s); sources ask again", type(error).__name__)
+
+    async def _ask(self, push: Push) -> Ack:
+        if self._monitor is None:
+            self._monitor = await asyncio.to_thread(ray.get_actor, MONITOR, NAMESPACE)
+        ack: Ack = await asyncio.wait_for(reply_of(self._monitor.push.remote(push)), CALL_TIMEOUT_S)
+        return ack
+
+    def _tell(self, push: Push, ack: Ack) -> None:
+        for member, answer in self._node.acknowledged(push, ack).values():
+            for waiting in self._waiting.get(member, []):
+                if not waiting.done():
+                    waiting.set_result(answer)
+
+
+def collector_of_this_node() -> Any:
+    """The handle of this node's collector; starts it when there is none. Blocks for a moment."""
+    node = ray.get_runtime_context().get_node_id()
+    return (
+        ray.remote(NodeCollectorActor)
+        .options(
+            name=node_collector(node),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            num_cpus=0,
+            max_concurrency=_MOST_SOURCES,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+        )
+        .remote()
+    )
+
+
+def stop_collectors() -> None:
+    """End the collectors of all nodes."""
+    for name in ray.util.list_named_actors():
+        if name.startswith(COLLECTOR_PREFIX):
+            ray.kill(ray.get_actor(name, NAMESPACE))

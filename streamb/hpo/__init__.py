@@ -1,0 +1,32 @@
+"""Hyperparameter search: a Gaussian-process optimizer to ask for trials and tell results, in numpy and scipy alone.
+
+    optimizer = Optimizer({"C": (1e-3, 1e3, "log"), "kernel": ["rbf", "linear"]}, direction="maximize", seed=0)
+    trial = optimizer.ask()
+    optimizer.tell(trial.id, score)
+    optimizer.best
+
+The modules that need scipy are imported when a surrogate is first fitted: importing this package loads numpy alone.
+"""
+
+from streamb.hpo.drawing import SpaceExhausted
+from streamb.hpo.optimizer import ACQUISITIONS, WARMUP, Optimizer
+from streamb.hpo.parameters import Categorical, Condition, Fixed, Float, Integer, Ordinal
+from streamb.hpo.space import Space
+from streamb.hpo.trial import Best, Status, Trial
+
+__all__ = [
+    "ACQUISITIONS",
+    "WARMUP",
+    "Best",
+    "Categorical",
+    "Condition",
+    "Fixed",
+    "Float",
+    "Integer",
+    "Optimizer",
+    "Ordinal",
+    "Space",
+    "SpaceExhausted",
+    "Status",
+    "Trial",
+]

@@ -1,0 +1,127 @@
+"""What a point promises: expected improvement, probability of improvement, and the optimistic bound.
+
+| notation | meaning |
+| --- | --- |
+| `mu`, `sd` | mean and deviation of the surrogate at a point (values are to be made small) |
+| `best` | the incumbent's value |
+| `u` | `(best - mu) / sd` |
+| `phi`, `Phi` | density and distribution function of the standard normal |
+| `h(u)` | `phi(u) + u Phi(u)` |
+
+Expected improvement is `sd h(u)` (Jones, Schonlau and Welch 1998, equation 15), probability of improvement `Phi(u)`
+(Kushner 1964), the bound `-(mu - sqrt(beta) sd)` (Srinivas et al. 2010, equation 6). The first two are handled as
+logarithms: far from the incumbent they and their gradients would be exactly 0, and there would be no hill to climb
+    (Ament et al. 2023, section 4.1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from scipy.special import erfcx, log_ndtr
+
+from streamb.hpo.parameters import Array
+
+_HALF_LOG_TAU: Final = 0.5 * math.log(2.0 * math.pi)
+_ROOT_HALF_PI: Final = math.sqrt(0.5 * math.pi)
+_FAR: Final = -60.0
+"""Below this the first terms of the expansion of `h` are exact to double precision."""
+
+
+class Acquisition(Protocol):
+    """What a point promises, from the surrogate's mean and deviation there; more is better."""
+
+    def __call__(self, mean: Array, deviation: Array, best: float) -> tuple[Array, Array, Array]:
+        """The value (b), and its derivatives by mean (b) and by deviation (b)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedImprovement:
+    """The logarithm of the expected improvement over the incumbent by more than `margin` standardised units.
+
+    >>> value, by_mean, by_deviation = ExpectedImprovement()(np.array([0.0]), np.array([1.0]), 0.0)
+    >>> round(float(np.exp(value[0])), 6)  # phi(0)
+    0.398942
+    """
+
+    margin: float = 0.0
+
+    def __call__(self, mean: Array, deviation: Array, best: float) -> tuple[Array, Array, Array]:
+        u = (best - self.margin - mean) / deviation
+        value, slope = log_h(u)
+        return value + np.log(deviation), -slope / deviation, (1.0 - u * slope) / deviation
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityOfImprovement:
+    """The logarithm of the probability to be better than the incumbent by `margin` standardised units.
+
+    >>> value, _, _ = ProbabilityOfImprovement(margin=0.0)(np.array([0.0]), np.array([1.0]), 0.0)
+    >>> round(float(np.exp(value[0])), 6)
+    0.5
+    """
+
+    margin: float = 0.01
+
+    def __call__(self, mean: Array, deviation: Array, best: float) -> tuple[Array, Array, Array]:
+        u = (best - self.margin - mean) / deviation
+        value = log_ndtr(u)
+        slope = 1.0 / _mills(u)
+        return value, -slope / deviation, -u * slope / deviation
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceBound:
+    """The optimistic bound of the value, `sqrt(beta)` deviations below the mean, with the sign turned.
+
+    >>> ConfidenceBound(beta=4.0)(np.array([1.0]), np.array([0.5]), 0.0)[0].tolist()
+    [0.0]
+    """
+
+    beta: float = 4.0
+
+    def __call__(self, mean: Array, deviation: Array, best: float) -> tuple[Array, Array, Array]:  # noqa: ARG002
+        width = math.sqrt(self.beta)
+        return width * deviation - mean, -np.ones_like(mean), np.full_like(mean, width)
+
+
+def log_h(u: Array) -> tuple[Array, Array]:
+    """`ln h(u)` and its derivative `Phi(u) / h(u)`, finite for every finite `u` and never falling.
+
+    Three branches (Ament et al. 2023, equation 9): as it stands above -1; through the scaled complementary error
+    function, which does not underflow, below; and where even that cancels, `h(u) = phi(u) (u^-2 - 3 u^-4 + 15 u^-6 -
+    ...)`.
+
+    >>> value, slope = log_h(np.array([0.0, -1e4]))
+    >>> round(float(value[0]), 4), round(float(value[1]), 1), round(float(slope[1]))
+    (-0.9189, -50000019.3, 10000)
+    """
+    value, slope = np.empty_like(u), np.empty_like(u)
+    near, far = u > -1.0, u < _FAR
+    between = ~(near | far)
+    if near.any():
+        x = u[near]
+        density, below = np.exp(-0.5 * x * x - _HALF_LOG_TAU), np.exp(log_ndtr(x))
+        h = density + x * below
+        value[near], slope[near] = np.log(h), below / h
+    if between.any():
+        x = u[between]
+        mills = _mills(x)
+        rest = 1.0 + x * mills
+        value[between], slope[between] = -0.5 * x * x - _HALF_LOG_TAU + np.log(rest), mills / rest
+    if far.any():
+        x = u[far]
+        inverse = 1.0 / (x * x)
+        series = inverse * (1.0 - inverse * (3.0 - inverse * (15.0 - 105.0 * inverse)))
+        value[far] = -0.5 * x * x - _HALF_LOG_TAU + np.log(series)
+        slope[far] = _mills(x) / series
+    return value, slope
+
+
+def _mills(u: Array) -> Array:
+    """`Phi(u) / phi(u)`, without underflow below 0; infinite only where `phi` is none."""
+    return np.asarray(_ROOT_HALF_PI * erfcx(-u / math.sqrt(2.0)))

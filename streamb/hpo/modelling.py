@@ -1,0 +1,184 @@
+"""From the trials so far to the next one: pure, so that the same trials and seed always give the same suggestion.
+
+Notation: values are turned so that less is better, then warped (`warping`), so that the surrogate sees numbers around
+    0.
+
+1. The hyperparameters are fitted to the finished trials, from where the last fit ended; with many trials, to a part
+   of them.
+2. Failed trials are put in as if they had turned out badly, running ones as if they had turned out as expected: neither
+   teaches anything, and both keep the next suggestion away.
+3. The incumbent is the lowest mean at a finished, feasible trial (its value, where there is no noise).
+4. The acquisition is climbed (`proposal`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from streamb.hpo.likelihood import LEAST_NOISE, Evidence, starting_point
+from streamb.hpo.objective import Bounded, Promise
+from streamb.hpo.parameters import Array
+from streamb.hpo.portfolio import acquisition_for
+from streamb.hpo.proposal import propose
+from streamb.hpo.space import Space
+from streamb.hpo.surrogate import Surrogate, condition, fit
+from streamb.hpo.trial import Status, Trial
+from streamb.hpo.warping import Warping, fit_warping
+
+_MOST_TRIALS: Final = 500
+_MOST_FITTED: Final = 200
+_PENDING_WORTH: Final = 1e-6
+_BAD: Final = 0.75
+_LOCAL_BASES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a search models and chooses.
+
+    Attributes:
+        acquisition: "auto", "ei", "pi" or "ucb".
+        deterministic: the objective answers the same for the same point.
+        maximize: more is better.
+        bend: let the warping bend the values.
+    """
+
+    acquisition: str = "auto"
+    deterministic: bool = False
+    maximize: bool = False
+    bend: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the finished trials taught.
+
+    Attributes:
+        surrogate: conditioned on the finished trials only.
+        warping: between the user's values (turned) and the surrogate's.
+        trials: those it is conditioned on, in the order of its rows.
+        means: the surrogate's mean at each of them (their value, without noise).
+        theta: the fitted hyperparameters, to begin the next fit with.
+    """
+
+    surrogate: Surrogate
+    warping: Warping
+    trials: tuple[Trial, ...]
+    means: Array
+    theta: Array
+
+
+def learn(
+    space: Space, trials: Sequence[Trial], settings: Settings, theta: Array | None, *, refit: bool = True
+) -> Lesson | None:
+    """The surrogate of the objective; None while no trial has finished inside of the space."""
+    known = [t for t in trials if t.status is Status.COMPLETE and t.row is not None and t.value is not None]
+    if not known:
+        return None
+    turned = np.array([_turned(t, settings) for t in known])
+    kept = _kept(turned)
+    known, turned = [known[i] for i in kept], turned[kept]
+    warping = fit_warping(turned, bend=settings.bend)
+    variances = np.array([t.variance or 0.0 for t in known])
+    evidence = Evidence(
+        rows=np.array([t.row for t in known]),
+        values=warping.apply(turned),
+        known=variances * warping.slope(turned) ** 2,
+        categorical=space.categorical,
+        noisy=not settings.deterministic,
+    )
+    if theta is None or refit or len(theta) != len(starting_point(evidence)):
+        theta = fit(_part(evidence), [] if theta is None else [theta])
+    surrogate = condition(evidence, theta)
+    means = evidence.values if settings.deterministic else surrogate.predict(evidence.rows)[0]
+    return Lesson(surrogate, warping, tuple(known), means, theta)
+
+
+def _turned(trial: Trial, settings: Settings) -> float:
+    value = float(trial.value or 0.0)
+    return -value if settings.maximize else value
+
+
+def _kept(turned: Array) -> list[int]:
+    """The trials that a surrogate can afford: the better half of the limit, and the latest."""
+    if len(turned) <= _MOST_TRIALS:
+        return list(range(len(turned)))
+    half = _MOST_TRIALS // 2
+    recent = set(range(len(turned) - half, len(turned)))
+    best = [int(i) for i in np.argsort(turned, kind="stable") if int(i) not in recent][:half]
+    return sorted({*best, *recent})
+
+
+def _part(evidence: Evidence) -> Evidence:
+    """What hyperparameters are fitted to: all, or the better ones and every so-manieth of the others."""
+    n = len(evidence.values)
+    if n <= _MOST_FITTED:
+        return evidence
+    order = np.argsort(evidence.values, kind="stable")
+    better, others = order[: _MOST_FITTED // 2], order[_MOST_FITTED // 2 :]
+    spaced = others[np.linspace(0, len(others) - 1, _MOST_FITTED - len(better)).astype(int)]
+    chosen = np.sort(np.concatenate([better, spaced]))
+    return Evidence(
+        evidence.rows[chosen], evidence.values[chosen], evidence.known[chosen], evidence.categorical, evidence.noisy
+    )
+
+
+def suggest(
+    space: Space,
+    trials: Sequence[Trial],
+    taken: Set[object],
+    settings: Settings,
+    lesson: Lesson,
+    rng: np.random.Generator,
+) -> Array:
+    """The row of the next trial, whose key is not among those `taken`.
+
+    Raises:
+        SpaceExhausted: every point of a finite space has been tried.
+    """
+    feasible = np.array([t.feasible for t in lesson.trials])
+    best = float(lesson.means[feasible].min()) if feasible.any() else None
+    surrogate, expected = _with_unknown(lesson, trials)
+    if best is not None:  # what a running trial is expected to reach is no improvement any more
+        best = min(best, expected)
+    acquisition = acquisition_for(settings.acquisition, len(trials))
+    promise = Promise(surrogate, acquisition, best, _constraints(space, lesson))
+    order = np.argsort(np.where(feasible, lesson.means, lesson.means + 1e3), kind="stable")[:_LOCAL_BASES]
+    return propose(space, promise, lesson.surrogate.rows[order], taken, rng)
+
+
+def _with_unknown(lesson: Lesson, trials: Sequence[Trial]) -> tuple[Surrogate, float]:
+    """The surrogate with failed and running trials put in, and the lowest value expected of a running one."""
+    lowest = math.inf
+    surrogate, bad = lesson.surrogate, float(np.quantile(lesson.surrogate.values, _BAD))
+    for trial in trials:
+        if trial.status is Status.COMPLETE or trial.row is None:
+            continue
+        row = np.array(trial.row)
+        expected = float(surrogate.predict(row[None, :])[0][0])
+        failed = trial.status is Status.FAILED
+        value = max(expected, bad) if failed else expected
+        lowest = lowest if failed else min(lowest, expected)
+        surrogate = surrogate.with_point(row, value, LEAST_NOISE)
+    return surrogate, lowest
+
+
+def _constraints(space: Space, lesson: Lesson) -> tuple[Bounded, ...]:
+    """A surrogate for each constraint that any trial told of; 0 of the user's units is its limit."""
+    known = [t for t in lesson.trials if t.constraints]
+    names = sorted({name for t in known for name in t.constraints or {}})
+    found = []
+    for name in names:
+        told = [t for t in known if name in (t.constraints or {})]
+        values = np.array([(t.constraints or {})[name] for t in told])
+        warping = fit_warping(values, bend=False)
+        rows = np.array([t.row for t in told])
+        evidence = Evidence(rows, warping.apply(values), np.zeros(len(told)), space.categorical, noisy=False)
+        surrogate = condition(evidence, fit(_part(evidence), []))
+        found.append(Bounded(surrogate, float(warping.apply(np.zeros(1))[0])))
+    return tuple(found)

@@ -1,0 +1,70 @@
+"""What is climbed to find the next trial: an acquisition over surrogates, with the constraints' log-probability added.
+
+Notation: `A(x)` the acquisition over the objective's surrogate, `P_c(x)` the probability that constraint `c <= 0`
+holds at `x` under a surrogate of its own. What is climbed is `A(x) + sum_c ln P_c(x)`: for expected improvement, the
+logarithm of the constrained expected improvement (Gardner et al. 2014, equation 7). While nothing feasible is known
+there is no incumbent, and only the second term is climbed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamb.hpo.acquisition import Acquisition, ProbabilityOfImprovement
+from streamb.hpo.parameters import Array
+from streamb.hpo.surrogate import Surrogate
+
+_FEASIBLE = ProbabilityOfImprovement(margin=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A constraint under a surrogate: feasible where the value is at most `limit` (standardised 0)."""
+
+    surrogate: Surrogate
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """How much a point promises, and which way promises more.
+
+    Attributes:
+        surrogate: of the objective.
+        acquisition: what to make of its mean and deviation.
+        best: the incumbent, standardised; None while nothing feasible is known.
+        constraints: all must hold.
+    """
+
+    surrogate: Surrogate
+    acquisition: Acquisition
+    best: float | None
+    constraints: tuple[Bounded, ...] = ()
+
+    def values(self, points: Array) -> Array:
+        """More is better (b)."""
+        total = np.zeros(len(points))
+        if self.best is not None:
+            total += self.acquisition(*self.surrogate.predict(points), self.best)[0]
+        for constraint in self.constraints:
+            total += _FEASIBLE(*constraint.surrogate.predict(points), constraint.limit)[0]
+        return total
+
+    def hills(self, points: Array) -> tuple[Array, Array]:
+        """Values (b) and gradients by the numeric parameters (b, d)."""
+        total, gradient = np.zeros(len(points)), np.zeros_like(points)
+        if self.best is not None:
+            value, by_point = _chained(self.acquisition, self.surrogate, points, self.best)
+            total, gradient = total + value, gradient + by_point
+        for constraint in self.constraints:
+            value, by_point = _chained(_FEASIBLE, constraint.surrogate, points, constraint.limit)
+            total, gradient = total + value, gradient + by_point
+        return total, gradient
+
+
+def _chained(acquisition: Acquisition, surrogate: Surrogate, points: Array, best: float) -> tuple[Array, Array]:
+    mean, deviation, mean_gradient, deviation_gradient = surrogate.predict_with_gradients(points)
+    value, by_mean, by_deviation = acquisition(mean, deviation, best)
+    return value, by_mean[:, None] * mean_gradient + by_deviation[:, None] * deviation_gradient

@@ -1,0 +1,310 @@
+"""Parameters of a search space: which values each may take, and where a value lies between 0 and 1.
+
+Notation: `u` is the unit position of a value. A continuous parameter maps `[low, high]` onto `[0, 1]`, through the
+logarithm where `log` is set. A parameter with `m` levels gives each level a cell, so that rounding favours none: level
+`k` of a linear one lies at `(k + 1/2) / m`; the cells of a logarithmic integer reach from `ln(v - 1/2)` to
+`ln(v + 1/2)`. A category's position is its number, `0 .. m - 1`: an order nobody may read anything into.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+INACTIVE: Final = 0.5
+"""Where a numeric parameter lies that is not active: the middle, so that all its values are as near as can be."""
+
+INACTIVE_CATEGORY: Final = -1.0
+"""The position of a category that is not active: one more category, which no value has."""
+
+_REACH: Final = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """When a parameter is active: its parent is, and has one of these values."""
+
+    parent: str
+    values: tuple[Any, ...]
+
+
+class Parameter(Protocol):
+    """What a space asks of a parameter.
+
+    Attributes:
+        name: unique in its space.
+        default: a value to begin with; None where none was given.
+        conditions: all of them must hold for the parameter to be active.
+        levels: how many values there are; None for a continuum.
+        categorical: whether positions are numbers of categories, without an order.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def default(self) -> Any: ...
+    @property
+    def conditions(self) -> tuple[Condition, ...]: ...
+    @property
+    def levels(self) -> int | None: ...
+    @property
+    def categorical(self) -> bool: ...
+
+    def contains(self, value: Any) -> bool:
+        """Whether the parameter may take this value."""
+        ...
+
+    def position(self, value: Any) -> float:
+        """Where a value lies that `contains` accepts."""
+        ...
+
+    def value(self, position: float) -> Any:
+        """The value at a position: the nearest one, in the cell of which the position lies."""
+        ...
+
+    def snap(self, positions: Array) -> Array:
+        """Positions moved to those of the nearest values, all at once."""
+        ...
+
+    def spread(self, uniform: Array) -> Array:
+        """Uniform numbers from `[0, 1)` as positions, every value with its fair share."""
+        ...
+
+    def neighbours(self, position: float) -> Array:
+        """The other positions that one step of a local search may try; empty for a continuum."""
+        ...
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _rungs(level: int, levels: int) -> NDArray[np.int64]:
+    """Other levels around one: all of few, the nearest and ever farther ones of many."""
+    if levels <= 2 * len(_REACH):
+        return np.delete(np.arange(levels), level)
+    near = np.array([level + sign * reach for reach in _REACH for sign in (-1, 1)])
+    return near[(near >= 0) & (near < levels)]
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    """A real number between `low` and `high`, both included; with `step`, only `low + k * step`."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    default: float | None = None
+    conditions: tuple[Condition, ...] = ()
+    categorical: bool = False
+
+    @property
+    def levels(self) -> int | None:
+        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def contains(self, value: Any) -> bool:
+        if not _is_number(value) or not self.low <= value <= self.high:
+            return False
+        # other grids (a model's own default) are off it: such a value must not be moved in silence
+        return self.step is None or abs(self.value(self.position(value)) - value) <= 1e-9 * max(1.0, abs(value))
+
+    def position(self, value: Any) -> float:
+        if self.step is not None:
+            return (round((float(value) - self.low) / self.step) + 0.5) / (self.levels or 1)
+        if self.high == self.low:
+            return 0.5
+        if self.log:
+            return math.log(float(value) / self.low) / math.log(self.high / self.low)
+        return (float(value) - self.low) / (self.high - self.low)
+
+    def value(self, position: float) -> float:
+        u = min(max(float(position), 0.0), 1.0)
+        if self.step is not None:
+            levels = self.levels or 1
+            # through 12 digits: 0.1 * 3 is to read 0.3
+            return float(f"{self.low + min(int(u * levels), levels - 1) * self.step:.12g}")
+        value = self.low * (self.high / self.low) ** u if self.log else self.low + u * (self.high - self.low)
+        return min(max(value, self.low), self.high)
+
+    def snap(self, positions: Array) -> Array:
+        u = np.clip(positions, 0.0, 1.0)
+        levels = self.levels
+        return u if levels is None else _cells(u, levels)
+
+    def spread(self, uniform: Array) -> Array:
+        return self.snap(uniform)
+
+    def neighbours(self, position: float) -> Array:
+        levels = self.levels
+        if levels is None:
+            return np.empty(0)
+        return (_rungs(min(int(position * levels), levels - 1), levels) + 0.5) / levels
+
+
+def _cells(u: Array, levels: int) -> Array:
+    return (np.minimum(np.floor(u * levels), levels - 1) + 0.5) / levels
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number between `low` and `high`, both included, in steps of `step`."""
+
+    name: str
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    default: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    categorical: bool = False
+
+    @property
+    def levels(self) -> int:
+        return (self.high - self.low) // self.step + 1
+
+    def contains(self, value: Any) -> bool:
+        whole = _is_number(value) and float(value).is_integer() and self.low <= value <= self.high
+        return bool(whole) and (int(value) - self.low) % self.step == 0
+
+    def position(self, value: Any) -> float:
+        if self.log:
+            return float(self._log_position(np.asarray(float(value))))
+        return ((int(value) - self.low) // self.step + 0.5) / self.levels
+
+    def value(self, position: float) -> int:
+        if self.log:
+            return int(self._log_value(np.asarray(float(position))))
+        level = min(max(int(position * self.levels), 0), self.levels - 1)
+        return self.low + level * self.step
+
+    def snap(self, positions: Array) -> Array:
+        u = np.clip(positions, 0.0, 1.0)
+        return self._log_position(self._log_value(u)) if self.log else _cells(u, self.levels)
+
+    def spread(self, uniform: Array) -> Array:
+        return self.snap(uniform)
+
+    def neighbours(self, position: float) -> Array:
+        rungs = _rungs((self.value(position) - self.low) // self.step, self.levels)
+        if not self.log:
+            return (rungs + 0.5) / self.levels
+        # far steps by cell of the logarithm too: from 16 to 1024 is one step for a search
+        values = self.low + rungs * self.step
+        reach = self._log_value(np.clip(position + np.array([-0.4, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.4]), 0.0, 1.0))
+        found = np.unique(np.concatenate([values, reach]))
+        return self._log_position(found[found != self.value(position)].astype(float))
+
+    def _log_value(self, u: Array) -> Array:
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return np.clip(np.rint(np.exp(low + u * (high - low))), self.low, self.high)
+
+    def _log_position(self, values: Array) -> Array:
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return np.asarray((np.log(values) - low) / (high - low))
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinal:
+    """One of several values whose order means something, such as layer sizes 16, 64, 256; equally far apart."""
+
+    name: str
+    values: tuple[Any, ...]
+    default: Any = None
+    conditions: tuple[Condition, ...] = ()
+    categorical: bool = False
+
+    @property
+    def levels(self) -> int:
+        return len(self.values)
+
+    def contains(self, value: Any) -> bool:
+        return _index(self.values, value) is not None
+
+    def position(self, value: Any) -> float:
+        return ((_index(self.values, value) or 0) + 0.5) / self.levels
+
+    def value(self, position: float) -> Any:
+        return self.values[min(max(int(position * self.levels), 0), self.levels - 1)]
+
+    def snap(self, positions: Array) -> Array:
+        return _cells(np.clip(positions, 0.0, 1.0), self.levels)
+
+    def spread(self, uniform: Array) -> Array:
+        return self.snap(uniform)
+
+    def neighbours(self, position: float) -> Array:
+        return (_rungs(min(int(position * self.levels), self.levels - 1), self.levels) + 0.5) / self.levels
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """One of several values without an order."""
+
+    name: str
+    values: tuple[Any, ...]
+    default: Any = None
+    conditions: tuple[Condition, ...] = ()
+    categorical: bool = True
+
+    @property
+    def levels(self) -> int:
+        return len(self.values)
+
+    def contains(self, value: Any) -> bool:
+        return _index(self.values, value) is not None
+
+    def position(self, value: Any) -> float:
+        return float(_index(self.values, value) or 0)
+
+    def value(self, position: float) -> Any:
+        return self.values[min(max(int(position), 0), self.levels - 1)]
+
+    def snap(self, positions: Array) -> Array:
+        return np.clip(np.rint(positions), 0, self.levels - 1)
+
+    def spread(self, uniform: Array) -> Array:
+        return np.minimum(np.floor(uniform * self.levels), self.levels - 1)
+
+    def neighbours(self, position: float) -> Array:
+        return np.delete(np.arange(self.levels, dtype=float), int(position))
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A value that never changes: it is given to every trial and is not searched."""
+
+    name: str
+    constant: Any
+    conditions: tuple[Condition, ...] = ()
+
+
+def _index(values: tuple[Any, ...], value: Any) -> int | None:
+    """The number of a value; True is not 1 here, as it is for `tuple.index`."""
+    for number, one in enumerate(values):
+        if isinstance(one, bool) == isinstance(value, bool) and _equal(one, value):
+            return number
+    return None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # arrays and the like answer neither yes nor no
+        return one is other
+
+
+def holds(condition: Condition, value: Any) -> bool:
+    """Whether a parent's value makes a condition true.
+
+    >>> holds(Condition("kernel", ("rbf", "poly")), "rbf"), holds(Condition("flag", (True,)), 1)
+    (True, False)
+    """
+    return _index(condition.values, value) is not None

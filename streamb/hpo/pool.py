@@ -1,0 +1,210 @@
+"""Worker processes on this machine: trials side by side, each on one thread, and ended when their time is over."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import IO, Any, Final
+
+import cloudpickle
+
+from streamb.clock import Clock
+from streamb.config import child_environment
+from streamb.errors import InvalidInput
+from streamb.hpo.evaluation import Answer, Evaluator, Task
+from streamb.hpo.executing import Source, too_long
+from streamb.hpo.study import Outcome
+from streamb.hpo.worker import BROKEN
+
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_LOOK_S: Final = 1.0
+_LONG_S: Final = 1.0
+"""A trial this long is worth more workers."""
+
+_MOST_DEATHS: Final = 3
+"""Workers that may die one after another before they are ready."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    ready: bool = False
+    task: Task | None = None
+    began: float = 0.0
+
+
+class ProcessPool:
+    """Evaluates tasks in worker processes, which are started when they are first needed.
+
+    Attributes:
+        workers: how many at most.
+
+    Args:
+        evaluator: pickled once, sent to each worker.
+        workers: how many at most.
+        clock: for limits.
+        grow: begin with one worker, and use the others once a task took a second: processes cost more than they gain
+            where tasks are short, and with one worker the same seed gives the same search.
+
+    Raises:
+        InvalidInput: the evaluator cannot be pickled.
+    """
+
+    name = "processes"
+
+    def __init__(self, evaluator: Evaluator, workers: int, clock: Clock, *, grow: bool = False) -> None:
+        self.workers = workers
+        self._clock = clock
+        self._wanted = 1 if grow else workers
+        self._running: list[_Worker] = []
+        self._deaths = 0
+        self._packed = _packed(evaluator)
+        self._running.append(self._start())  # it imports libraries while the caller prepares
+
+    def run(self, source: Source) -> None:
+        try:
+            while self._hand_out(source):
+                left = source.left_s()
+                if left is not None and left <= 0.0:
+                    self._cut(source)
+                    return
+                self._collect(source, left)
+                self._end_late(source)
+        except BaseException:
+            self._kill_busy()
+            raise
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._running):
+            self._end(worker)
+        self._packed.close()
+
+    # --- one round ------------------------------------------------------------------------------------------------
+
+    def _hand_out(self, source: Source) -> bool:
+        """Give every idle worker a task; False when nobody has one any more."""
+        while True:
+            idle = next((worker for worker in self._running if worker.task is None), None)
+            if idle is None and len(self._running) >= self._wanted:
+                return True
+            task = source.next()
+            if task is None:
+                return any(worker.task is not None for worker in self._running)
+            if idle is None:
+                idle = self._start()
+                self._running.append(idle)
+            idle.task, idle.began = task, self._clock.monotonic()
+            with contextlib.suppress(OSError):  # it is dead: `_collect` sees it
+                idle.pipe.send_bytes(cloudpickle.dumps(task))
+
+    def _collect(self, source: Source, left: float | None) -> None:
+        now = self._clock.monotonic()
+        waits = [_LOOK_S, *([left] if left is not None else [])]
+        if source.limit_s is not None:
+            waits += [worker.began + source.limit_s - now for worker in self._running if worker.ready and worker.task]
+        for pipe in wait([worker.pipe for worker in self._running], max(0.0, min(waits))):
+            worker = next(one for one in self._running if one.pipe is pipe)
+            try:
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._died(source, worker)
+                continue
+            self._heard(source, worker, message)
+
+    def _heard(self, source: Source, worker: _Worker, message: Any) -> None:
+        if not isinstance(message, Answer):
+            if message[0] == BROKEN:
+                raise InvalidInput(f"this cannot be built in another process ({message[1]}); use executor='sequential'")
+            worker.ready, self._deaths = True, 0
+            worker.began = self._clock.monotonic()  # starting up is not the trial's time
+            return
+        task, worker.task = worker.task, None
+        if task is not None:
+            if message.seconds >= _LONG_S:
+                self._wanted = self.workers
+            source.finished(task, message)
+
+    def _died(self, source: Source, worker: _Worker) -> None:
+        """A worker ended by itself: its trial failed, if the worker had come so far."""
+        code = worker.process.wait()
+        why = (
+            f"the worker process was killed by signal {-code}" if code < 0 else f"the worker process exited with {code}"
+        )
+        task, seconds = worker.task, self._clock.monotonic() - worker.began
+        self._end(worker)
+        if not worker.ready:
+            self._deaths += 1
+            if self._deaths >= _MOST_DEATHS:
+                raise InvalidInput(f"worker processes do not start: {why}; use executor='sequential'")
+        if task is not None:
+            source.finished(task, Answer(Outcome.FAILED, (), seconds, why))
+
+    def _end_late(self, source: Source) -> None:
+        limit = source.limit_s
+        for worker in self._late(limit) if limit is not None else ():
+            task, seconds = worker.task, self._clock.monotonic() - worker.began
+            self._end(worker)
+            if task is not None and limit is not None:
+                source.finished(task, too_long(limit, seconds))
+
+    def _late(self, limit: float) -> Iterator[_Worker]:
+        now = self._clock.monotonic()
+        yield from [w for w in self._running if w.ready and w.task is not None and now - w.began >= limit]
+
+    def _cut(self, source: Source) -> None:
+        busy = [(worker.task, worker.began) for worker in self._running if worker.task is not None]
+        self._kill_busy()
+        for task, began in busy:
+            source.cut(task, self._clock.monotonic() - began)
+
+    def _kill_busy(self) -> None:
+        for worker in [worker for worker in self._running if worker.task is not None]:
+            self._end(worker)
+
+    # --- processes ------------------------------------------------------------------------------------------------
+
+    def _start(self) -> _Worker:
+        ours, theirs = multiprocessing.Pipe()
+        with theirs:
+            descriptors = (theirs.fileno(), self._packed.fileno())
+            process = subprocess.Popen(
+                [sys.executable, "-m", "streamb.hpo.worker", *map(str, descriptors)],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                env=child_environment(
+                    **dict.fromkeys(_THREADS, "1"), PYTHONPATH=":".join(path for path in sys.path if path)
+                ),
+                start_new_session=True,  # Ctrl-C is for the driver, which then ends its workers
+            )
+        with contextlib.suppress(OSError):
+            ours.send(sys.path)
+        return _Worker(process, ours)
+
+    def _end(self, worker: _Worker) -> None:
+        self._running.remove(worker)
+        worker.pipe.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.process.pid, signal.SIGKILL)  # with what the trial itself has started
+        worker.process.wait()
+
+
+def _packed(evaluator: Evaluator) -> IO[bytes]:
+    """The evaluator in a file without a name: gone with the last process that has it open."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the pool closes it
+    try:
+        cloudpickle.dump(evaluator, file)
+    except Exception as error:
+        file.close()
+        raise InvalidInput(f"this cannot be sent to another process ({error}); use executor='sequential'") from error
+    file.flush()
+    return file

@@ -1,0 +1,133 @@
+"""Finds the point that promises most: many candidates, a climb from the best of them, and a search among neighbours.
+
+1. Candidates: an even filling of the space, and copies of the best trials moved a little, at several scales.
+2. Starts: the best candidates of each kind, and some drawn by their promise, so that more than one hill is climbed.
+3. Climb: projected BFGS over the active numeric parameters, all starts at once; whole numbers are let go for it.
+4. Snap to the space; then, for discrete parameters, go to the best neighbour as long as it is better; climb the rest
+   again.
+5. Of all that was seen, the best that has not been tried.
+
+A small discrete space is listed instead: every point is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Final
+
+import numpy as np
+
+from streamb.hpo.ascent import climb
+from streamb.hpo.drawing import something_new
+from streamb.hpo.objective import Promise
+from streamb.hpo.parameters import Array
+from streamb.hpo.sequence import kronecker
+from streamb.hpo.space import Space
+
+_EVEN: Final = 1024
+_LOCAL: Final = 256
+_STARTS_EVEN: Final = 6
+_STARTS_LOCAL: Final = 4
+_STEPS: Final = 60
+_ROUNDS: Final = 12
+_WALKERS: Final = 5
+_MANY_TRIALS: Final = 150
+
+
+def propose(space: Space, promise: Promise, best: Array, taken: Set[object], rng: np.random.Generator) -> Array:
+    """The row to try next.
+
+    Args:
+        best: the best trials so far (k, d), best first: copies of them are moved a little.
+        taken: keys of the points that must not be suggested.
+
+    Raises:
+        SpaceExhausted: there is no other point.
+    """
+    if space.every is not None:
+        return _first_new(space, space.every, promise.values(space.every), taken, rng)
+    even, local = candidates(space, best, len(promise.surrogate.rows), rng)
+    pool = np.concatenate([even, local])
+    scores = promise.values(pool)
+    starts = _starts(pool, scores, len(even), rng)
+    tops, heights = _climbed(space, promise, starts)
+    if space.discrete.any():
+        tops, heights = _walked(space, promise, tops, heights)
+    return _first_new(space, np.concatenate([tops, pool]), np.concatenate([heights, scores]), taken, rng)
+
+
+def candidates(space: Space, best: Array, trials: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Points all over the space, and points near the best trials."""
+    amount = _EVEN if trials <= _MANY_TRIALS else _EVEN // 2
+    even = space.spread(kronecker(amount, len(space), rng))
+    if not len(best):
+        return even, np.empty((0, len(space)))
+    local = best[np.minimum(rng.geometric(0.5, size=_LOCAL) - 1, len(best) - 1)]
+    base = local.copy()
+    scale = 10.0 ** rng.uniform(-3.5, -0.5, size=(_LOCAL, 1))
+    moved = rng.random(local.shape) < rng.choice([0.3, 1.0], size=(_LOCAL, 1))
+    local += np.where(moved & ~space.categorical, scale * rng.normal(size=local.shape), 0.0)
+    other = space.spread(rng.random(local.shape))
+    swapped = (rng.random(local.shape) < 1.0 / max(1, len(space))) & space.discrete
+    local[swapped] = other[swapped]
+    if space.conditional:  # what a swap switches on has had no value to be moved from
+        fresh = space.active(local) & ~space.active(space.snap(base))
+        local[fresh] = other[fresh]
+    # a coordinate that left comes back from the other side of the bound, not onto it: bounds are not more promising
+    reflected = np.abs(local)
+    local = np.where(space.categorical, local, np.where(reflected > 1.0, 2.0 - reflected, reflected))
+    return even, space.snap(local)
+
+
+def _starts(pool: Array, scores: Array, evenly: int, rng: np.random.Generator) -> Array:
+    order = np.argsort(-scores[:evenly])
+    near = evenly + np.argsort(-scores[evenly:])[:_STARTS_LOCAL]
+    chosen = [*order[:2], *near]
+    # the others by chance, the more promising the likelier (as Balandat et al. 2020, appendix F): other hills get a try
+    spread = float(np.std(scores[:evenly])) or 1.0
+    drawn = scores[:evenly] / spread + rng.gumbel(size=evenly)
+    chosen += list(np.argsort(-drawn)[: _STARTS_EVEN - 2])
+    return np.asarray(pool[np.unique(np.array(chosen, dtype=int))])
+
+
+def _climbed(space: Space, promise: Promise, starts: Array) -> tuple[Array, Array]:
+    low, high = np.zeros(len(space)), np.ones(len(space))
+    low[space.categorical], high[space.categorical] = -1.0, np.inf
+    free = space.active(starts) & ~space.categorical
+    if not free.any():
+        return starts, promise.values(starts)
+    tops, heights = climb(promise.hills, starts, low, high, free=free, steps=_STEPS)
+    if not space.discrete.any():
+        return tops, heights
+    tops = space.snap(tops)
+    return tops, promise.values(tops)
+
+
+def _walked(space: Space, promise: Promise, tops: Array, heights: Array) -> tuple[Array, Array]:
+    """Each top moved to the best of its neighbours until none is better, then climbed with the discrete ones held."""
+    _, different = np.unique(np.round(tops, 6), axis=0, return_index=True)
+    kept = different[np.argsort(-heights[different], kind="stable")][:_WALKERS]
+    tops, heights = tops[kept], heights[kept]
+    for _ in range(_ROUNDS):
+        neighbourhoods = [space.neighbours(top) for top in tops]
+        scores = promise.values(np.concatenate(neighbourhoods))
+        better, at = False, 0
+        for b, around in enumerate(neighbourhoods):
+            found = scores[at : at + len(around)]
+            at += len(around)
+            if len(found) and found.max() > heights[b] + 1e-9:
+                tops[b], heights[b], better = around[int(np.argmax(found))], float(found.max()), True
+        if not better:
+            break
+    free = space.active(tops) & ~space.discrete
+    if not free.any():
+        return tops, heights
+    low, high = np.minimum(tops.min(axis=0), 0.0), np.maximum(tops.max(axis=0), 1.0)
+    return climb(promise.hills, tops, low, high, free=free, steps=_STEPS)
+
+
+def _first_new(space: Space, rows: Array, scores: Array, taken: Set[object], rng: np.random.Generator) -> Array:
+    for index in np.argsort(-scores, kind="stable"):
+        if space.key(rows[index]) not in taken:
+            return np.asarray(rows[index])
+    return something_new(space, taken, rng)

@@ -1,0 +1,150 @@
+"""What all pictures of a study are drawn from: its trials, the axes of its parameters, and what matters among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from streamb.hpo.reporting.axes import Axis, axes_of, score_axis, shared_prefix, show, show_all, without_prefix
+from streamb.hpo.reporting.importance import Importance, importance
+from streamb.hpo.space import Space
+from streamb.hpo.study import Direction, Outcome, TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Everything a picture needs.
+
+    Attributes:
+        objective: name of the score.
+        maximize: whether higher is better.
+        trials: in the order of their numbers. The scores of those that were stopped early are made comparable: the best
+            trial's score, plus the mean difference from it on the folds that both have.
+        axes: of the parameters that vary.
+        scores: the axis of the score, around the scores that are worth seeing (`worth_seeing`).
+        importance: what matters.
+        prefix: of all parameters (`estimator__` in a pipeline), left out of their names here.
+        best_number: of the trial to take; None while there is none.
+    """
+
+    objective: str
+    maximize: bool
+    trials: tuple[TrialResult, ...]
+    axes: tuple[Axis, ...]
+    scores: Axis
+    importance: Importance
+    best_number: int | None
+    prefix: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        trials: Sequence[TrialResult],
+        *,
+        objective: str,
+        direction: Direction,
+        space: Space | None = None,
+        best_number: int | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Prepare the pictures of a study.
+
+        Args:
+            trials: in any order.
+            objective: name of the score.
+            direction: "maximize" or "minimize".
+            space: the search space; None to read the axes off the trials.
+            best_number: of the trial to take; None for the one with the best score.
+            seed: of the forest.
+        """
+        ordered = tuple(sorted(trials, key=lambda trial: trial.number))
+        maximize = direction == "maximize"
+        axes = axes_of(space, [trial.parameters for trial in ordered])
+        prefix = shared_prefix(name for trial in ordered for name in trial.parameters)
+        axes = tuple(replace(axis, name=axis.name.removeprefix(prefix)) for axis in axes)
+        ordered = tuple(replace(one, parameters=without_prefix(prefix, one.parameters)) for one in ordered)
+        done = completed(ordered)
+        if best_number is None and done:
+            best_number = (max if maximize else min)(done, key=lambda trial: trial.score or 0.0).number
+        ordered = _comparable(ordered, best_number)
+        found = importance(axes, ordered, maximize=maximize, seed=seed)
+        seen = worth_seeing([trial.score for trial in scored(ordered) if trial.score is not None], maximize=maximize)
+        return cls(objective, maximize, ordered, axes, score_axis(objective, seen), found, best_number, prefix)
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The trial to take."""
+        return next((trial for trial in self.trials if trial.number == self.best_number), None)
+
+    def running_best(self) -> list[tuple[int, float]]:
+        """Number and score of each completed trial that was better than all with smaller numbers."""
+        found: list[tuple[int, float]] = []
+        for trial in completed(self.trials):
+            score = trial.score or 0.0
+            if not found or (score > found[-1][1] if self.maximize else score < found[-1][1]):
+                found.append((trial.number, score))
+        return found
+
+    def goodness(self, score: float) -> float:
+        """0 for the worst score worth seeing, 1 for the best."""
+        position = min(max(self.scores.position(score) or 0.0, 0.0), 1.0)
+        return position if self.maximize else 1.0 - position
+
+    def up(self, score: float) -> float:
+        """Where a score lies on its axis, at the edge when it is beyond."""
+        return min(max(self.scores.position(score) or 0.0, 0.0), 1.0)
+
+    def by_importance(self) -> tuple[Axis, ...]:
+        """Axes, those that matter most first."""
+        order = {effect.names[0]: place for place, effect in enumerate(self.importance.alone)}
+        return tuple(sorted(self.axes, key=lambda axis: order.get(axis.name, len(order))))
+
+
+def _comparable(trials: tuple[TrialResult, ...], best_number: int | None) -> tuple[TrialResult, ...]:
+    """A mean over the first folds alone would compare easy folds with hard ones."""
+    best = next((trial for trial in trials if trial.number == best_number), None)
+    if best is None or best.score is None:
+        return trials
+    found = []
+    for trial in trials:
+        told = trial.fold_scores
+        if trial.status is Outcome.PRUNED and told and len(told) <= len(best.fold_scores):
+            gaps = [one - other for one, other in zip(told, best.fold_scores, strict=False)]
+            trial = replace(trial, score=best.score + math.fsum(gaps) / len(gaps))
+        found.append(trial)
+    return tuple(found)
+
+
+def scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Trials with a score, those stopped early too."""
+    return [trial for trial in trials if trial.score is not None and math.isfinite(trial.score)]
+
+
+def completed(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Trials with a score over all folds."""
+    return [trial for trial in scored(trials) if trial.status is Outcome.COMPLETED]
+
+
+def tooltip(trial: TrialResult, objective: str) -> str:
+    """What a mark says about its trial."""
+    score = trial.error.splitlines()[0] if trial.score is None and trial.error else show(trial.score)
+    ended = "" if trial.status is Outcome.COMPLETED else f" ({trial.status.value})"
+    return f"trial {trial.number}{ended}\n{objective} {score}\n{show_all(trial.parameters)}"
+
+
+def worth_seeing(scores: Sequence[float], *, maximize: bool) -> list[float]:
+    """Scores without those far on the bad side, which would press all others into one line.
+
+    >>> worth_seeing([1.0, 2.0, 3.0, 4.0, 1e9], maximize=False)
+    [1.0, 2.0, 3.0, 4.0]
+    """
+    ordered = sorted(scores)
+    if len(ordered) < 4:
+        return ordered
+    low, high = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
+    reach = 3.0 * (high - low)
+    if reach == 0.0:
+        return ordered
+    return [one for one in ordered if (one >= low - reach if maximize else one <= high + reach)]

@@ -1,0 +1,235 @@
+"""The trials of a study: which comes next, what came of each, and when it is over."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from streamb.clock import Clock
+from streamb.hpo.drawing import SpaceExhausted
+from streamb.hpo.evaluation import Answer, Task
+from streamb.hpo.optimizer import Optimizer
+from streamb.hpo.pruning import Bar, bar_of, paired_variance
+from streamb.hpo.records import Kept, Records
+from streamb.hpo.study import Outcome, Progress, StoppedBy, TrialResult
+from streamb.hpo.trial import Status
+
+_RESERVE: Final = 0.1
+_NEAR_S: Final = 2.0
+"""An executor may stop this much before the deadline, so as to be done by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a search ends.
+
+    Attributes:
+        n_trials: so many, those of earlier runs included.
+        ends_at: monotonic time of the deadline; None for none.
+        trial_s: how long one trial may take.
+        later: evaluations to come after the search, within the same deadline.
+        workers: trials at the same time.
+    """
+
+    n_trials: int
+    ends_at: float | None = None
+    trial_s: float | None = None
+    later: int = 0
+    workers: int = 1
+
+
+class Search:
+    """A source of trials for an executor.
+
+    Attributes:
+        stopped_by: why it is over; None until then.
+        limits: when it ends.
+        unfinished: numbers of trials that its end cut off.
+
+    Args:
+        optimizer: chooses and learns.
+        limits: when it ends.
+        clock: for the deadline.
+        prune: stop trials between their folds.
+        records: keeps what came of each trial; those in it are told to the optimizer that does not know them yet.
+        watchers: are told of each trial.
+        began_at: monotonic time when the study began, runs before this one counted in.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        limits: Limits,
+        clock: Clock,
+        *,
+        prune: bool = False,
+        records: Records | None = None,
+        watchers: Sequence[Progress] = (),
+        began_at: float | None = None,
+    ) -> None:
+        self.stopped_by: StoppedBy | None = None
+        self.limits = limits
+        self.unfinished: set[int] = set()
+        self._optimizer, self._clock, self._prune = optimizer, clock, prune
+        self._records, self._watchers = records, watchers
+        self._began_at = clock.monotonic() if began_at is None else began_at
+        self._results: dict[int, TrialResult] = {}
+        self._started: dict[int, tuple[float, Bar | None]] = {}
+        self._stop, self._counting = threading.Event(), threading.Lock()
+        self._maximize = optimizer.direction == "maximize"
+        for kept in records.kept if records is not None else ():
+            self._restore(kept)
+
+    # --- what an executor asks ------------------------------------------------------------------------------------
+
+    @property
+    def limit_s(self) -> float | None:
+        """How long one trial may take."""
+        return self.limits.trial_s
+
+    def left_s(self) -> float | None:
+        """Seconds until the deadline; 0 once somebody stopped the search."""
+        if self._stop.is_set():
+            return 0.0
+        ends_at = self.limits.ends_at
+        return None if ends_at is None else ends_at - self._reserve_s(ends_at) - self._clock.monotonic()
+
+    def next(self) -> Task | None:
+        """The next trial; None when there is none any more."""
+        left = self.left_s()
+        if left is not None and left <= 0.0:
+            self.stopped_by = self.reason()
+            return None
+        with self._counting:  # one may be asked for in another thread while another one ends
+            begun = len(self._results) + len(self._started)
+        if begun >= self.limits.n_trials:
+            self.stopped_by = StoppedBy.TRIALS
+            return None
+        try:
+            trial = self._optimizer.ask()
+        except SpaceExhausted:
+            self.stopped_by = StoppedBy.EXHAUSTED
+            return None
+        bar = self._bar() if self._prune else None
+        self._started[trial.id] = (self._clock.monotonic() - self._began_at, bar)
+        return Task(trial.id, trial.parameters, bar)
+
+    def finished(self, task: Task, answer: Answer) -> None:
+        """Keep what came of a trial, learn from it, tell who watches."""
+        began, bar = self._started[task.number]
+        result = self._result(task, answer, began)
+        value, variance = self._worth(result, bar)
+        if self._records is not None:
+            self._records.append(Kept(result, value, variance))
+        self._optimizer.tell(task.number, value, failed=value is None, variance=variance)
+        self._ended(result)
+
+    def cut(self, task: Task, seconds: float) -> None:
+        """A trial that the deadline ended is shown, and begins anew when the study goes on."""
+        began, _ = self._started[task.number]
+        self.stopped_by = self.reason()
+        self.unfinished.add(task.number)
+        answer = Answer(Outcome.TIMED_OUT, (), seconds, f"stopped by the {self.stopped_by.value}")
+        result = self._result(task, answer, began)
+        self._ended(result)
+
+    def reason(self) -> StoppedBy:
+        """Why a search ends that has more to do: the deadline, where that is near, else somebody."""
+        left = self.left_s()
+        late = left is not None and left <= _NEAR_S and not self._stop.is_set()
+        return StoppedBy.DEADLINE if late else StoppedBy.USER
+
+    # --- what others ask ------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the search now; from any thread."""
+        self._stop.set()
+
+    @property
+    def results(self) -> tuple[TrialResult, ...]:
+        """What came of each trial so far, by number."""
+        return tuple(self._results[number] for number in sorted(self._results))
+
+    def leader(self) -> TrialResult | None:
+        """The trial with the best score over all folds."""
+        done = [result for result in self.results if _complete(result)]
+        sign = -1.0 if self._maximize else 1.0
+        return min(done, key=lambda result: sign * (result.score or 0.0), default=None)
+
+    def winner(self, default: TrialResult | None) -> TrialResult | None:
+        """The trial to take: under noise the one with the best expectation, but none that scored below the defaults."""
+        leader, best = self.leader(), self._optimizer.best
+        chosen = None if best is None else self._results.get(best.trial.id)
+        if chosen is None or not _complete(chosen) or chosen.score is None:
+            return leader
+        if default is not None and default.score is not None:
+            worse = chosen.score < default.score if self._maximize else chosen.score > default.score
+            return leader if worse else chosen
+        return chosen
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _reserve_s(self, ends_at: float) -> float:
+        """What is kept of the time for scoring the best trial again: as long as that takes, at most a tenth of all."""
+        longest = max((result.seconds for result in self.results if _complete(result)), default=0.0)
+        rounds = math.ceil(self.limits.later / self.limits.workers)
+        return min(_RESERVE * (ends_at - self._began_at), longest * rounds)
+
+    def _restore(self, kept: Kept) -> None:
+        number = kept.result.number
+        trial = self._optimizer.trials[number]
+        if trial.status is Status.RUNNING:  # the process ended between the two files
+            self._optimizer.tell(number, kept.value, failed=kept.value is None, variance=kept.variance)
+        self._results[number] = replace(kept.result, parameters=trial.parameters)
+
+    def _result(self, task: Task, answer: Answer, began: float) -> TrialResult:
+        return TrialResult(
+            number=task.number,
+            parameters=dict(task.parameters),
+            score=answer.score,
+            fold_scores=answer.fold_scores,
+            status=answer.status,
+            seconds=answer.seconds,
+            started_at=began,
+            error=answer.error,
+            node=answer.node,
+        )
+
+    def _worth(self, result: TrialResult, bar: Bar | None) -> tuple[float | None, float | None]:
+        """What the optimizer is told of a trial, and its variance."""
+        if result.status is Outcome.PRUNED and bar is not None:
+            return bar.estimate(result.fold_scores)
+        return result.score, paired_variance(result.fold_scores, self._scores(complete=True))
+
+    def _bar(self) -> Bar | None:
+        return bar_of(self._scores(complete=True), self._scores(complete=False), maximize=self._maximize)
+
+    def _scores(self, *, complete: bool) -> list[tuple[float, ...]]:
+        status = Outcome.COMPLETED if complete else Outcome.PRUNED
+        return [result.fold_scores for result in self.results if result.status is status]
+
+    def _ended(self, result: TrialResult) -> None:
+        with self._counting:
+            self._results[result.number] = result
+            del self._started[result.number]
+        if not self._watchers:
+            return
+        leader, left = self.leader(), self._expected_s()
+        for watcher in self._watchers:
+            watcher.trial(result, leader, left)
+
+    def _expected_s(self) -> float | None:
+        """Seconds that are probably left: as long as the trials so far, but no longer than the deadline."""
+        done = len(self._results)
+        elapsed = self._clock.monotonic() - self._began_at
+        expected = elapsed / done * (self.limits.n_trials - done) if done else math.inf
+        left = self.left_s()
+        least = min(expected, math.inf if left is None else left)
+        return max(0.0, least) if math.isfinite(least) else None
+
+
+def _complete(result: TrialResult) -> bool:
+    return result.status is Outcome.COMPLETED and result.score is not None

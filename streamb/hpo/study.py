@@ -1,0 +1,289 @@
+"""A study: a search from its first trial to its result, as everybody who watches or reports it sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from streamb.errors import StreambError
+
+Direction = Literal["maximize", "minimize"]
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+class StoppedBy(StrEnum):
+    """Why a study ended."""
+
+    TRIALS = "trials"
+    DEADLINE = "deadline"
+    USER = "user"
+    EXHAUSTED = "exhausted"
+
+
+class NoTrialSucceeded(StreambError):
+    """Every trial failed or was cut off: there is no best one. The message gives the first reason."""
+
+    status, code = 422, "no_trial_succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What came of one trial.
+
+    Attributes:
+        number: 0, 1, 2, ... in the order in which the trials were chosen; they may end in another.
+        parameters: values by name.
+        score: mean over the folds, in the objective's own units; of a pruned trial over the folds it was given, so it
+            does not compare with others; None when there is none.
+        fold_scores: one for each fold that was evaluated.
+        status: pruned means stopped after some folds, clearly worse than the best trial on the same ones.
+        seconds: how long it ran.
+        started_at: seconds since the study began.
+        error: why it failed or was cut off; empty otherwise.
+        node: which machine and process evaluated it, as `host:pid`.
+    """
+
+    number: int
+    parameters: Mapping[str, Any]
+    score: float | None
+    fold_scores: tuple[float, ...]
+    status: Outcome
+    seconds: float
+    started_at: float
+    error: str = ""
+    node: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; parameters that JSON does not know are texts."""
+        return {**asdict(self), "parameters": plain_parameters(self.parameters), "fold_scores": list(self.fold_scores)}
+
+
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """What the search gained over the defaults, both measured on the same folds.
+
+    Attributes:
+        default_score: of the first trial, the model's own parameters; None when there was none or it failed.
+        absolute: positive is better, whichever way the objective points; None without a default.
+        relative_improvement: percent of the size of the default's score; None without a default, or where it is 0.
+    """
+
+    default_score: float | None
+    absolute: float | None
+    relative_improvement: float | None
+
+    @classmethod
+    def of(cls, best: float, default: float | None, direction: Direction) -> Improvement:
+        """Of a best score over a default one.
+
+        >>> Improvement.of(0.99, 0.9, "maximize").relative_improvement
+        10.0
+        >>> Improvement.of(2.0, 4.0, "minimize").relative_improvement
+        50.0
+        """
+        if default is None:
+            return cls(None, None, None)
+        absolute = best - default if direction == "maximize" else default - best
+        relative = None if default == 0.0 else round(100.0 * absolute / abs(default), 9)
+        return cls(default, absolute, relative)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescore:
+    """The best trial evaluated again on other folds: what is left of its score once luck with the folds is gone.
+
+    The best of many noisy scores is on average better than what it measures (the winner's curse): so `mean`, not
+    `best_score`, is what to expect of the model.
+
+    Attributes:
+        mean: of the repeats' scores.
+        sd: standard deviation of them; 0 for a single one.
+        repeats: how often all folds were evaluated again.
+        optimism: by how much the best score flatters, positive when it does.
+        default_mean: the defaults on these same folds; None when there are none or they failed.
+    """
+
+    mean: float
+    sd: float
+    repeats: int
+    optimism: float
+    default_mean: float | None = None
+
+    @classmethod
+    def of(
+        cls, best: float, scores: Sequence[float], direction: Direction, default_mean: float | None = None
+    ) -> Rescore:
+        """From the score of each repeat, at least one.
+
+        >>> Rescore.of(0.99, [0.97, 0.98], "maximize").optimism
+        0.015
+        """
+        mean = math.fsum(scores) / len(scores)
+        spread = math.fsum((one - mean) ** 2 for one in scores)
+        sd = math.sqrt(spread / (len(scores) - 1)) if len(scores) > 1 else 0.0
+        optimism = best - mean if direction == "maximize" else mean - best
+        return cls(mean, sd, len(scores), round(optimism, 12), default_mean)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """What is known of a study when it begins.
+
+    Attributes:
+        name: what people call it.
+        objective: name of what is scored.
+        direction: "maximize" or "minimize".
+        parameters: names of what is searched, and of what is fixed.
+        n_trials: how many are planned.
+        folds: evaluations within one trial.
+        deadline_s: None when there is none.
+        workers: trials at the same time.
+        executor: "sequential", "processes" or "ray".
+        seed: everything random follows from it.
+        folder: where its files are; None when nothing is kept.
+        finished: trials that an earlier run of the same study left; they are not evaluated again.
+    """
+
+    name: str
+    objective: str
+    direction: Direction
+    parameters: tuple[str, ...]
+    n_trials: int
+    folds: int
+    deadline_s: float | None
+    workers: int
+    executor: str
+    seed: int
+    folder: str | None = None
+    finished: tuple[TrialResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizationResult:
+    """What a study found.
+
+    Attributes:
+        best_parameters: of the trial to take, with every name of the search space that is active in it.
+        best_score: that trial's own score over all folds: never that of another trial, nor an estimate.
+        improvements: over the defaults on the same folds.
+        rescored: the same parameters on other folds; None when there was no time left, or nothing to vary.
+        trials: all of them, in the order of their numbers, failed ones too.
+        direction: "maximize" or "minimize".
+        objective: name of what was scored.
+        stopped_by: trials, deadline, user or exhausted (every point of a finite space was tried).
+        seconds: how long it took, re-scoring included.
+        seed: everything random follows from it.
+        best_number: number of the trial to take.
+        validation_score: of the best parameters, trained on all training data and scored on the validation data;
+            None when the trials themselves were scored there, or no such data was given.
+    """
+
+    best_parameters: Mapping[str, Any]
+    best_score: float
+    improvements: Improvement
+    rescored: Rescore | None
+    trials: tuple[TrialResult, ...]
+    direction: Direction
+    objective: str
+    stopped_by: StoppedBy
+    seconds: float
+    seed: int
+    best_number: int
+    validation_score: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, all trials included."""
+        return {
+            "best_parameters": plain_parameters(self.best_parameters),
+            "best_score": self.best_score,
+            "best_number": self.best_number,
+            "improvements": asdict(self.improvements),
+            "rescored": None if self.rescored is None else asdict(self.rescored),
+            "validation_score": self.validation_score,
+            "direction": self.direction,
+            "objective": self.objective,
+            "stopped_by": self.stopped_by.value,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
+    def table(self, rows: int = 20) -> str:
+        """The best trials as a table for people, and below it what the score is worth."""
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        order = [t for t in self.trials if t.status is Outcome.COMPLETED and t.score is not None]
+        order.sort(key=lambda t: (t.number != self.best_number, sign * (t.score or 0.0)))
+        rest = [t for t in self.trials if t.status is not Outcome.COMPLETED]
+        lines = [("trial", self.objective, "s", "status", "parameters")]
+        lines += [_line(trial) for trial in [*order, *rest][:rows]]
+        widths = [max(len(line[column]) for line in lines) for column in range(4)]
+        text = ["  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[4]]) for line in lines]
+        hidden = len(self.trials) - (len(lines) - 1)
+        return "\n".join([*text, *([f"and {hidden} more"] if hidden > 0 else []), *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        found = [f"best: trial {self.best_number} with {self.objective} {self.best_score:.6g}"]
+        gained = self.improvements
+        if gained.default_score is not None:
+            percent = "" if gained.relative_improvement is None else f" ({gained.relative_improvement:+.2f} %)"
+            found.append(f"defaults on the same folds: {gained.default_score:.6g}{percent}")
+        if self.rescored is not None:
+            again = self.rescored
+            found.append(f"again on other folds, {again.repeats} times: {again.mean:.6g}, sd {again.sd:.2g}")
+        return [*found, f"{len(self.trials)} trials in {self.seconds:.1f} s, stopped by {self.stopped_by.value}"]
+
+
+class Progress(Protocol):
+    """Somebody who watches a study. Calls come one at a time, from the thread that runs it."""
+
+    def began(self, study: StudyView) -> None:
+        """Once, before the first trial."""
+        ...
+
+    def trial(self, result: TrialResult, best: TrialResult | None, left_s: float | None) -> None:
+        """After each trial: its result, the best so far, and how many seconds are probably left."""
+        ...
+
+    def ended(self, result: OptimizationResult) -> None:
+        """Once, after everything; not called when the study raises."""
+        ...
+
+
+def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON knows them: numbers of numpy as numbers, sequences as lists, other objects as text."""
+    return {name: _plain(value) for name, value in parameters.items()}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str | bool | int | type(None)):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return repr(value)
+
+
+def _line(trial: TrialResult) -> tuple[str, str, str, str, str]:
+    score = "" if trial.score is None else f"{trial.score:.6g}"
+    told = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in plain_parameters(trial.parameters).items()
+    )
+    told += f"  [{trial.error.splitlines()[0]}]" if trial.error else ""
+    return str(trial.number), score, f"{trial.seconds:.2f}", trial.status.value, told

@@ -1,0 +1,305 @@
+"""What all sources counted, merged exactly, each push once: by model version, minute and baseline.
+
+A push is answered when its counts are in memory and, where there is a log, on the disk. A source that gets no answer
+sends the same push again, and what of it was counted before is not counted again. So no count is lost once it was
+acknowledged, and none is doubled, whichever side dies when.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Final
+
+from streamb.clock import Clock
+from streamb.errors import ArtifactCorrupt, StorageFailed, StreambError
+from streamb.metrics import OutcomeWindows, Snapshot
+from streamb.monitoring.aggregator_state import (
+    AggregatorState,
+    SeriesKey,
+    SourceState,
+    Totals,
+    decode_state,
+    encode_state,
+)
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.durable import DurableLog
+from streamb.monitoring.panes import HOURS_KEPT, Panes
+from streamb.monitoring.profile import Profile
+from streamb.monitoring.push import (
+    Ack,
+    Counts,
+    Member,
+    PaneCounts,
+    Push,
+    VersionKey,
+    decode_counts,
+    decode_push,
+    encode_push,
+    pane_of,
+    unpack_snapshots,
+)
+from streamb.monitoring.sketch import Sketch
+
+GRACE_PANES: Final = 60
+"""A minute is closed after so many others; what is told of it then is counted as late."""
+FORGET_S: Final = 86_400.0
+"""A source that was silent for so long does not come back."""
+NODES_FROM: Final = 1_000
+"""With more sources than this, they push through an aggregator of their node."""
+_SWEEP_S: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+class Aggregator:
+    """Receives pushes, and answers questions about what they said. Safe to use from several threads.
+
+    Args:
+        clock: its wall clock dates what arrives; restarts must not reset it.
+        log: keeps what is acknowledged; without one, it is kept as long as this object.
+
+    Raises:
+        ArtifactCorrupt: the log holds a state that cannot be read.
+    """
+
+    def __init__(self, clock: Clock, log: DurableLog | None = None) -> None:
+        self._clock = clock
+        self._log = log
+        self._lock = threading.RLock()
+        self._sources: dict[tuple[str, str], SourceState] = {}
+        self._totals: dict[VersionKey, Totals] = {}
+        self._series: dict[SeriesKey, Panes[Counts]] = {}
+        self._windows = OutcomeWindows()
+        self._active: dict[VersionKey, tuple[str, bytes]] = {}
+        self._latest = 0.0
+        self._swept = 0.0
+        self._compacting = threading.Lock()
+        if log is not None:
+            self._recover(log)
+        self._began = self._now()
+
+    # --- what sources call --------------------------------------------------------------------------------------------
+
+    def receive(self, push: Push) -> Ack:
+        """Count a push, once. Returns when it is safe, which takes as long as the disk takes.
+
+        Raises:
+            StorageFailed: it could not be written (yet); the source sends it again.
+        """
+        with self._lock:
+            old = tuple(member for member in push.members if self._counted(member))
+            now = self._now()
+            ticket = self._log.last if self._log is not None else 0
+            if not old:
+                self._apply(push, now)
+                if self._log is not None and not push.empty:
+                    ticket = self._log.append(encode_push(push, now))
+            ack = self._answer(push, old)
+        if self._log is not None:
+            # Also for what was counted before: the first answer may be missing because the disk failed.
+            self._log.wait(ticket)
+            self.compact()
+        return ack
+
+    def activate(self, model_id: str, version: str, baseline: Baseline | None) -> None:
+        """Hand out this baseline to every replica of a version that folds by another one; None: hand out none."""
+        with self._lock:
+            if baseline is None:
+                self._active.pop((model_id, version), None)
+            else:
+                self._active[model_id, version] = (baseline.baseline_id, baseline.to_bytes())
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def window(self, model_id: str, version: str, minutes: int, baseline_id: str | None = None) -> Profile | None:
+        """What was folded in the last minutes, the present one included; beyond two hours, by whole hours.
+
+        Args:
+            baseline_id: by which baseline; by default the active one.
+
+        Returns:
+            None where nothing was folded by that baseline.
+        """
+        with self._lock:
+            wanted = self._active.get((model_id, version), ("", b""))[0] if baseline_id is None else baseline_id
+            found = self._window((model_id, version, wanted), minutes) if wanted else None
+        return found if isinstance(found, Profile) else None
+
+    def sketch(self, model_id: str, version: str, minutes: int) -> Sketch | None:
+        """What was seen in the last minutes by replicas that had no baseline; None where there was nothing."""
+        with self._lock:
+            found = self._window((model_id, version, ""), minutes)
+        return found if isinstance(found, Sketch) else None
+
+    def outcomes(self, model_id: str, version: str, seconds: int) -> Snapshot:
+        """What became of requests in the last seconds (at most 900), by when gateways told of them."""
+        return self._windows.recent(model_id, version, self._now(), seconds)
+
+    def outcomes_total(self, model_id: str, version: str) -> Snapshot:
+        """What became of requests since monitoring began."""
+        return self._windows.total(model_id, version)
+
+    def totals(self, model_id: str, version: str) -> Totals:
+        """Rows since monitoring began."""
+        with self._lock:
+            return self._totals.get((model_id, version), Totals())
+
+    def versions(self) -> list[VersionKey]:
+        """Every model version that anything was told of, in order."""
+        with self._lock:
+            known = {*self._totals, *(one.member.key for one in self._sources.values())}
+            known |= {(one.model_id, one.version) for one in self._windows.state().totals}
+        return sorted(key for key in known if key[0])
+
+    def sources(self) -> list[SourceState]:
+        """The last push of every source that has not left and was heard of within a day, in order of their names."""
+        with self._lock:
+            found = [one for one in self._sources.values() if not one.member.leaving]
+        return sorted(found, key=lambda one: (one.member.source, one.at))
+
+    def silence_s(self, model_id: str = "", version: str = "") -> float | None:
+        """Seconds since any replica of a version was heard of (any gateway, without arguments), or since this began.
+
+        Returns:
+            None where none was ever heard of, or the last one has left.
+        """
+        heard = [one.at for one in self.sources() if one.member.key == (model_id, version)]
+        return max(0.0, self._now() - max(self._began, *heard)) if heard else None
+
+    # --- keeping ------------------------------------------------------------------------------------------------------
+
+    def compact(self, *, now: bool = False) -> None:
+        """Save a snapshot where one is due (or at once), so that the log stays small and a restart quick."""
+        if self._log is None or not (now or self._log.outgrown) or not self._compacting.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                number, state = self._log.rotate(), self._state()
+            self._log.save_snapshot(number, encode_state(state))
+        except StorageFailed as error:
+            _log.error("%s", error.message)
+        finally:
+            self._compacting.release()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._log is not None:
+            self._log.close()
+
+    def _recover(self, log: DurableLog) -> None:
+        found = log.recover()
+        if found.snapshot is not None:
+            self._restore(decode_state(found.snapshot))
+        for record in found.records:
+            try:
+                push, at = decode_push(record)
+            except StreambError as error:
+                _log.error("a record of the log is left out: %s", error.message)
+                continue
+            if not any(self._counted(member) for member in push.members):
+                self._apply(push, at)
+
+    def _state(self) -> AggregatorState:
+        return AggregatorState(
+            at=self._latest,
+            sources=tuple(self._sources.values()),
+            totals=dict(self._totals),
+            series={key: tuple(panes.items()) for key, panes in self._series.items()},
+            outcomes=self._windows.state(),
+        )
+
+    def _restore(self, state: AggregatorState) -> None:
+        self._latest = state.at
+        self._sources = {(one.member.source, one.member.incarnation): one for one in state.sources}
+        self._totals = dict(state.totals)
+        self._windows.restore(state.outcomes)
+        for key, listed in state.series.items():
+            panes = self._series[key] = Panes()
+            for pane, counts in listed:
+                panes.add(pane, counts)
+
+    # --- counting -----------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        """The wall clock, which is not believed where it goes back."""
+        with self._lock:
+            self._latest = max(self._latest, self._clock.now())
+            return self._latest
+
+    def _counted(self, member: Member) -> bool:
+        known = self._sources.get((member.source, member.incarnation))
+        return known is not None and member.sequence <= known.member.sequence
+
+    def _apply(self, push: Push, at: float) -> None:
+        self._latest = max(self._latest, at)
+        for member in push.members:
+            self._sources[member.source, member.incarnation] = SourceState(member, at)
+        for counts in push.panes:
+            key = (counts.model_id, counts.version)
+            self._totals[key] = self._totals.get(key, Totals()).plus(self._count(counts, at))
+        for told in push.outcomes:
+            try:
+                self._windows.feed(f"{told.source}/{told.incarnation}", at, unpack_snapshots(told.data))
+            except StreambError as error:
+                _log.error("what %s counted cannot be read: %s", told.source, error.message)
+        for member in push.members:
+            if member.leaving:
+                self._windows.forget(f"{member.source}/{member.incarnation}")
+        if at - self._swept >= _SWEEP_S:
+            self._sweep(at)
+
+    def _count(self, told: PaneCounts, at: float) -> Totals:
+        """Take in one pane; says what became of its rows."""
+        now, others = pane_of(at), Totals(dropped=told.dropped, unreadable=told.unreadable)
+        if told.pane < now - GRACE_PANES:
+            return others.plus(Totals(late=told.rows))
+        try:
+            counts = decode_counts(told)
+            if counts is not None:
+                series = self._series.setdefault((told.model_id, told.version, told.baseline_id), Panes())
+                series.add(min(told.pane, now), counts)  # a clock that is ahead of ours must not close our minutes
+        except StreambError as error:
+            _log.error("counts of %s %s cannot be read: %s", told.model_id, told.version, error.message)
+            return others.plus(Totals(damaged=told.rows))
+        return others.plus(Totals(rows=told.rows))
+
+    def _answer(self, push: Push, old: tuple[Member, ...]) -> Ack:
+        baselines: dict[VersionKey, bytes] = {}
+        for member in push.members:
+            baseline_id, data = self._active.get(member.key, (member.baseline_id, b""))
+            if baseline_id != member.baseline_id:
+                baselines[member.key] = data
+        rejected = old if len(old) < len(push.members) else ()
+        return Ack(rejected, baselines, through_node=len(self._sources) > NODES_FROM)
+
+    def _window(self, key: SeriesKey, minutes: int) -> Counts | None:
+        series = self._series.get(key)
+        return series.window(pane_of(self._now()), minutes) if series is not None else None
+
+    def _sweep(self, at: float) -> None:
+        """Forget sources that do not come back, and series of which no pane is left."""
+        self._swept = at
+        for name in [name for name, one in self._sources.items() if at - one.at > FORGET_S]:
+            del self._sources[name]
+            self._windows.forget("/".join(name))
+        oldest = pane_of(at) - HOURS_KEPT * 60
+        for key in [key for key, series in self._series.items() if series.newest < oldest]:
+            del self._series[key]
+
+
+def open_aggregator(folder: Path, clock: Clock) -> Aggregator:
+    """The aggregator that keeps what it counts in a folder, and goes on from what is there.
+
+    A state that cannot be read is moved aside, loudly: a Monitor that counts anew is better than none.
+
+    Raises:
+        StorageFailed: the folder cannot be used.
+    """
+    try:
+        return Aggregator(clock, DurableLog(folder))
+    except ArtifactCorrupt as error:
+        aside = folder.with_name(f"{folder.name}-unreadable-{int(clock.now())}")
+        _log.error("%s; %s is moved to %s, and counting begins anew", error.message, folder, aside)
+        folder.rename(aside)
+        return Aggregator(clock, DurableLog(folder))

@@ -1,0 +1,1 @@
+"""Alerts: what rules say becomes incidents that start, end and are told to the right receivers, once."""

@@ -1,0 +1,284 @@
+"""Groups: alerts that one receiver is told of together, and when. Pure.
+
+A group waits `wait_s` for alerts that come together, is told at most every `interval_s`, and again after `repeat_s`
+while anything fires (Alertmanager's group_wait, group_interval, repeat_interval). It remembers what its receiver was
+told of each alert, so nothing is told twice, and what was told to fire is told to be over, silenced or not.
+
+Beyond Alertmanager: what one alert does is told at most `most_per_hour` times within an hour, unless it gets worse
+than it was. Changes that come too soon wait; when there is room again the state of that moment is told, if it differs
+from what the receiver knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from streamb.monitoring.alerts.alert import Severity, worst
+from streamb.monitoring.alerts.notification import (
+    FIRING,
+    RESOLVED,
+    Notification,
+    NotifiedAlert,
+    common,
+    digest_of,
+)
+from streamb.monitoring.alerts.routing import Grouping
+from streamb.monitoring.alerts.state import AlertState
+
+_HOUR_S: Final = 3_600.0
+FLAPPING: Final = "flapping"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a receiver was told of one alert.
+
+    Attributes:
+        firing: told that it fires, and not yet that it is over.
+        severity: the worst that was told lately.
+        state: the alert as it was told; kept to tell its end when nothing else remembers it.
+        sent: when it was told, within the last hour.
+    """
+
+    firing: bool
+    severity: Severity
+    state: AlertState
+    sent: tuple[float, ...] = ()
+
+    def recent(self, now: float) -> tuple[float, ...]:
+        """When it was told, within the hour before now."""
+        return tuple(at for at in self.sent if at > now - _HOUR_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One receiver's view of alerts that belong together. Times are seconds since the epoch.
+
+    Attributes:
+        receiver: the name of a channel.
+        key: the group's name within its receiver.
+        labels: what its alerts have in common, by definition.
+        waiting_since: when the first alert came that nothing was told of; None while there is none.
+        told_at: when anything was told last.
+        dedup_key: names the incident that is open; "" while there is none.
+        sequence: how many notifications there were.
+        told: what the receiver knows, by fingerprint.
+    """
+
+    receiver: str
+    key: str
+    labels: Mapping[str, str]
+    waiting_since: float | None = None
+    told_at: float | None = None
+    dedup_key: str = ""
+    sequence: int = 0
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    @property
+    def group_id(self) -> str:
+        """Its key in the store."""
+        return digest_of(self.receiver, self.key)
+
+    def empty(self, now: float) -> bool:
+        """Whether there is nothing to remember."""
+        quiet = self.told_at is None or now >= self.told_at + _HOUR_S
+        return quiet and self.waiting_since is None and not self.told and not self.dedup_key
+
+    def to_body(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "receiver": self.receiver,
+            "key": self.key,
+            "labels": dict(self.labels),
+            "waiting_since": self.waiting_since,
+            "told_at": self.told_at,
+            "dedup_key": self.dedup_key,
+            "sequence": self.sequence,
+            "told": {
+                key: [told.firing, str(told.severity), told.state.to_body(), list(told.sent)]
+                for key, told in self.told.items()
+            },
+        }
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Group:
+        """What `to_body` wrote."""
+        told = {
+            key: Told(firing, Severity(severity), AlertState.from_body(state), tuple(sent))
+            for key, (firing, severity, state, sent) in body["told"].items()
+        }
+        return cls(**{**body, "told": told})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An alert that fires, as a group sees it; a muted one causes no notification."""
+
+    state: AlertState
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When to tell, and how much: see `Grouping` and `AlertConfig`."""
+
+    grouping: Grouping
+    most_per_hour: int = 2
+    most_alerts: int = 50
+    external_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What the receiver does not know yet, by fingerprint: the alerts that fire anew, got worse, or are over."""
+
+    fresh: frozenset[str]
+    worse: frozenset[str]
+    over: frozenset[str]
+
+
+def look(
+    group: Group, members: Mapping[str, Member], ended: Mapping[str, AlertState], rules: Rules, now: float
+) -> tuple[Group, Notification | None]:
+    """The group's next state, and what to tell its receiver now.
+
+    Args:
+        group: as it was.
+        members: its alerts that fire now, by fingerprint.
+        ended: alerts that are resolved, by fingerprint; one that is in neither was forgotten, and ends now.
+        rules: when to tell, and how much.
+        now: seconds since the epoch.
+    """
+    news = _news(group, members)
+    if not rules.grouping.send_resolved and news.over:
+        group, news = _closed_silently(group, news)
+    waiting = now if group.waiting_since is None else group.waiting_since
+    group = replace(
+        group,
+        waiting_since=waiting if news.fresh and not group.dedup_key else None,
+        told=_remembered(group.told, now),
+    )
+    changed = news.fresh | news.over
+    causes = news.worse | {key for key in changed if _has_room(group, members, key, rules, now)}
+    repeats = _repeats(group, members, rules, now)
+    if not (causes or repeats) or not _is_time(group, members, causes, rules, now):
+        return group, None
+    firing = {key: one.state for key, one in members.items() if not one.muted or _knows(group, key)}
+    over = {key: ended.get(key) or replace(group.told[key].state, ends_at=now) for key in news.over}
+    return _telling(group, firing, over, changed | (firing.keys() if repeats else set()), rules, now)
+
+
+def _news(group: Group, members: Mapping[str, Member]) -> _News:
+    audible = {key: one.state for key, one in members.items() if not one.muted}
+    known = {key for key, told in group.told.items() if told.firing}
+    return _News(
+        fresh=frozenset(audible.keys() - known),
+        worse=frozenset(k for k in audible.keys() & known if audible[k].severity.rank > group.told[k].severity.rank),
+        over=frozenset(known - members.keys()),
+    )
+
+
+def _closed_silently(group: Group, news: _News) -> tuple[Group, _News]:
+    told = {key: replace(one, firing=False) if key in news.over else one for key, one in group.told.items()}
+    still = any(one.firing for one in told.values())
+    group = replace(group, told=told, dedup_key=group.dedup_key if still else "")
+    return group, replace(news, over=frozenset())
+
+
+def _remembered(told: Mapping[str, Told], now: float) -> dict[str, Told]:
+    """Without what no longer matters: alerts that are over and were told of more than an hour ago."""
+    return {key: one for key, one in told.items() if one.firing or one.recent(now)}
+
+
+def _knows(group: Group, key: str) -> bool:
+    told = group.told.get(key)
+    return told is not None and told.firing
+
+
+def _has_room(group: Group, members: Mapping[str, Member], key: str, rules: Rules, now: float) -> bool:
+    """Whether a change of this alert may be told now."""
+    told = group.told.get(key)
+    if told is None or len(told.recent(now)) < rules.most_per_hour:
+        return True
+    return key in members and members[key].state.severity.rank > told.severity.rank
+
+
+def _repeats(group: Group, members: Mapping[str, Member], rules: Rules, now: float) -> bool:
+    due = group.dedup_key != "" and group.told_at is not None and now >= group.told_at + rules.grouping.repeat_s
+    return due and any(not one.muted and _knows(group, key) for key, one in members.items())
+
+
+def _is_time(group: Group, members: Mapping[str, Member], causes: frozenset[str], rules: Rules, now: float) -> bool:
+    if group.waiting_since is not None and now < group.waiting_since + rules.grouping.wait_s:
+        return False
+    critical = any(key in members and members[key].state.severity is Severity.CRITICAL for key in causes)
+    return critical or group.told_at is None or now >= group.told_at + rules.grouping.interval_s
+
+
+def _telling(
+    group: Group,
+    firing: Mapping[str, AlertState],
+    over: Mapping[str, AlertState],
+    counted: Set[str],
+    rules: Rules,
+    now: float,
+) -> tuple[Group, Notification]:
+    """The group once its receiver is told this, and the notification that tells it."""
+    group = replace(group, dedup_key=group.dedup_key or digest_of(group.receiver, group.key, now, group.sequence))
+    notification = _notification(group, firing, over, rules, now)
+    told = dict(group.told)
+    for key, state in {**over, **firing}.items():
+        before = told.get(key)
+        sent = () if before is None else before.recent(now)
+        severity = worst((before.severity, state.severity)) if before is not None and sent else state.severity
+        told[key] = Told(key in firing, severity, state, (*sent, now) if key in counted else sent)
+    group = replace(
+        group,
+        waiting_since=None,
+        told_at=now,
+        dedup_key=group.dedup_key if firing else "",
+        sequence=group.sequence + 1,
+        told=told,
+    )
+    return group, notification
+
+
+def _notification(
+    group: Group, firing: Mapping[str, AlertState], over: Mapping[str, AlertState], rules: Rules, now: float
+) -> Notification:
+    alerts = [_notified(key, state, FIRING, now) for key, state in firing.items()]
+    alerts += [_notified(key, state, RESOLVED, now) for key, state in over.items()]
+    alerts.sort(key=lambda one: (one.status != FIRING, -one.severity.rank, one.starts_at, one.fingerprint))
+    shown = alerts[: rules.most_alerts]
+    return Notification(
+        notification_id=digest_of(group.dedup_key, group.sequence),
+        receiver=group.receiver,
+        group_key=group.key,
+        status=FIRING if firing else RESOLVED,
+        group_labels=group.labels,
+        common_labels=common([one.labels for one in alerts]),
+        common_annotations=common([one.annotations for one in alerts]),
+        alerts=tuple(shown),
+        dedup_key=group.dedup_key,
+        created_at=now,
+        truncated_alerts=len(alerts) - len(shown),
+        external_url=rules.external_url,
+    )
+
+
+def _notified(key: str, state: AlertState, status: str, now: float) -> NotifiedAlert:
+    annotations = dict(state.annotations)
+    if state.flapping(now):
+        annotations[FLAPPING] = (
+            f"it fired {len(state.firings)} times within two hours: its end is told after a calm hour"
+        )
+    return NotifiedAlert(
+        status=status,
+        labels=state.labels,
+        annotations=annotations,
+        starts_at=state.starts_at,
+        ends_at=state.ends_at if status == RESOLVED else None,
+        fingerprint=key,
+    )

@@ -1,0 +1,140 @@
+"""Matchers: conditions on labels, as Alertmanager writes them: `model="iris"`, `severity!="low"`, `version=~"1.*"`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from streamb.errors import InvalidInput
+
+_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WRITTEN: Final = re.compile(
+    r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\"]*?))\s*", re.DOTALL
+)
+_ESCAPES: Final = {"\\n": "\n", "\\t": "\t"}
+_MOST_PATTERN_CHARS: Final = 256
+_MOST_REPEATS: Final = 3
+
+
+class Operator(StrEnum):
+    """How a label's value is compared; expressions must match the whole value."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    MATCHES = "=~"
+    MATCHES_NOT = "!~"
+
+
+_REGULAR: Final = frozenset({Operator.MATCHES, Operator.MATCHES_NOT})
+_NEGATIVE: Final = frozenset({Operator.NOT_EQUAL, Operator.MATCHES_NOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition; a label that is missing has the value "".
+
+    Attributes:
+        name: the label.
+        operator: how to compare.
+        value: text or regular expression.
+
+    Raises:
+        InvalidInput: the name cannot be a label's, or the expression cannot be used.
+    """
+
+    name: str
+    operator: Operator
+    value: str
+    _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not _LABEL.fullmatch(self.name):
+            raise InvalidInput(f"{self.name!r} is no label: letters, digits and _, and no digit first")
+        if self.operator in _REGULAR:
+            object.__setattr__(self, "_pattern", _compiled(self.value))
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels fulfil the condition."""
+        found = labels.get(self.name, "")
+        hit = found == self.value if self._pattern is None else self._pattern.fullmatch(found) is not None
+        return hit != (self.operator in _NEGATIVE)
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+        return f'{self.name}{self.operator}"{escaped}"'
+
+    @classmethod
+    def parse(cls, written: str) -> Matcher:
+        """A matcher from its text; quotes may be left out around a value without quotes in it.
+
+        >>> str(Matcher.parse("model = iris"))
+        'model="iris"'
+
+        Raises:
+            InvalidInput: it is not one.
+        """
+        found = _WRITTEN.fullmatch(written)
+        if found is None:
+            raise InvalidInput(f'{written!r} is no matcher: write LABEL="VALUE", with =, !=, =~ or !~ between')
+        name, operator, quoted, bare = found.groups()
+        value = bare if quoted is None else re.sub(r"\\.", _unescaped, quoted, flags=re.DOTALL)
+        return cls(name, Operator(operator), value)
+
+    @classmethod
+    def read(cls, given: Any) -> Matcher:
+        """A matcher as text, or as Alertmanager's API has it: `{"name", "value", "isRegex", "isEqual"}`.
+
+        Raises:
+            InvalidInput: it is neither.
+        """
+        if isinstance(given, Matcher):
+            return given
+        if isinstance(given, str):
+            return cls.parse(given)
+        if isinstance(given, Mapping) and isinstance(given.get("name"), str) and isinstance(given.get("value"), str):
+            regular, equal = given.get("isRegex", False), given.get("isEqual", True)
+            operator = ("=~" if equal else "!~") if regular else ("=" if equal else "!=")
+            return cls(given["name"], Operator(operator), given["value"])
+        raise InvalidInput(f'{given!r} is no matcher: write LABEL="VALUE", or {{"name": …, "value": …}}')
+
+
+def read_matchers(given: Any) -> tuple[Matcher, ...]:
+    """Matchers from a list of them; a single text is one matcher.
+
+    Raises:
+        InvalidInput: it is no list, or one of them is no matcher.
+    """
+    if isinstance(given, str | Matcher):
+        return (Matcher.read(given),)
+    if not isinstance(given, Sequence):
+        raise InvalidInput(f"matchers must be a list, not {given!r}")
+    return tuple(Matcher.read(one) for one in given)
+
+
+def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    """Whether labels fulfil every condition (also when there is none)."""
+    return all(matcher.matches(labels) for matcher in matchers)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return _ESCAPES.get(found.group(), found.group()[1])
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """An expression that cannot take for ever: no repeated groups, and only a few repetitions."""
+    if len(pattern) > _MOST_PATTERN_CHARS:
+        raise InvalidInput(f"a regular expression has at most {_MOST_PATTERN_CHARS} characters, not {len(pattern)}")
+    # Python's engine goes back and tries again: nested repetitions would stop all alerting for hours.
+    bare = re.sub(r"\[\^?\]?[^\]]*\]", "c", re.sub(r"\\.", "c", pattern, flags=re.DOTALL))
+    if re.search(r"\)[*+{]", bare) or len(re.findall(r"[*+{]", bare)) > _MOST_REPEATS:
+        raise InvalidInput(
+            f"the regular expression {pattern!r} repeats a group, or has more than {_MOST_REPEATS} repetitions: "
+            "it could take for ever; write alternatives (a|b|c), or several matchers"
+        )
+    try:
+        return re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise InvalidInput(f"the regular expression {pattern!r} cannot be read: {error}") from error

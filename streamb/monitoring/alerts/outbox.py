@@ -1,0 +1,354 @@
+"""The outbox: what alerting must not forget, in one SQLite file: alerts, groups, silences, notifications to deliver.
+
+A change of state and the notifications that it causes are written in one transaction, before anything is sent. Whoever
+delivers claims a notification, sends it, and then says what became of it. A process that dies in between leaves the
+notification in the file, and its successor sends it again under the same id: at least once, and once for a receiver
+that knows ids. The file has one writer, the process that opened it; its threads may share the outbox.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.clock import Clock
+from streamb.monitoring.alerts.notification import FIRING, Notification, milliseconds
+from streamb.store import Database, every_record, memory_database, open_database
+
+ALERTS: Final = "monitor-alerts"
+GROUPS: Final = "monitor-alert-groups"
+SILENCES: Final = "monitor-silences"
+QUEUE: Final = "monitor-outbox"
+HISTORY: Final = "monitor-notifications"
+
+DELIVERED: Final = "delivered"
+FAILED: Final = "failed"
+DROPPED: Final = "dropped"
+
+MOST_QUEUED: Final = 2_000
+MOST_HISTORY: Final = 10_000
+HISTORY_DAYS: Final = 7.0
+_DAY_S: Final = 86_400.0
+_PRUNED_AT_ONCE: Final = 50
+
+State = Mapping[str, Mapping[str, Any] | None]
+"""Bodies by key; None: it is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is written together: all or nothing.
+
+    Attributes:
+        alerts, groups, silences: bodies by key (JSON-ready); None removes.
+        notifications: to deliver, in this order.
+    """
+
+    alerts: State = field(default_factory=dict)
+    groups: State = field(default_factory=dict)
+    silences: State = field(default_factory=dict)
+    notifications: tuple[Notification, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.alerts or self.groups or self.silences or self.notifications)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A notification that waits to be delivered.
+
+    Attributes:
+        position: its place in the queue.
+        attempts: how often sending it has failed.
+        retry_at: not before this time, seconds since the epoch.
+        last_error: why the last attempt failed; "" before there was one.
+    """
+
+    notification: Notification
+    position: int
+    attempts: int = 0
+    retry_at: float = 0.0
+    last_error: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its key in the store; keys sort as the queue does."""
+        return f"{self.position:015d}"
+
+    def to_body(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "notification": self.notification.to_json(),
+            "attempts": self.attempts,
+            "retry_at": self.retry_at,
+            "last_error": self.last_error,
+        }
+
+    @classmethod
+    def from_body(cls, key: str, body: Mapping[str, Any]) -> Queued:
+        """What `to_body` wrote."""
+        return cls(
+            Notification.from_json(body["notification"]),
+            int(key),
+            body["attempts"],
+            body["retry_at"],
+            body["last_error"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What became of a notification.
+
+    Attributes:
+        outcome: "delivered", "failed" (given up) or "dropped" (the outbox was full).
+        at: when, seconds since the epoch.
+        attempts: how often it was tried.
+        reason: why it failed or was dropped; "" when it was delivered.
+    """
+
+    notification: Notification
+    outcome: str
+    at: float
+    attempts: int
+    reason: str = ""
+
+
+class Outbox:
+    """Writes to the file first and to memory after; reads from memory. Thread-safe."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        history_days: float = HISTORY_DAYS,
+        most_queued: int = MOST_QUEUED,
+        most_history: int = MOST_HISTORY,
+    ) -> None:
+        self._database = database
+        self._records = database.records
+        self._clock = clock
+        self._history_s = history_days * _DAY_S
+        self._most_queued = most_queued
+        self._most_history = most_history
+        self._lock = threading.RLock()
+        self._claimed: set[str] = set()
+        self._queue: dict[str, Queued] = {}
+        for record in every_record(self._records, QUEUE):
+            queued = Queued.from_body(record.key, record.body)
+            self._queue[queued.notification.notification_id] = queued
+        self._position = max((queued.position for queued in self._queue.values()), default=0)
+        self._past = sum(1 for _ in every_record(self._records, HISTORY))
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._database.close()
+
+    # --- what alerting keeps -------------------------------------------------------------------------------------
+
+    def load(self, collection: str) -> dict[str, dict[str, Any]]:
+        """Every body of `ALERTS`, `GROUPS` or `SILENCES` by its key."""
+        return {record.key: record.body for record in every_record(self._records, collection)}
+
+    def commit(self, change: Change) -> None:
+        """Write a change, all or nothing; its notifications can be claimed as soon as this returns.
+
+        A notification whose id is queued already is not queued again. One that still waits, for the same receiver and
+        incident and with the same status, is replaced: a receiver that was away hears the newest. When the queue is
+        full the oldest that nobody sends now is dropped, and the history says so.
+
+        Raises:
+            StorageFailed: nothing was written.
+        """
+        if not change:
+            return
+        with self._lock:
+            added, removed = self._admit(change.notifications)
+            with self._records.batch():
+                for collection, state in (
+                    (ALERTS, change.alerts),
+                    (GROUPS, change.groups),
+                    (SILENCES, change.silences),
+                ):
+                    self._write(collection, state)
+                for queued, reason in removed:
+                    self._records.delete(QUEUE, queued.key)
+                    if reason:
+                        self._remember(queued, DROPPED, reason)
+                for queued in added:
+                    self._records.put(QUEUE, queued.key, queued.to_body())
+            for queued, reason in removed:
+                del self._queue[queued.notification.notification_id]
+                self._past += bool(reason)
+            for queued in added:
+                self._queue[queued.notification.notification_id] = queued
+                self._position = max(self._position, queued.position)
+
+    def _write(self, collection: str, state: State) -> None:
+        for key, body in state.items():
+            if body is None:
+                self._records.delete(collection, key)
+            else:
+                self._records.put(collection, key, dict(body))
+
+    def _admit(self, notifications: tuple[Notification, ...]) -> tuple[list[Queued], list[tuple[Queued, str]]]:
+        """What joins the queue, and what leaves it for that, each with the reason ("" when it was replaced)."""
+        waiting = {id_: queued for id_, queued in self._queue.items() if id_ not in self._claimed}
+        free = self._most_queued - len(self._queue)
+        added: dict[str, Queued] = {}
+        removed: list[tuple[Queued, str]] = []
+        for position, notification in enumerate(notifications, self._position + 1):
+            id_ = notification.notification_id
+            if id_ in self._queue or id_ in added:
+                continue
+            old = next((q for q in waiting.values() if _same_news(q.notification, notification)), None)
+            if old is not None:
+                removed.append((waiting.pop(old.notification.notification_id), ""))
+                added[id_] = replace(old, notification=notification)  # with its place, and its wait for the receiver
+                continue
+            if free <= 0 and waiting:
+                oldest = min(waiting.values(), key=lambda queued: queued.position)
+                removed.append((waiting.pop(oldest.notification.notification_id), "the outbox was full"))
+            free -= 1
+            added[id_] = Queued(notification, position)
+        return list(added.values()), removed
+
+    # --- what is to be delivered ---------------------------------------------------------------------------------
+
+    def claim(self, *, receiver: str | None = None, limit: int = 1) -> list[Queued]:
+        """Take notifications that are due, the oldest first; nobody else gets them until their outcome is told.
+
+        Of one group of one receiver only the oldest can be claimed: a resolve never overtakes its trigger. A claim
+        dies with the process.
+
+        Args:
+            receiver: only what goes to this one; None: whatever is due.
+            limit: how many at most.
+        """
+        now = self._clock.now()
+        with self._lock:
+            due: list[Queued] = []
+            seen: set[tuple[str, str]] = set()
+            for queued in sorted(self._queue.values(), key=lambda one: one.position):
+                notification = queued.notification
+                lane = (notification.receiver, notification.group_key)
+                first = lane not in seen
+                seen.add(lane)
+                free = first and notification.notification_id not in self._claimed and queued.retry_at <= now
+                if free and receiver in (None, notification.receiver):
+                    due.append(queued)
+                if len(due) == limit:
+                    break
+            self._claimed.update(queued.notification.notification_id for queued in due)
+            return due
+
+    def delivered(self, notification_id: str) -> None:
+        """The receiver has it: it leaves the queue for the history."""
+        self._finish(notification_id, DELIVERED, "")
+
+    def failed(self, notification_id: str, reason: str, *, retry_at: float | None) -> None:
+        """Sending it failed.
+
+        Args:
+            reason: for people; without secrets.
+            retry_at: when it may be claimed again, seconds since the epoch; None: it is given up.
+        """
+        if retry_at is None:
+            self._finish(notification_id, FAILED, reason)
+            return
+        with self._lock:
+            queued = self._queue.get(notification_id)
+            if queued is None:
+                return
+            again = replace(queued, attempts=queued.attempts + 1, retry_at=retry_at, last_error=reason)
+            self._records.put(QUEUE, again.key, again.to_body())
+            self._queue[notification_id] = again
+            self._claimed.discard(notification_id)
+
+    def release(self, notification_id: str) -> None:
+        """Give a claim back without having tried."""
+        with self._lock:
+            self._claimed.discard(notification_id)
+
+    def next_due(self, *, receiver: str | None = None) -> float | None:
+        """When the next notification that nobody holds may be sent, seconds since the epoch; None: there is none."""
+        with self._lock:
+            times = [
+                queued.retry_at
+                for id_, queued in self._queue.items()
+                if id_ not in self._claimed and receiver in (None, queued.notification.receiver)
+            ]
+        return min(times, default=None)
+
+    def queued(self, *, receiver: str | None = None) -> list[Queued]:
+        """What waits or is being sent, the oldest first."""
+        with self._lock:
+            found = [q for q in self._queue.values() if receiver in (None, q.notification.receiver)]
+        return sorted(found, key=lambda one: one.position)
+
+    def history(self, limit: int = 100) -> list[Past]:
+        """What became of notifications, the newest first."""
+        page = self._records.list(HISTORY, limit=limit, reverse=True)
+        return [
+            Past(
+                Notification.from_json(r.body["notification"]),
+                **{k: v for k, v in r.body.items() if k != "notification"},
+            )
+            for r in page.items
+        ]
+
+    def _finish(self, notification_id: str, outcome: str, reason: str) -> None:
+        with self._lock:
+            queued = self._queue.get(notification_id)
+            if queued is None:
+                return
+            with self._records.batch():
+                self._records.delete(QUEUE, queued.key)
+                self._remember(queued, outcome, reason)
+                pruned = self._prune()
+            del self._queue[notification_id]
+            self._claimed.discard(notification_id)
+            self._past += 1 - pruned
+
+    def _remember(self, queued: Queued, outcome: str, reason: str) -> None:
+        now = self._clock.now()
+        body = {
+            "notification": queued.notification.to_json(),
+            "outcome": outcome,
+            "at": milliseconds(now),
+            "attempts": queued.attempts + (outcome != DROPPED),
+            "reason": reason,
+        }
+        key = f"{max(0, round(now * 1000)):015d}-{queued.notification.notification_id}"
+        self._records.put(HISTORY, key, body)
+
+    def _prune(self) -> int:
+        """Forget a few of the oldest that are too old or too many; returns how many."""
+        oldest = self._clock.now() - self._history_s
+        surplus = self._past + 1 - self._most_history
+        gone = 0
+        for record in self._records.list(HISTORY, limit=_PRUNED_AT_ONCE).items:
+            if gone >= surplus and record.body["at"] >= oldest:
+                break
+            gone += self._records.delete(HISTORY, record.key)
+        return gone
+
+
+def _same_news(waiting: Notification, newer: Notification) -> bool:
+    """Whether the newer one makes the waiting one superfluous: both say of the same incident that it is there."""
+    same = waiting.dedup_key == newer.dedup_key and waiting.receiver == newer.receiver
+    return same and waiting.status == newer.status == FIRING
+
+
+def open_outbox(path: Path | None, clock: Clock, *, history_days: float = HISTORY_DAYS) -> Outbox:
+    """Open the file of an outbox, made when missing; None: one that forgets everything when the process ends.
+
+    Raises:
+        StorageFailed: the file cannot be opened or is locked.
+    """
+    database = memory_database(clock) if path is None else open_database(f"sqlite:///{path}", clock)
+    return Outbox(database, clock, history_days=history_days)

@@ -1,0 +1,262 @@
+"""The rules: what is known of a version becomes alerts, with a severity, a runbook and a likely cause. Pure.
+
+| alert | active | low | medium | high | critical |
+| --- | --- | --- | --- | --- | --- |
+| HighErrorRate | error rate above its limit | not proven | 1 | 2 | 5, or half of all |
+| HighLatency | p95 above its limit | not proven | 1 | 2 | 4 |
+| LowAccuracy | more wrong labels than allowed | not proven | 1 | 1.5 | 2 |
+| LowThroughput | fewer answers than wanted | no more came | 1 | 2 | 10 |
+| DataDrift, PredictionDrift | a column drifted | 1 | 1.5 | 2.5 | |
+| ConceptDrift | the detector's alarm | | always | 2, of the baseline's error | |
+| MonitoringStale | health is unknown | | always | silent for 10 minutes | |
+| DeliveryFailing | a channel does not take notifications | | for 2 minutes | 15 minutes | an hour |
+
+Numbers are how many times its limit a value is. What is not proven (`metrics.criteria`) counts from 20 samples on. All
+but the last three are clear at 0.8 of the limit.
+While a model's health is unknown the other rules say neither that something is wrong nor that it is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from streamb.metrics.criteria import Finding, Verdict
+from streamb.monitoring.alerts import causes
+from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, VERSION, Alert, Severity
+from streamb.monitoring.alerts.catalog import (
+    CATALOG,
+    CONCEPT_DRIFT,
+    DATA_DRIFT,
+    DELIVERY_FAILING,
+    HIGH_ERROR_RATE,
+    HIGH_LATENCY,
+    LOW_ACCURACY,
+    LOW_THROUGHPUT,
+    MONITORING_STALE,
+    PREDICTION_DRIFT,
+)
+from streamb.monitoring.alerts.causes import Facts
+from streamb.monitoring.alerts.outbox import FAILED, Past, Queued
+from streamb.monitoring.alerts.routing import CHANNEL
+from streamb.monitoring.health import Status
+from streamb.monitoring.health_checks import CALM
+from streamb.monitoring.report import ColumnDrift
+
+_ENOUGH: Final = 20
+_HALF: Final = 0.5
+_LONG_SILENCE_S: Final = 600.0
+_RECENTLY_S: Final = 3_600.0
+_ENDLESS: Final = 1e9
+_Ladder = tuple[tuple[float, Severity], ...]
+_LADDERS: Final[Mapping[str, _Ladder]] = {
+    HIGH_ERROR_RATE: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (5.0, Severity.CRITICAL)),
+    HIGH_LATENCY: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (4.0, Severity.CRITICAL)),
+    LOW_ACCURACY: ((1.0, Severity.MEDIUM), (1.5, Severity.HIGH), (2.0, Severity.CRITICAL)),
+    LOW_THROUGHPUT: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (10.0, Severity.CRITICAL)),
+    DATA_DRIFT: ((1.0, Severity.LOW), (1.5, Severity.MEDIUM), (2.5, Severity.HIGH)),
+    PREDICTION_DRIFT: ((1.0, Severity.LOW), (1.5, Severity.MEDIUM), (2.5, Severity.HIGH)),
+    CONCEPT_DRIFT: ((0.0, Severity.MEDIUM), (2.0, Severity.HIGH)),
+    MONITORING_STALE: ((0.0, Severity.MEDIUM), (_LONG_SILENCE_S, Severity.HIGH)),
+    DELIVERY_FAILING: ((120.0, Severity.MEDIUM), (900.0, Severity.HIGH), (3_600.0, Severity.CRITICAL)),
+}
+_CRITERIA: Final[Mapping[str, tuple[str, Callable[[Facts, str], str]]]] = {
+    "error_rate": (HIGH_ERROR_RATE, causes.of_errors),
+    "p95_latency": (HIGH_LATENCY, causes.of_latency),
+    "accuracy": (LOW_ACCURACY, causes.of_accuracy),
+    "throughput": (LOW_THROUGHPUT, causes.of_throughput),
+}
+
+
+def alerts_of(facts: Facts) -> list[Alert]:
+    """Everything that the rules say of one version now: one alert for each rule that has something to judge by."""
+    known = facts.health.status is not Status.UNKNOWN
+    found = [_of_finding(facts, one, known=known) for one in facts.health.findings if one.criterion in _CRITERIA]
+    found += _drifts(facts, known=known)
+    found += _concept(facts, known=known)
+    found.append(_stale(facts, known=known))
+    return found
+
+
+def graded(name: str, ratio: float) -> Severity:
+    """The severity of a rule's alert whose value is so many times its limit.
+
+    >>> graded("HighErrorRate", 2.5), graded("HighErrorRate", 0.3)
+    (<Severity.HIGH: 'high'>, <Severity.LOW: 'low'>)
+    """
+    return max((severity for least, severity in _LADDERS[name] if ratio >= least), default=Severity.LOW, key=_rank)
+
+
+def _rank(severity: Severity) -> int:
+    return severity.rank
+
+
+def _of_finding(facts: Facts, finding: Finding, *, known: bool) -> Alert:
+    name, cause = _CRITERIA[finding.criterion]
+    ratio = _times(finding)
+    proven = finding.verdict is Verdict.FAIL
+    beyond = ratio > 1.0 and (proven or finding.samples >= _ENOUGH or name == LOW_THROUGHPUT)
+    severity = graded(name, ratio) if proven else Severity.LOW
+    if proven and name == HIGH_ERROR_RATE and (finding.value or 0.0) >= _HALF:
+        severity = Severity.CRITICAL
+    return _alert(
+        facts,
+        name,
+        severity,
+        active=known and beyond,
+        clears=known and (finding.value is None or ratio <= CALM),
+        value=finding.value,
+        description=finding.detail,
+        cause=cause(facts, name) if known and beyond else "",
+    )
+
+
+def _times(finding: Finding) -> float:
+    """How many times its limit a value is, the larger the worse; 0 where there is no value."""
+    if finding.value is None or finding.limit is None:
+        return 0.0
+    value, limit = finding.value, finding.limit
+    if finding.criterion == "accuracy":
+        value, limit = 1.0 - value, 1.0 - limit
+    if finding.criterion == "throughput":
+        value, limit = limit, value
+    if limit <= 0:
+        return _ENDLESS if value > 0 else 0.0
+    return value / limit
+
+
+def _drifts(facts: Facts, *, known: bool) -> list[Alert]:
+    report = facts.health.drift_status
+    if report is None:
+        return []
+    limits = (one.limit for one in facts.health.findings if one.criterion == "drift_score")
+    limit = next((one for one in limits if one is not None), report.threshold)
+    inputs = [*report.features.values(), *([report.multivariate] if report.multivariate is not None else [])]
+    found = [_drift(facts, DATA_DRIFT, inputs, limit, known=known)]
+    if report.outputs:
+        found.append(_drift(facts, PREDICTION_DRIFT, list(report.outputs.values()), limit, known=known))
+    return found
+
+
+def _drift(facts: Facts, name: str, columns: list[ColumnDrift], limit: float, *, known: bool) -> Alert:
+    scores = [one.score for one in columns if one.score is not None]
+    drifted = [one for one in columns if one.drifted and (one.score or 0.0) >= limit]
+    value = max((one.score or 0.0 for one in drifted), default=max(scores, default=None))
+    active = known and bool(drifted)
+    ratio = _ENDLESS if value and limit <= 0 else (value or 0.0) / (limit or 1.0)
+    what = "the inputs" if name == DATA_DRIFT else "the predictions"
+    description = f"{what}: {len(drifted)} of {len(columns)} columns drifted from the baseline"
+    if value is not None:
+        description += f"; the highest score is {value:.2f}, {limit:g} is the threshold"
+    return _alert(
+        facts,
+        name,
+        graded(name, ratio),
+        active=active,
+        clears=known and value is not None and not drifted and value <= CALM * limit,
+        value=value,
+        description=description,
+        cause=causes.of_drift(facts, name, drifted) if active else "",
+    )
+
+
+def _concept(facts: Facts, *, known: bool) -> list[Alert]:
+    report = facts.health.concept
+    if report is None:
+        return []
+    ratio = report.current / report.baseline if report.current is not None and report.baseline > 0 else 1.0
+    alert = _alert(
+        facts,
+        CONCEPT_DRIFT,
+        graded(CONCEPT_DRIFT, ratio),
+        active=known and report.drifted,
+        clears=known and not report.drifted,  # the detector has a hysteresis of its own
+        value=report.evidence,
+        description=report.summary,
+        cause=causes.of_accuracy(facts, CONCEPT_DRIFT) if known and report.drifted else "",
+    )
+    return [alert]
+
+
+def _stale(facts: Facts, *, known: bool) -> Alert:
+    return _alert(
+        facts,
+        MONITORING_STALE,
+        graded(MONITORING_STALE, facts.silent_s or 0.0),
+        active=not known,
+        clears=known,
+        value=facts.silent_s,
+        description="; ".join(facts.health.reasons) if not known else "it is reported on",
+        cause="" if known else causes.of_silence(facts, MONITORING_STALE),
+    )
+
+
+_SUMMARIES: Final[Mapping[str, str]] = {
+    HIGH_ERROR_RATE: "{what} fails too many requests",
+    HIGH_LATENCY: "{what} answers too slowly",
+    LOW_ACCURACY: "{what} is wrong too often",
+    LOW_THROUGHPUT: "{what} answers too few requests",
+    DATA_DRIFT: "the inputs of {what} have changed",
+    PREDICTION_DRIFT: "the predictions of {what} have changed",
+    CONCEPT_DRIFT: "{what} is wrong more often than it was in its baseline",
+    MONITORING_STALE: "nothing is heard of {what}",
+    DELIVERY_FAILING: "the channel {what} does not take notifications",
+}
+
+
+def _alert(
+    facts: Facts,
+    name: str,
+    severity: Severity,
+    *,
+    active: bool,
+    clears: bool,
+    value: float | None,
+    description: str,
+    cause: str,
+) -> Alert:
+    labels = {ALERT_NAME: name, MODEL: facts.model_id, VERSION: facts.version, SEVERITY: str(severity)}
+    what = f"{facts.model_id} {facts.version}"
+    return Alert(labels, annotations_of(name, what, description, cause), value, active, clears)
+
+
+def annotations_of(name: str, what: str, description: str, cause: str) -> dict[str, str]:
+    """What people read of an alert."""
+    return {
+        "summary": _SUMMARIES[name].format(what=what),
+        "description": description,
+        "runbook": CATALOG[name].runbook,
+        "likely_cause": cause,
+    }
+
+
+def delivery_alerts(
+    channels: Iterable[str], queued: Iterable[Queued], history: Iterable[Past], now: float
+) -> list[Alert]:
+    """Alerts about our own channels: one for each, active while it does not take what is sent to it.
+
+    Args:
+        channels: their names.
+        queued: what waits (`Outbox.queued`).
+        history: what became of the latest notifications, the newest first (`Outbox.history`).
+        now: seconds since the epoch.
+    """
+    waiting = [one for one in queued if one.attempts]
+    past = list(history)
+    return [_delivery(name, waiting, past, now) for name in channels]
+
+
+def _delivery(channel: str, waiting: list[Queued], past: list[Past], now: float) -> Alert:
+    stuck = [one for one in waiting if one.notification.receiver == channel]
+    age = max((now - one.notification.created_at for one in stuck), default=0.0)
+    mine = [one for one in past if one.notification.receiver == channel and one.at > now - _RECENTLY_S]
+    lost = mine[0] if mine and mine[0].outcome == FAILED else None
+    active = age >= _LADDERS[DELIVERY_FAILING][0][0] or lost is not None
+    reason = stuck[0].last_error if stuck else lost.reason if lost is not None else ""
+    description = f"{len(stuck)} notifications wait, the oldest for {age:,.0f} seconds" if stuck else "nothing waits"
+    if lost is not None:
+        description += "; the last one was given up"
+    labels = {ALERT_NAME: DELIVERY_FAILING, MODEL: "", CHANNEL: channel}
+    labels[SEVERITY] = str(max(graded(DELIVERY_FAILING, age), Severity.MEDIUM, key=_rank))
+    annotations = annotations_of(DELIVERY_FAILING, channel, description, reason)
+    return Alert(labels, annotations, age, active, clears=not stuck and lost is None)

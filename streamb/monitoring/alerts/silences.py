@@ -1,0 +1,123 @@
+"""Silences: for a while, alerts with these labels are told to nobody; who said so and why is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from streamb.clock import isoformat
+from streamb.errors import InvalidInput
+from streamb.monitoring.alerts.matchers import Matcher, matches_all, read_matchers
+
+LONGEST_S: Final = 90 * 86_400.0
+KEPT_S: Final = 5 * 86_400.0
+"""How long a silence that is over stays on the list."""
+_MOST_MATCHERS: Final = 20
+_MOST_CHARS: Final = 1_000
+
+
+class SilenceState(StrEnum):
+    """Where a silence is in its life."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Mutes the alerts that match all its matchers.
+
+    Attributes:
+        silence_id: its name.
+        matchers: at least one that an alert without that label would not match.
+        author: who made it.
+        comment: why.
+        starts_at: from when, seconds since the epoch.
+        ends_at: until when; earlier than it was made for when somebody ended it.
+        expired_by: who ended it; "" when its time just passes.
+    """
+
+    silence_id: str
+    matchers: tuple[Matcher, ...]
+    author: str
+    comment: str
+    starts_at: float
+    ends_at: float
+    expired_by: str = ""
+
+    @classmethod
+    def create(
+        cls, silence_id: str, given: Any, *, author: str, comment: str, starts_at: float, ends_at: float
+    ) -> Silence:
+        """A silence of matchers as a user gives them, checked.
+
+        Raises:
+            InvalidInput: says which part is missing or wrong.
+        """
+        matchers = read_matchers(given)
+        if not 1 <= len(matchers) <= _MOST_MATCHERS:
+            raise InvalidInput(f"a silence has 1 to {_MOST_MATCHERS} matchers, not {len(matchers)}")
+        if matches_all(matchers, {}):
+            raise InvalidInput('this silence would mute every alert: add a matcher like model="iris"')
+        for name, text in (("author", author), ("comment", comment)):
+            if not isinstance(text, str) or not text.strip() or len(text) > _MOST_CHARS:
+                raise InvalidInput(f"a silence needs its {name}: 1 to {_MOST_CHARS} characters")
+        _check_times(starts_at, ends_at)
+        return cls(silence_id, matchers, author.strip(), comment.strip(), starts_at, ends_at)
+
+    def mutes(self, labels: Mapping[str, str], now: float) -> bool:
+        """Whether alerts with these labels are muted now."""
+        return self.starts_at <= now < self.ends_at and matches_all(self.matchers, labels)
+
+    def state(self, now: float) -> SilenceState:
+        """Where it is in its life."""
+        if now >= self.ends_at:
+            return SilenceState.EXPIRED
+        return SilenceState.ACTIVE if now >= self.starts_at else SilenceState.PENDING
+
+    def forgotten(self, now: float) -> bool:
+        """Whether it has been over for so long that nobody asks for it."""
+        return now >= self.ends_at + KEPT_S
+
+    def expired(self, now: float, by: str) -> Silence:
+        """The same, ended now; one that is over stays as it was."""
+        if self.state(now) is SilenceState.EXPIRED:
+            return self
+        return replace(self, starts_at=min(self.starts_at, now), ends_at=now, expired_by=by)
+
+    def to_body(self) -> dict[str, Any]:
+        """JSON-ready, for the store."""
+        return {
+            "matchers": [str(matcher) for matcher in self.matchers],
+            "author": self.author,
+            "comment": self.comment,
+            "starts_at": self.starts_at,
+            "ends_at": self.ends_at,
+            "expired_by": self.expired_by,
+        }
+
+    @classmethod
+    def from_body(cls, silence_id: str, body: Mapping[str, Any]) -> Silence:
+        """What `to_body` wrote."""
+        return cls(silence_id, **{**body, "matchers": read_matchers(body["matchers"])})
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """JSON-ready, for people: with its id and state, times in ISO 8601."""
+        return {
+            "id": self.silence_id,
+            **self.to_body(),
+            "state": str(self.state(now)),
+            "starts_at": isoformat(self.starts_at),
+            "ends_at": isoformat(self.ends_at),
+        }
+
+
+def _check_times(starts_at: float, ends_at: float) -> None:
+    if not (math.isfinite(starts_at) and math.isfinite(ends_at)):
+        raise InvalidInput("a silence starts and ends at a time")
+    if not 0 < ends_at - starts_at <= LONGEST_S:
+        raise InvalidInput(f"a silence lasts more than 0 and at most {LONGEST_S / 86_400:g} days")

@@ -1,0 +1,176 @@
+"""The baseline: what data looked like when the model was right, and the bins that everything later is counted in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import ArtifactCorrupt, InvalidInput
+from streamb.monitoring.column import Column
+from streamb.monitoring.counting import Counting
+from streamb.monitoring.joint import Joint
+from streamb.monitoring.learning import learn_columns
+from streamb.monitoring.performance import Performance
+from streamb.monitoring.profile import Profile, pack_counters, seal, unpack_counters, unseal
+from streamb.monitoring.tables import named_columns, output_columns
+
+_MAGIC: Final = b"SBB1"
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """The bins of every column, and the baseline's own data counted in them. No rows are kept.
+
+    Attributes:
+        baseline_id: digest of everything below.
+        columns: features first, in the order of the data, then outputs.
+        joint: what is counted of several columns together; None with fewer than two columns of numbers that vary.
+        profile: the baseline's data.
+        performance: how right the model was; None without labels.
+    """
+
+    baseline_id: str
+    columns: tuple[Column, ...]
+    joint: Joint | None
+    profile: Profile
+    performance: Performance | None = None
+
+    @classmethod
+    def learn(
+        cls,
+        X: Any,  # noqa: N803 - the ecosystem's name
+        predictions: Any = None,
+        labels: Any = None,
+        *,
+        probabilities: Any = None,
+        confidence: Any = None,
+    ) -> Baseline:
+        """Learn a baseline from data.
+
+        Args:
+            X: a DataFrame, an ndarray of shape (rows, features), a mapping from names to values, or a list of dicts, of
+                rows or of texts. Columns without names are called x0, x1, …; a column of texts alone is called "text".
+            predictions: the model's answers, shape (rows,) or (rows, outputs).
+            labels: the truth, shape (rows,); needs predictions.
+            probabilities: of the classes, shape (rows, classes): the largest of a row is its confidence.
+            confidence: of the predicted class, shape (rows,).
+
+        Raises:
+            InvalidInput: no rows or columns, different lengths, labels without predictions; names the columns.
+        """
+        features, outputs = named_columns(X), output_columns(predictions)
+        rows = len(next(iter(features.values())))
+        if not rows:
+            raise InvalidInput("a baseline needs rows; a thousand or more make a good one")
+        for name, values in outputs.items():
+            if len(values) != rows:
+                raise InvalidInput(f"{len(values)} values of {name!r} for {rows} rows; give one for each row")
+        if labels is not None and predictions is None:
+            raise InvalidInput("labels without predictions say nothing about the model; give both")
+        if confidence is None and probabilities is not None:
+            confidence = np.asarray(probabilities, np.float64).reshape(rows, -1).max(axis=1)
+        performance = None if labels is None else Performance.learn(predictions, labels, confidence)
+        columns, joint, counters = learn_columns(features, outputs)
+        return _identified(columns, joint, counters, performance)
+
+    @cached_property
+    def counting(self) -> Counting:
+        """How tables are counted: the layout of the counters, and look-up tables (64 KiB for a column of numbers)."""
+        return Counting(self.columns, self.joint)
+
+    @property
+    def size(self) -> int:
+        """How many counters a profile has."""
+        return int(self.profile.counters.size)
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """The names of the features, in order."""
+        return tuple(column.name for column in self.columns if column.role == "feature")
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs, in order."""
+        return tuple(column.name for column in self.columns if column.role == "output")
+
+    def fold(self, X: Any, predictions: Any = None, *, names: Sequence[str] | None = None) -> Profile:  # noqa: N803
+        """Count a table.
+
+        Args:
+            X: as for `learn`, or rows as a replica has them: an ndarray of shape (rows, features) or a list of lists.
+                A list of dicts may leave out what is missing.
+            predictions: the model's answers; without them (or without outputs in the baseline) only features count.
+            names: the columns of `X` where it has no names of its own; by default those of the baseline, in its order.
+
+        Raises:
+            InvalidFeatures: other columns than the baseline's; names them.
+            InvalidInput: not as many predictions as rows, or of another number of outputs.
+        """
+        return Profile(self.baseline_id, self.counting.count(X, predictions, names))
+
+    def relearn(self, window: Profile) -> Baseline:
+        """The same bins with a window's counts: what was measured there becomes the new normal.
+
+        Raises:
+            InvalidInput: the window is empty, or of another baseline.
+        """
+        total = Profile.empty(self).plus(window)
+        if not total.rows:
+            raise InvalidInput("the window is empty: wait until the model has answered some requests")
+        return _identified(self.columns, self.joint, total.counters.copy(), self.performance)
+
+    def to_bytes(self) -> bytes:
+        """The baseline as bytes, at most a kilobyte for each column; `from_bytes` reads them back."""
+        body = _body(self.columns, self.joint, self.performance)
+        return seal(_MAGIC, {**body, "counters": pack_counters(self.profile.counters)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Baseline:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ArtifactCorrupt: the bytes are damaged, or no baseline.
+        """
+        body = unseal(_MAGIC, data, "baseline")
+        try:
+            columns = tuple(map(Column.from_plain, body["columns"]))
+            joint = Joint.from_plain(body["joint"]) if body["joint"] else None
+            performance = Performance.from_json(body["performance"]) if body["performance"] else None
+            counters = unpack_counters(body["counters"])
+            found = _identified(columns, joint, counters, performance)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ArtifactCorrupt(f"this is not a baseline that this version reads: {error!r}") from error
+        if found.counting.size != counters.size:
+            raise ArtifactCorrupt("the counters of this baseline do not fit its columns; make it again")
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Baseline) and self.baseline_id == other.baseline_id
+
+    def __hash__(self) -> int:
+        return hash(self.baseline_id)
+
+
+def _body(columns: Sequence[Column], joint: Joint | None, performance: Performance | None) -> dict[str, Any]:
+    return {
+        "columns": [column.to_plain() for column in columns],
+        "joint": joint.to_plain() if joint else None,
+        "performance": performance.to_json() if performance else None,
+    }
+
+
+def _identified(
+    columns: tuple[Column, ...], joint: Joint | None, counters: NDArray[np.int64], performance: Performance | None
+) -> Baseline:
+    digest = hashlib.sha256(msgpack.packb(_body(columns, joint, performance)))
+    digest.update(counters.astype("<i8").tobytes())
+    counters.setflags(write=False)
+    baseline_id = digest.hexdigest()
+    return Baseline(baseline_id, columns, joint, Profile(baseline_id, counters), performance)

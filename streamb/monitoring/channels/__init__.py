@@ -1,0 +1,17 @@
+"""Where alerts go: channels that send notifications, and the courier that delivers what is in the outbox to them."""
+
+from streamb.monitoring.channels.channel import AlertChannel, DeliveryFailed, severities_of
+from streamb.monitoring.channels.courier import Courier
+from streamb.monitoring.channels.opening import ChannelSpec, open_channels
+from streamb.monitoring.channels.worker import OUTCOMES, ChannelState
+
+__all__ = [
+    "OUTCOMES",
+    "AlertChannel",
+    "ChannelSpec",
+    "ChannelState",
+    "Courier",
+    "DeliveryFailed",
+    "open_channels",
+    "severities_of",
+]

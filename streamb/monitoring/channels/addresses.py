@@ -1,0 +1,79 @@
+"""Which addresses alerts may be sent to: not to the own network, unless that is wanted.
+
+Whoever may name a webhook could otherwise make the platform knock at its own doors: the metadata service of a cloud,
+an unguarded admin port. A name is looked up once, and what was looked at is what gets the connection: a second
+look-up could have another answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from streamb.monitoring.channels.channel import DeliveryFailed
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[..., list[tuple[Any, Any, int, str, Any]]]
+"""As `socket.getaddrinfo`."""
+
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_LOW_32_BITS: Final = 0xFFFFFFFF
+
+
+def reachable_addresses(
+    host: str, port: int, *, encrypted: bool, allow_private: bool, resolve: Resolve = socket.getaddrinfo
+) -> list[tuple[int, tuple[Any, ...]]]:
+    """The socket family and address of each place where `host` may be reached.
+
+    Raises:
+        DeliveryFailed: the name is not known (worth a retry), or no address behind it is allowed (not worth one).
+    """
+    try:
+        found = resolve(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DeliveryFailed(f"the address of {host} cannot be looked up: {error}") from None
+    places: list[tuple[int, tuple[Any, ...]]] = []
+    refusals: list[str] = []
+    for family, _, _, _, place in found:
+        address = ipaddress.ip_address(place[0].partition("%")[0])
+        refusal = _refusal(address, encrypted=encrypted, allow_private=allow_private)
+        if refusal is None:
+            places.append((family, place))
+        else:
+            refusals.append(refusal)
+    if not places:
+        reasons = "; ".join(dict.fromkeys(refusals)) or "it has no address"
+        raise DeliveryFailed(f"nothing is sent to {host}: {reasons}", retry=False)
+    return places
+
+
+def is_private(address: Address) -> bool:
+    """True for everything that is not on the public internet, also when it is wrapped in an IPv6 address.
+
+    >>> is_private(ipaddress.ip_address("::ffff:10.0.0.1")), is_private(ipaddress.ip_address("8.8.8.8"))
+    (True, False)
+    """
+    return any(not one.is_global or one.is_multicast for one in _meant(address))
+
+
+def _refusal(address: Address, *, encrypted: bool, allow_private: bool) -> str | None:
+    """Why nothing may be sent there; None when it may."""
+    if any(one.is_link_local or one.is_multicast or one.is_unspecified for one in _meant(address)):
+        return f"{address} is never the address of a receiver"
+    if is_private(address):
+        if allow_private:
+            return None
+        return f"{address} is a private address; set ML_ALERT_ALLOW_PRIVATE_ADDRESSES=true if that is meant"
+    return None if encrypted else f"{address} is a public address and alerts do not travel there in clear; use https"
+
+
+def _meant(address: Address) -> Iterator[Address]:
+    """The address, and the IPv4 addresses that reach the same place by way of a translator or a tunnel."""
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if address in _NAT64:
+            wrapped.append(ipaddress.IPv4Address(int(address) & _LOW_32_BITS))
+        yield from (one for one in wrapped if one is not None)

@@ -1,0 +1,80 @@
+"""Apprise: some hundred more services (Teams, Discord, Telegram, SMS, …), when the extra `apprise` is installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from streamb.errors import ConfigError
+from streamb.monitoring.alerts.alert import Severity
+from streamb.monitoring.alerts.notification import RESOLVED, Notification
+from streamb.monitoring.channels.channel import ALL_SEVERITIES, DeliveryFailed
+from streamb.monitoring.channels.wording import plain_text, subject
+
+_KINDS: Final = {
+    Severity.LOW: "info",
+    Severity.MEDIUM: "warning",
+    Severity.HIGH: "failure",
+    Severity.CRITICAL: "failure",
+}
+
+
+class AppriseChannel:
+    """Hands notifications to Apprise, which has its own time limits and tells only whether it worked.
+
+    Args:
+        name: see `AlertChannel`.
+        urls: as Apprise has them, with the secrets inside.
+        severities: of which alerts it is told.
+
+    Raises:
+        ConfigError: Apprise is not installed, or does not know the kind of one of the URLs.
+    """
+
+    def __init__(
+        self, name: str, urls: Sequence[SecretStr], *, severities: frozenset[Severity] = ALL_SEVERITIES
+    ) -> None:
+        self.name = name
+        self.severities = severities
+        self._urls = tuple(urls)
+        self._services = self._opened()
+
+    def __repr__(self) -> str:
+        return f"AppriseChannel({self.name!r}, {len(self._urls)} URLs)"
+
+    def send(self, notification: Notification) -> None:
+        """See `AlertChannel.send`."""
+        kind = "success" if notification.status == RESOLVED else _KINDS[notification.severity]
+        body, title = plain_text(notification), subject(notification)
+        try:
+            delivered = self._services.notify(body=body, title=title, notify_type=kind)
+        except Exception as error:
+            # Whatever a plugin raises: its text may hold the URL.
+            raise DeliveryFailed(f"Apprise failed for {self.name} ({type(error).__name__})") from None
+        if not delivered:
+            raise DeliveryFailed(f"Apprise could not deliver to all of the {len(self._urls)} services of {self.name}")
+
+    def _opened(self) -> Any:
+        if importlib.util.find_spec("apprise") is None:
+            raise ConfigError(
+                f"the alert channel {self.name} needs the package apprise: pip install 'streamb[apprise]'"
+            )
+        apprise = importlib.import_module("apprise")
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs the URLs that it calls
+        services = apprise.Apprise(asset=apprise.AppriseAsset(app_id="streamb", app_desc="streamb alerts"))
+        for position, url in enumerate(self._urls, start=1):
+            try:
+                known = services.add(url.get_secret_value())
+            except Exception:  # its text may hold the URL
+                known = False
+            if not known:
+                raise ConfigError(
+                    f"URL {position} of the alert channel {self.name} is none that Apprise knows (it may be secret and "
+                    "is not shown); see https://github.com/caronc/apprise/wiki"
+                )
+        return services

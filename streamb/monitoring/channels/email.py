@@ -1,0 +1,210 @@
+"""Mail, by SMTP: text and HTML, encrypted, and one thread for each incident in the reader's mail program.
+
+Every attempt to deliver a notification has the same Message-ID, so that a mail that was sent twice is shown once. All
+mails of an incident refer to one root (RFC 5322, 3.6.4), made of its dedup key; that no mail has this id is no matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import html
+import logging
+import smtplib
+import socket
+import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from streamb.clock import Clock
+from streamb.config import SMTP_SCHEMES
+from streamb.errors import ConfigError
+from streamb.monitoring.alerts.alert import Severity
+from streamb.monitoring.alerts.notification import Notification
+from streamb.monitoring.channels.channel import ALL_SEVERITIES, DeliveryFailed, one_line, redacted
+from streamb.monitoring.channels.http import DEFAULT_PATIENCE, Patience, watchdog
+from streamb.monitoring.channels.wording import is_link, paragraphs, plain_text, subject, untold
+
+_log = logging.getLogger(__name__)
+_PERMANENT: Final = 500
+_SHOWN_CHARS: Final = 200
+_SUBJECT_CHARS: Final = 180
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mail is handed in.
+
+    Attributes:
+        scheme: "smtp+starttls", "smtps", or "smtp" for a connection in clear.
+        host: its name.
+        port: its port.
+        user: who hands in; "" for nobody in particular.
+        password: of that user.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    user: str
+    password: SecretStr = field(repr=False)
+
+    @classmethod
+    def from_url(cls, url: SecretStr) -> Self:
+        """Read `smtp+starttls://USER:PASSWORD@HOST:PORT`; signs that a URL cannot hold are percent-encoded.
+
+        Raises:
+            ConfigError: it is no such URL, or would send a password in clear to another machine.
+        """
+        try:
+            parts = urlsplit(url.get_secret_value())
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in SMTP_SCHEMES or not parts.hostname:
+            raise ConfigError(
+                "a mail server reads smtp+starttls://USER:PASSWORD@HOST:PORT or smtps://…; what is set is not shown, "
+                "since it may hold a password"
+            )
+        if parts.scheme == "smtp" and parts.password and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            raise ConfigError(
+                f"the password for {parts.hostname} would travel in clear: use smtp+starttls:// or smtps://"
+            )
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if not (user + password).isascii():  # smtplib cannot send them, and its error would repeat them
+            raise ConfigError(f"the user name and the password for {parts.hostname} may hold only ASCII")
+        return cls(parts.scheme, parts.hostname, port or SMTP_SCHEMES[parts.scheme], user, SecretStr(password))
+
+
+@dataclass(frozen=True, slots=True)
+class EmailChannel:
+    """Sends mail to some people.
+
+    Attributes:
+        name: see `AlertChannel`.
+        server: where mail is handed in.
+        sender: the address in `From`, and the one that bounces go to.
+        recipients: the addresses in `To`.
+        clock: for the header `Date`.
+        tls: whose certificates are trusted.
+        patience: connecting and handing in take no longer.
+        severities: of which alerts it is told.
+    """
+
+    name: str
+    server: MailServer
+    sender: str
+    recipients: tuple[str, ...]
+    clock: Clock = field(repr=False)
+    tls: ssl.SSLContext = field(repr=False)
+    patience: Patience = DEFAULT_PATIENCE
+    severities: frozenset[Severity] = ALL_SEVERITIES
+
+    def send(self, notification: Notification) -> None:
+        """See `AlertChannel.send`; it went well when the server took the mail for at least one of the recipients."""
+        host = self.server.host
+        message = mail(notification, self.sender, self.recipients, self.clock.now())
+        try:
+            refused = self._hand_in(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            worst = min(code for code, _ in error.recipients.values())
+            raise DeliveryFailed(f"{host} refused all recipients ({worst})", retry=worst < _PERMANENT) from None
+        except smtplib.SMTPResponseException as error:
+            raise self._refused(error) from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryFailed(f"{host} cannot do what is needed: {error}", retry=False) from None
+        except ssl.SSLCertVerificationError as error:
+            raise DeliveryFailed(f"the certificate of {host} is not trusted: {error.verify_message}") from None
+        except TimeoutError:
+            raise DeliveryFailed(f"{host} did not take the mail within {self.patience.total_s:g} s") from None
+        except (OSError, smtplib.SMTPException) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise DeliveryFailed(f"handing in mail at {host} failed: {reason}") from None
+        if refused:
+            _log.warning("alert channel %s: %s refused %s", self.name, host, ", ".join(sorted(refused)))
+
+    def _hand_in(self, message: EmailMessage) -> dict[str, Any]:
+        """Hand the mail in; returns who was refused."""
+        server, total_s = self.server, self.patience.total_s
+        tls = self.tls
+        plain = socket.create_connection((server.host, server.port), self.patience.connect_s)
+        plain.settimeout(2 * total_s)  # the watchdog is to end it: to smtplib a pause that is too long is no time-out
+        with plain, watchdog(plain, total_s):
+            opened = tls.wrap_socket(plain, server_hostname=server.host) if server.scheme == "smtps" else plain
+            smtp = _Client(opened, server.host)
+            try:
+                if server.scheme == "smtp+starttls":
+                    smtp.starttls(context=tls)  # raises where it is not offered: nothing goes out in clear instead
+                if server.user:
+                    smtp.login(server.user, server.password.get_secret_value())
+                refused = smtp.send_message(message, self.sender, list(self.recipients))
+                with contextlib.suppress(OSError):
+                    smtp.putcmd("QUIT")  # whatever it answers: the mail is taken, and must not be sent again
+            finally:
+                smtp.close()
+        return refused
+
+    def _refused(self, error: smtplib.SMTPResponseException) -> DeliveryFailed:
+        text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        said = one_line(redacted(text, [self.server.password]), _SHOWN_CHARS)
+        return DeliveryFailed(
+            f"{self.server.host} answered {error.smtp_code}: {said}", retry=not error.smtp_code >= _PERMANENT
+        )
+
+
+class _Client(smtplib.SMTP):
+    """smtplib's client on a connection that is there already, so that a watchdog can hold it from its first byte."""
+
+    def __init__(self, opened: socket.socket, host: str) -> None:
+        self._opened = opened
+        name = socket.gethostname()
+        super().__init__(host, local_hostname=name if "." in name else "[127.0.0.1]")
+
+    def _get_socket(self, *_where: Any) -> socket.socket:
+        """What smtplib calls to connect (and what its own `SMTP_SSL` overrides)."""
+        return self._opened
+
+
+def mail(notification: Notification, sender: str, recipients: tuple[str, ...], now: float) -> EmailMessage:
+    """The mail about a notification, the same for every attempt but for its date."""
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
+    root = f"<incident-{_digest(notification.dedup_key)}@{domain}>"
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = ", ".join(recipients)
+    message["Subject"] = one_line(subject(notification), _SUBJECT_CHARS)
+    message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
+    message["Message-ID"] = f"<{_digest(f'{notification.receiver} {notification.notification_id}')}@{domain}>"
+    message["In-Reply-To"] = root
+    message["References"] = root
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: absence notes do not answer it
+    message.set_content(plain_text(notification))
+    message.add_alternative(_html(notification), subtype="html")
+    return message
+
+
+def _html(notification: Notification) -> str:
+    lines = [f"<h2>{html.escape(subject(notification))}</h2>"]
+    for paragraph in paragraphs(notification):
+        lines.append(f"<h3>{html.escape(paragraph.headline)}</h3>\n<table>")
+        for name, text in paragraph.facts:
+            shown = html.escape(text)
+            if name == "runbook" and paragraph.link:
+                shown = f'<a href="{html.escape(paragraph.link)}">{shown}</a>'
+            lines.append(f"<tr><th align='left' valign='top'>{html.escape(name)}</th><td>{shown}</td></tr>")
+        lines.append("</table>")
+    if more := untold(notification):
+        lines.append(f"<p>and {more} more</p>")
+    if is_link(notification.external_url):
+        lines.append(f'<p><a href="{html.escape(notification.external_url)}">streamb</a></p>')
+    return "<html><body>\n" + "\n".join(lines) + "\n</body></html>\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

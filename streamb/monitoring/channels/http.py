@@ -1,0 +1,286 @@
+"""One POST to a receiver of alerts: strict about time, addresses, redirects, and what errors repeat.
+
+Of the standard library's client, since each of these has to hold for the whole exchange: a receiver that sends one
+byte a second never meets the time limit of a single read, so a watchdog shuts the connection when its time is up.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import math
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+from streamb.clock import Clock
+from streamb.errors import ConfigError
+from streamb.monitoring.channels.addresses import Resolve, reachable_addresses
+from streamb.monitoring.channels.channel import DeliveryFailed, one_line, redacted
+from streamb.version import installed_version
+
+MOST_ANSWER_BYTES: Final = 64 << 10
+_SHOWN_CHARS: Final = 200
+_RETRIED: Final = frozenset({408, 425, 429})
+"""Client errors that time may mend; all others and redirects are for a person."""
+_REDIRECTS: Final = range(300, 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one delivery may take, once the name is looked up (for which the system has limits of its own).
+
+    Attributes:
+        connect_s: until a connection is there, in seconds.
+        total_s: until the answer is complete, in seconds.
+    """
+
+    connect_s: float = 5.0
+    total_s: float = 10.0
+
+
+DEFAULT_PATIENCE: Final = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the receiver said.
+
+    Attributes:
+        status: of HTTP.
+        text: the start of the body, on one line.
+        retry_after_s: what `Retry-After` asks for, in seconds.
+    """
+
+    status: int
+    text: str
+    retry_after_s: float | None
+
+
+class Poster:
+    """Posts to one address, which is a secret: only its host is ever named.
+
+    Args:
+        url: http or https; http only for private addresses.
+        clock: to read a `Retry-After` that is a date.
+        allow_private: addresses that are not on the public internet are fine, too.
+        ca_file: certificates (PEM) to trust besides the usual ones.
+        hide: more secrets that an answer might repeat.
+
+    Raises:
+        ConfigError: the URL is none, or the certificates cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: SecretStr,
+        clock: Clock,
+        *,
+        allow_private: bool = False,
+        ca_file: Path | None = None,
+        hide: tuple[SecretStr, ...] = (),
+        patience: Patience = DEFAULT_PATIENCE,
+        resolve: Resolve = socket.getaddrinfo,
+    ) -> None:
+        self._url = _checked(url)
+        self._hidden = (url, SecretStr(self._url.path), SecretStr(self._url.query), *hide)
+        self._clock = clock
+        self._allow_private = allow_private
+        self._patience = patience
+        self._resolve = resolve
+        self._tls = tls_context(ca_file) if self._url.scheme == "https" else None
+        self.host = self._url.hostname or ""
+        self._default_port = 443 if self._tls else 80
+        self._port = self._url.port or self._default_port
+
+    def __repr__(self) -> str:
+        return f"Poster({self.host!r})"
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send `body` as JSON; whatever the answer is, redirects included, it is returned.
+
+        Raises:
+            DeliveryFailed: there was no answer in time, or nothing may be sent there.
+        """
+        target = self._url.path or "/"
+        if self._url.query:
+            target += f"?{self._url.query}"
+        sent = {
+            "Content-Type": "application/json",
+            "User-Agent": f"streamb/{installed_version()}",
+            "Connection": "close",
+        }
+        with self._connected() as connection:
+            connection.request("POST", target, body, {**sent, **headers})
+            answer = connection.getresponse()
+            text = answer.read(MOST_ANSWER_BYTES).decode("utf-8", "replace")
+            wait = retry_after(answer.getheader("Retry-After"), self._clock.now())
+        return Answer(answer.status, one_line(redacted(text, self._hidden), _SHOWN_CHARS), wait)
+
+    @contextmanager
+    def _connected(self) -> Iterator[http.client.HTTPConnection]:
+        """A connection that lives no longer than allowed; every way in which it can fail is a `DeliveryFailed`."""
+        host, total_s, began = self.host, self._patience.total_s, self._clock.monotonic()
+        plain = self._open()
+        try:
+            with plain, watchdog(plain, total_s - (self._clock.monotonic() - began)):
+                connection = http.client.HTTPConnection(host, self._port)
+                connection.default_port = self._default_port
+                connection.auto_open = 0  # never connects by itself, so never elsewhere
+                with self._tls.wrap_socket(plain, server_hostname=host) if self._tls else plain as connection.sock:
+                    yield connection
+        except TimeoutError:
+            raise DeliveryFailed(f"{host} did not answer within {total_s:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise DeliveryFailed(f"the certificate of {host} is not trusted: {error.verify_message}") from None
+        except ConnectionError:
+            raise DeliveryFailed(f"{host} closed the connection without an answer") from None
+        except http.client.HTTPException as error:  # its text may hold the URL
+            raise DeliveryFailed(f"{host} does not speak HTTP as expected ({type(error).__name__})") from None
+        except OSError as error:
+            raise DeliveryFailed(f"the connection to {host} failed: {_reason(error)}") from None
+
+    def _open(self) -> socket.socket:
+        """Connect to the first address that takes it, of the two kinds that there are (IPv6, IPv4)."""
+        places = reachable_addresses(
+            self.host,
+            self._port,
+            encrypted=self._tls is not None,
+            allow_private=self._allow_private,
+            resolve=self._resolve,
+        )
+        first_of_kind = dict(reversed(places))
+        reason = ""
+        for family, place in places:
+            if first_of_kind[family] != place:
+                continue
+            opened = socket.socket(family, socket.SOCK_STREAM)
+            opened.settimeout(self._patience.connect_s / len(first_of_kind))
+            try:
+                opened.connect(place)
+            except OSError as error:
+                opened.close()
+                reason = _reason(error)
+            else:
+                opened.settimeout(self._patience.total_s)
+                return opened
+        raise DeliveryFailed(f"no connection to {self.host}: {reason}")
+
+
+@contextmanager
+def watchdog(opened: socket.socket, seconds: float) -> Iterator[None]:
+    """Shut a connection when its time is up, whatever its owner waits for; that then is a `TimeoutError`."""
+    bitten = threading.Event()
+    own = opened.dup()  # TLS takes the descriptor over from the socket that it wraps
+
+    def bite() -> None:
+        bitten.set()
+        with suppress(OSError):  # it has ended by itself in this moment
+            own.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, bite)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+        if bitten.is_set():  # an answer that was cut off can look whole
+            raise TimeoutError
+    except (OSError, http.client.HTTPException):
+        if bitten.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+        timer.join()
+        own.close()
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return error.strerror or type(error).__name__
+
+
+def judge(host: str, answer: Answer) -> None:
+    """Nothing for a success.
+
+    Raises:
+        DeliveryFailed: for everything else; worth a retry for 408, 425, 429 and from 500 on.
+    """
+    if 200 <= answer.status < 300:
+        return
+    if answer.status in _REDIRECTS:
+        raise DeliveryFailed(
+            f"{host} redirects ({answer.status}); alerts are not sent on, so set the final address", retry=False
+        )
+    said = f": {answer.text}" if answer.text else ""
+    raise DeliveryFailed(
+        f"{host} answered {answer.status}{said}",
+        retry=answer.status in _RETRIED or answer.status >= 500,
+        retry_after_s=answer.retry_after_s,
+    )
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3); None when there is none that can be read.
+
+    >>> retry_after("120", now=0.0), retry_after("Thu, 01 Jan 1970 00:01:00 GMT", now=50.0), retry_after("soon", 0.0)
+    (120.0, 10.0, None)
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+@functools.lru_cache(maxsize=16)
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust in the usual certificates of this machine and of Mozilla's list, and in those of `ca_file`.
+
+    Reading them takes a tenth of a second, so it is done once; a context may be used by many threads.
+
+    Raises:
+        ConfigError: `ca_file` is not a readable PEM file.
+    """
+    import httpx  # takes a while, and brings the list, which machines with a bare Python lack
+
+    context = httpx.create_ssl_context()
+    context.load_default_certs()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:  # SSLError is one
+            raise ConfigError(f"{ca_file} is not a readable file of certificates (PEM): {error}") from None
+    return context
+
+
+def _checked(url: SecretStr) -> SplitResult:
+    text = url.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or any(not "!" <= sign <= "~" for sign in text):
+        raise ConfigError(
+            "the address of a receiver reads https://HOST/PATH, other signs than ASCII encoded; what is set is not "
+            "shown, since it may be secret"
+        )
+    if parts.username is not None:
+        raise ConfigError(f"the address of {parts.hostname} holds a user name; use a header or a path that is secret")
+    return parts

@@ -1,0 +1,277 @@
+"""In a replica: rows and predictions are taken by reference on the way, and folded into counts by a thread of its own.
+
+`observe` is all that a request pays: one append. What was folded waits, minute by minute, until a push has carried it
+away and was acknowledged; meanwhile there is one push, always the same, and everything newer is merged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.clock import Clock
+from streamb.errors import StreambError
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.push import Ack, Counts, Member, PaneCounts, Push, pane_of
+from streamb.monitoring.sketch import Sketch
+
+FOLD_ROWS: Final = 1_024
+"""So many rows are folded at once, and are a reason to fold now."""
+FOLD_S: Final = 1.0
+"""What came is folded after this long at the latest."""
+CAPACITY_ROWS: Final = 65_536
+CAPACITY_CELLS: Final = 4_000_000
+"""Rows that wait to be folded, and values in them; more are counted as dropped."""
+SKETCHED_ROWS: Final = 256
+"""Without a baseline, each fold looks at so many of its rows, evenly spaced: enough to choose bins from."""
+MOST_PANES: Final = 60
+"""Minutes that wait for a push; with more, the oldest two become one. Nothing is lost, it is only told coarser."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Pane:
+    """What was folded in one minute by one baseline, and not pushed yet."""
+
+    counts: Counts | None = None
+    rows: int = 0
+    dropped: int = 0
+    unreadable: int = 0
+
+    def add(self, other: _Pane) -> None:
+        """Both together."""
+        self.counts = _sum(self.counts, other.counts)
+        self.rows += other.rows
+        self.dropped += other.dropped
+        self.unreadable += other.unreadable
+
+
+class Collector:
+    """Collects what one replica sees. `observe` belongs to one thread; the rest may be called from any.
+
+    Args:
+        source: this process; unique over the platform's life.
+        incarnation: this collector; a new one counts anew.
+        columns: names of the features in the order of the rows; None where the model has no schema.
+        baseline: what to fold by from the start; the Monitor sends the one in force otherwise.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        incarnation: str,
+        model_id: str,
+        version: str,
+        clock: Clock,
+        *,
+        columns: Sequence[str] | None = None,
+        baseline: Baseline | None = None,
+    ) -> None:
+        self._name = Member(source, incarnation, 0, model_id, version)
+        self._clock = clock
+        self._columns = None if columns is None else tuple(columns)
+        self._baseline = baseline
+        # `observe` only ever writes the first two, folding only the third: no lock on a request's way.
+        self._arrived = 0
+        self._refused = 0
+        self._taken = 0
+        self._told_refused = 0
+        self._capacity = CAPACITY_ROWS
+        self._waiting: deque[tuple[Any, NDArray[Any]]] = deque()
+        self._lock = threading.Lock()
+        self._panes: dict[tuple[int, str], _Pane] = {}
+        self._in_flight: Push | None = None
+        self._sequence = 0
+        self._complained = ""
+        self._hurry = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    # --- on a request's way -------------------------------------------------------------------------------------------
+
+    def observe(self, rows: Any, predictions: NDArray[Any]) -> None:
+        """Take rows that were answered, with their predictions, by reference: nobody may change them any more.
+
+        Args:
+            rows: shape (n, features), or a list of rows, each a list of values.
+            predictions: shape (n,) or (n, outputs).
+        """
+        count = len(rows)
+        waiting = self._arrived - self._taken + count
+        if waiting > self._capacity:
+            self._refused += count
+            return
+        self._arrived += count
+        self._waiting.append((rows, predictions))
+        if waiting >= FOLD_ROWS and not self._hurry.is_set():
+            self._hurry.set()
+
+    # --- folding ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Fold in the background from now on."""
+        self._thread = threading.Thread(target=self._keep_folding, name="fold", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Fold what is left, and end the thread. What was folded can still be pushed."""
+        self._closed = True
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join(10)
+        self.fold()
+
+    def fold(self) -> None:
+        """Fold everything that waits, now."""
+        while self._waiting:
+            with self._lock:  # for one fold at a time: a push need not wait for all of them
+                if self._waiting:
+                    self._fold_some()
+        with self._lock:
+            refused = self._refused
+            if refused > self._told_refused:
+                self._add(_Pane(dropped=refused - self._told_refused))
+                self._told_refused = refused
+
+    def _keep_folding(self) -> None:
+        while not self._closed:
+            self._hurry.wait(FOLD_S)
+            self._hurry.clear()
+            try:
+                self.fold()
+            except Exception:
+                _log.exception("folding failed; monitoring goes on with the next rows")
+
+    def _fold_some(self) -> None:
+        """Fold the oldest batches that go together, up to `FOLD_ROWS` rows or one batch."""
+        batches = [self._waiting.popleft()]
+        count = len(batches[0][0])
+        width = _width(batches[0][0])
+        while self._waiting and count + len(self._waiting[0][0]) <= FOLD_ROWS:
+            if _width(self._waiting[0][0]) != width or type(self._waiting[0][0]) is not type(batches[0][0]):
+                break
+            count += len(self._waiting[0][0])
+            batches.append(self._waiting.popleft())
+        self._capacity = max(FOLD_ROWS, min(CAPACITY_ROWS, CAPACITY_CELLS // max(1, width)))
+        try:
+            self._add(self._folded(_joined([rows for rows, _ in batches]), _joined([found for _, found in batches])))
+        except Exception as error:
+            # The rows are what a client sent and the model took: whatever is wrong with them must not end the thread.
+            self._complain(error)
+            self._add(_Pane(unreadable=count))
+        finally:
+            self._taken += count
+
+    def _folded(self, rows: Any, predictions: Any) -> _Pane:
+        if self._baseline is not None:
+            return _Pane(self._baseline.fold(rows, predictions, names=self._columns), len(rows))
+        step = -(-len(rows) // SKETCHED_ROWS)
+        return _Pane(Sketch.of(rows[::step], predictions[::step], self._columns), len(rows))
+
+    def _complain(self, error: Exception) -> None:
+        text = error.message if isinstance(error, StreambError) else repr(error)
+        if text != self._complained:
+            self._complained = text
+            _log.warning("rows of %s %s cannot be folded: %s", self._name.model_id, self._name.version, text)
+
+    def _add(self, pane: _Pane) -> None:
+        key = (pane_of(self._clock.now()), self._baseline_id)
+        self._panes.setdefault(key, _Pane()).add(pane)
+        mine = sorted(found for found, baseline_id in self._panes if baseline_id == self._baseline_id)
+        if len(mine) > MOST_PANES:
+            self._panes[mine[1], self._baseline_id].add(self._panes.pop((mine[0], self._baseline_id)))
+
+    # --- pushing ------------------------------------------------------------------------------------------------------
+
+    @property
+    def baseline_id(self) -> str:
+        """The baseline that rows are folded by; "" for none."""
+        with self._lock:
+            return self._baseline_id
+
+    @property
+    def dropped(self) -> int:
+        """Rows that were not looked at since the start."""
+        return self._refused
+
+    def set_baseline(self, baseline: Baseline) -> None:
+        """Fold by this one from now on; what was folded by another is pushed as it is."""
+        with self._lock:
+            self._baseline = baseline
+
+    def take(self, *, leaving: bool = False) -> Push:
+        """What to push: the same push again until it is acknowledged, then everything folded since.
+
+        Args:
+            leaving: the process ends after it.
+        """
+        with self._lock:
+            if self._in_flight is None:
+                self._sequence += 1
+                panes, self._panes = self._panes, {}
+                self._in_flight = Push(
+                    (self._member(leaving=leaving),), tuple(map(self._encode, panes, panes.values()))
+                )
+            return self._in_flight
+
+    def acknowledged(self, push: Push, ack: Ack) -> None:
+        """The push is safe with the Monitor, which may have sent a baseline along."""
+        key = self._name.model_id, self._name.version
+        data = ack.baselines.get(key)
+        baseline = self._read(data) if data is not None else None
+        with self._lock:
+            if self._in_flight is push:
+                self._in_flight = None
+            if baseline is not None:
+                self._baseline = baseline
+
+    @property
+    def _baseline_id(self) -> str:
+        return self._baseline.baseline_id if self._baseline is not None else ""
+
+    def _member(self, *, leaving: bool) -> Member:
+        name = self._name
+        identity = (name.source, name.incarnation, self._sequence, name.model_id, name.version)
+        return Member(*identity, self._baseline_id, leaving)
+
+    def _encode(self, key: tuple[int, str], pane: _Pane) -> PaneCounts:
+        data = b"" if pane.counts is None else pane.counts.to_bytes()
+        numbers = (pane.rows, pane.dropped, pane.unreadable)
+        return PaneCounts(self._name.model_id, self._name.version, key[0], key[1], data, *numbers)
+
+    def _read(self, data: bytes) -> Baseline | None:
+        try:
+            return Baseline.from_bytes(data)
+        except StreambError as error:
+            self._complain(error)
+            return None
+
+
+def _sum(one: Counts | None, other: Counts | None) -> Counts | None:
+    if one is None or other is None:
+        return one if other is None else other
+    # Of one baseline, or both of none: a pane holds nothing else.
+    return one.plus(other)  # type: ignore[arg-type]
+
+
+def _width(rows: Any) -> int:
+    """Values in the first row."""
+    if isinstance(rows, np.ndarray):
+        return rows[0].size if len(rows) else 0
+    return len(rows[0]) if rows and isinstance(rows[0], (list, tuple)) else 1
+
+
+def _joined(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return [row for part in parts for row in part]

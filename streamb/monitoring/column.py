@@ -1,0 +1,46 @@
+"""A column of a baseline: its name, whether it is a feature or an output, and the classes its values are counted in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from streamb.monitoring.category_bins import CategoryBins
+from streamb.monitoring.number_bins import NumberBins
+from streamb.monitoring.text_bins import TextBins
+
+Role = Literal["feature", "output"]
+Bins: TypeAlias = NumberBins | CategoryBins | TextBins
+
+_KINDS: Final[dict[str, type[Bins]]] = {"number": NumberBins, "category": CategoryBins, "text": TextBins}
+OUTPUT: Final = "prediction"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: as in the data; of a single output "prediction", of several "prediction.0", "prediction.1", ….
+        role: "feature" or "output".
+        bins: the classes of its values.
+    """
+
+    name: str
+    role: Role
+    bins: Bins
+
+    @property
+    def kind(self) -> str:
+        """ "number", "category" or "text"."""
+        return self.bins.kind
+
+    def to_plain(self) -> list[Any]:
+        """As plain values; `from_plain` reads them back."""
+        return [self.name, self.role, self.kind, self.bins.to_plain()]
+
+    @classmethod
+    def from_plain(cls, plain: Sequence[Any]) -> Column:
+        """Read what `to_plain` wrote."""
+        return cls(plain[0], plain[1], _KINDS[plain[2]].from_plain(plain[3]))

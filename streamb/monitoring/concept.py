@@ -1,0 +1,190 @@
+"""Concept drift: the version is wrong more often than it was in the baseline, as delayed labels show.
+
+Every batch of labels goes into an e-detector (`streamb.stats.edetector`) that is fed by the baseline: with as many
+errors as then, an alarm comes once in 10,000 labels at high sensitivity, 100,000 at medium, 1,000,000 at low, on
+average and at most.
+
+The baseline's own error is only known from a sample. Bet against the measured rate, and a baseline that was lucky
+raises false alarms for ever; bet against a bound that holds nearly always, and a small rise is found late. The bound
+taken here is exceeded by chance in 30 % of large baselines (their error is well known, so little is at stake), and in
+fewer the smaller the baseline and the rarer false alarms shall be: so that the *mean* rate of false alarms over all
+baselines is the promised one. `python -m benchmarks.concept` measures both sides of this.
+
+The labels must come in about the order of the predictions and not depend on each other too much: a minute of errors
+that have one common cause is, to any such detector, a minute of evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import Any, ClassVar, Final
+
+from streamb.errors import InvalidInput
+from streamb.monitoring.concept_alarm import ConceptDetector
+from streamb.monitoring.live_metrics import kind_of_labels
+from streamb.monitoring.performance import Performance
+from streamb.monitoring.report import Sensitivity
+from streamb.stats import binomial_upper
+from streamb.stats.edetector import Bets
+
+_LARGE: Final[Mapping[Sensitivity, int]] = {Sensitivity.LOW: 9000, Sensitivity.MEDIUM: 4000, Sensitivity.HIGH: 1000}
+"""A baseline of so many labels is large: measured, see the module's text."""
+_EXCEEDED: Final = 0.3
+_SHRINKS: Final = 0.65
+_MICRO: Final = 1_000_000
+_ROUNDED: Final = 0.5 / _MICRO
+"""How far a loss that was counted in whole millionths may be off."""
+_LEAST_MEAN: Final = 1.0 / _MICRO
+_CERTAIN: Final = 1e-9
+"""No error rate is 0 or 1 for sure."""
+
+
+def baseline_confidence(labels: int, sensitivity: Sensitivity) -> float:
+    """How surely the baseline's error is below the bound that is bet against.
+
+    >>> [round(baseline_confidence(labels, Sensitivity.MEDIUM), 2) for labels in (100, 1000, 5000)]
+    [0.97, 0.88, 0.7]
+    """
+    size: float = (labels / _LARGE[sensitivity]) ** _SHRINKS
+    return 1.0 - _EXCEEDED * min(1.0, size)
+
+
+class ErrorDetector(ConceptDetector):
+    """Watches for a rise of the error rate (classification).
+
+    Args:
+        errors: of the baseline.
+        labels: of the baseline.
+
+    Raises:
+        InvalidInput: the baseline has no labels, or more errors than labels.
+
+    >>> detector = ErrorDetector(1000, 5000, Sensitivity.MEDIUM)
+    >>> detector.update(1000, 200)
+    >>> detector.update(400, 120, at=86400.0)
+    >>> detector.drifted, detector.report().current
+    (True, 0.3)
+    """
+
+    kind: ClassVar[str] = "errors"
+    measure: ClassVar[str] = "error rate"
+
+    def __init__(self, errors: int, labels: int, sensitivity: Sensitivity = Sensitivity.MEDIUM) -> None:
+        if not 0 <= errors <= labels or not labels:
+            raise InvalidInput(f"a baseline with {errors} errors of {labels} labels says nothing; give it labels")
+        self._errors, self._labels = errors, labels
+        confidence = baseline_confidence(labels, Sensitivity(sensitivity))
+        bound = min(max(binomial_upper(errors, labels, confidence), _CERTAIN), 1.0 - _CERTAIN)
+        super().__init__(Bets.on_errors(bound), errors / labels, sensitivity)
+
+    def update(self, labels: int, errors: int, at: float | None = None) -> None:
+        """Take in so many labels with so many errors among them.
+
+        Raises:
+            InvalidInput: more errors than labels, or fewer than none.
+        """
+        if not 0 <= errors <= labels:
+            raise InvalidInput(f"{errors} errors of {labels} labels cannot be")
+        self._take(labels, errors, errors, at)
+
+    def observe(self, feedback: Mapping[str, int], at: float | None = None) -> None:
+        # Where the baseline took for classes what the version answers as numbers, no number is simply wrong.
+        if kind_of_labels(feedback) != "regression":
+            labels = feedback.get("labels", 0)
+            self.update(labels, labels - feedback.get("correct", 0), at)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self._state(), "baseline": {"errors": self._errors, "labels": self._labels}}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ErrorDetector:
+        """Go on where `to_json` was called."""
+        baseline = document["baseline"]
+        return cls(baseline["errors"], baseline["labels"], Sensitivity(document["sensitivity"])).restore(document)
+
+    def _shown(self, value: float) -> str:
+        return f"{value:.1%}".replace("%", " %")
+
+
+class LossDetector(ConceptDetector):
+    """Watches for a rise of the mean absolute error (regression). Errors need no upper bound: a few huge ones do not
+    raise the alarm, since they might be chance; many larger ones do.
+
+    Args:
+        mean: absolute error of the baseline.
+        deviation: standard deviation of the baseline's absolute errors.
+        labels: of the baseline.
+
+    Raises:
+        InvalidInput: the baseline has no labels, or a number is negative or not finite.
+    """
+
+    kind: ClassVar[str] = "losses"
+    measure: ClassVar[str] = "mean absolute error"
+
+    def __init__(
+        self, mean: float, deviation: float, labels: int, sensitivity: Sensitivity = Sensitivity.MEDIUM
+    ) -> None:
+        if labels < 1 or not (0.0 <= mean < math.inf and 0.0 <= deviation < math.inf):
+            raise InvalidInput(f"a mean error of {mean:g} ± {deviation:g} over {labels} labels is no baseline")
+        self._deviation, self._labels = deviation, labels
+        z = NormalDist().inv_cdf(baseline_confidence(labels, Sensitivity(sensitivity)))
+        bound = max(mean + z * deviation / math.sqrt(labels), _LEAST_MEAN)
+        super().__init__(Bets.on_losses(bound, deviation), mean, sensitivity)
+
+    def update(self, labels: int, losses: float, squares: float, at: float | None = None) -> None:
+        """Take in the sum and the sum of squares of so many absolute errors.
+
+        Raises:
+            InvalidInput: a sum is negative or not finite.
+        """
+        if labels < 0 or not (0.0 <= losses < math.inf and 0.0 <= squares < math.inf):
+            raise InvalidInput(f"{labels} errors cannot add up to {losses:g}, nor their squares to {squares:g}")
+        if labels:
+            # Rounding may leave the squares smaller than any losses can have.
+            self._take(labels, losses, max(squares, losses * losses / labels), at)
+
+    def observe(self, feedback: Mapping[str, int], at: float | None = None) -> None:
+        if kind_of_labels(feedback) == "classification":
+            return  # classes have no distance
+        labels = feedback.get("labels", 0)
+        # Rounded against the alarm: errors of a few millionths must not raise it by having been rounded.
+        losses = max(0.0, feedback.get("error_micro", 0) / _MICRO - labels * _ROUNDED)
+        squares = feedback.get("squared_error_micro", 0) / _MICRO + labels * _ROUNDED
+        self.update(labels, losses, squares, at)
+
+    def to_json(self) -> dict[str, Any]:
+        baseline = {"mean": self._baseline, "deviation": self._deviation, "labels": self._labels}
+        return {**self._state(), "baseline": baseline}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> LossDetector:
+        """Go on where `to_json` was called."""
+        baseline, sensitivity = document["baseline"], Sensitivity(document["sensitivity"])
+        return cls(baseline["mean"], baseline["deviation"], baseline["labels"], sensitivity).restore(document)
+
+
+def detector_for(performance: Performance, sensitivity: Sensitivity = Sensitivity.MEDIUM) -> ConceptDetector:
+    """The detector for what the baseline's labels were.
+
+    Raises:
+        InvalidInput: the baseline has no labels.
+    """
+    if performance.task == "classification":
+        return ErrorDetector(performance.errors, performance.labels, sensitivity)
+    return LossDetector(performance.mean_loss, performance.loss_scale, performance.labels, sensitivity)
+
+
+def detector_from_json(document: Mapping[str, Any]) -> ConceptDetector:
+    """The detector whose `to_json` this is, to go on from there.
+
+    Raises:
+        InvalidInput: it is of a kind that this release does not have.
+    """
+    if document["kind"] == ErrorDetector.kind:
+        return ErrorDetector.from_json(document)
+    if document["kind"] == LossDetector.kind:
+        return LossDetector.from_json(document)
+    raise InvalidInput(f"there is no concept detector {document['kind']!r}")

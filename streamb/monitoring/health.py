@@ -1,0 +1,180 @@
+"""A model's health: healthy, degraded, unhealthy or unknown, with reasons, and without flapping.
+
+It gets worse at once when a look proves it, and after three looks in a row beyond a limit without proof. It gets better
+only after three calm looks in a row, at 0.8 of the limit at most. Looks are counted by time, one for each interval, so
+that asking often neither hurries nor delays anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from streamb.metrics.criteria import Finding, Verdict
+from streamb.monitoring.concept_alarm import ConceptReport
+from streamb.monitoring.estimation import Estimate
+from streamb.monitoring.health_checks import Look, Status, looks
+from streamb.monitoring.live_metrics import Metrics, metrics_of
+from streamb.monitoring.report import DriftReport
+from streamb.monitoring.thresholds import Thresholds
+
+__all__ = ["HealthJudge", "Metrics", "ModelHealth", "Status", "Thresholds", "metrics_of"]
+
+LOOKS: Final = 3
+"""How many looks in a row it takes to get worse without proof, and to get better."""
+STALE_INTERVALS: Final = 3
+"""Nobody has reported for so many intervals: nothing is known."""
+_RANK: Final[Mapping[Status, int]] = {Status.HEALTHY: 0, Status.DEGRADED: 1, Status.UNHEALTHY: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHealth:
+    """How well a model is, and why.
+
+    Attributes:
+        status: the worst of all criteria.
+        reasons: one sentence for each criterion that is not healthy.
+        current_metrics: errors, latency, throughput, accuracy.
+        drift_status: None when drift is not watched, or there is no baseline.
+        concept: what labels say against the baseline's; None when the baseline has none.
+        estimated_accuracy: without labels, and only an estimate; None when there is no baseline.
+        findings: what each criterion found at this look.
+        updated_at: when this was judged, in seconds since the epoch.
+    """
+
+    status: Status
+    reasons: tuple[str, ...]
+    current_metrics: Metrics
+    drift_status: DriftReport | None
+    concept: ConceptReport | None
+    estimated_accuracy: Estimate | None
+    findings: tuple[Finding, ...]
+    updated_at: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "status": str(self.status),
+            "reasons": list(self.reasons),
+            "current_metrics": self.current_metrics.to_json(),
+            "drift_status": self.drift_status.to_json() if self.drift_status else None,
+            "concept": self.concept.to_json() if self.concept else None,
+            "estimated_accuracy": self.estimated_accuracy.to_json() if self.estimated_accuracy else None,
+            "findings": [{**asdict(one), "verdict": str(one.verdict)} for one in self.findings],
+            "updated_at": self.updated_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What one criterion has come to over its looks.
+
+    Attributes:
+        level: what it says of the health.
+        beyond_since: since when it is beyond its limit without proof.
+        better_since: since when its looks speak for a better level.
+        reason: the last sentence that spoke for the level.
+        latest: what the latest look said.
+    """
+
+    level: Status = Status.HEALTHY
+    beyond_since: float | None = None
+    better_since: float | None = None
+    reason: str = ""
+    latest: str = ""
+
+    @property
+    def words(self) -> str:
+        """Why it is at this level, and where it is by now."""
+        return self.reason if self.latest == self.reason else f"{self.reason}; by now: {self.latest}"
+
+
+class HealthJudge:
+    """Judges one model version, look by look. Not thread-safe.
+
+    Args:
+        interval_s: how far apart looks are that count.
+    """
+
+    def __init__(self, thresholds: Thresholds, *, interval_s: float = 30.0) -> None:
+        self.thresholds = thresholds
+        self._lasting_s = (LOOKS - 1) * interval_s
+        self._standings: dict[str, _Standing] = {}
+
+    def judge(
+        self,
+        metrics: Metrics,
+        drift: DriftReport | None,
+        concept: ConceptReport | None,
+        *,
+        stale: bool,
+        now: float,
+        estimated: Estimate | None = None,
+    ) -> ModelHealth:
+        """Look once more.
+
+        Args:
+            stale: nobody has reported for `STALE_INTERVALS`; what is given besides is shown, not judged.
+            now: seconds since the epoch.
+            estimated: shown, never judged.
+        """
+        found = looks(self.thresholds, metrics, drift, concept)
+        if stale:
+            self._standings = {name: self._paused(one) for name, one in self._standings.items()}
+            status = Status.UNKNOWN
+            reasons: tuple[str, ...] = (f"no report for {STALE_INTERVALS} intervals",)
+        else:
+            self._standings = {look.finding.criterion: self._after(look, now) for look in found}
+            status, reasons = self._verdict()
+        findings = tuple(look.finding for look in found)
+        return ModelHealth(status, reasons, metrics, drift, concept, estimated, findings, now)
+
+    def to_json(self) -> dict[str, Any]:
+        """What earlier looks have come to, as JSON, for `restore`."""
+        return {name: asdict(one) for name, one in self._standings.items()}
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Go on from what `to_json` gave."""
+        self._standings = {name: _Standing(**{**one, "level": Status(one["level"])}) for name, one in document.items()}
+
+    def _verdict(self) -> tuple[Status, tuple[str, ...]]:
+        bad = [one for one in self._standings.values() if one.level is not Status.HEALTHY]
+        bad.sort(key=lambda one: -_RANK[one.level])
+        return (bad[0].level if bad else Status.HEALTHY), tuple(one.words for one in bad)
+
+    def _paused(self, standing: _Standing) -> _Standing:
+        """Time that nobody watched neither lasts nor heals."""
+        return replace(standing, beyond_since=None, better_since=None)
+
+    def _after(self, look: Look, now: float) -> _Standing:
+        before = self._standings.get(look.finding.criterion, _Standing())
+        latest = look.finding.detail
+        beyond_since = _since(before.beyond_since, now) if _beyond(look) else None
+        lasting = beyond_since is not None and now - beyond_since >= self._lasting_s
+        said = self._says(look, lasting=lasting)
+        if said is None:
+            return replace(before, beyond_since=beyond_since, better_since=None, latest=latest)
+        better_since = _since(before.better_since, now) if _RANK[said] < _RANK[before.level] else None
+        if better_since is None or now - better_since >= self._lasting_s:
+            return _Standing(said, beyond_since, None, latest, latest)
+        return replace(before, beyond_since=beyond_since, better_since=better_since, latest=latest)
+
+    @staticmethod
+    def _says(look: Look, *, lasting: bool) -> Status | None:
+        """The level that a look speaks for; None when it speaks for no change."""
+        if look.finding.verdict is Verdict.FAIL:
+            return look.level
+        if lasting:
+            return Status.DEGRADED
+        return Status.HEALTHY if look.calm else None
+
+
+def _beyond(look: Look) -> bool:
+    finding = look.finding
+    return look.wears and finding.value is not None and finding.verdict in {Verdict.INCONCLUSIVE, Verdict.FAIL}
+
+
+def _since(earlier: float | None, now: float) -> float:
+    # A clock that was set back must not make a moment of the past one of the future.
+    return now if earlier is None or earlier > now else earlier

@@ -1,0 +1,100 @@
+"""Learns the columns of a baseline: the classes of each, its own counters, and what several columns do together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import InvalidInput, StreambError
+from streamb.monitoring.category_bins import LEAST_OF_ALL, CategoryBins
+from streamb.monitoring.column import Column, Role
+from streamb.monitoring.counting import Counting
+from streamb.monitoring.halves import first_half
+from streamb.monitoring.joint import LEAST_COLUMNS, MOST_COLUMNS, Joint
+from streamb.monitoring.number_bins import NumberBins
+from streamb.monitoring.number_block import NumberBlock
+from streamb.monitoring.text_bins import TextBins
+from streamb.monitoring.values import column_kind, name_counts, plain_array, to_numbers, to_texts
+
+Counters = NDArray[np.int64]
+Named = Mapping[str, Any]
+
+_VARYING: Final = 2
+"""Bins that a column of numbers has at least to take part in the joint counters."""
+
+_MOST_ROWS: Final = 50_000
+"""Of a larger baseline every second, third, … row is enough for what columns do together."""
+
+
+def learn_columns(features: Named, outputs: Named) -> tuple[tuple[Column, ...], Joint | None, Counters]:
+    """The columns, what is counted of them together, and the baseline's own counters.
+
+    Raises:
+        InvalidInput: a column cannot be read; names it.
+    """
+    learned: list[tuple[Column, Any]] = []
+    roles: tuple[tuple[Role, Named], ...] = (("feature", features), ("output", outputs))
+    for role, named in roles:
+        for name, values in named.items():
+            try:
+                learned.append(_learn_column(name, role, values))
+            except (StreambError, TypeError, ValueError) as error:
+                raise InvalidInput(f"column {name!r} cannot be read: {error}") from error
+    columns = tuple(column for column, _ in learned)
+    joint, together = _learn_joint(learned, len(features))
+    counting = Counting(columns, joint)
+    counters = np.zeros(counting.size, np.int64)
+    counters[0] = len(next(iter(features.values())))
+    for start, (column, found) in zip(counting.starts, learned, strict=True):
+        counted = _count_alone(column, found)
+        counters[start : start + counted.size] = counted
+    counters[counting.joint_start :] = together
+    return columns, joint, counters
+
+
+def _learn_column(name: str, role: Role, values: Any) -> tuple[Column, Any]:
+    """The column; and its values, where it is of numbers, with how many are none, or else its counters."""
+    kind = column_kind(values)
+    if kind == "number":
+        numbers, strange = to_numbers(values)
+        return Column(name, role, NumberBins.learn(numbers)), (numbers, strange)
+    if kind == "text":
+        texts, counters = TextBins.learn(to_texts(values))
+        return Column(name, role, texts), counters
+    counts, missing = name_counts(values)
+    bins = CategoryBins.learn(counts, LEAST_OF_ALL)
+    if not bins.is_complete(counts):
+        array = plain_array(values)
+        first = first_half(len(array))
+        bins = CategoryBins.learn(name_counts(array[first])[0])
+        counts, missing = name_counts(array[~first])
+    return Column(name, role, bins), bins.count(counts, missing)
+
+
+def _count_alone(column: Column, found: Any) -> Counters:
+    bins = column.bins
+    if not isinstance(bins, NumberBins):
+        return np.asarray(found)
+    numbers, strange = found
+    (counters,), _ = NumberBlock([bins], None, []).count([numbers])
+    counters[bins.missing] -= strange
+    counters[bins.invalid] += strange
+    return counters
+
+
+def _learn_joint(learned: Sequence[tuple[Column, Any]], features: int) -> tuple[Joint | None, Counters]:
+    members = [
+        place
+        for place, (column, _) in enumerate(learned[:features])
+        if isinstance(column.bins, NumberBins) and len(column.bins.starts) >= _VARYING
+    ][:MOST_COLUMNS]
+    if len(members) < LEAST_COLUMNS:
+        return None, np.zeros(0, np.int64)
+    bins = [one for place in members if isinstance(one := learned[place][0].bins, NumberBins)]
+    values = [learned[place][1][0] for place in members]
+    step = -(-len(values[0]) // _MOST_ROWS)
+    classes = NumberBlock(bins, None, []).classes([column[::step] for column in values])
+    return Joint.learn(members, bins, classes)

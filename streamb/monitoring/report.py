@@ -1,0 +1,147 @@
+"""What a comparison of a window with its baseline says: per column, and in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+ColumnKind = Literal["feature", "output", "multivariate"]
+DriftState = Literal["stable", "drifted", "insufficient_data"]
+
+
+class Sensitivity(StrEnum):
+    """How small a drift is worth naming."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+    @property
+    def shift(self) -> float:
+        """The equivalent shift, in standard deviations, that scores 0.3."""
+        return {"low": 0.5, "medium": 0.25, "high": 0.1}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDrift:
+    """How far one column is from its baseline.
+
+    Attributes:
+        name: of the column; "multivariate" for what several columns of numbers do together. kind: "feature", "output"
+        or "multivariate". status: "insufficient_data" below 200 rows, on either side. score: 0 to 1; 0.3 at the
+        sensitivity's shift. What chance can explain stays below the threshold. None where data are insufficient.
+        drifted: whether the score reaches the threshold, which takes more than chance. p_value: the chance of counts
+        at least as different, had nothing changed (before the correction for many columns). shift: as far as a normal
+        distribution whose mean moves by so many standard deviations (0 to 2.36). rows: of the window. missing_rate:
+        the share of missing values in the window. unseen_rate: the share of values that the baseline could not have:
+        unknown categories or words, no numbers, infinities, outside its range. detail: what changed, in words.
+    """
+
+    name: str
+    kind: ColumnKind
+    status: DriftState
+    score: float | None
+    drifted: bool
+    p_value: float
+    shift: float
+    rows: int
+    missing_rate: float
+    unseen_rate: float
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "status": self.status,
+            "score": None if self.score is None else round(self.score, 6),
+            "drifted": self.drifted,
+            "p_value": self.p_value,
+            "shift": round(self.shift, 6),
+            "rows": self.rows,
+            "missing_rate": round(self.missing_rate, 6),
+            "unseen_rate": round(self.unseen_rate, 6),
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """How far a window is from the baseline.
+
+    Attributes:
+        status: "drifted" when any column is; "insufficient_data" when nothing could be judged.
+        overall_drift_score: the highest score of all columns; 0.0 where nothing could be judged.
+        features: by name, in the order of the baseline.
+        outputs: by name.
+        multivariate: columns of numbers together; None with fewer than two of them.
+        rows: of the window.
+        sensitivity: how small a drift was looked for.
+        threshold: the score from which a column counts as drifted.
+        summary: one sentence.
+    """
+
+    status: DriftState
+    overall_drift_score: float
+    features: Mapping[str, ColumnDrift]
+    outputs: Mapping[str, ColumnDrift]
+    multivariate: ColumnDrift | None
+    rows: int
+    sensitivity: Sensitivity
+    summary: str
+    threshold: float = 0.3
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any column drifted."""
+        return self.status == "drifted"
+
+    @property
+    def columns(self) -> Iterator[ColumnDrift]:
+        """Features, outputs, and what they do together."""
+        yield from self.features.values()
+        yield from self.outputs.values()
+        if self.multivariate is not None:
+            yield self.multivariate
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "status": self.status,
+            "overall_drift_score": round(self.overall_drift_score, 6),
+            "features": {name: one.to_json() for name, one in self.features.items()},
+            "outputs": {name: one.to_json() for name, one in self.outputs.items()},
+            "multivariate": self.multivariate.to_json() if self.multivariate else None,
+            "rows": self.rows,
+            "sensitivity": str(self.sensitivity),
+            "threshold": self.threshold,
+            "summary": self.summary,
+        }
+
+    def table(self) -> str:
+        """As text: one line for each column, the highest scores first."""
+        ordered = sorted(self.columns, key=lambda one: (-(one.score or 0.0), one.name))
+        width = max([len("column"), *(len(_short(one.name)) for one in ordered)])
+        lines = [self.summary, "", f"{'column':{width}}  {'kind':12} {'score':>5}  {'status':17}  detail"]
+        for one in ordered:
+            score = "-" if one.score is None else f"{one.score:.2f}"
+            lines.append(f"{_short(one.name):{width}}  {one.kind:12} {score:>5}  {one.status:17}  {one.detail}")
+        return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return plain if len(plain) <= 40 else plain[:39] + "…"
+
+
+def score_of(shift: float, sensitivity: Sensitivity) -> float:
+    """The score of an equivalent shift: `1 - 0.7 ** (shift / d0)`, with `d0` the sensitivity's shift.
+
+    >>> [round(score_of(shift, Sensitivity.MEDIUM), 2) for shift in (0.0, 0.25, 0.5, 2.0)]
+    [0.0, 0.3, 0.51, 0.94]
+    """
+    return -math.expm1(math.log(0.7) * shift / sensitivity.shift)

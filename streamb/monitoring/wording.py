@@ -1,0 +1,194 @@
+"""Drift in plain words: what changed in a column, how far, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.monitoring.category_bins import NAME_BYTES, CategoryBins
+from streamb.monitoring.cells import UNITS
+from streamb.monitoring.column import Bins
+from streamb.monitoring.number_bins import NumberBins
+from streamb.monitoring.report import ColumnDrift, DriftState
+from streamb.monitoring.text_bins import TextBins
+
+Counters = NDArray[np.int64]
+
+_RATE_CHANGE: Final = 0.005
+_MEAN_CHANGE: Final = 0.05
+_SPREAD_CHANGE: Final = 0.1
+_CLASS_CHANGE: Final = 0.01
+_MOST_FACTS: Final = 3
+_MOST_NAMES: Final = 5
+
+
+def percent(share: float) -> str:
+    """A share as people write it.
+
+    >>> percent(0.4), percent(0.0312), percent(0.00004), percent(0.0)
+    ('40 %', '3.1 %', '0.004 %', '0 %')
+    """
+    value = 100.0 * share
+    if value >= 10 or value == 0:
+        return f"{value:.0f} %"
+    return f"{value:.2g} %" if value >= 1 else f"{value:.1g} %"
+
+
+def surely(p_value: float) -> str:
+    """How sure a change is.
+
+    >>> surely(0.0003), surely(1e-300)
+    ('chance alone does this once in 3,300 times', 'chance alone does this less than once in a billion times')
+    """
+    if p_value < 1e-9:
+        return "chance alone does this less than once in a billion times"
+    times = 1.0 / p_value
+    digits = 2 - math.ceil(math.log10(times)) if times > 1 else 0
+    return f"chance alone does this once in {round(times, digits):,.0f} times"
+
+
+def missing_rate(bins: Bins, counters: Counters) -> float:
+    """The share of missing values."""
+    block = bins.blocks[0]
+    return _share(counters, block.start + block.classes - 1, _rows(bins, counters))
+
+
+def unseen_rate(bins: Bins, counters: Counters) -> float:
+    """The share of values that the baseline could not have."""
+    rows = _rows(bins, counters)
+    if isinstance(bins, CategoryBins):
+        return _share(counters, bins.unseen, rows)
+    if isinstance(bins, TextBins):
+        return bins.unknown_share(counters)
+    odd = (*bins.infinite, bins.below, bins.above, bins.invalid)
+    return sum(_share(counters, index, rows) for index in odd)
+
+
+def _rows(bins: Bins, counters: Counters) -> int:
+    return int(counters[: bins.blocks[0].classes].sum())
+
+
+def _share(counters: Counters, index: int, rows: int) -> float:
+    return int(counters[index]) / rows if rows else 0.0
+
+
+def describe(bins: Bins, before: Counters, after: Counters, state: DriftState, shift: float, p_value: float) -> str:
+    """What changed in a column, the greatest change first."""
+    if state == "insufficient_data":
+        return f"{_rows(bins, after):,} rows, {_rows(bins, before):,} in the baseline: too few to judge"
+    if state == "stable":
+        return f"as in the baseline, within {max(shift, 0.01):.2f} sd and what chance explains"
+    facts = _facts(bins, before, after) or ["its values are spread differently"]
+    return f"{'; '.join(facts[:_MOST_FACTS])}; {surely(p_value)}"
+
+
+def _facts(bins: Bins, before: Counters, after: Counters) -> list[str]:
+    rates = (missing_rate(bins, before), missing_rate(bins, after))
+    found: list[tuple[float, str]] = []
+    if abs(rates[1] - rates[0]) >= _RATE_CHANGE:
+        found.append((abs(rates[1] - rates[0]), f"missing {percent(rates[0])} -> {percent(rates[1])}"))
+    if isinstance(bins, NumberBins):
+        found += _number_facts(bins, before, after)
+    elif isinstance(bins, CategoryBins):
+        found += _category_facts(bins, before, after)
+    else:
+        found += _text_facts(bins, before, after)
+    return [fact for _, fact in sorted(found, key=lambda one: -one[0])]
+
+
+def _number_facts(bins: NumberBins, before: Counters, after: Counters) -> list[tuple[float, str]]:
+    found: list[tuple[float, str]] = []
+    old, new = mean_and_deviation(bins, before), mean_and_deviation(bins, after)
+    if old is not None and new is not None:
+        moved = (new[0] - old[0]) / (old[1] or bins.scale)
+        if abs(moved) >= _MEAN_CHANGE:
+            way = "up" if moved > 0 else "down"
+            found.append((abs(moved), f"mean moved {way} by {abs(moved):.2g} sd ({old[0]:.4g} -> {new[0]:.4g})"))
+        if old[1] > 0 and abs(new[1] / old[1] - 1.0) >= _SPREAD_CHANGE:
+            ratio = new[1] / old[1]
+            found.append((abs(math.log(max(ratio, 1e-3))), f"spread {ratio:.2g} times what it was"))
+    rows = (_rows(bins, before), _rows(bins, after))
+    edges = bins.edges()
+    classes = {
+        bins.below: f"below {edges[0]:.4g}, the least of the baseline,",
+        bins.above: f"above {edges[-1]:.4g}, the most of the baseline,",
+        bins.invalid: "no number",
+        bins.infinite[0]: "minus infinity",
+        bins.infinite[1]: "infinity",
+    }
+    for index, words in classes.items():
+        was, now = _share(before, index, rows[0]), _share(after, index, rows[1])
+        if abs(now - was) >= _RATE_CHANGE:
+            found.append((abs(now - was), f"{words} {percent(was)} -> {percent(now)}"))
+    return found or _largest_class(bins, edges, before, after)
+
+
+def _largest_class(bins: NumberBins, edges: list[float], before: Counters, after: Counters) -> list[tuple[float, str]]:
+    part = slice(bins.below + 1, bins.above)
+    was, now = (counters[part] / max(1, _rows(bins, counters)) for counters in (before, after))
+    index = int(np.argmax(np.abs(now - was)))
+    if abs(now[index] - was[index]) < _CLASS_CHANGE:
+        return []
+    change = f"{percent(float(was[index]))} -> {percent(float(now[index]))}"
+    return [(0.0, f"from {edges[index]:.4g} to {edges[index + 1]:.4g}: {change}")]
+
+
+def mean_and_deviation(bins: NumberBins, counters: Counters) -> tuple[float, float] | None:
+    """Mean and standard deviation, in the unit of the values; infinities count as 64 deviations of the baseline."""
+    rows = int(counters[: bins.invalid].sum())
+    if not rows:
+        return None
+    mean = int(counters[bins.classes]) / rows / UNITS
+    square = int(counters[bins.classes + 1]) / rows / UNITS**2
+    return bins.centre + mean * bins.scale, math.sqrt(max(0.0, square - mean * mean)) * bins.scale
+
+
+def _category_facts(bins: CategoryBins, before: Counters, after: Counters) -> list[tuple[float, str]]:
+    found: list[tuple[float, str]] = []
+    rows = (_rows(bins, before), _rows(bins, after))
+    labels = {index: f'"{name}"' for index, name in enumerate(bins.named)} | {bins.other: "other values"}
+    for index, label in labels.items():
+        was, now = _share(before, index, rows[0]), _share(after, index, rows[1])
+        if abs(now - was) >= _CLASS_CHANGE:
+            found.append((abs(now - was), f"{label} {percent(was)} -> {percent(now)}"))
+    was, now = _share(before, bins.unseen, rows[0]), _share(after, bins.unseen, rows[1])
+    if now - was >= _RATE_CHANGE:
+        name = bins.new_name(after)
+        cut = "…" if name and len(name.encode()) >= NAME_BYTES else ""
+        known = f'new category "{name}{cut}" {percent(now)}'
+        found.append((1.0 + now - was, known if name else f"new categories {percent(was)} -> {percent(now)}"))
+    return found
+
+
+def _text_facts(bins: TextBins, before: Counters, after: Counters) -> list[tuple[float, str]]:
+    found: list[tuple[float, str]] = []
+    was, now = bins.unknown_share(before), bins.unknown_share(after)
+    if abs(now - was) >= _CLASS_CHANGE:
+        found.append((abs(now - was), f"unknown words {percent(was)} -> {percent(now)}"))
+    length, _, vocabulary = bins.blocks
+    edges = bins.lengths.edges()
+    part = slice(length.start, length.start + length.classes)
+    moved = _largest_class(bins.lengths, edges, before[part], after[part])
+    found += [(0.0, f"texts of {fact.removeprefix('from ')}".replace(":", " words:", 1)) for _, fact in moved]
+    part = slice(vocabulary.start, vocabulary.start + vocabulary.classes)
+    shares = [counters[part] / max(1, int(counters[part].sum())) for counters in (before, after)]
+    apart = float(np.abs(shares[1] - shares[0]).sum()) / 2.0
+    if apart >= 0.1:
+        found.append((apart, f"other words: {percent(apart)} of the texts are about something else"))
+    return found
+
+
+def summarise(columns: Sequence[ColumnDrift], rows: int, least_rows: int) -> str:
+    """One sentence over all columns."""
+    drifted = sorted((one for one in columns if one.drifted), key=lambda one: -(one.score or 0.0))
+    if drifted:
+        named = [f"{one.name} ({one.score or 0.0:.2f}: {one.detail.split(';')[0]})" for one in drifted[:_MOST_NAMES]]
+        more = f" and {len(drifted) - _MOST_NAMES} more" if len(drifted) > _MOST_NAMES else ""
+        return f"{len(drifted)} of {len(columns)} drifted over {rows:,} rows: {', '.join(named)}{more}"
+    if all(one.status == "insufficient_data" for one in columns):
+        return f"{rows:,} rows are too few to judge; it takes {least_rows}, in the window and in the baseline"
+    return f"none of {len(columns)} drifted over {rows:,} rows"

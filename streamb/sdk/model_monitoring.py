@@ -1,0 +1,157 @@
+"""Monitoring of one model on a platform: its health, drift and baselines, over HTTP."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.errors import InvalidInput
+from streamb.sdk.http import HttpClient
+
+_PREDICTION: Final = "streamb prediction"
+_LABEL: Final = "streamb label"
+_CONFIDENCE: Final = "streamb confidence"
+_PROBABILITY: Final = "streamb probability"
+
+
+class ModelMonitoring:
+    """What a platform knows of one model in service; `ProductionMLManager.monitoring` makes one.
+
+    Everywhere, `version` is a number, an alias or "latest"; by default the version that serves.
+    """
+
+    def __init__(self, client: HttpClient, model_id: str) -> None:
+        self._client = client
+        self._path = f"/api/monitoring/{model_id}"
+        self.model_id = model_id
+
+    def __repr__(self) -> str:
+        return f"ModelMonitoring(model_id={self.model_id!r})"
+
+    def health(self, version: str | None = None) -> dict[str, Any]:
+        """How a version does: `status` (healthy, degraded, unhealthy, unknown), `reasons`, `current_metrics`, drift.
+
+        Raises:
+            NotFound: no such model or version.
+            Unavailable: the Monitor is away for a moment.
+        """
+        found: dict[str, Any] = self._client.get(f"{self._path}/health", version=version)
+        return found
+
+    def drift(self, version: str | None = None, *, minutes: int | None = None) -> dict[str, Any]:
+        """How far its newest traffic is from the baseline: `overall_drift_score`, and a score for each of `features`.
+
+        Args:
+            minutes: length of the window that is compared, ending now.
+
+        Raises:
+            NotFound: no such version, or it has no baseline.
+        """
+        found: dict[str, Any] = self._client.get(f"{self._path}/drift", version=version, minutes=minutes)
+        return found
+
+    def set_baseline(
+        self,
+        X: Any,  # noqa: N803 - the ecosystem's name
+        predictions: Any = None,
+        labels: Any = None,
+        *,
+        confidence: Any = None,
+        probabilities: Any = None,
+        version: str | None = None,
+    ) -> dict[str, Any]:
+        """Say what is usual for a version; what it is asked later is compared with that. Only counts are kept.
+
+        Args:
+            X: shape (rows, features): a DataFrame, a list of dicts or a mapping by column name; or an array or a list
+                of rows in the order of the version's features.
+            predictions: for these rows, shape (rows,) or (rows, outputs).
+            labels: the truth for these rows, shape (rows,).
+            confidence: of each prediction, 0 to 1, shape (rows,).
+            probabilities: of the classes, shape (rows, classes).
+
+        Raises:
+            InvalidFeatures: the columns are not those of the version; names each.
+            BodyTooLarge: the table is too large; a sample of its rows does as well.
+        """
+        import numpy as np
+
+        columns = self._named(X, version)
+        outputs = [] if predictions is None else _split(predictions, _PREDICTION)
+        shares = [] if probabilities is None else _split(np.asarray(probabilities).tolist(), _PROBABILITY)
+        single = [(name, one) for name, one in ((_LABEL, labels), (_CONFIDENCE, confidence)) if one is not None]
+        metadata = {
+            "model_id": self.model_id,
+            "version": version,
+            "predictions": [name for name, _ in outputs] or None,
+            "labels": _LABEL if labels is not None else None,
+            "confidence": _CONFIDENCE if confidence is not None else None,
+            "probabilities": [name for name, _ in shares],
+        }
+        return self._upload({**columns, **dict(outputs), **dict(shares), **dict(single)}, metadata)
+
+    def update_baseline(self, minutes: int = 60, *, version: str | None = None) -> dict[str, Any]:
+        """The live traffic of the last minutes becomes the baseline."""
+        body = {"model_id": self.model_id, "version": version, "from_window_minutes": minutes}
+        made: dict[str, Any] = self._client.change("POST", "/api/monitoring/baseline", body)
+        return made
+
+    def baselines(self) -> list[dict[str, Any]]:
+        """The baselines of all versions, the newest first."""
+        found: list[dict[str, Any]] = self._client.get(f"{self._path}/baselines")["items"]
+        return found
+
+    def set_thresholds(self, **thresholds: float) -> dict[str, Any]:
+        """What health is judged by from now on; what is not named is not judged.
+
+        Args:
+            **thresholds: `max_latency_ms` (95th percentile), `min_accuracy`, `max_error_rate` (shares),
+                `min_throughput` (requests per second), `max_drift_score` (0 to 1).
+        """
+        made: dict[str, Any] = self._client.change("POST", f"{self._path}/thresholds", thresholds)
+        return made
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Its alerts: those that fire or are pending, and those that were resolved lately."""
+        return list(self._client.pages("/api/alerts", model=self.model_id))
+
+    def _named(self, data: Any, version: str | None) -> dict[str, Any]:
+        """The columns by name; what has no names gets those of the version's features."""
+        from streamb.monitoring.tables import named_columns
+        from streamb.monitoring.values import is_frame
+
+        columns = named_columns(data)
+        first = data[0] if isinstance(data, Sequence) and len(data) else None
+        if is_frame(data) or isinstance(data, Mapping) or isinstance(first, Mapping):
+            return columns
+        found = self._client.get(f"/api/models/{self.model_id}/versions/{version or 'latest'}")
+        names = [feature["name"] for feature in (found["schema"] or {}).get("features", [])]
+        if names and len(names) != len(columns):
+            raise InvalidInput(f"{self.model_id} has {len(names)} features; these rows have {len(columns)}")
+        return dict(zip(names or columns, columns.values(), strict=True))
+
+    def _upload(self, columns: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InvalidInput(f"these columns are not a table: {error}") from error
+        with tempfile.TemporaryDirectory(prefix="streamb-") as scratch:
+            path = Path(scratch) / "baseline.parquet"
+            parquet.write_table(table, path, compression="zstd")
+            made: dict[str, Any] = self._client.upload(
+                "/api/monitoring/baseline", path, metadata, part="table", media_type="application/vnd.apache.parquet"
+            )
+        return made
+
+
+def _split(values: Any, name: str) -> list[tuple[str, Any]]:
+    """One column, or one for each output."""
+    from streamb.monitoring.tables import output_columns
+
+    found = list(output_columns(values).values())
+    return [(name if len(found) == 1 else f"{name} {index}", column) for index, column in enumerate(found)]

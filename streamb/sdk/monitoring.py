@@ -1,0 +1,291 @@
+"""`EnhancedModelMonitoring`: drift, health and alerts of one model, in any process: a notebook, a job, a service."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from streamb.clock import Clock, SystemClock
+from streamb.errors import InvalidInput
+from streamb.monitoring.alerting import Alerting
+from streamb.monitoring.alerts.causes import Facts
+from streamb.monitoring.alerts.rules import alerts_of
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.channels import ChannelSpec, open_channels
+from streamb.monitoring.drift import DriftReport, Sensitivity, compare
+from streamb.monitoring.health import ModelHealth, Status, Thresholds
+from streamb.monitoring.picture import draw
+from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
+from streamb.sdk.recording import Recorded, Recording, note_label, note_prediction
+
+_FOLD_S: Final = 1.0
+_JOIN_S: Final = 30.0
+_LONGEST_WINDOW_MINUTES: Final = 1_440
+_log = logging.getLogger(__name__)
+
+
+class EnhancedModelMonitoring:
+    """Watches one model: its latency, errors, accuracy and drift; says how it is, and alerts.
+
+    Recording a prediction costs about a microsecond: it is noted, and counted later, in batches, by a background thread
+    (or by whoever asks). No rows are kept, only counts. Safe to use from many threads.
+
+    Args:
+        model_name: what alerts and health call it.
+        monitoring_interval_s: how often the thread judges and alerts, in seconds.
+        drift_detection_enabled: compare what comes with the baseline.
+        drift_sensitivity: "low", "medium" or "high": a shift of 0.5, 0.25 or 0.1 standard deviations scores 0.3.
+        performance_thresholds: `max_latency_ms` (95th percentile), `min_accuracy` and `max_error_rate` (shares),
+            `min_throughput` (predictions per second), `max_drift_score` (0 to 1). What is not named is not judged.
+        alerting_enabled: send alerts.
+        alert_channels: where to: "log", or for example `{"type": "slack", "webhook_url": "https://…"}`.
+        window_minutes: minutes of predictions whose drift is measured.
+        alerts_file: where alerts outlive the process; None: they do not.
+
+    Raises:
+        InvalidInput: a threshold, channel or sensitivity is unknown or not possible; names each.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        monitoring_interval_s: float = 30.0,
+        drift_detection_enabled: bool = True,
+        drift_sensitivity: str = "medium",
+        performance_thresholds: Mapping[str, float | None] | None = None,
+        alerting_enabled: bool = False,
+        alert_channels: Iterable[ChannelSpec] = (),
+        window_minutes: int = 60,
+        alerts_file: str | Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if not 0 < monitoring_interval_s < float("inf"):
+            raise InvalidInput(f"monitoring_interval_s must be above 0, not {monitoring_interval_s}")
+        if not 1 <= window_minutes <= _LONGEST_WINDOW_MINUTES:
+            raise InvalidInput(f"window_minutes must be 1 to {_LONGEST_WINDOW_MINUTES}, not {window_minutes}")
+        if drift_sensitivity not in set(Sensitivity):
+            raise InvalidInput(f"drift_sensitivity must be one of {', '.join(Sensitivity)}, not {drift_sensitivity!r}")
+        self.model_name = model_name
+        self._clock = clock or SystemClock()
+        self._interval_s = monitoring_interval_s
+        self._with_drift = drift_detection_enabled
+        thresholds = Thresholds.from_options(performance_thresholds or {})
+        self._recording = Recording(model_name, self._clock, window_minutes=window_minutes)
+        self._sensitivity = Sensitivity(drift_sensitivity)
+        self._watch = VersionWatch(thresholds, self._sensitivity, interval_s=monitoring_interval_s)
+        self._alerting = _open_alerting(alert_channels, self._clock, alerts_file) if alerting_enabled else None
+        self._began = self._clock.monotonic()
+        self._looking = threading.Lock()
+        self._starting = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> EnhancedModelMonitoring:
+        self.start_monitoring()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"EnhancedModelMonitoring(model_name={self.model_name!r})"
+
+    # --- what is told -------------------------------------------------------------------------------------------------
+
+    def set_baseline(
+        self,
+        X: Any,  # noqa: N803 - the ecosystem's name
+        predictions: Any = None,
+        labels: Any = None,
+        *,
+        confidence: Any = None,
+    ) -> Baseline:
+        """Say what is usual; what comes later is compared with it. The window begins anew.
+
+        Args:
+            X: shape (rows, features): a DataFrame, an array, a list of dicts by column name, or a list of texts.
+            predictions: for these rows; drift of predictions is measured, too.
+            labels: the truth for these rows; with predictions, changes of the error rate are noticed.
+            confidence: of each prediction, 0 to 1; with labels, accuracy can be estimated without labels.
+
+        Raises:
+            InvalidInput: names the columns that cannot be used, or what does not fit together.
+        """
+        baseline = Baseline.learn(X, predictions, labels, confidence=confidence)
+        self.use_baseline(baseline)
+        return baseline
+
+    def use_baseline(self, baseline: Baseline) -> None:
+        """Take a baseline that was learnt before (`Baseline.from_bytes` reads one)."""
+        with self._looking:
+            self._recording.use(baseline)
+            self._watch.use(baseline)
+
+    def record_prediction(
+        self,
+        request_id: str,
+        prediction: Any,
+        features: Any,
+        latency_ms: float,
+        confidence: float | None = None,
+        user_id: str | None = None,  # noqa: ARG002 - told by callers, and not needed to count
+        *,
+        failed: bool = False,
+    ) -> None:
+        """Note one prediction.
+
+        Args:
+            request_id: by which its label will be told.
+            features: by column name, or a list in the baseline's order, or a text.
+            latency_ms: how long it took.
+            confidence: of this prediction, 0 to 1.
+            failed: there is no prediction: the model raised, or was too late.
+
+        Raises:
+            ValueError: the latency is no number.
+        """
+        note = note_prediction(request_id, prediction, features, latency_ms, confidence, failed=failed)
+        if self._recording.note(note) and not self._wake.is_set():
+            self._wake.set()
+
+    def record_label(self, request_id: str, label: Any) -> None:
+        """Note what should have been predicted. The first label of a prediction counts; others are counted apart."""
+        if self._recording.note(note_label(request_id, label)) and not self._wake.is_set():
+            self._wake.set()
+
+    # --- what is answered ---------------------------------------------------------------------------------------------
+
+    def get_model_health(self) -> ModelHealth:
+        """How the model is, with everything that was recorded before this call; unknown before anything was."""
+        with self._looking:
+            self._recording.flush()
+            total = self._recording.total()
+            return self._watch.look(
+                Seen(
+                    outcomes=self._recording.recent(METRICS_S),
+                    seconds=min(METRICS_S, max(1.0, self._clock.monotonic() - self._began)),
+                    feedback=total.feedback,
+                    window=self._recording.window() if self._with_drift else None,
+                    now=self._clock.now(),
+                    confidences=self._recording.confidences(),
+                    stale=not total.total,
+                )
+            )
+
+    def detect_drift(self, X: Any, predictions: Any = None) -> DriftReport:  # noqa: N803
+        """Compare a table with the baseline, at once; nothing of it is kept. `report.table()` reads well.
+
+        Args:
+            X: as in `set_baseline`.
+            predictions: for these rows.
+
+        Raises:
+            InvalidInput: there is no baseline yet.
+            InvalidFeatures: the columns are not those of the baseline; names each.
+        """
+        baseline = self._needed_baseline()
+        window = baseline.fold(X, predictions)
+        return compare(baseline, window, self._sensitivity, threshold=drift_threshold(self._watch.thresholds))
+
+    def drift_picture(self, X: Any, path: str | Path, predictions: Any = None) -> Path:  # noqa: N803
+        """Draw what `detect_drift` says into a file (.png, .svg, .pdf).
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+        """
+        return draw(self.detect_drift(X, predictions), path)
+
+    def update_baseline(self) -> Baseline:
+        """Make what came in the last minutes the new baseline: same bins, its counts.
+
+        Raises:
+            InvalidInput: there is no baseline yet, or nothing came.
+        """
+        baseline = self._needed_baseline()
+        self._recording.flush()
+        window = self._recording.window()
+        if window is None or not window.rows:
+            raise InvalidInput("nothing was recorded in the window: there is nothing to make a baseline of")
+        found = baseline.relearn(window)
+        self.use_baseline(found)
+        return found
+
+    def recorded(self) -> Recorded:
+        """What was recorded so far."""
+        self._recording.flush()
+        return self._recording.recorded()
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What is pending, firing or was resolved lately; empty where alerting is off."""
+        return [one.to_json() for one in self._alerting.manager.alerts()] if self._alerting is not None else []
+
+    # --- the background -----------------------------------------------------------------------------------------------
+
+    def start_monitoring(self) -> None:
+        """Judge and alert every `monitoring_interval_s`, in the background. Idempotent."""
+        with self._starting:
+            if self._thread is None:
+                self._stopping.clear()
+                if self._alerting is not None:
+                    self._alerting.start()
+                self._thread = threading.Thread(target=self._run, name=f"monitor {self.model_name}", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """End the background work; what was noted is counted, and answers go on. Idempotent."""
+        with self._starting:
+            thread, self._thread = self._thread, None
+            if thread is None:
+                return
+            self._stopping.set()
+            self._wake.set()
+            thread.join(_JOIN_S)
+            self._recording.flush()
+            if self._alerting is not None:
+                self._alerting.stop()
+
+    def close(self) -> None:
+        """Stop, and let go of the file of alerts. Idempotent."""
+        self.stop()
+        alerting, self._alerting = self._alerting, None
+        if alerting is not None:
+            alerting.close()
+
+    def _run(self) -> None:
+        due = self._clock.monotonic() + self._interval_s
+        while not self._stopping.is_set():
+            self._wake.wait(min(_FOLD_S, self._interval_s))
+            self._wake.clear()
+            try:
+                self._recording.flush()
+                if self._clock.monotonic() >= due:
+                    due = self._clock.monotonic() + self._interval_s
+                    self._judge()
+            except Exception:
+                _log.exception("a look at %s failed; the next one follows", self.model_name)
+
+    def _judge(self) -> None:
+        health = self.get_model_health()
+        if self._alerting is not None and health.status is not Status.UNKNOWN:
+            counts = self._recording.recent(METRICS_S).counts
+            since = self._alerting.manager.since(self.model_name, "")
+            facts = Facts(self.model_name, "", health, silent_s=0.0, outcomes=counts, since=since)
+            self._alerting.evaluate(alerts_of(facts))
+
+    def _needed_baseline(self) -> Baseline:
+        baseline = self._watch.baseline
+        if baseline is None:
+            raise InvalidInput("there is nothing to compare with: call set_baseline first")
+        return baseline
+
+
+def _open_alerting(channels: Iterable[ChannelSpec], clock: Clock, file: str | Path | None) -> Alerting:
+    return Alerting(open_channels(channels, clock=clock), clock, None if file is None else Path(file))

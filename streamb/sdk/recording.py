@@ -1,0 +1,289 @@
+"""Predictions and labels on their way to counts: noted in a moment, folded in batches, joined by request id."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.clock import Clock
+from streamb.errors import InvalidInput
+from streamb.metrics import OutcomeWindows, Snapshot, VersionRecorder
+from streamb.metrics.outcome import Outcome
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.panes import Panes
+from streamb.monitoring.profile import Profile
+from streamb.monitoring.push import pane_of
+from streamb.serving.labels import compare
+
+BATCH: Final = 1024
+"""Records that are folded together."""
+MOST_WAITING: Final = 16 * BATCH
+"""With so many records waiting, who brings one more folds a batch: nothing is lost, and memory stays bounded."""
+MOST_JOINABLE: Final = 100_000
+"""Predictions that still wait for their label; the oldest is forgotten first."""
+_SOURCE: Final = "here"
+_EVEN: Final = 0.5
+_LONGEST_S: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was recorded so far.
+
+    Attributes:
+        predictions: answered ones.
+        failures: predictions that failed.
+        labels: joined to their prediction.
+        duplicates: labels for a prediction that had one already.
+        orphans: labels whose prediction is not known (never was, or no longer).
+        unjoinable: labels of the wrong kind.
+        misfits: predictions whose features are not those of the baseline; drift does not see them.
+        misfit: what was wrong with the last of them.
+    """
+
+    predictions: int
+    failures: int
+    labels: int
+    duplicates: int
+    orphans: int
+    unjoinable: int
+    misfits: int
+    misfit: str
+
+
+class _Prediction(NamedTuple):
+    """A tuple is made in a third of the time that a frozen dataclass takes, and this is the path that counts."""
+
+    request_id: str
+    prediction: Any
+    features: Any
+    latency_s: float
+    confidence: float | None
+    failed: bool
+
+
+class _Label(NamedTuple):
+    request_id: str
+    label: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Confidences:
+    """How many predictions fell into which bin of the baseline's table of confidences."""
+
+    counts: NDArray[np.int64]
+
+    def plus(self, other: _Confidences) -> _Confidences:
+        return _Confidences(self.counts + other.counts)
+
+
+class LabelJoin:
+    """Brings labels to the predictions they are about. Each prediction takes one label.
+
+    Args:
+        most: predictions that are remembered, labelled ones included.
+    """
+
+    def __init__(self, most: int = MOST_JOINABLE) -> None:
+        self._most = most
+        self._waiting: OrderedDict[str, Any] = OrderedDict()
+        self._labelled: OrderedDict[str, None] = OrderedDict()
+
+    def predicted(self, request_id: str, prediction: Any) -> None:
+        """A prediction was made; should the id come again, the first one stays."""
+        if request_id not in self._waiting and request_id not in self._labelled:
+            self._waiting[request_id] = prediction
+            if len(self._waiting) > self._most:
+                self._waiting.popitem(last=False)
+
+    def labelled(self, request_id: str, label: Any, task: str | None) -> Counter[str]:
+        """What a label adds to the counts of feedback: `labels`, `correct`, `error_micro`, …, or why it adds nothing.
+
+        Args:
+            task: "classification" or "regression"; None: judged by what was predicted.
+        """
+        if request_id not in self._waiting:
+            return Counter(["duplicates" if request_id in self._labelled else "orphans"])
+        prediction, truth = _plain(self._waiting[request_id]), _plain(label)
+        if isinstance(truth, bool | str) or task == "classification":
+            prediction = _as_class(prediction)
+            task = "classification"
+        try:
+            counts = compare(task or _task_of(prediction), [prediction], [truth])
+        except (InvalidInput, TypeError, ValueError, OverflowError):
+            return Counter(["unjoinable"])
+        del self._waiting[request_id]
+        self._labelled[request_id] = None
+        if len(self._labelled) > self._most:
+            self._labelled.popitem(last=False)
+        return counts
+
+
+class Recording:
+    """What was recorded of one model. Any thread may note; whoever folds, does so alone.
+
+    Args:
+        model_name: what the counts are of.
+        window_minutes: minutes of rows that are kept, as counts.
+
+    """
+
+    def __init__(self, model_name: str, clock: Clock, *, window_minutes: int) -> None:
+        self._model_name = model_name
+        self._clock = clock
+        self._window_minutes = window_minutes
+        self._notes: deque[_Prediction | _Label] = deque()
+        self._lock = threading.RLock()
+        self._recorder = VersionRecorder(model_name, "")
+        self._windows = OutcomeWindows()
+        self._joins = LabelJoin()
+        self._baseline: Baseline | None = None
+        self._panes: Panes[Profile] = Panes()
+        self._confidences: Panes[_Confidences] = Panes()
+        self._misfits = 0
+        self._misfit = ""
+
+    def note(self, note: _Prediction | _Label) -> bool:
+        """Keep it for later. True when a batch is full."""
+        self._notes.append(note)
+        waiting = len(self._notes)
+        if waiting > MOST_WAITING:
+            self._fold(BATCH)
+        return waiting >= BATCH
+
+    def use(self, baseline: Baseline) -> None:
+        """Count by the bins of this baseline from now on; the window begins anew."""
+        with self._lock:
+            self.flush()
+            self._baseline, self._panes, self._confidences = baseline, Panes(), Panes()
+
+    def flush(self) -> None:
+        """Fold everything that was noted before this call."""
+        self._fold(len(self._notes))
+
+    def window(self) -> Profile | None:
+        """The rows of the last minutes; None without a baseline."""
+        with self._lock:
+            if self._baseline is None:
+                return None
+            return self._panes.window(self._pane(), self._window_minutes) or Profile.empty(self._baseline)
+
+    def confidences(self) -> NDArray[np.int64] | None:
+        """Predictions of the last minutes by confidence, in bins of the baseline's table; None where there is none."""
+        with self._lock:
+            found = self._confidences.window(self._pane(), self._window_minutes)
+            return found.counts if found is not None else None
+
+    def recent(self, seconds: int) -> Snapshot:
+        """What was counted in the last seconds."""
+        return self._windows.recent(self._model_name, "", self._clock.monotonic(), seconds)
+
+    def total(self) -> Snapshot:
+        """Everything counted so far."""
+        return self._windows.total(self._model_name, "")
+
+    def recorded(self) -> Recorded:
+        """What was counted so far, by what became of it."""
+        total = self.total()
+        told = {key: total.feedback.get(key, 0) for key in ("labels", "duplicates", "orphans", "unjoinable")}
+        return Recorded(total.ok, total.blamed, **told, misfits=self._misfits, misfit=self._misfit)
+
+    def _fold(self, most: int) -> None:
+        with self._lock:
+            while most > 0:
+                notes = self._take(min(most, BATCH))
+                if not notes:
+                    return
+                most -= len(notes)
+                self._count(notes)
+                self._profile([note for note in notes if isinstance(note, _Prediction) and not note.failed])
+                self._windows.feed(_SOURCE, self._clock.monotonic(), [self._recorder.snapshot()])
+
+    def _take(self, most: int) -> list[_Prediction | _Label]:
+        taken = []
+        for _ in range(most):
+            try:
+                taken.append(self._notes.popleft())
+            except IndexError:
+                break
+        return taken
+
+    def _count(self, notes: Iterable[_Prediction | _Label]) -> None:
+        """Outcomes, latencies and labels, in the order in which they came."""
+        performance = self._baseline.performance if self._baseline is not None else None
+        task = performance.task if performance is not None else None
+        for note in notes:
+            if isinstance(note, _Label):
+                for key, count in self._joins.labelled(note.request_id, note.label, task).items():
+                    self._recorder.learned(key, count)
+            elif note.failed:
+                self._recorder.failed(Outcome.MODEL_ERROR, 500, note.latency_s)
+            else:
+                self._recorder.answered(note.latency_s, 1)
+                self._joins.predicted(note.request_id, note.prediction)
+
+    def _profile(self, notes: list[_Prediction]) -> None:
+        """Features and predictions, all rows of a batch at once; where one does not fit, row by row."""
+        if self._baseline is None or not notes:
+            return
+        table = self._baseline.performance.calibration if self._baseline.performance is not None else None
+        if table is not None:
+            known = [float("nan") if one.confidence is None else one.confidence for one in notes]
+            self._confidences.add(self._pane(), _Confidences(table.fold(known)))
+        try:
+            self._add(self._baseline, notes)
+        except InvalidInput:
+            for one in notes:
+                try:
+                    self._add(self._baseline, [one])
+                except InvalidInput as error:
+                    self._misfits += 1
+                    self._misfit = error.message
+
+    def _add(self, baseline: Baseline, notes: list[_Prediction]) -> None:
+        folded = baseline.fold([one.features for one in notes], [one.prediction for one in notes])
+        self._panes.add(self._pane(), folded)
+
+    def _pane(self) -> int:
+        return pane_of(self._clock.monotonic())
+
+
+def note_prediction(
+    request_id: str, prediction: Any, features: Any, latency_ms: float, confidence: float | None, *, failed: bool
+) -> _Prediction:
+    """What `record_prediction` was told.
+
+    Raises:
+        ValueError: the latency is no number.
+    """
+    seconds = float(latency_ms) / 1e3
+    return _Prediction(
+        request_id, prediction, features, seconds if 0 <= seconds < _LONGEST_S else 0.0, confidence, failed
+    )
+
+
+def note_label(request_id: str, label: Any) -> _Label:
+    """What `record_label` was told."""
+    return _Label(request_id, label)
+
+
+def _task_of(prediction: Any) -> str:
+    return "regression" if isinstance(prediction, float) and not prediction.is_integer() else "classification"
+
+
+def _as_class(prediction: Any) -> Any:
+    """A class; a number between 0 and 1 is the probability of the positive one."""
+    if isinstance(prediction, float) and 0.0 < prediction < 1.0:
+        return prediction >= _EVEN
+    return prediction
+
+
+def _plain(value: Any) -> Any:
+    """A value of NumPy as Python's own; of an array with one value, that value."""
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,284 @@
+"""`HyperparameterOptimizer`: find good parameters for a model or for any function, in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.clock import Clock, SystemClock
+from streamb.errors import InvalidInput
+from streamb.hpo.evaluation import Evaluator, FunctionEvaluator, ModelEvaluator, scorer_of
+from streamb.hpo.executing import Executor
+from streamb.hpo.folds import Folds, check_folds, choose_kind
+from streamb.hpo.parameters import Fixed
+from streamb.hpo.presets import OptimizationConfig, preset
+from streamb.hpo.reading import read_parameters
+from streamb.hpo.running import Plan, Study, local_executor
+from streamb.hpo.space import Space
+from streamb.hpo.spaces import search_space as named_space
+from streamb.hpo.spaces import space_for
+from streamb.hpo.study import Direction, OptimizationResult, Progress
+from streamb.hpo.training import as_rows, check_model, first_parameters, is_estimator
+
+Watching = Progress | Sequence[Progress] | None
+
+
+class HyperparameterOptimizer:
+    """Searches parameters with a Gaussian process, beginning with the defaults.
+
+    Needs no running platform: trials run in this process or in workers beside it; with `executor="ray"` or the
+    `address` of a cluster they run there, through Ray Tune.
+
+    Args:
+        config: a preset's name, or what `create_optimization_config` gives; None: "balanced".
+        clock: for deadlines.
+
+    Raises:
+        InvalidInput: no such preset.
+    """
+
+    def __init__(self, config: OptimizationConfig | str | None = None, *, clock: Clock | None = None) -> None:
+        self.config = preset(config or "balanced") if config is None or isinstance(config, str) else config
+        if not isinstance(self.config, OptimizationConfig):
+            raise InvalidInput(
+                f"config is a preset's name or an OptimizationConfig, not {type(config).__name__};"
+                " see HyperparameterOptimizer.create_optimization_config"
+            )
+        self._clock = clock or SystemClock()
+        self._study: Study | None = None
+
+    @staticmethod
+    def create_optimization_config(name: str = "balanced", **changes: Any) -> OptimizationConfig:
+        """The settings of a preset, some of them changed: fast, balanced or thorough.
+
+        >>> HyperparameterOptimizer.create_optimization_config("fast", seed=3).folds
+        3
+        """
+        return preset(name, **changes)
+
+    @staticmethod
+    def create_search_space(kind: str) -> dict[str, Any]:
+        """What is worth searching in a kind of model ("neural_network", …) or in an estimator, by its class.
+
+        Raises:
+            NotFound: there is none of this name; says which there are.
+        """
+        return named_space(kind)
+
+    def optimize_model(
+        self,
+        *,
+        model: Any,
+        training_data: Any,
+        validation_data: Any = None,
+        search_space: Any = None,
+        objective: str | Callable[[Any, Any, Any], float] | None = None,
+        cross_validation_folds: int | None = None,
+        groups: Any = None,
+        progress: Watching = None,
+        name: str = "",
+    ) -> OptimizationResult:
+        """Find the parameters with which a model scores best on rows it was not trained on.
+
+        Args:
+            model: a scikit-learn estimator or pipeline (it is copied, never changed), a class, or a function that
+                makes a model of the parameters. Its own parameters are the first trial.
+            training_data: `(X, y)`; X is an array, a frame, a sparse matrix or a list of texts; or X alone for a
+                model that needs no y.
+            validation_data: `(X, y)`. With `cross_validation_folds` the best parameters are scored on it in the end
+                (`validation_score`), without every trial is scored on it instead of on folds.
+            search_space: parameters by name, as plain data or as Ray Tune's; None: the space for the model's class.
+            objective: a scorer of scikit-learn by name, or `scorer(model, X, y)`; more is better. None: the model's
+                own score.
+            cross_validation_folds: None: as the settings say.
+            groups: one value per row; rows of a group are never both trained and scored on.
+            progress: who is told of each trial.
+            name: what people call the study.
+
+        Raises:
+            InvalidInput: data, space, objective or model cannot be meant; says what to change.
+            NoTrialSucceeded: every trial failed; the message has the first reason.
+            DeadlineExceeded: the deadline came before any trial had ended.
+        """
+        began_at = self._clock.monotonic()
+        inner = getattr(model, "estimator", None)
+        model = inner if not is_estimator(model) and is_estimator(inner) else model
+        space = _space(space_for(model) if search_space is None else search_space)
+        check_model(model, (*space.names, *(fixed.name for fixed in space.fixed)))
+        scorer, named = scorer_of(objective, model)
+        config = self.config
+        if cross_validation_folds is not None:
+            config = config.changed(folds=cross_validation_folds)
+        rows, truth, members = _data(training_data, groups)
+        held_out = None if validation_data is None else _pair(validation_data)
+        cut = None
+        if held_out is None or cross_validation_folds is not None:
+            kind = choose_kind(config.splitting, truth, members, classifies=_classifies(model, truth))
+            cut = Folds(kind, config.folds, config.seed)
+            check_folds(cut, _length(rows), members)
+        repeats = config.repeats if cut is not None and cut.repeatable else 1
+        evaluator = ModelEvaluator(model, rows, truth, scorer, cut, members, held_out, repeats, config.seed)
+        about = {"objective": named, "model": _name(model), "folds": evaluator.folds}
+        if config.folder is not None:
+            about |= {"cut": None if cut is None else cut.kind, "data": _digest(rows, truth, members, held_out)}
+        plan = Plan(
+            name=name or _name(model),
+            space=space,
+            objective=named,
+            direction="maximize",
+            evaluator=evaluator,
+            config=config,
+            defaults=first_parameters(model, space),
+            identity=about,
+            validates=held_out is not None and cut is not None,
+            watchers=_watchers(progress),
+            began_at=began_at,
+        )
+        return self._run(plan, separate=True)
+
+    def optimize(
+        self,
+        objective_function: Callable[[dict[str, Any]], float],
+        search_space: Any,
+        *,
+        n_trials: int | None = None,
+        direction: Direction = "minimize",
+        progress: Watching = None,
+        name: str = "",
+    ) -> OptimizationResult:
+        """Find the parameters for which a function is lowest (or highest).
+
+        It is called in this process unless the settings say otherwise; what it raises, or an answer that is not a
+        number, makes a failed trial.
+
+        Args:
+            objective_function: called with a dict of parameters.
+            search_space: parameters by name, as plain data or as Ray Tune's; with defaults, these are the first trial.
+            n_trials: None: as the settings say.
+            direction: "minimize" or "maximize".
+            progress: who is told of each trial.
+            name: what people call the study.
+
+        Raises:
+            InvalidInput: function, space or direction cannot be meant.
+            NoTrialSucceeded, DeadlineExceeded: as for `optimize_model`.
+        """
+        began_at = self._clock.monotonic()
+        if not callable(objective_function):
+            raise InvalidInput(f"the objective is a function of a dict, not {type(objective_function).__name__}")
+        called = _name(objective_function)
+        plan = Plan(
+            name=name or called,
+            space=_space(search_space),
+            objective="value",
+            direction=direction,
+            evaluator=FunctionEvaluator(objective_function),
+            config=self.config if n_trials is None else self.config.changed(n_trials=n_trials),
+            identity={"objective": called},
+            watchers=_watchers(progress),
+            began_at=began_at,
+        )
+        return self._run(plan, separate=False)
+
+    def stop(self) -> None:
+        """End the study that runs, with what it has found; from any thread. Does nothing when none runs."""
+        if self._study is not None:
+            self._study.stop()
+
+    def _run(self, plan: Plan, *, separate: bool) -> OptimizationResult:
+        config = plan.config
+
+        def make_executor(evaluator: Evaluator) -> Executor:
+            if config.executor == "ray" or (config.executor == "auto" and config.address is not None):
+                from streamb.cluster.tuning import TuneExecutor
+
+                return TuneExecutor(
+                    evaluator, self._clock, workers=config.max_concurrent_trials, address=config.address
+                )
+            return local_executor(evaluator, config, self._clock, separate=separate)
+
+        self._study = Study(plan, make_executor, self._clock)
+        try:
+            return self._study.run()
+        finally:
+            self._study = None
+
+
+def _watchers(progress: Watching) -> tuple[Progress, ...]:
+    if progress is None:
+        return ()
+    return tuple(progress) if isinstance(progress, Sequence) else (progress,)
+
+
+def _space(described: Any) -> Space:
+    """A space from plain data; what is Ray Tune's in it is translated."""
+    if isinstance(described, Mapping) and any(_is_tune(value) for value in described.values()):
+        from streamb.cluster.tune_space import plain_space
+
+        described = plain_space(described)
+    if isinstance(described, Space):
+        return described
+    parameters = read_parameters(described)
+    if all(isinstance(one, Fixed) for one in parameters):
+        raise InvalidInput("nothing in the search space varies: a single value is fixed, a list or a range is searched")
+    return Space(parameters)
+
+
+def _is_tune(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "grid_search" in value or ("type" not in value and any(_is_tune(one) for one in value.values()))
+    return type(value).__module__.startswith("ray.tune")
+
+
+def _data(training_data: Any, groups: Any) -> tuple[Any, NDArray[Any] | None, NDArray[Any] | None]:
+    rows, truth = _pair(training_data)
+    members = None if groups is None else np.asarray(groups)
+    for what, values in (("y", truth), ("groups", members)):
+        if values is not None and len(values) != _length(rows):
+            raise InvalidInput(f"X has {_length(rows)} rows and {what} has {len(values)}; give one for every row")
+    return rows, truth, members
+
+
+def _pair(data: Any) -> tuple[Any, NDArray[Any] | None]:
+    if (
+        isinstance(data, tuple | list)
+        and len(data) == 2
+        and hasattr(data[0], "__len__")
+        and not isinstance(data[0], str)
+    ):
+        rows, truth = data
+        return as_rows(rows), None if truth is None else np.asarray(truth)
+    if isinstance(data, tuple):
+        raise InvalidInput(f"data is (X, y) or X alone, not a tuple of {len(data)}")
+    return as_rows(data), None
+
+
+def _length(rows: Any) -> int:
+    return int(rows.shape[0]) if hasattr(rows, "shape") else len(rows)
+
+
+def _classifies(model: Any, truth: NDArray[Any] | None) -> bool:
+    from sklearn.base import is_classifier
+
+    if truth is None or truth.ndim != 1:
+        return False
+    if is_estimator(model):
+        return bool(is_classifier(model))
+    return truth.dtype.kind in "OUSb"
+
+
+def _name(what: Any) -> str:
+    steps: Iterable[Any] = getattr(what, "steps", None) or ()
+    inner = [type(step).__name__ for _, step in steps]
+    if inner:
+        return " + ".join(inner)
+    return str(getattr(what, "__name__", type(what).__name__))
+
+
+def _digest(*parts: Any) -> str:
+    from joblib import hash as digest
+
+    return str(digest(parts))

@@ -1,0 +1,293 @@
+"""The Monitor without Ray: takes in what sources push, looks at every version, alerts, and answers questions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from streamb.clock import Clock
+from streamb.errors import NotFound
+from streamb.monitoring.aggregator import Aggregator
+from streamb.monitoring.alerting import Alerting
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.push import Ack, Push, VersionKey
+from streamb.monitoring.watch import METRICS_S
+from streamb.store import Page
+from streamb.wiring.monitor_alerts import AlertDesk
+from streamb.wiring.monitor_answers import drift_answer, facts_of, health_answer, overview_answer, score_answer
+from streamb.wiring.monitor_baselines import Baselines, check_columns
+from streamb.wiring.monitor_exposition import MonitorFacts, monitor_text
+from streamb.wiring.monitor_live_baseline import LEARNT_ROWS, LiveBaselines
+from streamb.wiring.monitor_watches import Standing, Watches
+
+_LONGEST_WINDOW_MINUTES: Final = 1_440
+_FORGOTTEN_S: Final = 3_600.0
+"""A version that nobody has reported on for so long, and nobody asks, is no longer looked at."""
+_log = logging.getLogger(__name__)
+
+
+class MonitorCore:
+    """Every public method but `receive`, `tick`, `start` and `close` is a verb that another process may call by name.
+
+    Safe to use from several threads; pushes wait for nothing but the aggregator.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        aggregator: Aggregator,
+        baselines: Baselines,
+        watches: Watches,
+        alerting: Alerting,
+        window_minutes: int,
+    ) -> None:
+        self._clock = clock
+        self._aggregator = aggregator
+        self._baselines = baselines
+        self._watches = watches
+        self._desk = AlertDesk(alerting, clock)
+        self._minutes = window_minutes
+        self._live = LiveBaselines(aggregator, baselines)
+        self._lock = threading.RLock()
+        self._standings: Mapping[VersionKey, Standing] = {}
+        self._active: dict[VersionKey, str] = {}
+        self._tick_s = 0.0
+        self._activate()
+
+    # --- the Monitor's own life ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to deliver notifications. Idempotent."""
+        self._desk.start()
+
+    def receive(self, push: Push) -> Ack:
+        """Count what a source pushed.
+
+        Raises:
+            StorageFailed: it could not be written; the source sends it again.
+        """
+        return self._aggregator.receive(push)
+
+    def tick(self) -> None:
+        """Look at every version, and alert. What fails for one version is logged, and no matter for the others."""
+        began = self._clock.monotonic()
+        with self._lock:
+            self._activate()
+            found: dict[VersionKey, Standing] = {}
+            for key in self._live_versions():
+                try:
+                    self._live.advance(key)
+                    found[key] = self._watches.look(key)
+                except Exception:
+                    _log.exception("a look at %s %s failed; the next one follows", *key)
+            self._standings = found
+            self._watches.forget(set(found))
+            self._watches.save()
+        try:
+            self._desk.evaluate(found.values())
+        except Exception:
+            _log.exception("alerts could not be judged; the next look follows")
+        self._tick_s = self._clock.monotonic() - began
+
+    def close(self) -> None:
+        """Save everything and let go."""
+        self._desk.close()
+        with self._lock:
+            self._watches.save(now=True)
+        self._aggregator.close()
+
+    def told(self, happenings: Sequence[Mapping[str, Any]]) -> None:
+        """What was done to models lately (`model_id`, `at`, `words`): it may be why something is wrong with them."""
+        self._desk.told(happenings)
+
+    # --- health and drift ---------------------------------------------------------------------------------------------
+
+    def health(self, model_id: str, version: str | None = None) -> dict[str, Any]:
+        """How a version does, as the last look found it; unknown where nobody has reported on it lately.
+
+        Args:
+            version: by default the one that is asked most.
+        """
+        key = (model_id, version if version is not None else self._main_version(model_id))
+        standing = self._standings.get(key)
+        return health_answer(standing if standing is not None else self._watches.unheard(key))
+
+    def overview(self) -> dict[str, dict[str, Any]]:
+        """Each model that is asked: the worst status of its versions, and the reasons."""
+        return overview_answer(list(self._standings.values()))
+
+    def drift(self, model_id: str, version: str | None = None, minutes: int | None = None) -> dict[str, Any]:
+        """How far the last minutes of a version are from its baseline.
+
+        Raises:
+            NotFound: it has no baseline, or is still learning it.
+        """
+        version = version if version is not None else self._main_version(model_id)
+        minutes = max(1, min(minutes or self._minutes, _LONGEST_WINDOW_MINUTES))
+        baseline = self._baselines.need(model_id, version)
+        record = self._baselines.active_record(model_id, version)
+        if record is not None and record.learning:
+            rows = self._live.counted((model_id, version))
+            raise NotFound(
+                f"the baseline of {model_id} {version} is being learnt: {rows:,} of {LEARNT_ROWS:,} rows were counted"
+            )
+        report = self._watches.compare((model_id, version), baseline, minutes)
+        return drift_answer(report, model_id, version, minutes, record)
+
+    def scores(self) -> list[dict[str, Any]]:
+        """The drift of every version that there are rows of, fresh and enough: for the judgement of deployments."""
+        return [score for one in self._standings.values() if (score := score_answer(one)) is not None]
+
+    # --- baselines and thresholds -------------------------------------------------------------------------------------
+
+    def set_baseline(
+        self, model_id: str, version: str, data: bytes, author: str = "", features: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Put a baseline in force, from the bytes that `Baseline.to_bytes` made.
+
+        Args:
+            features: those of the version, where it has a schema.
+
+        Raises:
+            ArtifactCorrupt: the bytes are damaged.
+            InvalidFeatures: its features are not those of the version; names each.
+            StorageFailed: it could not be stored; the one before is still in force.
+        """
+        baseline = Baseline.from_bytes(data)
+        if features:
+            check_columns(baseline.features, features, what=f"{model_id} {version}")
+        with self._lock:
+            record = self._baselines.add(model_id, version, baseline, author=author, origin="upload")
+            self._activate()
+        return record.to_answer(active=True)
+
+    def update_baseline(
+        self, model_id: str, version: str | None = None, minutes: int | None = None, author: str = ""
+    ) -> dict[str, Any]:
+        """Make the live traffic of the last minutes the baseline.
+
+        With a baseline in force, its bins are kept and the window's rows become its counts. Without one, bins are
+        chosen by what was seen so far, and the next 1,000 rows are counted in them: until then its answer says
+        `learning`, and nothing is compared.
+
+        Raises:
+            NotFound: nothing was seen of the version in these minutes.
+            InvalidInput: too few rows.
+        """
+        version = version if version is not None else self._main_version(model_id)
+        with self._lock:
+            record = self._live.take((model_id, version), minutes or self._minutes, author)
+            self._activate()
+        return record.to_answer(active=True)
+
+    def baselines(self, model_id: str, version: str | None = None) -> list[dict[str, Any]]:
+        """The baselines of a model, the newest first."""
+        return self._baselines.listed(model_id, version)
+
+    def set_thresholds(self, model_id: str, thresholds: Mapping[str, Any], author: str = "") -> dict[str, Any]:
+        """Judge a model by these from now on; what is not named is not judged.
+
+        Raises:
+            InvalidInput: names each that is unknown or not possible.
+        """
+        with self._lock:
+            return self._watches.set_thresholds(model_id, thresholds, author)
+
+    def thresholds(self, model_id: str) -> dict[str, Any]:
+        """What a model is judged by, and who said so."""
+        return self._watches.described(model_id)
+
+    # --- alerts -------------------------------------------------------------------------------------------------------
+
+    def alerts(
+        self,
+        limit: int = 100,
+        cursor: str | None = None,
+        state: str | None = None,
+        model_id: str | None = None,
+        severity: str | None = None,
+    ) -> Page[dict[str, Any]]:
+        """Alerts: what fires first, the worst of it first; what was resolved stays on the list for a day."""
+        return self._desk.listed(limit, cursor, state, model_id, severity)
+
+    def silences(self, limit: int = 100, cursor: str | None = None) -> Page[dict[str, Any]]:
+        """Silences, those that end last first."""
+        return self._desk.silences(limit, cursor)
+
+    def silence(self, matchers: Any, duration_s: float, author: str, comment: str = "") -> dict[str, Any]:
+        """Tell nobody of alerts that match, for a while.
+
+        Raises:
+            InvalidInput: says what is missing or wrong.
+        """
+        return self._desk.silence(matchers, duration_s, author, comment)
+
+    def expire_silence(self, silence_id: str, by: str = "") -> dict[str, Any]:
+        """End a silence now.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        return self._desk.expire_silence(silence_id, by)
+
+    def channels(self) -> list[dict[str, Any]]:
+        """How each channel is doing."""
+        return self._desk.channels()
+
+    def test_channel(self, name: str) -> dict[str, Any]:
+        """Send a test to one channel; what became of it is in the answer.
+
+        Raises:
+            NotFound: there is no such channel.
+        """
+        return self._desk.try_channel(name)
+
+    def exposition(self) -> bytes:
+        """Everything as Prometheus text."""
+        return monitor_text(
+            MonitorFacts(
+                versions=[facts_of(one) for _, one in sorted(self._standings.items())],
+                firing=self._desk.firing(),
+                notifications=self._desk.notifications(),
+                sources=len(self._aggregator.sources()),
+                tick_s=self._tick_s,
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _activate(self) -> None:
+        """Have replicas fold by the baselines in force."""
+        for key in self._baselines.versions():
+            baseline = self._baselines.active(*key)
+            if baseline is not None and self._active.get(key) != baseline.baseline_id:
+                self._aggregator.activate(*key, baseline)
+                self._active[key] = baseline.baseline_id
+
+    def _live_versions(self) -> list[VersionKey]:
+        """Versions that have replicas, or are asked."""
+        found = []
+        for key in self._aggregator.versions():
+            silence_s = self._aggregator.silence_s(*key)
+            heard = silence_s is not None and silence_s <= _FORGOTTEN_S
+            if heard or self._aggregator.outcomes(*key, METRICS_S).total:
+                found.append(key)
+        return found
+
+    def _main_version(self, model_id: str) -> str:
+        """The version of a model that is asked most.
+
+        Raises:
+            NotFound: nothing is known of the model.
+        """
+        standings = [one for one in self._standings.values() if one.model_id == model_id]
+        if standings:
+            return max(standings, key=lambda one: (one.health.current_metrics.requests, one.version)).version
+        known = {*self._aggregator.versions(), *self._baselines.versions()}
+        versions = sorted(version for model, version in known if model == model_id)
+        if not versions:
+            raise NotFound(f"nothing was heard of a model {model_id!r} yet; deploy a version and send requests")
+        return versions[-1]

@@ -1,0 +1,134 @@
+"""What the Monitor answers, JSON-ready: health, drift, alerts, silences, and everything as numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from streamb.errors import BadRequest
+from streamb.monitoring.health import Status
+from streamb.monitoring.report import DriftReport
+from streamb.monitoring.watch import beyond_chance
+from streamb.store import Page
+from streamb.store.cursor import decode_cursor, encode_cursor
+from streamb.wiring.monitor_exposition import VersionFacts
+from streamb.wiring.monitor_watches import STALE_S, Standing
+
+T = TypeVar("T")
+
+_RANK: Final[Mapping[str, int]] = {Status.HEALTHY: 0, Status.UNKNOWN: 1, Status.DEGRADED: 2, Status.UNHEALTHY: 3}
+
+
+def health_answer(standing: Standing) -> dict[str, Any]:
+    """A version's health. Of drift, only the whole and the columns that drifted: the rest is a question of its own."""
+    found = standing.health.to_json()
+    report = standing.health.drift_status
+    return {
+        "model_id": standing.model_id,
+        "version": standing.version,
+        **found,
+        "drift_status": _drift_summary(report) if report is not None else None,
+        "baseline": standing.baseline.to_answer(active=True) if standing.baseline is not None else None,
+        "silence_s": standing.silence_s,
+    }
+
+
+def overview_answer(standings: Sequence[Standing]) -> dict[str, dict[str, Any]]:
+    """Each model in one look: the worst of its versions that are asked, or of all where none is; with reasons."""
+    found: dict[str, dict[str, Any]] = {}
+    asked = {one.model_id for one in standings if one.health.current_metrics.requests}
+    for standing in standings:
+        if standing.model_id in asked and not standing.health.current_metrics.requests:
+            continue
+        health = standing.health
+        known = found.setdefault(
+            standing.model_id, {"status": str(Status.HEALTHY), "reasons": [], "versions": {}, "updated_at": 0.0}
+        )
+        known["versions"][standing.version] = str(health.status)
+        known["reasons"] += [f"{standing.version}: {reason}" for reason in health.reasons]
+        known["status"] = max(known["status"], str(health.status), key=_RANK.__getitem__)
+        known["updated_at"] = max(known["updated_at"], health.updated_at)
+    return found
+
+
+def drift_answer(report: DriftReport, model_id: str, version: str, minutes: int, baseline: Any) -> dict[str, Any]:
+    """A report with what it is about."""
+    described = baseline.to_answer(active=True) if baseline is not None else None
+    about = {"model_id": model_id, "version": version, "minutes": minutes, "baseline": described}
+    return {**about, **report.to_json()}
+
+
+def facts_of(standing: Standing) -> VersionFacts:
+    """A version as numbers."""
+    health, report = standing.health, standing.health.drift_status
+    estimate = health.estimated_accuracy
+    known = report is not None and report.status != "insufficient_data" and health.status is not Status.UNKNOWN
+    return VersionFacts(
+        standing.model_id,
+        standing.version,
+        str(health.status),
+        scores=_scores(report) if known and report is not None else {},
+        features={name: one.score for name, one in report.features.items() if one.score is not None}
+        if known and report is not None
+        else {},
+        drifted=report.drifted if known and report is not None else None,
+        concept_drifted=health.concept.drifted if health.concept is not None else None,
+        accuracy=health.current_metrics.accuracy,
+        estimated_accuracy=estimate.accuracy if estimate is not None else None,
+        baseline_number=standing.baseline.number if standing.baseline is not None else None,
+        window_rows=standing.window_rows,
+        push_age_s=standing.silence_s,
+        dropped=standing.totals.dropped,
+    )
+
+
+def page_of(items: Sequence[T], key: Callable[[T], str], name: str, limit: int, cursor: str | None) -> Page[T]:
+    """A page of a list that is in memory.
+
+    Raises:
+        BadRequest: the cursor is none of this list, or what it stood at is gone.
+    """
+    begin = 0
+    if cursor is not None:
+        last = decode_cursor(name, cursor, str)
+        places = [place for place, item in enumerate(items) if key(item) == last]
+        if not places:
+            raise BadRequest("the list has changed where this cursor stood: start again without a cursor")
+        begin = places[0] + 1
+    shown = tuple(items[begin : begin + limit])
+    more = begin + limit < len(items)
+    return Page(shown, encode_cursor(name, key(shown[-1])) if more and shown else None)
+
+
+def score_answer(standing: Standing) -> dict[str, Any] | None:
+    """A version's drift score, and whether it is more than chance; None without enough rows, or without fresh ones."""
+    report, silence_s = standing.health.drift_status, standing.silence_s
+    if report is None or report.status == "insufficient_data" or silence_s is None or silence_s > STALE_S:
+        return None
+    return {
+        "model_id": standing.model_id,
+        "version": standing.version,
+        "score": report.overall_drift_score,
+        "proven": beyond_chance(report),
+        "rows": report.rows,
+    }
+
+
+def _drift_summary(report: DriftReport) -> dict[str, Any]:
+    return {
+        "status": report.status,
+        "overall_drift_score": round(report.overall_drift_score, 6),
+        "summary": report.summary,
+        "rows": report.rows,
+        "drifted": [one.name for one in report.columns if one.drifted],
+    }
+
+
+def _scores(report: DriftReport) -> dict[str, float]:
+    found = {"overall": report.overall_drift_score}
+    outputs = [one.score for one in report.outputs.values() if one.score is not None]
+    if outputs:
+        found["output"] = max(outputs)
+    if report.multivariate is not None and report.multivariate.score is not None:
+        found["multivariate"] = report.multivariate.score
+    return found

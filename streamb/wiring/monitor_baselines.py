@@ -1,0 +1,217 @@
+"""The baselines of all model versions: numbered 1, 2, 3… for each; bytes in the artifact store, the list in a file."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from streamb.clock import Clock, isoformat
+from streamb.errors import InvalidFeatures, NotFound, StreambError
+from streamb.monitoring.baseline import Baseline
+from streamb.store import BlobStore
+from streamb.wiring.json_file import JsonFile
+
+RETRY_S: Final = 30.0
+"""A baseline that could not be read from the artifact store is asked for again after this long."""
+MOST_NAMES: Final = 20
+"""Names in one message."""
+_log = logging.getLogger(__name__)
+
+Origin = Literal["upload", "live"]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRecord:
+    """One baseline of one model version, as listed.
+
+    Attributes:
+        number: 1, 2, 3… per version; the highest is in force.
+        baseline_id: digest of its content.
+        blob: digest of its bytes in the artifact store.
+        rows: of the data it was made of.
+        columns: names of the features, then of the outputs.
+        origin: "upload" (a frame, or training data), "live" (made of a window of live traffic).
+        created_at: seconds since the epoch.
+        learning: only its bins are known yet (live traffic was sketched); its rows are being counted.
+    """
+
+    model_id: str
+    version: str
+    number: int
+    baseline_id: str
+    blob: str
+    rows: int
+    columns: tuple[str, ...]
+    author: str
+    origin: Origin
+    created_at: float
+    learning: bool = False
+
+    def to_answer(self, *, active: bool) -> dict[str, Any]:
+        """As JSON for people."""
+        return {**asdict(self), "columns": list(self.columns), "at": isoformat(self.created_at), "active": active}
+
+
+class Baselines:
+    """Every baseline there is, and the one in force for each version. Safe to use from several threads.
+
+    Args:
+        file: the list.
+        blobs: the artifact store.
+    """
+
+    def __init__(self, file: Path, blobs: BlobStore, clock: Clock) -> None:
+        self._file = JsonFile(file)
+        self._blobs = blobs
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._records = [_record_of(body) for body in self._file.load().get("baselines", [])]
+        self._in_force = _in_force(self._records)
+        self._loaded: dict[str, Baseline] = {}
+        self._retry_at: dict[str, float] = {}
+
+    def add(
+        self, model_id: str, version: str, baseline: Baseline, *, author: str, origin: Origin, learning: bool = False
+    ) -> BaselineRecord:
+        """Put a baseline in force; the one in force already stays as it is, under its number.
+
+        Raises:
+            StorageFailed: it could not be stored; the one before is still in force.
+        """
+        with self._lock:
+            current = self.active_record(model_id, version)
+            if current is not None and current.baseline_id == baseline.baseline_id:
+                return current
+            record = BaselineRecord(
+                model_id=model_id,
+                version=version,
+                number=current.number + 1 if current is not None else 1,
+                baseline_id=baseline.baseline_id,
+                blob=self._store(baseline),
+                rows=baseline.profile.rows,
+                columns=tuple(column.name for column in baseline.columns),
+                author=author,
+                origin=origin,
+                created_at=self._clock.now(),
+                learning=learning,
+            )
+            self._save([*self._records, record])
+            self._loaded[record.blob] = baseline
+            return record
+
+    def active(self, model_id: str, version: str) -> Baseline | None:
+        """The baseline in force; None when there is none, or the artifact store cannot give it just now."""
+        with self._lock:
+            record = self.active_record(model_id, version)
+            if record is None:
+                return None
+            found = self._loaded.get(record.blob)
+            if found is None and self._clock.monotonic() >= self._retry_at.get(record.blob, 0.0):
+                found = self._load(record)
+            return found
+
+    def active_record(self, model_id: str, version: str) -> BaselineRecord | None:
+        """What is known of the baseline in force."""
+        with self._lock:
+            return self._in_force.get((model_id, version))
+
+    def versions(self) -> set[tuple[str, str]]:
+        """Every model version that has a baseline."""
+        with self._lock:
+            return set(self._in_force)
+
+    def listed(self, model_id: str, version: str | None = None) -> list[dict[str, Any]]:
+        """The baselines of a model, newest first."""
+        with self._lock:
+            mine = [one for one in self._records if one.model_id == model_id and version in (None, one.version)]
+            active = set(self._in_force.values())
+        return [
+            one.to_answer(active=one in active) for one in sorted(mine, key=lambda one: (-one.created_at, -one.number))
+        ]
+
+    def need(self, model_id: str, version: str) -> Baseline:
+        """The baseline in force.
+
+        Raises:
+            NotFound: there is none, or it cannot be read now.
+        """
+        found = self.active(model_id, version)
+        if found is None:
+            record = self.active_record(model_id, version)
+            raise NotFound(
+                f"{model_id} {version} has no baseline: give it one (POST /api/monitoring/baseline, or "
+                "`streamb monitor baseline`)"
+                if record is None
+                else f"baseline {record.number} of {model_id} {version} cannot be read from the artifact store now; "
+                "try again, or give it a new one",
+                model_id=model_id,
+                version=version,
+            )
+        return found
+
+    def _store(self, baseline: Baseline) -> str:
+        with tempfile.TemporaryDirectory(prefix="streamb-baseline-") as scratch:
+            path = Path(scratch) / "baseline"
+            path.write_bytes(baseline.to_bytes())
+            return self._blobs.put_file(path).digest
+
+    def _load(self, record: BaselineRecord) -> Baseline | None:
+        try:
+            with tempfile.TemporaryDirectory(prefix="streamb-baseline-") as scratch:
+                path = Path(scratch) / "baseline"
+                self._blobs.get_file(record.blob, path)
+                found = self._loaded[record.blob] = Baseline.from_bytes(path.read_bytes())
+        except StreambError as error:
+            self._retry_at[record.blob] = self._clock.monotonic() + RETRY_S
+            _log.warning(
+                "baseline %s of %s %s cannot be read: %s", record.number, record.model_id, record.version, error
+            )
+            return None
+        return found
+
+    def _save(self, records: Sequence[BaselineRecord]) -> None:
+        self._file.save({"baselines": [{**asdict(one), "columns": list(one.columns)} for one in records]})
+        self._records, self._in_force = list(records), _in_force(records)
+        wanted = {one.blob for one in self._in_force.values()}
+        self._loaded = {blob: found for blob, found in self._loaded.items() if blob in wanted}
+
+
+def _in_force(records: Sequence[BaselineRecord]) -> dict[tuple[str, str], BaselineRecord]:
+    """The newest of each version; records are in the order in which they came."""
+    return {(one.model_id, one.version): one for one in records}
+
+
+def check_columns(found: Sequence[str], wanted: Sequence[str], *, what: str) -> None:
+    """Refuse a baseline whose features are not the version's.
+
+    Raises:
+        InvalidFeatures: names what is missing and what is unknown.
+    """
+    missing, unknown = _less(wanted, found), _less(found, wanted)
+    if missing or unknown:
+        problems = [f"{name}: missing" for name in missing] + [
+            f"{name}: {what} has no such feature" for name in unknown
+        ]
+        parts = [f"missing {_shown(missing)}"] * bool(missing) + [f"unknown {_shown(unknown)}"] * bool(unknown)
+        raise InvalidFeatures(
+            f"the baseline's columns are not those of {what}: {'; '.join(parts)}; wanted: {_shown(list(wanted))}",
+            problems=problems,
+        )
+
+
+def _less(names: Sequence[str], others: Collection[str]) -> list[str]:
+    return [name for name in names if name not in others]
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(map(repr, names[:MOST_NAMES])) + more
+
+
+def _record_of(body: Mapping[str, Any]) -> BaselineRecord:
+    return BaselineRecord(**{**body, "columns": tuple(body["columns"])})

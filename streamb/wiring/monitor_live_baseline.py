@@ -1,0 +1,102 @@
+"""Baselines of live traffic: the bins of the present one with a window's counts, or bins chosen by what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from streamb.errors import InvalidInput, NotFound
+from streamb.monitoring.aggregator import Aggregator
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.column import OUTPUT
+from streamb.monitoring.drift import LEAST_ROWS
+from streamb.monitoring.push import VersionKey
+from streamb.monitoring.sketch import Sketch
+from streamb.wiring.monitor_baselines import BaselineRecord, Baselines
+
+LEARNT_ROWS: Final = 1_000
+"""So many rows are counted in new bins before they are a baseline."""
+_LEARNT_MINUTES: Final = 1_440
+
+
+class LiveBaselines:
+    """Makes baselines of what the aggregator has. Not thread-safe: the Monitor's lock is around it."""
+
+    def __init__(self, aggregator: Aggregator, baselines: Baselines) -> None:
+        self._aggregator = aggregator
+        self._baselines = baselines
+
+    def take(self, key: VersionKey, minutes: int, author: str) -> BaselineRecord:
+        """Make the last minutes of a version its baseline, or begin to.
+
+        Raises:
+            NotFound: nothing was seen of it in these minutes, or its baseline cannot be read now.
+            InvalidInput: too few rows.
+        """
+        record = self._baselines.active_record(*key)
+        if record is not None and record.learning:
+            return record
+        if record is None:
+            return self._begin(key, minutes, author)
+        baseline = self._baselines.need(*key)
+        window = self._aggregator.window(*key, minutes, baseline.baseline_id)
+        rows = window.rows if window is not None else 0
+        if window is None or rows < LEAST_ROWS:
+            raise _too_few(key, rows, minutes)
+        return self._baselines.add(*key, baseline.relearn(window), author=author, origin="live")
+
+    def advance(self, key: VersionKey) -> None:
+        """Where bins were chosen and enough rows were counted in them, put the baseline in force."""
+        record = self._baselines.active_record(*key)
+        if record is None or not record.learning or self.counted(key) < LEARNT_ROWS:
+            return
+        bins = self._baselines.need(*key)
+        window = self._aggregator.window(*key, _LEARNT_MINUTES, bins.baseline_id)
+        if window is not None:
+            self._baselines.add(*key, bins.relearn(window), author=record.author, origin="live")
+
+    def counted(self, key: VersionKey) -> int:
+        """Rows that were counted in the bins in force, within a day."""
+        baseline = self._baselines.active(*key)
+        if baseline is None:
+            return 0
+        window = self._aggregator.window(*key, _LEARNT_MINUTES, baseline.baseline_id)
+        return 0 if window is None else window.rows
+
+    def _begin(self, key: VersionKey, minutes: int, author: str) -> BaselineRecord:
+        sketch = self._aggregator.sketch(*key, minutes)
+        if sketch is None:
+            raise NotFound(
+                f"nothing was seen of {' '.join(key)} in the last {minutes} minutes: there is nothing to make a "
+                "baseline of; give it one from a table, or wait for requests"
+            )
+        if sketch.rows < LEAST_ROWS:
+            raise _too_few(key, sketch.rows, minutes)
+        return self._baselines.add(*key, _bins_of(sketch), author=author, origin="live", learning=True)
+
+
+def _bins_of(sketch: Sketch) -> Baseline:
+    """Bins by what was sketched. Its rows are made up: how columns go together only the counted rows will say."""
+    table = sketch.table()
+    outputs = [name for name in sketch.names if _is_output(name)]
+    features: Mapping[str, Any] = {name: values for name, values in table.items() if name not in outputs}
+    if not outputs:
+        return Baseline.learn(features)
+    if len(outputs) == 1:
+        return Baseline.learn(features, table[outputs[0]])
+    return Baseline.learn(features, np.array([table[name] for name in outputs]).T)
+
+
+def _is_output(name: str) -> bool:
+    head, dot, place = name.partition(".")
+    return head == OUTPUT and (not dot or place.isdigit())
+
+
+def _too_few(key: VersionKey, rows: int, minutes: int) -> InvalidInput:
+    return InvalidInput(
+        f"only {rows:,} rows of {' '.join(key)} were seen in the last {minutes} minutes; a baseline needs "
+        f"{LEAST_ROWS}: wait, or take a longer window",
+        rows=rows,
+    )

@@ -1,0 +1,216 @@
+"""The watches of all versions: made when a version is first heard of, fed at every look, kept over restarts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.clock import Clock, isoformat
+from streamb.config import Settings
+from streamb.errors import StorageFailed, StreambError
+from streamb.monitoring.aggregator import Aggregator
+from streamb.monitoring.aggregator_state import Totals
+from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.drift import Sensitivity, compare
+from streamb.monitoring.health import STALE_INTERVALS, Metrics, ModelHealth, Status, Thresholds
+from streamb.monitoring.profile import Profile
+from streamb.monitoring.push import VersionKey
+from streamb.monitoring.report import DriftReport
+from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
+from streamb.wiring.json_file import JsonFile
+from streamb.wiring.monitor_baselines import BaselineRecord, Baselines
+
+PUSH_S: Final = 10.0
+"""Sources push at least this often."""
+STALE_S: Final = STALE_INTERVALS * PUSH_S
+TICK_S: Final = 5.0
+_SAVE_S: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the last look at a version found.
+
+    Attributes:
+        window_rows: rows that drift was measured on; None without a baseline.
+        silence_s: since any of its replicas was heard of; None: none is there.
+        totals: rows, by what became of them.
+        outcomes: how its requests ended lately.
+    """
+
+    model_id: str
+    version: str
+    health: ModelHealth
+    baseline: BaselineRecord | None
+    window_rows: int | None
+    silence_s: float | None
+    totals: Totals
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Watches:
+    """Looks at versions, one after the other. Not thread-safe: the Monitor's lock is around it.
+
+    Args:
+        folder: where thresholds and the watches' state are kept.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, aggregator: Aggregator, baselines: Baselines, clock: Clock
+    ) -> None:
+        self._aggregator = aggregator
+        self._baselines = baselines
+        self._clock = clock
+        self._minutes = settings.monitoring_window_minutes
+        self._sensitivity = Sensitivity(settings.drift_sensitivity)
+        self._defaults = default_thresholds(settings)
+        self._options_file, self._state_file = JsonFile(folder / "thresholds.json"), JsonFile(folder / "watches.json")
+        self._options: dict[str, Any] = self._options_file.load()
+        self._kept: dict[str, Any] = _loaded(self._state_file)
+        self._watches: dict[VersionKey, VersionWatch] = {}
+        self._since: dict[VersionKey, float] = {}
+        self._labels: dict[str, Any] = {}
+        self._saved_at = clock.now()
+
+    def thresholds(self, model_id: str) -> Thresholds:
+        """What a model is judged by."""
+        given = self._options.get(model_id)
+        return self._defaults if given is None else Thresholds.from_options(given["thresholds"])
+
+    def set_thresholds(self, model_id: str, options: Mapping[str, Any], author: str) -> dict[str, Any]:
+        """Judge a model by these from now on; what is not named is not judged.
+
+        Raises:
+            InvalidInput: names each that is unknown or not possible.
+            StorageFailed: they could not be written, and the earlier ones are still in force.
+        """
+        found = Thresholds.from_options(options)
+        entry = {"thresholds": found.to_options(), "author": author, "at": isoformat(self._clock.now())}
+        changed = {**self._options, model_id: entry}
+        self._options_file.save(changed)
+        self._options = changed
+        return self.described(model_id)
+
+    def described(self, model_id: str) -> dict[str, Any]:
+        """A model's thresholds, and who set them."""
+        given = self._options.get(model_id, {"author": "", "at": None})
+        options = self.thresholds(model_id).to_options()
+        own = model_id in self._options
+        return {"model_id": model_id, **given, "thresholds": options, "origin": "own" if own else "settings"}
+
+    def watch(self, key: VersionKey) -> VersionWatch:
+        """The watch of a version, with its present baseline and thresholds."""
+        watch = self._watches.get(key)
+        baseline, thresholds = self._baseline_of(key), self.thresholds(key[0])
+        if watch is None:
+            watch = self._watches[key] = VersionWatch(thresholds, self._sensitivity, interval_s=TICK_S)
+        watch.judge_by(thresholds)
+        watch.use(baseline)
+        if baseline is not None or self._baselines.active_record(*key) is None:
+            # Not before its baseline can be read: what labels said is kept together with it.
+            self._restore(key, watch)
+        return watch
+
+    def look(self, key: VersionKey) -> Standing:
+        """Look at one version, and judge it."""
+        model_id, version = key
+        watch, now = self.watch(key), self._clock.now()
+        since = self._since.setdefault(key, now)
+        window = self._window(key, watch.baseline, self._minutes) if watch.baseline is not None else None
+        silence_s = self._aggregator.silence_s(model_id, version)
+        outcomes = self._aggregator.outcomes(model_id, version, METRICS_S)
+        seen = Seen(
+            outcomes=outcomes,
+            seconds=min(float(METRICS_S), max(TICK_S, now - since)),
+            feedback=self._aggregator.outcomes_total(model_id, version).feedback,
+            window=window,
+            now=now,
+            stale=self._stale(silence_s),
+        )
+        rows = window.rows if window is not None else None
+        record = self._baselines.active_record(model_id, version)
+        totals = self._aggregator.totals(model_id, version)
+        return Standing(model_id, version, watch.look(seen), record, rows, silence_s, totals, outcomes.counts)
+
+    def unheard(self, key: VersionKey) -> Standing:
+        """A version that nobody reports on."""
+        reasons = ("nobody has reported on this version lately",)
+        health = ModelHealth(Status.UNKNOWN, reasons, Metrics(), None, None, None, (), self._clock.now())
+        record, totals = self._baselines.active_record(*key), self._aggregator.totals(*key)
+        return Standing(*key, health, record, None, self._aggregator.silence_s(*key), totals)
+
+    def compare(self, key: VersionKey, baseline: Baseline, minutes: int) -> DriftReport:
+        """How far the last minutes of a version are from its baseline."""
+        window = self._window(key, baseline, minutes)
+        return compare(baseline, window, self._sensitivity, threshold=drift_threshold(self.thresholds(key[0])))
+
+    def forget(self, live: set[VersionKey]) -> None:
+        """Let go of watches of versions that are gone; what they knew is saved, should they come back."""
+        for key in self._watches.keys() - live:
+            self._kept.setdefault(_name(key), self._watches.pop(key).to_json())
+            self._since.pop(key, None)
+
+    def save(self, *, now: bool = False) -> None:
+        """Write what the watches know, where labels came, or a minute has passed (or at once).
+
+        Labels that came after the last save are counted again from the aggregator's totals after a crash: none is lost,
+        none is doubled.
+        """
+        state = {**{_name(key): watch.to_json() for key, watch in self._watches.items()}, **self._kept}
+        labels = {name: one["labels"]["before"] for name, one in state.items()}
+        if not now and labels == self._labels and self._clock.now() - self._saved_at < _SAVE_S:
+            return
+        try:
+            self._state_file.save(state)
+        except StorageFailed as error:
+            _log.error("%s", error.message)
+            return
+        self._labels, self._saved_at = labels, self._clock.now()
+
+    def _window(self, key: VersionKey, baseline: Baseline, minutes: int) -> Profile:
+        return self._aggregator.window(*key, minutes, baseline.baseline_id) or Profile.empty(baseline)
+
+    def _baseline_of(self, key: VersionKey) -> Baseline | None:
+        record = self._baselines.active_record(*key)
+        return None if record is None or record.learning else self._baselines.active(*key)
+
+    def _stale(self, silence_s: float | None) -> bool:
+        gateways_s = self._aggregator.silence_s()
+        return any(age is not None and age > STALE_S for age in (silence_s, gateways_s))
+
+    def _restore(self, key: VersionKey, watch: VersionWatch) -> None:
+        kept = self._kept.pop(_name(key), None)
+        if kept is None:
+            return
+        try:
+            watch.restore(kept)
+        except (KeyError, TypeError, ValueError, StreambError):
+            _log.exception("what was known of %s %s cannot be read; its labels count anew", *key)
+
+
+def default_thresholds(settings: Settings) -> Thresholds:
+    """What models are judged by where nobody said otherwise; 0 in a setting: not judged."""
+    return Thresholds(
+        max_latency_ms=settings.monitoring_max_latency_ms or None,
+        min_accuracy=settings.monitoring_min_accuracy or None,
+        max_error_rate=settings.monitoring_max_error_rate or None,
+        min_throughput=settings.monitoring_min_throughput or None,
+        max_drift_score=settings.monitoring_max_drift_score or None,
+    )
+
+
+def _name(key: VersionKey) -> str:
+    return "\n".join(key)
+
+
+def _loaded(file: JsonFile) -> dict[str, Any]:
+    """Detectors can begin anew; a Monitor that does not start would be worse."""
+    try:
+        return file.load()
+    except StorageFailed as error:
+        _log.error("%s", error.message)
+        return {}

@@ -1,0 +1,55 @@
+"""What replicas and gateways have to push, and when; without a cluster."""
+
+import numpy as np
+import pytest
+
+from streamb.cluster.collection import LONGEST_PAUSE_S, GatewayDesk, Pusher, ReplicaCollection
+from streamb.config import load_settings
+from streamb.errors import ModelFailed
+from streamb.metrics import Snapshot
+from streamb.monitoring.push import Ack, decode_counts, unpack_snapshots
+from streamb.serving.batch import Batch, BatchReply
+
+
+class TestReplica:
+    @pytest.fixture
+    def collection(self, tmp_path):
+        return ReplicaCollection(load_settings(state_dir=tmp_path), "replica-1", "m", "1.0.0", ["a"])
+
+    @pytest.mark.parametrize("as_list", [False, True])
+    def test_only_rows_that_were_answered_are_collected(self, collection, as_list):
+        rows = np.arange(6.0).reshape(6, 1)
+        batch = Batch(rows.tolist() if as_list else rows, (1, 2, 3))
+        failed = ModelFailed("it raised")
+        collection.observe(batch, BatchReply(np.arange(6.0), None, {}))
+        collection.observe(batch, BatchReply(np.array([0.0, 3.0, 4.0, 5.0]), None, {1: failed}))
+        collection.observe(batch, BatchReply(np.empty(0), None, {0: failed, 1: failed, 2: failed}))
+        collection._collector.fold()
+        (pane,) = collection._collector.take().panes
+        column = decode_counts(pane).columns[0]
+        assert (pane.rows, pane.unreadable) == (10, 0)
+        assert column.values(10) == [0, 0, 1, 2, 3, 3, 4, 4, 5, 5]
+
+
+class TestGateway:
+    def test_each_push_has_the_whole_standing_and_an_unchanged_one_is_not_repeated(self):
+        standing = [Snapshot("m", "1.0.0", {"ok": 1})]
+        desk = GatewayDesk("g", lambda: standing)
+        first, second = desk.take(), desk.take()
+        assert [push.members[0].sequence for push in (first, second)] == [1, 2]
+        assert unpack_snapshots(second.outcomes[0].data) == tuple(standing), "the first may have got lost"
+        desk.acknowledged(second, Ack())
+        assert desk.take().empty
+        standing[:] = [Snapshot("m", "1.0.0", {"ok": 2})]
+        last = desk.take(leaving=True)
+        assert unpack_snapshots(last.outcomes[0].data) == tuple(standing)
+        assert last.members[0].leaving
+
+
+class TestPusher:
+    def test_pauses_are_spread_and_grow_while_nobody_answers(self):
+        pusher = Pusher(GatewayDesk("g", list), 5.0)
+        usual = {pusher.pause_s() for _ in range(100)}
+        assert 3.75 <= min(usual) < 4.5 < 5.5 < max(usual) <= 6.25
+        pusher._failures = 10
+        assert all(LONGEST_PAUSE_S * 0.75 <= pusher.pause_s() <= LONGEST_PAUSE_S * 1.25 for _ in range(100))

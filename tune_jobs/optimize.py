@@ -1,0 +1,213 @@
+"""The search job: a CSV file in, the best hyperparameters of a model out, and its best version registered.
+
+    python -m tune_jobs.optimize --csv data.csv --target label --model random_forest --preset fast
+    streamb tune run data.csv --target label --model random_forest --preset fast
+    ray job submit --working-dir . -- python -m tune_jobs.optimize --csv … --model-id churn --version 1.1.0
+
+The study lives in `studies/ID` of the state directory: `--resume ID` goes on with one that was stopped or died, and no
+trial that had ended is evaluated again. The search sees only a part of the rows; the others score its best model once.
+Exit code 0: done; 1: it failed, or was stopped before it was done; 2: an argument is wrong.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Final
+
+from streamb.clock import Clock, SystemClock
+from streamb.errors import StreambError
+from streamb.hpo import Space
+from streamb.hpo.reporting import LogLines, TensorBoardLog, progress_for, report_of, write_csv
+from streamb.hpo.reporting.folder import State, StudyFolder
+from streamb.hpo.reporting.table import LiveTable
+from streamb.hpo.study import OptimizationResult, StoppedBy, plain_parameters
+from streamb.hpo.training import build_model, random_parameters
+from streamb.models import Model
+from tune_jobs.arguments import WrongArgument, parse_arguments
+from tune_jobs.optimize_args import OptimizeArgs
+from tune_jobs.optimize_plan import Plan, about, config_of, prepare
+from tune_jobs.platform import Delivery, JobSurroundings, deliver, write_artifact
+from tune_jobs.progress import Progress
+from tune_jobs.scoring import score
+from tune_jobs.searchable import own_names
+
+PROGRAM: Final = "python -m tune_jobs.optimize"
+_LOOK_S: Final = 0.25
+
+
+def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
+    """Run the job; returns the exit code."""
+    progress = Progress(clock or SystemClock())
+    try:
+        args = parse_arguments(
+            OptimizeArgs, argv, program=PROGRAM, description="Search the hyperparameters of a model."
+        )
+        return run(args, progress, clock or SystemClock())
+    except WrongArgument as error:
+        print(f"{PROGRAM}: wrong argument: {error.message}", file=sys.stderr)
+        return 2
+    except StreambError as error:
+        progress.say(f"failed: {error.message}")
+        return 1
+
+
+def run(args: OptimizeArgs, progress: Progress, clock: Clock) -> int:
+    """Read, search, deliver; returns the exit code.
+
+    Raises:
+        WrongArgument: an argument does not fit the data.
+        StreambError: anything else that went wrong.
+    """
+    plan = prepare(args, progress, clock)
+    study = plan.study
+    with study.working(), _interrupted_by(signal.SIGTERM):
+        _begin(plan, clock)
+        try:
+            result = search(plan, progress, clock)
+            study.keep_result(result)
+            if result.stopped_by is not StoppedBy.USER:
+                _describe(plan, result, progress)
+                deliver_best(plan, result, progress)
+                study.mark(State.COMPLETED, f"stopped by {result.stopped_by.value}")
+                return 0
+        except KeyboardInterrupt:
+            pass
+        except BaseException as error:
+            study.mark(State.STOPPED if study.stop_requested else State.FAILED, str(error))
+            raise
+        study.mark(State.STOPPED, "by its user")
+    progress.say(f"stopped as asked; `streamb tune resume {study.study_id}` goes on")
+    return 1
+
+
+def _begin(plan: Plan, clock: Clock) -> None:
+    if plan.goes_on:
+        plan.study.amend(**about(plan))
+    else:
+        plan.study.create({**about(plan), "created_at": clock.now()})
+    plan.study.reopen()
+    plan.study.mark(State.RUNNING)
+
+
+def search(plan: Plan, progress: Progress, clock: Clock) -> OptimizationResult:
+    """Run the trials, watched by the study's folder and by whoever reads this process's output."""
+    from streamb import HyperparameterOptimizer
+
+    watchers: list[Any] = [progress_for(sys.stdout, clock) if sys.stdout.isatty() else LogLines(progress.say)]
+    if plan.args.tensorboard:
+        watchers.append(TensorBoardLog(plan.study.path / "tensorboard"))
+    training = plan.rows.training
+    progress.say(f"study {plan.study.study_id}: searching {plan.args.model} on {len(training)} rows")
+    optimizer = HyperparameterOptimizer(config_of(plan), clock=clock)
+    try:
+        with _stopped_by(plan.study, optimizer.stop):
+            return optimizer.optimize_model(
+                model=plan.pipeline,
+                training_data=(plan.table.frame.iloc[training], plan.table.target[training]),
+                search_space=plan.searchable.space_of_pipeline(),
+                objective=plan.objective,
+                groups=None if plan.rows.groups is None else plan.rows.groups[training],
+                progress=watchers,
+                name=plan.study.study_id,
+            )
+    finally:
+        for watcher in watchers:
+            if isinstance(watcher, LiveTable | TensorBoardLog):
+                watcher.close()
+
+
+def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> None:
+    """Train the best parameters on the rows of the search, score them on the others, and register or write them."""
+    args, table, rows = plan.args, plan.table, plan.rows
+    chosen = {**random_parameters(plan.pipeline, args.seed), **result.best_parameters}
+    pipeline = build_model(plan.pipeline, chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told once for every trial already
+        pipeline.fit(table.frame.iloc[rows.training], table.target[rows.training])
+        scores = score(pipeline, table.frame.iloc[rows.testing], table.target[rows.testing], table.task)
+    shown = ", ".join(f"{name} {value:g}" for name, value in scores.items())
+    progress.say(f"on {len(rows.testing)} rows kept apart: {shown}")
+    told = _report(plan, result, scores)
+    if args.model_id is None and args.output is None:
+        progress.say("nothing is registered: no --model-id was given")
+        return
+    model = Model.wrap(pipeline, schema=table.schema, name=args.name or args.model_id or args.model)
+    if args.output is not None:
+        write_artifact(args.output, model, told, progress)
+    if args.model_id is not None and args.version is not None:
+        given = args.model_dump(include={field.name for field in fields(Delivery)})
+        deliver(Delivery(**given), model, told, progress)
+
+
+def _describe(plan: Plan, result: OptimizationResult, progress: Progress) -> None:
+    """Files for people, beside the study."""
+    space = Space.of(plan.searchable.space_of_pipeline())
+    write_csv(result.trials, plan.study.path / "trials.csv")
+    page = report_of(result, title=f"{plan.args.model}: {plan.study.study_id}", space=space)
+    (plan.study.path / "report.html").write_text(page, encoding="utf-8")
+    progress.say(f"report: {plan.study.path / 'report.html'}")
+
+
+def _report(plan: Plan, result: OptimizationResult, scores: dict[str, float]) -> dict[str, Any]:
+    """What is recorded with the version: scores, parameters, and where it comes from."""
+    args, rows = plan.args, plan.rows
+    searched = {f"cv_{plan.objective}": result.best_score, "trials": float(len(result.trials))}
+    if result.rescored is not None:
+        searched[f"cv_{plan.objective}_again"] = result.rescored.mean
+    counts = {"training_rows": float(len(rows.training)), "test_rows": float(len(rows.testing))}
+    return {
+        "metadata": {
+            "metrics": {**scores, **searched, **counts},
+            "hyperparameters": plain_parameters(own_names(result.best_parameters)),
+            "trained_by": "tune_jobs.optimize",
+            "study": plan.study.study_id,
+            "task": plan.table.task,
+            "estimator": args.model,
+            "target": args.target,
+            "data_file": args.csv.name if args.csv else "",
+        },
+        "lineage": {"job_id": JobSurroundings().any_job_id, "data_digest": plan.table.digest},
+    }
+
+
+@contextmanager
+def _stopped_by(study: StudyFolder, stop: Callable[[], None]) -> Iterator[None]:
+    """Stop the search once somebody wants the study to stop."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_S):
+            if study.stop_requested:
+                stop()
+                return
+
+    watcher = threading.Thread(target=look, name="stop requests", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@contextmanager
+def _interrupted_by(number: signal.Signals) -> Iterator[None]:
+    """A signal as if it were Ctrl-C: the study ends in order. Only the main thread may hear of signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

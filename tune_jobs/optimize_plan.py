@@ -1,0 +1,120 @@
+"""What a search job is going to do: data read, model and space found, study named, settings made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamb.clock import Clock
+from streamb.config import load_settings
+from streamb.hpo import Space
+from streamb.hpo.presets import OptimizationConfig, preset
+from streamb.hpo.reporting.described import describe
+from streamb.hpo.reporting.folder import Studies, StudyFolder
+from tune_jobs import pipelines
+from tune_jobs.arguments import WrongArgument
+from tune_jobs.optimize_args import OptimizeArgs
+from tune_jobs.platform import JobSurroundings
+from tune_jobs.progress import Progress
+from tune_jobs.searchable import STEP, Searchable, find_searchable
+from tune_jobs.searched_rows import Rows, rows_to_search
+from tune_jobs.table import Table, read_table
+
+_OBJECTIVES: Final = {"classification": "accuracy", "regression": "r2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is fixed before the first trial; `goes_on` for a study that was begun before."""
+
+    args: OptimizeArgs
+    study: StudyFolder
+    table: Table
+    rows: Rows
+    searchable: Searchable
+    pipeline: Any
+    objective: str
+    goes_on: bool
+
+
+def prepare(args: OptimizeArgs, progress: Progress, clock: Clock) -> Plan:
+    """Read the data, and find the model, its space, and the study that goes on, if one is to."""
+    studies = Studies(load_settings(state_dir=args.state_dir).state_dir)
+    known: dict[str, Any] | None = None
+    if args.resume is not None:
+        known = studies.get(args.resume).about()
+        args = args.going_on(known["arguments"], args.resume).model_copy(
+            update={"state_dir": args.state_dir, "url": args.url}
+        )
+    table, rows = _read(args, progress)
+    if known is not None and known["data_digest"] != table.digest:
+        raise WrongArgument.of("resume", args.study, f"{args.csv} has changed since; its scores would not compare")
+    searchable = find_searchable(args.model, table.task, args.space)
+    objective = args.objective if args.objective != "auto" else _OBJECTIVES[table.task]
+    study = studies.get(args.study or studies.new_id(args.model.rpartition(":")[2], clock))
+    return Plan(
+        args, study, table, rows, searchable, _pipeline(table, searchable), objective, goes_on=known is not None
+    )
+
+
+def config_of(plan: Plan) -> OptimizationConfig:
+    """The preset, with what was asked for on top."""
+    args = plan.args
+    told: dict[str, Any] = {
+        "n_trials": args.trials,
+        "folds": args.folds,
+        "deadline_s": args.deadline_s,
+        "max_concurrent_trials": args.workers,
+        "splitting": plan.rows.splitting,
+    }
+    given = {name: value for name, value in told.items() if value is not None}
+    return preset(
+        args.preset,
+        seed=args.seed,
+        acquisition=args.acquisition,
+        executor=args.executor,
+        address=JobSurroundings().ray_address,
+        folder=plan.study.path,
+        **given,
+    )
+
+
+def about(plan: Plan) -> dict[str, Any]:
+    """What the study's folder says that it is."""
+    args, config = plan.args, config_of(plan)
+    return {
+        "arguments": args.remembered(),
+        "model": args.model,
+        "data": str(args.csv),
+        "data_digest": plan.table.digest,
+        "target": args.target,
+        "task": plan.table.task,
+        "objective": plan.objective,
+        "direction": "maximize",
+        "preset": args.preset,
+        "n_trials": config.n_trials,
+        "folds": config.folds,
+        "deadline_s": config.deadline_s,
+        "seed": args.seed,
+        "job_id": JobSurroundings().any_job_id,
+        "space": describe(Space.of(plan.searchable.space_of_pipeline())),
+    }
+
+
+def _read(args: OptimizeArgs, progress: Progress) -> tuple[Table, Rows]:
+    assert args.csv is not None and args.target is not None  # noqa: S101, PT018 - the model checked it
+    task = None if args.task == "auto" else args.task
+    table = read_table(args.csv, args.target, task=task, drop=args.drop, category=args.category, text=args.text)
+    table, rows = rows_to_search(table, args.group, args.order_by, args.test_share, args.seed)
+    progress.say(f"read {len(table.frame)} rows, {len(table.schema.features)} columns from {args.csv}")
+    for note in table.notes:
+        progress.say(note)
+    return table, rows
+
+
+def _pipeline(table: Table, searchable: Searchable) -> Any:
+    from sklearn.pipeline import Pipeline
+
+    return Pipeline(
+        [("columns", pipelines.prepared_columns(table, dense=searchable.dense)), (STEP, searchable.estimator)]
+    )

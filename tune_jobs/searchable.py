@@ -1,0 +1,137 @@
+"""What can be searched by name: scikit-learn's estimators for tables, or anything of the user's by its import path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.errors import NotFound
+from streamb.hpo.spaces import space_for
+from tune_jobs.arguments import WrongArgument
+from tune_jobs.table import Task
+
+STEP: Final = "estimator"
+"""The step of the pipeline that is searched: parameters of the pipeline begin with it."""
+
+_PREFIX: Final = f"{STEP}__"
+
+MODELS: Final[Mapping[str, tuple[str | None, str | None]]] = {
+    "random_forest": ("sklearn.ensemble:RandomForestClassifier", "sklearn.ensemble:RandomForestRegressor"),
+    "extra_trees": ("sklearn.ensemble:ExtraTreesClassifier", "sklearn.ensemble:ExtraTreesRegressor"),
+    "gradient_boosting": (
+        "sklearn.ensemble:HistGradientBoostingClassifier",
+        "sklearn.ensemble:HistGradientBoostingRegressor",
+    ),
+    "logistic": ("sklearn.linear_model:LogisticRegression", None),
+    "ridge": (None, "sklearn.linear_model:Ridge"),
+    "elastic_net": (None, "sklearn.linear_model:ElasticNet"),
+    "svm": ("sklearn.svm:SVC", "sklearn.svm:SVR"),
+    "neighbors": ("sklearn.neighbors:KNeighborsClassifier", "sklearn.neighbors:KNeighborsRegressor"),
+    "mlp": ("sklearn.neural_network:MLPClassifier", "sklearn.neural_network:MLPRegressor"),
+}
+"""By name: the estimator for classes and the one for quantities."""
+
+_READS_SPARSE: Final = frozenset(
+    {"random_forest", "extra_trees", "logistic", "ridge", "elastic_net", "svm", "neighbors"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Searchable:
+    """An estimator and what is searched.
+
+    Attributes:
+        estimator: unfitted.
+        space: plain data, with the estimator's own names.
+        dense: it may not be given sparse matrices.
+    """
+
+    estimator: Any
+    space: dict[str, Any]
+    dense: bool
+
+    def space_of_pipeline(self) -> dict[str, Any]:
+        """The space with the names that the pipeline has for them, conditions included."""
+        return {_PREFIX + name: _renamed(what) for name, what in self.space.items()}
+
+
+def own_names(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of the pipeline with the estimator's own names."""
+    return {name.removeprefix(_PREFIX): value for name, value in parameters.items()}
+
+
+def find_searchable(model: str, task: Task, space_file: Path | None) -> Searchable:
+    """An estimator by name or import path, with its search space from a file or from the catalog.
+
+    Raises:
+        WrongArgument: no such model or space, or not for this task.
+    """
+    estimator = _by_path(model) if ":" in model else _by_name(model, task)
+    space = read_space(space_file) if space_file is not None else _catalogued(model, estimator)
+    return Searchable(estimator, space, dense=model not in _READS_SPARSE)
+
+
+def read_space(path: Path) -> dict[str, Any]:
+    """A search space from a JSON file.
+
+    Raises:
+        WrongArgument: it is no JSON object.
+    """
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WrongArgument.of("space", path, f"it cannot be read as JSON: {error}") from error
+    if not isinstance(described, dict) or not described:
+        raise WrongArgument.of("space", path, 'it holds no JSON object; write {"C": {"type": "float", …}}')
+    return described
+
+
+def _by_name(model: str, task: Task) -> Any:
+    if model not in MODELS:
+        known = ", ".join(MODELS)
+        raise WrongArgument.of("model", model, f"no such model; there are {known}, or package.module:Name of your own")
+    path = MODELS[model][0 if task == "classification" else 1]
+    if path is None:
+        place = 0 if task == "classification" else 1
+        allowed = ", ".join(name for name, paths in MODELS.items() if paths[place])
+        raise WrongArgument.of("model", model, f"not for {task}; allowed: {allowed}")
+    return _load(model, path)()
+
+
+def _by_path(model: str) -> Any:
+    found = _load(model, model)
+    if inspect.isclass(found) or not hasattr(found, "get_params"):
+        try:
+            found = found()
+        except TypeError as error:
+            raise WrongArgument.of("model", model, f"it cannot be made without arguments: {error}") from error
+    if not hasattr(found, "fit") or not hasattr(found, "set_params"):
+        raise WrongArgument.of("model", model, "it has no fit and set_params, as scikit-learn's estimators have")
+    return found
+
+
+def _load(model: str, path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise WrongArgument.of("model", model, f"it cannot be imported: {error}") from error
+
+
+def _catalogued(model: str, estimator: Any) -> dict[str, Any]:
+    try:
+        return space_for(estimator)
+    except NotFound as error:
+        name = type(estimator).__name__
+        raise WrongArgument.of("model", model, f"{name} has no search space here; give one with --space") from error
+
+
+def _renamed(what: Any) -> Any:
+    if isinstance(what, Mapping) and isinstance(what.get("when"), Mapping):
+        return {**what, "when": {_PREFIX + parent: values for parent, values in what["when"].items()}}
+    return what

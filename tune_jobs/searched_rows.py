@@ -1,0 +1,77 @@
+"""Which rows a search may see and which it may not, by groups or in the order of time where the data has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.models import FeatureSchema
+from tune_jobs.arguments import WrongArgument
+from tune_jobs.table import Table
+from tune_jobs.train import split
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Row numbers.
+
+    Attributes:
+        training: what trials are trained and scored on.
+        testing: kept apart, to score the best model once.
+        groups: one value per row of the table; rows that share it stay together.
+        splitting: how folds are made of `training`.
+    """
+
+    training: NDArray[np.intp]
+    testing: NDArray[np.intp]
+    groups: NDArray[Any] | None
+    splitting: Literal["auto", "grouped", "time"]
+
+
+def rows_to_search(
+    table: Table, group: str | None, order_by: str | None, test_share: float, seed: int
+) -> tuple[Table, Rows]:
+    """The table without the column that groups or orders it, and its rows divided.
+
+    Raises:
+        WrongArgument: no such column, or it leaves nothing to learn from.
+    """
+    if group is not None:
+        values, table = _taken_out(table, "group", group)
+        training, testing = _whole_groups(values, test_share, seed)
+        return table, Rows(training, testing, values, "grouped")
+    if order_by is not None:
+        values, table = _taken_out(table, "order-by", order_by)
+        order = np.argsort(values, kind="stable")
+        cut = len(order) - max(1, round(test_share * len(order)))
+        return table, Rows(order[:cut], order[cut:], None, "time")
+    training, testing = split(table.target, table.task, test_share, seed)
+    return table, Rows(training, testing, None, "auto")
+
+
+def _taken_out(table: Table, option: str, name: str) -> tuple[NDArray[Any], Table]:
+    left = tuple(feature for feature in table.schema.features if feature.name != name)
+    if len(left) == len(table.schema.features):
+        raise WrongArgument.of(option, name, f"no such column; there are {', '.join(table.frame.columns)}")
+    if not left:
+        raise WrongArgument.of(option, name, "it is the only column besides the target")
+    values = table.frame[name]
+    if values.isna().any():
+        raise WrongArgument.of(option, name, f"{int(values.isna().sum())} rows have no value there")
+    rest = replace(table, frame=table.frame.drop(columns=name), schema=FeatureSchema(left, table.schema.container))
+    return values.to_numpy(), rest
+
+
+def _whole_groups(values: NDArray[Any], test_share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Groups in random order, kept apart until they have rows enough."""
+    _, codes, sizes = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise WrongArgument.of("group", values[0], "all rows are in this one group")
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    reached = np.cumsum(sizes[order])
+    count = min(int(np.searchsorted(reached, test_share * len(values))) + 1, len(sizes) - 1)
+    apart = np.isin(codes, order[:count])
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
