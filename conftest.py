@@ -50,9 +50,21 @@ _SLOW = tuple(
 )
 """Tests that start processes or servers, or train: together they take longer than all the others."""
 
+pytest_plugins = ["tests.cluster.session_platform"]
+
 pytest_collect_file = SybilCollection(
     (
-        Sybil(parsers=[PythonCodeBlockParser()], patterns=["README.md", "docs/*.md"], fixtures=["empty_folder"]),
+        Sybil(
+            parsers=[PythonCodeBlockParser()],
+            patterns=["README.md", "docs/*.md"],
+            excludes=["docs/deployments.md"],
+            fixtures=["empty_folder"],
+        ),
+        Sybil(
+            parsers=[PythonCodeBlockParser()],
+            patterns=["docs/deployments.md"],
+            fixtures=["empty_folder", "beside_a_platform"],
+        ),
         Sybil(
             parsers=[DocTestParser()],
             path="streamb",

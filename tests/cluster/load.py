@@ -27,7 +27,7 @@ class Outcome:
 class Load:
     """`with Load(url, "iris", [row]) as load:` keeps asking; `load.outcomes` holds every answer, none excluded."""
 
-    def __init__(self, url: str, model_id: str, rows: list, connections: int = 8, pause_s: float = 0.002) -> None:
+    def __init__(self, url: str, model_id: str, rows: list, connections: int = 8, pause_s: float = 0.01) -> None:
         self._address = urlsplit(url).netloc
         self._path = f"/v2/models/{model_id}/predict"
         self._body = json.dumps({"instances": rows})

@@ -11,9 +11,9 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from streamb import ProductionMLManager
-from tests.cluster.conftest import GATEWAYS
 from tests.cluster.load import Load
 from tests.cluster.processes import ray_processes, until
+from tests.cluster.session_platform import GATEWAYS
 
 pytestmark = [pytest.mark.ray, pytest.mark.fault]
 

@@ -17,7 +17,8 @@ X, y = load_iris(return_X_y=True)
 ROW = X[0].tolist()
 # Two shared cores under load are no place to judge latencies.
 QUICK = {"step_seconds": 1, "min_samples": 50, "health_check_criteria": {"latency_slack_ms": 10_000}}
-_numbers = count(1)
+MODEL = "rollouts"
+_numbers = count(2)
 
 
 class Raises:
@@ -34,17 +35,22 @@ def classifier(c: float = 1.0):
 @pytest.fixture(scope="module")
 def manager(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        manager.register_model(MODEL, "", "", classifier(), "1.0.0")
+        deployed = manager.deploy_model(model_id=MODEL, target_version="1.0.0", rollout_strategy="immediate")
+        assert deployed.wait(90).state == "completed"
         yield manager
 
 
 @pytest.fixture
-def model_id(manager):
-    """A model whose version 1.0.0 answers."""
-    model_id = f"rollouts-{next(_numbers)}"
-    manager.register_model(model_id, "", "", classifier(), "1.0.0")
-    deployed = manager.deploy_model(model_id=model_id, target_version="1.0.0", rollout_strategy="immediate")
-    assert deployed.wait(90).state == "completed"
-    return model_id
+def stable(manager, platform) -> str:
+    """The version that answers before the test."""
+    return ask(platform)["version"]
+
+
+@pytest.fixture
+def target() -> str:
+    """A version that there is not yet."""
+    return f"{next(_numbers)}.0.0"
 
 
 def events(platform, deployment) -> list[dict]:
@@ -57,19 +63,19 @@ def gateway_processes(platform) -> set[int]:
     return {one["pid"] for one in httpx.get(f"{platform.url}/api/status").json()["gateways"]}
 
 
-def ask(platform, model_id: str, **headers: str) -> dict:
-    answer = httpx.post(f"{platform.url}/v2/models/{model_id}/predict", json={"instances": [ROW]}, headers=headers)
+def ask(platform, **headers: str) -> dict:
+    answer = httpx.post(f"{platform.url}/v2/models/{MODEL}/predict", json={"instances": [ROW]}, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def test_a_healthy_canary_takes_over_step_by_step(manager, platform, model_id):
-    manager.register_model(model_id, "", "", classifier(0.9), "2.0.0")
+def test_a_healthy_canary_takes_over_step_by_step(manager, platform, stable, target):
+    manager.register_model(MODEL, "", "", classifier(0.9), target)
     weights: list[float] = []
     gateways = gateway_processes(platform)
-    with Load(platform.url, model_id, [ROW], connections=4) as load:
+    with Load(platform.url, MODEL, [ROW], connections=4) as load:
         deployment = manager.deploy_model(
-            model_id=model_id, target_version="2.0.0", rollout_strategy="canary", steps=[10, 50], **QUICK
+            model_id=MODEL, target_version=target, rollout_strategy="canary", steps=[10, 50], **QUICK
         )
         status = deployment.wait(120, on_change=lambda now: weights.append(now.weight))
         load.wait_for(50)
@@ -78,54 +84,56 @@ def test_a_healthy_canary_takes_over_step_by_step(manager, platform, model_id):
     assert gateway_processes(platform) == gateways, "a new version leaves the gateways as they are"
     assert {10.0, 50.0, 100.0} <= set(weights)
     assert weights == sorted(weights), "the share only grows"
-    assert {o.version for o in load.outcomes} == {"1.0.0", "2.0.0"}
-    assert {o.version for o in load.outcomes[-20:]} == {"2.0.0"}
+    assert {o.version for o in load.outcomes} == {stable, target}
+    assert {o.version for o in load.outcomes[-20:]} == {target}
     kinds = [event["kind"] for event in events(platform, deployment)]
     assert (kinds[0], kinds[-1], kinds.count("step")) == ("created", "completed", 3)
 
 
-def test_a_canary_that_raises_is_taken_back_and_no_client_notices(manager, platform, model_id):
-    manager.register_model(model_id, "", "", Raises(), "2.0.0")
-    with Load(platform.url, model_id, [ROW]) as load:
+def test_a_canary_that_raises_is_taken_back_and_no_client_notices(manager, platform, stable, target):
+    manager.register_model(MODEL, "", "", Raises(), target)
+    with Load(platform.url, MODEL, [ROW]) as load:
         load.wait_for(100)
         deployment = manager.deploy_model(
-            model_id=model_id, target_version="2.0.0", rollout_strategy="canary", traffic_split_percentage=10
+            model_id=MODEL, target_version=target, rollout_strategy="canary", traffic_split_percentage=10
         )
         status = deployment.wait(120)
         load.wait_for(100)
     assert status.state == "rolled_back", status
     assert not load.failed, load.summary()
-    assert {o.version for o in load.outcomes} == {"1.0.0"}, "the fallback answered what the canary failed"
+    assert {o.version for o in load.outcomes} == {stable}, "the fallback answered what the canary failed"
     assert any(one.verdict == "fail" for one in status.findings), status
     at = {event["kind"]: event["at"] for event in events(platform, deployment)}
     assert at["rolled_back"] - at["step"] < 5, "from its first traffic to none"
-    line = f'streamb_fallbacks_total{{model="{model_id}",version="2.0.0"}}'
+    line = f'streamb_fallbacks_total{{model="{MODEL}",version="{target}"}}'
     assert line in httpx.get(f"{platform.url}/metrics").text
 
 
-def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_completion(manager, platform, model_id):
-    manager.register_model(model_id, "", "", classifier(0.9), "2.0.0")
-    with Load(platform.url, model_id, [ROW], connections=4) as load:
+def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_completion(
+    manager, platform, stable, target
+):
+    manager.register_model(MODEL, "", "", classifier(0.9), target)
+    with Load(platform.url, MODEL, [ROW], connections=4) as load:
         deployment = manager.deploy_model(
-            model_id=model_id,
-            target_version="2.0.0",
+            model_id=MODEL,
+            target_version=target,
             rollout_strategy="blue_green",
             approval_required=True,
             hold_seconds=60,
             **QUICK,
         )
         until(lambda: deployment.status().state == "awaiting_approval", 60, "it waits for an approval")
-        preview = {"X-Model-Version": "2.0.0"}
-        until(lambda: ask(platform, model_id, **preview)["version"] == "2.0.0", 10, "the preview answers")
-        assert ask(platform, model_id)["version"] == "1.0.0", "everybody else has the stable version"
+        preview = {"X-Model-Version": target}
+        until(lambda: ask(platform, **preview)["version"] == target, 10, "the preview answers")
+        assert ask(platform)["version"] == stable, "everybody else has the stable version"
 
         deployment.approve(by="release-manager", reason="looked at the preview")
         assert deployment.wait(60).state == "completed"
-        until(lambda: ask(platform, model_id)["version"] == "2.0.0", 5)
+        until(lambda: ask(platform)["version"] == target, 5)
 
         deployment.rollback(reason="second thoughts")
         assert deployment.wait(60).state == "rolled_back"
-        assert ask(platform, model_id)["version"] == "1.0.0"
+        assert ask(platform)["version"] == stable
         load.wait_for(50)
     assert not load.failed, load.summary()
     kinds = [event["kind"] for event in events(platform, deployment)]
@@ -133,17 +141,17 @@ def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_compl
     assert kinds[kinds.index("completed") :] == ["completed", "rolling_back", "rolled_back"]
 
 
-def test_feedback_is_joined_to_the_version_that_answered(manager, platform, model_id):
-    answer = ask(platform, model_id)
-    told = manager.record_feedback(model_id, answer["request_id"], label=answer["predictions"][0], success=True)
-    assert told["version"] == "1.0.0"
+def test_feedback_is_joined_to_the_version_that_answered(manager, platform, stable):
+    answer = ask(platform)
+    told = manager.record_feedback(MODEL, answer["request_id"], label=answer["predictions"][0], success=True)
+    assert told["version"] == stable
     assert set(told["joined"]) == {"label", "success"}
-    again = manager.record_feedback(model_id, answer["request_id"], success=True)
+    again = manager.record_feedback(MODEL, answer["request_id"], success=True)
     assert again["not_joined"] == {"success": "duplicate"}
 
     def counted() -> list[str]:
         lines = httpx.get(f"{platform.url}/metrics").text.splitlines()
-        return [line for line in lines if line.startswith("streamb_feedback_total") and f'"{model_id}"' in line]
+        return [line for line in lines if line.startswith("streamb_feedback_total") and f'"{MODEL}"' in line]
 
     until(counted, 10, "feedback is counted")
-    assert all('version="1.0.0"' in line for line in counted())
+    assert all(f'version="{stable}"' in line for line in counted())

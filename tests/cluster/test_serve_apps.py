@@ -14,9 +14,9 @@ import serve_apps.gateway
 import serve_apps.model_version
 from streamb import ProductionMLManager
 from streamb.serving.batch import Batch
-from tests.cluster.conftest import GATEWAYS
 from tests.cluster.load import Load
 from tests.cluster.processes import until
+from tests.cluster.session_platform import GATEWAYS
 
 pytestmark = pytest.mark.ray
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from streamb import ProductionMLManager
+from tests.cluster.processes import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.fault, pytest.mark.timeout(300)]
 
@@ -31,7 +32,7 @@ class Up:
         self.state_dir, self.began = state_dir, time.monotonic()
         command = [sys.executable, "-m", "streamb", "up", "--port", "0", "--state-dir", str(state_dir)]
         self.said = state_dir.with_name(f"{state_dir.name}.stderr")
-        with self.said.open("a") as said:
+        with self.said.open("w") as said:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
         self.lines: list[str] = []
 
@@ -90,28 +91,32 @@ def test_a_newcomers_first_session(up):
     assert not (up.state_dir / "platform.json").exists()
 
 
-def test_started_again_it_serves_what_it_served(up):
+def test_started_again_it_serves_what_it_served_and_killed_it_takes_everything_with_it(up):
     assert up.process.poll() is not None, "the first test has stopped it"
     again = Up(up.state_dir)
     try:
         again.until(r"curl .*predict")
         with ProductionMLManager(state_dir=up.state_dir) as manager:
             assert manager.predict("iris", [[5.1, 3.5, 1.4, 0.2]]).predictions == ["setosa"]
-        down = streamb("down", "--state-dir", str(up.state_dir))
-        assert down.returncode == 0, down.stderr
-        again.process.wait(30)
+        # Ray's own agents notice that their parent is gone, but take up to two minutes over their last report.
+        family = [process for process in again.family() if "Agent" not in process.name()]
+        again.process.kill()
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert not alive, [p.cmdline() for p in alive]
     finally:
         again.end()
 
 
-def test_a_killed_starter_takes_everything_with_it(tmp_path):
-    doomed = Up(tmp_path)
+def test_down_stops_it_while_it_starts(up):
+    assert up.process.poll() is not None, "the first test has stopped it"
+    starting = Up(up.state_dir)
     try:
-        doomed.until(r"curl .*predict")
-        # Ray's own agents notice that their parent is gone, but take up to two minutes over their last report.
-        family = [process for process in doomed.family() if "Agent" not in process.name()]
-        doomed.process.kill()
-        _, alive = psutil.wait_procs(family, timeout=30)
+        until(lambda: "waiting for Ray Serve" in starting.said.read_text(), 60)
+        family = starting.family()
+        down = streamb("down", "--state-dir", str(up.state_dir))
+        assert down.returncode == 0, down.stderr
+        starting.process.wait(60)
+        _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive, [p.cmdline() for p in alive]
     finally:
-        doomed.end()
+        starting.end()
