@@ -86,6 +86,8 @@ def _extract(file: IO[bytes], draft: Path, max_bytes: int) -> None:
                     left = _copy(reader, writer, left, max_bytes)
     except StreambError:
         raise
+    except (FileExistsError, NotADirectoryError) as error:  # the folder was empty: the archive contradicts itself
+        raise ArtifactCorrupt("the archive names the same path twice, or one as a file and as a folder") from error
     except OSError as error:
         if error.errno is not None:  # the disk spoke; zipfile's own complaints have no number
             raise

@@ -24,8 +24,9 @@ SIGNATURE_NAME: Final = "signature.json"
 TASKS: Final = ("classification", "regression", "other")
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_UNSAFE_CHARACTERS: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_UNSAFE_CHARACTERS: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
 _MAX_PATH: Final = 400
+_MAX_NAME_BYTES: Final = 255  # what file systems take
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,11 @@ class Manifest:
         try:
             body = json.loads(content)
             checksum = body.pop("checksum")
+            canonical = _canonical(body)  # refuses numbers that are not finite
+            json.dumps(body, ensure_ascii=False).encode()  # refuses half characters (surrogates)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ArtifactCorrupt(f"{MANIFEST_NAME} is not a manifest: {error!r}") from error
-        if checksum != sha256_hex(_canonical(body)):
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} is not a manifest: {type(error).__name__}: {error}") from error
+        if checksum != sha256_hex(canonical):
             raise ArtifactCorrupt(f"{MANIFEST_NAME} was changed after it was written: its checksum does not match")
         if body.get("format_version") != FORMAT_VERSION:
             raise ArtifactUnsupported(
@@ -115,7 +118,7 @@ class Manifest:
                 files=files,
                 carries_code=_checked(body["carries_code"], bool),
                 name=_checked(body["name"], str),
-                versions=_checked(body["versions"], dict),
+                versions={name: _checked(number, str) for name, number in body["versions"].items()},
             )
         except (KeyError, TypeError, AttributeError, InvalidInput) as error:
             raise ArtifactCorrupt(f"{MANIFEST_NAME} lacks a field or has one of a wrong type: {error!r}") from error
@@ -146,15 +149,17 @@ def check_path(path: str) -> str:
     'code/net.py'
 
     Raises:
-        ArtifactCorrupt: it is absolute, has `..`, a backslash, a drive letter or a control character, or is very long.
+        ArtifactCorrupt: it is absolute, has `..`, a backslash, a drive letter, a control character or half a
+            character (a surrogate), or it or a name in it is very long.
     """
     if (
         not isinstance(path, str)
         or len(path) > _MAX_PATH
         or _UNSAFE_CHARACTERS.search(path)
-        or not all(part.strip(" .") for part in path.split("/"))  # "", ".", ".." and what some systems read as them
+        # "", ".", ".." and what some systems read as them
+        or not all(part.strip(" .") and len(part.encode()) <= _MAX_NAME_BYTES for part in path.split("/"))
     ):
-        raise ArtifactCorrupt(f"the artifact names a path that does not stay in its folder: {str(path)[:100]!r}")
+        raise ArtifactCorrupt(f"the artifact names a path that no file in its folder can have: {str(path)[:100]!r}")
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamb.crypto import PublicKey, SigningKey
 from streamb.errors import ArtifactUntrusted, StorageFailed
-from streamb.models import Manifest, Model, load_artifact, pack, sign_artifact, unpack, verify_artifact
+from streamb.models import Manifest, Model, catalog, load_artifact, pack, sign_artifact, unpack, verify_artifact
 from streamb.models.manifest import SIGNATURE_NAME
 from streamb.registry.version import Artifact
 from streamb.store import BlobStore
@@ -49,7 +49,7 @@ class ArtifactStore:
             may_carry_code: the caller is trusted to bring code that this platform will run.
 
         Raises:
-            ArtifactError: it is no sound artifact, or too large.
+            ArtifactError: it is no sound artifact, too large, or of a kind that this build cannot load.
             ArtifactUntrusted: it brings code, and the caller may not, or there is no key to sign it with.
             StorageFailed: it could not be stored; nothing is left of it.
         """
@@ -57,6 +57,7 @@ class ArtifactStore:
             folder, packed = place / "artifact", place / "artifact.zip"
             unpack(archive, folder, max_bytes=self._max_bytes)
             manifest = verify_artifact(folder)
+            catalog.find(manifest.class_id)
             # A signature that came along says nothing here, and a wrong one would make the artifact useless later.
             (folder / SIGNATURE_NAME).unlink(missing_ok=True)
             if manifest.carries_code:

@@ -105,7 +105,22 @@ class TestSpoiledFolder:
         self.refuses(saved, ArtifactUnsupported, "quantum")
 
     @pytest.mark.parametrize(
-        "change", [{"task": "magic"}, {"schema": {"features": 3}}, {"carries_code": 1}, {"name": None}]
+        "name", [b"NaN", b"1e999", rb'"\ud800"', b'{"a":' * 500 + b"1" + b"}" * 500], ids=["nan", "inf", "half", "deep"]
+    )
+    def test_what_json_can_say_but_no_manifest(self, saved, name):
+        content = (saved / "manifest.json").read_bytes()
+        (saved / "manifest.json").write_bytes(content.replace(b'"name": "Pipeline"', b'"name": ' + name))
+        self.refuses(saved, ArtifactCorrupt)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"task": "magic"},
+            {"schema": {"features": 3}},
+            {"carries_code": 1},
+            {"name": None},
+            {"versions": {"numpy": 2}},
+        ],
     )
     def test_fields_of_a_wrong_kind(self, saved, change):
         rewrite(saved, **change)
@@ -117,12 +132,25 @@ class TestSpoiledFolder:
             self.refuses(saved, ArtifactCorrupt)
 
     @pytest.mark.parametrize(
-        "path", ["../model.skops", "/etc/passwd", "a/../../b", "a\\b", "C:model", "a//b", ".", "", "a\0b"]
+        "path",
+        [
+            "../model.skops",
+            "/etc/passwd",
+            "a/../../b",
+            "a\\b",
+            "C:model",
+            "a//b",
+            ".",
+            "",
+            "a\0b",
+            "x" * 256,
+            "ü" * 128,
+        ],
     )
     def test_manifest_path_that_leaves_the_folder(self, saved, path):
         files = verify_artifact(saved).files
         rewrite(saved, files={path: next(iter(files.values()))})
-        self.refuses(saved, ArtifactCorrupt, "does not stay in its folder")
+        self.refuses(saved, ArtifactCorrupt, "no file in its folder can have")
         with pytest.raises(ArtifactCorrupt):
             check_path(path)
 
@@ -205,10 +233,11 @@ class TestArchive:
                 assert sorted(tmp_path.rglob("*")) == before, "a refused archive left something behind"
 
     @pytest.mark.parametrize(
-        "name", ["../a", "a/../../b", "/etc/passwd", "a\\..\\b", "C:/a", "a/./b", "./a", "a\nb", "..", "x" * 500]
+        "name",
+        ["../a", "a/../../b", "/etc/passwd", "a\\..\\b", "C:/a", "a/./b", "./a", "a\nb", "..", "x" * 500, "x" * 256],
     )
     def test_paths_that_leave_the_folder_are_refused(self, tmp_path, name):
-        with pytest.raises(ArtifactCorrupt, match="does not stay"):
+        with pytest.raises(ArtifactCorrupt, match="no file in its folder"):
             self.unpacks(tmp_path, zip_of([("fine", b""), (name, b"boom")]))
 
     @pytest.mark.parametrize("mode", [stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR | 0o644])
@@ -220,6 +249,11 @@ class TestArchive:
         content = zip_of([("aa", b"1"), ("bb", b"2")]).replace(b"bb", b"AA")
         with pytest.raises(ArtifactCorrupt, match="twice"):
             self.unpacks(tmp_path, content)
+
+    @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
+    def test_a_file_that_is_also_a_folder_is_refused(self, tmp_path, names):
+        with pytest.raises(ArtifactCorrupt, match="as a file and as a folder"):
+            self.unpacks(tmp_path, zip_of([(name, b"x") for name in names]))
 
     def test_bombs_are_refused_whether_they_admit_their_size_or_not(self, tmp_path):
         with pytest.raises(ArtifactError, match="more than 100000 bytes"):

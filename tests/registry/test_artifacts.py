@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from streamb.crypto import SigningKey
-from streamb.errors import ArtifactCorrupt, ArtifactError, ArtifactUntrusted, StorageFailed
+from streamb.errors import ArtifactCorrupt, ArtifactError, ArtifactUnsupported, ArtifactUntrusted, StorageFailed
 from streamb.models import Model, pack, save_artifact, verify_artifact
 from streamb.models.artifact import seal
 from streamb.models.manifest import SIGNATURE_NAME
@@ -66,14 +66,16 @@ def archived(folder: Path) -> Path:
     return archive
 
 
-def made_up(folder: Path, *, size: int = 1000, carries_code: bool = False, name: str = "made up") -> Path:
+def made_up(
+    folder: Path, *, size: int = 1000, carries_code: bool = False, name: str = "made up", class_id: str = "onnx"
+) -> Path:
     """An artifact that is sound, and cannot be loaded."""
     folder.mkdir()
     (folder / "data.bin").write_bytes(b"x" * size)
     seal(
         folder,
         framework="python",
-        class_id="nothing",
+        class_id=class_id,
         task="other",
         name=name,
         schema={},
@@ -156,6 +158,12 @@ def test_the_same_model_archived_elsewhere_has_the_same_digest(store: ArtifactSt
     one = store.ingest(archived(made_up(tmp_path / "one", name="here")), may_carry_code=False)
     two = store.ingest(archived(made_up(tmp_path / "two", name="there")), may_carry_code=False)
     assert one.digest == two.digest
+
+
+def test_a_kind_that_this_build_cannot_load_is_refused_before_it_is_stored(store: ArtifactStore, tmp_path: Path):
+    with pytest.raises(ArtifactUnsupported, match="quantum"):
+        store.ingest(archived(made_up(tmp_path / "new", class_id="quantum")), may_carry_code=False)
+    assert files_below(tmp_path / "blobs") == files_below(tmp_path / "scratch") == []
 
 
 def test_a_signature_that_came_along_is_dropped(store: ArtifactStore, tmp_path: Path):
