@@ -11,7 +11,6 @@ import inspect
 import math
 import os
 import platform
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from streamb.errors import InvalidInput
 from streamb.hpo.folds import Folds
 from streamb.hpo.pruning import Bar
 from streamb.hpo.study import Outcome
+from streamb.hpo.threads import one_thread
 from streamb.hpo.training import build_model, random_parameters, take
 
 Scorer = Callable[[Any, Any, Any], Any]
@@ -233,31 +233,6 @@ def _number(score: Any, what: str) -> float:
     if not math.isfinite(number):
         raise FoldFailed(f"{what} is {number}")
     return number
-
-
-class _Threads:
-    """The thread pools of the numerical libraries, looked up once and again when new ones were loaded."""
-
-    def __init__(self) -> None:
-        self._controller: Any = None
-        self._seen = -1
-
-    @contextlib.contextmanager
-    def limited(self) -> Iterator[None]:
-        from threadpoolctl import ThreadpoolController
-
-        if self._controller is None or self._seen != len(sys.modules):
-            self._controller, self._seen = ThreadpoolController(), len(sys.modules)
-        with self._controller.limit(limits=1):
-            yield
-
-
-_threads = _Threads()
-
-
-def one_thread() -> contextlib.AbstractContextManager[None]:
-    """Numerical libraries use one thread inside: trials run side by side, and a fold gives the same on any machine."""
-    return _threads.limited()
 
 
 @contextlib.contextmanager

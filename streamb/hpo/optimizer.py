@@ -21,6 +21,7 @@ from streamb.hpo.drawing import something_new
 from streamb.hpo.journal import Asked, Journal, Opened, Told
 from streamb.hpo.parameters import Array
 from streamb.hpo.space import Space
+from streamb.hpo.threads import one_thread
 from streamb.hpo.trial import Best, Status, Trial, is_number
 
 if TYPE_CHECKING:
@@ -214,7 +215,8 @@ class Optimizer:
     def _modelled(self, lesson: Lesson, rng: np.random.Generator) -> tuple[float, ...]:
         from streamb.hpo.modelling import suggest
 
-        return tuple(suggest(self.space, self.trials, self._taken(), self._settings(), lesson, rng).tolist())
+        with one_thread():
+            return tuple(suggest(self.space, self.trials, self._taken(), self._settings(), lesson, rng).tolist())
 
     def _taken(self) -> frozenset[object]:
         with self._state:
@@ -233,7 +235,8 @@ class Optimizer:
             if self._lesson[0] == told:
                 return self._lesson[1]
         begin = None if theta is None else np.array(theta)
-        lesson = learn(self.space, trials, self._settings(), begin, refit=fitted_after != told)
+        with one_thread():
+            lesson = learn(self.space, trials, self._settings(), begin, refit=fitted_after != told)
         with self._state:
             self._lesson = (told, lesson)
         return lesson

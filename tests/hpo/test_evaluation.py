@@ -22,7 +22,6 @@ from streamb.hpo.evaluation import (
     FunctionEvaluator,
     ModelEvaluator,
     Task,
-    one_thread,
     own_score,
     scorer_of,
 )
@@ -140,12 +139,6 @@ class TestModels:
     def test_it_travels_to_other_processes(self):
         search = cloudpickle.loads(cloudpickle.dumps(evaluator(LogisticRegression())))
         assert search(Task(0, {"C": 1.0})).status is Outcome.COMPLETED
-
-    def test_one_thread_inside(self):
-        from threadpoolctl import threadpool_info
-
-        with one_thread():
-            assert {pool["num_threads"] for pool in threadpool_info()} <= {1}
 
 
 class Failing(DummyClassifier):
