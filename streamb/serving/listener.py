@@ -2,18 +2,26 @@
 
 uvicorn writes the head and the body of a reply separately, and uvloop makes a system call of each. On a small reply
 that second call is a tenth of all it costs, so the protocol here joins what is written in one turn of the event loop.
+
+It also bounds what uvicorn does not: how long the head of a request may take and how large it may be. And where uvicorn
+drops the body of a request that offers to go on in another protocol (as many HTTP/2 clients do), it is read here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from streamb.errors import BadRequest, MethodNotAllowed, RequestTimeout, StreambError
+from streamb.serving.access import RequestIds
 from streamb.serving.receive import Message, Receive, Send
+from streamb.serving.replies import error_reply
 
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -23,6 +31,12 @@ _FLUSH_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 3.0
 _LINGER_BYTES: Final = 256 * 1024 * 1024
 """How long, and for how much, a refused body is dropped before the connection is closed."""
+
+_HEAD_S: Final = 30.0
+_HEAD_BYTES: Final = 64 * 1024
+"""How long the head of a request may take from its first byte (of the first one: from the connection), and its size."""
+
+_REQUEST_IDS: Final = RequestIds()
 
 
 def listener_config(app: App, *, host: str, port: int, **overrides: Any) -> uvicorn.Config:
@@ -112,20 +126,116 @@ class CorkedTransport:
         return getattr(self._real, name)
 
 
+class _Dropped(list[tuple[bytes, bytes]]):
+    """Where the headers behind a chunked body go: they would count as headers of the request, and have no bound."""
+
+    def append(self, _header: tuple[bytes, bytes]) -> None:
+        return
+
+
+_TRAILERS: Final = _Dropped()
+
+
 class CorkedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 over a corked transport."""
+    """uvicorn's HTTP/1.1 over a corked transport, with bounded heads."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _data = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start a connection."""
         self._corked = CorkedTransport(transport, self.loop, self._body_is_coming)
         super().connection_made(self._corked)  # type: ignore[arg-type]
+        self._head_timer = self.loop.call_later(_HEAD_S, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        self._forget_head()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read requests; after the last reply of the connection, only drop what comes."""
         if self._corked.lingers:
             self._corked.drop(data)
-        else:
+            return
+        self._data = data
+        super().data_received(data)
+        while self._data is not data:  # an offer was declined: once more
+            data = self._data
             super().data_received(data)
+        if self.cycle is None or self.cycle.scope is not self.scope:
+            self._head_grew(len(data))
+        elif self._head_timer is not None:
+            self._forget_head()
+
+    def on_headers_complete(self) -> None:
+        """Take a request on; what its headers are is settled now."""
+        super().on_headers_complete()
+        self.headers = _TRAILERS
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, in the form of all errors."""
+        self._refuse(BadRequest(f"{msg.rstrip('.')}: it cannot be read as HTTP/1.1"))
+
+    def _refuse(self, error: StreambError) -> None:
+        """Answer instead of the app, and close."""
+        reply = error_reply(error, request_id := _REQUEST_IDS.new())
+        lines = [*reply.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % line for line in dict(lines).items())
+        self.transport.write(b"".join((STATUS_LINE[error.status], head, b"\r\n", reply.body)))
+        self.transport.close()
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def _head_grew(self, size: int) -> None:
+        """The head of a request has begun, and its end is not there yet."""
+        if self.transport.is_closing():
+            return
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_S, self._head_is_late)
+        self._head_bytes += size
+        if self._head_bytes > _HEAD_BYTES:
+            self._forget_head()
+            self._refuse(BadRequest(f"the head of the request is larger than {_HEAD_BYTES} bytes"))
+
+    def _head_is_late(self) -> None:
+        begun, self._head_timer = self._head_bytes, None
+        if self.transport.is_closing():
+            return
+        if begun:
+            self._refuse(RequestTimeout(f"the head of the request did not arrive within {_HEAD_S:g} s"))
+        else:  # nobody asked anything
+            self.transport.close()
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self._head_bytes = 0
+
+    # --- offers of another protocol -----------------------------------------------------------------------------------
+
+    def _should_upgrade(self) -> bool:
+        """Have uvicorn call `handle_websocket_upgrade` for every request that offers to go on in another protocol."""
+        return True
+
+    def handle_websocket_upgrade(self) -> None:
+        """Decline the offer: have the request read once more, without it.
+
+        The parser stops for good where such a head ends, so another one gets the same head and what follows it.
+        """
+        method, stopped = self.parser.get_method(), sys.exception()
+        if method == b"CONNECT" or stopped is None:
+            self._refuse(MethodNotAllowed("this is no proxy", allowed=["GET", "HEAD", "POST"]))
+            return
+        rest = self._data[stopped.args[0] :]
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.scope["http_version"].encode())]
+        lines += [
+            b"%b: %b" % header for header in self.scope["headers"] if header[0] not in (b"connection", b"upgrade")
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        self._data = b"\r\n".join((*lines, b"\r\n")) + rest
 
     def _body_is_coming(self) -> bool:
         cycle = self.cycle

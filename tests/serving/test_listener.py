@@ -1,59 +1,18 @@
 """The gateway under a real uvicorn, over real sockets."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import httpx
 import numpy as np
 import orjson
 import pytest
-import uvicorn
 
-from streamb.clock import SystemClock
-from streamb.serving import GatewayApp, GatewayLimits, listener
-from streamb.serving.listener import CorkedTransport, listener_config
-from tests.serving.predictors import SumPredictor, table, target
+from streamb.serving import listener
+from streamb.serving.listener import CorkedTransport
+from tests.serving.predictors import SumPredictor
+from tests.serving.sockets import BODY, PREDICT, listening, post, raw, read_reply
 
-PREDICT = "/v2/models/m/predict"
-BODY = b'{"instances": [[1, 2]]}'
 JSON = {"content-type": "application/json"}
-
-
-@asynccontextmanager
-async def listening(predictor=None, **limits):
-    app = GatewayApp(predictor or SumPredictor(), GatewayLimits(**limits), SystemClock())
-    app.apply(table(target(schema={})))
-    server = uvicorn.Server(listener_config(app, host="127.0.0.1", port=0))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield app, port
-    finally:
-        server.should_exit = True
-        await serving
-
-
-async def post(port, body=BODY):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    writer.write(raw(body))
-    reply = await read_reply(reader)
-    writer.close()
-    return reply
-
-
-def raw(body=BODY, *headers):
-    lines = [f"POST {PREDICT} HTTP/1.1", "host: x", "content-type: application/json", *headers]
-    if not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in headers):
-        lines.append(f"content-length: {len(body)}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-async def read_reply(reader):
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
-    return int(head.split()[1]), head, orjson.loads(await reader.readexactly(length))
 
 
 async def test_many_clients_at_once_each_get_their_own_answer():
