@@ -122,7 +122,7 @@ class OnnxModel(Model):
     @classmethod
     def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:  # noqa: ARG003 - has no code
         content = (folder / _FILE).read_bytes()
-        _refuse_outside_data(content)
+        refuse_outside_data(content)
         classes = json.loads((folder / _DESCRIPTION).read_text("utf-8"))["classes"]
         task: Task = manifest.task  # type: ignore[assignment]  # checked when the manifest was read
         return cls(content, schema=FeatureSchema.from_json(manifest.schema), task=task, classes=classes)
@@ -219,7 +219,7 @@ def _labels(proto: Any) -> list[Any] | None:
     return None
 
 
-def _refuse_outside_data(content: bytes) -> None:
+def refuse_outside_data(content: bytes) -> None:
     """A graph may keep weights in files beside it, by path: never follow such a path out of an artifact."""
     import onnx
 
@@ -241,6 +241,8 @@ def _tensors_of(nodes: Any) -> Any:
     for node in nodes:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
+                if inner.node or inner.initializer or inner.sparse_initializer:
                     yield from _tensors(inner)

@@ -6,9 +6,11 @@ needs trust; classes that are not installed come along as source.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -23,6 +25,7 @@ from streamb.models.skops_file import freeze, thaw, untrusted_types
 from streamb.models.source import CODE_FOLDER, SourceBundle, collect, is_local, original_name
 
 _FILE: Final = "model.skops"
+_WITHOUT_PARTS: Final = (str, bytes, int, float, type(None), np.generic, type, FunctionType, ModuleType)
 
 
 class SklearnModel(Model):
@@ -41,6 +44,7 @@ class SklearnModel(Model):
     ) -> None:
         from streamb.models.sklearn_schema import fitted_schema
 
+        _refuse_file_readers(estimator)
         self.estimator = estimator
         self._learns_schema = schema is None
         self.schema = schema if schema is not None else fitted_schema(estimator)
@@ -133,6 +137,41 @@ def _task_of(estimator: Any) -> Task:
 
 def _task(manifest: Manifest) -> Task:
     return manifest.task  # type: ignore[return-value]  # checked when the manifest was read
+
+
+def _refuse_file_readers(estimator: Any) -> None:
+    """A vectorizer with `input="filename"` takes texts for paths: whoever may ask the model could read our files.
+
+    Looks at the objects, not at parameters: an artifact from outside may hide a part from `get_params`.
+    """
+    text = sys.modules.get("sklearn.feature_extraction.text")
+    if text is None:  # then no such vectorizer exists in this process
+        return
+    for part in _parts(estimator):
+        if isinstance(part, text.CountVectorizer | text.HashingVectorizer) and part.input != "content":
+            raise InvalidInput(
+                f"{type(part).__name__} has input={part.input!r} and would read files where the model runs; "
+                'make it with input="content" and fit it on the texts themselves'
+            )
+
+
+def _parts(root: Any) -> Iterator[Any]:
+    """Every object that `root` is made of, itself included."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or isinstance(part, _WITHOUT_PARTS):
+            continue
+        seen.add(id(part))
+        yield part
+        if isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += part
+        elif isinstance(part, np.ndarray):
+            waiting += part.ravel().tolist() if part.dtype == object else ()
+        else:
+            waiting += getattr(part, "__dict__", {}).values()
 
 
 def _wants_workers(estimator: Any) -> bool:

@@ -121,7 +121,10 @@ def needs_code(node: Mapping[str, Any]) -> bool:
 
 
 def build_module(node: Mapping[str, Any], find: Find | None) -> nn.Module:
-    """The module again, with fresh weights in listed layers and none yet in the others.
+    """The module again, with the shapes of weights in listed layers and none yet in the others.
+
+    No memory is taken for weights (torch's device `meta`): what an artifact says of a layer may be larger than this
+    machine, and the weights that come with it replace all of them anyway.
 
     Args:
         find: (module, class name) -> class; None where no code may run.
@@ -130,6 +133,7 @@ def build_module(node: Mapping[str, Any], find: Find | None) -> nn.Module:
         ArtifactUntrusted: a class beyond the list, and no `find`.
         ArtifactCorrupt: the structure names a layer that is not on the list.
     """
+    import torch
     from torch import nn
 
     if "layer" in node:
@@ -142,7 +146,8 @@ def build_module(node: Mapping[str, Any], find: Find | None) -> nn.Module:
                 sequence.add_module(name, build_module(child, find))
             return sequence
         arguments = {name: _unpacked(value) for name, value in node["arguments"].items() if name in LAYERS[kind]}
-        layer: nn.Module = getattr(nn, kind)(**arguments)
+        with torch.device("meta"):
+            layer: nn.Module = getattr(nn, kind)(**arguments)
         return layer
     if find is None:
         raise ArtifactUntrusted(f"the model uses the class {node['object']!r}, which needs a trusted signature")

@@ -12,9 +12,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from streamb.config import child_environment
@@ -29,6 +32,8 @@ from streamb.errors import (
 )
 from streamb.models import FeatureSchema, Manifest, Model, ModelKind, load_artifact, register, verify_artifact
 from streamb.models.artifact import seal
+from streamb.models.onnx_model import refuse_outside_data
+from streamb.models.torch_layers import build_module
 
 
 def reseal(folder, kind: str) -> Manifest:
@@ -68,6 +73,18 @@ class TestScikitLearn:
         model = Model.wrap(MultiOutputClassifier(LogisticRegression()).fit(X, np.column_stack([y, y])))
         assert model.classes is None
         assert model.predict(X[:2]).shape == (2, 2)
+
+    @pytest.mark.parametrize("vectorizer", [CountVectorizer, TfidfVectorizer, HashingVectorizer])
+    def test_no_model_reads_files_that_a_request_names(self, tmp_path, vectorizer):
+        with pytest.raises(InvalidInput, match="would read files"):
+            Model.wrap(make_pipeline(vectorizer(input="filename"), LogisticRegression()))
+        texts = ColumnTransformer([("t", vectorizer(), 0)]).fit(np.array([["a word"], ["another"]], object))
+        model = Model.wrap(make_pipeline(texts, LogisticRegression()).fit(np.array([["one"], ["two"]], object), [0, 1]))
+        texts.transformers_[0][1].input = "filename"  # where get_params does not look
+        model.save(tmp_path / "hidden")
+        assert not verify_artifact(tmp_path / "hidden").carries_code
+        with pytest.raises(InvalidInput, match="would read files"):
+            load_artifact(tmp_path / "hidden", trusted=[])
 
 
 class TestTorch:
@@ -120,6 +137,10 @@ class TestTorch:
             Model.wrap(odd).save(tmp_path / "b")
         with pytest.raises(InvalidInput, match="comes trained"):
             Model.wrap(nn.Linear(2, 1)).fit(X, y)
+
+    def test_an_architecture_takes_no_memory_for_the_weights_it_claims(self):
+        claimed = {"layer": "Linear", "arguments": {"in_features": 10**6, "out_features": 10**6, "bias": True}}
+        assert build_module(claimed, None).weight.is_meta
 
     @pytest.mark.parametrize(
         ("structure", "error"),
@@ -230,6 +251,22 @@ class TestOnnx:
         assert manifest == verify_artifact(tmp_path / "saved")
         with pytest.raises(ArtifactUnsupported, match="outside of its file"):
             load_artifact(tmp_path / "saved", trusted=[])
+
+    @pytest.mark.parametrize("place", ["sparse_initializer of a branch", "sparse attribute"])
+    def test_paths_are_found_in_sparse_weights_too(self, place):
+        values = TensorProto(name="w", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+        sparse = onnx.SparseTensorProto(values=values, dims=[4])
+        if place == "sparse attribute":
+            node = helper.make_node("Constant", [], ["y"])
+            node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.CopyFrom(
+                sparse
+            )
+        else:
+            branch = helper.make_graph([], "b", [], [value("w", TensorProto.FLOAT, [4])], sparse_initializer=[sparse])
+            node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+        proto = graph_of([node], [value("c", TensorProto.BOOL, [])], [value("y", TensorProto.FLOAT, [4])])
+        with pytest.raises(ArtifactUnsupported, match="outside of its file"):
+            refuse_outside_data(proto.SerializeToString())
 
 
 def test_the_catalog_refuses_a_second_meaning_for_an_id():
