@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from streamb.config import (
     ENVIRONMENTS,
     Settings,
+    alert_options,
     child_environment,
     config_warnings,
     default_environment,
@@ -133,6 +134,8 @@ class TestPrecedence:
         assert told.origin == (f"preset {environment}" if name in PRESETS else "default")
 
     def test_every_variable_reaches_its_setting(self, monkeypatch: pytest.MonkeyPatch, certificate: dict[str, Path]):
+        options_file = certificate["tls_cert_file"].with_name("alerts.toml")
+        options_file.write_text("group_wait_s = 5")
         for name, field in Settings.model_fields.items():
             value = getattr(load_settings(), name)
             if field.annotation is bool:
@@ -158,6 +161,7 @@ class TestPrecedence:
                     "alert_pagerduty_routing_key": "R" * 32,
                     "alert_apprise_urls": "json://localhost",
                     "alert_ca_file": certificate["tls_cert_file"],
+                    "alert_options_file": options_file,
                     **certificate,
                 }[name]
             with monkeypatch.context() as patch:
@@ -350,6 +354,16 @@ class TestAlertChannels:
         assert reference in str(explain(alert_webhook_secret=reference))
         assert resolve_secret(settings.alert_webhook_secret) == "hunter2"
 
+    def test_a_file_of_options_must_be_readable(self, tmp_path: Path):
+        file = tmp_path / "alerts.toml"
+        wrong = f"ML_ALERT_OPTIONS_FILE={file} is no readable file of TOML: "
+        assert problems_of(alert_options_file=file) == [f"{wrong}No such file or directory"]
+        file.write_text("group_wait_s = soon")
+        assert problems_of(alert_options_file=file)[0].startswith(wrong)
+        file.write_text("group_wait_s = 5")
+        assert alert_options(load_settings(alert_options_file=file)) == {"group_wait_s": 5}
+        assert alert_options(load_settings()) == {}
+
     def test_a_channel_that_is_set_up_but_not_on_the_list_is_a_warning(self):
         warned = config_warnings(load_settings(alert_webhook_url="https://h/x"))
         assert warned == [
@@ -385,7 +399,16 @@ class TestShowing:
         assert [setting.name for setting in shown] == list(Settings.model_fields)
         assert all(setting.variable == "ML_" + setting.name.upper() for setting in shown)
 
-    @pytest.mark.parametrize("url", ["postgresql://me:hunter2@h/d", "postgresql://h/d?user=me&password=hunter2&x=1"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://me:hunter2@h/d",
+            "postgresql://me:a/hunter2@h/d",
+            "postgresql://me:a@hunter2@h/d",
+            "postgresql://h/d?user=me&password=hunter2&x=1",
+            "postgresql://h/d?sslpassword=hunter2",
+        ],
+    )
     def test_no_password_is_shown(self, url: str):
         settings = load_settings(database_url=url)
         assert "hunter2" not in repr(settings)

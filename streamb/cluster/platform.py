@@ -64,7 +64,12 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
 
     Raises:
         StartFailed: a part did not come up within `settings.start_timeout_s`; everything started is stopped again.
+        InvalidInput: the options of alerting are wrong; nothing was started.
     """
+    if settings.monitoring_enabled:
+        from streamb.wiring.monitor_opening import check_alert_options
+
+        check_alert_options(settings)
     settings = _with_free_port(settings)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     progress("Ray")

@@ -5,7 +5,7 @@ production). `load_settings` is the door: a wrong value becomes a `ConfigError` 
 what is allowed. `explain` tells where each value came from and whether this build already enforces it.
 """
 
-from streamb.config.alerting import NEEDED_BY_CHANNEL, SMTP_SCHEMES, chosen_channels
+from streamb.config.alerting import NEEDED_BY_CHANNEL, SMTP_SCHEMES, alert_options, chosen_channels
 from streamb.config.environment import child_environment, default_environment, temporary_environment, variable_of
 from streamb.config.explaining import VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain
 from streamb.config.loading import load_settings, mask_secrets
@@ -20,6 +20,7 @@ __all__ = [
     "Environment",
     "SettingOrigin",
     "Settings",
+    "alert_options",
     "child_environment",
     "chosen_channels",
     "config_warnings",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -34,6 +36,9 @@ class _AlertSettings(Protocol):
 
     @property
     def alert_webhook_secret(self) -> str | None: ...
+
+    @property
+    def alert_options_file(self) -> Path | None: ...
 
 
 def channel_names(text: str) -> str:
@@ -85,7 +90,7 @@ def chosen_channels(settings: _AlertSettings) -> list[str]:
 
 
 def alert_problems(settings: _AlertSettings) -> Iterator[str]:
-    """A channel that lacks a variable, and a reference that leads nowhere."""
+    """A channel that lacks a variable, a reference that leads nowhere, and a file of options that cannot be read."""
     for channel in chosen_channels(settings):
         missing = [variable_of(name) for name in NEEDED_BY_CHANNEL[channel] if not _value(settings, name)]
         if missing:
@@ -100,6 +105,26 @@ def alert_problems(settings: _AlertSettings) -> Iterator[str]:
                 resolve_secret(value)
             except ConfigError as error:
                 yield f"{variable_of(name)}: {error.message}"
+    try:
+        alert_options(settings)
+    except ConfigError as error:
+        yield error.message
+
+
+def alert_options(settings: _AlertSettings) -> dict[str, Any]:
+    """The options of alerting, as the file has them; none where no file is named.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no TOML.
+    """
+    file = settings.alert_options_file
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{variable_of('alert_options_file')}={file} is no readable file of TOML: {reason}") from None
 
 
 def alert_warnings(settings: _AlertSettings) -> Iterator[str]:

@@ -21,6 +21,8 @@ from streamb.config.environment import PREFIX, read_variable
 Environment = Literal["development", "staging", "production"]
 ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
 
+_AT_LEAST_0: Final[Mapping[str, Any]] = {"ge": 0, "allow_inf_nan": False}
+
 
 def _setting(default: Any, description: str, *, later: str | None = None, **limits: Any) -> Any:
     """A setting with the same default everywhere; `later` names the feature that will enforce it."""
@@ -116,7 +118,7 @@ class Settings(BaseSettings):
     gateway_replicas: int = _preset((1, 2, 2), "Gateway processes; with two, the death of one goes unnoticed.", ge=1)
     console_replicas: int = _setting(1, "Console processes.", ge=1)
     replica_cpus: float = _setting(
-        0.1, "CPU share that each replica of a model version reserves on the cluster.", ge=0, allow_inf_nan=False
+        0.1, "CPU share that each replica of a model version reserves on the cluster.", **_AT_LEAST_0
     )
     min_instances: int = _preset((1, 2, 5), "Replicas of each model version.", ge=1)
     max_instances: int = _preset((1, 8, 50), "Most replicas that auto scaling may start for a model version.", ge=1)
@@ -187,7 +189,7 @@ class Settings(BaseSettings):
         60, "Minutes of traffic whose drift is measured, ending now.", ge=1, le=1_440
     )
     monitoring_max_latency_ms: float = _setting(
-        1_000.0, "95th percentile of latency above which a version is not healthy; 0: not judged.", ge=0
+        1_000.0, "95th percentile of latency above which a version is not healthy; 0: not judged.", **_AT_LEAST_0
     )
     monitoring_max_error_rate: float = _setting(
         0.05, "Share of failed requests above which a version is not healthy; 0: not judged.", ge=0, le=1
@@ -199,7 +201,7 @@ class Settings(BaseSettings):
         0.0, "Share of labels met below which a version is not healthy; 0: not judged.", ge=0, le=1
     )
     monitoring_min_throughput: float = _setting(
-        0.0, "Requests per second below which a version is not healthy; 0: not judged.", ge=0
+        0.0, "Requests per second below which a version is not healthy; 0: not judged.", **_AT_LEAST_0
     )
 
     # --- where alerts go: docs/alerting.md ---
@@ -226,6 +228,7 @@ class Settings(BaseSettings):
     alert_allow_private_addresses: bool = _setting(
         default=False, description="Post alerts to receivers inside the own network, too."
     )
+    alert_options_file: AbsolutePath | None = _setting(None, "How alerts are routed, grouped and repeated (TOML).")
 
     @classmethod
     def settings_customise_sources(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from streamb.clock import Clock
 from streamb.errors import StorageFailed
 from streamb.monitoring.alerts.alert import Alert
 from streamb.monitoring.alerts.manager import AlertManager
+from streamb.monitoring.alerts.options import read_alert_options
 from streamb.monitoring.alerts.outbox import open_outbox
-from streamb.monitoring.alerts.routing import AlertConfig
 from streamb.monitoring.alerts.rules import delivery_alerts
 from streamb.monitoring.channels import AlertChannel, Courier, severities_of
 
@@ -24,24 +25,33 @@ class Alerting:
     Args:
         channels: where notifications go; each with a name of its own.
         path: the outbox's file; None: alerts do not outlive the process.
+        options: how alerts are told (`read_alert_options`).
 
     Attributes:
         manager: alerts and silences.
         courier: deliveries.
 
     Raises:
+        InvalidInput: names every option that is wrong.
         StorageFailed: the file cannot be opened.
     """
 
-    def __init__(self, channels: Iterable[AlertChannel], clock: Clock, path: Path | None) -> None:
+    def __init__(
+        self,
+        channels: Iterable[AlertChannel],
+        clock: Clock,
+        path: Path | None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         channels = list(channels)
+        wanted = {channel.name: severities_of(channel) for channel in channels}
+        config = read_alert_options(options or {}, list(wanted), wanted)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
         self._names = [channel.name for channel in channels]
         self._outbox = open_outbox(path, clock)
-        wanted = {channel.name: severities_of(channel) for channel in channels}
-        self.manager = AlertManager(clock, AlertConfig.for_receivers(list(wanted), wanted), self._outbox)
+        self.manager = AlertManager(clock, config, self._outbox)
         self.courier = Courier(self._outbox, channels, clock)
 
     def evaluate(self, alerts: Iterable[Alert]) -> None:

@@ -43,11 +43,12 @@ class EnhancedModelMonitoring:
             `min_throughput` (predictions per second), `max_drift_score` (0 to 1). What is not named is not judged.
         alerting_enabled: send alerts.
         alert_channels: where to: "log", or for example `{"type": "slack", "webhook_url": "https://…"}`.
+        alert_options: how alerts are routed, grouped and repeated, as in docs/alerting.md.
         window_minutes: minutes of predictions whose drift is measured.
         alerts_file: where alerts outlive the process; None: they do not.
 
     Raises:
-        InvalidInput: a threshold, channel or sensitivity is unknown or not possible; names each.
+        InvalidInput: a threshold, channel, option or sensitivity is unknown or not possible; names each.
     """
 
     def __init__(
@@ -59,7 +60,8 @@ class EnhancedModelMonitoring:
         drift_sensitivity: str = "medium",
         performance_thresholds: Mapping[str, float | None] | None = None,
         alerting_enabled: bool = False,
-        alert_channels: Iterable[ChannelSpec] = (),
+        alert_channels: Iterable[ChannelSpec] = ("log",),
+        alert_options: Mapping[str, Any] | None = None,
         window_minutes: int = 60,
         alerts_file: str | Path | None = None,
         clock: Clock | None = None,
@@ -78,7 +80,12 @@ class EnhancedModelMonitoring:
         self._recording = Recording(model_name, self._clock, window_minutes=window_minutes)
         self._sensitivity = Sensitivity(drift_sensitivity)
         self._watch = VersionWatch(thresholds, self._sensitivity, interval_s=monitoring_interval_s)
-        self._alerting = _open_alerting(alert_channels, self._clock, alerts_file) if alerting_enabled else None
+        self._alerting: Alerting | None = None
+        if alerting_enabled:
+            file = None if alerts_file is None else Path(alerts_file)
+            self._alerting = Alerting(
+                open_channels(alert_channels, clock=self._clock), self._clock, file, alert_options
+            )
         self._began = self._clock.monotonic()
         self._looking = threading.Lock()
         self._starting = threading.Lock()
@@ -285,7 +292,3 @@ class EnhancedModelMonitoring:
         if baseline is None:
             raise InvalidInput("there is nothing to compare with: call set_baseline first")
         return baseline
-
-
-def _open_alerting(channels: Iterable[ChannelSpec], clock: Clock, file: str | Path | None) -> Alerting:
-    return Alerting(open_channels(channels, clock=clock), clock, None if file is None else Path(file))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from streamb.clock import Clock, SystemClock
-from streamb.config import Settings
+from streamb.config import Settings, alert_options, chosen_channels
 from streamb.monitoring.aggregator import open_aggregator
 from streamb.monitoring.alerting import Alerting
+from streamb.monitoring.alerts.options import read_alert_options
 from streamb.monitoring.channels import open_channels
 from streamb.store import open_blobs
 from streamb.wiring.monitor import MonitorCore
@@ -24,10 +25,11 @@ def open_monitor(settings: Settings, clock: Clock | None = None) -> MonitorCore:
     Raises:
         StorageFailed: its folder cannot be used.
         ArtifactCorrupt: what it kept is damaged.
-        ConfigError: an alert channel lacks a setting.
-        InvalidInput: an alert channel cannot be opened.
+        ConfigError: an alert channel lacks a setting, or the options of alerting cannot be read.
+        InvalidInput: an alert channel cannot be opened, or an option is wrong.
     """
     clock = clock or SystemClock()
+    channels, options = open_channels(settings, clock=clock), alert_options(settings)
     folder = settings.state_dir / FOLDER
     aggregator = open_aggregator(folder / "log", clock)
     baselines = Baselines(folder / "baselines.json", open_blobs(settings.resolved_artifact_url), clock)
@@ -36,6 +38,16 @@ def open_monitor(settings: Settings, clock: Clock | None = None) -> MonitorCore:
         aggregator=aggregator,
         baselines=baselines,
         watches=Watches(folder, settings, aggregator, baselines, clock),
-        alerting=Alerting(open_channels(settings, clock=clock), clock, folder / "alerts.db"),
+        alerting=Alerting(channels, clock, folder / "alerts.db", options),
         window_minutes=settings.monitoring_window_minutes,
     )
+
+
+def check_alert_options(settings: Settings) -> None:
+    """Find what is wrong with the options of alerting before anything starts, instead of in the Monitor's log.
+
+    Raises:
+        ConfigError: their file cannot be read.
+        InvalidInput: names every option that is wrong.
+    """
+    read_alert_options(alert_options(settings), chosen_channels(settings))

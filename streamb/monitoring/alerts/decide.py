@@ -49,9 +49,11 @@ def decide(
         config: by which options.
         now: seconds since the epoch.
     """
-    states = _stepped(board.states, alerts, config, now)
+    # Else a clock that was set back would have everything wait until it is as late again.
+    before = {key: state.not_after(now) for key, state in board.states.items()}
+    states = _stepped(before, alerts, config, now)
     silences = {key: one for key, one in board.silences.items() if not one.forgotten(now)}
-    board = Board(states, board.groups, silences)
+    board = Board(states, {key: group.not_after(now) for key, group in board.groups.items()}, silences)
     known, members = _gathered(board, config, now)
     ended = {key: state for key, state in states.items() if state.phase is AlertPhase.RESOLVED}
     groups: dict[str, Group] = {}

@@ -81,6 +81,18 @@ class Group:
         """Its key in the store."""
         return digest_of(self.receiver, self.key)
 
+    def not_after(self, now: float) -> Group:
+        """The same, with nothing that happened later than now: a clock that was set back leaves such times behind."""
+        times = [self.waiting_since or 0.0, self.told_at or 0.0, *(at for one in self.told.values() for at in one.sent)]
+        if max(times) <= now:
+            return self
+        return replace(
+            self,
+            waiting_since=None if self.waiting_since is None else min(self.waiting_since, now),
+            told_at=None if self.told_at is None else min(self.told_at, now),
+            told={key: replace(one, sent=tuple(min(at, now) for at in one.sent)) for key, one in self.told.items()},
+        )
+
     def empty(self, now: float) -> bool:
         """Whether there is nothing to remember."""
         quiet = self.told_at is None or now >= self.told_at + _HOUR_S

@@ -7,6 +7,7 @@ there before; where it dies after it, the notifications are in the outbox.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ MOST_SILENCES: Final = 1_000
 REWRITTEN_S: Final = 60.0
 """How old the numbers of an alert that just goes on firing may be in the file."""
 _ID_BYTES: Final = 6
+_log = logging.getLogger(__name__)
 
 
 class _Stored(Protocol):
@@ -89,13 +91,8 @@ class AlertManager:
         self._board = Board(
             {key: _resumed(state, now) for key, state in self._written.items()},
             {key: Group.from_body(body) for key, body in outbox.load(GROUPS).items()},
-            {key: Silence.from_body(key, body) for key, body in outbox.load(SILENCES).items()},
+            _silences_of(outbox),
         )
-
-    def configure(self, config: AlertConfig) -> None:
-        """Decide by other options from the next look on."""
-        with self._lock:
-            self._config = config
 
     def evaluate(self, alerts: Iterable[Alert]) -> list[Notification]:
         """One look: everything that rules say now.
@@ -225,6 +222,17 @@ class AlertManager:
 
     def _now(self) -> float:
         return milliseconds(self._clock.now())
+
+
+def _silences_of(outbox: Outbox) -> dict[str, Silence]:
+    """Those that can be read. Without the others too much is told; with an error for all of them nothing would be."""
+    found: dict[str, Silence] = {}
+    for key, body in outbox.load(SILENCES).items():
+        try:
+            found[key] = Silence.from_body(key, body)
+        except InvalidInput as error:
+            _log.error("the silence %s mutes nothing any more: %s", key, error.message)
+    return found
 
 
 def _as_written(written: AlertState, state: AlertState) -> bool:

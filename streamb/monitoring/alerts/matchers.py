@@ -16,7 +16,7 @@ _WRITTEN: Final = re.compile(
 )
 _ESCAPES: Final = {"\\n": "\n", "\\t": "\t"}
 _MOST_PATTERN_CHARS: Final = 256
-_MOST_REPEATS: Final = 3
+_MOST_CHOICES: Final = 3
 
 
 class Operator(StrEnum):
@@ -124,15 +124,17 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """An expression that cannot take for ever: no repeated groups, and only a few repetitions."""
+    """An expression that cannot take for ever: no repeated groups, and only a few places with a choice."""
     if len(pattern) > _MOST_PATTERN_CHARS:
         raise InvalidInput(f"a regular expression has at most {_MOST_PATTERN_CHARS} characters, not {len(pattern)}")
-    # Python's engine goes back and tries again: nested repetitions would stop all alerting for hours.
+    # Python's engine goes back and tries again: many choices one after the other would stop all alerting for hours.
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "c", re.sub(r"\\.", "c", pattern, flags=re.DOTALL))
-    if re.search(r"\)[*+{]", bare) or len(re.findall(r"[*+{]", bare)) > _MOST_REPEATS:
+    bare = re.sub(r"([*+?}])[?+]", r"\1", bare.removeprefix("(?i)").replace("(?:", "("))
+    if "(?" in bare or re.search(r"\)[*+{]", bare) or len(re.findall(r"[*+?{(]", bare)) > _MOST_CHOICES:
         raise InvalidInput(
-            f"the regular expression {pattern!r} repeats a group, or has more than {_MOST_REPEATS} repetitions: "
-            "it could take for ever; write alternatives (a|b|c), or several matchers"
+            f"the regular expression {pattern!r} repeats a group, has a group with (? that is not (?:, or more than "
+            f"{_MOST_CHOICES} repetitions, optional parts and groups together: it could take for ever; write "
+            "alternatives a|b|c, or several matchers"
         )
     try:
         return re.compile(pattern, re.DOTALL)

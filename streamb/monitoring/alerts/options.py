@@ -103,9 +103,9 @@ def read_alert_options(
     """How alerts are told, from options as a file or a user gives them.
 
     `routes` say who is told of what; or, shorter, `severities`: `{"critical": ["pagerduty", "log"], …}`. Without
-    either, every receiver is told of everything that it wants to hear. The other options are the fields of
-    `AlertConfig` and, with Alertmanager's names, of `Grouping` (for all routes, or in one); `rules` holds the fields
-    of `Policy` by the name of an alert.
+    either, every receiver is told of everything that it wants to hear, and without receivers nobody is. The other
+    options are the fields of `AlertConfig` and, with Alertmanager's names, of `Grouping` (for all routes, or in one);
+    `rules` holds the fields of `Policy` by the name of an alert.
 
     Args:
         options: JSON-ready.

@@ -31,6 +31,8 @@ DROPPED: Final = "dropped"
 MOST_QUEUED: Final = 2_000
 MOST_HISTORY: Final = 10_000
 HISTORY_DAYS: Final = 7.0
+LONGEST_WAIT_S: Final = 3_600.0
+"""Nothing is put off for longer; what seems to be was put off before the clock was set back."""
 _DAY_S: Final = 86_400.0
 _PRUNED_AT_ONCE: Final = 50
 
@@ -168,6 +170,7 @@ class Outbox:
             return
         with self._lock:
             added, removed = self._admit(change.notifications)
+            dropped = sum(bool(reason) for _, reason in removed)
             with self._records.batch():
                 for collection, state in (
                     (ALERTS, change.alerts),
@@ -181,9 +184,10 @@ class Outbox:
                         self._remember(queued, DROPPED, reason)
                 for queued in added:
                     self._records.put(QUEUE, queued.key, queued.to_body())
-            for queued, reason in removed:
+                pruned = self._prune(dropped) if dropped else 0
+            self._past += dropped - pruned
+            for queued, _ in removed:
                 del self._queue[queued.notification.notification_id]
-                self._past += bool(reason)
             for queued in added:
                 self._queue[queued.notification.notification_id] = queued
                 self._position = max(self._position, queued.position)
@@ -238,7 +242,8 @@ class Outbox:
                 lane = (notification.receiver, notification.group_key)
                 first = lane not in seen
                 seen.add(lane)
-                free = first and notification.notification_id not in self._claimed and queued.retry_at <= now
+                waits = now < queued.retry_at <= now + LONGEST_WAIT_S
+                free = first and notification.notification_id not in self._claimed and not waits
                 if free and receiver in (None, notification.receiver):
                     due.append(queued)
                 if len(due) == limit:
@@ -255,7 +260,8 @@ class Outbox:
 
         Args:
             reason: for people; without secrets.
-            retry_at: when it may be claimed again, seconds since the epoch; None: it is given up.
+            retry_at: when it may be claimed again, seconds since the epoch, within `LONGEST_WAIT_S`; None: it is
+                given up.
         """
         if retry_at is None:
             self._finish(notification_id, FAILED, reason)
@@ -268,21 +274,6 @@ class Outbox:
             self._records.put(QUEUE, again.key, again.to_body())
             self._queue[notification_id] = again
             self._claimed.discard(notification_id)
-
-    def release(self, notification_id: str) -> None:
-        """Give a claim back without having tried."""
-        with self._lock:
-            self._claimed.discard(notification_id)
-
-    def next_due(self, *, receiver: str | None = None) -> float | None:
-        """When the next notification that nobody holds may be sent, seconds since the epoch; None: there is none."""
-        with self._lock:
-            times = [
-                queued.retry_at
-                for id_, queued in self._queue.items()
-                if id_ not in self._claimed and receiver in (None, queued.notification.receiver)
-            ]
-        return min(times, default=None)
 
     def queued(self, *, receiver: str | None = None) -> list[Queued]:
         """What waits or is being sent, the oldest first."""
@@ -309,7 +300,7 @@ class Outbox:
             with self._records.batch():
                 self._records.delete(QUEUE, queued.key)
                 self._remember(queued, outcome, reason)
-                pruned = self._prune()
+                pruned = self._prune(1)
             del self._queue[notification_id]
             self._claimed.discard(notification_id)
             self._past += 1 - pruned
@@ -326,12 +317,12 @@ class Outbox:
         key = f"{max(0, round(now * 1000)):015d}-{queued.notification.notification_id}"
         self._records.put(HISTORY, key, body)
 
-    def _prune(self) -> int:
-        """Forget a few of the oldest that are too old or too many; returns how many."""
+    def _prune(self, added: int) -> int:
+        """Forget a few of the oldest that are too old or too many, after so many more; returns how many."""
         oldest = self._clock.now() - self._history_s
-        surplus = self._past + 1 - self._most_history
+        surplus = self._past + added - self._most_history
         gone = 0
-        for record in self._records.list(HISTORY, limit=_PRUNED_AT_ONCE).items:
+        for record in self._records.list(HISTORY, limit=_PRUNED_AT_ONCE + added).items:
             if gone >= surplus and record.body["at"] >= oldest:
                 break
             gone += self._records.delete(HISTORY, record.key)

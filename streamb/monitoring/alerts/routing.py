@@ -14,7 +14,6 @@ from streamb.monitoring.alerts.state import Policy
 
 CHANNEL: Final = "channel"
 """The label of an alert about a channel of ours."""
-LOG: Final = "log"
 EVERY_SEVERITY: Final = frozenset(Severity)
 
 
@@ -75,8 +74,8 @@ class Route:
 
 _CRITICAL: Final = (Matcher(SEVERITY, Operator.EQUAL, Severity.CRITICAL),)
 _LESSER: Final = (Matcher(SEVERITY, Operator.NOT_EQUAL, Severity.CRITICAL),)
-CRITICAL_MUTES_LESSER: Final = Inhibition(_CRITICAL, _LESSER, (MODEL, VERSION))
-"""While something critical is wrong with a version of a model, what is less than critical there is not told."""
+CRITICAL_MUTES_LESSER: Final = Inhibition(_CRITICAL, _LESSER, (MODEL, VERSION, CHANNEL))
+"""While something critical is wrong with a version of a model (or a channel), what is less than that is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class AlertConfig:
         external_url: where streamb's own pages are, for links.
     """
 
-    routes: tuple[Route, ...] = (Route(LOG),)
+    routes: tuple[Route, ...] = ()
     inhibitions: tuple[Inhibition, ...] = (CRITICAL_MUTES_LESSER,)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     most_per_hour: int = 2
@@ -103,9 +102,9 @@ class AlertConfig:
     def for_receivers(
         cls, receivers: Sequence[str], severities: Mapping[str, frozenset[Severity]] | None = None
     ) -> AlertConfig:
-        """Every receiver is told of everything, or of the severities given for it; without any, the log is."""
+        """Every receiver is told of everything, or of the severities given for it; without any, nobody is told."""
         wanted = severities or {}
-        routes = [Route(one, wanted.get(one, EVERY_SEVERITY), proceed=True) for one in receivers or (LOG,)]
+        routes = [Route(one, wanted.get(one, EVERY_SEVERITY), proceed=True) for one in receivers]
         return cls(routes=tuple(routes))
 
     def policy(self, name: str) -> Policy:

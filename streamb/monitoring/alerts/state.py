@@ -108,6 +108,21 @@ class AlertState:
         """Whether it fired again and again lately."""
         return sum(at > now - FLAP_WINDOW_S for at in self.firings) >= FLAP_FIRINGS
 
+    def not_after(self, now: float) -> AlertState:
+        """The same, with nothing that happened later than now: a clock that was set back leaves such times behind."""
+        latest = max(self.active_since, self.starts_at, self.ends_at or 0.0, self.unclear_at, self.seen_at)
+        if max((latest, *self.firings)) <= now:
+            return self
+        return replace(
+            self,
+            active_since=min(self.active_since, now),
+            starts_at=min(self.starts_at, now),
+            ends_at=None if self.ends_at is None else min(self.ends_at, now),
+            unclear_at=min(self.unclear_at, now),
+            seen_at=min(self.seen_at, now),
+            firings=tuple(min(at, now) for at in self.firings),
+        )
+
     def to_body(self) -> dict[str, Any]:
         """JSON-ready."""
         return {

@@ -74,8 +74,8 @@ class Courier:
 
     def wake(self) -> None:
         """Something was put into the outbox: look now instead of within half a second."""
-        for event in self._wakes.values():
-            event.set()
+        self._drop_strays()
+        self._rouse()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Deliver no more. What is being sent may end within `timeout_s`; False when it did not.
@@ -83,7 +83,7 @@ class Courier:
         What was not delivered stays in the outbox.
         """
         self._stopping.set()
-        self.wake()
+        self._rouse()
         deadline = self._clock.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
@@ -109,7 +109,7 @@ class Courier:
             known = ", ".join(self._workers) or "none"
             raise NotFound(f"no alert channel is called {name!r}; there are: {known}")
         for notification in trial_notifications(worker.channel, self._clock.now()):
-            worker.channel.send(notification)
+            worker.send(notification)
 
     def states(self) -> list[ChannelState]:
         """How each channel is doing."""
@@ -126,6 +126,10 @@ class Courier:
             wait_s = worker.step()
             if wait_s and not self._stopping.is_set():
                 wake.wait(wait_s)
+
+    def _rouse(self) -> None:
+        for event in self._wakes.values():
+            event.set()
 
     def _drop_strays(self) -> None:
         """What is addressed to a channel that is no more would stay in the outbox for ever."""

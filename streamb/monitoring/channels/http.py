@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import http.client
 import math
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,7 @@ from streamb.version import installed_version
 
 MOST_ANSWER_BYTES: Final = 64 << 10
 _SHOWN_CHARS: Final = 200
+_SHORTEST_PART: Final = 8
 _RETRIED: Final = frozenset({408, 425, 429})
 """Client errors that time may mend; all others and redirects are for a person."""
 _REDIRECTS: Final = range(300, 400)
@@ -57,7 +60,7 @@ class Answer:
 
     Attributes:
         status: of HTTP.
-        text: the start of the body, on one line.
+        text: the start of the body, on one line; "" for a success.
         retry_after_s: what `Retry-After` asks for, in seconds.
     """
 
@@ -92,7 +95,7 @@ class Poster:
         resolve: Resolve = socket.getaddrinfo,
     ) -> None:
         self._url = _checked(url)
-        self._hidden = (url, SecretStr(self._url.path), SecretStr(self._url.query), *hide)
+        self._hidden = (url, SecretStr(self._url.path), SecretStr(self._url.query), *_parts(self._url), *hide)
         self._clock = clock
         self._allow_private = allow_private
         self._patience = patience
@@ -121,10 +124,12 @@ class Poster:
         }
         with self._connected() as connection:
             connection.request("POST", target, body, {**sent, **headers})
-            answer = connection.getresponse()
-            text = answer.read(MOST_ANSWER_BYTES).decode("utf-8", "replace")
-            wait = retry_after(answer.getheader("Retry-After"), self._clock.now())
-        return Answer(answer.status, one_line(redacted(text, self._hidden), _SHOWN_CHARS), wait)
+            with connection.getresponse() as answer:
+                # Of a success the status says it all: a body that never ends must not have it sent again.
+                said = b"" if 200 <= answer.status < 300 else answer.read(MOST_ANSWER_BYTES)
+                wait = retry_after(answer.getheader("Retry-After"), self._clock.now())
+        text = redacted(said.decode("utf-8", "replace"), self._hidden)
+        return Answer(answer.status, one_line(text, _SHOWN_CHARS), wait)
 
     @contextmanager
     def _connected(self) -> Iterator[http.client.HTTPConnection]:
@@ -242,7 +247,9 @@ def retry_after(value: str | None, now: float) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
+            date = parsedate_to_datetime(value)
+            # asctime's form, which is to be understood, names no zone: it means UTC, not that of this machine.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
         except ValueError:
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
@@ -267,6 +274,13 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
         except OSError as error:  # SSLError is one
             raise ConfigError(f"{ca_file} is not a readable file of certificates (PEM): {error}") from None
     return context
+
+
+def _parts(url: SplitResult) -> Iterator[SecretStr]:
+    """Whatever is between the signs of a path and a query: an answer may repeat the token alone."""
+    for part in re.split(r"[/?&=;]", f"{url.path}?{url.query}"):
+        if len(part) >= _SHORTEST_PART:
+            yield SecretStr(part)
 
 
 def _checked(url: SecretStr) -> SplitResult:

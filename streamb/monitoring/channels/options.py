@@ -36,6 +36,17 @@ def _resolved(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, AfterValidator(_resolved)]
 
 
+def _sendable(secret: SecretStr) -> SecretStr:
+    """What can stand in a header: else the client's own error, which repeats it, would come with the first alert."""
+    value = secret.get_secret_value()
+    if not value.isascii() or not value.isprintable():
+        raise ValueError("a header holds printable ASCII only")
+    return secret
+
+
+HeaderValue = Annotated[Secret, AfterValidator(_sendable)]
+
+
 def _separated(value: Any) -> Any:
     """One text with commas is as good as a list."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
@@ -94,7 +105,9 @@ class WebhookOptions(_Posting):
     type: Literal["webhook"]
     url: Secret
     secret: Secret | None = None
-    headers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")], Secret] = Field(default_factory=dict)
+    headers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")], HeaderValue] = Field(
+        default_factory=dict
+    )
 
 
 class EmailOptions(_Sending):

@@ -13,7 +13,8 @@ from typing import Final
 
 from streamb.clock import Clock
 from streamb.errors import StreambError
-from streamb.monitoring.alerts.outbox import Outbox, Queued
+from streamb.monitoring.alerts.notification import Notification
+from streamb.monitoring.alerts.outbox import LONGEST_WAIT_S, Outbox, Queued
 from streamb.monitoring.channels.breaker import ChannelBreaker
 from streamb.monitoring.channels.channel import AlertChannel, DeliveryFailed, interval_of
 
@@ -28,7 +29,7 @@ OUTCOMES: Final = (DELIVERED, RETRIED, REFUSED, GIVEN_UP)
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-LONGEST_RETRY_AFTER_S: Final = 3_600.0
+LONGEST_RETRY_AFTER_S: Final = LONGEST_WAIT_S
 """A receiver may ask for more, but is asked again after this."""
 
 LOOK_S: Final = 0.5
@@ -125,15 +126,26 @@ class ChannelWorker:
                 self._last_delivered_at,
             )
 
+    def send(self, notification: Notification) -> None:
+        """Hand it to the channel, at once.
+
+        Raises:
+            DeliveryFailed: whatever went wrong.
+        """
+        try:
+            self.channel.send(notification)
+        except DeliveryFailed:
+            raise
+        except Exception as error:  # a channel of the user's own, or a mistake in one of ours
+            raise DeliveryFailed(f"the channel failed: {_place_of(error)}") from None
+
     def _deliver(self, queued: Queued) -> Callable[[], None]:
         """Try it once; how to tell the outbox what became of it."""
         identity, outbox = queued.notification.notification_id, self._outbox
         try:
-            self.channel.send(queued.notification)
+            self.send(queued.notification)
         except DeliveryFailed as error:
             failure = error
-        except Exception as error:  # a channel of the user's own, or a mistake in one of ours
-            failure = DeliveryFailed(f"the channel failed: {_place_of(error)}")
         else:
             self._breaker.succeeded()
             self._breaker.leave_alone(self._clock.monotonic(), interval_of(self.channel))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from streamb.errors import InvalidInput, NotFound, StorageFailed
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.manager import AlertManager
+from streamb.monitoring.alerts.outbox import SILENCES, Change
 from tests.monitoring.alerts.incidents import LOOK_S, START, Desk, alert, by_incident, most_within
 
 AT_ONCE = {
@@ -184,6 +185,15 @@ class TestInhibition:
         desk = Desk(**AT_ONCE, inhibit=[rule])
         assert len(desk.look(alert(severity="high"), alert(name="DataDrift", severity="critical"))) == 2
 
+    def test_a_channel_that_is_critical_does_not_mute_another(self):
+        desk = Desk(receivers=("log", "slack", "email"), **(AT_ONCE | {"rules": {"DeliveryFailing": {"for_s": 0}}}))
+        failing = {"name": "DeliveryFailing", "model": ""}
+        told = desk.look(
+            alert(**failing, channel="slack", severity="critical"), alert(**failing, channel="email", severity="high")
+        )
+        log = next(one for one in told if one.receiver == "log")
+        assert {one.labels["channel"] for one in log.alerts} == {"slack", "email"}
+
 
 class TestSilences:
     def test_a_silence_mutes_until_it_ends(self):
@@ -210,6 +220,30 @@ class TestSilences:
         assert desk.manager.silences("expired") == [ended]
         desk.look(every=6 * 86_400)
         assert desk.manager.silences() == []
+
+    def test_it_may_begin_and_end_while_an_incident_lasts(self):
+        desk = Desk(**AT_ONCE)
+        desk.look(alert())
+        desk.manager.silence(["model=iris"], author="ann", comment="known", duration_s=600)
+        assert not desk.look(alert(severity="high"), times=59)  # it gets worse meanwhile, and nobody hears of it
+        (news,) = desk.look(alert(), times=3)
+        assert (news.status, news.severity) == ("firing", "high")
+        assert news.dedup_key == desk.told[0].dedup_key
+        assert [one.status for one in desk.look(alert("clear"))] == ["resolved"]
+
+    def test_one_that_can_no_longer_be_read_mutes_nothing(self, tmp_path, caplog):
+        desk = Desk(tmp_path / "outbox.db", **AT_ONCE)
+        made = [
+            desk.manager.silence([text], author="ann", comment="x", duration_s=900).silence_id
+            for text in ("model=iris", "model=churn")
+        ]
+        body = desk.outbox.load(SILENCES)[made[0]] | {"matchers": ['model=~"(a+)+"']}
+        desk.outbox.commit(Change(silences={made[0]: body}))
+        desk.outbox.close()
+        after = Desk(tmp_path / "outbox.db", **AT_ONCE)
+        assert [one.silence_id for one in after.manager.silences()] == made[1:]
+        assert made[0] in caplog.text
+        assert after.look(alert())
 
     def test_one_in_the_future_waits(self):
         desk = Desk(**AT_ONCE)
@@ -263,6 +297,22 @@ class TestFlapping:
         assert desk.manager.alerts()[0].flapping
         desk.look(alert("clear"), times=180, every=60)
         assert desk.told[-1].status == "resolved"
+
+
+class TestClock:
+    def test_set_back_by_a_day_it_tells_on(self):
+        desk = Desk(rules={"HighErrorRate": {"for_s": 60}})
+        desk.look(alert(), times=12)
+        desk.look(alert(), alert(model="churn"))
+        assert len(desk.told) == 1
+        desk.clock._now -= 86_400
+        worse = alert(severity="high")
+        told = desk.look(worse, alert(model="churn"), times=40)
+        assert {(one.group_labels["model"], one.severity) for one in told} == {("iris", "high"), ("churn", "medium")}
+        told = desk.look(alert("clear"), alert("clear", model="churn"), times=40)
+        assert [one.status for one in told] == ["resolved", "resolved"]
+        assert all(len(statuses) == 2 + (key == desk.told[0].dedup_key) for (_, key), statuses in
+                   by_incident(desk.told).items())  # fmt: skip
 
 
 class TestRestart:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,8 +23,9 @@ class TestOptions:
         assert [route.receiver for route in config.routes_of(alert().labels)] == ["slack", "log"]
         assert config.routes[0].grouping.repeat_s == 4 * 3_600
 
-    def test_without_channels_the_log_is(self):
-        assert [route.receiver for route in read_alert_options({}, []).routes_of(alert().labels)] == ["log"]
+    def test_without_channels_nobody_is(self):
+        assert read_alert_options({}, []).routes_of(alert().labels) == []
+        assert read_alert_options({}, []).routes_of(alert(name="DeliveryFailing", channel="slack").labels) == []
 
     def test_a_channel_hears_what_it_was_opened_for(self):
         config = read_alert_options({}, ["slack", "log"], {"slack": frozenset({Severity.CRITICAL})})
@@ -66,6 +71,19 @@ class TestOptions:
         with pytest.raises(InvalidInput):
             read_alert_options(wrong, ["log"])
 
+    def test_what_the_documentation_shows_can_be_used(self):
+        text = (Path(__file__).parents[3] / "docs/alerting.md").read_text()
+        by_severity, by_routes = (
+            read_alert_options(tomllib.loads(block), ["log", "slack", "pagerduty"])
+            for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+        )
+        default = read_alert_options({}, ["log"])
+        assert by_severity.routes[0].grouping == default.routes[0].grouping
+        assert (by_severity.most_per_hour, by_severity.most_alerts) == (default.most_per_hour, default.most_alerts)
+        assert [one.receiver for one in by_severity.routes_of(alert(severity="high").labels)] == ["log", "slack"]
+        critical = alert(model="churn", severity="critical").labels
+        assert [one.receiver for one in by_routes.routes_of(critical)] == ["pagerduty", "log"]
+
 
 class TestMatchers:
     @pytest.mark.parametrize(
@@ -75,6 +93,7 @@ class TestMatchers:
             ("model = iris ", "iris", ""),
             ("model!=iris", "", "iris"),
             ("model=~ir.*|churn", "iris", "my-iris"),
+            ("model=~(?i)(?:iris|churn)-.*?", "IRIS-1", "iris"),
             ('model!~"ir.*"', "churn", "iris"),
             (r'model="a\"b\\c\n"', 'a"b\\c\n', "a"),
         ],
@@ -90,11 +109,16 @@ class TestMatchers:
         assert Matcher.read(matcher) is matcher
 
     @pytest.mark.parametrize(
-        "wrong", ["model", "=x", "1a=x", 'a="b" c', "a=~(", "a=~(a+)+", "a=~.*.*.*.*b", 3, {}, None]
+        "wrong", ["model", "=x", "1a=x", 'a="b" c', "a=~(", "a=~(a+)+", "a=~.*.*.*.*b", "a=~(?=b)b", 3, {}, None]
     )
     def test_what_is_none_is_refused(self, wrong):
         with pytest.raises(InvalidInput):
             Matcher.read(wrong)
+
+    @pytest.mark.parametrize("slow", ["a?" * 40 + "a" * 40, "(a|aa)" * 40 + "b", "(a|a)?" * 30 + "b", "(?:a|a)" * 30])
+    def test_an_expression_that_would_take_for_ever_is_refused(self, slow):
+        with pytest.raises(InvalidInput, match="could take for ever"):
+            Matcher("model", Operator.MATCHES, slow)
 
     def test_lists(self):
         assert len(read_matchers(["a=b", {"name": "c", "value": "d"}])) == 2

@@ -56,26 +56,26 @@ class TestDelivering:
         assert ids(outbox.claim(limit=9)) == ["a", "c"]
         outbox.failed("a", "status 500", retry_at=160.0)
         assert outbox.claim(limit=9) == []
-        assert outbox.next_due(receiver="log") == 0.0
 
     def test_a_failure_waits_and_counts(self, outbox):
         put(outbox, notification("a"))
         outbox.claim()
         outbox.failed("a", "status 500", retry_at=160.0)
         assert outbox.claim() == []
-        assert outbox.next_due() == 160.0
         outbox._clock.advance(60)
         (again,) = outbox.claim(receiver="log")
         assert (again.attempts, again.last_error) == (1, "status 500")
         outbox.failed("a", "status 400", retry_at=None)
         (past,) = outbox.history()
         assert (past.outcome, past.attempts, past.reason) == ("failed", 2, "status 400")
-        assert outbox.next_due() is None
+        assert outbox.queued() == []
 
-    def test_a_claim_can_be_given_back(self, outbox):
+    def test_a_clock_that_was_set_back_puts_nothing_off_for_long(self, outbox):
+        outbox._clock.advance(86_400)
         put(outbox, notification("a"))
         outbox.claim()
-        outbox.release("a")
+        outbox.failed("a", "status 503", retry_at=outbox._clock.now() + 60)
+        outbox._clock._now -= 86_400
         assert ids(outbox.claim()) == ["a"]
 
     def test_what_nobody_knows_is_ignored(self, outbox):
@@ -111,6 +111,16 @@ class TestQueue:
         put(outbox, notification("new", dedup="new"))
         assert ids(outbox.queued()) == ["0", "2", "new"]
         assert [(one.notification.notification_id, one.outcome) for one in outbox.history()] == [("1", "dropped")]
+
+    def test_history_is_bounded_too_when_nothing_is_ever_delivered(self):
+        clock = ManualClock()
+        outbox = Outbox(memory_database(clock), clock, most_queued=2, most_history=5)
+        for number in range(20):
+            clock.advance(60)
+            put(outbox, *(notification(f"{number}{letter}", dedup=f"{number}{letter}") for letter in "ab"))
+        assert ids(outbox.queued()) == ["19a", "19b"]
+        assert [past.notification.notification_id for past in outbox.history()] == ["18b", "18a", "17b", "17a", "16b"]
+        assert {past.outcome for past in outbox.history()} == {"dropped"}
 
     def test_history_is_kept_for_days_and_bounded(self):
         clock = ManualClock()

@@ -28,9 +28,12 @@ HANG, RESET, DRIP, GARBAGE = "hang", "reset", "drip", "garbage"
 
 @dataclass(frozen=True)
 class Reply:
+    """`ending`: what happens after the body, instead of a proper end."""
+
     status: int = 200
     body: bytes = b"ok"
     headers: dict[str, str] = field(default_factory=dict)
+    ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,8 @@ class Receiver:
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         self.received.append(Received(request.path, dict(request.headers.items()), body))
         answer = self.answers.popleft() if self.answers else self.always
-        if answer == HANG:
-            self.released.wait(5)
-        elif answer == RESET:
-            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if answer in (HANG, RESET):
+            self._end(request, str(answer))
         elif answer == DRIP:
             with_patience = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 500
             for position in range(len(with_patience)):
@@ -91,8 +92,16 @@ class Receiver:
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 request.send_header(name, value)
             request.end_headers()
-            request.wfile.write(answer.body)
+            with contextlib.suppress(ConnectionError):  # a client need not read it all
+                request.wfile.write(answer.body)
+            self._end(request, answer.ending)
         request.close_connection = True
+
+    def _end(self, request: BaseHTTPRequestHandler, how: str) -> None:
+        if how == HANG:
+            self.released.wait(5)
+        elif how == RESET:
+            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def close(self) -> None:
         self.released.set()

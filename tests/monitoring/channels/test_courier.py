@@ -203,8 +203,11 @@ class TestMistakes:
         put(outbox, notification(receiver="gone"))
         courier = Courier(outbox, [], clock)
         courier.start()
-        assert courier.stop()
         assert outbox.history()[0].reason == "no alert channel is called 'gone' any more"
+        put(outbox, notification(receiver="gone", incident="later"))
+        courier.wake()
+        assert courier.stop()
+        assert (len(outbox.history()), outbox.queued()) == (2, [])
 
 
 class TestThreads:
@@ -266,6 +269,12 @@ class TestTrials:
         spec = {"type": "pagerduty", "routing_key": "R" * 32, "endpoint": endpoint, "allow_private_addresses": True}
         Courier(outbox, open_channels([spec], clock=clock), clock).try_channel("pagerduty")
         assert [b'"trigger"' in got.body for got in http.received] == [True, False]
+
+    def test_a_channel_that_raises_anything_is_a_failure_without_its_words(self, outbox: Outbox, clock: ManualClock):
+        courier = Courier(outbox, [Scripted("hook", ValueError("https://h/hunter2"))], clock)
+        with pytest.raises(DeliveryFailed, match="the channel failed: ValueError at ") as caught:
+            courier.try_channel("hook")
+        assert "hunter2" not in str(caught.value)
 
     def test_it_says_why_it_fails_and_which_channels_there_are(self, outbox: Outbox, clock: ManualClock):
         courier = Courier(outbox, [Scripted("hook", fail())], clock)

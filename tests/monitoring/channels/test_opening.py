@@ -105,7 +105,7 @@ class TestSpecifications:
             "type": "webhook",
             "url": "hunter2 is no address",
             "secret": ["hunter2"],
-            "headers": {"x": {"hunter2": 1}},
+            "headers": {"x": {"hunter2": 1}, "y": "hunter2\r\nZ: 1", "z": "hünter2"},
         }
         with pytest.raises(InvalidInput) as caught:
             open_channels([spec])

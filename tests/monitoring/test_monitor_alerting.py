@@ -1,0 +1,36 @@
+"""The Monitor's alerts by the settings of the platform: who is told, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamb.errors import InvalidInput
+from streamb.wiring.monitor_opening import check_alert_options
+from streamb.wiring.monitor_watches import TICK_S
+from tests.monitoring.monitor_house import MonitorHouse
+
+
+def test_alerts_are_told_as_the_options_say(tmp_path):
+    file = tmp_path / "alerts.toml"
+    file.write_text("[severities]\ncritical = 'log'\n[rules.HighErrorRate]\nfor_s = 0\n")
+    house = MonitorHouse(tmp_path / "state", alert_options_file=file)
+    try:
+        house.go_on(TICK_S, count=20, failed=100)
+        (alert,) = [one for one in house.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        assert (alert["state"], alert["severity"], alert["receivers"]) == ("firing", "critical", ["log"])
+    finally:
+        house.close()
+    file.write_text("[severities]\ncritical = 'slack'\n")
+    with pytest.raises(InvalidInput, match="'slack' is no channel: there are log"):
+        check_alert_options(house.settings)
+
+
+def test_nobody_is_told_without_channels(tmp_path):
+    house = MonitorHouse(tmp_path, alert_channels="none")
+    try:
+        house.go_on(300, count=20, failed=100)
+        (alert,) = [one for one in house.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        assert (alert["state"], alert["receivers"]) == ("firing", [])
+        assert house.core._desk._alerting._outbox.queued() == []
+    finally:
+        house.close()
