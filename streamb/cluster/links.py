@@ -105,7 +105,6 @@ class _AppLinks:
 
     def start(self) -> None:
         """Begin to look for replicas."""
-        self._handle = serve.get_deployment_handle(MODEL_VERSION, self.app, _check_exists=False)
         self._task = asyncio.get_running_loop().create_task(self._keep_looking())
 
     def close(self) -> None:
@@ -117,11 +116,14 @@ class _AppLinks:
             link.close()
 
     async def pick(self) -> Link:
-        """The link with the fewest calls on it; waits for one where there is none."""
+        """The link whose replica has the least to do; waits for one where there is none.
+
+        A call that was given up still counts there, so a replica that hangs is not asked again as the idle one it seems.
+        """
         while True:
             usable = [link for link in self._links.values() if link.usable]
             if usable:
-                return min(usable, key=_pending)
+                return min(usable, key=_load)
             self.found.clear()
             self._look.set()
             await self.found.wait()
@@ -142,6 +144,8 @@ class _AppLinks:
                     await asyncio.wait_for(self._look.wait(), LOOK_S)
 
     async def _look_once(self) -> None:
+        if self._handle is None:  # made here: what Serve raises while it is restarted is no end of looking
+            self._handle = serve.get_deployment_handle(MODEL_VERSION, self.app, _check_exists=False)
         asked = self._handle.broadcast(LINK).results_async(return_exceptions=True)
         answers = await asyncio.wait_for(asked, _ASK_TIMEOUT_S)
         for address in answers:
@@ -164,5 +168,5 @@ class _AppLinks:
         self._look.set()
 
 
-def _pending(link: Link) -> int:
-    return link.pending
+def _load(link: Link) -> int:
+    return link.load

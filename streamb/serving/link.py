@@ -34,6 +34,7 @@ class Link:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._side = _ClientSide(self)
         self._calls: dict[int, asyncio.Future[BatchReply]] = {}
+        self._abandoned: set[int] = set()
         self._last = 0
         self._usable = False
         self._made = False  # whether `connect` has handed it out
@@ -74,6 +75,11 @@ class Link:
         return len(self._calls)
 
     @property
+    def load(self) -> int:
+        """How many calls the replica still has to work on: those too that were given up, because it does not know."""
+        return len(self._calls) + len(self._abandoned)
+
+    @property
     def usable(self) -> bool:
         """Whether calls may be made; not after the replica asked to go, the connection was lost, or `close`."""
         return self._usable
@@ -90,7 +96,7 @@ class Link:
         """
         if not self._usable:
             raise self._unavailable("takes no more calls")
-        if len(self._calls) >= _MAX_PENDING:
+        if self.load >= _MAX_PENDING:
             raise self._unavailable(f"has {_MAX_PENDING} calls of this gateway to answer")
         if self._side.unsent > _MAX_UNSENT:
             raise self._unavailable(f"is more than {_MAX_UNSENT} bytes behind in reading")
@@ -122,6 +128,7 @@ class Link:
 
     def answered(self, frame: Frame) -> None:
         """Give an answer to its caller; nobody waits for that of a forgotten call."""
+        self._abandoned.discard(frame.call)
         future = self._calls.pop(frame.call, None)
         if future is None or future.done():
             return
@@ -148,8 +155,9 @@ class Link:
             self._closed = True
             self._on_lost(self)
 
-    def _forget(self, call: int, _future: asyncio.Future[BatchReply]) -> None:
-        self._calls.pop(call, None)
+    def _forget(self, call: int, future: asyncio.Future[BatchReply]) -> None:
+        if self._calls.pop(call, None) is not None and future.cancelled():
+            self._abandoned.add(call)
         self._leave_when_done()
 
     def _leave_when_done(self) -> None:

@@ -77,8 +77,9 @@ class TestCalls:
             await until(lambda: desk.calls)
             future.cancel()
             await until(lambda: link.pending == 0)
+            assert link.load == 1  # the replica goes on with it
             desk.answer(0)
-            await until(lambda: server.calls == 0)
+            await until(lambda: (server.calls, link.load) == (0, 0))
             other = link.call(batch(2.0))
             await until(lambda: len(desk.calls) == 2)
             desk.answer(1)
