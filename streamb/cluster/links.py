@@ -118,7 +118,7 @@ class _AppLinks:
     async def pick(self) -> Link:
         """The link whose replica has the least to do; waits for one where there is none.
 
-        A call that was given up still counts there, so a replica that hangs is not asked again as the idle one it seems.
+        A call that was given up still counts there, so a replica that hangs does not seem idle.
         """
         while True:
             usable = [link for link in self._links.values() if link.usable]
