@@ -122,6 +122,31 @@ class OutcomeWindows:
         with self._lock:
             return self._totals.get((model_id, version), Snapshot(model_id, version))
 
+    def versions(self) -> list[tuple[str, str]]:
+        """Every model and version of which anything was counted."""
+        with self._lock:
+            return list(self._totals)
+
+    def asked(self, now: float, seconds: int) -> set[tuple[str, str]]:
+        """The models and versions that had requests in the last `seconds` buckets, as `recent` has them."""
+        first = math.floor(now) - min(seconds, self._horizon_s) + 1
+        with self._lock:
+            late = [bucket for second, bucket in self._buckets.items() if first <= second <= math.floor(now)]
+            return {key for bucket in late for key, counted in bucket.items() if counted.total}
+
+    def rewind(self, at: float) -> None:
+        """The clock was set back to this moment: what came later came now."""
+        with self._lock:
+            now = math.floor(at)
+            for kept in (self._sources, self._gone):
+                kept.update({name: replace(one, at=min(one.at, at)) for name, one in kept.items()})
+            later = [self._buckets.pop(second) for second in sorted(self._buckets) if second > now]
+            self._newest = min(self._newest, now)
+            for bucket in later:
+                mine = self._buckets.setdefault(now, {})
+                for key, counted in bucket.items():
+                    mine[key] = merge_version(*key, (mine[key], counted)) if key in mine else counted
+
     def state(self) -> WindowsState:
         """All that these windows know."""
         with self._lock:

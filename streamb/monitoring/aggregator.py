@@ -8,6 +8,7 @@ acknowledged, and none is doubled, whichever side dies when.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,6 @@ from streamb.metrics import OutcomeWindows, Snapshot
 from streamb.monitoring.aggregator_state import (
     AggregatorState,
     SeriesKey,
-    SourceState,
     Totals,
     decode_state,
     encode_state,
@@ -41,6 +41,7 @@ from streamb.monitoring.push import (
     unpack_snapshots,
 )
 from streamb.monitoring.sketch import Sketch
+from streamb.monitoring.sources import Sources, SourceState
 
 GRACE_PANES: Final = 60
 """A minute is closed after so many others; what is told of it then is counted as late."""
@@ -48,6 +49,8 @@ FORGET_S: Final = 86_400.0
 """A source that was silent for so long does not come back."""
 NODES_FROM: Final = 1_000
 """With more sources than this, they push through an aggregator of their node."""
+JUMP_S: Final = 60.0
+"""A clock that goes back by less stands still until it is right; by more, it was wrong before, and is believed."""
 _SWEEP_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Aggregator:
     """Receives pushes, and answers questions about what they said. Safe to use from several threads.
 
     Args:
-        clock: its wall clock dates what arrives; restarts must not reset it.
+        clock: its wall clock dates what arrives.
         log: keeps what is acknowledged; without one, it is kept as long as this object.
 
     Raises:
@@ -67,13 +70,14 @@ class Aggregator:
         self._clock = clock
         self._log = log
         self._lock = threading.RLock()
-        self._sources: dict[tuple[str, str], SourceState] = {}
+        self._sources = Sources()
         self._totals: dict[VersionKey, Totals] = {}
         self._series: dict[SeriesKey, Panes[Counts]] = {}
         self._windows = OutcomeWindows()
         self._active: dict[VersionKey, tuple[str, bytes]] = {}
         self._latest = 0.0
         self._swept = 0.0
+        self._began = math.inf  # what is read back is old: nobody is forgotten for it
         self._compacting = threading.Lock()
         if log is not None:
             self._recover(log)
@@ -88,7 +92,7 @@ class Aggregator:
             StorageFailed: it could not be written (yet); the source sends it again.
         """
         with self._lock:
-            old = tuple(member for member in push.members if self._counted(member))
+            old = tuple(member for member in push.members if self._sources.counted(member))
             now = self._now()
             ticket = self._log.last if self._log is not None else 0
             if not old:
@@ -148,15 +152,20 @@ class Aggregator:
     def versions(self) -> list[VersionKey]:
         """Every model version that anything was told of, in order."""
         with self._lock:
-            known = {*self._totals, *(one.member.key for one in self._sources.values())}
-            known |= {(one.model_id, one.version) for one in self._windows.state().totals}
+            known = {*self._totals, *self._sources.versions(), *self._windows.versions()}
         return sorted(key for key in known if key[0])
+
+    def live(self, silence_s: float, seconds: int) -> list[VersionKey]:
+        """Versions with a replica that was heard of not longer ago than `silence_s`, or with requests lately; in order."""
+        with self._lock:
+            now = self._now()
+            found = {key for key in self._sources.versions() if key[0] and (self.silence_s(*key) or 0.0) <= silence_s}
+            return sorted(found | self._windows.asked(now, seconds))
 
     def sources(self) -> list[SourceState]:
         """The last push of every source that has not left and was heard of within a day, in order of their names."""
         with self._lock:
-            found = [one for one in self._sources.values() if not one.member.leaving]
-        return sorted(found, key=lambda one: (one.member.source, one.at))
+            return self._sources.present()
 
     def silence_s(self, model_id: str = "", version: str = "") -> float | None:
         """Seconds since any replica of a version was heard of (any gateway, without arguments), or since this began.
@@ -164,8 +173,9 @@ class Aggregator:
         Returns:
             None where none was ever heard of, or the last one has left.
         """
-        heard = [one.at for one in self.sources() if one.member.key == (model_id, version)]
-        return max(0.0, self._now() - max(self._began, *heard)) if heard else None
+        with self._lock:
+            heard = self._sources.heard_at((model_id, version))
+            return None if heard is None else max(0.0, self._now() - max(self._began, heard))
 
     # --- keeping ------------------------------------------------------------------------------------------------------
 
@@ -197,13 +207,13 @@ class Aggregator:
             except StreambError as error:
                 _log.error("a record of the log is left out: %s", error.message)
                 continue
-            if not any(self._counted(member) for member in push.members):
+            if not any(self._sources.counted(member) for member in push.members):
                 self._apply(push, at)
 
     def _state(self) -> AggregatorState:
         return AggregatorState(
             at=self._latest,
-            sources=tuple(self._sources.values()),
+            sources=self._sources.states(),
             totals=dict(self._totals),
             series={key: tuple(panes.items()) for key, panes in self._series.items()},
             outcomes=self._windows.state(),
@@ -211,7 +221,7 @@ class Aggregator:
 
     def _restore(self, state: AggregatorState) -> None:
         self._latest = state.at
-        self._sources = {(one.member.source, one.member.incarnation): one for one in state.sources}
+        self._sources = Sources(state.sources)
         self._totals = dict(state.totals)
         self._windows.restore(state.outcomes)
         for key, listed in state.series.items():
@@ -222,19 +232,26 @@ class Aggregator:
     # --- counting -----------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
-        """The wall clock, which is not believed where it goes back."""
+        """The wall clock, as far as it is believed."""
         with self._lock:
-            self._latest = max(self._latest, self._clock.now())
+            self._go_to(self._clock.now())
             return self._latest
 
-    def _counted(self, member: Member) -> bool:
-        known = self._sources.get((member.source, member.incarnation))
-        return known is not None and member.sequence <= known.member.sequence
+    def _go_to(self, at: float) -> None:
+        if at < self._latest - JUMP_S:
+            _log.warning("the clock was set back by %.0f s; what was counted since is counted now", self._latest - at)
+            self._sources.rewind(at)
+            self._windows.rewind(at)
+            for panes in self._series.values():
+                panes.rewind(pane_of(at))
+            self._latest, self._swept = at, min(self._swept, at)
+            self._began = at if at < self._began < math.inf else self._began
+        self._latest = max(self._latest, at)
 
     def _apply(self, push: Push, at: float) -> None:
-        self._latest = max(self._latest, at)
+        self._go_to(at)
         for member in push.members:
-            self._sources[member.source, member.incarnation] = SourceState(member, at)
+            self._sources.note(member, at)
         for counts in push.panes:
             key = (counts.model_id, counts.version)
             self._totals[key] = self._totals.get(key, Totals()).plus(self._count(counts, at))
@@ -280,9 +297,9 @@ class Aggregator:
     def _sweep(self, at: float) -> None:
         """Forget sources that do not come back, and series of which no pane is left."""
         self._swept = at
-        for name in [name for name, one in self._sources.items() if at - one.at > FORGET_S]:
-            del self._sources[name]
-            self._windows.forget("/".join(name))
+        if at - self._began >= FORGET_S:  # while this was dead, they were heard of by nobody
+            for name in self._sources.forget(at - FORGET_S):
+                self._windows.forget("/".join(name))
         oldest = pane_of(at) - HOURS_KEPT * 60
         for key in [key for key, series in self._series.items() if series.newest < oldest]:
             del self._series[key]

@@ -14,6 +14,7 @@ from streamb.metrics.windows import WindowsState
 from streamb.monitoring.profile import Profile
 from streamb.monitoring.push import Counts, Member, VersionKey, pack_snapshots, unpack_snapshots
 from streamb.monitoring.sketch import Sketch
+from streamb.monitoring.sources import SourceState
 
 _FORMAT: Final = 1
 
@@ -48,19 +49,6 @@ class Totals:
             self.late + other.late,
             self.damaged + other.damaged,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """The last push of one source.
-
-    Attributes:
-        member: which.
-        at: when it arrived, in seconds since the epoch.
-    """
-
-    member: Member
-    at: float
 
 
 @dataclass(frozen=True, slots=True)

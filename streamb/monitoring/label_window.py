@@ -40,6 +40,7 @@ class LabelWindow:
             new = present
         self._before = present
         found = {key: count for key, count in new.items() if count}
+        self._panes.rewind(pane_of(now))  # where the clock was set back; else this does nothing
         if found:
             self._panes.add(pane_of(now), _Counts(found))
         return found

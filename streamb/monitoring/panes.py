@@ -52,6 +52,17 @@ class Panes(Generic[S]):
         elif pane // _PANES_PER_HOUR > self._newest // _PANES_PER_HOUR - HOURS_KEPT:
             _add(self._hours, pane // _PANES_PER_HOUR, counts)
 
+    def rewind(self, pane: int) -> None:
+        """Time was set back to this pane: what is in later ones is counted in it."""
+        if pane >= self._newest:
+            return
+        hour = pane // _PANES_PER_HOUR
+        later = [self._minutes.pop(one) for one in sorted(self._minutes) if one > pane]
+        later += [self._hours.pop(one) for one in sorted(self._hours) if one > hour]
+        for counts in later:
+            _add(self._minutes, pane, counts)
+        self._newest = pane
+
     def window(self, last: int, minutes: int) -> S | None:
         """All counts of the last `minutes` panes, `last` being the last; None where nothing was counted.
 

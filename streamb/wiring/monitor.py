@@ -25,6 +25,8 @@ from streamb.wiring.monitor_watches import Standing, Watches
 _LONGEST_WINDOW_MINUTES: Final = 1_440
 _FORGOTTEN_S: Final = 3_600.0
 """A version that nobody has reported on for so long, and nobody asks, is no longer looked at."""
+MOST_IN_FORCE: Final = 1_000
+"""Baselines that are held in memory, the newest ones; and those of versions that are looked at, however many."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +57,7 @@ class MonitorCore:
         self._standings: Mapping[VersionKey, Standing] = {}
         self._active: dict[VersionKey, str] = {}
         self._tick_s = 0.0
-        self._activate()
+        self._activate(self._live_versions())
 
     # --- the Monitor's own life ---------------------------------------------------------------------------------------
 
@@ -75,9 +77,10 @@ class MonitorCore:
         """Look at every version, and alert. What fails for one version is logged, and no matter for the others."""
         began = self._clock.monotonic()
         with self._lock:
-            self._activate()
+            live = self._live_versions()
+            self._activate(live)
             found: dict[VersionKey, Standing] = {}
-            for key in self._live_versions():
+            for key in live:
                 try:
                     self._live.advance(key)
                     found[key] = self._watches.look(key)
@@ -161,7 +164,7 @@ class MonitorCore:
             check_columns(baseline.features, features, what=f"{model_id} {version}")
         with self._lock:
             record = self._baselines.add(model_id, version, baseline, author=author, origin="upload")
-            self._activate()
+            self._activate(self._live_versions())
         return record.to_answer(active=True)
 
     def update_baseline(
@@ -180,7 +183,7 @@ class MonitorCore:
         version = version if version is not None else self._main_version(model_id)
         with self._lock:
             record = self._live.take((model_id, version), minutes or self._minutes, author)
-            self._activate()
+            self._activate(self._live_versions())
         return record.to_answer(active=True)
 
     def baselines(self, model_id: str, version: str | None = None) -> list[dict[str, Any]]:
@@ -259,23 +262,21 @@ class MonitorCore:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _activate(self) -> None:
-        """Have replicas fold by the baselines in force."""
-        for key in self._baselines.versions():
+    def _activate(self, live: Sequence[VersionKey]) -> None:
+        """Have replicas fold by the baselines in force; let go of those that nobody needs."""
+        wanted = self._baselines.hold(live, MOST_IN_FORCE)
+        for key in wanted:
             baseline = self._baselines.active(*key)
             if baseline is not None and self._active.get(key) != baseline.baseline_id:
                 self._aggregator.activate(*key, baseline)
                 self._active[key] = baseline.baseline_id
+        for key in self._active.keys() - wanted:
+            self._aggregator.activate(*key, None)
+            del self._active[key]
 
     def _live_versions(self) -> list[VersionKey]:
         """Versions that have replicas, or are asked."""
-        found = []
-        for key in self._aggregator.versions():
-            silence_s = self._aggregator.silence_s(*key)
-            heard = silence_s is not None and silence_s <= _FORGOTTEN_S
-            if heard or self._aggregator.outcomes(*key, METRICS_S).total:
-                found.append(key)
-        return found
+        return self._aggregator.live(_FORGOTTEN_S, METRICS_S)
 
     def _main_version(self, model_id: str) -> str:
         """The version of a model that is asked most.

@@ -120,6 +120,20 @@ class Baselines:
         with self._lock:
             return self._in_force.get((model_id, version))
 
+    def hold(self, live: Collection[tuple[str, str]], most: int) -> set[tuple[str, str]]:
+        """Hold the newest baselines in memory, so many of them, and those of the live versions; let go of others.
+
+        Returns:
+            The versions that they belong to.
+        """
+        with self._lock:
+            wanted = {key for key in live if key in self._in_force}
+            wanted.update(list(self._in_force)[-most:])
+            if len(self._loaded) > len(wanted):
+                blobs = {self._in_force[key].blob for key in wanted}
+                self._loaded = {blob: found for blob, found in self._loaded.items() if blob in blobs}
+            return wanted
+
     def versions(self) -> set[tuple[str, str]]:
         """Every model version that has a baseline."""
         with self._lock:
@@ -182,8 +196,13 @@ class Baselines:
 
 
 def _in_force(records: Sequence[BaselineRecord]) -> dict[tuple[str, str], BaselineRecord]:
-    """The newest of each version; records are in the order in which they came."""
-    return {(one.model_id, one.version): one for one in records}
+    """The newest of each version, in the order in which they came, as the records are."""
+    found: dict[tuple[str, str], BaselineRecord] = {}
+    for one in records:
+        key = (one.model_id, one.version)
+        found.pop(key, None)  # or it would keep the place of its first one
+        found[key] = one
+    return found
 
 
 def check_columns(found: Sequence[str], wanted: Sequence[str], *, what: str) -> None:

@@ -28,6 +28,8 @@ PUSH_S: Final = 10.0
 STALE_S: Final = STALE_INTERVALS * PUSH_S
 TICK_S: Final = 5.0
 _SAVE_S: Final = 60.0
+_MOST_KEPT: Final = 1_000
+"""Versions that are gone, of which is remembered what their labels had come to."""
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +76,7 @@ class Watches:
         self._watches: dict[VersionKey, VersionWatch] = {}
         self._since: dict[VersionKey, float] = {}
         self._labels: dict[str, Any] = {}
-        self._saved_at = clock.now()
+        self._saved_at = clock.monotonic()
 
     def thresholds(self, model_id: str) -> Thresholds:
         """What a model is judged by."""
@@ -119,7 +121,7 @@ class Watches:
         """Look at one version, and judge it."""
         model_id, version = key
         watch, now = self.watch(key), self._clock.now()
-        since = self._since.setdefault(key, now)
+        since = self._since[key] = min(now, self._since.get(key, now))
         window = self._window(key, watch.baseline, self._minutes) if watch.baseline is not None else None
         silence_s = self._aggregator.silence_s(model_id, version)
         outcomes = self._aggregator.outcomes(model_id, version, METRICS_S)
@@ -151,8 +153,11 @@ class Watches:
     def forget(self, live: set[VersionKey]) -> None:
         """Let go of watches of versions that are gone; what they knew is saved, should they come back."""
         for key in self._watches.keys() - live:
-            self._kept.setdefault(_name(key), self._watches.pop(key).to_json())
             self._since.pop(key, None)
+            self._kept.setdefault(_name(key), self._state_of(key))
+            del self._watches[key]
+        for name in list(self._kept)[: max(0, len(self._kept) - _MOST_KEPT)]:
+            del self._kept[name]
 
     def save(self, *, now: bool = False) -> None:
         """Write what the watches know, where labels came, or a minute has passed (or at once).
@@ -160,16 +165,19 @@ class Watches:
         Labels that came after the last save are counted again from the aggregator's totals after a crash: none is lost,
         none is doubled.
         """
-        state = {**{_name(key): watch.to_json() for key, watch in self._watches.items()}, **self._kept}
+        state = {**{_name(key): self._state_of(key) for key in self._watches}, **self._kept}
         labels = {name: one["labels"]["before"] for name, one in state.items()}
-        if not now and labels == self._labels and self._clock.now() - self._saved_at < _SAVE_S:
+        if not now and labels == self._labels and self._clock.monotonic() - self._saved_at < _SAVE_S:
             return
         try:
             self._state_file.save(state)
         except StorageFailed as error:
             _log.error("%s", error.message)
             return
-        self._labels, self._saved_at = labels, self._clock.now()
+        self._labels, self._saved_at = labels, self._clock.monotonic()
+
+    def _state_of(self, key: VersionKey) -> dict[str, Any]:
+        return {**self._watches[key].to_json(), "since": self._since.get(key)}
 
     def _window(self, key: VersionKey, baseline: Baseline, minutes: int) -> Profile:
         return self._aggregator.window(*key, minutes, baseline.baseline_id) or Profile.empty(baseline)
@@ -186,6 +194,8 @@ class Watches:
         kept = self._kept.pop(_name(key), None)
         if kept is None:
             return
+        if kept.get("since") is not None:  # what was counted since is still in the window
+            self._since[key] = float(kept["since"])
         try:
             watch.restore(kept)
         except (KeyError, TypeError, ValueError, StreambError):

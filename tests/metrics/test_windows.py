@@ -146,6 +146,29 @@ def test_a_source_that_returns_is_not_counted_twice():
     assert windows.total("m", "1").ok == 12
 
 
+def test_time_set_back_keeps_every_count_and_takes_reports_again():
+    windows = OutcomeWindows(HORIZON_S)
+    for second in range(100, 110):
+        windows.feed("g", second, [counts(10 * (second - 99))])
+    windows.feed("gone", 105, [counts(7)])
+    windows.forget("gone")
+    windows.rewind(50.5)
+    assert oks(windows, 50.9, 1) == 107
+    windows.feed("g", 52, [counts(110)])
+    windows.feed("gone", 52, [counts(8)])
+    assert (oks(windows, 52, 1), oks(windows, 52, 10), windows.total("m", "1").ok) == (11, 118, 118)
+
+
+def test_who_was_asked_lately():
+    windows = OutcomeWindows(HORIZON_S)
+    windows.feed("g", 10, [counts(1), Snapshot("m", "labelled", feedback={"labels": 1})])
+    windows.feed("g", 15, [counts(1, "2")])
+    assert windows.asked(15, 10) == {("m", "1"), ("m", "2")}
+    assert windows.asked(20, 6) == {("m", "2")}
+    assert windows.asked(5, 6) == set()
+    assert set(windows.versions()) == {("m", "1"), ("m", "2"), ("m", "labelled")}
+
+
 def test_a_version_missing_from_one_report_is_remembered():
     windows = OutcomeWindows()
     windows.feed("g", 1, [counts(10), counts(1, "2")])

@@ -188,6 +188,32 @@ class TestOutcomes:
         aggregator.receive(told(2, snapshot(30)))
         assert aggregator.outcomes(MODEL, VERSION, 5).ok == 30
 
+    @pytest.mark.parametrize("ahead_s", [600.0, 7_200.0, 86_400.0 * 365])
+    def test_a_clock_that_was_wrong_for_a_while_holds_nothing_up(self, ahead_s):
+        clock = ManualClock(START + ahead_s)
+        aggregator = Aggregator(clock)
+        aggregator.activate(MODEL, VERSION, baseline())
+        deliver(fed(clock, 10, source="before"), aggregator)
+        aggregator.receive(told(1, snapshot(10)))
+        clock._now = START
+        deliver(fed(clock, 5, source="after"), aggregator)
+        aggregator.receive(told(2, snapshot(30)))
+        assert aggregator.totals(MODEL, VERSION) == Totals(rows=15)
+        assert aggregator.window(MODEL, VERSION, 1).rows == 15
+        assert aggregator.outcomes(MODEL, VERSION, 5).ok == 30
+        clock.advance(45)
+        assert aggregator.silence_s(MODEL, VERSION) == aggregator.silence_s() == 45
+        clock.advance(60)
+        assert aggregator.window(MODEL, VERSION, 1) is None
+        assert aggregator.window(MODEL, VERSION, 2).rows == 15
+
+    def test_a_small_step_back_is_not_believed(self, aggregator, clock):
+        deliver(fed(clock, 10), aggregator)
+        clock._now = START - 30
+        assert aggregator.silence_s(MODEL, VERSION) == 0
+        clock._now = START + 7
+        assert aggregator.silence_s(MODEL, VERSION) == 7
+
 
 class TestSources:
     def test_silence_is_measured_per_version_and_ends_with_leaving(self, aggregator, clock):
@@ -199,6 +225,18 @@ class TestSources:
         assert aggregator.silence_s() is None, "no gateway yet"
         aggregator.receive(one.take(leaving=True))
         assert aggregator.silence_s(MODEL, VERSION) is None
+
+    def test_versions_are_live_while_replicas_push_or_requests_come(self, aggregator, clock):
+        deliver(fed(clock, 1), aggregator)
+        other = Snapshot("asked", "2.0.0", counts={"ok": 3})
+        aggregator.receive(told(1, other, Snapshot("labelled", "1.0.0", feedback={"labels": 3})))
+        assert aggregator.live(60, 300) == [("asked", "2.0.0"), KEY]
+        clock.advance(100)
+        assert aggregator.live(60, 300) == [("asked", "2.0.0")]
+        clock.advance(300)
+        assert aggregator.live(600, 300) == [KEY]
+        assert aggregator.live(60, 300) == []
+        assert aggregator.versions() == [("asked", "2.0.0"), KEY, ("labelled", "1.0.0")]
 
     def test_the_dead_are_forgotten_after_a_day(self, aggregator, clock):
         deliver(fed(clock, 1, source="dead"), aggregator)

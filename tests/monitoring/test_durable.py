@@ -162,6 +162,35 @@ class TestAggregator:
         assert after.totals(MODEL, VERSION).rows == 100
         after.close()
 
+    def test_nothing_is_counted_twice_after_it_was_away_for_days(self, tmp_path, clock):
+        """Each source sends again what it had no answer to, and hears of the others' pushes nothing."""
+        pushes = [fed(clock, 10, source=f"r{number}").take() for number in range(3)]
+        before = reopened(tmp_path, clock)
+        for push in pushes:
+            before.receive(push)
+        before.close()
+        clock.advance(3 * 86_400)
+        for push in pushes:
+            after = reopened(tmp_path, clock)
+            after.receive(Push((Member("other", str(clock.now()), 1, MODEL, VERSION),)))
+            after.receive(push)
+            after.close()
+            clock.advance(100)
+        assert after.totals(MODEL, VERSION).rows == 30
+
+    def test_a_clock_that_was_set_back_is_set_back_when_records_are_read_again(self, tmp_path, clock):
+        clock.advance(86_400 * 30)
+        before = reopened(tmp_path, clock)
+        before.receive(fed(clock, 10).take())
+        clock._now -= 86_400 * 30
+        before.receive(fed(clock, 5, source="r2").take())
+        before.close()
+        clock.advance(20)
+        after = reopened(tmp_path, clock)
+        assert after.window(MODEL, VERSION, 1, baseline().baseline_id).rows == 15
+        assert encode_state(replace(before._state(), at=0.0)) == encode_state(replace(after._state(), at=0.0))
+        after.close()
+
     def test_the_same_from_a_snapshot_as_from_the_records(self, tmp_path, clock):
         first = reopened(tmp_path, clock)
         for number in range(6):

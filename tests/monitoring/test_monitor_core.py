@@ -49,6 +49,28 @@ class TestHealth:
         assert "height" not in found["drift_status"]["drifted"]
         assert "width" in " ".join(found["reasons"])
 
+    def test_throughput_after_a_restart_is_what_it_was(self, watched):
+        watched.go_on(600, count=50)
+        usual = watched.health()["current_metrics"]["throughput"]
+        assert usual == pytest.approx(10, rel=0.1)
+        for kill in (False, True):
+            watched.restart(kill=kill)
+            watched.go_on(5, count=50)
+            assert watched.health()["current_metrics"]["throughput"] == pytest.approx(usual, rel=0.1)
+
+    def test_a_clock_that_was_wrong_for_a_while_leaves_drift_labels_and_silence_working(self, watched):
+        watched.clock.advance(86_400 * 30)
+        watched.label(100, 90)
+        watched.go_on(10, count=300)
+        watched.clock._now -= 86_400 * 30
+        watched.label(100, 50)
+        watched.go_on(10, count=300)
+        found = watched.health()
+        assert (found["status"], found["current_metrics"]["accuracy"]) == ("healthy", 0.7)
+        assert found["drift_status"]["rows"] == 300 * 4
+        watched.go_on(STALE_S + 10, pushing=False)
+        assert watched.health()["status"] == "unknown"
+
     def test_errors_beyond_doubt_are_unhealthy_at_once(self, watched):
         watched.go_on(5, count=100, failed=100)
         assert watched.health()["status"] == "unhealthy"
@@ -201,6 +223,19 @@ class TestBaselines:
         assert [(one["number"], one["active"]) for one in watched.core.baselines(MODEL)] == [(2, True), (1, False)]
         watched.go_on(10, count=300)
         assert watched.health()["drift_status"]["status"] == "stable"
+
+    def test_of_many_only_the_newest_and_those_in_service_are_held(self, watched, monkeypatch):
+        monkeypatch.setattr("streamb.wiring.monitor.MOST_IN_FORCE", 2)
+        names = [f"idle-{number}" for number in range(5)]
+        for number, name in enumerate(names):
+            watched.core.set_baseline(name, VERSION, baseline_of(rows_of(300 + number)).to_bytes())
+        watched.go_on(5, count=300)
+        held = {key[0] for key in watched.core._active}
+        assert held == {MODEL, "idle-3", "idle-4"}
+        assert len(watched.core._baselines._loaded) <= 3
+        watched.restart()
+        assert watched.core.drift("idle-0", VERSION)["status"] == "insufficient_data", "it is fetched when asked for"
+        assert watched.health()["baseline"]["number"] == 1
 
     def test_the_live_window_becomes_the_baseline(self, watched):
         watched.go_on(60, count=500, shift=1.0)

@@ -55,6 +55,16 @@ def test_it_is_bounded_and_forgets_after_a_week():
     assert panes.window(NOW, 1_000_000) == before
 
 
+def test_time_set_back_leaves_every_count_and_no_later_pane():
+    for back in (0, 1, 50, 130, 3_000):
+        panes = filled((NOW - ago, 1) for ago in range(600, -1, -1))
+        panes.rewind(NOW - back)
+        assert (panes.newest, sum(one.n for _, one in panes.items())) == (NOW - back, 601)
+        assert all(pane <= NOW - back for pane, _ in panes.items())
+        panes.add(NOW - back + 1, Count(1))
+        assert panes.window(NOW - back + 1, 10_000).n == 602
+
+
 def test_panes_from_what_they_hold_are_the_same():
     panes = filled((NOW - ago * 11, ago) for ago in range(50, -1, -1))
     again = Panes()
