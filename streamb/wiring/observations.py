@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from streamb.clock import Clock
 from streamb.metrics import OutcomeWindows, Snapshot, merge
+from streamb.metrics.snapshot import merge_version
 from streamb.metrics.windows import REMEMBERED_SOURCES
 from streamb.wiring.drift_scores import DriftScores
 
@@ -52,6 +53,10 @@ class NodeReport:
     uptime_s: float = 0.0
 
 
+RETIRED_VERSIONS: Final = 256
+"""Of so many versions that no gateway tells of any more the counts are kept; each is a page of Prometheus series."""
+
+
 class Observations:
     """The latest report of every source, the counters of those that are gone, and what happened when.
 
@@ -68,7 +73,7 @@ class Observations:
         self._since = clock.monotonic()
         self._reports: dict[str, tuple[float, NodeReport]] = {}
         self._gone: dict[str, NodeReport] = {}
-        self._retired: list[Snapshot] = []
+        self._retired: dict[tuple[str, str], Snapshot] = {}
 
     @property
     def settled(self) -> bool:
@@ -107,11 +112,15 @@ class Observations:
         return sum(gateway.in_flight.get(app, 0) for gateway in self.live("gateway"))
 
     def snapshots(self) -> list[Snapshot]:
-        """Counters of all gateways, those that are gone included, so that no sum ever shrinks."""
+        """Counters of all gateways, those that are gone included, so that no sum shrinks.
+
+        Except for that of versions long gone, which is forgotten after `RETIRED_VERSIONS` others.
+        """
         with self._lock:
             self._retire_silent()
             reports = [report for _, report in self._reports.values()] + list(self._gone.values())
-            return merge([*self._retired, *(snapshot for report in reports for snapshot in report.snapshots)])
+            told = (snapshot for report in reports for snapshot in report.snapshots)
+            return merge([*self._retired.values(), *told])
 
     def recent(self, model_id: str, version: str, seconds: int) -> Snapshot:
         """What a version did in the last seconds, over all gateways."""
@@ -128,6 +137,8 @@ class Observations:
         self._gone.pop(report.source, None)
         self._reports[report.source] = (now, report)
         if report.snapshots:
+            told = {(one.model_id, one.version) for one in report.snapshots}
+            self._retire(one for one in last.snapshots if (one.model_id, one.version) not in told)
             older = report.uptime_s > now - self._since
             self.windows.feed(report.source, now, report.snapshots, began_earlier=older)
 
@@ -142,7 +153,17 @@ class Observations:
         while len(self._gone) > REMEMBERED_SOURCES:
             # Merging is for good: after so many others have gone, this one is not expected back.
             oldest = self._gone.pop(next(iter(self._gone)))
-            self._retired = merge([*self._retired, *oldest.snapshots])
+            self._retire(oldest.snapshots)
+
+    def _retire(self, snapshots: Iterable[Snapshot]) -> None:
+        """Keep counts whose source will not tell them again."""
+        for snapshot in snapshots:
+            key = snapshot.model_id, snapshot.version
+            counted = replace(snapshot, in_flight=0, queued=0)
+            before = self._retired.pop(key, Snapshot(*key))
+            self._retired[key] = merge_version(*key, (before, counted))
+        while len(self._retired) > RETIRED_VERSIONS:
+            del self._retired[next(iter(self._retired))]
 
     def _retire_silent(self) -> None:
         limit = self._clock.monotonic() - SILENCE_S

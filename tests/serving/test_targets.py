@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from streamb.errors import NotFound, Unavailable
 from streamb.serving.breaker import BreakerState
-from streamb.serving.targets import TableBuilder
+from streamb.serving.targets import QUIET_S, TableBuilder
 from streamb.traffic import BreakerPolicy, GatewayPolicy, Override, Shadow, Split
 from tests.serving.predictors import table, target
 
@@ -158,3 +158,28 @@ def test_breakers_and_budgets_outlive_a_table_and_a_new_policy_makes_new_breaker
     none = built(builder=builder)
     assert none.versions["2.0.0"].breaker is None
     assert none.versions["2.0.0"].recorder is before.versions["2.0.0"].recorder
+
+
+# --- counts of versions that are over ------------------------------------------------------------------------------
+
+
+def test_a_version_that_is_over_is_reported_until_its_counts_were_still_for_an_hour():
+    builder = TableBuilder()
+    built(OLD, builder=builder)
+    recorder = builder.recorders["m", "1.0.0"]
+    built(NEW, builder=builder)
+
+    def reported(now):
+        return {one.version: one.ok for one in builder.snapshots(now)}
+
+    recorder.answered(0.001, 1)
+    assert reported(QUIET_S) == {"1.0.0": 1, "2.0.0": 0}, "it has something to answer yet"
+    builder.forget(OLD.app)
+    assert reported(2 * QUIET_S - 1) == {"1.0.0": 1, "2.0.0": 0}
+    recorder.answered(0.001, 1)  # feedback counts likewise
+    assert reported(3 * QUIET_S) == {"1.0.0": 2, "2.0.0": 0}, "what is new is reported, and then for another hour"
+    assert reported(4 * QUIET_S - 1) == {"1.0.0": 2, "2.0.0": 0}
+    reported(4 * QUIET_S)
+    assert reported(4 * QUIET_S + 1) == {"2.0.0": 0}
+    assert reported(9 * QUIET_S) == {"2.0.0": 0}, "one that runs stays, counted or not"
+    assert list(builder.recorders) == [("m", "2.0.0")]

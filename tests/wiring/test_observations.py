@@ -111,6 +111,23 @@ def test_counts_of_the_many_that_are_gone_stay():
     assert total(observations) == observations.windows.total("m", "1.0.0").ok == 100
 
 
+def test_counts_that_a_gateway_tells_no_more_stay_and_are_added_to_when_it_counts_anew():
+    observations = Observations(ManualClock())
+    other = dataclasses.replace(snapshot(1), version="2.0.0")
+    for told in ((snapshot(3), other), (other,), (other,), (snapshot(2), other)):
+        observations.receive(report(snapshots=told))
+    assert {one.version: one.ok for one in observations.snapshots()} == {"1.0.0": 5, "2.0.0": 1}
+    assert observations.windows.total("m", "1.0.0").ok == 5
+
+
+def test_of_versions_that_nobody_tells_of_only_the_newest_are_kept(monkeypatch):
+    monkeypatch.setattr("streamb.wiring.observations.RETIRED_VERSIONS", 3)
+    observations = Observations(ManualClock())
+    for number in range(10):
+        observations.receive(report(snapshots=(dataclasses.replace(snapshot(1), version=f"{number}.0.0"),)))
+    assert [one.version for one in observations.snapshots()] == ["6.0.0", "7.0.0", "8.0.0", "9.0.0"]
+
+
 def test_windows_are_of_the_last_seconds():
     clock = ManualClock(100.0)
     observations = Observations(clock)
