@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from streamb.cli.options import AsJson, StateDir
+from streamb.cli.options import AsJson, Presets, StateDir
 from streamb.cli.output import print_json, print_table, say
 from streamb.config import config_warnings, explain, load_settings
 
@@ -20,9 +18,7 @@ def _group() -> None:
 
 @commands.command("show")
 def show(
-    environment: Annotated[
-        str | None, typer.Option("--environment", "--env", help="development, staging or production.")
-    ] = None,
+    environment: Presets = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:

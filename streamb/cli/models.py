@@ -175,4 +175,4 @@ def _numbers(pairs: dict[str, str]) -> dict[str, float]:
     try:
         return {name: float(value) for name, value in pairs.items()}
     except ValueError as error:
-        raise InvalidInput(f"--metric takes NAME=NUMBER ({error})") from error
+        raise typer.BadParameter(f"--metric takes NAME=NUMBER ({error})") from error

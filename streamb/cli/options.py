@@ -8,12 +8,23 @@ from typing import Annotated
 
 import typer
 
-from streamb.config import load_settings
-from streamb.errors import InvalidInput
+from streamb.config import ENVIRONMENTS, load_settings
 from streamb.sdk.discovery import read_api_key, require_platform
 from streamb.sdk.http import HttpClient
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def _one_of_the_presets(name: str | None) -> str | None:
+    if name is not None and name not in ENVIRONMENTS:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(ENVIRONMENTS)}")
+    return name
+
+
+Presets = Annotated[
+    str | None,
+    typer.Option("--environment", "--env", callback=_one_of_the_presets, help="development, staging or production."),
+]
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="The platform's folder; by default ML_STATE_DIR, else .streamb.")
 ]
@@ -35,15 +46,11 @@ def connect(state_dir: Path | None, address: str | None, api_key: str | None) ->
 
 
 def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:
-    """`NAME=VALUE` options as a dict.
-
-    Raises:
-        InvalidInput: one of them has no `=`.
-    """
+    """`NAME=VALUE` options as a dict; a usage error when one of them has no `=`."""
     found: dict[str, str] = {}
     for pair in pairs or ():
         name, separator, value = pair.partition("=")
         if not separator or not name:
-            raise InvalidInput(f"{option} takes NAME=VALUE, got {pair!r}")
+            raise typer.BadParameter(f"{option} takes NAME=VALUE, got {pair!r}")
         found[name] = value
     return found

@@ -9,7 +9,6 @@ import orjson
 import typer
 
 from streamb.cli.options import read_pairs
-from streamb.errors import InvalidInput
 
 Strategy = Annotated[str, typer.Option(help="immediate, canary, blue_green or rolling.")]
 Percent = Annotated[
@@ -47,7 +46,7 @@ def options(others: Iterable[str] | None, **flags: Any) -> dict[str, Any]:
     """The `options` of the body: what was given by flag, and by `--option`.
 
     Raises:
-        InvalidInput: an option has no value, or is given twice.
+        BadParameter: an option has no value, or is given twice.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     rest = {name: _json_or_text(value) for name, value in read_pairs(others, "--option").items()}
@@ -58,7 +57,7 @@ def criteria(others: Iterable[str] | None, **flags: float | None) -> dict[str, A
     """The health criteria: what was given by flag, and by `--criterion`.
 
     Raises:
-        InvalidInput: a criterion has no value, or is given twice.
+        BadParameter: a criterion has no value, or is given twice.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     rest = {name: _json_or_text(value) for name, value in read_pairs(others, "--criterion").items()}
@@ -69,26 +68,28 @@ def percents(text: str | None) -> list[float] | None:
     """`5,50,100` as numbers.
 
     Raises:
-        InvalidInput: one of them is no number.
+        BadParameter: one of them is no number.
     """
     if text is None:
         return None
     try:
         return [float(part.strip().removesuffix("%")) for part in text.split(",")]
     except ValueError:
-        raise InvalidInput(f"--steps takes percents with commas between them, like 5,50,100; got {text!r}") from None
+        raise typer.BadParameter(
+            f"--steps takes percents with commas between them, like 5,50,100; got {text!r}"
+        ) from None
 
 
 def gates(words: Iterable[str] | None) -> list[str | float] | None:
     """Where approval is needed: `start`, or the percent of a step.
 
     Raises:
-        InvalidInput: neither of the two.
+        BadParameter: neither of the two.
     """
     try:
         return [word if word == "start" else float(word.removesuffix("%")) for word in words or ()] or None
     except ValueError as error:
-        raise InvalidInput(f"--approval-before takes start or the percent of a step ({error})") from None
+        raise typer.BadParameter(f"--approval-before takes start or the percent of a step ({error})") from None
 
 
 def _json_or_text(value: str) -> Any:
@@ -101,5 +102,5 @@ def _json_or_text(value: str) -> Any:
 def _united(given: dict[str, Any], rest: dict[str, Any], option: str) -> dict[str, Any]:
     twice = sorted(given.keys() & rest.keys())
     if twice:
-        raise InvalidInput(f"{', '.join(twice)} is given by its own option and by {option}; choose one")
+        raise typer.BadParameter(f"{', '.join(twice)} is given by its own option and by {option}; choose one")
     return {**given, **rest}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streamb.cli.foreground import run_platform
-from streamb.cli.options import AsJson, StateDir
+from streamb.cli.options import AsJson, Presets, StateDir
 from streamb.cli.output import Waiting, print_json, say
 from streamb.config import Settings, config_warnings, load_settings
 from streamb.sdk.discovery import RunningInfo, read_api_key
@@ -21,9 +21,7 @@ _START_SLACK_S = 150.0
 
 
 def up(
-    environment: Annotated[
-        str | None, typer.Option("--environment", "--env", help="development, staging or production.")
-    ] = None,
+    environment: Presets = None,
     state_dir: StateDir = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0: any that is free.")] = None,

@@ -18,8 +18,9 @@ from streamb.config.secrets import HIDDEN, shown_secret
 from streamb.config.settings import ENVIRONMENTS, Settings, extra_of, implied
 from streamb.errors import ConfigError
 
-_SECRET_IN_URL: Final = re.compile(r"(?<=://)([^/@:]*):([^/]*)@")
-_SECRET_IN_QUERY: Final = re.compile(r"(?i)([?&](?:password|secret|token|key)=)[^&]*")
+# Up to the last @: drivers take a password that holds slashes or an @ as it is.
+_SECRET_IN_URL: Final = re.compile(r"(?<=://)([^/@:]*):(.*)@", re.DOTALL)
+_SECRET_IN_QUERY: Final = re.compile(r"(?i)([?&][a-z_]*(?:password|secret|token|key)=)[^&]*")
 
 
 def load_settings(**overrides: Any) -> Settings:

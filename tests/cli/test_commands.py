@@ -103,7 +103,7 @@ class TestJobs:
         assert "failed" in done.stderr
 
     def test_wrong_variables(self, cli):
-        cli("jobs", "submit", "--env", "A", "--", "true", code=1)
+        cli("jobs", "submit", "--env", "A", "--", "true", code=2)
 
 
 class TestElsewhere:
@@ -146,7 +146,20 @@ class TestConfig:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["models", "show"], ["deploy", "a"], ["up", "--port", "99999"], ["models", "list", "--limit", "0"]],
+    [
+        ["nonsense"],
+        ["models", "show"],
+        ["deploy", "a"],
+        ["up", "--port", "99999"],
+        ["up", "--env", "prod"],
+        ["models", "list", "--limit", "0"],
+        ["models", "register", "a", __file__, "--version", "1.0.0", "--metric", "accuracy=high"],
+        ["deploy", "a", "1.0.0", "--steps", "5,half"],
+        ["deploy", "a", "1.0.0", "--approval-before", "lunch"],
+        ["deploy", "a", "1.0.0", "--criterion", "max_drift_score"],
+        ["deploy", "a", "1.0.0", "--percent", "5", "--option", "traffic_split_percentage=5"],
+        ["jobs", "submit", "--env", "A", "--", "true"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2_and_no_traceback(arguments):
     done = subprocess.run([sys.executable, "-m", "streamb", *arguments], capture_output=True, text=True, check=False)

@@ -83,15 +83,25 @@ def test_without_flags_the_platform_decides(cli, deploy, control):
     ("options", "message"),
     [
         (("--steps", "5,many"), "--steps takes percents"),
-        (("--steps", "50,5"), "percents must rise"),
         (("--approval-before", "noon"), "--approval-before takes start"),
         (("--option", "min_samples"), "--option takes NAME=VALUE"),
-        (("--option", "min_sample=5"), "body.options.min_sample"),
         (("--min-samples", "5", "--option", "min_samples=6"), "min_samples is given by its own option and by --option"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(deploy, control, options, message):
+    assert message in deploy(*options, code=2).stderr
+    assert control.orders == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--steps", "50,5"), "percents must rise"),
+        (("--option", "min_sample=5"), "body.options.min_sample"),
         (("--criterion", "max_error_rate=much"), "body.options.health_check_criteria.max_error_rate"),
     ],
 )
-def test_what_is_wrong_is_one_line(deploy, control, options, message):
+def test_what_is_refused_is_one_line(deploy, control, options, message):
     done = deploy(*options, code=1)
     assert message in done.stderr
     assert done.stderr.endswith("[invalid_input]\n")
