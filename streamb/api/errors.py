@@ -86,12 +86,19 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _wrong_input(request: Request, error: RequestValidationError) -> Response:
-        return error_response(as_streamb_error(error.errors()), request.state.request_id)
+        found = error.errors()
+        if any(problem["loc"] == ("body",) and isinstance(problem["input"], bytes) for problem in found):
+            # The framework reads a body as JSON only when its Content-Type says so, and hands on bytes otherwise.
+            refusal: StreambError = UnsupportedMediaType("send the body as JSON, with Content-Type: application/json")
+        else:
+            refusal = as_streamb_error(found)
+        return error_response(refusal, request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def _framework(request: Request, error: HTTPException) -> Response:
         cls = _OF_FRAMEWORK.get(error.status_code, BadRequest)
         message = {
+            400: "the body cannot be read: send JSON that is nested less deep and has no numbers of thousands of digits",
             404: f"there is nothing at {request.url.path}; the API is described at /api/openapi.json",
             405: f"{request.url.path} does not answer {request.method}",
         }.get(error.status_code, error.detail)

@@ -32,6 +32,7 @@ async def test_paths_and_methods_that_are_not_there(client):
         (b"{", (400, "bad_request")),
         (b"\xff", (400, "bad_request")),
         (b"[" * 100_000, (400, "bad_request")),
+        (b'{"model_id": ' + b"9" * 5_000 + b"}", (400, "bad_request")),
         (b"", (422, "invalid_input")),
         (b"[]", (422, "invalid_input")),
         (b'{"model_id": 3}', (422, "invalid_input")),
@@ -45,6 +46,14 @@ async def test_paths_and_methods_that_are_not_there(client):
 )
 async def test_wrong_bodies(client, body, expected):
     assert shape(await client.post("/api/models", content=body, headers=JSON)) == expected
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml"])
+async def test_a_body_that_does_not_say_it_is_json(client, content_type):
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = await client.post("/api/models", content=b'{"model_id": "a"}', headers=headers)
+    assert shape(answer) == (415, "unsupported_media_type")
+    assert (await client.get("/api/models/a")).status_code == 404
 
 
 async def test_every_problem_is_named(client):
