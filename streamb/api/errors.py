@@ -98,7 +98,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _framework(request: Request, error: HTTPException) -> Response:
         cls = _OF_FRAMEWORK.get(error.status_code, BadRequest)
         message = {
-            400: "the body cannot be read: send JSON that is nested less deep and has no numbers of thousands of digits",
+            400: "the body cannot be read: send JSON that is nested less deep, without numbers of thousands of digits",
             404: f"there is nothing at {request.url.path}; the API is described at /api/openapi.json",
             405: f"{request.url.path} does not answer {request.method}",
         }.get(error.status_code, error.detail)
