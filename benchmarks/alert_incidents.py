@@ -1,32 +1,32 @@
 """Incidents for a child that evaluates, stores and delivers alerts, and is killed (SIGKILL) again and again meanwhile.
 
-The child lives as the Monitor does: one thread looks and writes to the outbox, another delivers from it. Time is a
-script: look number n is at minute n, and a successor begins with the look that its predecessor had begun. Children are
-forked from a process that has imported everything, so that a new life takes milliseconds.
+The child does what the Monitor does, with the same parts: it looks, writes to the outbox, and its courier posts to two
+webhooks, whose receiver answers 429 with Retry-After, 500, a reset or nothing every third time. Time is a script: look
+number n is at minute n, and a successor begins with the look that its predecessor had begun. Children are forked from a
+process that has imported everything, so that a new life takes milliseconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-import random
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alert_receiver import PATIENCE_S, Receiver
 from streamb.clock import ManualClock
+from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.alert import Alert
-from streamb.monitoring.alerts.manager import AlertManager
-from streamb.monitoring.alerts.options import read_alert_options
-from streamb.monitoring.alerts.outbox import Outbox, open_outbox
+from streamb.monitoring.alerts.outbox import open_outbox
+from streamb.monitoring.channels import open_channels
 
 RECEIVERS = ("pagerduty", "slack")
 MODELS = 5
@@ -54,6 +54,7 @@ class KillResult:
         heard: how many each receiver heard of, by its name.
         wrong: what was told of incidents that were not told as one trigger and one resolve.
         repeated: notifications that came a second time under the same id.
+        answers: how often the receiver answered what.
         seconds: how long it all took.
     """
 
@@ -62,6 +63,7 @@ class KillResult:
     heard: dict[str, int]
     wrong: dict[str, list[str]]
     repeated: int
+    answers: dict[str, int]
     seconds: float
 
     @property
@@ -97,6 +99,7 @@ def incidents_within(looks: int) -> int:
 
 def breed(state_dir: Path, address: str) -> None:
     """Fork children until one lives to its end."""
+    logging.getLogger("streamb").setLevel(logging.ERROR)  # that receivers fail is the script's
     with contextlib.closing(open_outbox(state_dir / "outbox.db", ManualClock())):
         pass  # made and migrated; and whatever opening one imports is imported
     while True:
@@ -111,31 +114,27 @@ def breed(state_dir: Path, address: str) -> None:
 
 def _live(state_dir: Path, address: str) -> None:
     progress = _connect(address)
-    look, looks = _ask(progress, {"pid": os.getpid()})
+    look, looks, port = _ask(progress, {"pid": os.getpid()})
     clock = ManualClock(START + look * LOOK_S)
-    outbox = open_outbox(state_dir / "outbox.db", clock)
-    manager = AlertManager(clock, read_alert_options(OPTIONS, RECEIVERS), outbox)
-    over = threading.Event()
-    courier = threading.Thread(target=_deliver, args=(outbox, address, over))
-    courier.start()
+    alerting = Alerting(open_channels(_channels(port), clock=clock), clock, state_dir / "outbox.db", OPTIONS)
+    alerting.start()
     for number in range(look, looks):
         _ask(progress, {"look": number})
-        manager.evaluate(alerts_at(number, looks))
+        alerting.evaluate(alerts_at(number, looks))
         clock.advance(LOOK_S)
-    over.set()
-    courier.join()
+    while any(channel.waiting for channel in alerting.courier.states()):
+        time.sleep(0.01)
+        clock.advance(1.0)
+        alerting.courier.wake()
+    alerting.close()
 
 
-def _deliver(outbox: Outbox, address: str, over: threading.Event) -> None:
-    connection = _connect(address)
-    while True:
-        ending = over.is_set()
-        for queued in outbox.claim(limit=10):
-            _ask(connection, {"notification": queued.notification.to_json()})
-            outbox.delivered(queued.notification.notification_id)
-        if ending and not outbox.queued():
-            return
-        over.wait(0.001)
+def _channels(port: int) -> list[dict[str, Any]]:
+    return [
+        {"type": "webhook", "name": name, "url": f"http://127.0.0.1:{port}/{name}", "timeout_s": PATIENCE_S}
+        | {"allow_private_addresses": True}
+        for name in RECEIVERS
+    ]
 
 
 def _connect(address: str) -> Any:
@@ -150,67 +149,7 @@ def _ask(connection: Any, message: dict[str, Any]) -> Any:
     return json.loads(connection.readline())
 
 
-# --- the receiver, which also kills ----------------------------------------------------------------------------------
-
-
-class Receiver:
-    """Records what it is sent, and kills the sender at random moments: before it answers, or a little after."""
-
-    def __init__(self, address: str, *, looks: int, kills: int, seed: int) -> None:
-        self.looks, self.kills_left, self.kills = looks, kills, 0
-        self.received: list[dict[str, Any]] = []
-        self._random = random.Random(seed)
-        self._gap = max(1, 2 * looks // max(kills, 1))
-        self._pid, self._look, self._messages = 0, 0, self._random.randint(1, self._gap)
-        self._lock = threading.Lock()
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(address)
-        self._server.listen(64)
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        """Take no more connections."""
-        self._server.close()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._server.accept()
-                threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
-
-    def _listen(self, connection: socket.socket) -> None:
-        pid = 0
-        with connection, connection.makefile("rw") as lines, contextlib.suppress(OSError, ValueError):
-            for line in lines:
-                message = json.loads(line)
-                pid, answer, fatal = self._take(message, pid)
-                if fatal and self._random.random() < 0.3:
-                    os.kill(fatal, signal.SIGKILL)
-                lines.write(json.dumps(answer) + "\n")
-                lines.flush()
-                if fatal:
-                    time.sleep(self._random.random() * 0.006)
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(fatal, signal.SIGKILL)
-
-    def _take(self, message: dict[str, Any], pid: int) -> tuple[int, Any, int]:
-        """What to answer, and whom to kill (0: nobody)."""
-        with self._lock:
-            if "pid" in message:
-                self._pid = message["pid"]
-                return self._pid, [self._look, self.looks], 0
-            if "look" in message:
-                self._look = message["look"]
-            else:
-                self.received.append(message["notification"])
-            self._messages -= 1
-            if self._messages > 0 or not self.kills_left:
-                return pid, True, 0
-            self._messages = self._random.randint(1, self._gap)
-            self.kills_left -= 1
-            self.kills += 1
-            victim, self._pid = self._pid, 0
-            return pid, True, victim
+# --- what became of it -----------------------------------------------------------------------------------------------
 
 
 def kill_and_count(folder: Path, *, kills: int, looks: int, seed: int, timeout_s: float = 600.0) -> KillResult:
@@ -225,19 +164,23 @@ def kill_and_count(folder: Path, *, kills: int, looks: int, seed: int, timeout_s
         receiver.close()
     told, heard, repeated = _sorted_out(receiver.received)
     wrong = {f"{name} {key}": one for (name, key), one in told.items() if one != ["firing", "resolved"]}
-    return KillResult(receiver.kills, incidents_within(looks), heard, wrong, repeated, time.perf_counter() - began)
+    seconds, answers = time.perf_counter() - began, dict(receiver.answers)
+    return KillResult(receiver.kills, incidents_within(looks), heard, wrong, repeated, answers, seconds)
 
 
 def _sorted_out(received: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], list[str]], dict[str, int], int]:
-    """What was told of each incident; of how many each receiver heard; and how much came twice."""
+    """What was told of each incident; of how many each receiver heard; and how much came twice.
+
+    That the other channel does not deliver is an incident, too, but none of the script's.
+    """
     told: dict[tuple[str, str], list[str]] = defaultdict(list)
     seen: set[str] = set()
     for body in received:
-        if body["notificationId"] not in seen:
+        if body["notificationId"] not in seen and body["groupLabels"]["alertname"] == "HighErrorRate":
             seen.add(body["notificationId"])
             told[body["receiver"], body["dedupKey"]].append(body["status"])
     heard = {name: sum(receiver == name for receiver, _ in told) for name in RECEIVERS}
-    return told, heard, len(received) - len(seen)
+    return told, heard, len(received) - len({body["notificationId"] for body in received})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Alerts under fire: `python -m benchmarks.alerts`.
 
 1. A process that evaluates, stores and delivers alerts is killed (SIGKILL) at 200 random moments of its incidents'
-   lives: before a write, in it, after it, between sending and noting it. Two receivers record what they are sent. Each
-   incident must reach each of them as one trigger and one resolve; what comes again under the same id counts once.
+   lives: before a write, in it, after it, between sending and noting it. Two webhooks record what they are sent, and
+   answer 429 with Retry-After, 500, a reset or nothing every third time. Each incident must reach each of them as one
+   trigger and one resolve; what comes again under the same id counts once.
 2. An input that flaps, with periods from a minute to an hour and a half, for a day: how often is anybody told?
 3. How long one look takes while 1,000 alerts fire, with its write to the file.
 """
@@ -42,7 +43,7 @@ def killing(kills: int, looks: int, seed: int) -> bool:
     print(
         f"{'PASS' if result.passed else 'FAIL'}  {result.kills} kills over {result.incidents} incidents in "
         f"{result.seconds:.0f} s: {heard}; {len(result.wrong)} told wrongly, {result.repeated} notifications came "
-        "again under the same id"
+        f"again under the same id; answers: {', '.join(f'{n} x {how}' for how, n in sorted(result.answers.items()))}"
     )
     for incident, statuses in result.wrong.items():
         print(f"      {incident}: {', '.join(statuses)}")
