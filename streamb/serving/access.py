@@ -57,7 +57,7 @@ def check_key(headers: Headers, policy: GatewayPolicy) -> None:
     if not policy.api_key_required:
         return
     key = headers.get(b"x-api-key")
-    if key is None:
+    if not key:
         scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
         key = value.strip() if scheme.lower() == b"bearer" else b""
     if not key:

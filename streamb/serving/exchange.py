@@ -11,7 +11,7 @@ from streamb.serving.answer import InferenceRequest
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.oip import TensorRequest
-from streamb.serving.receive import Message, Receive, read_body
+from streamb.serving.receive import BodyRoom, Message, Receive, read_body
 from streamb.serving.routes import Action, Route
 from streamb.serving.rows import RowsRequest
 from streamb.serving.targets import ServedModel, ServedVersion
@@ -26,11 +26,17 @@ class Exchange:
         served: the version that answers, once it is chosen; another one after a fallback.
         started: when the request came; after a fallback, when the version that answers took over.
         called: whether a version was asked for it.
+        held: how many bytes of its body take up the gateway's room.
     """
 
-    __slots__ = ("called", "headers", "own_id", "receive", "request_id", "scope", "served", "started", "unit")
+    __slots__ = (
+        *("called", "headers", "held", "own_id", "receive", "request_id"),
+        *("room", "scope", "served", "started", "unit"),
+    )
 
-    def __init__(self, scope: Message, receive: Receive, request_ids: access.RequestIds, started: float) -> None:
+    def __init__(
+        self, scope: Message, receive: Receive, request_ids: access.RequestIds, started: float, room: BodyRoom
+    ) -> None:
         self.scope = scope
         self.receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -40,6 +46,13 @@ class Exchange:
         self.started = started
         self.served: ServedVersion | None = None
         self.called = False
+        self.room = room
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """The body takes up so much room now; `Overloaded` where there is not enough."""
+        self.room.take(size - self.held)
+        self.held = size
 
 
 class Inquiry(NamedTuple):
@@ -58,7 +71,7 @@ async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> byte
     """The body of a request, of at most `limit` bytes; `ClientGone` when the client leaves before its end."""
     declared = access.content_length(exchange.headers)
     timeout_s = limits.body_timeout_s
-    body = await read_body(exchange.receive, declared=declared, limit=limit, timeout_s=timeout_s)
+    body = await read_body(exchange.receive, declared=declared, limit=limit, timeout_s=timeout_s, hold=exchange.hold)
     if body is None:
         raise ClientGone
     return body

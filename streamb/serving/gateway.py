@@ -22,7 +22,7 @@ from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
-from streamb.serving.receive import Message, Receive, Send
+from streamb.serving.receive import BodyRoom, Message, Receive, Send
 from streamb.serving.replies import Reply, error_reply, json_reply
 from streamb.serving.routes import Action, Route, parse_route
 from streamb.serving.shadow import Mirrors
@@ -49,6 +49,7 @@ class GatewayApp:
         self._served = self._builder.build(RoutingTable())
         self._unrouted = VersionRecorder("", "")
         self._request_ids = access.RequestIds()
+        self._room = BodyRoom(max(limits.max_held_bytes, limits.max_body_bytes))
         self._feedback = FeedbackDesk(self._builder.recorders, self._unrouted, clock)
         self._streamb_version = installed_version()
 
@@ -107,7 +108,7 @@ class GatewayApp:
             return await _lifespan(receive, send)
         if kind != "http":
             return await send({"type": "websocket.close", "code": 1000})
-        exchange = Exchange(scope, receive, self._request_ids, self._clock.monotonic())
+        exchange = Exchange(scope, receive, self._request_ids, self._clock.monotonic(), self._room)
         try:
             reply = await self._answer(exchange)
         except StreambError as error:
@@ -118,6 +119,9 @@ class GatewayApp:
         except Exception:
             _log.exception("request %s failed unexpectedly", exchange.request_id)
             reply = self._refuse(exchange, StreambError("the gateway failed; its log has the request id"))
+        finally:
+            if exchange.held:
+                self._room.give_back(exchange.held)
         return await reply.send(send, exchange.request_id)
 
     async def _answer(self, exchange: Exchange) -> Reply:
@@ -214,8 +218,8 @@ class GatewayApp:
         origin = Origin(version.model_id, version.target.version, request_id)
         try:
             encoded = request.encode(answer, origin)
-        except TypeError as error:
-            raise ModelFailed(f"the model answered what JSON cannot hold: {error}") from None
+        except (TypeError, UnicodeError) as error:
+            raise ModelFailed(f"the model answered what cannot be written: {error}") from None
         exchange.request_id = request_id  # from here on it names an answer
         if exchange.own_id:
             self._feedback.remember(exchange.own_id, version, answer)

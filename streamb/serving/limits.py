@@ -15,6 +15,8 @@ class GatewayLimits:
         request_timeout_s: from joining the queue to the answer, in seconds.
         body_timeout_s: how long a body may take to arrive, in seconds.
         max_body_bytes: the largest body.
+        max_held_bytes: of the bodies of large requests at once, whether they arrive, wait or are answered; one more
+            is refused with 503. At least one of the largest always fits.
         max_request_rows: the most rows in one request.
         max_batch_rows: the most rows of several requests in one call; a larger single request goes alone.
         calls_per_replica: calls in flight to a version, for each of its replicas, before more requests wait together.
@@ -25,6 +27,7 @@ class GatewayLimits:
     request_timeout_s: float = 30.0
     body_timeout_s: float = 10.0
     max_body_bytes: int = 16 * 1024 * 1024
+    max_held_bytes: int = 256 * 1024 * 1024
     max_request_rows: int = 20_000
     max_batch_rows: int = 4096
     calls_per_replica: int = 2

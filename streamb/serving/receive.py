@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from streamb.errors import BodyTooLarge, RequestTimeout
+from streamb.errors import BodyTooLarge, Overloaded, RequestTimeout
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+SMALL_BODY: Final = 64 * 1024
+"""Bodies up to this size are not counted: their number is bounded elsewhere, and they are nearly all there are."""
+
+
+class BodyRoom:
+    """How many bytes of large bodies are held at once, from their arrival to the answer. Small ones always fit.
+
+    Without this, a queue that is bounded in requests could hold a thousand of the largest.
+    """
+
+    __slots__ = ("_limit", "taken")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Make room for more bytes; `Overloaded` where there is none."""
+        if self.taken + size > self._limit:
+            raise Overloaded(
+                f"the gateway holds {self.taken} bytes of large requests already; send this one again in a moment, "
+                "or fewer rows at once",
+                retry_after_s=1,
+            )
+        self.taken += size
+
+    def give_back(self, size: int) -> None:
+        """The answer is out."""
+        self.taken -= size
 
 
 def poll(receive: Receive) -> Message | None:
@@ -37,13 +67,16 @@ def has_disconnected(receive: Receive) -> bool:
     return message is not None and message["type"] == "http.disconnect"
 
 
-async def read_body(receive: Receive, *, declared: int | None, limit: int, timeout_s: float) -> bytes | None:
+async def read_body(
+    receive: Receive, *, declared: int | None, limit: int, timeout_s: float, hold: Callable[[int], None]
+) -> bytes | None:
     """The whole body, or None when the client went away while it was sending.
 
     Args:
         declared: the Content-Length, if there is one.
         limit: in bytes; a longer body is refused as soon as it is known to be longer.
         timeout_s: for all of it to arrive.
+        hold: told how many bytes are here, once they are more than `SMALL_BODY`; may raise.
 
     Raises:
         BodyTooLarge: it passes the limit.
@@ -58,15 +91,19 @@ async def read_body(receive: Receive, *, declared: int | None, limit: int, timeo
         body: bytes = message.get("body", b"")
         if len(body) > limit:
             raise _too_large(limit)
+        if len(body) > SMALL_BODY:
+            hold(len(body))
         return body
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read_parts(receive, message, limit)
+            return await _read_parts(receive, message, limit, hold)
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s", limit_s=timeout_s) from None
 
 
-async def _read_parts(receive: Receive, message: Message | None, limit: int) -> bytes | None:
+async def _read_parts(
+    receive: Receive, message: Message | None, limit: int, hold: Callable[[int], None]
+) -> bytes | None:
     parts = bytearray()
     while True:
         if message is None:
@@ -76,6 +113,8 @@ async def _read_parts(receive: Receive, message: Message | None, limit: int) -> 
         parts += message.get("body", b"")
         if len(parts) > limit:
             raise _too_large(limit)
+        if len(parts) > SMALL_BODY:
+            hold(len(parts))
         if not message.get("more_body", False):
             return bytes(parts)
         message = None

@@ -15,6 +15,9 @@ from streamb.hashing import BASIS_POINTS, bucket
 _place = lru_cache(maxsize=16_384)(bucket)
 """Remembered for recent units: a hash is a twentieth of all that a gateway does for a small request."""
 
+_LONGEST_REMEMBERED: Final = 128
+"""Longer units are hashed each time: whoever asks chooses them, and 16,384 of any length would fill the memory."""
+
 _STRIDE: Final = 6181
 """Prime to the length of the line and near its golden section: steps of it meet every place once, evenly spread."""
 
@@ -62,7 +65,8 @@ class Split:
         """The version that answers `unit`; the same one every time while the weights stand."""
         if len(self.versions) == 1:
             return self.versions[0]
-        return self.versions[bisect_right(self.bounds, _place(unit, salt))]
+        place = _place if len(unit) <= _LONGEST_REMEMBERED else bucket
+        return self.versions[bisect_right(self.bounds, place(unit, salt))]
 
     def deal(self, number: int) -> str:
         """The version for the `number`-th request of those that name no unit: nothing to stick to, so they take turns.

@@ -11,7 +11,12 @@ POLICY = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(
 
 @pytest.mark.parametrize(
     "headers",
-    [{b"x-api-key": b"right"}, {b"authorization": b"Bearer right"}, {b"authorization": b"bearer  right "}],
+    [
+        {b"x-api-key": b"right"},
+        {b"authorization": b"Bearer right"},
+        {b"authorization": b"bearer  right "},
+        {b"authorization": b"Bearer right", b"x-api-key": b""},
+    ],
 )
 def test_a_valid_key_passes(headers):
     check_key(headers, POLICY)

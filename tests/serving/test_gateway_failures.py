@@ -1,8 +1,11 @@
 import asyncio
 
+import numpy as np
 import orjson
+import pytest
 
 from streamb.errors import Unavailable
+from streamb.serving import BatchReply
 from tests.serving.asgi_client import Connection
 from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of, one_by_one
 
@@ -90,3 +93,16 @@ async def test_closing_fails_what_waits_and_refuses_what_comes(make, predictor):
     await client.app.close()
     error_of(await waiting, 503, "unavailable")
     error_of(await client.post(PREDICT, ONE_ROW), 503, "unavailable")
+
+
+@pytest.mark.parametrize("as_binary", [False, True])
+async def test_predictions_that_are_no_text_are_the_models_error(make, predictor, as_binary):
+    async def half_a_pair(_target, batch):
+        return BatchReply(np.array(["\ud800"] * len(batch.rows)))
+
+    predictor.predict = half_a_pair
+    document = {
+        "inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}],
+        "outputs": [{"name": "predictions", "parameters": {"binary_data": as_binary}}],
+    }
+    error_of(await make().post("/v2/models/m/infer", document), 500, "model_error")

@@ -3,12 +3,12 @@ import asyncio
 import pytest
 
 from streamb.errors import BodyTooLarge, RequestTimeout
-from streamb.serving.receive import has_disconnected, poll, read_body
+from streamb.serving.receive import SMALL_BODY, has_disconnected, poll, read_body
 from tests.serving.asgi_client import Connection
 
 
-async def read(connection, *, declared=None, limit=100, timeout_s=5.0):
-    return await read_body(connection.receive, declared=declared, limit=limit, timeout_s=timeout_s)
+async def read(connection, *, declared=None, limit=100, timeout_s=5.0, hold=lambda _: None):
+    return await read_body(connection.receive, declared=declared, limit=limit, timeout_s=timeout_s, hold=hold)
 
 
 async def test_a_body_in_one_part_and_in_many():
@@ -41,6 +41,15 @@ async def test_a_stream_that_grows_too_large_is_not_read_to_its_end():
 async def test_a_single_part_over_the_limit_is_refused():
     with pytest.raises(BodyTooLarge):
         await read(Connection(b"x" * 101))
+
+
+async def test_only_of_large_bodies_the_size_is_told_and_as_it_grows():
+    told = []
+    part = b"x" * (SMALL_BODY // 2)
+    for parts in ([part, part], [part, part, part, b"x"], [part * 3]):
+        await read(Connection(*parts), limit=2**20, hold=told.append)
+    half = SMALL_BODY // 2
+    assert told == [3 * half, 3 * half + 1, 3 * half]
 
 
 async def test_a_body_that_does_not_come_in_time():

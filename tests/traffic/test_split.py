@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from streamb.errors import InvalidInput
 from streamb.traffic import Split
+from streamb.traffic import split as split_module
 
 UNITS = [f"user-{number}" for number in range(20_000)]
 
@@ -24,6 +25,16 @@ def test_raising_a_weight_only_moves_units_towards_the_growing_version(one, othe
     before = Split.by_weights([("2.0.0", low), ("1.0.0", 10_000 - low)]).choose(unit, salt=salt)
     after = Split.by_weights([("2.0.0", high), ("1.0.0", 10_000 - high)]).choose(unit, salt=salt)
     assert (before, after) != ("2.0.0", "1.0.0")
+
+
+def test_long_units_are_as_sticky_but_not_kept_in_memory():
+    split = Split.by_weights([("2.0.0", 5000), ("1.0.0", 5000)])
+    units = [f"{number}" * 1000 for number in range(100)]
+    before = split_module._place.cache_info().currsize
+    first = [split.choose(unit, salt="long") for unit in units]
+    assert [split.choose(unit, salt="long") for unit in units] == first
+    assert set(first) == {"1.0.0", "2.0.0"}
+    assert split_module._place.cache_info().currsize == before
 
 
 def test_shares_come_out_as_weighted():
