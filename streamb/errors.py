@@ -148,6 +148,10 @@ class Unavailable(StreambError):
     status, code = 503, "unavailable"
 
 
+class BreakerOpen(Unavailable):
+    """A version that kept failing is not called for a while: says nothing new about the version."""
+
+
 class Overloaded(Unavailable):
     """A bounded queue is full; `details["retry_after_s"]` says when to try again."""
 

@@ -1,10 +1,10 @@
-"""How a request ended, in the six classes that health, rollouts and dashboards count."""
+"""How a request ended, in the seven classes that health, rollouts and dashboards count."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from streamb.errors import DeadlineExceeded, Overloaded, StorageFailed, StreambError, Unavailable
+from streamb.errors import BreakerOpen, DeadlineExceeded, Overloaded, StorageFailed, StreambError, Unavailable
 
 
 class Outcome(StrEnum):
@@ -14,12 +14,15 @@ class Outcome(StrEnum):
     CLIENT_ERROR = "client_error"
     MODEL_ERROR = "model_error"
     OVERLOAD = "overload"
+    REFUSED = "refused"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
 
 
 BLAMED: frozenset[Outcome] = frozenset({Outcome.MODEL_ERROR, Outcome.TIMEOUT, Outcome.UNAVAILABLE})
-"""Outcomes that count against the version. A client's mistake never does, and neither does a full gateway."""
+"""Outcomes that count against the version. A client's mistake never does, and neither does what we refuse ourselves:
+the gateway was full, or the version's circuit breaker open. What opened it was counted; a version that fails now and
+then would otherwise look as if it always did, for as long as the breaker is open."""
 
 
 def outcome_of(error: StreambError) -> Outcome:
@@ -33,6 +36,8 @@ def outcome_of(error: StreambError) -> Outcome:
         return Outcome.CLIENT_ERROR
     if isinstance(error, Overloaded):
         return Outcome.OVERLOAD
+    if isinstance(error, BreakerOpen):
+        return Outcome.REFUSED
     if isinstance(error, DeadlineExceeded):
         return Outcome.TIMEOUT
     if isinstance(error, (Unavailable, StorageFailed)):

@@ -95,6 +95,11 @@ class Snapshot:
         return self.ok + self.blamed
 
     @property
+    def refused(self) -> int:
+        """Requests that were not sent to the version, because its circuit breaker was open."""
+        return self.counts.get(Outcome.REFUSED, 0)
+
+    @property
     def error_rate(self) -> float | None:
         """Blamed answers over judged ones; None when there is none."""
         return self.blamed / judged if (judged := self.judged) else None

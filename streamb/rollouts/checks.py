@@ -23,19 +23,28 @@ _ABORT: Final = -math.log(0.01)
 _SURE: Final = -math.log(0.001)
 _RECENT_ALPHA: Final = 1e-4
 """The last seconds are a new window at each look, so each window has to be surer than the step as a whole."""
+_LATELY_ALPHA: Final = 1e-5
+"""Of each longer window that is looked at while gateways refuse: they would be open by chance often enough."""
 _LEAST_FEEDBACK: Final = 30
 _LEAST_SECONDS: Final = 5.0
 
 
 def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
-    """Fails as soon as the error rate is above the limit beyond doubt, from 10 requests on."""
+    """Fails as soon as the error rate is above the limit beyond doubt, from 10 requests on.
+
+    Gateways stop calling a version that fails three times in a row. What they refuse for that reason is no failure, but
+    a request: else the few calls that were made would never be ten.
+    """
     limit = abort_limit(criteria, evidence)
     target, recent = evidence.target, evidence.target_recent
     rate = target.error_rate
-    if target.judged >= FAST_ABORT_REQUESTS and _proven_above(target.blamed, target.judged, limit, _ABORT):
+    if _enough(target) and _proven_above(target.blamed, target.judged, limit, _ABORT):
         return _aborted(target, limit, "since the step began")
-    if recent.judged >= FAST_ABORT_REQUESTS and _chance(recent, limit) < _RECENT_ALPHA:
+    if _enough(recent) and _chance(recent, limit) < _RECENT_ALPHA:
         return _aborted(recent, limit, "in the last seconds")
+    for lately in evidence.target_lately:
+        if _chance(lately, limit) < _LATELY_ALPHA:
+            return _aborted(lately, limit, "lately, and it is hardly called any more")
     detail = (
         "no requests yet" if rate is None else f"{_percent(rate)} errors, stopped when surely above {_percent(limit)}"
     )
@@ -65,6 +74,10 @@ def limits(criteria: HealthCriteria, evidence: StepEvidence) -> list[Finding]:
         _prediction_shift(criteria.max_prediction_shift, evidence),
     ]
     return [finding for finding in found if finding is not None]
+
+
+def _enough(counted: Snapshot) -> bool:
+    return counted.judged + counted.refused >= FAST_ABORT_REQUESTS
 
 
 def _proven_above(k: int, n: int, limit: float, sure: float) -> bool:

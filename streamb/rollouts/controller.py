@@ -264,6 +264,7 @@ class Rollouts:
             back=running.get(deployment.back_app),
             findings=observed.findings,
             observed_s=observed.seconds,
+            refused=observed.refused,
         )
         after, actions = decide(deployment, evidence, self._clock.now(), self._limits)
         if observed.findings and (

@@ -19,6 +19,7 @@ class Evidence:
         back: the app of the version that a rollback after completion returns to, likewise.
         findings: the judgement of the version since `observed_s` ago; none while nothing is watched.
         observed_s: how long the present share has been watched. It starts anew when the Controller does.
+        refused: gateways do not call the target version now, because it kept failing.
     """
 
     app: AppStatus | None
@@ -27,6 +28,7 @@ class Evidence:
     back: AppStatus | None = None
     findings: tuple[Finding, ...] = ()
     observed_s: float = 0.0
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

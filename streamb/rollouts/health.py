@@ -95,6 +95,8 @@ class StepEvidence:
         stable: the same time; None where there is nothing to compare with: a first version, or a step that takes all
             traffic from stable.
         target_recent: the last 10 seconds.
+        target_lately: longer windows within the step, while gateways refuse to call the target: they then try it so
+            seldom that the last seconds say nothing.
         seconds: since the step began.
         drift_score: what monitoring says about the target version; None: it says nothing.
         drift_proven: monitoring has ruled out chance as the reason for that score.
@@ -108,6 +110,7 @@ class StepEvidence:
     drift_score: float | None = None
     drift_proven: bool = True
     usual_error_rate: float | None = None
+    target_lately: tuple[Snapshot, ...] = ()
 
 
 def _problem(name: str, value: Any) -> str | None:

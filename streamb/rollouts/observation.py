@@ -22,6 +22,9 @@ from streamb.rollouts.strategies import Strategy
 JUDGE_EVERY_S: Final = 0.2
 """Counts arrive every second and the loop may run more often; judging costs a moment."""
 RECENT_S: Final = 10
+NOW_S: Final = 3
+WHILE_REFUSED_S: Final = (20, 40, 80, 160, 320, 640)
+"""An open circuit breaker tries its version again after half a minute, by default: so far back is looked then."""
 
 DriftOf = Callable[[str, str], tuple[float, bool] | None]
 """The drift score of a model's version, 0 to 1, and whether chance is ruled out as its reason.
@@ -48,10 +51,20 @@ class Observed:
 
     Attributes:
         seconds: for how long it has been watched.
+        refused: no gateway has a good answer of it now, and some do not call it, because it kept failing.
     """
 
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
+    refused: bool = False
+
+
+def is_refused(newest: Snapshot) -> bool:
+    """Whether gateways have stopped to call a version, by what was counted in the last few seconds.
+
+    While one of them still gets answers it is not: a breaker opens by chance, too.
+    """
+    return newest.refused > 0 and newest.ok == 0
 
 
 @dataclass(slots=True)
@@ -123,14 +136,20 @@ class Observation:
             return Observed(seconds)
         model_id, version = deployment.model_id, deployment.target_version
         usual = outcomes.total(model_id, stable)
+        recent = outcomes.recent(model_id, version, now, RECENT_S)
+        newest = outcomes.recent(model_id, version, now, NOW_S)
+        lately = [one for one in WHILE_REFUSED_S if one <= seconds] if recent.refused else []
         score, proven = (self._drift(model_id, version) if self._drift is not None else None) or (None, False)
         evidence = StepEvidence(
             target=outcomes.total(model_id, version).minus(mark.target),
             stable=usual.minus(mark.stable) if stable and deployment.share < BASIS_POINTS else None,
-            target_recent=outcomes.recent(model_id, version, now, RECENT_S),
+            target_recent=recent,
             seconds=seconds,
             drift_score=score,
             drift_proven=proven,
             usual_error_rate=usual.error_rate,
+            target_lately=tuple(outcomes.recent(model_id, version, now, one) for one in lately),
         )
-        return Observed(seconds, judge(deployment.criteria, evidence, deployment.current.min_samples))
+        return Observed(
+            seconds, judge(deployment.criteria, evidence, deployment.current.min_samples), is_refused(newest)
+        )

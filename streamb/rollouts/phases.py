@@ -87,9 +87,9 @@ def _shifting(deployment: Deployment, evidence: Evidence, now: float, limits: Li
     if not evidence.acknowledged and not late:
         return deployment, _NOTHING
     known = "a gateway has not answered yet" if late and not evidence.acknowledged else "every gateway knows"
-    watched = to_phase(
-        deployment, Phase.OBSERVE, now, f"watching it at {deployment.weight:g} %; {known}", observed_since=now
-    )
+    least = f" for {deployment.current.min_time_s:g} s at least" if deployment.current.min_time_s else ""
+    reason = f"watching it at {deployment.weight:g} %{least}; {known}"
+    watched = to_phase(deployment, Phase.OBSERVE, now, reason, observed_since=now)
     if deployment.current.analyse or deployment.current.min_time_s > 0:
         return watched, _NOTHING
     return _next(watched, now, known)
@@ -103,16 +103,24 @@ def _observing(deployment: Deployment, evidence: Evidence, now: float, _limits: 
         return _waiting(deployment, now), shrink
     if evidence.observed_s < step.min_time_s:
         return deployment, shrink
-    if not step.analyse:
+    if not step.analyse and not evidence.refused:
         return _next(deployment, now, "nothing speaks against it")
-    verdict = overall(evidence.findings)
+    # A version that the gateways do not even call gets no more traffic, whatever it answered before.
+    verdict = Verdict.INCONCLUSIVE if evidence.refused else overall(evidence.findings)
     if verdict is Verdict.PASS:
         return _next(deployment, now, f"passed at {deployment.weight:g} %")
     if verdict is Verdict.INCONCLUSIVE and evidence.observed_s > step.max_time_s:
-        why = "; ".join(one.detail for one in evidence.findings if one.verdict is Verdict.INCONCLUSIVE)
-        reason = f"not enough evidence: {why or 'nothing was counted'}; approve to go on"
+        reason = f"not enough evidence: {_unclear(evidence)}; approve to go on"
         return wait_for(deployment, deployment.evidence_gate, now, reason), shrink
     return deployment, shrink
+
+
+def _unclear(evidence: Evidence) -> str:
+    """What is not known."""
+    if evidence.refused:
+        return "gateways do not call it now, because it kept failing (circuit breaker)"
+    why = "; ".join(one.detail for one in evidence.findings if one.verdict is Verdict.INCONCLUSIVE)
+    return why or "nothing was counted"
 
 
 def _next(deployment: Deployment, now: float, reason: str) -> Decision:

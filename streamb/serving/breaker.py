@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-from streamb.errors import Unavailable
+from streamb.errors import BreakerOpen
 from streamb.lifecycle import Lifecycle
 from streamb.metrics import OutcomeWindows, Snapshot
 from streamb.traffic import BreakerPolicy
@@ -127,10 +127,10 @@ class Breaker:
             return 0.0
         return max(0.0, self.since + self.policy.recovery_timeout_s - now)
 
-    def refusal(self, now: float) -> Unavailable:
+    def refusal(self, now: float) -> BreakerOpen:
         """What to tell a client whose call is refused."""
         seconds = max(1.0, round(self.retry_after_s(now), 3))
-        return Unavailable(
+        return BreakerOpen(
             f"version {self.version} is not called now, because it kept failing; try again in {seconds:.0f} s",
             retry_after_s=seconds,
         )

@@ -44,6 +44,7 @@ def test_latency_is_of_answers_that_the_version_had_a_part_in():
         (errors.StreambError("x"), Outcome.MODEL_ERROR),
         (errors.Overloaded("x"), Outcome.OVERLOAD),
         (errors.Unavailable("x"), Outcome.UNAVAILABLE),
+        (errors.BreakerOpen("x"), Outcome.REFUSED),
         (errors.DeadlineExceeded("x"), Outcome.TIMEOUT),
     ],
 )

@@ -17,7 +17,8 @@ EVENTS = st.tuples(
     st.floats(min_value=1e-6, max_value=100.0),
     st.integers(min_value=1, max_value=5000),
 )
-STATUS = {"ok": 200, "client_error": 422, "model_error": 500, "overload": 503, "timeout": 504, "unavailable": 503}
+STATUS = {"ok": 200, "client_error": 422, "model_error": 500, "overload": 503, "refused": 503, "timeout": 504}
+STATUS["unavailable"] = 503
 
 
 def record(events) -> list[Snapshot]:

@@ -65,6 +65,25 @@ class TestFastAbort:
         finding = found(HealthCriteria(), evidence(snapshot(200, counts=counts)))["fast_abort"]
         assert (finding.verdict, finding.value, finding.samples) == (P, 0.0, 200)
 
+    def test_what_an_open_breaker_refuses_is_a_request_and_no_failure(self):
+        def verdict(errors, ok, refused):
+            given = snapshot(ok, errors, counts={"refused": refused})
+            return found(HealthCriteria(), evidence(given, recent=given), min_samples=1)["fast_abort"].verdict
+
+        assert verdict(6, 0, 3) is P, "nine requests"
+        assert verdict(6, 0, 4) is F, "of ten, all that were called failed"
+        assert verdict(3, 60, 10_000) is P, "three in a row opened it; most calls were answered"
+
+    def test_one_that_breaks_later_is_seen_though_it_is_hardly_called_any_more(self):
+        before, refusing = snapshot(10_000, 100), snapshot(0, 0, counts={"refused": 500})
+        windows = {probes: (refusing, snapshot(0, probes, counts={"refused": 5000})) for probes in (3, 4)}
+        verdicts = {
+            probes: found(HealthCriteria(), evidence(before, recent=refusing, target_lately=lately))["fast_abort"]
+            for probes, lately in windows.items()
+        }
+        assert [verdicts[probes].verdict for probes in (3, 4)] == [P, F]
+        assert "4 of 4 requests failed lately" in verdicts[4].detail
+
     def test_no_error_at_all_may_be_asked_for(self):
         criteria = HealthCriteria(max_error_rate=0.0)
         assert found(criteria, evidence(snapshot(500, 1)))["fast_abort"].verdict is F

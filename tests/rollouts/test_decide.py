@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.metrics.criteria import Finding, Verdict
-from streamb.rollouts import AppPhase, AppStatus, Deployment, DeploymentState, Phase, Strategy, plan
+from streamb.rollouts import AppPhase, AppStatus, Deployment, DeploymentState, Phase, Strategy, plan, verbs
 from streamb.rollouts.decide import Evidence, Limits, RouteTo, Scale, StartApp, decide
 from streamb.rollouts.phases import replicas_for
 
@@ -133,6 +133,28 @@ class TestStep:
         assert decide(last, judged(I, seconds=14), 20, LIMITS)[0] == last
         done, actions = decide(last, judged(I, seconds=15), 20, LIMITS)
         assert (done.state, actions) == ("completed", (RouteTo("1.0.0", "m--1.0.0--x", 60),))
+
+    def test_nothing_left_to_compare_with_does_not_hold_up_the_last_step(self):
+        """Whoever promotes has looked: no samples, no stable traffic and no verdict are needed then, only the time."""
+        steps = plan(Strategy.CANARY, {"steps": [50], "step_seconds": 600})
+        promoted = verbs.promote(canary(steps=steps, share=5000), "ada", "survived", 5)
+        shifting = dataclasses.replace(promoted, phase=Phase.SHIFT, share=10_000)
+        watched, _ = decide(shifting, judged(), 6, LIMITS)
+        assert watched.reason == "watching it at 100 % for 600 s at least; every gateway knows"
+        for found in ((), (I,)):
+            assert decide(watched, judged(*found, seconds=599), 605, LIMITS)[0] == watched
+            done, _ = decide(watched, judged(*found, seconds=600), 606, LIMITS)
+            assert done.state == "completed"
+
+    @pytest.mark.parametrize("last", [False, True])
+    def test_a_version_that_gateways_do_not_call_goes_no_further(self, last):
+        held = canary(step=3, share=10_000) if last else canary()
+        refused = dataclasses.replace(judged(P), refused=True)
+        assert decide(held, refused, 20, LIMITS)[0] == held
+        after, _ = decide(held, dataclasses.replace(refused, observed_s=61), 99, LIMITS)
+        assert after.state == "awaiting_approval"
+        assert "circuit breaker" in after.reason
+        assert decide(held, judged(P), 20, LIMITS)[0] != held, "it is called again"
 
 
 class TestCapacity:

@@ -1,6 +1,7 @@
 import dataclasses
 
 from streamb.clock import ManualClock
+from streamb.metrics import Snapshot
 from streamb.metrics.criteria import Verdict, overall
 from streamb.metrics.windows import OutcomeWindows
 from streamb.rollouts import Deployment, DeploymentState, Phase, Strategy, plan
@@ -77,6 +78,32 @@ def test_at_all_traffic_stable_is_no_measure_but_its_usual_errors_are():
     watched.after(0, last, ok=1000)
     found = watched.after(5, last, ok=500)
     assert not [one for one in found.findings if "stable" in one.criterion]
+
+
+class Refusing(FakeOutcomes):
+    """Windows of a version that gateways do not call: none of it was answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = 0
+        self.looked: list[int] = []
+
+    def recent(self, model_id: str, version: str, now: float, seconds: int) -> Snapshot:
+        self.looked.append(seconds)
+        return Snapshot(model_id, version, counts={"refused": 50, "ok": self.answered})
+
+
+def test_while_it_is_not_called_longer_windows_of_the_step_are_looked_at():
+    clock, outcomes = ManualClock(CLOCK_START), Refusing()
+    observation = Observation(outcomes, clock)
+    observation.look(canary(), "1.0.0")
+    clock.advance(45)
+    outcomes.looked.clear()
+    assert observation.look(canary(), "1.0.0").refused
+    assert sorted(outcomes.looked) == [3, 10, 20, 40]
+    outcomes.answered = 1
+    clock.advance(1)
+    assert not observation.look(canary(), "1.0.0").refused, "one gateway still has answers of it"
 
 
 def test_the_windows_of_the_platform_fit():

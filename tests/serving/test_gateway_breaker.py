@@ -49,7 +49,9 @@ async def test_open_it_refuses_with_a_time_to_come_back(gateway, predictor, cloc
     response = await client.post(NEW_PATH, ONE_ROW)
     assert error_of(response, 503, "unavailable")["retry_after_s"] == 20
     assert (response.headers["retry-after"], response.headers["x-model-version"]) == ("20", "2.0.0")
-    assert counts(client.app, "2.0.0").blamed == 6
+    counted = counts(client.app, "2.0.0")
+    assert counted.counts == {"model_error": 3, "refused": 3}, "only what was called says something of the version"
+    assert (counted.blamed, counted.judged, counted.refused, counted.latency.count) == (3, 3, 3, 3)
 
 
 async def test_after_a_while_it_tries_and_closes(gateway, predictor, clock):
@@ -70,7 +72,7 @@ async def test_open_its_fallback_answers_all_without_a_budget(gateway, predictor
     assert await ask(client, 100, PREDICT) == [200] * 100
     assert (predictor.calls.count("2.0.0"), predictor.calls.count("1.0.0")) == (3, 100)
     failed = counts(client.app, "2.0.0")
-    assert (failed.blamed, failed.fallbacks) == (100, 100)
+    assert (failed.blamed, failed.refused, failed.fallbacks) == (3, 97, 100)
 
 
 async def test_the_last_healthy_version_is_called_whatever_happens(gateway, predictor):
