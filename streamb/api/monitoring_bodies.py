@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from streamb.api.bodies import (
     Key,
-    LongText,
     Name,
     NotNegative,
     Number,
@@ -136,7 +135,7 @@ class SilenceBody(StrictBody):
         default=7_200, description="Seconds from now."
     )
     author: ShortText = Field(default="", description="By default the name of the API key.")
-    comment: LongText = Field(default="", description="Why, in words.")
+    comment: Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$", description="Why, in words.")]
 
 
 class ChannelBody(StrictBody):

@@ -17,6 +17,7 @@ from streamb.api.monitoring import read_health
 from streamb.api.platform import read_status
 from streamb.clock import isoformat
 from streamb.errors import StreambError
+from streamb.store import Page
 
 router = APIRouter(include_in_schema=False)
 
@@ -68,16 +69,16 @@ async def docs(request: Request) -> HTMLResponse:
     return _page("streamb API", _docs_body(request.app.openapi()))
 
 
-async def _firing(console: Console) -> Sequence[Mapping[str, Any]]:
-    """The alerts that fire; none where the Monitor does not answer, which the health says."""
+async def _firing(console: Console) -> Page[Mapping[str, Any]]:
+    """The worst alerts that fire; none where the Monitor does not answer, which the health says."""
     asked = console.monitor.alerts(limit=_MOST_ALERTS, cursor=None, state="firing", model_id=None, severity=None)
     try:
-        return (await console.glance(asked)).items
+        return await console.glance(asked)
     except StreambError:
-        return ()
+        return Page((), None)
 
 
-def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Sequence[Mapping[str, Any]]) -> str:
+def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Page[Mapping[str, Any]]) -> str:
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in health.reasons)
     parts = [(name, _state(part.status), part.detail) for name, part in health.components.items()]
     return f"""
@@ -93,8 +94,8 @@ def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Sequence[Ma
 """
 
 
-def _alerts_table(firing: Sequence[Mapping[str, Any]]) -> str:
-    if not firing:
+def _alerts_table(firing: Page[Mapping[str, Any]]) -> str:
+    if not firing.items:
         return ""
     rows = [
         (
@@ -103,10 +104,12 @@ def _alerts_table(firing: Sequence[Mapping[str, Any]]) -> str:
             " ".join(filter(None, (alert["labels"].get("model"), alert["labels"].get("version")))),
             str(alert["starts_at"]),
             alert["annotations"].get("summary", ""),
+            "silenced" if alert["silenced_by"] else "inhibited" if alert["inhibited_by"] else "",
         )
-        for alert in firing
+        for alert in firing.items
     ]
-    return f"<h2>Alerts</h2>{_table(('severity', 'alert', 'of', 'since', ''), rows)}"
+    more = "<p>There are more: <code>streamb alerts list</code></p>" if firing.next_cursor else ""
+    return f"<h2>Alerts</h2>{_table(('severity', 'alert', 'of', 'since', '', ''), rows)}{more}"
 
 
 def _models_table(models: Sequence[RunningModel], health: HealthAnswer) -> str:

@@ -41,8 +41,8 @@ def list_alerts(
 @commands.command("silence")
 def silence(
     matchers: Annotated[list[str], typer.Argument(metavar="MATCHER", help="Labels, model=iris severity!=critical.")],
+    comment: Annotated[str, typer.Option(help="Why, in words.")],
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 30m, 2h, 1d.")] = "2h",
-    comment: Annotated[str, typer.Option(help="Why, in words.")] = "",
     by: Annotated[str, typer.Option("--by", help="Who says so; by default the name of the API key.")] = "",
     state_dir: StateDir = None,
     address: Address = None,

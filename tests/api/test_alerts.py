@@ -6,6 +6,7 @@ import pytest
 
 from tests.api.monitored import MODEL, Traffic
 from tests.api.test_deployments import register
+from tests.monitoring.alerts.incidents import alert
 
 ALERTS = "/api/alerts"
 SILENCES = "/api/alerts/silences"
@@ -40,6 +41,16 @@ async def test_what_fires_is_listed_in_pages(client, burning):
     assert found[0]["labels"]["alertname"] in (await client.get("/")).text
 
 
+async def test_the_status_page_shows_the_worst_and_says_that_there_are_more(client, backend):
+    alerts = [alert(name="DataDrift", model=f"<b>{number}") for number in range(25)]
+    backend.core._desk._alerting.evaluate([*alerts, alert(name="ConceptDrift", severity="critical")])
+    page = (await client.get("/")).text
+    assert page.count("<td>DataDrift</td>") == 19
+    assert page.count("<td>ConceptDrift</td>") == 1
+    assert "<b>" not in page
+    assert "There are more: <code>streamb alerts list</code>" in page
+
+
 @pytest.mark.parametrize("query", ["state=loud", "severity=bad", "model=a/b", "limit=0"])
 async def test_wrong_questions(client, query):
     assert (await client.get(f"{ALERTS}?{query}")).status_code == 422
@@ -59,6 +70,7 @@ async def test_a_silence_from_its_beginning_to_its_end(client, burning):
     assert (await client.get(SILENCES)).json()["items"] == [silence]
     muted = (await client.get(ALERTS, params={"state": "firing"})).json()["items"]
     assert all(one["silenced_by"] == [silence["id"]] for one in muted)
+    assert "<td>silenced</td>" in (await client.get("/")).text
     ended = await client.delete(f"{SILENCES}/{silence['id']}")
     assert (ended.status_code, ended.json()["state"]) == (200, "expired")
     assert (await client.delete(f"{SILENCES}/sil-none")).status_code == 404
@@ -77,7 +89,8 @@ async def test_who_silences_is_the_key_unless_it_is_said(client, backend):
         ({"matchers": ["no matcher"]}, "is no matcher"),
         ({"matchers": ['model=~".*"']}, "mute every alert"),
         ({"duration_s": 0}, "body.duration_s"),
-        ({"comment": ""}, "comment"),
+        ({"comment": ""}, "body.comment"),
+        ({"comment": " "}, "needs its comment"),
     ],
 )
 async def test_wrong_silences(client, change, words):
