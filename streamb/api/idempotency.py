@@ -51,6 +51,17 @@ class Change:
     key: str | None
     place: str
 
+    def name_of(self, content: str) -> str | None:
+        """A name that only this request has, and its repetitions; None where no key was sent.
+
+        For what may not even happen twice when the answer to the first request was lost, and is not remembered.
+        """
+        return None if self.key is None else sha256_hex(f"{self.key}\n{self.fingerprint(content)}".encode())
+
+    def fingerprint(self, content: str) -> str:
+        """Equal for equal requests."""
+        return sha256_hex(f"{self.place}\n{content}".encode())
+
     async def once(
         self, content: str, act: Callable[[], Awaitable[tuple[int, BaseModel]]], location: str | None = None
     ) -> JSONResponse:
@@ -71,7 +82,7 @@ class Change:
             raise Conflict("a request with this Idempotency-Key is being worked on; wait for its answer")
         self.console.keys_in_use.add(self.key)
         try:
-            return await self._once(self.key, sha256_hex(f"{self.place}\n{content}".encode()), act, location)
+            return await self._once(self.key, self.fingerprint(content), act, location)
         finally:
             self.console.keys_in_use.discard(self.key)
 

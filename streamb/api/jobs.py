@@ -30,11 +30,13 @@ async def list_jobs(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = No
 @router.post("", status_code=201, response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
 async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
     """Run a command on the cluster."""
+    content = body.canonical()
 
     async def act() -> tuple[int, BaseModel]:
-        return 201, JobAnswer.model_validate(await console.ask(console.control.submit_job(**body.model_dump())))
+        submitted = console.control.submit_job(**body.model_dump(), request=change.name_of(content))
+        return 201, JobAnswer.model_validate(await console.ask(submitted))
 
-    return await change.once(body.canonical(), act, location="/api/jobs/{id}")
+    return await change.once(content, act, location="/api/jobs/{id}")
 
 
 @router.get("/{job_id}")

@@ -99,6 +99,7 @@ class _Active:
     working_dir: Path
     env: Mapping[str, str]
     stop_requested: bool
+    request: str | None = None
     actor: Any = None
     outcome: Any = None
     stop_sent: bool = False
@@ -106,7 +107,7 @@ class _Active:
     def body(self) -> dict[str, Any]:
         """As it is recorded."""
         own = {"working_dir": str(self.working_dir), "env": dict(self.env), "stop_requested": self.stop_requested}
-        return {**asdict(self.job), **own}
+        return {**asdict(self.job), **own, "request": self.request}
 
 
 class JobRunner:
@@ -140,13 +141,24 @@ class JobRunner:
         self._newest_ms = 0
         self._active: dict[str, _Active] = {}
         self._ended: deque[str] = deque()
+        self._by_request: dict[str, str] = {}
         for record in every_record(records, COLLECTION):
+            if record.body.get("request"):
+                self._by_request[record.body["request"]] = record.key
             if JOB_LIFECYCLE.is_final(JobState(record.body["state"])):
                 self._ended.append(record.key)
             else:
                 self._active[record.key] = _active_of(record)
 
-    def submit(self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str) -> Job:
+    def submit(
+        self,
+        *,
+        entrypoint: str,
+        working_dir: str | None,
+        env: Mapping[str, str],
+        name: str,
+        request: str | None = None,
+    ) -> Job:
         """Accept a job; it starts at once or waits for its turn.
 
         Args:
@@ -154,6 +166,8 @@ class JobRunner:
             working_dir: an existing folder on the platform's machine; None gives the job an empty one.
             env: variables on top of the platform's own.
             name: for people; by default the program.
+            request: names this very request. The same one again, because the answer was lost, finds the job that it
+                made: a command must not run twice.
 
         Raises:
             InvalidInput: no command, unbalanced quotes, no such folder.
@@ -162,6 +176,8 @@ class JobRunner:
         command = _split(entrypoint)
         folder = None if working_dir is None else _existing_folder(working_dir)
         with self._lock:
+            if request is not None and request in self._by_request:
+                return self.get(self._by_request[request])
             pending = sum(active.job.state is JobState.PENDING for active in self._active.values())
             if pending >= self._most_pending:
                 raise Overloaded(
@@ -173,8 +189,11 @@ class JobRunner:
             self._newest_ms = max(int(now * 1000), self._newest_ms + 1)
             job_id = f"job-{self._newest_ms:012x}-{secrets.token_hex(3)}"
             job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
-            active = _Active(job, 0, folder or self._folder / job_id, dict(env), stop_requested=False)
+            place = folder or self._folder / job_id
+            active = _Active(job, 0, place, dict(env), stop_requested=False, request=request)
             active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision
+            if request is not None:
+                self._by_request[request] = job_id
             self._active[job_id] = active
             self._start_pending()
             return active.job
@@ -331,6 +350,7 @@ class JobRunner:
 
     def _forget(self, job_id: str) -> None:
         self._records.delete(COLLECTION, job_id)
+        self._by_request = {request: job for request, job in self._by_request.items() if job != job_id}
         self._log_file(job_id).unlink(missing_ok=True)
         shutil.rmtree(self._folder / job_id, ignore_errors=True)
 
@@ -341,7 +361,12 @@ class JobRunner:
 def _active_of(record: Record) -> _Active:
     body = record.body
     return _Active(
-        _job_of(record), record.revision, Path(body["working_dir"]), body["env"], stop_requested=body["stop_requested"]
+        _job_of(record),
+        record.revision,
+        Path(body["working_dir"]),
+        body["env"],
+        stop_requested=body["stop_requested"],
+        request=body.get("request"),
     )
 
 

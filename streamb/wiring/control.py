@@ -22,7 +22,9 @@ _MOST_HAPPENINGS: Final = 100
 class JobBoard(Protocol):
     """Runs jobs; the cluster implements it."""
 
-    def submit(self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str) -> Any: ...
+    def submit(
+        self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str, request: str | None
+    ) -> Any: ...
     def list(self, limit: int, cursor: str | None) -> Page[Any]: ...
     def get(self, job_id: str) -> Any: ...
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]: ...
@@ -215,8 +217,15 @@ class Control:
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
-    def submit_job(self, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str) -> Any:
-        return self._jobs.submit(entrypoint=entrypoint, working_dir=working_dir, env=env, name=name)
+    def submit_job(
+        self,
+        entrypoint: str,
+        working_dir: str | None,
+        env: Mapping[str, str],
+        name: str,
+        request: str | None = None,
+    ) -> Any:
+        return self._jobs.submit(entrypoint=entrypoint, working_dir=working_dir, env=env, name=name, request=request)
 
     def list_jobs(self, limit: int, cursor: str | None) -> Page[Any]:
         return self._jobs.list(limit, cursor)

@@ -77,9 +77,19 @@ class FakeJobs:
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     output: dict[str, str] = field(default_factory=dict)
     submitted: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[str | None] = field(default_factory=list)
 
-    def submit(self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str) -> FakeJob:
+    def submit(
+        self,
+        *,
+        entrypoint: str,
+        working_dir: str | None,
+        env: Mapping[str, str],
+        name: str,
+        request: str | None = None,
+    ) -> FakeJob:
         self.submitted.append({"entrypoint": entrypoint, "working_dir": working_dir, "env": dict(env), "name": name})
+        self.requests.append(request)
         job = FakeJob(f"job-{len(self.jobs) + 1}", name, entrypoint)
         self.jobs[job.id] = job
         self.output[job.id] = ""

@@ -80,3 +80,19 @@ async def test_while_the_first_is_worked_on_the_second_waits_its_turn(client, ba
 async def test_wrong_keys(client, key):
     headers = {"Idempotency-Key": key.encode("latin-1")}
     assert (await client.post("/api/models", json={"model_id": "a"}, headers=headers)).status_code == 422
+
+
+async def test_a_job_whose_answer_was_lost_is_named_the_same_when_asked_for_again(client, backend):
+    async def submit(command: str, **headers: str) -> None:
+        key = {"X-API-Key": backend.api_key}
+        answer = await client.post("/api/jobs", json={"entrypoint": command}, headers=key | headers)
+        assert answer.status_code == 201
+        backend.clock.advance(25 * 3600)  # by then the answer is not remembered any more
+
+    for command in ("true", "true", "false"):
+        await submit(command, **KEY)
+    await submit("true")
+    first, again, other, without = backend.jobs.requests
+    assert first == again is not None
+    assert other not in {first, None}
+    assert without is None

@@ -133,6 +133,17 @@ def test_a_new_runner_carries_on(runner: JobRunner, records: MemoryRecords, tmp_
     assert wait_for(successor, stopped).state is JobState.STOPPED
 
 
+def test_the_same_request_again_runs_nothing_twice(runner: JobRunner, records: MemoryRecords, tmp_path: Path) -> None:
+    job = submit(runner, "print(1)", request="r1")
+    assert submit(runner, "print(1)", request="r1").id == job.id
+    wait_for(runner, job)
+    successor = JobRunner(tmp_path / "state", records, SystemClock())
+    assert submit(successor, "print(1)", request="r1").id == job.id
+    other = submit(successor, "print(1)", request="r2")
+    assert other.id != job.id
+    wait_for(successor, other)
+
+
 def test_a_stop_that_was_only_recorded_is_carried_out(
     runner: JobRunner, records: MemoryRecords, tmp_path: Path
 ) -> None:
