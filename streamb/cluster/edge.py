@@ -53,6 +53,7 @@ class EdgeActor:
             admin_socket=_socket_path(folder, node_id),
             certificate=_certificate(settings, folder, node_id),
             answer_timeout_s=settings.request_timeout_s + 10,
+            max_body_bytes=settings.max_body_bytes,
         )
         binary = haproxy_binary()
         self._proxy = HAProxy(binary, config, folder) if binary else Forwarder(config)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import httpx
 
-from streamb.cluster.haproxy import STEERING_HEADERS, STEERING_PREFIX, Backend, EdgeConfig, unavailable
+from streamb.cluster.haproxy import STEERING_HEADERS, STEERING_PREFIX, Backend, EdgeConfig, refusal, unavailable
 from streamb.cluster.listener import Listener
-from streamb.errors import StartFailed
+from streamb.errors import RequestTimeout, StartFailed, StreambError
+from streamb.serving.access import RequestIds
+from streamb.serving.lane import ClientGone
+from streamb.serving.receive import read_body
+from streamb.serving.replies import error_reply
 from streamb.wiring.observations import Endpoint
 
-_HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer"})
+_HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"expect", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
 _CONNECTIONS: Final = 1000
+_JSON: Final = (b"content-type", b"application/json")
+_REQUEST_IDS: Final = RequestIds()
+
+_BODY_S: Final = 30.0
+_SILENCE_S: Final = 60.0
+"""How long the body of a prediction may take, and how long a pause in any other one: as HAProxy is told."""
+
+_Answer: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class Forwarder:
@@ -75,6 +90,7 @@ class Forwarder:
         if self._busy.get((backend, name)):
             return False
         self._servers.pop((backend, name), None)
+        self._busy.pop((backend, name), None)
         self._draining.discard((backend, name))
         return True
 
@@ -85,42 +101,75 @@ class Forwarder:
     # --- requests -----------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            answer = await self._forward(scope, receive)
+        except StreambError as error:
+            await error_reply(error, request_id := _REQUEST_IDS.new()).send(send, request_id)
+        except ClientGone:
+            return
+        else:
+            await _reply(send, *answer)
+
+    async def _forward(self, scope: dict[str, Any], receive: Any) -> _Answer:
+        """What the first server says that can be asked: all of a backend in turn, as long as that does no harm."""
         path: str = scope["path"]
-        backend: Backend = "gateways" if path == "/v2" or path.startswith("/v2/") else "consoles"
-        body = b"".join([chunk async for chunk in _chunks(receive)])
+        if path != "/v2" and not path.startswith("/v2/"):
+            # As it comes: an artifact may be larger than the memory. Without a body there is nothing to wait for.
+            has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+            return await self._ask_any("consoles", None, scope, lambda: _chunks(receive) if has_body else b"")
+        limit = self._config.max_body_bytes
+        body = await read_body(receive, declared=None, limit=limit, timeout_s=_BODY_S, hold=_uncounted)
+        if body is None:
+            raise ClientGone
         about = _request_id(body) if path.startswith("/v2/models/") and path.endswith("/feedback") else None
-        for key in self._candidates(backend, about):
+        return await self._ask_any("gateways", about, scope, lambda: body)
+
+    async def _ask_any(
+        self, backend: Backend, about: str | None, scope: dict[str, Any], content: Callable[[], Any]
+    ) -> _Answer:
+        for key, endpoint in self._candidates(backend, about):
             self._busy[key] = self._busy.get(key, 0) + 1
             try:
-                answer = await self._ask(self._servers[key], scope, body)
+                return await self._ask(endpoint, scope, content())
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue  # nothing was sent
+            except httpx.TimeoutException:
+                return 504, [_JSON], refusal(504).encode()
             except httpx.TransportError:
-                continue  # predictions have no side effects: another server may be asked
+                # It ended before it answered. Predictions have no side effects: another one may be asked.
+                if backend == "consoles" or about is not None:
+                    return 502, [_JSON], refusal(502).encode()
             finally:
                 self._busy[key] -= 1
-            headers = [(k.lower(), v) for k, v in answer.headers.raw if k.lower() not in _HOP_BY_HOP]
-            await _reply(send, answer.status_code, headers, answer.content)
-            return
-        headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
-        await _reply(send, 503, headers, unavailable(backend).encode())
+        return 503, [_JSON, (b"retry-after", b"1")], unavailable(backend).encode()
 
-    def _candidates(self, backend: Backend, about: str | None) -> list[tuple[str, str]]:
+    def _candidates(self, backend: Backend, about: str | None) -> list[tuple[tuple[str, str], Endpoint]]:
         """Every server of a backend once: from the next in turn, or from the one for what a request is about."""
-        keys = sorted(key for key in self._servers if key[0] == backend and key not in self._draining)
+        servers = sorted(
+            (key, endpoint)
+            for key, endpoint in self._servers.items()
+            if key[0] == backend and key not in self._draining
+        )
         turn = next(self._turn) if about is None else zlib.crc32(about.encode())
-        start = turn % len(keys) if keys else 0
-        return keys[start:] + keys[:start]
+        start = turn % len(servers) if servers else 0
+        return servers[start:] + servers[:start]
 
-    async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], body: bytes) -> httpx.Response:
+    async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], content: Any) -> _Answer:
         if self._client is None:
             raise StartFailed("the front is not started")
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
         url = f"http://{host}:{endpoint.port}{scope['raw_path'].decode('latin-1')}{query}"
-        headers = [(k, v) for k, v in scope["headers"] if not _steers(k) and k not in _HOP_BY_HOP]
-        request = self._client.build_request(scope["method"], url, headers=headers, content=body)
+        request = self._client.build_request(
+            scope["method"], url, headers=_passed_on(scope["headers"]), content=content
+        )
         answer = await self._client.send(request, stream=True)
-        answer._content = b"".join([chunk async for chunk in answer.aiter_raw()])  # noqa: SLF001 - as sent, not decoded
-        return answer
+        try:
+            body = b"".join([chunk async for chunk in answer.aiter_raw()])  # as sent, not decoded
+        finally:
+            await answer.aclose()
+        headers = [(k.lower(), v) for k, v in answer.headers.raw if k.lower() not in _HOP_BY_HOP]
+        return answer.status_code, headers, body
 
 
 def _request_id(body: bytes) -> str | None:
@@ -131,14 +180,30 @@ def _request_id(body: bytes) -> str | None:
         return None
 
 
+def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers that are not for this front alone, and that steer nothing behind it."""
+    named = {name.strip().lower() for k, v in headers if k == b"connection" for name in v.split(b",")}
+    return [(k, v) for k, v in headers if k not in _HOP_BY_HOP and k not in named and not _steers(k)]
+
+
 def _steers(header: bytes) -> bool:
     name = header.decode("latin-1")
     return name in STEERING_HEADERS or name.startswith(STEERING_PREFIX)
 
 
+def _uncounted(_size: int) -> None:
+    """The gateways count the bytes of large bodies; here each request has a bound of its own."""
+
+
 async def _chunks(receive: Any) -> AsyncIterator[bytes]:
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(_SILENCE_S):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout(f"nothing of the body arrived for {_SILENCE_S:g} s") from None
+        if message["type"] == "http.disconnect":  # a part must not pass for the whole
+            raise ClientGone
         yield message.get("body", b"")
         if not message.get("more_body"):
             return

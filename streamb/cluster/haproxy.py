@@ -39,6 +39,7 @@ class EdgeConfig:
         admin_socket: path of the Unix socket of the runtime API; at most 100 bytes.
         certificate: PEM with chain and key together; None for plain HTTP.
         answer_timeout_s: longest silence of a gateway; longer than the gateway's own time limit.
+        max_body_bytes: of a request to a gateway, where the edge has to hold it (HAProxy holds none).
     """
 
     host: str
@@ -46,7 +47,25 @@ class EdgeConfig:
     admin_socket: Path
     certificate: Path | None
     answer_timeout_s: float
+    max_body_bytes: int = 16 * 1024 * 1024
     threads: int = 1
+
+
+_REFUSALS: Final = {
+    400: ("bad_request", "this is not HTTP, or the head of the request is larger than 16 kB"),
+    408: ("request_timeout", "the request did not arrive in time"),
+    500: ("internal_error", "the edge failed; send the request again"),
+    502: ("unavailable", "what was to answer ended before it did; send the request again if it may be done twice"),
+    503: ("unavailable", "nothing behind the edge took the request; send it again"),
+    504: ("timeout", "what was to answer did not do so in time; send less at once, or try again later"),
+}
+"""What the edge says where it answers itself: code and words, by status."""
+
+
+def refusal(status: int) -> str:
+    """The body of an answer of the edge's own: JSON like every other error."""
+    code, words = _REFUSALS[status]
+    return f'{{"error":"{words}","code":"{code}"}}'
 
 
 def unavailable(backend: Backend) -> str:
@@ -60,7 +79,8 @@ def render(config: EdgeConfig) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
-    no_gateway, no_console = (unavailable(backend).replace('"', r"\"") for backend in ("gateways", "consoles"))
+    own = "\n".join(f"    http-error status {status} {_as_json(refusal(status))}" for status in _REFUSALS)
+    no_gateway, no_console = (_as_json(unavailable(backend)) for backend in ("gateways", "consoles"))
     return f"""\
 global
     nbthread {config.threads}
@@ -87,6 +107,7 @@ defaults
     http-reuse always
     # ...which needs the whole request at hand (as far as a buffer holds it), and keeps slow senders off the gateways.
     option http-buffer-request
+{own}
 
 frontend edge
     bind {host}:{config.port}{tls}
@@ -99,7 +120,7 @@ frontend edge
 backend gateways
     balance leastconn
     option httpchk GET /v2/health/ready
-    http-error status 503 content-type application/json lf-string "{no_gateway}" hdr Retry-After 1
+    http-error status 503 {no_gateway} hdr Retry-After 1
 
 # The same gateways again: what is said of one prediction goes to one of them, which knows what was said before.
 backend feedback
@@ -107,14 +128,20 @@ backend feedback
     hash-type consistent
     retry-on conn-failure
     option httpchk GET /v2/health/ready
-    http-error status 503 content-type application/json lf-string "{no_gateway}" hdr Retry-After 1
+    http-error status 503 {no_gateway} hdr Retry-After 1
 
 backend consoles
     balance leastconn
     retry-on conn-failure
     option httpchk GET /healthz
-    http-error status 503 content-type application/json lf-string "{no_console}" hdr Retry-After 1
+    http-error status 503 {no_console} hdr Retry-After 1
 """
+
+
+def _as_json(body: str) -> str:
+    """A body as HAProxy's `http-error` takes it."""
+    escaped = body.replace('"', r"\"")
+    return f'content-type application/json string "{escaped}"'
 
 
 class HAProxy:
@@ -159,6 +186,8 @@ class HAProxy:
                 await asyncio.sleep(0.05)
             else:
                 return
+        self._process.kill()  # or it would keep the port from the next attempt
+        await asyncio.to_thread(self._process.wait)
         raise StartFailed(f"HAProxy did not answer in {timeout_s:g} s")
 
     async def stop(self) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import ray
 import uvicorn
 
 from streamb.config import Settings
+from streamb.serving.frames import tune_socket
 from streamb.serving.listener import listener_config
 from streamb.wiring.observations import Endpoint
+
+_PATIENCE_S: Final = 60
+"""A client that takes nothing of its answer for so long, or whose machine is gone, is cut off."""
+
+_BACKLOG: Final = 4096
 
 
 class Listener:
@@ -21,8 +27,10 @@ class Listener:
     def __init__(self, app: Callable[..., Any], host: str, port: int = 0) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tune_socket(self._socket, patience_s=_PATIENCE_S)  # what it accepts inherits it
         try:
             self._socket.bind((host, port))
+            self._socket.listen(_BACKLOG)  # from here on connections wait, rather than be refused
         except OSError:
             self._socket.close()
             raise

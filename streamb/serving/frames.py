@@ -194,11 +194,11 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self.paused = False
 
 
-def tune_socket(found: socket.socket) -> None:
-    """Send at once, and notice within seconds that the other machine is gone."""
+def tune_socket(found: socket.socket, *, patience_s: int = _USER_TIMEOUT_S) -> None:
+    """Send at once, and notice within seconds that the other machine is gone, or takes nothing for `patience_s`."""
     options = [(socket.IPPROTO_TCP, "TCP_NODELAY", 1), (socket.SOL_SOCKET, "SO_KEEPALIVE", 1)]
     options += [(socket.IPPROTO_TCP, name, value) for name, value in _KEEPALIVE]
-    options.append((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _USER_TIMEOUT_S * 1000))
+    options.append((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", patience_s * 1000))
     for level, name, value in options:
         number = getattr(socket, name, None)  # not every platform has each of them
         if number is not None:

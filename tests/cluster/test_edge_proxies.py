@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from streamb.cluster import listener
 from streamb.cluster.edge import haproxy_binary
 from streamb.cluster.forwarder import Forwarder
 from streamb.cluster.haproxy import EdgeConfig, HAProxy, render
@@ -58,14 +59,23 @@ class Upstream:
             writer.transport.abort()
 
 
-@pytest.fixture(params=["haproxy", "forwarder"])
-async def edge(tmp_path, request):
-    config = EdgeConfig("127.0.0.1", free_port(), tmp_path / "a.sock", None, answer_timeout_s=10)
-    proxy = HAProxy(haproxy_binary(), config, tmp_path) if request.param == "haproxy" else Forwarder(config)
+KINDS = ("haproxy", "forwarder")
+
+
+@contextlib.asynccontextmanager
+async def started(kind: str, folder, answer_timeout_s: float = 10):
+    config = EdgeConfig("127.0.0.1", free_port(), folder / "a.sock", None, answer_timeout_s)
+    proxy = HAProxy(haproxy_binary(), config, folder) if kind == "haproxy" else Forwarder(config)
     await proxy.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=10) as client:
         yield proxy, client
     await proxy.stop()
+
+
+@pytest.fixture(params=KINDS)
+async def edge(tmp_path, request):
+    async with started(request.param, tmp_path) as running:
+        yield running
 
 
 async def until_up(proxy, backend: str, name: str) -> None:
@@ -205,7 +215,104 @@ async def test_bodies_pass_in_both_directions(edge):
         assert (await client.post("/v2/x", content=body)).content == body
 
 
-@pytest.mark.parametrize("kind", ["haproxy", "forwarder"])
+class Quitter(Upstream):
+    """A server that takes whole requests and hangs up; its health checks are answered."""
+
+    async def _serve(self, reader, writer) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            if "/healthz" in head or "/v2/health/ready" in head:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            else:
+                self.seen.append(head)
+                if "content-length: " in head:
+                    await reader.readexactly(int(head.split("content-length: ")[1].split()[0]))
+        writer.close()
+
+
+@pytest.mark.parametrize(("backend", "path"), [("consoles", "/api/models"), ("feedback", "/v2/models/m/feedback")])
+async def test_what_may_have_been_done_is_not_asked_of_another(edge, backend, path):
+    proxy, client = edge
+    async with Quitter("one") as one, Quitter("other") as other:
+        for name, upstream in (("a", one), ("b", other)):
+            for also in {backend, "gateways" if backend == "feedback" else backend}:
+                await proxy.add(also, f"{also}-{name}", upstream.endpoint)
+                await until_up(proxy, also, f"{also}-{name}")
+        answer = await client.post(path, json={"request_id": "r", "label": 1})
+    assert (answer.status_code, answer.json()["code"]) == (502, "unavailable")
+    assert len(one.seen) + len(other.seen) == 1
+
+
+async def test_a_prediction_is_asked_of_another_when_a_gateway_hangs_up(edge):
+    proxy, client = edge
+    async with Quitter("quits") as quits, Upstream("steady") as steady:
+        for name, upstream in (("a", quits), ("b", steady)):
+            await proxy.add("gateways", name, upstream.endpoint)
+            await until_up(proxy, "gateways", name)
+        answers = [(await client.post("/v2/x", json={"instances": [[1]]})).text for _ in range(6)]
+    assert answers == ["steady"] * 6
+    assert quits.seen, "it was asked first at least once"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_gateway_that_is_silent_is_a_typed_504(tmp_path, kind):
+    async with started(kind, tmp_path, answer_timeout_s=1) as (proxy, client), Upstream("slow", delay=0.0) as slow:
+        await proxy.add("gateways", "g", slow.endpoint)
+        await until_up(proxy, "gateways", "g")
+        slow.delay = 5.0
+        answer = await client.post("/v2/x", json={})
+    assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+
+
+async def test_a_part_of_a_body_does_not_pass_for_the_whole(edge):
+    proxy, client = edge
+    whole = []
+
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while b"POST" not in (head := await reader.readuntil(b"\r\n\r\n")):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            assert b"chunked" in head.lower()
+            whole.append(await reader.readuntil(b"0\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        await proxy.add("consoles", "c", Endpoint("127.0.0.1", server.sockets[0].getsockname()[1]))
+        await until_up(proxy, "consoles", "c")
+        _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(b"POST /api/models HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            writer.write(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        writer.close()
+        await asyncio.sleep(0.3)
+    assert not whole
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(monkeypatch):
+    monkeypatch.setattr(listener, "_PATIENCE_S", 1)
+
+    async def app(_scope, _receive, send):
+        body = bytes(20_000_000)
+        head = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+
+    listening = listener.Listener(app, "127.0.0.1")
+    connections = listening._server.server_state.connections
+    with socket.create_connection(("127.0.0.1", listening.endpoint.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            while not connections:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    await listening.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_taken_port_says_so(tmp_path, kind):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
