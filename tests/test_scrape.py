@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -32,9 +33,17 @@ ASKED = {
 }
 
 
+@dataclass(frozen=True)
+class Series:
+    """The type of a sample's family, and its labels."""
+
+    type: str
+    labels: set[str]
+
+
 @pytest.fixture(scope="module")
-def scraped(tmp_path_factory) -> dict[str, set[str]]:
-    """Name of every sample -> its labels: of a model that is deployed, asked, told the truth about, and watched."""
+def scraped(tmp_path_factory) -> dict[str, Series]:
+    """Every sample by its name: of a model that is deployed, asked, told the truth about, and watched."""
     folder = tmp_path_factory.mktemp("scrape")
     with LivePlatform(folder / "state").running() as live:
         backend = live.backend
@@ -52,7 +61,7 @@ def scraped(tmp_path_factory) -> dict[str, set[str]]:
             Traffic(backend).push(500, shift=2.0, labels=100)
         text = httpx.get(f"{live.url}/metrics").text
     families = text_string_to_metric_families(text)
-    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+    return {sample.name: Series(family.type, set(sample.labels)) for family in families for sample in family.samples}
 
 
 @pytest.mark.parametrize("place", ASKED)
@@ -62,9 +71,24 @@ def test_every_metric_and_label_that_is_asked_for_is_there(scraped, place):
         assert asked
         for name, selector in asked:
             assert name in scraped, expression
-            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector)) <= scraped[name], expression
+            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector)) <= scraped[name].labels, expression
         for grouped in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
-            assert set(re.split(r",\s*", grouped)) <= set().union(*(scraped[name] for name, _ in asked)), expression
+            known = set().union(*(scraped[name].labels for name, _ in asked))
+            assert set(re.split(r",\s*", grouped)) <= known, expression
+
+
+@pytest.mark.parametrize("place", ASKED)
+def test_rates_are_of_what_only_grows_and_the_rest_are_gauges(scraped, place):
+    if place == "variables":
+        return  # of these only the labels are asked for
+    for expression in ASKED[place]:
+        growing = set(re.findall(r"\brate\((\w+)", expression))
+        for name in set(re.findall(r"\bstreamb_\w+", expression)):
+            allowed = {"counter", "histogram", "summary"} if name in growing else {"gauge"}
+            assert scraped[name].type in allowed, expression
+        if "histogram_quantile" in expression:
+            assert {scraped[name].type for name in growing} == {"histogram"}
+            assert all(name.endswith("_bucket") for name in growing)
 
 
 def test_rules_and_panels_say_what_they_are_for(scraped):
