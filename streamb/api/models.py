@@ -25,8 +25,8 @@ from streamb.api.console import Console, ConsoleDep
 from streamb.api.errors import as_streamb_error
 from streamb.api.idempotency import ChangeDep
 from streamb.api.uploads import UPLOAD_SCHEMA, Upload, receive_upload
-from streamb.errors import ArtifactUntrusted, Unauthorized
-from streamb.registry import Artifact
+from streamb.errors import ArtifactUntrusted, NotFound, Unauthorized
+from streamb.registry import Artifact, ModelVersion
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
@@ -92,7 +92,8 @@ async def register_version(
         async def act() -> tuple[int, BaseModel]:
             # An upload to a model that does not exist should not be unpacked and stored first.
             await console.ask(console.control.get_model(model_id=model_id))
-            artifact = await _ingest(console, upload, trusted_caller=caller is not None)
+            registered = await _registered(console, model_id, body.version)
+            artifact = await _ingest(console, upload, registered, trusted_caller=caller is not None)
             version, created = await console.ask(
                 console.control.register_version(model_id=model_id, artifact=artifact, **body.model_dump())
             )
@@ -170,10 +171,21 @@ def _version_body(upload: Upload) -> VersionBody:
         raise as_streamb_error(problems) from None
 
 
-async def _ingest(console: Console, upload: Upload, *, trusted_caller: bool) -> Artifact:
+async def _registered(console: Console, model_id: str, version: str) -> ModelVersion | None:
+    try:
+        return await console.ask(console.control.get_version(model_id=model_id, version=version))
+    except NotFound:
+        return None
+
+
+async def _ingest(
+    console: Console, upload: Upload, registered: ModelVersion | None, *, trusted_caller: bool
+) -> Artifact:
     """Check and store the archive, off the event loop: hashing gigabytes must not hold up other requests."""
     try:
-        return await asyncio.to_thread(console.artifacts.ingest, upload.path, may_carry_code=trusted_caller)
+        return await asyncio.to_thread(
+            console.artifacts.ingest, upload.path, may_carry_code=trusted_caller, registered=registered
+        )
     except ArtifactUntrusted as error:
         if trusted_caller:
             raise

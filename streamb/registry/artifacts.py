@@ -11,8 +11,8 @@ from streamb.crypto import PublicKey, SigningKey
 from streamb.errors import ArtifactUntrusted, StorageFailed
 from streamb.models import Manifest, Model, catalog, load_artifact, pack, sign_artifact, unpack, verify_artifact
 from streamb.models.manifest import SIGNATURE_NAME
-from streamb.registry.version import Artifact
-from streamb.store import BlobStore
+from streamb.registry.version import Artifact, ModelVersion
+from streamb.store import Blob, BlobStore
 
 
 class ArtifactStore:
@@ -40,13 +40,15 @@ class ArtifactStore:
         self._scratch = scratch
         self._max_bytes = max_bytes
 
-    def ingest(self, archive: Path, *, may_carry_code: bool) -> Artifact:
+    def ingest(self, archive: Path, *, may_carry_code: bool, registered: ModelVersion | None = None) -> Artifact:
         """Check an archive that came from outside, sign it when it brings code, and store it.
 
         The same model has the same `digest`, however its archive was made.
 
         Args:
             may_carry_code: the caller is trusted to bring code that this platform will run.
+            registered: the version that the archive is meant for, where there is one already. Versions never change,
+                so another model is not stored: the digest says that it is another.
 
         Raises:
             ArtifactError: it is no sound artifact, too large, or of a kind that this build cannot load.
@@ -62,8 +64,11 @@ class ArtifactStore:
             (folder / SIGNATURE_NAME).unlink(missing_ok=True)
             if manifest.carries_code:
                 sign_artifact(folder, self._key_for_code(may_carry_code=may_carry_code))
-            pack(folder, packed)
-            blob = self._blobs.put_file(packed)
+            if registered is not None and registered.digest != manifest.digest:
+                blob = Blob(registered.blob, registered.size_bytes)
+            else:
+                pack(folder, packed)
+                blob = self._blobs.put_file(packed)
         return Artifact(
             digest=manifest.digest,
             blob=blob.digest,

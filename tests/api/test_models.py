@@ -70,13 +70,15 @@ async def test_an_uploaded_version_has_what_the_model_says_of_itself(client, chu
     assert (await client.get("/api/models/churn")).json()["latest_version"] == "1.0.0"
 
 
-async def test_the_same_content_again_is_fine_and_other_content_a_conflict(client, churn, archive, tmp_path):
+async def test_the_same_content_again_is_fine_and_other_content_a_conflict(client, backend, churn, archive, tmp_path):
     assert (await client.post("/api/models/churn/versions", files=form(archive))).status_code == 201
     assert (await client.post("/api/models/churn/versions", files=form(archive))).status_code == 200
     other = sklearn_archive(tmp_path, c=0.01)
     refusal = await client.post("/api/models/churn/versions", files=form(other))
     assert refusal.status_code == 409
     assert refusal.json()["code"] == "conflict"
+    stored = [file for file in (backend.settings.state_dir / "artifacts").rglob("*") if file.is_file()]
+    assert len(stored) == 1, "what is refused takes no room"
 
 
 async def test_no_scratch_is_left_behind(client, backend, churn, archive):
