@@ -156,7 +156,7 @@ class Aggregator:
         return sorted(key for key in known if key[0])
 
     def live(self, silence_s: float, seconds: int) -> list[VersionKey]:
-        """Versions with a replica that was heard of not longer ago than `silence_s`, or with requests lately; in order."""
+        """Versions with a replica that was heard of within `silence_s`, or were asked within `seconds`; in order."""
         with self._lock:
             now = self._now()
             found = {key for key in self._sources.versions() if key[0] and (self.silence_s(*key) or 0.0) <= silence_s}

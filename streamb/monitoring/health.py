@@ -52,6 +52,9 @@ class ModelHealth:
     findings: tuple[Finding, ...]
     updated_at: float
 
+    def __str__(self) -> str:
+        return f"{self.status}: {'; '.join(self.reasons)}" if self.reasons else str(self.status)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
         return {

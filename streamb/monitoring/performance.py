@@ -119,8 +119,8 @@ class Performance:
             "task": self.task,
             "labels": self.labels,
             "errors": self.errors,
-            "loss_micro": self.loss_micro,
-            "loss_square_micro": self.loss_square_micro,
+            "loss_micro": _portable(self.loss_micro),
+            "loss_square_micro": _portable(self.loss_square_micro),
             "calibration": self.calibration.to_json() if self.calibration else None,
         }
 
@@ -132,10 +132,15 @@ class Performance:
             document["task"],
             document["labels"],
             document["errors"],
-            document["loss_micro"],
-            document["loss_square_micro"],
+            int(document["loss_micro"]),
+            int(document["loss_square_micro"]),
             CalibrationTable.from_json(table) if table else None,
         )
+
+
+def _portable(total: int) -> int | str:
+    """As a text where it needs more than 64 bits: squares of prices soon do."""
+    return total if total < 2**63 else str(total)
 
 
 def _column(name: str, given: Any) -> NDArray[Any]:

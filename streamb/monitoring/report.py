@@ -95,6 +95,9 @@ class DriftReport:
     summary: str
     threshold: float = 0.3
 
+    def __str__(self) -> str:
+        return self.table()
+
     @property
     def drifted(self) -> bool:
         """Whether any column drifted."""

@@ -123,17 +123,33 @@ def matched_columns(data: Any, wanted: Sequence[str], names: Sequence[str] | Non
         if found == list(wanted):
             return [data.iloc[:, index] for index in range(len(wanted))]
         _check_names(wanted, found)
+        twice = sorted({name for name in found if found.count(name) > 1})
+        if twice:
+            raise InvalidFeatures(
+                f"columns are there twice: {_shown(twice)}", problems=[f"{name}: twice" for name in twice[:_MOST_NAMED]]
+            )
         return [data.iloc[:, found.index(name)] for name in wanted]
     if isinstance(data, Mapping):
         _check_names(wanted, [str(name) for name in data])
         by_name = {str(name): values for name, values in data.items()}
         return _of_one_length([_sized(name, by_name[name]) for name in wanted])
     if isinstance(data, list) and data and isinstance(data[0], Mapping):
-        unknown = set().union(*data).difference(wanted)
-        if unknown:
-            _check_names(wanted, [*wanted, *sorted(map(str, unknown))])
-        return [[row.get(name) for row in data] for name in wanted]
+        return _of_records(data, wanted)
     return _in_order(_unnamed(data, len(wanted)), wanted, names)
+
+
+def _of_records(rows: Sequence[Any], wanted: Sequence[str]) -> list[Any]:
+    odd = next((place for place, row in enumerate(rows) if not isinstance(row, Mapping)), None)
+    if odd is not None:
+        kind = type(rows[odd]).__name__
+        raise InvalidFeatures(
+            f"row {odd} is a {kind}, the first one is by column name", problems=[f"row {odd}: {kind}"]
+        )
+    keys = {str(name): name for name in set().union(*rows)}  # of a frame without names they are numbers
+    unknown = keys.keys() - set(wanted)
+    if unknown:
+        _check_names(wanted, [*wanted, *sorted(unknown)])
+    return [[row.get(keys.get(name, name)) for row in rows] for name in wanted]
 
 
 def _in_order(columns: list[Any], wanted: Sequence[str], names: Sequence[str] | None) -> list[Any]:
@@ -145,10 +161,12 @@ def _in_order(columns: list[Any], wanted: Sequence[str], names: Sequence[str] | 
 
 def _unnamed(data: Any, width: int) -> list[Any]:
     if isinstance(data, list) and (not data or isinstance(data[0], list | tuple)):
-        if any(len(row) != width for row in data):
-            wrong = next(len(row) for row in data if len(row) != width)
+        odd = [row for row in data if not isinstance(row, list | tuple) or len(row) != width]
+        if odd:
+            counted = isinstance(odd[0], list | tuple)
+            wrong = f"{len(odd[0])} values" if counted else f"is a {type(odd[0]).__name__}"
             raise InvalidFeatures(
-                f"a row has {wrong} values; the baseline has {width} features", problems=[f"{wrong} values"]
+                f"a row {'has ' * counted}{wrong}; the baseline has {width} features", problems=[wrong]
             )
         return [list(values) for values in zip(*data, strict=True)] if data else [[] for _ in range(width)]
     table = list(data) if isinstance(data, list) else _rectangular(data)

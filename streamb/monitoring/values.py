@@ -53,9 +53,7 @@ def plain_array(values: Any) -> NDArray[Any]:
         if getattr(dtype, "kind", "O") in "Mm":  # moments of a time zone
             return np.asarray(values.to_numpy("datetime64[ns]" if dtype.kind == "M" else "timedelta64[ns]"))
         return np.asarray(values, dtype=object)
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+    return np.fromiter(values, dtype=object, count=len(values))  # lists among them stay lists
 
 
 def is_missing(value: Any) -> bool:
@@ -76,7 +74,9 @@ def to_numbers(values: Any) -> tuple[NDArray[np.float64], int]:
     """
     if isinstance(values, list | tuple) and not isinstance(next(iter(values), None), np.datetime64 | np.timedelta64):
         try:
-            return np.array(values, np.float64), 0
+            found = np.array(values, np.float64)
+            if found.ndim == 1:
+                return found, 0
         except (TypeError, ValueError, OverflowError):
             pass
     array = plain_array(values)
@@ -119,11 +119,7 @@ def name_counts(values: Any) -> tuple[dict[str, int], int]:
     if len(values) >= _MANY:
         raw, missing = _counted_by_pandas(values)
     else:
-        listed = plain_array(values).tolist() if not isinstance(values, list) else values
-        try:
-            raw = Counter(listed).items()
-        except TypeError:  # a list or dict among the values
-            raw = ((value, 1) for value in listed)
+        raw = _counted(plain_array(values).tolist() if not isinstance(values, list) else values)
     counts: dict[str, int] = {}
     for value, rows in raw:
         if type(value) is not str and is_missing(value):
@@ -134,14 +130,28 @@ def name_counts(values: Any) -> tuple[dict[str, int], int]:
     return counts, missing
 
 
+def _counted(values: list[Any]) -> Iterable[tuple[Any, int]]:
+    try:
+        found = Counter(values)
+        if all(type(value) is str for value in found):
+            return found.items()
+        # To a dictionary True, 1 and 1.0 are one value, whichever came first; their names are not.
+        return ((value, rows) for (_, value), rows in Counter(zip(map(type, values), values, strict=True)).items())
+    except TypeError:  # a list or dict among the values
+        return ((value, 1) for value in values)
+
+
 def _counted_by_pandas(values: Any) -> tuple[Iterable[tuple[Any, int]], int]:
     import pandas as pd
 
     known_to_pandas = hasattr(values, "dtype") and not isinstance(values, np.ndarray)
+    array = values if known_to_pandas else plain_array(values)
     try:
-        codes, found = pd.factorize(values if known_to_pandas else plain_array(values))
+        codes, found = pd.factorize(array)
     except TypeError:
         return ((value, 1) for value in plain_array(values).tolist()), 0
+    if array.dtype.kind == "O" and any(isinstance(value, bool | int | float) for value in found):
+        return _counted(plain_array(values).tolist()), 0
     counts = np.bincount(codes + 1, minlength=len(found) + 1).tolist()
     return zip(found.tolist(), counts[1:], strict=True), counts[0]
 

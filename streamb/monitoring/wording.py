@@ -191,4 +191,6 @@ def summarise(columns: Sequence[ColumnDrift], rows: int, least_rows: int) -> str
         return f"{len(drifted)} of {len(columns)} drifted over {rows:,} rows: {', '.join(named)}{more}"
     if all(one.status == "insufficient_data" for one in columns):
         return f"{rows:,} rows are too few to judge; it takes {least_rows}, in the window and in the baseline"
-    return f"none of {len(columns)} drifted over {rows:,} rows"
+    unknown = sum(one.status == "insufficient_data" for one in columns)
+    not_all = f" ({unknown} with too few to judge)" if unknown else ""
+    return f"none of {len(columns)} drifted over {rows:,} rows{not_all}"

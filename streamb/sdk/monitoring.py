@@ -151,9 +151,10 @@ class EnhancedModelMonitoring:
 
         Args:
             request_id: by which its label will be told.
-            features: by column name, or a list in the baseline's order, or a text.
+            features: of one row: by column name (a dict, a Series, a frame of one row), or a list or array in the
+                baseline's order, or a text.
             latency_ms: how long it took.
-            confidence: of this prediction, 0 to 1.
+            confidence: of this prediction, 0 to 1; anything else counts as not known.
             failed: there is no prediction: the model raised, or was too late.
 
         Raises:
@@ -164,7 +165,10 @@ class EnhancedModelMonitoring:
             self._wake.set()
 
     def record_label(self, request_id: str, label: Any) -> None:
-        """Note what should have been predicted. The first label of a prediction counts; others are counted apart."""
+        """Note what should have been predicted. The first label of a prediction counts; others are counted apart.
+
+        A label that is missing (None, NaN) is none, and the prediction goes on waiting for one.
+        """
         if self._recording.note(note_label(request_id, label)) and not self._wake.is_set():
             self._wake.set()
 

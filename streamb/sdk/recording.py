@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -12,24 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.clock import Clock
-from streamb.errors import InvalidInput
+from streamb.errors import StreambError
 from streamb.metrics import OutcomeWindows, Snapshot, VersionRecorder
 from streamb.metrics.outcome import Outcome
 from streamb.monitoring.baseline import Baseline
 from streamb.monitoring.panes import Panes
 from streamb.monitoring.profile import Profile
 from streamb.monitoring.push import pane_of
-from streamb.serving.labels import compare
+from streamb.sdk.label_join import LabelJoin
+from streamb.sdk.rows import one_row, plain_value
 
 BATCH: Final = 1024
 """Records that are folded together."""
 MOST_WAITING: Final = 16 * BATCH
 """With so many records waiting, who brings one more folds a batch: nothing is lost, and memory stays bounded."""
-MOST_JOINABLE: Final = 100_000
-"""Predictions that still wait for their label; the oldest is forgotten first."""
 _SOURCE: Final = "here"
-_EVEN: Final = 0.5
 _LONGEST_S: Final = 1e6
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Recorded:
         labels: joined to their prediction.
         duplicates: labels for a prediction that had one already.
         orphans: labels whose prediction is not known (never was, or no longer).
-        unjoinable: labels of the wrong kind.
+        unjoinable: labels of the wrong kind, or missing ones.
         misfits: predictions whose features are not those of the baseline; drift does not see them.
         misfit: what was wrong with the last of them.
     """
@@ -64,7 +65,7 @@ class _Prediction(NamedTuple):
     prediction: Any
     features: Any
     latency_s: float
-    confidence: float | None
+    confidence: float
     failed: bool
 
 
@@ -81,48 +82,6 @@ class _Confidences:
 
     def plus(self, other: _Confidences) -> _Confidences:
         return _Confidences(self.counts + other.counts)
-
-
-class LabelJoin:
-    """Brings labels to the predictions they are about. Each prediction takes one label.
-
-    Args:
-        most: predictions that are remembered, labelled ones included.
-    """
-
-    def __init__(self, most: int = MOST_JOINABLE) -> None:
-        self._most = most
-        self._waiting: OrderedDict[str, Any] = OrderedDict()
-        self._labelled: OrderedDict[str, None] = OrderedDict()
-
-    def predicted(self, request_id: str, prediction: Any) -> None:
-        """A prediction was made; should the id come again, the first one stays."""
-        if request_id not in self._waiting and request_id not in self._labelled:
-            self._waiting[request_id] = prediction
-            if len(self._waiting) > self._most:
-                self._waiting.popitem(last=False)
-
-    def labelled(self, request_id: str, label: Any, task: str | None) -> Counter[str]:
-        """What a label adds to the counts of feedback: `labels`, `correct`, `error_micro`, …, or why it adds nothing.
-
-        Args:
-            task: "classification" or "regression"; None: judged by what was predicted.
-        """
-        if request_id not in self._waiting:
-            return Counter(["duplicates" if request_id in self._labelled else "orphans"])
-        prediction, truth = _plain(self._waiting[request_id]), _plain(label)
-        if isinstance(truth, bool | str) or task == "classification":
-            prediction = _as_class(prediction)
-            task = "classification"
-        try:
-            counts = compare(task or _task_of(prediction), [prediction], [truth])
-        except (InvalidInput, TypeError, ValueError, OverflowError):
-            return Counter(["unjoinable"])
-        del self._waiting[request_id]
-        self._labelled[request_id] = None
-        if len(self._labelled) > self._most:
-            self._labelled.popitem(last=False)
-        return counts
 
 
 class Recording:
@@ -234,17 +193,30 @@ class Recording:
             return
         table = self._baseline.performance.calibration if self._baseline.performance is not None else None
         if table is not None:
-            known = [float("nan") if one.confidence is None else one.confidence for one in notes]
-            self._confidences.add(self._pane(), _Confidences(table.fold(known)))
+            self._confidences.add(self._pane(), _Confidences(table.fold([one.confidence for one in notes])))
+        alike: dict[
+            type, list[_Prediction]
+        ] = {}  # named values, lists of them, and single ones are tables of their own
+        for one in notes:
+            alike.setdefault(type(one.features), []).append(one)
+        for group in alike.values():
+            self._add_all(self._baseline, group)
+
+    def _add_all(self, baseline: Baseline, notes: list[_Prediction]) -> None:
         try:
-            self._add(self._baseline, notes)
-        except InvalidInput:
+            self._add(baseline, notes)
+        except Exception as error:  # whatever a program notes, it must not stop the others from being counted
+            if len(notes) == 1:
+                self._misfits += 1
+                self._complain(error.message if isinstance(error, StreambError) else repr(error))
+                return
             for one in notes:
-                try:
-                    self._add(self._baseline, [one])
-                except InvalidInput as error:
-                    self._misfits += 1
-                    self._misfit = error.message
+                self._add_all(baseline, [one])
+
+    def _complain(self, misfit: str) -> None:
+        if misfit != self._misfit:
+            self._misfit = misfit
+            _log.warning("drift of %s does not see predictions whose features do not fit: %s", self._model_name, misfit)
 
     def _add(self, baseline: Baseline, notes: list[_Prediction]) -> None:
         folded = baseline.fold([one.features for one in notes], [one.prediction for one in notes])
@@ -257,33 +229,31 @@ class Recording:
 def note_prediction(
     request_id: str, prediction: Any, features: Any, latency_ms: float, confidence: float | None, *, failed: bool
 ) -> _Prediction:
-    """What `record_prediction` was told.
+    """What `record_prediction` was told, so that its caller may go on changing what it gave.
 
     Raises:
         ValueError: the latency is no number.
     """
     seconds = float(latency_ms) / 1e3
     return _Prediction(
-        request_id, prediction, features, seconds if 0 <= seconds < _LONGEST_S else 0.0, confidence, failed
+        request_id,
+        plain_value(prediction),
+        one_row(features),
+        min(seconds, _LONGEST_S) if seconds > 0 else 0.0,
+        _share(confidence),
+        failed,
     )
+
+
+def _share(confidence: Any) -> float:
+    """A share; NaN for what is none."""
+    try:
+        share = float(confidence)
+    except (TypeError, ValueError):
+        return math.nan
+    return share if 0.0 <= share <= 1.0 else math.nan
 
 
 def note_label(request_id: str, label: Any) -> _Label:
     """What `record_label` was told."""
     return _Label(request_id, label)
-
-
-def _task_of(prediction: Any) -> str:
-    return "regression" if isinstance(prediction, float) and not prediction.is_integer() else "classification"
-
-
-def _as_class(prediction: Any) -> Any:
-    """A class; a number between 0 and 1 is the probability of the positive one."""
-    if isinstance(prediction, float) and 0.0 < prediction < 1.0:
-        return prediction >= _EVEN
-    return prediction
-
-
-def _plain(value: Any) -> Any:
-    """A value of NumPy as Python's own; of an array with one value, that value."""
-    return value.item() if hasattr(value, "item") else value

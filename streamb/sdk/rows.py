@@ -1,9 +1,9 @@
-"""Rows as people have them (arrays, frames, lists) as rows that go over the wire."""
+"""Rows and values as people have them (arrays, frames, lists) as plain ones: to go over the wire, or to be kept."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,3 +40,47 @@ def wire_rows(rows: Any) -> list[Any]:
     if rows and isinstance(rows[0], int | float | np.number):
         raise InvalidInput("rows are a list of rows, this is a list of numbers; one row is [row]")
     return list(rows)
+
+
+def one_row(features: Any) -> Any:
+    """One row as a new dict by column name, a new list, or a text; what is no row stays as it is.
+
+    Args:
+        features: a mapping, a list or tuple, an array, a Series, a text; or a table of any kind with a single row.
+
+    >>> one_row({"a": 1.5}), one_row(np.array([[1.5, 2.0]])), one_row((1.5, "x")), one_row("a text")
+    ({'a': 1.5}, [1.5, 2.0], [1.5, 'x'], 'a text')
+    """
+    if type(features) is dict:
+        return features.copy()
+    if isinstance(features, list | tuple):
+        nested = len(features) == 1 and isinstance(features[0], list | tuple | Mapping | np.ndarray)
+        return one_row(features[0]) if nested else list(features)
+    if isinstance(features, Mapping):
+        return dict(features)
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(features, pandas.DataFrame) and len(features) == 1:
+        features = features.iloc[0]
+    if pandas is not None and isinstance(features, pandas.Series):
+        named = all(isinstance(name, str) for name in features.index)
+        return features.to_dict() if named else features.tolist()
+    if _is_array(features):
+        listed = features.tolist()
+        return one_row(listed) if isinstance(listed, list) else listed
+    return list(features) if isinstance(features, np.ndarray) and features.ndim == 1 else features
+
+
+def plain_value(value: Any) -> Any:
+    """A value of an array library as Python's own; an array of one value as that value, a longer one as a list.
+
+    >>> plain_value(np.float64(0.5)), plain_value(np.array([3])), plain_value(np.array([0.1, 0.9])), plain_value("a")
+    (0.5, 3, [0.1, 0.9], 'a')
+    """
+    if _is_array(value):
+        value = value.tolist()
+    return plain_value(value[0]) if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it holds values of an array library that Python has like ones of; moments in nanoseconds are none."""
+    return hasattr(value, "tolist") and getattr(getattr(value, "dtype", None), "kind", "O") not in "mM"

@@ -1,6 +1,7 @@
 import datetime as dt
 import decimal
 import math
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from streamb.errors import InvalidFeatures, InvalidInput
 from streamb.monitoring.baseline import Baseline
 from streamb.monitoring.drift import compare
+from streamb.monitoring.profile import Profile
 
 N = 1000
 MOMENTS = pd.date_range("2020-01-01", periods=N, freq="h")
@@ -82,6 +84,27 @@ def test_the_same_table_in_any_form_has_the_same_profile():
     assert baseline.fold([list(row.values())[::-1] for row in rows], names=list(table)[::-1]) == expected
 
 
+def test_rows_by_the_numbers_of_columns_without_names():
+    frame = pd.DataFrame(np.random.default_rng(4).normal(size=(N, 2)))
+    baseline = Baseline.learn(frame)
+    assert baseline.fold(frame.to_dict("records")) == baseline.fold(frame) == baseline.fold(frame.to_numpy())
+    with pytest.raises(InvalidFeatures, match="unknown: '7'"):
+        baseline.fold([{7: 1.0}])
+
+
+def test_values_that_python_takes_for_equal_are_counted_alike_in_any_order():
+    values = [["a", "b", "c", True, 1, 1.0, False, 0, None][place % 9] for place in range(4_500)]
+    values = ["a"] * 4_000 + values
+    baseline = Baseline.learn({"x": values})
+    assert baseline.columns[0].kind == "category"
+    whole = baseline.fold({"x": values})
+    for step in (3, 7, 3_000):
+        parts = [baseline.fold({"x": values[at : at + step]}) for at in range(0, len(values), step)]
+        assert reduce(Profile.plus, parts) == whole
+    assert baseline.fold({"x": values[::-1]}) == whole
+    assert baseline.fold({"x": np.array(values, dtype=object)}) == whole
+
+
 def test_a_table_of_numbers_takes_the_short_way_to_the_same_counts():
     values = np.random.default_rng(1).normal(size=(N, 5))
     baseline = Baseline.learn(pd.DataFrame(values, columns=list("abcde")))
@@ -129,7 +152,12 @@ class TestRefusals:
             ({"age": [1.0]}, ["height: missing"]),
             ([{"age": 1.0, "heigth": 2.0}], ["heigth: the baseline has no such feature"]),
             ([[1.0, 2.0, 3.0]], ["3 values"]),
+            ([[1.0, 2.0], [3.0]], ["1 values"]),
+            ([[1.0, 2.0], None], ["is a NoneType"]),
+            ([{"age": 1.0}, [1.0, 2.0]], ["row 1: list"]),
+            ([{"age": 1.0}, None], ["row 1: NoneType"]),
             (np.zeros((4, 3)), ["shape [4, 3]"]),
+            (pd.DataFrame([[1, 2, 3]], columns=["age", "height", "height"]), ["height: twice"]),
         ],
     )
     def test_wrong_columns_are_named(self, table, names):
@@ -182,3 +210,13 @@ def test_labels_make_the_performance():
     assert again.performance == baseline.performance
     assert again.performance.error_rate == 0.5
     assert again.performance.calibration is not None
+
+
+def test_errors_as_large_as_prices():
+    prices = np.random.default_rng(6).normal(500_000, 100_000, 30_000)
+    baseline = Baseline.learn({"x": np.arange(30_000.0)}, prices + 90_000.0, prices)
+    again = Baseline.from_bytes(baseline.to_bytes())
+    assert again == baseline
+    assert again.performance == baseline.performance
+    assert again.performance.mean_loss == pytest.approx(90_000)
+    assert again.performance.loss_scale == pytest.approx(0, abs=1)

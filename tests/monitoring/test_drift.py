@@ -200,6 +200,13 @@ def test_a_report_is_json_and_a_table():
     assert "drifted" in lines[3]
 
 
+def test_what_could_not_be_judged_is_not_called_stable():
+    rows = np.random.default_rng(5).normal(size=(1000, 2))
+    report = compare(Baseline.learn(rows, rows[:, 0]), Baseline.learn(rows, rows[:, 0]).fold(rows))
+    assert report.summary == "none of 4 drifted over 1,000 rows (1 with too few to judge)"
+    assert str(report) == report.table()
+
+
 def test_a_window_of_another_baseline_is_refused():
     other = Baseline.learn({"x": normal(20, 500), "y": normal(21, 500)})
     with pytest.raises(InvalidInput, match="another baseline"):

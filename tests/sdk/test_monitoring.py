@@ -136,6 +136,42 @@ class TestHealth:
         assert found.get_model_health().drift_status.rows == 500
         assert not found.get_model_health().drift_status.drifted
 
+    @pytest.mark.parametrize(
+        "row_of",
+        [
+            lambda data, at: data.iloc[at],
+            lambda data, at: data.iloc[[at]],
+            lambda data, at: data.to_numpy()[at],
+            lambda data, at: data.to_numpy()[at : at + 1],
+            lambda data, at: data.to_numpy()[at].tolist(),
+            lambda data, at: [tuple(data.to_numpy()[at])],
+            lambda data, at: dict(data.iloc[at]),
+        ],
+    )
+    def test_a_row_may_come_in_any_form(self, watched, row_of):
+        data = frame(300, seed=1)
+        for at in range(300):
+            watched.record_prediction(f"r{at}", np.array([0.5]), row_of(data, at), 10)
+        assert watched.recorded().misfits == 0
+        assert watched.get_model_health().drift_status.features["emissions"].status == "stable"
+
+    def test_what_was_recorded_may_be_changed_afterwards(self, watched):
+        row, named = np.zeros(2), {}
+        for index, (temperature, emissions) in enumerate(frame(300, seed=1).to_numpy()):
+            row[:] = temperature, emissions
+            watched.record_prediction(f"r{index}", 0.5, row, 10)
+            named.update(temperature=temperature, emissions=emissions)
+            watched.record_prediction(f"s{index}", 0.5, named, 10)
+        row[:] = 1e6
+        named.clear()
+        found = watched.get_model_health().drift_status
+        assert found.rows == 600
+        assert not found.features["emissions"].drifted
+
+    def test_health_reads_as_a_sentence(self, watched):
+        record(watched, frame(300, seed=1), latency_ms=900.0)
+        assert str(watched.get_model_health()).startswith("unhealthy: p95 latency 90")
+
     def test_rows_that_do_not_fit_are_counted_and_spoil_no_others(self, watched):
         for index in range(300):
             features = {"pressure": 1.0} if index % 3 == 0 else {"temperature": 25.0, "emissions": 100.0}

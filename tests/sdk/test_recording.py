@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from streamb.clock import ManualClock
-from streamb.sdk.recording import BATCH, MOST_WAITING, LabelJoin, Recording, note_label, note_prediction
+from streamb.monitoring.baseline import Baseline
+from streamb.sdk.label_join import LabelJoin
+from streamb.sdk.recording import BATCH, MOST_WAITING, Recording, note_label, note_prediction
 
 
 def joined(prediction, label, task=None):
@@ -48,6 +51,19 @@ class TestJoin:
         assert dict(join.labelled("r", {"a": 1}, "regression")) == {"unjoinable": 1}
         assert join.labelled("r", 2.0, "regression")["labels"] == 1
 
+    @pytest.mark.parametrize("none", [None, float("nan"), pd.NA, pd.NaT, np.float64("nan")])
+    @pytest.mark.parametrize("prediction", ["a", 2.5])
+    def test_a_missing_label_is_none_and_the_prediction_waits_on(self, none, prediction):
+        join = LabelJoin()
+        join.predicted("r", prediction)
+        assert dict(join.labelled("r", none, None)) == {"unjoinable": 1}
+        assert join.labelled("r", prediction, None)["labels"] == 1
+
+    @pytest.mark.parametrize("prediction", [[0.1, 0.9], np.array([0.1, 0.9]), {"a": 1}])
+    def test_several_values_are_neither_right_nor_wrong(self, prediction):
+        assert joined(prediction, 1) == {"unjoinable": 1}
+        assert joined(1, prediction) == {"unjoinable": 1}
+
     def test_only_so_many_are_remembered(self):
         join = LabelJoin(most=3)
         for index in range(10):
@@ -87,6 +103,29 @@ class TestCounting:
         predict(recording, 1, odd)
         recording.flush()
         assert recording.total().latency.count == 1
+
+    def test_a_prediction_that_never_came_back_is_not_a_quick_one(self):
+        recording = Recording("m", ManualClock(), window_minutes=60)
+        predict(recording, 1, float("inf"))
+        recording.flush()
+        assert recording.total().latency.mean_s > 1000
+
+    def test_whatever_is_noted_the_others_are_counted(self, caplog):
+        recording = Recording("m", ManualClock(), window_minutes=60)
+        chance = np.random.default_rng(0).random(300)
+        recording.use(Baseline.learn({"a": chance}, chance > 0.5, chance > 0.4, confidence=chance))
+        odd = [None, 5.0, "text", object(), {"a": 10**400}, {"a": object()}, {1: 2}, [[1, 2], [3]], [], {"a": [1, 2]}]
+        for place in range(100):
+            features = odd[place // 10] if place % 10 == 0 else {"a": 0.5}
+            confidence = ["high", None, pd.NA, 7, np.float64(0.5)][place % 5]
+            recording.note(note_prediction(f"r{place}", True, features, 1.0, confidence, failed=False))
+            recording.note(note_label(f"r{place}", [True, None, [1, 2], object(), np.array([1, 2])][place % 5]))
+        recording.flush()
+        told = recording.recorded()
+        assert (told.predictions, told.labels + told.unjoinable) == (100, 100)
+        assert recording.window().rows == 100 - told.misfits >= 90
+        assert recording.confidences().sum() == 20
+        assert "does not see" in caplog.text
 
     def test_a_latency_that_is_no_number_is_the_callers_mistake(self):
         with pytest.raises(ValueError, match="fast"):
