@@ -102,7 +102,9 @@ class ControllerActor:
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
         """What the autoscaling of an app should know: the least replicas it needs, and whether it is being judged."""
-        return {"floor": self._runtime.floor(app), "analysing": self._platform.rollouts.analysing(app)}
+        rollouts = self._platform.rollouts
+        floor = self._runtime.floor(app, deploying=rollouts.deploying(app))
+        return {"floor": floor, "analysing": rollouts.analysing(app)}
 
     async def api_key(self) -> str:
         """The operator's key, which the store and the state directory agree on."""

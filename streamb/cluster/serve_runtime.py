@@ -15,9 +15,12 @@ from streamb.cluster.model_version import model_application
 from streamb.cluster.names import is_model_app
 from streamb.config import Settings
 from streamb.crypto import PublicKey
+from streamb.errors import Unavailable
 from streamb.rollouts import AppPhase, AppSpec, AppStatus
 from streamb.wiring.observations import Observations
 
+ANSWER_S: Final = 2.0
+"""How long a look at Serve is waited for. Its controller answers nobody while it is being restarted."""
 _log = logging.getLogger(__name__)
 
 _PHASES: Final = {
@@ -51,6 +54,8 @@ class ServeRuntime:
         self._trusted = trusted
         self._observations = observations
         self._orders = ThreadPoolExecutor(1, thread_name_prefix="serve-orders")
+        self._looks = ThreadPoolExecutor(1, thread_name_prefix="serve-looks")
+        self._look: Future[None] | None = None
         self._lock = threading.Lock()
         self._ordered: dict[str, AppStatus] = {}
         self._seen: dict[str, AppStatus] = {}
@@ -76,14 +81,22 @@ class ServeRuntime:
             if app in self._ordered or app in self._seen:
                 self._floors[app] = replicas
 
-    def floor(self, app: str) -> int:
-        """How many replicas the rollouts want the app to have at least; 0 where they have not asked."""
+    def floor(self, app: str, *, deploying: bool) -> int:
+        """How many replicas the rollouts want the app to have at least; 0 where they have not asked.
+
+        Args:
+            deploying: the app has a part in a deployment; what was asked for ends with that, and load alone decides.
+        """
         with self._lock:
+            if not deploying:
+                self._floors.pop(app, None)
             return self._floors.get(app, 0)
 
     def stop(self, app: str) -> None:
         with self._lock:
             self._floors.pop(app, None)
+            if app in self._ordered and self._ordered[app].phase is AppPhase.FAILED:
+                del self._ordered[app]  # Serve refused it, and knows nothing of it
             if app not in self._seen or self._seen[app].phase is AppPhase.STOPPING:
                 return
             self._seen[app] = AppStatus(AppPhase.STOPPING)
@@ -99,15 +112,30 @@ class ServeRuntime:
     def in_flight(self, app: str) -> int:
         return self._observations.in_flight(app)
 
-    def refresh(self) -> None:
-        """Ask Serve what runs. Raises what Serve raises; the last view stays."""
+    def refresh(self, patience_s: float = ANSWER_S) -> None:
+        """Ask Serve what runs. While it does not answer, or fails, the last view stays, and decisions go on by it.
+
+        So a version that fails is taken out of traffic even while Serve's own controller is dead.
+
+        Raises:
+            Unavailable: Serve has not answered yet since this process began; nothing can be decided before it has.
+        """
+        if self._look is None or self._look.done():
+            self._look = self._looks.submit(self._ask)
+        try:
+            self._look.result(patience_s)
+        except Exception as error:  # of Serve, of Ray, or out of patience
+            if not self._looked:
+                raise Unavailable(f"Ray Serve does not say what runs: {error or 'no answer yet'}") from error
+            _log.warning("Ray Serve does not say what runs (%s); what was seen last counts", error or "no answer yet")
+
+    def _ask(self) -> None:
         found = {name: _describe(app) for name, app in serve.status().applications.items() if is_model_app(name)}
         running = {name for name, status in found.items() if status.phase is AppPhase.RUNNING}
         if self._looked:
             found = {name: self._once_connected(name, status) for name, status in found.items()}
         else:  # what ran before this process did has its connections
             self._connections = {name: _done() for name in running}
-            self._looked = True
         self._connections = {name: done for name, done in self._connections.items() if name in running}
         with self._lock:
             stopping = {app for app, status in self._seen.items() if status.phase is AppPhase.STOPPING}
@@ -116,6 +144,7 @@ class ServeRuntime:
             }
             for app in found:
                 self._ordered.pop(app, None)
+            self._looked = True
 
     def _once_connected(self, app: str, status: AppStatus) -> AppStatus:
         """The status, but not "running" before gateways are connected: traffic then moves without delay."""
@@ -129,7 +158,8 @@ class ServeRuntime:
 
     def close(self) -> None:
         """Take no more orders."""
-        self._orders.shutdown(wait=False, cancel_futures=True)
+        for work in (self._orders, self._looks):
+            work.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, spec: AppSpec) -> None:
         application = model_application(self._settings, spec, self._trusted)

@@ -216,6 +216,10 @@ class Rollouts:
         phases = {Phase.GATE, Phase.CAPACITY, Phase.RESTORE, Phase.REVERT}
         return any(one.phase in phases for one in list(self._standing.active.values())) and self.busy
 
+    def deploying(self, app: str) -> bool:
+        """True while a deployment is under way in which this app has a part."""
+        return any(app in (one.app, one.stable_app, one.back_app) for one in list(self._standing.active.values()))
+
     def analysing(self, app: str) -> bool:
         """True while a version's behaviour is being judged in which this app has a part: do not take replicas away."""
         return any(

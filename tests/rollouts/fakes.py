@@ -24,6 +24,7 @@ class FakeRuntime:
 
     Attributes:
         born_with: replicas of an app that has just come up.
+        cannot_start: versions whose apps never come up.
         scaled: every order to scale.
     """
 
@@ -36,6 +37,7 @@ class FakeRuntime:
         self.acknowledged_epoch = 0
         self.busy: dict[str, int] = {}
         self.born_with = 1
+        self.cannot_start: set[str] = set()
 
     def start(self, spec: AppSpec) -> None:
         assert spec.app not in self.stopped, "a name is never used twice"
@@ -61,9 +63,11 @@ class FakeRuntime:
         return self.busy.get(app, 0)
 
     def become(self, phase: AppPhase, reason: str = "") -> None:
-        """Every app that is starting becomes this."""
+        """Every app that is starting becomes this, or fails when its version cannot start."""
         for app, status in self.state.items():
-            if status.phase is AppPhase.STARTING:
+            if status.phase is AppPhase.STARTING and self.specs[app].version in self.cannot_start:
+                self.state[app] = AppStatus(AppPhase.FAILED, 0, "it cannot start")
+            elif status.phase is AppPhase.STARTING:
                 self.state[app] = AppStatus(phase, self.born_with if phase is AppPhase.RUNNING else 0, reason)
 
     def grow(self) -> None:

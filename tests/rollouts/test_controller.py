@@ -3,7 +3,7 @@
 import pytest
 
 from streamb.errors import Conflict, NotFound, StorageFailed
-from streamb.rollouts import AppPhase
+from streamb.rollouts import AppPhase, Strategy
 from streamb.rollouts.janitor import GRACE_S
 from streamb.traffic import GatewayPolicy
 from tests.rollouts.fakes import House
@@ -138,6 +138,26 @@ def test_a_write_that_fails_is_made_up_for_at_the_next_tick(fail_at):
         house.clock.advance(0.5)
     assert house.rollouts.get(deployment.id).state == "completed"
     assert house.serving() == "1.0.0"
+
+
+def test_what_autoscaling_is_told_of_a_deployment(house):
+    stable = house.serve()
+    made = house.create("2.0.0", Strategy.CANARY, steps=[50])
+
+    def told() -> tuple[list[bool], list[bool]]:
+        apps = (stable.app, made.app)
+        return [house.rollouts.deploying(app) for app in apps], [house.rollouts.analysing(app) for app in apps]
+
+    house.rollouts.tick()
+    assert told() == ([True, True], [False, False]), "replicas may still come and go"
+    house.settle(4)
+    assert told() == ([True, True], [True, True])
+    house.rollouts.pause(made.id, "ada")
+    assert told() == ([True, True], [True, True]), "it is still being compared"
+    house.rollouts.resume(made.id, "ada")
+    house.until(made.id, "completed")
+    assert told() == ([False, False], [False, False])
+    assert not house.rollouts.deploying("another")
 
 
 def test_policy_is_published_under_a_new_epoch(house):

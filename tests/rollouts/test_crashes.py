@@ -77,15 +77,20 @@ class MortalRuntime:
 
 
 class MortalHouse(House):
-    """A house whose process dies once, and is started again."""
+    """A house whose process dies once, and is started again.
 
-    def __init__(self, fuse: Fuse) -> None:
+    Args:
+        empty: nothing answers yet; else version 1.0.0 does, on three replicas.
+    """
+
+    def __init__(self, fuse: Fuse, *, empty: bool = False) -> None:
         self.fuse = Fuse()
         super().__init__()
         self.deaths = 0
         self.rate = 10_000
-        old = self.serve("1.0.0")
-        self.runtime.state[old.app] = AppStatus(AppPhase.RUNNING, 3)
+        if not empty:
+            old = self.serve("1.0.0")
+            self.runtime.state[old.app] = AppStatus(AppPhase.RUNNING, 3)
         self.fuse = fuse
         self.restart_mortal()
 
@@ -183,21 +188,104 @@ def failed_app(house: MortalHouse) -> None:
     house.settle(10)
 
 
+def first_version(house: MortalHouse) -> None:
+    house.until(house.deploy("2.0.0", Strategy.CANARY, **QUICK), "completed")
+
+
+def immediate(house: MortalHouse) -> None:
+    house.until(house.deploy("2.0.0", Strategy.IMMEDIATE), "completed")
+
+
+def blue_green_in_the_shadow(house: MortalHouse) -> None:
+    house.until(house.deploy("2.0.0", Strategy.BLUE_GREEN, **QUICK, shadow_percent=50), "completed")
+
+
+def paused_and_resumed(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.ROLLING, **QUICK)
+    house.settle(5)
+    house.tell("pause", made)
+    house.settle(3)
+    house.tell("resume", made)
+    house.until(made, "completed")
+
+
+def rolled_back_half_way(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.CANARY, **QUICK)
+    house.settle(6)
+    house.tell("rollback", made)
+    house.until(made, "rolled_back")
+
+
+def aborted_before_it_began(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.CANARY, **QUICK, approval_before="start")
+    house.until(made, "awaiting_approval")
+    house.tell("abort", made)
+
+
+def promoted_up_to_a_gate(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.CANARY, **QUICK, approval_before=50)
+    house.settle(6)
+    house.tell("promote", made)
+    house.until(made, "awaiting_approval")
+    house.tell("approve", made)
+    house.until(made, "completed")
+
+
+def approved_without_evidence(house: MortalHouse) -> None:
+    house.rate = 0
+    made = house.deploy("2.0.0", Strategy.CANARY, **{**QUICK, "step_max_seconds": 5}, steps=[50])
+    house.until(made, "awaiting_approval")
+    house.rate = 10_000
+    house.tell("approve", made)
+    house.until(made, "completed")
+
+
+def nobody_approved(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.BLUE_GREEN, **QUICK, approval_required=True, approval_timeout_s=20)
+    house.until(made, "aborted")
+
+
+def failing_without_rollback(house: MortalHouse) -> None:
+    house.failing.add("2.0.0")
+    made = house.deploy("2.0.0", Strategy.ROLLING, **QUICK, rollback_on_failure=False)
+    house.until(made, "paused")
+    house.tell("abort", made)
+    house.until(made, "aborted")
+
+
+def cannot_start(house: MortalHouse) -> None:
+    house.runtime.cannot_start.add("2.0.0")
+    house.until(house.deploy("2.0.0", Strategy.CANARY, **QUICK), "failed")
+
+
+def cannot_go_back(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.IMMEDIATE)
+    house.until(made, "completed")
+    house.settle(10)
+    house.runtime.cannot_start.add("1.0.0")
+    house.tell("rollback", made)
+    house.until(made, "completed")
+
+
 STORIES = (
     healthy_canary, failing_canary, rolling, rolling_given_up, blue_green_approved_and_back, back_to_a_cold_version,
-    paused_and_promoted, failed_app,
+    paused_and_promoted, failed_app, first_version, immediate, blue_green_in_the_shadow, paused_and_resumed,
+    rolled_back_half_way, aborted_before_it_began, promoted_up_to_a_gate, approved_without_evidence, nobody_approved,
+    failing_without_rollback, cannot_start, cannot_go_back,
 )  # fmt: skip
+"""Every strategy and every verb, and every way in which a deployment can end."""
+EMPTY = frozenset({first_version})
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_dying_at_any_moment_changes_nothing_in_the_end(story):
-    whole = MortalHouse(Fuse())
+    whole = MortalHouse(Fuse(), empty=story in EMPTY)
     story(whole)
     expected = whole.ended()
     moments = whole.fuse.moments
     assert moments > 10
     for moment in range(1, moments + 1):
-        house = MortalHouse(Fuse(moment))
+        house = MortalHouse(Fuse(moment), empty=story in EMPTY)
         story(house)
         assert (house.ended(), house.deaths) == (expected, 1), f"died at moment {moment}"
         told = house.kinds()

@@ -1,0 +1,112 @@
+"""Model versions on Serve as the Controller sees them, while Serve answers and while it does not. No Ray runs here."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from ray import serve
+from ray.serve.schema import ApplicationStatus
+
+from streamb.clock import ManualClock
+from streamb.cluster.serve_runtime import ServeRuntime
+from streamb.config import load_settings
+from streamb.crypto import SigningKey
+from streamb.errors import Unavailable
+from streamb.rollouts import AppPhase, AppSpec
+from streamb.wiring.observations import Observations
+
+APP = "m--1.0.0--x"
+RUNNING = SimpleNamespace(
+    status=ApplicationStatus.RUNNING,
+    message="",
+    deployments={"ModelVersion": SimpleNamespace(replica_states={"RUNNING": 2}, message="")},
+)
+
+
+class Serve:
+    """What Serve says; nothing while it is away."""
+
+    def __init__(self) -> None:
+        self.here = threading.Event()
+        self.here.set()
+        self.applications = {APP: RUNNING, "streamb-gateway": RUNNING}
+
+    def status(self):
+        assert self.here.wait(20)
+        return SimpleNamespace(applications=dict(self.applications))
+
+
+@pytest.fixture
+def said(monkeypatch):
+    said = Serve()
+    monkeypatch.setattr(serve, "status", said.status)
+    yield said
+    said.here.set()
+
+
+@pytest.fixture
+def runtime(said, tmp_path):
+    trusted = SigningKey.load_or_create(tmp_path / "key").public
+    settings = load_settings(environment="development", state_dir=tmp_path)
+    runtime = ServeRuntime(settings, trusted, Observations(ManualClock()), lambda app: pytest.fail("runs already"))
+    yield runtime
+    runtime.close()
+
+
+def phases(runtime) -> dict[str, str]:
+    return {app: str(status.phase) for app, status in runtime.apps().items()}
+
+
+def test_nothing_is_decided_before_serve_has_answered_once(said, runtime):
+    said.here.clear()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="does not say what runs"):
+            runtime.refresh(patience_s=0.05)
+    said.here.set()
+    runtime.refresh()
+    assert phases(runtime) == {APP: "running"}
+
+
+def test_while_serve_is_away_what_was_seen_last_counts(said, runtime):
+    runtime.refresh()
+    said.here.clear()
+    for _ in range(3):
+        runtime.refresh(patience_s=0.05)
+    assert phases(runtime) == {APP: "running"}
+    said.applications.clear()
+    said.here.set()
+    runtime.refresh()  # of the question that was open
+    runtime.refresh()
+    assert phases(runtime) == {}
+
+
+def test_what_fails_in_serve_does_not_stop_the_controller(said, runtime, monkeypatch):
+    runtime.refresh()
+    monkeypatch.setattr(serve, "status", lambda: 1 / 0)
+    runtime.refresh()
+    assert phases(runtime) == {APP: "running"}
+
+
+def test_a_floor_ends_with_its_deployment(runtime):
+    runtime.scale(APP, 3)
+    assert runtime.floor(APP, deploying=True) == 0, "an app that nobody knows"
+    runtime.refresh()
+    runtime.scale(APP, 3)
+    assert runtime.floor(APP, deploying=True) == 3
+    assert runtime.floor(APP, deploying=False) == 0
+    assert runtime.floor(APP, deploying=True) == 0, "the next deployment asks for its own"
+
+
+def test_an_app_that_serve_refused_is_forgotten_when_it_is_stopped(runtime, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("streamb.cluster.serve_runtime.model_application", lambda *_: None)
+    monkeypatch.setattr(serve, "RunTarget", lambda *_, **__: None)
+    monkeypatch.setattr(serve, "run_many", refuse)
+    runtime.start(AppSpec("m--2.0.0--x", "m", "2.0.0", "blob"))
+    runtime._orders.submit(lambda: None).result(10)
+    failed = runtime.apps()["m--2.0.0--x"]
+    assert (failed.phase, "no room" in failed.reason) == (AppPhase.FAILED, True)
+    runtime.stop("m--2.0.0--x")
+    assert runtime.apps() == {}
