@@ -143,7 +143,8 @@ class EmailChannel:
                     smtp.starttls(context=tls)  # raises where it is not offered: nothing goes out in clear instead
                 if server.user:
                     smtp.login(server.user, server.password.get_secret_value())
-                refused = smtp.send_message(message, self.sender, list(self.recipients))
+                # Addresses alone: a name in other letters than ASCII beside one would ask for a server with SMTPUTF8.
+                refused = smtp.send_message(message, _bare(self.sender), [_bare(one) for one in self.recipients])
                 with contextlib.suppress(OSError):
                     smtp.putcmd("QUIT")  # whatever it answers: the mail is taken, and must not be sent again
             finally:
@@ -204,6 +205,11 @@ def _html(notification: Notification) -> str:
     if is_link(notification.external_url):
         lines.append(f'<p><a href="{html.escape(notification.external_url)}">streamb</a></p>')
     return "<html><body>\n" + "\n".join(lines) + "\n</body></html>\n"
+
+
+def _bare(address: str) -> str:
+    """The address of `NAME <ADDRESS>`."""
+    return parseaddr(address)[1] or address
 
 
 def _digest(text: str) -> str:

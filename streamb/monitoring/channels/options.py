@@ -22,6 +22,7 @@ from streamb.config import NEEDED_BY_CHANNEL, resolve_secret
 from streamb.errors import ConfigError, InvalidInput
 from streamb.monitoring.alerts.alert import Severity
 
+MailAddress = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f@]+@[^\x00-\x1f@]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -115,8 +116,8 @@ class EmailOptions(_Sending):
 
     type: Literal["email"]
     smtp_url: Secret
-    sender: str = Field(alias="from", min_length=3)
-    to: Annotated[tuple[str, ...], BeforeValidator(_separated), Field(min_length=1)]
+    sender: MailAddress = Field(alias="from")
+    to: Annotated[tuple[MailAddress, ...], BeforeValidator(_separated), Field(min_length=1)]
 
 
 class PagerDutyOptions(_Posting):

@@ -49,6 +49,13 @@ class TestMail:
         assert mailbox.envelopes == [("ml@example.com", ["one@example.com", "two@example.com"])]
         assert mailbox.commands.index("STARTTLS") < mailbox.commands.index("AUTH")
 
+    def test_a_name_in_other_letters_needs_no_special_server(self):
+        with mail_receiver() as mailbox:
+            names = {"from": "Überwachung <ml@example.com>", "to": ["Jörg <one@example.com>"]}
+            channel(mailbox, None, "smtp", user="", **names).send(notification())
+            assert mailbox.envelopes == [("ml@example.com", ["one@example.com"])]
+            assert mailbox.mails[0]["To"] == "Jörg <one@example.com>"
+
     def test_tls_from_the_start(self, certificate: tuple[Path, ssl.SSLContext]):
         with mail_receiver(certificate[1], at_once=True) as mailbox:
             channel(mailbox, certificate[0], "smtps").send(notification())

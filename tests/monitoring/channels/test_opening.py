@@ -89,6 +89,7 @@ class TestSpecifications:
             ({"type": "slack", "webhook_url": "env:NOT_SET"}, "the secret at env:NOT_SET is empty or not set"),
             ({"type": "slack", "webhook_url": "file:/no/file"}, "the secret at file:/no/file cannot be read"),
             ({"type": "email", "smtp_url": "smtps://h", "from": "a@b", "to": ""}, "to is wrong: "),
+            ({"type": "email", "smtp_url": "smtps://h", "from": "a@b\nBcc: c@d", "to": "a@b"}, "from is wrong: "),
             ({"type": "log", "severities": ["awful"]}, "severities.0 is wrong: Input should be 'low'"),
             ({"type": "log", "name": "two words"}, "name is wrong"),
             ({"type": "webhook", "url": "https://h/", "headers": {"A: b": "c"}}, "headers.A: b"),
