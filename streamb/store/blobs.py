@@ -19,7 +19,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from streamb.errors import ArtifactCorrupt, ConfigError, InvalidInput, StorageFailed, StreambError
-from streamb.hashing import sha256_file
+from streamb.hashing import sha256_chunks, sha256_file
 
 _CHUNK_BYTES: Final = 1 << 20
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +38,7 @@ class BlobStore(Protocol):
     """Where bytes are kept. Safe to use from many threads and processes."""
 
     def put_file(self, path: Path) -> Blob:
-        """Store a file's content; storing the same content again changes nothing.
+        """Store a file's content; storing the same content again changes nothing, or mends what was damaged.
 
         Raises:
             StorageFailed: it could not be written whole; nothing is left of it.
@@ -100,7 +100,7 @@ class FsspecBlobs:
             raise StorageFailed(f"{path} cannot be read to store it: {error.strerror}") from error
         final = self._place(blob.digest)
         with _storage_errors(f"blob {blob.digest[:12]} ({blob.size} bytes) could not be stored"):
-            if self._files.exists(final) and self._files.size(final) == blob.size:
+            if self._holds(final, blob):
                 return blob
             if self._appears_whole:
                 # Not through an open file: that would complete the object even when reading `path` fails half-way.
@@ -146,6 +146,13 @@ class FsspecBlobs:
         if not _DIGEST.fullmatch(digest):
             raise InvalidInput(f"a blob is named by 64 hexadecimal digits, not {digest[:80]!r}")
         return f"{self._root}/sha256/{digest[:2]}/{digest}"
+
+    def _holds(self, place: str, blob: Blob) -> bool:
+        """Whether the blob lies there undamaged; if not, storing it again mends it."""
+        if not self._files.exists(place) or self._files.size(place) != blob.size:
+            return False
+        with self._files.open(place, "rb") as content:
+            return sha256_chunks(_chunks(content)) == blob.digest
 
     def _copy_and_rename(self, path: Path, final: str, digest: str) -> None:
         incoming = f"{self._root}/incoming"

@@ -96,10 +96,11 @@ def test_damage_is_found_and_leaves_no_file(blobs: FsspecBlobs, url: str, source
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_storing_again_mends_a_truncated_blob(blobs: FsspecBlobs, url: str, source: Path, tmp_path: Path):
+@pytest.mark.parametrize("damaged", [b"con", b"contenT"])
+def test_storing_again_mends_damage(blobs: FsspecBlobs, url: str, source: Path, tmp_path: Path, damaged: bytes):
     blob = blobs.put_file(source)
     files, root = fsspec.core.url_to_fs(url)
-    files.pipe_file(f"{root}/sha256/{blob.digest[:2]}/{blob.digest}", b"con")
+    files.pipe_file(f"{root}/sha256/{blob.digest[:2]}/{blob.digest}", damaged)
     blobs.put_file(source)
     blobs.get_file(blob.digest, tmp_path / "copy")
 
