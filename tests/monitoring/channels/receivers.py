@@ -127,6 +127,7 @@ class MailReceiver:
     def __init__(self, tls: ssl.SSLContext | None = None, *, at_once: bool = False) -> None:
         self.replies: dict[str, str] = {}
         self.banner: str | None = "220 mail.test ESMTP"
+        self.offers = ["AUTH PLAIN", "SMTPUTF8", "8BITMIME"]
         self.mails: list[EmailMessage] = []
         self.envelopes: list[tuple[str, list[str]]] = []
         self.logins: list[tuple[str, str]] = []
@@ -198,7 +199,7 @@ class _MailTalk:
         self.say("502 what?")
 
     def on_ehlo(self, line: str) -> None:
-        offers = ["mail.test", "AUTH PLAIN", "SMTPUTF8", "8BITMIME"]
+        offers = ["mail.test", *self.server.offers]
         offers += ["STARTTLS"] if self.tls and not self.secure else []
         for offer in offers[:-1]:
             self.say(f"250-{offer}")
