@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamb.api.errors import error_response
@@ -67,6 +68,8 @@ class FrontDoor:
         )
         try:
             await self._app(scope, body, reply)
+        except ClientDisconnect:
+            _log.info("%s %s: the client left before its body was here", scope["method"], scope["path"])
         except Exception:
             _log.exception("%s %s failed (request %s)", scope["method"], scope["path"], request_id)
             if not reply.started:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from streamb.crypto import PublicKey, SigningKey
 from streamb.errors import ArtifactUntrusted, StorageFailed
@@ -14,6 +16,8 @@ from streamb.models.manifest import SIGNATURE_NAME
 from streamb.registry.version import Artifact, ModelVersion
 from streamb.store import Blob, BlobStore
 
+_ABANDONED_AFTER_S: Final = 86_400.0
+
 
 class ArtifactStore:
     """Model artifacts in a blob store.
@@ -21,7 +25,7 @@ class ArtifactStore:
     Args:
         signing: the platform's own key; None where no code-carrying artifact is taken in.
         trusted: keys whose signature lets an artifact run its code when it is loaded.
-        scratch: folder for work in progress; everything in it is removed again, whatever happens.
+        scratch: folder for work in progress; everything in it is removed again, what a killed process left after a day.
         max_bytes: the most bytes an artifact may unpack to.
     """
 
@@ -117,7 +121,19 @@ class ArtifactStore:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
             place = tempfile.TemporaryDirectory(dir=self._scratch, prefix="artifact-")
+            _clear_abandoned(self._scratch, Path(place.name).stat().st_mtime)
         except OSError as error:
             raise StorageFailed(f"{self._scratch} cannot be used to work in: {error.strerror}") from error
         with place as name:
             yield Path(name)
+
+
+def _clear_abandoned(scratch: Path, now: float) -> None:
+    """Remove what lies there for more than a day: processes that were killed cannot clear up themselves."""
+    for left in scratch.iterdir():
+        try:
+            abandoned = now - left.lstat().st_mtime > _ABANDONED_AFTER_S
+        except FileNotFoundError:  # somebody else has just finished with it
+            continue
+        if abandoned:
+            shutil.rmtree(left, ignore_errors=True)

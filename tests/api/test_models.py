@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from streamb.api import create_app
 from tests.api.artifacts import Doubler, packed, sklearn_archive
 from tests.api.conftest import client_of
 
@@ -205,3 +206,24 @@ async def test_a_full_disk_is_a_503_and_leaves_nothing(client, backend, churn, a
     answer = await client.post("/api/models/churn/versions", files=form(archive))
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_failed")
     assert (await client.get("/api/models/churn/versions")).json()["items"] == []
+
+
+async def test_a_client_that_leaves_during_its_upload_is_no_failure_of_ours(backend, caplog):
+    begun = b'--b\r\nContent-Disposition: form-data; name="artifact"\r\n\r\nPK'
+    events = [{"type": "http.request", "body": begun, "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive():
+        return events.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    path = "/api/models/churn/versions"
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    app = create_app(backend.control, backend.artifacts, backend.settings, backend.clock, backend.monitor)
+    await app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send)
+    assert sent == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert list((backend.settings.state_dir / "scratch").iterdir()) == []

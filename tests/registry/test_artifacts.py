@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -238,3 +239,15 @@ def test_a_read_only_store_registers_nothing(tmp_path: Path, store: ArtifactStor
     with pytest.raises(StorageFailed):
         store.ingest(archive, may_carry_code=False)
     shutil.rmtree(tmp_path / "scratch")
+
+
+def test_what_a_killed_process_left_is_cleared_after_a_day(store: ArtifactStore, tmp_path: Path):
+    old, young = tmp_path / "scratch" / "upload-old", tmp_path / "scratch" / "upload-young"
+    for folder, age in ((old, 90_000), (young, 80_000)):
+        folder.mkdir(parents=True)
+        (folder / "artifact").write_bytes(b"x")
+        then = tmp_path.stat().st_mtime - age
+        os.utime(folder, (then, then))
+    store.ingest(archived(made_up(tmp_path / "new")), may_carry_code=False)
+    assert not old.exists()
+    assert young.exists()
