@@ -217,8 +217,14 @@ class AlertManager:
         return sorted(found, key=lambda one: (-one.ends_at, one.silence_id))
 
     def _keep(self, silence: Silence) -> None:
-        self._outbox.commit(Change(silences={silence.silence_id: silence.to_body()}))
-        self._board = replace(self._board, silences={**self._board.silences, silence.silence_id: silence})
+        """Write it; of those that are over, only the newest stay on the list."""
+        silences = {**self._board.silences, silence.silence_id: silence}
+        over = [one for one in silences.values() if one.state(self._now()) is SilenceState.EXPIRED]
+        over.sort(key=lambda one: one.ends_at, reverse=True)
+        gone = [one.silence_id for one in over[MOST_SILENCES:]]
+        self._outbox.commit(Change(silences={silence.silence_id: silence.to_body(), **dict.fromkeys(gone)}))
+        silences = {key: one for key, one in silences.items() if key not in gone}
+        self._board = replace(self._board, silences=silences)
 
     def _now(self) -> float:
         return milliseconds(self._clock.now())

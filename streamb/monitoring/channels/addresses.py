@@ -20,6 +20,8 @@ Resolve = Callable[..., list[tuple[Any, Any, int, str, Any]]]
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _LOW_32_BITS: Final = 0xFFFFFFFF
+_METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
+"""Where AWS (by IPv6), Alibaba and Oracle keep credentials of machines; others do at link-local addresses."""
 
 
 def reachable_addresses(
@@ -60,7 +62,8 @@ def is_private(address: Address) -> bool:
 
 def _refusal(address: Address, *, encrypted: bool, allow_private: bool) -> str | None:
     """Why nothing may be sent there; None when it may."""
-    if any(one.is_link_local or one.is_multicast or one.is_unspecified for one in _meant(address)):
+    meant = list(_meant(address))
+    if any(one.is_link_local or one.is_multicast or one.is_unspecified or one in _METADATA for one in meant):
         return f"{address} is never the address of a receiver"
     if is_private(address):
         if allow_private:

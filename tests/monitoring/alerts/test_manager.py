@@ -273,6 +273,17 @@ class TestSilences:
         with pytest.raises(InvalidInput, match=words):
             Desk().manager.silence(given_.pop("matchers"), **given_)
 
+    def test_a_script_that_makes_and_ends_them_all_day_fills_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("streamb.monitoring.alerts.manager.MOST_SILENCES", 3)
+        desk = Desk(tmp_path / "outbox.db")
+        for _ in range(6):
+            made = desk.manager.silence(["model=iris"], author="ann", comment="x", duration_s=60)
+            desk.clock.advance(1)
+            desk.manager.expire_silence(made.silence_id, "ann")
+        kept = [one.silence_id for one in desk.manager.silences()]
+        assert (len(kept), kept[0]) == (3, made.silence_id)
+        assert desk.outbox.load(SILENCES).keys() == set(kept)
+
     def test_one_that_does_not_exist(self):
         with pytest.raises(NotFound, match="no silence sil-0"):
             Desk().manager.expire_silence("sil-0", "bob")

@@ -57,7 +57,11 @@ def test_private_ones_may_be_allowed_also_in_clear():
 
 
 @pytest.mark.parametrize(
-    "address", ["169.254.169.254", "fe80::1%1", "::ffff:169.254.169.254", "0.0.0.0", "::", "224.0.0.1"]
+    "address",
+    [
+        *("169.254.169.254", "fe80::1%1", "::ffff:169.254.169.254", "0.0.0.0", "::", "224.0.0.1"),
+        *("fd00:ec2::254", "100.100.100.200", "::ffff:100.100.100.200"),
+    ],
 )
 def test_some_are_never_a_receiver(address: str):
     with pytest.raises(DeliveryFailed, match="never the address of a receiver"):
