@@ -22,6 +22,7 @@ from streamb.errors import ArtifactCorrupt, ConfigError, InvalidInput, StorageFa
 from streamb.hashing import sha256_chunks, sha256_file
 
 _CHUNK_BYTES: Final = 1 << 20
+_ABANDONED_AFTER_S: Final = 86_400.0
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 
@@ -161,11 +162,20 @@ class FsspecBlobs:
             self._files.makedirs(folder, exist_ok=True)
         try:
             self._copy(path, temporary, digest)
+            self._clear_abandoned(incoming, temporary)
             self._files.mv(temporary, final)
         except BaseException:
             with suppress(Exception):
                 self._files.rm_file(temporary)
             raise
+
+    def _clear_abandoned(self, incoming: str, temporary: str) -> None:
+        """Remove what copies that were killed left behind, where the file system knows how old it is."""
+        now = self._files.info(temporary).get("mtime")
+        for left in self._files.ls(incoming, detail=True) if now is not None else ():
+            if now - left["mtime"] > _ABANDONED_AFTER_S:
+                with suppress(FileNotFoundError):  # somebody else was faster
+                    self._files.rm_file(left["name"])
 
     def _copy(self, path: Path, target: str, digest: str) -> None:
         copied = hashlib.sha256()

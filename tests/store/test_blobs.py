@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,19 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path: Path, size: 
     assert files_below(store) == []
     blob = open_blobs(str(store)).put_file(source)
     assert [path.name for path in files_below(store)] == [blob.digest]
+
+
+def test_what_a_killed_copy_left_is_cleared_after_a_day(tmp_path: Path):
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    old, young = tmp_path / "store" / "incoming" / "old", tmp_path / "store" / "incoming" / "young"
+    for left, age in ((old, 90_000), (young, 80_000)):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+        then = source.stat().st_mtime - age
+        os.utime(left, (then, then))
+    blob = open_blobs(str(tmp_path / "store")).put_file(source)
+    assert sorted(path.name for path in files_below(tmp_path / "store")) == sorted([blob.digest, "young"])
 
 
 def test_a_disk_that_fills_up_while_reading_leaves_no_file(tmp_path: Path):
