@@ -172,9 +172,11 @@ class FsspecBlobs:
     def _clear_abandoned(self, incoming: str, temporary: str) -> None:
         """Remove what copies that were killed left behind, where the file system knows how old it is."""
         now = self._files.info(temporary).get("mtime")
-        for left in self._files.ls(incoming, detail=True) if now is not None else ():
-            if now - left["mtime"] > _ABANDONED_AFTER_S:
-                with suppress(FileNotFoundError):  # somebody else was faster
+        if now is None:
+            return
+        with suppress(FileNotFoundError):  # other copies end while we look; the next one looks again
+            for left in self._files.ls(incoming, detail=True):
+                if now - left["mtime"] > _ABANDONED_AFTER_S:
                     self._files.rm_file(left["name"])
 
     def _copy(self, path: Path, target: str, digest: str) -> None:
