@@ -31,11 +31,10 @@ class ActorTransport:
         self._when_gone = when_gone
         self._back_in_s = back_in_s
         self._actor: Any = None
+        self._finding: asyncio.Future[Any] | None = None
 
     async def __call__(self, verb: str, arguments: Mapping[str, Any]) -> Any:
         try:
-            if self._actor is None:
-                self._actor = await asyncio.to_thread(ray.get_actor, self._name, NAMESPACE)
             return await asyncio.wait_for(self._ask(verb, arguments), self._timeout_s)
         except StreambError:
             raise
@@ -52,4 +51,13 @@ class ActorTransport:
             raise Unavailable(self._when_gone, retry_after_s=self._back_in_s) from error
 
     async def _ask(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        if self._actor is None:
+            self._actor = await asyncio.shield(self._find())
         return await self._actor.invoke.remote(verb, dict(arguments))
+
+    def _find(self) -> asyncio.Future[Any]:
+        """One look-up for all who wait: each takes a thread, for a minute where the cluster's head does not answer."""
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.ensure_future(asyncio.to_thread(ray.get_actor, self._name, NAMESPACE))
+            self._finding.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        return self._finding

@@ -16,7 +16,6 @@ from ray.exceptions import RayError, RayTaskError
 from streamb.clock import SystemClock
 from streamb.cluster.names import MONITOR, NAMESPACE
 from streamb.cluster.node_collector import collector_of_this_node
-from streamb.cluster.reporting import reply_of
 from streamb.config import Settings
 from streamb.metrics import Snapshot
 from streamb.monitoring.collector import Collector
@@ -119,9 +118,7 @@ class Pusher:
         """One attempt. False when it was not acknowledged; then it is made again, and nothing is lost."""
         push = await asyncio.to_thread(self._desk.take, leaving=leaving)
         try:
-            if self._monitor is None:
-                self._monitor = await asyncio.to_thread(self._find)
-            ack = await asyncio.wait_for(reply_of(self._monitor.push.remote(push)), timeout_s)
+            ack = await asyncio.wait_for(self._deliver(push), timeout_s)
         except RayTaskError as error:  # it lives, and could not write
             _log.warning("the Monitor did not take a push (%s); it gets it again", error.cause)
             return False
@@ -134,6 +131,12 @@ class Pusher:
             self._monitor, self._through_node = None, ack.through_node
         await asyncio.to_thread(self._desk.acknowledged, push, ack)
         return True
+
+    async def _deliver(self, push: Push) -> Ack:
+        if self._monitor is None:  # to look it up takes a minute where the cluster's head does not answer
+            self._monitor = await asyncio.to_thread(self._find)
+        ack: Ack = await self._monitor.push.remote(push)
+        return ack
 
     def _find(self) -> Any:
         """Whom to push to. A push that one did not answer may go to another: it is counted once."""

@@ -43,7 +43,10 @@ class NodeCollectorActor:
         try:
             return await asyncio.wait_for(answer, 2 * CALL_TIMEOUT_S)
         finally:
-            self._waiting.pop(member, None)
+            waiting = self._waiting[member]
+            waiting.remove(answer)  # alone: the source may have asked again meanwhile
+            if not waiting:
+                del self._waiting[member]
 
     async def _send(self) -> None:
         while self._waiting:

@@ -1,11 +1,16 @@
 """What replicas and gateways have to push, and when; without a cluster."""
 
+import asyncio
+import threading
+
 import numpy as np
 import pytest
+import ray
 
+from streamb.cluster.actor_transport import ActorTransport
 from streamb.cluster.collection import LONGEST_PAUSE_S, GatewayDesk, Pusher, ReplicaCollection
 from streamb.config import load_settings
-from streamb.errors import ModelFailed
+from streamb.errors import DeadlineExceeded, ModelFailed, Unavailable
 from streamb.metrics import Snapshot
 from streamb.monitoring.push import Ack, decode_counts, unpack_snapshots
 from streamb.serving.batch import Batch, BatchReply
@@ -53,3 +58,43 @@ class TestPusher:
         assert 3.75 <= min(usual) < 4.5 < 5.5 < max(usual) <= 6.25
         pusher._failures = 10
         assert all(LONGEST_PAUSE_S * 0.75 <= pusher.pause_s() <= LONGEST_PAUSE_S * 1.25 for _ in range(100))
+
+
+class TestWithoutAHead:
+    """The cluster's head does not answer: looking an actor up takes a minute. Nobody may wait for that."""
+
+    @pytest.fixture
+    def looked_up(self, monkeypatch):
+        answer, asked = threading.Event(), []
+
+        def get_actor(*name: str) -> None:
+            asked.append(name)
+            answer.wait(30)
+            raise ValueError("no such actor")
+
+        monkeypatch.setattr(ray, "get_actor", get_actor)
+        yield asked
+        answer.set()
+
+    async def test_a_push_is_given_up_in_time_and_made_again(self, looked_up):
+        pusher = Pusher(GatewayDesk("g", lambda: [Snapshot("m", "1.0.0", {"ok": 1})]), 5.0)
+        assert not await asyncio.wait_for(pusher._push(leaving=False, timeout_s=0.05), 5)
+        assert not await asyncio.wait_for(pusher._push(leaving=True, timeout_s=0.05), 5)
+        assert len(looked_up) == 2
+
+    async def test_calls_are_bounded_and_share_one_look_up(self, looked_up):
+        transport = ActorTransport("monitor", "the monitor", 0.05, when_gone="it is being restarted", back_in_s=2)
+        calls = [transport("overview", {}) for _ in range(20)]
+        found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+        assert {type(one) for one in found} == {DeadlineExceeded}
+        assert len(looked_up) == 1
+
+    async def test_an_actor_that_is_not_there_is_said_to_be(self, monkeypatch):
+        def get_actor(*name: str) -> None:
+            raise ValueError(f"no actor {name}")
+
+        monkeypatch.setattr(ray, "get_actor", get_actor)
+        transport = ActorTransport("monitor", "the monitor", 5, when_gone="it is being restarted", back_in_s=2)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="being restarted"):
+                await transport("overview", {})
