@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamb.config import load_settings
-from streamb.errors import StreambError
+from streamb.errors import StorageFailed, StreambError
 from tune_jobs.progress import Progress
 
 if TYPE_CHECKING:
@@ -119,10 +119,18 @@ def deliver(delivery: Delivery, model: Model, report: dict[str, Any], progress: 
 
 
 def write_artifact(folder: Path, model: Model, about: dict[str, Any], progress: Progress) -> None:
-    """Write `model/`, the artifact, and `report.json` into a new folder."""
+    """Write `model/`, the artifact, and `report.json` into a new folder.
+
+    Raises:
+        StorageFailed: the folder cannot be made or written.
+    """
     from streamb.models import save_artifact
 
-    folder.mkdir(parents=True)
-    manifest = save_artifact(model, folder / ARTIFACT_FOLDER)
-    (folder / REPORT_FILE).write_text(json.dumps({"digest": manifest.digest, **about}, indent=2, default=str) + "\n")
+    try:
+        folder.mkdir(parents=True)
+        manifest = save_artifact(model, folder / ARTIFACT_FOLDER)
+        report = json.dumps({"digest": manifest.digest, **about}, indent=2, default=str)
+        (folder / REPORT_FILE).write_text(report + "\n")
+    except OSError as error:
+        raise StorageFailed(f"cannot write {folder}: {error.strerror}; name another folder") from error
     progress.say(f"wrote {folder / ARTIFACT_FOLDER} and {folder / REPORT_FILE}")

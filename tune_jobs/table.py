@@ -78,6 +78,7 @@ def read_table(
     if len(known) < FEWEST_ROWS:
         raise InvalidInput(f"{path} has {len(known)} rows with a {target!r}; training needs {FEWEST_ROWS} at least")
     features = known.drop(columns=[target, *drop])
+    _refuse_infinities(path, known.drop(columns=list(drop)))
     empty = [str(name) for name in features.columns if features[name].isna().all()]
     if empty:
         notes.append(f"left out, because they have no value at all: {', '.join(empty)}")
@@ -101,6 +102,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise InvalidInput(f"{path} cannot be read as CSV: {error}") from error
     frame.columns = [str(name) for name in frame.columns]
     return frame
+
+
+def _refuse_infinities(path: Path, frame: pd.DataFrame) -> None:
+    """No estimator learns from them; said here with the column, not by whichever step meets one first."""
+    found = [str(name) for name, values in frame.items() if values.dtype.kind == "f" and np.isinf(values).any()]
+    if found:
+        raise InvalidInput(f"{path} has infinite numbers in {', '.join(found)}; leave such values empty, or drop them")
 
 
 def _check_names(frame: pd.DataFrame, named: dict[str, Sequence[str]]) -> None:

@@ -99,6 +99,8 @@ def test_wrong_column_names_are_wrong_arguments(tmp_path: Path, options: dict[st
         ("x,y\n1,2\n", "training needs 10"),
         ("x,y\n" + "1,a\n" * 12, "'a' in every row"),
         ("x,y\n" + ",a\n,b\n" * 6, "no column to learn from"),
+        ("x,z,y\n" + "1,2,a\n3,4,b\n" * 6 + "inf,1,a\n", "infinite numbers in x;"),
+        ("x,y\n" + "1,2.5\n" * 12 + "1,-inf\n", "infinite numbers in y;"),
     ],
 )
 def test_tables_that_teach_nothing_are_refused(tmp_path: Path, text: str, said: str) -> None:

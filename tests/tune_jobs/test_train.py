@@ -142,6 +142,14 @@ def test_data_that_cannot_be_learned_is_a_failure(tmp_path: Path, capsys: pytest
     assert "failed: " in capsys.readouterr().out
 
 
+def test_a_folder_that_cannot_be_written_is_a_failure(
+    customers_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert train(customers_csv, "--output", str(tmp_path / "file" / "model")) == 1
+    assert "failed: cannot write" in capsys.readouterr().out
+
+
 def test_classes_keep_their_shares_and_rare_ones_do_not_stop_the_split() -> None:
     target = np.array(["a"] * 80 + ["b"] * 20)
     training, testing = split(target, "classification", 0.25, 0)
