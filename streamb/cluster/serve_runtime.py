@@ -107,7 +107,8 @@ class ServeRuntime:
             return {**self._ordered, **self._seen}
 
     def acknowledged(self, epoch: int) -> bool:
-        return self._observations.acknowledged(epoch)
+        # Soon after this process began, the gateways that it has heard of may not be all there are.
+        return self._observations.settled and self._observations.acknowledged(epoch)
 
     def in_flight(self, app: str) -> int:
         return self._observations.in_flight(app)

@@ -13,7 +13,7 @@ from streamb.config import load_settings
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
 from streamb.rollouts import AppPhase, AppSpec
-from streamb.wiring.observations import Observations
+from streamb.wiring.observations import SILENCE_S, Endpoint, NodeReport, Observations
 
 APP = "m--1.0.0--x"
 RUNNING = SimpleNamespace(
@@ -45,10 +45,20 @@ def said(monkeypatch):
 
 
 @pytest.fixture
-def runtime(said, tmp_path):
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def observations(clock):
+    return Observations(clock)
+
+
+@pytest.fixture
+def runtime(said, tmp_path, observations):
     trusted = SigningKey.load_or_create(tmp_path / "key").public
     settings = load_settings(environment="development", state_dir=tmp_path)
-    runtime = ServeRuntime(settings, trusted, Observations(ManualClock()), lambda app: pytest.fail("runs already"))
+    runtime = ServeRuntime(settings, trusted, observations, lambda app: pytest.fail("runs already"))
     yield runtime
     runtime.close()
 
@@ -85,6 +95,16 @@ def test_what_fails_in_serve_does_not_stop_the_controller(said, runtime, monkeyp
     monkeypatch.setattr(serve, "status", lambda: 1 / 0)
     runtime.refresh()
     assert phases(runtime) == {APP: "running"}
+
+
+def test_no_rollback_is_done_before_every_gateway_can_have_been_heard(runtime, observations, clock):
+    """As after a kill -9 of the Controller: the first gateway to report is not all there are."""
+    first = NodeReport("gateway", "g1", "node", 1, Endpoint("127.0.0.1", 1), epoch=7)
+    observations.receive(first)
+    assert not runtime.acknowledged(7)
+    clock.advance(SILENCE_S)
+    observations.receive(first)
+    assert runtime.acknowledged(7)
 
 
 def test_a_floor_ends_with_its_deployment(runtime):

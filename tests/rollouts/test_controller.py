@@ -3,7 +3,7 @@
 import pytest
 
 from streamb.errors import Conflict, NotFound, StorageFailed
-from streamb.rollouts import AppPhase, Strategy
+from streamb.rollouts import AppPhase, AppStatus, Strategy
 from streamb.rollouts.janitor import GRACE_S
 from streamb.traffic import GatewayPolicy
 from tests.rollouts.fakes import House
@@ -72,6 +72,25 @@ def test_the_old_version_is_stopped_after_its_last_request_only(house):
     house.clock.advance(GRACE_S)
     house.rollouts.tick()
     assert house.runtime.stopped == [first.app]
+
+
+def test_an_app_that_no_record_knows_is_stopped_after_a_delay_and_its_last_request(house):
+    house.serve()
+    house.runtime.state["m--0.1.0--orphan"] = AppStatus(AppPhase.RUNNING, 1)
+    house.runtime.busy["m--0.1.0--orphan"] = 1
+    house.rollouts.tick()
+    house.clock.advance(GRACE_S + 1)
+    house.rollouts.tick()
+    assert house.runtime.stopped == [], "a request is still being answered"
+    house.runtime.busy.clear()
+    house.restart()
+    house.rollouts.tick()
+    house.clock.advance(GRACE_S - 0.1)
+    house.rollouts.tick()
+    assert house.runtime.stopped == [], "a Controller that has just begun waits as long as any other"
+    house.clock.advance(0.1)
+    house.rollouts.tick()
+    assert house.runtime.stopped == ["m--0.1.0--orphan"]
 
 
 def test_deploying_what_already_serves_starts_nothing_new(house):
