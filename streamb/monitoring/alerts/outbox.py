@@ -35,6 +35,7 @@ LONGEST_WAIT_S: Final = 3_600.0
 """Nothing is put off for longer; what seems to be was put off before the clock was set back."""
 _DAY_S: Final = 86_400.0
 _PRUNED_AT_ONCE: Final = 50
+_MOST_PRUNED: Final = 1_000
 
 State = Mapping[str, Mapping[str, Any] | None]
 """Bodies by key; None: it is forgotten."""
@@ -322,7 +323,8 @@ class Outbox:
         oldest = self._clock.now() - self._history_s
         surplus = self._past + added - self._most_history
         gone = 0
-        for record in self._records.list(HISTORY, limit=_PRUNED_AT_ONCE + added).items:
+        limit = min(_PRUNED_AT_ONCE + added, _MOST_PRUNED)
+        for record in self._records.list(HISTORY, limit=limit).items:
             if gone >= surplus and record.body["at"] >= oldest:
                 break
             gone += self._records.delete(HISTORY, record.key)

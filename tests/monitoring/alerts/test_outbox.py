@@ -122,6 +122,12 @@ class TestQueue:
         assert [past.notification.notification_id for past in outbox.history()] == ["18b", "18a", "17b", "17a", "16b"]
         assert {past.outcome for past in outbox.history()} == {"dropped"}
 
+    def test_thousands_at_once_are_not_too_many(self):
+        outbox = Outbox(memory_database(ManualClock()), ManualClock(), most_queued=2, most_history=5)
+        for letter in "ab":
+            put(outbox, *(notification(f"{n}{letter}", dedup=f"{n}{letter}") for n in range(1_500)))
+        assert len(outbox.queued()) <= 1_500
+
     def test_history_is_kept_for_days_and_bounded(self):
         clock = ManualClock()
         outbox = Outbox(memory_database(clock), clock, history_days=1, most_history=5)
