@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -48,7 +48,15 @@ def parse_arguments(model: type[A], argv: Sequence[str] | None, *, program: str,
     parser = argparse.ArgumentParser(prog=program, description=description, allow_abbrev=False)
     for name, field in model.model_fields.items():
         _add_option(parser, name, field)
-    given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    return validated(model, {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None})
+
+
+def validated(model: type[A], given: Mapping[str, Any]) -> A:
+    """Arguments that the model accepts.
+
+    Raises:
+        WrongArgument: it refuses some of them; names each.
+    """
     try:
         return model.model_validate(given)
     except ValidationError as error:

@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     except StreambError as error:
         progress.say(f"failed: {error.message}")
         return 1
+    except KeyboardInterrupt:  # a study that has begun ends in order: this came before
+        progress.say("stopped before the search began")
+        return 1
 
 
 def run(args: OptimizeArgs, progress: Progress, clock: Clock) -> int:

@@ -9,9 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, mod
 
 from streamb.registry.model import check_model_id
 from streamb.registry.semver import Semver
-from tune_jobs.arguments import checked
+from tune_jobs.arguments import checked, validated
 
-ON_RESUME: Final = frozenset({"trials", "deadline_s", "workers", "executor", "version", "state_dir", "url", "resume"})
+ON_RESUME: Final = frozenset(
+    {"trials", "deadline_s", "workers", "executor", "model_id", "version", "output", "state_dir", "url", "resume"}
+)
 """What may be said again when a study goes on; everything else is as it was asked for."""
 
 
@@ -49,7 +51,9 @@ class OptimizeArgs(BaseModel):
     order_by: str | None = Field(None, description="a column that orders rows in time; not learned from")
     test_share: float = Field(0.2, ge=0.05, le=0.5, description="share of the rows kept apart from the search")
     study: str | None = Field(None, description="what to call the study")
-    resume: str | None = Field(None, description="go on with this study; trials, deadline, workers, version may be new")
+    resume: str | None = Field(
+        None, description="go on with this study; its limits, and where its best model goes, may be new"
+    )
     model_id: Annotated[str, AfterValidator(_model_id)] | None = Field(
         None, description="register the best under this id"
     )
@@ -92,6 +96,10 @@ class OptimizeArgs(BaseModel):
         return told
 
     def going_on(self, remembered: dict[str, Any], study: str) -> OptimizeArgs:
-        """The arguments of a study that goes on: as it was asked for, with what is said now on top."""
+        """The arguments of a study that goes on: as it was asked for, with what is said now on top.
+
+        Raises:
+            WrongArgument: together they are not allowed, such as a folder to write to that is there by now.
+        """
         now = {name: getattr(self, name) for name in self.model_fields_set & ON_RESUME - {"resume"}}
-        return OptimizeArgs.model_validate({**remembered, "study": study, **now})
+        return validated(OptimizeArgs, {**remembered, "study": study, **now})

@@ -131,7 +131,9 @@ def resume(
     trials: Trials = None,
     deadline: Deadline = None,
     workers: Workers = None,
-    version: Annotated[str | None, typer.Option(help="Register the best under this version now.")] = None,
+    model_id: Annotated[str | None, typer.Option(help="Register the best under this id now.")] = None,
+    version: Annotated[str | None, typer.Option(help="And under this version.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the best model into this new folder.")] = None,
     on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
     state_dir: StateDir = None,
     address: Address = None,
@@ -144,7 +146,10 @@ def resume(
     state, _ = study.state()
     if state is State.RUNNING:
         raise Conflict(f"study {study_id!r} is running")
-    options = {"resume": study_id, "trials": trials, "deadline-s": deadline, "workers": workers, "version": version}
+    options = {
+        "resume": study_id, "trials": trials, "deadline-s": deadline, "workers": workers, "model-id": model_id,
+        "version": version, "output": output.absolute() if output else None,
+    }  # fmt: skip
     job = SearchJob(options, None, state_dir, address, api_key)
     if on_platform:
         submit(job, as_json=as_json)
@@ -202,8 +207,12 @@ def _report(
         if png is not None:
             png.mkdir(parents=True, exist_ok=True)
             for picture in PICTURES:
-                write_png(board, picture, png / f"{picture}.png")
-                written.append(png / f"{picture}.png")
+                try:
+                    write_png(board, picture, png / f"{picture}.png")
+                except InvalidInput as error:  # there is too little to draw this one from
+                    say(error.message)
+                else:
+                    written.append(png / f"{picture}.png")
     except OSError as error:
         raise InvalidInput(f"{error.filename} cannot be written: {error.strerror}") from error
     return written, board.importance.to_json()

@@ -7,8 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from ray.tune.search import Searcher
 
-from streamb.cluster.tune_space import flat, nested, plain_space
+from streamb.cluster.tune_space import plain_space
 from streamb.errors import InvalidInput
 from streamb.hpo.drawing import SpaceExhausted
+from streamb.hpo.nesting import flat, nested
 from streamb.hpo.optimizer import Optimizer
 from streamb.hpo.space import Space
 from streamb.hpo.trial import Status, Trial
@@ -49,15 +49,14 @@ class Ahead(Generic[T]):
         """What was made, or `Waiting` when it takes longer than a moment; raises what the making raised."""
         if self._coming is None:
             self._coming = self._thread.submit(self._make)
-        try:
-            found = self._coming.result(_WAIT_S)
-        except NotYet:
+        coming = self._coming
+        if not wait([coming], _WAIT_S).done:
             return Waiting()
-        except BaseException:
+        if coming.exception() is not None:
             self._coming = None
-            raise
+            return coming.result()
         self._coming = self._thread.submit(self._make)
-        return found
+        return coming.result()
 
     def close(self) -> None:
         """Wait for what is being made and forget it."""
@@ -158,8 +157,11 @@ class GPSearcher(Searcher):
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
+        optimizer = self._opened().optimizer
+        if optimizer.trials[number].status is not Status.RUNNING:
+            return  # Tune's own state is older than the journal: it ran a trial again whose result is known
         value = None if error or not result else flat(result).get(str(self._metric))
-        self._opened().optimizer.tell(number, value, failed=error)
+        optimizer.tell(number, value, failed=error)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Only how a trial ends teaches anything."""

@@ -1,16 +1,15 @@
-"""Ray Tune's way to describe a search space, translated into ours; and nested parameters as flat names and back."""
+"""Ray Tune's way to describe a search space, translated into ours."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized, Uniform
+from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer, LogUniform, Quantized, Uniform
 
 from streamb.errors import InvalidInput
-
-SEPARATOR: Final = "/"
+from streamb.hpo.nesting import SEPARATOR
 
 
 def plain_space(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,29 +31,6 @@ def plain_space(described: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by flat names as the nested dict that they came from."""
-    found: dict[str, Any] = {}
-    for name, value in parameters.items():
-        *outer, last = name.split(SEPARATOR)
-        place = found
-        for part in outer:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return found
-
-
-def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The opposite of `nested`."""
-    found: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}{SEPARATOR}{inner}": one for inner, one in flat(value).items()}
-        else:
-            found[name] = value
-    return found
-
-
 def _plain(name: str, what: Any) -> Any:
     if isinstance(what, Mapping) and "grid_search" in what:
         return {"type": "categorical", "values": list(what["grid_search"])}
@@ -68,7 +44,7 @@ def _plain(name: str, what: Any) -> Any:
     sampler = sampler if step is None else sampler.sampler
     if not isinstance(sampler, Uniform | LogUniform):
         raise InvalidInput(
-            f"search space: parameter {name!r}: {what.domain_str or type(what).__name__} has no limits to search"
+            f"search space: parameter {name!r}: {_called(what)} has no limits to search"
             " within; use uniform, loguniform, randint, choice or one of their kin"
         )
     log = isinstance(sampler, LogUniform)
@@ -77,6 +53,10 @@ def _plain(name: str, what: Any) -> Any:
             f"search space: parameter {name!r}: steps on a logarithmic range are not supported; list the values"
         )
     return _range(what, step, log=log)
+
+
+def _called(what: Domain) -> str:
+    return "sample_from" if isinstance(what, Function) else what.domain_str or type(what).__name__
 
 
 def _range(what: Domain, step: Any, *, log: bool) -> dict[str, Any]:

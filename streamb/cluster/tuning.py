@@ -6,23 +6,23 @@ import logging
 import math
 import shutil
 import tempfile
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import cloudpickle
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from streamb.clock import Clock, SystemClock
+from streamb.clock import Clock
 from streamb.cluster.gp_searcher import Ahead, GPSearcher, Waiting
 from streamb.cluster.names import NAMESPACE
 from streamb.config import temporary_environment
-from streamb.errors import StartFailed
-from streamb.hpo.evaluation import Answer, Evaluator, Task, quiet
+from streamb.errors import InvalidInput, StartFailed
+from streamb.hpo.evaluation import Answer, Evaluator, Task, packed_task, quiet
 from streamb.hpo.executing import Source, too_long
 from streamb.hpo.running import cpus
 from streamb.hpo.study import Outcome
@@ -33,8 +33,9 @@ _METRIC: Final = "score"
 _ENDLESS: Final = 10**9
 _MOST_WAITING: Final = 4
 _GRACE_S: Final = 1.0
-"""Trials end so much before the deadline: Tune takes a while to end itself."""
-_QUIET: Final = {
+"""Trials are ended so much before the deadline: Tune takes a while to end itself."""
+_TUNE: Final = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is for the study: Tune would only end itself, and say nothing
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial, that nobody reads: the study keeps its own
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -75,9 +76,9 @@ class TuneExecutor:
 
     def run(self, source: Source) -> None:
         searcher = _TaskSearcher(source, self._clock)
-        trainable = tune.with_parameters(_Trial, evaluator=self._evaluator)
+        watch = _Watch(searcher, source)
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1}),
+            tune.with_resources(self._trainable(), {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 metric=_METRIC,
                 mode="max",
@@ -91,15 +92,24 @@ class TuneExecutor:
                 name=uuid.uuid4().hex[:8],
                 storage_path=str(self._folder),
                 stop=_Deadline(source),
+                callbacks=[watch],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
         try:
-            with temporary_environment(**_QUIET), quiet(), _errors_only("ray.tune"):
+            with temporary_environment(**_TUNE), quiet(), _silent("ray.tune"):
                 tuner.fit()
         finally:
+            watch.close()
             searcher.close()
+
+    def _trainable(self) -> Any:
+        try:
+            return tune.with_parameters(_Trial, evaluator=self._evaluator)
+        except TypeError as error:
+            said = str(error).splitlines()[0]
+            raise InvalidInput(f"this cannot be sent to another process ({said}); use executor='sequential'") from error
 
     def _waiting(self) -> int:
         """Trials that wait for a CPU: Tune gives an actor another trial only if one waits, and else ends it.
@@ -115,11 +125,11 @@ class TuneExecutor:
 
 
 @contextmanager
-def _errors_only(name: str) -> Iterator[None]:
-    """A logger that says less: it would miss the files of each trial, which nobody writes."""
+def _silent(name: str) -> Iterator[None]:
+    """A logger that says nothing: the study tells what became of each trial, and nobody misses Tune's files."""
     log = logging.getLogger(name)
     before = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
@@ -143,6 +153,11 @@ def _cluster_cpus() -> int:
     return int(resources.get("CPU", 1))
 
 
+def _is_over(source: Source) -> bool:
+    left = source.left_s()
+    return left is not None and left <= _GRACE_S
+
+
 class _TaskSearcher(Searcher):
     """A source of tasks as Tune asks for them."""
 
@@ -150,7 +165,7 @@ class _TaskSearcher(Searcher):
         super().__init__(metric=_METRIC, mode="max")
         self._source, self._clock = source, clock
         self._ahead: Ahead[Task | None] = Ahead(source.next)
-        self._running: dict[str, tuple[Task, float]] = {}
+        self._running: dict[str, tuple[Task, float | None]] = {}
 
     def suggest(self, trial_id: str) -> Any:
         task = self._ahead.take()
@@ -158,22 +173,32 @@ class _TaskSearcher(Searcher):
             return None
         if task is None:
             return Searcher.FINISHED
-        self._running[trial_id] = (task, self._clock.monotonic())
-        left = self._source.left_s()
-        ends_at = None if left is None else self._clock.now() + left - _GRACE_S
-        return {"task": task, "limit_s": self._source.limit_s, "ends_at": ends_at}
+        self._running[trial_id] = (task, None)
+        return {"task": packed_task(task)}
+
+    def started(self, trial_id: str) -> None:
+        """A trial has an actor now: until then it waited for one."""
+        if trial_id in self._running:
+            self._running[trial_id] = (self._running[trial_id][0], self._clock.monotonic())
+
+    def is_late(self, trial_id: str) -> bool:
+        """Whether a trial has run for longer than one may."""
+        limit = self._source.limit_s
+        return limit is not None and trial_id in self._running and self._seconds(self._running[trial_id][1]) >= limit
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002 - Tune's signature
         if trial_id not in self._running:
             return
+        late, limit = self.is_late(trial_id), self._source.limit_s
         task, began = self._running.pop(trial_id)
-        seconds = self._clock.monotonic() - began
+        seconds = self._seconds(began)
         answer: Answer | None = (result or {}).get("answer")
-        left = self._source.left_s()
         if answer is not None:
             self._source.finished(task, answer)
-        elif not error or (left is not None and left <= _GRACE_S):
+        elif not error or _is_over(self._source):
             self._source.cut(task, seconds)
+        elif late and limit is not None:
+            self._source.finished(task, too_long(limit, seconds))
         else:
             self._source.finished(task, Answer(Outcome.FAILED, (), seconds, "the worker process died"))
 
@@ -195,8 +220,11 @@ class _TaskSearcher(Searcher):
         """What still runs was cut off; what was made ahead is forgotten."""
         self._ahead.close()
         for task, began in self._running.values():
-            self._source.cut(task, self._clock.monotonic() - began)
+            self._source.cut(task, self._seconds(began))
         self._running.clear()
+
+    def _seconds(self, began: float | None) -> float:
+        return 0.0 if began is None else self._clock.monotonic() - began
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its configuration before it begins; nobody ever restores from that
@@ -214,50 +242,65 @@ class _Deadline(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        left = None if self._source is None else self._source.left_s()
-        return left is not None and left <= _GRACE_S
+        return self._source is not None and _is_over(self._source)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_source": None}
 
 
+class _Watch(tune.Callback):
+    """Kills actors whose time is over: Python cannot end what they do, and Tune waits long for one that hangs.
+
+    Only an error makes Tune start another actor for the next trial: one that refuses to be used again costs that trial.
+    """
+
+    def __init__(self, searcher: _TaskSearcher, source: Source) -> None:
+        self._searcher, self._source = searcher, source
+        self._actors: dict[str, Any] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Tune's
+        self._searcher.started(trial.trial_id)
+        self._actors[trial.trial_id] = trial.temporary_state.ray_actor
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        self._actors.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        self._actors.pop(trial.trial_id, None)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002
+        everything = _is_over(self._source)
+        self._kill(trial_id for trial_id in list(self._actors) if everything or self._searcher.is_late(trial_id))
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        self._kill(list(self._actors))
+
+    def _kill(self, trial_ids: Iterable[str]) -> None:
+        for trial_id in trial_ids:
+            actor = self._actors.pop(trial_id)
+            if actor is not None:
+                ray.kill(actor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 class _Trial(tune.Trainable):
-    """An actor that evaluates one task after another."""
+    """An actor that evaluates one task after another; it is killed when one takes too long."""
 
     def setup(self, config: dict[str, Any], evaluator: Any = None) -> None:
         self._evaluator, self._config = evaluator, config
-        self._left_behind = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Whether this actor can go on: not when a thread of it still works on a task whose time was over."""
+        """This actor can go on."""
         self._config = new_config
-        return not self._left_behind
+        return True
 
     def step(self) -> dict[str, Any]:
-        task, limit, ends_at = self._config["task"], self._config["limit_s"], self._config["ends_at"]
-        left = None if ends_at is None else max(0.0, ends_at - SystemClock().now())
-        limits = [one for one in (limit, left) if one is not None]
-        answer = self._within(task, min(limits) if limits else None)
-        if answer is None:
-            self._left_behind = True
-            answer = too_long(limit, limit) if limit is not None and (left is None or limit < left) else None
-        score = math.nan if answer is None or answer.score is None else answer.score
-        return {_METRIC: score, "answer": answer, "done": True}
-
-    def _within(self, task: Task, limit_s: float | None) -> Answer | None:
-        if limit_s is None:
-            with quiet():
-                return self._evaluate(task)
-        found: list[Answer] = []
-        thread = threading.Thread(target=lambda: found.append(self._evaluate(task)), name="trial", daemon=True)
         with quiet():
-            thread.start()
-            thread.join(limit_s)
-        return found[0] if found else None
-
-    def _evaluate(self, task: Task) -> Answer:
-        answer: Answer = self._evaluator(task)
-        return answer
+            answer: Answer = self._evaluator(cloudpickle.loads(self._config["task"]))
+        return {_METRIC: math.nan if answer.score is None else answer.score, "answer": answer, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """A task is short enough to be done again."""

@@ -7,32 +7,34 @@ not a number makes a failed trial, not a failed search.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import os
 import platform
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.hpo.folds import Folds
+from streamb.hpo.nesting import nested
 from streamb.hpo.pruning import Bar
+from streamb.hpo.scorers import Scorer
 from streamb.hpo.study import Outcome
 from streamb.hpo.threads import one_thread
 from streamb.hpo.training import build_model, random_parameters, take
-
-Scorer = Callable[[Any, Any, Any], Any]
 
 VALIDATION: Final = -1
 """The repeat that trains on all rows and scores on the validation data."""
 
 _SEEDS: Final = 2**31
+_LONGEST_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,21 @@ class Task:
     parameters: Mapping[str, Any]
     bar: Bar | None = None
     repeat: int = 0
+
+
+def packed_task(task: Task) -> bytes:
+    """A task on its way to another process.
+
+    Raises:
+        InvalidInput: one of its values cannot go there.
+    """
+    try:
+        packed: bytes = cloudpickle.dumps(task)
+    except Exception as error:
+        raise InvalidInput(
+            f"a value in the search space cannot be sent to another process ({error}); use executor='sequential'"
+        ) from error
+    return packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +117,22 @@ def answer_of(scores: Callable[[list[float]], Outcome]) -> Answer:
         status = scores(found)
     except FoldFailed as failure:
         error = str(failure)
-    except KeyboardInterrupt:
-        raise
     except BaseException as failure:  # SystemExit of a model too must not end the search
-        said = str(failure).strip().splitlines()
-        error = f"{type(failure).__name__}: {said[0]}" if said else type(failure).__name__
+        if isinstance(failure, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C; in another thread it can only be the model's own
+        error = _said(failure)
     return Answer(status, tuple(found), time.perf_counter() - started, error, this_node())
+
+
+def _said(failure: BaseException) -> str:
+    """Its type and first line, as every file can hold it; some exceptions cannot even say what they are."""
+    try:
+        lines = str(failure).strip().splitlines()
+    except Exception:
+        lines = []
+    name = type(failure).__name__
+    text = f"{name}: {lines[0]}" if lines else name
+    return text[:_LONGEST_ERROR].encode(errors="replace").decode()
 
 
 def this_node() -> str:
@@ -119,15 +146,18 @@ class FunctionEvaluator:
 
     Attributes:
         function: called with one dict.
+        nests: `a/b` is given to it as the entry `b` of a dict `a`.
     """
 
     function: Callable[[dict[str, Any]], Any]
+    nests: bool = False
     folds: int = 1
     repeatable: bool = False
 
     def __call__(self, task: Task) -> Answer:
         def run(scores: list[float]) -> Outcome:
-            scores.append(_number(self.function(dict(task.parameters)), "the objective function"))
+            given = nested(task.parameters) if self.nests else dict(task.parameters)
+            scores.append(_number(self.function(given), "the objective function"))
             return Outcome.COMPLETED
 
         return answer_of(run)
@@ -241,43 +271,3 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def scorer_of(objective: Any, model: Any) -> tuple[Scorer, str]:
-    """A scorer and its name: of scikit-learn by name, or any callable `scorer(model, X, y)`; more is better.
-
-    Raises:
-        InvalidInput: no scorer has this name.
-    """
-    from sklearn.metrics import get_scorer, get_scorer_names
-
-    if objective is None:
-        if not hasattr(model, "score") and not callable(model):  # what a factory makes is seen at the first trial
-            raise InvalidInput("give an objective: the model has no score of its own")
-        return own_score, "score"
-    if callable(objective):
-        _check_signature(objective)
-        return objective, str(getattr(objective, "__name__", type(objective).__name__))
-    if objective not in get_scorer_names():
-        raise InvalidInput(
-            f"objective {objective!r} is no scorer of scikit-learn; use a name such as 'accuracy', 'roc_auc', 'r2' or"
-            " 'neg_root_mean_squared_error', or a function of (model, X, y) for which more is better"
-        )
-    return get_scorer(objective), objective
-
-
-def own_score(model: Any, X: Any, y: Any) -> Any:  # noqa: N803
-    """What the model's own `score` says."""
-    return model.score(X) if y is None else model.score(X, y)
-
-
-def _check_signature(objective: Callable[..., Any]) -> None:
-    try:
-        names = list(inspect.signature(objective).parameters)
-    except (TypeError, ValueError):
-        return
-    if names[:1] == ["y_true"]:
-        raise InvalidInput(
-            f"the objective {getattr(objective, '__name__', objective)} takes (y_true, y_pred); turn it into a scorer"
-            " with sklearn.metrics.make_scorer"
-        )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from streamb.clock import Clock
 from streamb.hpo.evaluation import Answer, Evaluator, Task, quiet, this_node
 from streamb.hpo.study import Outcome
+
+_LOOK_S: Final = 0.25
 
 
 class Source(Protocol):
@@ -60,8 +63,8 @@ class Executor(Protocol):
 class InProcess:
     """One task after another in this process.
 
-    With a limit or a deadline, a task runs in a thread that is left alone when its time is over: Python can not end it,
-    so it goes on using a CPU until it is done. Worker processes can be ended.
+    With a limit or a deadline, a task runs in a thread that is left alone when its time is over, or when the search is
+    stopped: Python can not end it, so it goes on using a CPU until it is done. Worker processes can be ended.
     """
 
     name = "sequential"
@@ -75,11 +78,11 @@ class InProcess:
             left, limit = source.left_s(), source.limit_s
             limits = [one for one in (left, limit) if one is not None]
             began = self._clock.monotonic()
-            answer = self._answer(task, min(limits) if limits else None)
+            answer = evaluated_within(self._evaluator, task, min(limits) if limits else None, lambda: _is_over(source))
             seconds = self._clock.monotonic() - began
             if answer is not None:
                 source.finished(task, answer)
-            elif limit is not None and (left is None or limit < left):
+            elif limit is not None and (left is None or limit < left) and not _is_over(source):
                 source.finished(task, too_long(limit, seconds))
             else:
                 source.cut(task, seconds)
@@ -87,16 +90,31 @@ class InProcess:
     def close(self) -> None:
         """Nothing to release."""
 
-    def _answer(self, task: Task, limit_s: float | None) -> Answer | None:
-        if limit_s is None:
-            with quiet():
-                return self._evaluator(task)
-        found: list[Answer] = []
-        thread = threading.Thread(target=lambda: found.append(self._evaluator(task)), name="trial", daemon=True)
+
+def evaluated_within(
+    evaluator: Evaluator, task: Task, limit_s: float | None, is_over: Callable[[], bool] = lambda: False
+) -> Answer | None:
+    """The answer to a task; None when it takes longer than a limit, or when it is over meanwhile.
+
+    Without a limit it is evaluated in this thread, and nothing can cut it off.
+    """
+    if limit_s is None:
         with quiet():
-            thread.start()
-            thread.join(max(0.0, limit_s))
-        return found[0] if found else None
+            return evaluator(task)
+    found: list[Answer] = []
+    thread = threading.Thread(target=lambda: found.append(evaluator(task)), name="trial", daemon=True)
+    left = limit_s
+    with quiet():
+        thread.start()
+        while left > 0.0 and thread.is_alive() and not is_over():
+            thread.join(min(left, _LOOK_S))
+            left -= _LOOK_S
+    return found[0] if found else None
+
+
+def _is_over(source: Source) -> bool:
+    left = source.left_s()
+    return left is not None and left <= 0.0
 
 
 def too_long(limit_s: float, seconds: float) -> Answer:

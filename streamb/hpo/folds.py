@@ -55,7 +55,7 @@ _Pair = tuple[Rows, Rows]
 
 def _stratified(y: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
     """Rows of a class are dealt out in turn, in random order, and the next class goes on where the last one ended."""
-    _, codes = np.unique(y, return_inverse=True)
+    _, codes = np.unique(_comparable(y), return_inverse=True)
     order = np.lexsort((rng.permutation(len(codes)), codes.ravel()))
     place = np.empty(len(codes), dtype=np.intp)
     place[order] = np.arange(len(codes)) % n
@@ -64,12 +64,17 @@ def _stratified(y: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
 
 def _grouped(groups: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
     """Groups go whole, the largest first, to the fold that has the fewest rows; equally large ones in random order."""
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    _, codes, sizes = np.unique(_comparable(groups), return_inverse=True, return_counts=True)
     home, load = np.empty(len(sizes), dtype=np.intp), np.zeros(n)
     for group in np.lexsort((rng.permutation(len(sizes)), -sizes)):
         fold = int(np.argmin(load))
         home[group], load[fold] = fold, load[fold] + sizes[group]
     return np.asarray(home[codes.ravel()])
+
+
+def _comparable(values: NDArray[Any]) -> NDArray[Any]:
+    """Objects as text: numbers, texts and None in one column have no order."""
+    return values.astype(str) if values.dtype.kind == "O" else values
 
 
 def choose_kind(wanted: str, y: NDArray[Any] | None, groups: NDArray[Any] | None, *, classifies: bool) -> Kind:
@@ -91,7 +96,9 @@ def choose_kind(wanted: str, y: NDArray[Any] | None, groups: NDArray[Any] | None
 def check_folds(folds: Folds, rows: int, groups: NDArray[Any] | None) -> None:
     """Refuse more folds than the data has rows or groups for."""
     units, what = (
-        (len(np.unique(groups)), "groups") if folds.kind == "grouped" and groups is not None else (rows, "rows")
+        (len(np.unique(_comparable(groups))), "groups")
+        if folds.kind == "grouped" and groups is not None
+        else (rows, "rows")
     )
     least = folds.n + 1 if folds.kind == "time" else folds.n
     if units < least:

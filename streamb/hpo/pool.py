@@ -19,7 +19,7 @@ import cloudpickle
 from streamb.clock import Clock
 from streamb.config import child_environment
 from streamb.errors import InvalidInput
-from streamb.hpo.evaluation import Answer, Evaluator, Task
+from streamb.hpo.evaluation import Answer, Evaluator, Task, packed_task
 from streamb.hpo.executing import Source, too_long
 from streamb.hpo.study import Outcome
 from streamb.hpo.worker import BROKEN
@@ -104,8 +104,9 @@ class ProcessPool:
                 idle = self._start()
                 self._running.append(idle)
             idle.task, idle.began = task, self._clock.monotonic()
+            packed = packed_task(task)
             with contextlib.suppress(OSError):  # it is dead: `_collect` sees it
-                idle.pipe.send_bytes(cloudpickle.dumps(task))
+                idle.pipe.send_bytes(packed)
 
     def _collect(self, source: Source, left: float | None) -> None:
         now = self._clock.monotonic()
@@ -136,10 +137,7 @@ class ProcessPool:
 
     def _died(self, source: Source, worker: _Worker) -> None:
         """A worker ended by itself: its trial failed, if the worker had come so far."""
-        code = worker.process.wait()
-        why = (
-            f"the worker process was killed by signal {-code}" if code < 0 else f"the worker process exited with {code}"
-        )
+        why = _ending(worker.process.wait())
         task, seconds = worker.task, self._clock.monotonic() - worker.began
         self._end(worker)
         if not worker.ready:
@@ -196,6 +194,13 @@ class ProcessPool:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.process.pid, signal.SIGKILL)  # with what the trial itself has started
         worker.process.wait()
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"the worker process exited with {code}"
+    hint = "; perhaps the machine ran out of memory" if -code == signal.SIGKILL else ""
+    return f"the worker process was killed by signal {-code}{hint}"
 
 
 def _packed(evaluator: Evaluator) -> IO[bytes]:

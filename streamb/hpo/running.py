@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from streamb.clock import Clock
 from streamb.errors import DeadlineExceeded, StorageFailed
-from streamb.hpo.evaluation import VALIDATION, Answer, Evaluator, Task
+from streamb.hpo.again import Again
+from streamb.hpo.evaluation import VALIDATION, Evaluator, Task
 from streamb.hpo.executing import Executor, InProcess
 from streamb.hpo.optimizer import Optimizer
 from streamb.hpo.pool import ProcessPool
@@ -112,8 +113,11 @@ class Study:
     def run(self) -> OptimizationResult:
         """Search, score again, and say what was found.
 
+        Ctrl-C ends it with what was found; where nothing was, `KeyboardInterrupt` goes on its way.
+
         Raises:
-            NoTrialSucceeded: there is no best trial, as all failed; the message has the first reason.
+            NoTrialSucceeded: there is no best trial, as all failed (the message has the first reason), or as it was
+                stopped before any had ended.
             DeadlineExceeded: the deadline came before any trial had ended.
             InvalidInput: the folder holds another study. AlreadyRunning: another process works on it.
         """
@@ -144,8 +148,10 @@ class Study:
             try:
                 executor.run(search)
             except KeyboardInterrupt:
-                search.stopped_by = StoppedBy.USER
-            search.stopped_by = search.stopped_by or search.reason()
+                search.stop()
+                if search.leader() is None:
+                    raise
+            search.stopped_by = StoppedBy.USER if search.stop_requested else search.stopped_by or search.reason()
             result = self._result(search, executor, began_at)
         for watcher in plan.watchers:
             watcher.ended(result)
@@ -237,9 +243,13 @@ class Study:
             tasks.append(Task(best.number, best.parameters, repeat=repeat))
             if default is not None and default.number != best.number and default.score is not None:
                 tasks.append(Task(default.number, default.parameters, repeat=repeat))
-        again = _Again(tasks, search, self._clock)
-        with suppress(KeyboardInterrupt):
+        again = Again(tasks, search, self._clock)
+        try:
             executor.run(again)
+        except KeyboardInterrupt:
+            search.stop()
+        if search.stop_requested:
+            search.stopped_by = StoppedBy.USER
         scores = again.scores(best.number)
         validation = again.found.get((best.number, VALIDATION))
         if not scores or best.score is None:
@@ -252,40 +262,14 @@ class Study:
         return Rescore.of(best.score, list(scores.values()), self._plan.direction, default_mean), validation
 
 
-class _Again:
-    """A source of evaluations that are no trials: nothing is chosen or learned from them."""
-
-    def __init__(self, tasks: Sequence[Task], search: Search, clock: Clock) -> None:
-        self._waiting, self._clock = list(tasks), clock
-        self._ends_at, self.limit_s = search.limits.ends_at, search.limit_s
-        self.found: dict[tuple[int, int], float] = {}
-
-    def left_s(self) -> float | None:
-        return None if self._ends_at is None else self._ends_at - self._clock.monotonic()
-
-    def next(self) -> Task | None:
-        left = self.left_s()
-        return self._waiting.pop(0) if self._waiting and (left is None or left > 0.0) else None
-
-    def finished(self, task: Task, answer: Answer) -> None:
-        if answer.score is not None:
-            self.found[(task.number, task.repeat)] = answer.score
-
-    def cut(self, task: Task, seconds: float) -> None:
-        """There was no time for this one."""
-
-    def scores(self, number: int) -> dict[int, float]:
-        """The score of each repeat of a trial."""
-        return {repeat: score for (one, repeat), score in self.found.items() if one == number and repeat != VALIDATION}
-
-
 def _nothing(search: Search) -> NoTrialSucceeded | DeadlineExceeded:
     results = search.results
     ended = [result for result in results if result.number not in search.unfinished]
-    if not ended and search.stopped_by is not StoppedBy.TRIALS:
-        by = (search.stopped_by or StoppedBy.DEADLINE).value
+    if not ended and search.stopped_by is StoppedBy.USER:
+        return NoTrialSucceeded("the search was stopped before any trial had ended; there is nothing to show")
+    if not ended and search.stopped_by is StoppedBy.DEADLINE:
         return DeadlineExceeded(
-            f"the search was stopped ({by}) before any trial had ended; give it more time, fewer folds or less data"
+            "the deadline came before any trial had ended; give the search more time, fewer folds or less data"
         )
     first = next((result for result in results if result.error), None)
     reason = "no trial had a score" if first is None else first.error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from streamb.clock import Clock
+from streamb.errors import InvalidInput
 from streamb.hpo.drawing import SpaceExhausted
 from streamb.hpo.evaluation import Answer, Task
 from streamb.hpo.optimizer import Optimizer
@@ -57,6 +58,9 @@ class Search:
         records: keeps what came of each trial; those in it are told to the optimizer that does not know them yet.
         watchers: are told of each trial.
         began_at: monotonic time when the study began, runs before this one counted in.
+
+    Raises:
+        InvalidInput: the records and the optimizer's journal do not belong together.
     """
 
     def __init__(
@@ -80,8 +84,8 @@ class Search:
         self._started: dict[int, tuple[float, Bar | None]] = {}
         self._stop, self._counting = threading.Event(), threading.Lock()
         self._maximize = optimizer.direction == "maximize"
-        for kept in records.kept if records is not None else ():
-            self._restore(kept)
+        if records is not None:
+            self._restore_all(records)
 
     # --- what an executor asks ------------------------------------------------------------------------------------
 
@@ -149,6 +153,11 @@ class Search:
         self._stop.set()
 
     @property
+    def stop_requested(self) -> bool:
+        """Whether somebody ended it."""
+        return self._stop.is_set()
+
+    @property
     def results(self) -> tuple[TrialResult, ...]:
         """What came of each trial so far, by number."""
         return tuple(self._results[number] for number in sorted(self._results))
@@ -177,6 +186,17 @@ class Search:
         longest = max((result.seconds for result in self.results if _complete(result)), default=0.0)
         rounds = math.ceil(self.limits.later / self.limits.workers)
         return min(_RESERVE * (ends_at - self._began_at), longest * rounds)
+
+    def _restore_all(self, records: Records) -> None:
+        numbers = {kept.result.number for kept in records.kept}
+        told = {trial.id for trial in self._optimizer.trials if trial.status is not Status.RUNNING}
+        if not told <= numbers or not numbers <= set(range(len(self._optimizer.trials))):
+            raise InvalidInput(
+                f"the journal beside {records.path} is of other trials than those kept there: one of the two files was"
+                " changed or replaced; restore it, or use another folder"
+            )
+        for kept in records.kept:
+            self._restore(kept)
 
     def _restore(self, kept: Kept) -> None:
         number = kept.result.number

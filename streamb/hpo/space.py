@@ -224,6 +224,10 @@ def _shape(parameter: Parameter) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     """What is the same in every process: an object's own text may hold its address."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple):
+        return [type(value).__name__, *map(_plain, value)]
     return value if isinstance(value, str | bool | int | float | type(None)) else type(value).__name__
 
 

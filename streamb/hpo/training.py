@@ -68,6 +68,24 @@ def default_parameters(model: Any, names: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def own_parameters(model: Any) -> dict[str, Any]:
+    """All parameters that an estimator has itself, as the same text in every process; empty for what has none.
+
+    >>> from sklearn.linear_model import Ridge
+    >>> own_parameters(Ridge(alpha=2.0))["alpha"]
+    '2.0'
+    """
+    return {name: _text(value) for name, value in model.get_params(deep=True).items()} if is_estimator(model) else {}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(_text, value))})"
+    if isinstance(value, str | bool | int | float | type(None) | np.generic):
+        return repr(value)
+    return str(getattr(value, "__name__", type(value).__name__))  # an object's own text may hold its address
+
+
 def first_parameters(model: Any, space: Space) -> dict[str, Any] | None:
     """The first trial of a space: the model's own defaults, with the space's for names that have none.
 
@@ -128,7 +146,9 @@ def _unknown(model: str, unknown: list[str], known: Iterable[str]) -> str:
 
 
 def as_rows(data: Any) -> Any:
-    """Rows as they are; nested lists of numbers become an array."""
+    """Rows as they are; nested lists of numbers become an array, sparse matrices such as have rows."""
+    if hasattr(data, "tocsr"):
+        return data.tocsr()
     if isinstance(data, list | tuple) and data and not isinstance(data[0], str | Mapping):
         return np.asarray(data)
     return data

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput
-from streamb.hpo.evaluation import Evaluator, FunctionEvaluator, ModelEvaluator, scorer_of
+from streamb.hpo.data import data_digest, row_count, training_rows, validation_rows
+from streamb.hpo.evaluation import Evaluator, FunctionEvaluator, ModelEvaluator
 from streamb.hpo.executing import Executor
 from streamb.hpo.folds import Folds, check_folds, choose_kind
 from streamb.hpo.parameters import Fixed
 from streamb.hpo.presets import OptimizationConfig, preset
 from streamb.hpo.reading import read_parameters
 from streamb.hpo.running import Plan, Study, local_executor
+from streamb.hpo.scorers import scorer_of, scorer_text
 from streamb.hpo.space import Space
 from streamb.hpo.spaces import search_space as named_space
 from streamb.hpo.spaces import space_for
 from streamb.hpo.study import Direction, OptimizationResult, Progress
-from streamb.hpo.training import as_rows, check_model, first_parameters, is_estimator
+from streamb.hpo.training import check_model, first_parameters, is_estimator, own_parameters
 
 Watching = Progress | Sequence[Progress] | None
 
@@ -112,18 +113,20 @@ class HyperparameterOptimizer:
         config = self.config
         if cross_validation_folds is not None:
             config = config.changed(folds=cross_validation_folds)
-        rows, truth, members = _data(training_data, groups)
-        held_out = None if validation_data is None else _pair(validation_data)
+        rows, truth, members = training_rows(training_data, groups)
+        held_out = None if validation_data is None else validation_rows(validation_data, truth)
         cut = None
         if held_out is None or cross_validation_folds is not None:
             kind = choose_kind(config.splitting, truth, members, classifies=_classifies(model, truth))
             cut = Folds(kind, config.folds, config.seed)
-            check_folds(cut, _length(rows), members)
+            check_folds(cut, row_count(rows), members)
         repeats = config.repeats if cut is not None and cut.repeatable else 1
         evaluator = ModelEvaluator(model, rows, truth, scorer, cut, members, held_out, repeats, config.seed)
         about = {"objective": named, "model": _name(model), "folds": evaluator.folds}
         if config.folder is not None:
-            about |= {"cut": None if cut is None else cut.kind, "data": _digest(rows, truth, members, held_out)}
+            about |= {"cut": None if cut is None else cut.kind, "repeats": repeats, "scorer": scorer_text(objective)}
+            about |= {"data": data_digest(rows, truth, members, held_out)}
+            about |= {f"the model's {key}": value for key, value in own_parameters(model).items()}
         plan = Plan(
             name=name or _name(model),
             space=space,
@@ -155,8 +158,9 @@ class HyperparameterOptimizer:
         number, makes a failed trial.
 
         Args:
-            objective_function: called with a dict of parameters.
+            objective_function: called with a dict of parameters; nested where the space is.
             search_space: parameters by name, as plain data or as Ray Tune's; with defaults, these are the first trial.
+                Results name a nested parameter by its way, as `model/lr`.
             n_trials: None: as the settings say.
             direction: "minimize" or "maximize".
             progress: who is told of each trial.
@@ -175,7 +179,7 @@ class HyperparameterOptimizer:
             space=_space(search_space),
             objective="value",
             direction=direction,
-            evaluator=FunctionEvaluator(objective_function),
+            evaluator=FunctionEvaluator(objective_function, nests=_nests(search_space)),
             config=self.config if n_trials is None else self.config.changed(n_trials=n_trials),
             identity={"objective": called},
             watchers=_watchers(progress),
@@ -215,7 +219,7 @@ def _watchers(progress: Watching) -> tuple[Progress, ...]:
 
 def _space(described: Any) -> Space:
     """A space from plain data; what is Ray Tune's in it is translated."""
-    if isinstance(described, Mapping) and any(_is_tune(value) for value in described.values()):
+    if _is_of_tune(described):
         from streamb.cluster.tune_space import plain_space
 
         described = plain_space(described)
@@ -227,37 +231,22 @@ def _space(described: Any) -> Space:
     return Space(parameters)
 
 
+def _is_of_tune(described: Any) -> bool:
+    return isinstance(described, Mapping) and any(_is_tune(value) for value in described.values())
+
+
+def _nests(described: Any) -> bool:
+    """Whether a space of Ray Tune has dicts of parameters within it."""
+    return _is_of_tune(described) and any(
+        isinstance(value, Mapping) and "type" not in value and "grid_search" not in value
+        for value in described.values()
+    )
+
+
 def _is_tune(value: Any) -> bool:
     if isinstance(value, Mapping):
         return "grid_search" in value or ("type" not in value and any(_is_tune(one) for one in value.values()))
     return type(value).__module__.startswith("ray.tune")
-
-
-def _data(training_data: Any, groups: Any) -> tuple[Any, NDArray[Any] | None, NDArray[Any] | None]:
-    rows, truth = _pair(training_data)
-    members = None if groups is None else np.asarray(groups)
-    for what, values in (("y", truth), ("groups", members)):
-        if values is not None and len(values) != _length(rows):
-            raise InvalidInput(f"X has {_length(rows)} rows and {what} has {len(values)}; give one for every row")
-    return rows, truth, members
-
-
-def _pair(data: Any) -> tuple[Any, NDArray[Any] | None]:
-    if (
-        isinstance(data, tuple | list)
-        and len(data) == 2
-        and hasattr(data[0], "__len__")
-        and not isinstance(data[0], str)
-    ):
-        rows, truth = data
-        return as_rows(rows), None if truth is None else np.asarray(truth)
-    if isinstance(data, tuple):
-        raise InvalidInput(f"data is (X, y) or X alone, not a tuple of {len(data)}")
-    return as_rows(data), None
-
-
-def _length(rows: Any) -> int:
-    return int(rows.shape[0]) if hasattr(rows, "shape") else len(rows)
 
 
 def _classifies(model: Any, truth: NDArray[Any] | None) -> bool:
@@ -276,9 +265,3 @@ def _name(what: Any) -> str:
     if inner:
         return " + ".join(inner)
     return str(getattr(what, "__name__", type(what).__name__))
-
-
-def _digest(*parts: Any) -> str:
-    from joblib import hash as digest
-
-    return str(digest(parts))

@@ -22,11 +22,11 @@ from streamb.hpo.evaluation import (
     FunctionEvaluator,
     ModelEvaluator,
     Task,
-    own_score,
-    scorer_of,
 )
+from streamb.hpo.executing import evaluated_within
 from streamb.hpo.folds import Folds, check_folds, choose_kind
 from streamb.hpo.pruning import bar_of, paired_variance
+from streamb.hpo.scorers import own_score, scorer_of
 from streamb.hpo.space import Space
 from streamb.hpo.study import Outcome
 from streamb.hpo.training import build_model, check_model, first_parameters
@@ -96,6 +96,13 @@ class TestModels:
         assert answer.status is Outcome.COMPLETED
         assert answer.score == pytest.approx(np.mean(answer.fold_scores))
         assert KFold(3).get_n_splits() == len(answer.fold_scores)
+
+    def test_labels_without_an_order_are_divided_too(self):
+        labels = np.array(["a", 1, None, "a", 1, None] * 5, dtype=object)
+        for _, test in Folds("stratified", 5, 0).split(labels, None, 30, 0):
+            assert [list(labels[test]).count(one) for one in ("a", 1, None)] == [2, 2, 2]
+        for train, test in Folds("grouped", 3, 0).split(None, labels, 30, 0):
+            assert not set(labels[train]) & set(labels[test])
 
     @pytest.mark.parametrize("kind", ["frame", "sparse", "lists", "text"])
     def test_any_table_will_do(self, kind):
@@ -170,10 +177,35 @@ def test_whatever_a_model_does_makes_a_failed_trial(how, said):
     assert "\n" not in answer.error
 
 
+def test_what_an_exception_says_fits_into_every_file():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("not even that")
+
+    def fails(p):
+        raise p["how"]
+
+    evaluate = FunctionEvaluator(fails)
+    assert evaluate(Task(0, {"how": Mute()})).error == "Mute"
+    assert len(evaluate(Task(0, {"how": ValueError("x" * 100_000)})).error) == 500
+    assert evaluate(Task(0, {"how": ValueError("half \udc80")})).error == "ValueError: half ?"
+
+
+def test_an_interrupt_in_another_thread_is_the_model_s_own():
+    def interrupts(p):
+        raise KeyboardInterrupt
+
+    evaluate = FunctionEvaluator(interrupts)
+    assert evaluated_within(evaluate, Task(0, {}), 10.0).error == "KeyboardInterrupt"
+    with pytest.raises(KeyboardInterrupt):
+        evaluated_within(evaluate, Task(0, {}), None)
+
+
 def test_functions_are_evaluated_too():
     assert FunctionEvaluator(lambda p: p["x"] ** 2)(Task(0, {"x": 3})).score == 9.0
     assert "KeyError" in FunctionEvaluator(lambda p: p["y"])(Task(0, {"x": 3})).error
     assert "NoneType" in FunctionEvaluator(lambda p: None)(Task(0, {"x": 3})).error
+    assert FunctionEvaluator(lambda p: p["m"]["x"], nests=True)(Task(0, {"m/x": 3})).score == 3.0
 
 
 class TestScorers:

@@ -283,6 +283,10 @@ class TestPng:
         for picture in PICTURES:
             write_png(board, picture, tmp_path / f"{picture}.png")
             assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        failed = Board.of(
+            [one for one in trials() if one.score is None], objective="accuracy", direction="maximize", space=SPACE
+        )
+        write_png(failed, "history", tmp_path / "failed.png")
 
     def test_what_cannot_be_drawn_is_said(self, tmp_path):
         board = Board.of(trials(3), objective="accuracy", direction="maximize", space=SPACE)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -121,6 +122,35 @@ class TestSequential:
         assert result.stopped_by is StoppedBy.USER
         assert result.trials
 
+    def test_ctrl_c_before_anything_was_found_goes_on_its_way(self):
+        def interrupted(p):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            study(interrupted).run()
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_stop_does_not_wait_for_the_trial_that_runs(self, workers):
+        def slow(p):
+            time.sleep(20.0 if p["x"] < 2.9 else 0.0)
+            return p["x"]
+
+        space = {"x": {"type": "float", "low": -5.0, "high": 5.0, "default": 3.0}}
+        watcher = Watcher()
+        runs = study(slow, space=space, workers=workers, deadline_s=60.0, watchers=[watcher])
+        watcher.trial = lambda *_: threading.Timer(0.3, runs.stop).start()
+        began = time.monotonic()
+        result = runs.run()
+        assert time.monotonic() - began < 10.0
+        assert result.stopped_by is StoppedBy.USER
+        assert result.trials[-1].error == "stopped by the user"
+
+    def test_a_stop_before_anything_was_found_says_so(self):
+        runs = study(lambda p: time.sleep(20.0), deadline_s=60.0)
+        threading.Timer(0.3, runs.stop).start()
+        with pytest.raises(NoTrialSucceeded, match="stopped before any trial"):
+            runs.run()
+
     def test_the_deadline_is_hard_though_a_trial_hangs(self):
         def slow(p):
             time.sleep(30.0 if p["x"] < 0 else 0.0)
@@ -174,9 +204,20 @@ class TestWorkers:
             study(lambda p: time.sleep(60), workers=1, deadline_s=0.3).run()
 
     def test_what_cannot_travel_is_refused(self):
-        lock = __import__("threading").Lock()
+        lock = threading.Lock()
         with pytest.raises(InvalidInput, match="executor='sequential'"):
             study(lambda p: lock, workers=1).run()
+        with pytest.raises(InvalidInput, match="value in the search space"):
+            study(workers=1, space={**SPACE, "guard": [lock, None]}, n_trials=30).run()
+
+    def test_memory_is_named_as_a_reason_to_be_killed(self):
+        space = {"x": {"type": "float", "low": -5.0, "high": 5.0, "default": 3.0}}
+
+        def dies(p):
+            return 1.0 if p["x"] == 3.0 else os.kill(os.getpid(), signal.SIGKILL)
+
+        result = study(dies, workers=1, space=space, n_trials=2).run()
+        assert result.trials[1].error.endswith("killed by signal 9; perhaps the machine ran out of memory")
 
 
 def numbers(folder: Path) -> list[int]:
@@ -202,6 +243,18 @@ class TestGoingOn:
         study(folder=tmp_path, n_trials=2).run()
         with pytest.raises(InvalidInput, match="another search"):
             study(folder=tmp_path, n_trials=2, direction="maximize").run()
+
+    @pytest.mark.parametrize("lost", ["journal.jsonl", FINISHED_FILE])
+    def test_files_that_do_not_belong_together_are_refused(self, tmp_path, lost):
+        study(folder=tmp_path, n_trials=3).run()
+        (tmp_path / lost).unlink()
+        with pytest.raises(InvalidInput, match="of other trials"):
+            study(folder=tmp_path, n_trials=5).run()
+
+    def test_other_lists_of_values_are_another_search(self, tmp_path):
+        study(lambda p: p["k"][0], space={"k": [(1,), (2,)]}, folder=tmp_path, n_trials=2).run()
+        with pytest.raises(InvalidInput, match="another search"):
+            study(lambda p: p["k"][0], space={"k": [(3,), (4,)]}, folder=tmp_path, n_trials=2).run()
 
     def test_a_line_cut_short_costs_one_trial(self, tmp_path):
         study(folder=tmp_path, n_trials=5).run()

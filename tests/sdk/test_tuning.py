@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
+from ray import tune
+from scipy.sparse import coo_matrix
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score, make_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -114,6 +120,9 @@ class TestModels:
         [
             ({"training_data": (X, Y[:-1])}, "one for every row"),
             ({"training_data": (X, Y, Y)}, "not a tuple of 3"),
+            ({"training_data": (X, 1)}, "one value for every row"),
+            ({"validation_data": (X, Y[:-1])}, "one for every row"),
+            ({"validation_data": X}, "validation_data has none"),
             ({"search_space": {"D": [1]}}, "no parameter D"),
             ({"objective": "precisionn"}, "no scorer"),
             ({"cross_validation_folds": 1}, "folds"),
@@ -132,6 +141,47 @@ class TestModels:
         tuner.optimize_model(model=SVC(), training_data=(X, Y), search_space=SPACE)
         with pytest.raises(InvalidInput, match="data was"):
             tuner.optimize_model(model=SVC(), training_data=(X + 1.0, Y), search_space=SPACE)
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"model": SVC(kernel="linear")}, "the model's kernel was \"'rbf'\", is \"'linear'\""),
+            ({"model": SVC(C=5.0)}, "the model's C was '1.0', is '5.0'"),
+            ({"objective": make_scorer(f1_score, average="micro")}, "average=macro.*average=micro"),
+            ({"objective": "f1"}, "objective was 'f1_score', is 'f1'"),
+            ({"cross_validation_folds": 2}, "folds was 3, is 2"),
+            ({"search_space": {"C": (1e-2, 1e2, "log"), "gamma": (1e-5, 1.0, "log")}}, "its space, seed or direction"),
+        ],
+    )
+    def test_whatever_would_not_compare_is_refused(self, tmp_path, changes, said):
+        tuner = optimizer(n_trials=2, folder=tmp_path)
+        given = {"model": SVC(), "training_data": (X, Y), "search_space": SPACE}
+        given["objective"] = make_scorer(f1_score, average="macro")
+        assert tuner.optimize_model(**given).objective == "f1_score"
+        assert len(tuner.optimize_model(**given).trials) == 2
+        with pytest.raises(InvalidInput, match=said):
+            tuner.optimize_model(**{**given, **changes})
+
+    def test_a_stop_while_the_best_is_scored_again(self, tmp_path):
+        class Unhurried(LogisticRegression):
+            def fit(self, X, y):
+                time.sleep(0.1)
+                return super().fit(X, y)
+
+        tuner = optimizer(n_trials=1, rescore_repeats=100, deadline_s=None, folder=tmp_path)
+        threading.Timer(1.0, tuner.stop).start()
+        began = time.monotonic()
+        result = tuner.optimize_model(model=Unhurried(), training_data=(X, Y), search_space={"C": (0.1, 10.0)})
+        assert time.monotonic() - began < 10.0
+        assert result.stopped_by is StoppedBy.USER
+        assert 0 < result.rescored.repeats < 100
+
+    def test_tables_as_they_come(self):
+        """Labels in a column of a frame, rows in a sparse matrix that has no rows to take."""
+        frame = pd.DataFrame({"label": Y})
+        result = optimizer(n_trials=1).optimize_model(model=SVC(), training_data=(coo_matrix(X), frame))
+        expected = optimizer(n_trials=1).optimize_model(model=SVC(), training_data=(X, Y))
+        assert result.best_score == expected.best_score
 
 
 class TestFunctions:
@@ -158,6 +208,18 @@ class TestFunctions:
         tuner.stop()
         result = tuner.optimize(lambda p: tuner.stop() or 1.0, {"x": (0.0, 1.0)}, n_trials=5)
         assert result.stopped_by is StoppedBy.USER
+
+    def test_a_nested_space_of_tune_gives_nested_parameters(self):
+        seen = []
+
+        def lowest(p):
+            seen.append(p)
+            return p["model"]["lr"]
+
+        space = {"model": {"lr": tune.loguniform(1e-3, 1.0), "kind": tune.choice(["a", 1, None, (2, 3)])}, "n": 3}
+        result = HyperparameterOptimizer("fast").optimize(lowest, space, n_trials=3)
+        assert all(set(p) == {"model", "n"} and set(p["model"]) == {"lr", "kind"} for p in seen)
+        assert set(result.best_parameters) == {"model/lr", "model/kind", "n"}
 
     def test_no_function_and_no_settings(self):
         with pytest.raises(InvalidInput, match="function of a dict"):

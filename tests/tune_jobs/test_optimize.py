@@ -120,6 +120,40 @@ class TestTheJob:
         assert main(["--resume", "s"]) == 2
         assert "has changed since" in capsys.readouterr().err
 
+    def test_what_does_not_fit_any_more_is_a_wrong_argument_on_resume(
+        self, plain_csv: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        csv, out = tmp_path / "own.csv", tmp_path / "out"
+        csv.write_bytes(plain_csv.read_bytes())
+        assert search(csv, "--study", "s", "--output", str(out), trials=2) == 0
+        assert main(["--resume", "s"]) == 2
+        assert "it exists already; name a new folder" in capsys.readouterr().err
+        assert main(["--resume", "s", "--output", str(tmp_path / "other"), "--version", "1.0.0"]) == 2
+        assert "--model-id and --version go together" in capsys.readouterr().err
+        assert main(["--resume", "s", "--output", str(tmp_path / "other")]) == 0
+        assert (tmp_path / "other" / "report.json").exists()
+        csv.unlink()
+        assert main(["--resume", "s", "--output", str(tmp_path / "third")]) == 2
+        assert "own.csv: Path does not point to a file" in capsys.readouterr().err
+
+    def test_a_signal_before_the_first_trial_has_ended_stops_it_in_order(
+        self, plain_csv: Path, state: Path, unhurried: tuple[str, ...]
+    ) -> None:
+        asked = ("--csv", str(plain_csv), "--target", "label", "--study", "early", *QUICK, *unhurried)
+        slow = ("--folds", "50", "--trials", "3")  # the first trial takes a while
+        study = Studies(state).get("early")
+        command = [sys.executable, "-m", "tune_jobs.optimize", *asked, *slow]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+            until = time.monotonic() + 60
+            while not (study.path / "journal.jsonl").exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            child.send_signal(signal.SIGTERM)
+            said, wrong = child.communicate(timeout=60)
+        assert child.returncode == 1
+        assert "tune resume early" in said
+        assert wrong == ""
+        assert study.state() == (State.STOPPED, "by its user")
+
     def test_kill_loses_no_finished_trial(self, plain_csv: Path, state: Path, unhurried: tuple[str, ...]) -> None:
         """SIGKILL of the process in the midst of a study, then resume."""
         asked = ("--csv", str(plain_csv), "--target", "label", "--trials", "99", "--study", "killed", *QUICK)

@@ -15,6 +15,8 @@ from streamb.hpo.reporting.svg import BLUE, GREY, ORANGE
 
 _DPI: Final = 150
 _POINTS: Final = 80
+_MOST: Final = 12
+"""Parameters in one picture, those that matter most."""
 
 
 def write_png(board: Board, picture: str, path: Path) -> None:
@@ -54,15 +56,16 @@ def _history(figure: Any, board: Board) -> None:
     if early:
         axes.scatter([t.number for t in early], [t.score for t in early], s=14, facecolors="none", edgecolors=GREY)
     steps = board.running_best()
-    last = max([trial.number for trial in board.trials], default=0)
-    numbers = [number for number, _ in steps] + [last]
-    axes.step(numbers, [score for _, score in steps] + [steps[-1][1]], where="post", color=ORANGE, label="best so far")
+    if steps:
+        numbers = [*(number for number, _ in steps), max(trial.number for trial in board.trials)]
+        heights = [*(score for _, score in steps), steps[-1][1]]
+        axes.step(numbers, heights, where="post", color=ORANGE, label="best so far")
     axes.set(xlabel="trial", ylabel=board.objective, ylim=(board.scores.low, board.scores.high))
     axes.legend()
 
 
 def _importance(figure: Any, board: Board) -> None:
-    effects = board.importance.alone[::-1]
+    effects = board.importance.alone[:_MOST][::-1]
     figure.set_size_inches(7, 0.4 * len(effects) + 1.2)
     axes = figure.subplots()
     spreads = [effect.spread for effect in effects]
@@ -71,7 +74,7 @@ def _importance(figure: Any, board: Board) -> None:
 
 
 def _parallel(figure: Any, board: Board) -> None:
-    chosen = board.by_importance()
+    chosen = board.by_importance()[:_MOST]
     figure.set_size_inches(1.6 * (len(chosen) + 1), 4)
     axes = figure.subplots()
     for trial in sorted(scored(board.trials), key=lambda one: board.goodness(one.score or 0.0)):
@@ -85,7 +88,7 @@ def _parallel(figure: Any, board: Board) -> None:
 
 
 def _slice(figure: Any, board: Board) -> None:
-    chosen = board.by_importance()
+    chosen = board.by_importance()[:_MOST]
     columns = min(2, len(chosen))
     rows = -(-len(chosen) // columns)
     figure.set_size_inches(4.5 * columns, 3 * rows)
