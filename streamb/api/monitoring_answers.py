@@ -76,6 +76,10 @@ class ModelHealthAnswer(_Open):
         description="What labels say against those of the baseline; null: it has none."
     )
     estimated_accuracy: dict[str, Any] | None = Field(description="Expected from confidences, not measured.")
+    rows: dict[str, int] = Field(
+        description="Since monitoring began: `rows` counted; not counted are those `dropped` (more came than could be "
+        "counted), `unreadable` (they do not fit the baseline), `late` and `damaged`."
+    )
     silence_s: FiniteOrNull = Field(description="Seconds since a replica was heard of; null: none is there.")
     updated_at: float
 

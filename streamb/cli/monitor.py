@@ -202,6 +202,10 @@ def _health_facts(found: Mapping[str, Any]) -> dict[str, Any]:
         "error rate": metrics.get("error_rate"),
         "accuracy": metrics.get("accuracy"),
         "accuracy, estimated": _estimate(found["estimated_accuracy"]),
+        "rows not counted": ", ".join(
+            f"{count:,} {why}" for why, count in found["rows"].items() if count and why != "rows"
+        )
+        or None,
         "drift": drifted["summary"] if drifted else None,
         "concept drift": found["concept"]["summary"] if found["concept"] else None,
     }

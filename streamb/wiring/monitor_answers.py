@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
 from streamb.errors import BadRequest
@@ -30,6 +31,7 @@ def health_answer(standing: Standing) -> dict[str, Any]:
         "drift_status": _drift_summary(report) if report is not None else None,
         "baseline": standing.baseline.to_answer(active=True) if standing.baseline is not None else None,
         "silence_s": standing.silence_s,
+        "rows": asdict(standing.totals),
     }
 
 

@@ -49,6 +49,12 @@ class TestHealth:
         assert "height" not in found["drift_status"]["drifted"]
         assert "width" in " ".join(found["reasons"])
 
+    def test_rows_that_do_not_fit_the_baseline_are_told(self, watched):
+        watched.replica.observe([[1.0, 2.0, 3.0]] * 7, [True] * 7)
+        watched.go_on(5, count=300)
+        told = watched.health()["rows"]
+        assert (told["rows"], told["unreadable"], told["dropped"], told["late"]) == (1_500, 7, 0, 0)
+
     def test_throughput_after_a_restart_is_what_it_was(self, watched):
         watched.go_on(600, count=50)
         usual = watched.health()["current_metrics"]["throughput"]
