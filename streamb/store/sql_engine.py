@@ -25,6 +25,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from streamb.errors import ConfigError, StaleRevision, StorageFailed, StreambError
 
 _CONNECT_TIMEOUT_S: Final = 10
+_SILENCE_S: Final = 60
+"""How long PostgreSQL may be silent: our statements take milliseconds, so it, or the network, has gone by then."""
 _WAL_RETRY_S: Final = 0.05
 _MAX_CONNECTIONS: Final = 20
 _WRITE: Final = "streamb_write"
@@ -95,13 +97,24 @@ def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
 
 
 def _postgresql_engine(url: URL, busy_timeout_s: float) -> Engine:
+    limits = {
+        "lock_timeout": int(busy_timeout_s * 1000),
+        "statement_timeout": int((_SILENCE_S + busy_timeout_s) * 1000),
+        # A writer that is stopped half-way (a machine that froze) must not hold its locks for ever.
+        "idle_in_transaction_session_timeout": _SILENCE_S * 1000,
+    }
     try:
         return create_engine(
             url,
             hide_parameters=True,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
-                "options": f"-c lock_timeout={int(busy_timeout_s * 1000)}",
+                "options": " ".join(f"-c {name}={milliseconds}" for name, milliseconds in limits.items()),
+                # The kernel's own patience with a server that has vanished is a quarter of an hour.
+                "tcp_user_timeout": _SILENCE_S * 1000,
+                "keepalives_idle": _SILENCE_S // 2,
+                "keepalives_interval": _SILENCE_S // 6,
+                "keepalives_count": 3,
             },
             pool_size=_MAX_CONNECTIONS,
             pool_timeout=busy_timeout_s,

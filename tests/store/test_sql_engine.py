@@ -17,7 +17,9 @@ import pytest
 
 from streamb.clock import SystemClock
 from streamb.errors import StaleRevision, StorageFailed
+from streamb.store import sql_engine
 from streamb.store.database import Database, open_database
+from streamb.store.sql_engine import Transactions, create_sql_engine
 
 HOLD_WRITE_LOCK = """
 import sqlite3, sys, time
@@ -221,6 +223,30 @@ class TestPostgres:
                 )
             assert database.records.get("c", "k") is not None
             database.records.put("c", "k", {})
+
+    def test_a_writer_that_stops_half_way_does_not_hold_its_locks_for_ever(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        def freeze_meanwhile(frozen: Database, other: Database) -> None:
+            with frozen.records.batch():
+                frozen.records.put("models", "a", {"by": "frozen"})
+                other.records.put("models", "a", {"by": "other"})  # waits for the row until the server lets go of it
+                frozen.records.put("models", "a", {"by": "frozen"})
+
+        monkeypatch.setattr(sql_engine, "_SILENCE_S", 1)
+        with opened(postgres_url) as frozen, opened(postgres_url) as other:
+            with pytest.raises(StorageFailed):
+                freeze_meanwhile(frozen, other)
+            record = other.records.get("models", "a")
+            assert record is not None
+            assert record.body == {"by": "other"}
+
+    def test_a_statement_that_takes_too_long_is_ended(self, postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(sql_engine, "_SILENCE_S", 1)
+        transactions = Transactions(create_sql_engine(postgres_url, busy_timeout_s=0.1))
+        with pytest.raises(StorageFailed, match="statement timeout"), transactions.reading() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(30)")
+        transactions.close()
 
     def test_a_connection_that_dies_in_a_batch_undoes_it(self, postgres_url: str):
         def write_and_lose_the_connection(database: Database) -> None:
