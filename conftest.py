@@ -50,6 +50,10 @@ _SLOW = tuple(
 )
 """Tests that start processes or servers, or train: together they take longer than all the others."""
 
+_PATIENT_S = 600
+"""For a test with a platform, instead of what pyproject.toml says: it waits for many things, each with a deadline of
+its own that says what did not happen, and on a slow machine these add up."""
+
 pytest_plugins = ["tests.cluster.session_platform"]
 
 pytest_collect_file = SybilCollection(
@@ -92,12 +96,14 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a running platform, and what is slow."""
+    """Mark what needs a running platform, what is slow, and what may take long."""
     for item in items:
         if item.path in _NEED_A_PLATFORM:
             item.add_marker(pytest.mark.ray)
         if any(item.path.is_relative_to(slow) for slow in _SLOW):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("ray") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_PATIENT_S))
 
 
 def pytest_configure() -> None:

@@ -44,7 +44,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(120)
 
     @property
     def failed(self) -> list[Outcome]:
@@ -53,7 +53,7 @@ class Load:
     def summary(self) -> str:
         return str(Counter((o.status, o.code, o.version, o.error) for o in self.outcomes))
 
-    def wait_for(self, more: int, timeout_s: float = 60) -> None:
+    def wait_for(self, more: int, timeout_s: float = 120) -> None:
         """Block until `more` further answers have come."""
         target, deadline = len(self.outcomes) + more, time.monotonic() + timeout_s
         while len(self.outcomes) < target:
@@ -61,7 +61,7 @@ class Load:
             time.sleep(0.02)
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection(self._address, timeout=60)
+        connection = http.client.HTTPConnection(self._address, timeout=120)
         while not self._stop.is_set():
             try:
                 connection.request("POST", self._path, self._body, {"Content-Type": "application/json"})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psutil
 
 
-def until(check: Callable[[], object], timeout_s: float = 60, what: str = "") -> object:
+def until(check: Callable[[], object], timeout_s: float = 120, what: str = "") -> object:
     deadline = time.monotonic() + timeout_s
     while True:
         try:

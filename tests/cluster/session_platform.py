@@ -35,7 +35,13 @@ def platform(state_dir: Path) -> Iterator[RunningPlatform]:
     """A platform in development mode with two gateways, on a free port; stopped, with every process, at the end."""
     from streamb.cluster import start_platform  # takes seconds: only where it is needed
 
-    settings = load_settings(environment="development", state_dir=state_dir, port=0, gateway_replicas=GATEWAYS)
+    settings = load_settings(
+        environment="development",
+        state_dir=state_dir,
+        port=0,
+        gateway_replicas=GATEWAYS,
+        request_timeout_s=60,  # tests kill the only replica of a model: requests wait until there is another
+    )
     running = start_platform(settings)
     yield running
     running.stop()

@@ -67,7 +67,7 @@ async def started(kind: str, folder, answer_timeout_s: float = 10):
     config = EdgeConfig("127.0.0.1", free_port(), folder / "a.sock", None, answer_timeout_s)
     proxy = HAProxy(haproxy_binary(), config, folder) if kind == "haproxy" else Forwarder(config)
     await proxy.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=60) as client:
         yield proxy, client
     await proxy.stop()
 
@@ -79,7 +79,7 @@ async def edge(tmp_path, request):
 
 
 async def until_up(proxy, backend: str, name: str) -> None:
-    for _ in range(100):
+    for _ in range(600):  # half a minute
         if (await proxy.sessions()).get((backend, name), (0, ""))[1] == "UP":
             return
         await asyncio.sleep(0.05)
@@ -133,11 +133,13 @@ async def test_a_new_gateway_gets_nothing_before_its_first_check_passes(tmp_path
     proxy = HAProxy(haproxy_binary(), config, tmp_path)
     await proxy.start()
     async with Upstream("not ready", status="503 Service Unavailable") as gateway:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=10) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=60) as client:
             await proxy.add("gateways", "g1", gateway.endpoint)
-            for _ in range(100):
+            for number in range(2000):
                 assert (await client.get("/v2/x")).json()["code"] == "unavailable", "the edge answers for itself"
                 await asyncio.sleep(0.01)
+                if number >= 100 and gateway.seen:
+                    break
         assert all("/v2/health/ready" in head for head in gateway.seen), "nothing but checks"
         assert gateway.seen
     await proxy.stop()
@@ -172,7 +174,7 @@ async def test_swapping_gateways_under_load_drops_nothing(edge):
             await proxy.add("gateways", f"g{i}", following.endpoint)
             await until_up(proxy, "gateways", f"g{i}")
             await proxy.drain("gateways", f"g{i - 1}")
-            for _ in range(100):
+            for _ in range(1000):
                 if (await proxy.sessions())[("gateways", f"g{i - 1}")][0] == 0:
                     break
                 await asyncio.sleep(0.02)

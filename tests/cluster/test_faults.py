@@ -26,7 +26,7 @@ def manager(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
         manager.register_model("faults", "", "", LogisticRegression(max_iter=500).fit(X, y), "1.0.0")
         deployed = manager.deploy_model(model_id="faults", target_version="1.0.0", rollout_strategy="immediate")
-        assert deployed.wait(90).state == "completed"
+        assert deployed.wait(180).state == "completed"
         yield manager
 
 
@@ -45,7 +45,7 @@ def others(fragment: str, dead: psutil.Process) -> list[psutil.Process]:
 
 def came_back(fragment: str, dead: psutil.Process, count: int = 1) -> None:
     """Until there are `count` processes of this title again."""
-    until(lambda: len(others(fragment, dead)) >= count, 60, f"{fragment} is started again")
+    until(lambda: len(others(fragment, dead)) >= count, what=f"{fragment} is started again")
 
 
 def test_a_killed_model_replica_fails_only_what_it_was_working_on(manager, platform):
@@ -53,7 +53,7 @@ def test_a_killed_model_replica_fails_only_what_it_was_working_on(manager, platf
         load.wait_for(200)
         dead = kill("ServeReplica:faults--1.0.0")
         came_back("ServeReplica:faults--1.0.0", dead)
-        until(lambda: load.outcomes[-1].ok, 60, "answers again")
+        until(lambda: load.outcomes[-1].ok, what="answers again")
         load.wait_for(200)
     # Eight connections: no more than eight requests can have been on it, and each failure says why.
     assert len(load.failed) <= 8, load.summary()
@@ -61,19 +61,24 @@ def test_a_killed_model_replica_fails_only_what_it_was_working_on(manager, platf
 
 
 def test_a_killed_controller_is_not_noticed_by_clients_and_comes_back_with_its_state(manager, platform):
-    before = httpx.get(f"{platform.url}/api/models/faults").json()
+    before = httpx.get(f"{platform.url}/api/models/faults", timeout=30).json()
     with Load(platform.url, "faults", [ROW]) as load:
         load.wait_for(100)
         dead = kill("ControllerActor")
         load.wait_for(300)
         came_back("ControllerActor", dead)
-        until(lambda: httpx.get(f"{platform.url}/api/models/faults").json() == before, 60, "the registry is back")
-        until(lambda: httpx.get(f"{platform.url}/api/monitoring/system-health").json()["status"] == "healthy", 60)
+        until(
+            lambda: httpx.get(f"{platform.url}/api/models/faults", timeout=30).json() == before,
+            what="the registry is back",
+        )
+        until(
+            lambda: httpx.get(f"{platform.url}/api/monitoring/system-health", timeout=30).json()["status"] == "healthy"
+        )
         load.wait_for(100)
     assert not load.failed, load.summary()
     # It does not only remember: it works.
     again = manager.deploy_model(model_id="faults", target_version="1.0.0", rollout_strategy="immediate")
-    assert again.wait(60).state == "completed"
+    assert again.wait(180).state == "completed"
 
 
 def test_a_killed_gateway_is_replaced_and_the_other_answers_meanwhile(manager, platform):
@@ -90,13 +95,13 @@ def test_a_killed_gateway_is_replaced_and_the_other_answers_meanwhile(manager, p
 def test_a_killed_haproxy_is_started_again_with_its_servers(manager, platform):
     haproxy = next(p for p in psutil.Process().children(recursive=True) if p.name() == "haproxy")
     haproxy.kill()
-    until(lambda: manager.predict("faults", [ROW]).version == "1.0.0", 30, "answers again")
+    until(lambda: manager.predict("faults", [ROW]).version == "1.0.0", what="answers again")
 
 
 def test_a_killed_edge_actor_comes_back_and_leaves_no_second_haproxy(manager, platform):
     dead = kill("EdgeActor")
     came_back("EdgeActor", dead)
-    until(lambda: manager.predict("faults", [ROW]).version == "1.0.0", 30, "answers again")
+    until(lambda: manager.predict("faults", [ROW]).version == "1.0.0", what="answers again")
     assert len([p for p in psutil.Process().children(recursive=True) if p.name() == "haproxy"]) == 1
 
 

@@ -22,7 +22,7 @@ from streamb.cluster.job_process import (
     end_orphans,
 )
 
-TIMEOUT_S = 30
+TIMEOUT_S = 55  # what a job does in vain lasts 60 s: it must not end by itself
 
 
 def spec(folder: Path, *command: str, **changes: object) -> JobSpec:

@@ -28,7 +28,7 @@ def classifier(c: float = 1.0):
 def serve(manager: ProductionMLManager, model_id: str, version: str, model) -> None:
     manager.register_model(model_id, model_id, "test", model, version)
     deployment = manager.deploy_model(model_id=model_id, target_version=version, rollout_strategy="immediate")
-    assert deployment.wait(timeout=90).state == "completed"
+    assert deployment.wait(timeout=180).state == "completed"
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,19 @@ def test_a_new_version_takes_over_without_a_failed_request(manager, platform):
         load.wait_for(100)
         serve(manager, "takeover", "2.0.0", classifier(0.1))
         load.wait_for(100)
-        until(lambda: len(manager_versions(platform, "takeover")) == 1, 60, "the old version is taken down")
+        until(lambda: len(manager_versions(platform, "takeover")) == 1, what="the old version is taken down")
         load.wait_for(100)
     assert not load.failed, load.summary()
     assert load.outcomes[-1].version == "2.0.0"
 
 
 def manager_versions(platform, model_id: str) -> list[dict]:
-    return httpx.get(f"{platform.url}/api/models/{model_id}/status").json()["versions"]
+    return httpx.get(f"{platform.url}/api/models/{model_id}/status", timeout=30).json()["versions"]
 
 
 def test_a_version_that_cannot_start_leaves_the_old_one_serving(manager):
     manager.register_model("screening", "", "", ExplodesOnLoad(), "2.0.0")
-    status = manager.deploy_model(model_id="screening", target_version="2.0.0", rollout_strategy="immediate").wait(90)
+    status = manager.deploy_model(model_id="screening", target_version="2.0.0", rollout_strategy="immediate").wait(180)
     assert status.state == "failed"
     assert "cannot be loaded on purpose" in status.reason
     assert manager.predict("screening", X[:1].tolist()).version == "1.0.0"
@@ -104,22 +104,22 @@ def test_ten_thousand_rows_in_one_request(manager):
 
 def test_open_inference_protocol_through_the_edge(manager, platform):
     tensor = {"name": "input", "shape": [2, 30], "datatype": "FP64", "data": X[:2].ravel().tolist()}
-    answer = httpx.post(f"{platform.url}/v2/models/screening/infer", json={"inputs": [tensor]})
+    answer = httpx.post(f"{platform.url}/v2/models/screening/infer", json={"inputs": [tensor]}, timeout=30)
     assert answer.status_code == 200, answer.text
     assert answer.json()["outputs"][0]["data"] == classifier().predict(X[:2]).tolist()
-    assert httpx.get(f"{platform.url}/v2/models/screening/ready").status_code == 200
+    assert httpx.get(f"{platform.url}/v2/models/screening/ready", timeout=30).status_code == 200
 
 
 def test_system_health_metrics_and_status_tell_of_the_work_done(manager, platform):
     manager.predict("screening", X[:1].tolist())
 
     def health() -> dict:
-        return httpx.get(f"{platform.url}/api/monitoring/system-health").json()
+        return httpx.get(f"{platform.url}/api/monitoring/system-health", timeout=30).json()
 
-    until(lambda: health()["status"] == "healthy", 30, "everything is well")
+    until(lambda: health()["status"] == "healthy", what="everything is well")
     assert health()["models"]["screening"]["serving_version"] == "1.0.0"
     line = 'streamb_requests_total{code="200",model="screening",version="1.0.0"}'
-    until(lambda: line in httpx.get(f"{platform.url}/metrics").text, 10, "requests are counted")
+    until(lambda: line in httpx.get(f"{platform.url}/metrics", timeout=30).text, what="requests are counted")
 
 
 def test_a_model_version_answers_no_http(manager):

@@ -21,6 +21,8 @@ MODEL = "mid-canary"
 CONNECTIONS = 8
 RESUMED_S = 5
 """After the Controller is back, the rollout goes on within so many seconds."""
+STEP_SECONDS = 12
+"""Of a canary that goes on by itself: long enough to find it where it was, after the Controller's death."""
 OPTIONS = {
     "steps": [50],
     "min_samples": 50,
@@ -36,7 +38,7 @@ def manager(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
         manager.register_model(MODEL, "", "", LogisticRegression(max_iter=500).fit(X, y), "1.0.0")
         deployed = manager.deploy_model(model_id=MODEL, target_version="1.0.0", rollout_strategy="immediate")
-        assert deployed.wait(90).state == "completed"
+        assert deployed.wait(180).state == "completed"
         yield manager
 
 
@@ -54,7 +56,7 @@ def half_way(manager, platform, step_seconds: float) -> Deployment:
     manager.register_model(MODEL, "", "", model, f"{number}.0.0")
     options = {**OPTIONS, "step_seconds": step_seconds}
     canary = manager.deploy_model(model_id=MODEL, target_version=f"{number}.0.0", rollout_strategy="canary", **options)
-    until(lambda: (canary.status().weight, canary.status().phase) == (50.0, "observe"), 60, "half-way")
+    until(lambda: (canary.status().weight, canary.status().phase) == (50.0, "observe"), what="half-way")
     return canary
 
 
@@ -66,13 +68,15 @@ def canary(manager, platform) -> Deployment:
 
 def kinds(platform, deployment: Deployment) -> list[str]:
     """What the history says of a deployment, the oldest first."""
-    found = httpx.get(f"{platform.url}/api/deployments/history", params={"limit": 200}).json()["items"]
+    found = httpx.get(
+        f"{platform.url}/api/deployments/history", params={"limit": 200, "model_id": MODEL}, timeout=30
+    ).json()["items"]
     return [event["kind"] for event in reversed(found) if event["deployment_id"] == deployment.id]
 
 
 def completed(platform, manager, deployment: Deployment) -> None:
     """It takes over in the end, and its history tells of every step once."""
-    status = deployment.wait(60)
+    status = deployment.wait(180)
     assert status.state == "completed", status
     assert manager.predict(MODEL, [ROW]).version == status.target_version
     told = kinds(platform, deployment)
@@ -81,7 +85,7 @@ def completed(platform, manager, deployment: Deployment) -> None:
 
 def acknowledged(platform) -> bool:
     """Every gateway routes by the newest table."""
-    status = httpx.get(f"{platform.url}/api/status", timeout=5).json()
+    status = httpx.get(f"{platform.url}/api/status", timeout=30).json()
     return bool(status["gateways"]) and all(one["epoch"] >= status["epoch"] for one in status["gateways"])
 
 
@@ -92,11 +96,14 @@ def place(deployment: Deployment) -> tuple[str, int, float]:
 
 
 def test_a_killed_controller_goes_on_at_the_same_step_and_to_the_end(manager, platform, load):
-    canary = half_way(manager, platform, 4)
+    canary = half_way(manager, platform, STEP_SECONDS)
     before = place(canary)
     dead = kill("ControllerActor")
     came_back("ControllerActor", dead)
-    until(lambda: httpx.get(f"{platform.url}/api/deployments/{canary.id}").status_code == 200, 30, "it answers")
+    until(
+        lambda: httpx.get(f"{platform.url}/api/deployments/{canary.id}", timeout=30).status_code == 200,
+        what="it answers",
+    )
     assert place(canary) == before == ("progressing", 0, 50.0)
     until(lambda: acknowledged(platform), RESUMED_S, "the gateways have its table")
     until(lambda: any(one.samples for one in canary.status().findings), RESUMED_S, "it judges again")
@@ -127,10 +134,10 @@ def test_a_killed_gateway_costs_what_was_on_it(canary, load):
 def test_a_killed_replica_of_the_canary_costs_no_more_than_was_on_it(manager, platform, canary, load):
     target = f"ServeReplica:{MODEL}--{canary.status().target_version}"
     dead = kill(target)
-    until(lambda: canary.status().ended or others(target, dead), 60, "it is replaced, or nobody needs it any more")
+    until(lambda: canary.status().ended or others(target, dead), what="it is replaced, or nobody needs it any more")
     if not canary.status().ended:
         canary.rollback(reason="it has survived")
-    status = canary.wait(90)
+    status = canary.wait(180)
     # Whether its death takes it back depends on how many of the step's requests that has cost.
     assert status.state == "rolled_back", status
     stays = status.previous_version

@@ -1,5 +1,6 @@
 """Versions come into traffic and are taken back, on a real platform under load."""
 
+import time
 from itertools import count
 
 import httpx
@@ -37,7 +38,7 @@ def manager(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
         manager.register_model(MODEL, "", "", classifier(), "1.0.0")
         deployed = manager.deploy_model(model_id=MODEL, target_version="1.0.0", rollout_strategy="immediate")
-        assert deployed.wait(90).state == "completed"
+        assert deployed.wait(180).state == "completed"
         yield manager
 
 
@@ -55,16 +56,20 @@ def target() -> str:
 
 def events(platform, deployment) -> list[dict]:
     """A deployment's history, the oldest first."""
-    found = httpx.get(f"{platform.url}/api/deployments/history", params={"limit": 200}).json()["items"]
+    found = httpx.get(
+        f"{platform.url}/api/deployments/history", params={"limit": 200, "model_id": MODEL}, timeout=30
+    ).json()["items"]
     return [event for event in reversed(found) if event["deployment_id"] == deployment.id]
 
 
 def gateway_processes(platform) -> set[int]:
-    return {one["pid"] for one in httpx.get(f"{platform.url}/api/status").json()["gateways"]}
+    return {one["pid"] for one in httpx.get(f"{platform.url}/api/status", timeout=30).json()["gateways"]}
 
 
 def ask(platform, **headers: str) -> dict:
-    answer = httpx.post(f"{platform.url}/v2/models/{MODEL}/predict", json={"instances": [ROW]}, headers=headers)
+    answer = httpx.post(
+        f"{platform.url}/v2/models/{MODEL}/predict", json={"instances": [ROW]}, headers=headers, timeout=30
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -77,36 +82,44 @@ def test_a_healthy_canary_takes_over_step_by_step(manager, platform, stable, tar
         deployment = manager.deploy_model(
             model_id=MODEL, target_version=target, rollout_strategy="canary", steps=[10, 50], **QUICK
         )
-        status = deployment.wait(120, on_change=lambda now: weights.append(now.weight))
+        status = deployment.wait(180, on_change=lambda now: weights.append(now.weight))
         load.wait_for(50)
     assert status.state == "completed", status
     assert not load.failed, load.summary()
     assert gateway_processes(platform) == gateways, "a new version leaves the gateways as they are"
-    assert {10.0, 50.0, 100.0} <= set(weights)
     assert weights == sorted(weights), "the share only grows"
     assert {o.version for o in load.outcomes} == {stable, target}
     assert {o.version for o in load.outcomes[-20:]} == {target}
-    kinds = [event["kind"] for event in events(platform, deployment)]
-    assert (kinds[0], kinds[-1], kinds.count("step")) == ("created", "completed", 3)
+    told = events(platform, deployment)
+    assert (told[0]["kind"], told[-1]["kind"]) == ("created", "completed")
+    steps = [event["detail"].partition(";")[0] for event in told if event["kind"] == "step"]
+    assert steps == [
+        "10 % of the traffic to the version",
+        "50 % of the traffic to the version",
+        "all traffic to the version",
+    ]
 
 
 def test_a_canary_that_raises_is_taken_back_and_no_client_notices(manager, platform, stable, target):
     manager.register_model(MODEL, "", "", Raises(), target)
     with Load(platform.url, MODEL, [ROW]) as load:
         load.wait_for(100)
+        began, before = time.monotonic(), len(load.outcomes)
         deployment = manager.deploy_model(
             model_id=MODEL, target_version=target, rollout_strategy="canary", traffic_split_percentage=10
         )
-        status = deployment.wait(120)
+        status = deployment.wait(180)
+        rate = (len(load.outcomes) - before) / (time.monotonic() - began)
         load.wait_for(100)
     assert status.state == "rolled_back", status
     assert not load.failed, load.summary()
     assert {o.version for o in load.outcomes} == {stable}, "the fallback answered what the canary failed"
     assert any(one.verdict == "fail" for one in status.findings), status
     at = {event["kind"]: event["at"] for event in events(platform, deployment)}
-    assert at["rolled_back"] - at["step"] < 5, "from its first traffic to none"
+    # The canary has to get ten requests first, a tenth of all; the benchmark measures it at 50 a second.
+    assert at["rolled_back"] - at["step"] < 5 + 10 * 10 / rate, "from its first traffic to none"
     line = f'streamb_fallbacks_total{{model="{MODEL}",version="{target}"}}'
-    assert line in httpx.get(f"{platform.url}/metrics").text
+    until(lambda: line in httpx.get(f"{platform.url}/metrics", timeout=30).text, what="the fallbacks are counted")
 
 
 def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_completion(
@@ -122,17 +135,17 @@ def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_compl
             hold_seconds=60,
             **QUICK,
         )
-        until(lambda: deployment.status().state == "awaiting_approval", 60, "it waits for an approval")
+        until(lambda: deployment.status().state == "awaiting_approval", what="it waits for an approval")
         preview = {"X-Model-Version": target}
-        until(lambda: ask(platform, **preview)["version"] == target, 10, "the preview answers")
+        until(lambda: ask(platform, **preview)["version"] == target, what="the preview answers")
         assert ask(platform)["version"] == stable, "everybody else has the stable version"
 
         deployment.approve(by="release-manager", reason="looked at the preview")
-        assert deployment.wait(60).state == "completed"
-        until(lambda: ask(platform)["version"] == target, 5)
+        assert deployment.wait(180).state == "completed"
+        until(lambda: ask(platform)["version"] == target)
 
         deployment.rollback(reason="second thoughts")
-        assert deployment.wait(60).state == "rolled_back"
+        assert deployment.wait(180).state == "rolled_back"
         assert ask(platform)["version"] == stable
         load.wait_for(50)
     assert not load.failed, load.summary()
@@ -150,8 +163,8 @@ def test_feedback_is_joined_to_the_version_that_answered(manager, platform, stab
     assert again["not_joined"] == {"success": "duplicate"}
 
     def counted() -> list[str]:
-        lines = httpx.get(f"{platform.url}/metrics").text.splitlines()
+        lines = httpx.get(f"{platform.url}/metrics", timeout=30).text.splitlines()
         return [line for line in lines if line.startswith("streamb_feedback_total") and f'"{MODEL}"' in line]
 
-    until(counted, 10, "feedback is counted")
+    until(counted, what="feedback is counted")
     assert all(f'version="{stable}"' in line for line in counted())

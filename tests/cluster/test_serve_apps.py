@@ -29,12 +29,12 @@ def model(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
         manager.register_model("apps", "", "", fitted, "1.0.0")
         deployed = manager.deploy_model(model_id="apps", target_version="1.0.0", rollout_strategy="immediate")
-        assert deployed.wait(90).state == "completed"
+        assert deployed.wait(180).state == "completed"
     return fitted
 
 
 def gateways(platform) -> int:
-    return len(httpx.get(f"{platform.url}/api/status").json()["gateways"])
+    return len(httpx.get(f"{platform.url}/api/status", timeout=30).json()["gateways"])
 
 
 def test_a_gateway_comes_and_goes_under_load_and_no_request_notices(model, platform, state_dir):
@@ -42,10 +42,10 @@ def test_a_gateway_comes_and_goes_under_load_and_no_request_notices(model, platf
         load.wait_for(50)
         args = serve_apps.gateway.Args(state_dir=state_dir)
         serve.run(serve_apps.gateway.app(args), name="another-gateway", route_prefix=None)
-        until(lambda: gateways(platform) == GATEWAYS + 1, 30)
+        until(lambda: gateways(platform) == GATEWAYS + 1)
         load.wait_for(200)
         serve.delete("another-gateway")
-        until(lambda: gateways(platform) == GATEWAYS, 30)
+        until(lambda: gateways(platform) == GATEWAYS)
         load.wait_for(100)
     assert not load.failed, load.summary()
 
