@@ -1,22 +1,20 @@
 """The journal of a search: one JSON line per ask and tell, on disk before either returns, read back on resume.
 
 A line is an object with `event`: `opened` (first line: seed, direction, digest of the space), `asked` (id, row,
-hyperparameters of the surrogate; parameters as text, for people) or `told` (id, status, value, variance,
-constraints). Numbers come back as the same doubles. A last line that a crash cut short is dropped: whoever wrote it
-had not been answered yet.
+hyperparameters of the surrogate; parameters as text) or `told` (id, status, value, variance,
+constraints). Numbers come back as the same doubles.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from streamb.errors import AlreadyRunning, InvalidInput, StorageFailed
+from streamb.errors import InvalidInput
+from streamb.hpo.line_file import LineFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,8 @@ class Asked:
         row: None for a point outside of the space.
         initial: its place among the initial points, if it is one.
         theta: hyperparameters fitted for it, if a surrogate chose it.
-        parameters: as text; nothing is read from them.
+        parameters: as text, for people, and for points outside of the space.
+        fitted_to: how many results `theta` was fitted to.
     """
 
     id: int
@@ -44,6 +43,7 @@ class Asked:
     initial: int | None
     theta: tuple[float, ...] | None
     parameters: Mapping[str, str]
+    fitted_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +64,24 @@ _NAMES: Final = {kind: name for name, kind in _EVENTS.items()}
 
 
 class Journal:
-    """An append-only file with one writer at a time.
+    """The entries of a search, in a file with one writer at a time.
 
     Attributes:
-        path: the file; its folder is made if there is none.
+        path: the file.
         entries: what was in it when it was opened.
 
     Raises:
-        AlreadyRunning: another process writes to it.
-        InvalidInput: a line before the last is damaged; says which.
+        AlreadyRunning: another process writes to it. StorageFailed: the disk refused.
+        InvalidInput: a line is damaged; says which.
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self._file = LineFile(path)
+        self.path = self._file.path
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+b")
-        except OSError as error:
-            raise StorageFailed(f"the journal {self.path} cannot be opened: {error}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise AlreadyRunning(
-                f"another process writes the journal {self.path}; stop it or use another file"
-            ) from error
-        try:
-            self.entries: tuple[Entry, ...] = tuple(self._read())
+            self.entries: tuple[Entry, ...] = tuple(
+                self._parse(line, number) for number, line in enumerate(self._file.lines, start=1)
+            )
         except BaseException:
             self._file.close()
             raise
@@ -99,29 +90,13 @@ class Journal:
         """Add a line; it is on disk when this returns.
 
         Raises:
-            StorageFailed: the disk is full or gone.
+            StorageFailed: the disk is full or gone; nothing was added.
         """
-        line = json.dumps({"event": _NAMES[type(entry)], **asdict(entry)}, separators=(",", ":"), allow_nan=False)
-        try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StorageFailed(f"the journal {self.path} cannot be written: {error}") from error
+        self._file.append({"event": _NAMES[type(entry)], **asdict(entry)})
 
     def close(self) -> None:
         """Let another process write."""
         self._file.close()
-
-    def _read(self) -> Iterator[Entry]:
-        self._file.seek(0)
-        whole = 0
-        for number, line in enumerate(self._file, start=1):
-            if not line.endswith(b"\n"):
-                break
-            yield self._parse(line, number)
-            whole += len(line)
-        self._file.truncate(whole)
 
     def _parse(self, line: bytes, number: int) -> Entry:
         try:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
-from streamb.errors import Conflict, InvalidInput, NotFound
+from streamb.errors import InvalidInput
 from streamb.hpo.drawing import something_new
-from streamb.hpo.journal import Asked, Journal, Opened, Told
+from streamb.hpo.history import History
+from streamb.hpo.journal import Opened, Told
 from streamb.hpo.parameters import Array
 from streamb.hpo.space import Space
 from streamb.hpo.threads import one_thread
@@ -86,19 +86,9 @@ class Optimizer:
         self._seed, self._acquisition, self._warmup = seed, acquisition, max(1, warmup)
         self._deterministic = deterministic
         defaults = [self.space.defaults()] if any(p.default is not None for p in self.space.searched) else []
-        self._initial = [dict(point) for point in initial] or defaults
-        self._initial_keys = [self._key(point, self._row_of(point)) for point in self._initial]
-        self._trials: list[Trial] = []
-        self._tried: set[object] = set()
-        self._theta: tuple[float, ...] | None = None
-        self._fitted_after = -1
-        self._told = 0
         self._lesson: tuple[int, Lesson | None] = (-1, None)
-        self._again: list[int] = []
         self._state, self._asking = threading.RLock(), threading.RLock()
-        self._journal = Journal(journal) if journal is not None else None
-        if self._journal is not None:
-            self._replay(self._journal)
+        self._history = History(self.space, initial or defaults, journal, Opened(seed, direction, self.space.digest()))
 
     # --- the user's side ------------------------------------------------------------------------------------------
 
@@ -111,17 +101,23 @@ class Optimizer:
         """
         with self._asking:
             with self._state:
-                if self._again:
-                    return self._trials[self._again.pop(0)]
-                number, begun = len(self._trials), sum(trial.row is not None for trial in self._trials)
-                place = self._next_initial()
-            if place is not None:
-                return self._hand_out(self._row_of(self._initial[place]), place, None)
-            rng = np.random.default_rng([self._seed, number])
-            lesson = self._learned() if begun >= self._warmup else None
+                history = self._history
+                if history.again:
+                    return history.trials[history.again.pop(0)]
+                if (place := history.next_initial()) is not None:
+                    return history.begin_initial(place)
+                # one look: what ends while the surrogate is at work is still running for it
+                told, trials, taken = history.told, tuple(history.trials), frozenset(history.tried)
+            rng = np.random.default_rng([self._seed, len(trials)])
+            begun = sum(trial.row is not None for trial in trials)
+            lesson = self._learned(told, trials) if begun >= self._warmup else None
             if lesson is None:
-                return self._hand_out(self._random(rng), None, None)
-            return self._hand_out(self._modelled(lesson, rng), None, lesson.theta)
+                row = something_new(self.space, taken, rng)
+            else:
+                row = self._modelled(lesson, trials, taken, rng)
+            with self._state:
+                theta = None if lesson is None else lesson.theta
+                return history.begin(tuple(row.tolist()), theta, told)
 
     def tell(
         self,
@@ -154,15 +150,13 @@ class Optimizer:
             constraints=None if bad or not constraints else {k: float(v) for k, v in constraints.items()},
         )
         with self._state:
-            self._check_running(trial_id)
-            if self._journal is not None:
-                self._journal.append(told)
-            self._apply(told)
+            self._history.end(told)
 
     def record(self, parameters: Mapping[str, Any], value: float | None, *, variance: float | None = None) -> Trial:
         """Add a trial that was evaluated elsewhere, as if it had been asked and told here."""
         with self._asking:
-            trial = self._hand_out(self._row_of(parameters), None, None, parameters)
+            with self._state:
+                trial = self._history.begin_given(parameters)
             self.tell(trial.id, value, variance=variance)
             return self.trials[trial.id]
 
@@ -170,7 +164,7 @@ class Optimizer:
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in the order of asking."""
         with self._state:
-            return tuple(self._trials)
+            return tuple(self._history.trials)
 
     @property
     def best(self) -> Best | None:
@@ -185,8 +179,7 @@ class Optimizer:
 
     def close(self) -> None:
         """Release the journal."""
-        if self._journal is not None:
-            self._journal.close()
+        self._history.close()
 
     def __enter__(self) -> Self:
         return self
@@ -198,120 +191,39 @@ class Optimizer:
 
     # --- choosing -------------------------------------------------------------------------------------------------
 
-    def _next_initial(self) -> int | None:
-        return next((place for place, key in enumerate(self._initial_keys) if key not in self._tried), None)
-
-    def _key(self, parameters: Mapping[str, Any], row: tuple[float, ...] | None) -> object:
-        return repr(sorted(parameters.items())) if row is None else self.space.key(np.array(row))
-
-    def _row_of(self, parameters: Mapping[str, Any]) -> tuple[float, ...] | None:
-        if not self.space.contains(parameters):
-            return None
-        return tuple(self.space.snap(self.space.encode(parameters)[None, :])[0].tolist())
-
-    def _random(self, rng: np.random.Generator) -> tuple[float, ...]:
-        return tuple(something_new(self.space, self._taken(), rng).tolist())
-
-    def _modelled(self, lesson: Lesson, rng: np.random.Generator) -> tuple[float, ...]:
+    def _modelled(
+        self, lesson: Lesson, trials: tuple[Trial, ...], taken: frozenset[object], rng: np.random.Generator
+    ) -> Array:
         from streamb.hpo.modelling import suggest
 
         with one_thread():
-            return tuple(suggest(self.space, self.trials, self._taken(), self._settings(), lesson, rng).tolist())
-
-    def _taken(self) -> frozenset[object]:
-        with self._state:
-            return frozenset(self._tried)
+            return suggest(self.space, trials, taken, self._settings(), lesson, rng)
 
     def _settings(self) -> Settings:
         from streamb.hpo.modelling import Settings
 
         return Settings(self._acquisition, self._deterministic, self.direction == "maximize")
 
-    def _learned(self) -> Lesson | None:
+    def _learned(self, told: int, trials: tuple[Trial, ...]) -> Lesson | None:
         from streamb.hpo.modelling import learn
 
         with self._state:
-            told, trials, theta, fitted_after = self._told, tuple(self._trials), self._theta, self._fitted_after
             if self._lesson[0] == told:
                 return self._lesson[1]
+            theta, fitted_to = self._history.theta, self._history.fitted_to
         begin = None if theta is None else np.array(theta)
         with one_thread():
-            lesson = learn(self.space, trials, self._settings(), begin, refit=fitted_after != told)
+            lesson = learn(self.space, trials, self._settings(), begin, refit=fitted_to != told)
         with self._state:
             self._lesson = (told, lesson)
         return lesson
 
     def _estimates(self) -> dict[int, float]:
-        lesson = self._learned()
+        with self._state:
+            told, trials = self._history.told, tuple(self._history.trials)
+        lesson = self._learned(told, trials)
         if lesson is None:
             return {}
         sign = -1.0 if self.direction == "maximize" else 1.0
         means = zip(lesson.trials, lesson.means, strict=True)
         return {trial.id: sign * lesson.warping.invert(float(mean)) for trial, mean in means}
-
-    # --- what happened --------------------------------------------------------------------------------------------
-
-    def _hand_out(
-        self,
-        row: tuple[float, ...] | None,
-        initial: int | None,
-        theta: Array | None,
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Trial:
-        with self._state:
-            asked = Asked(
-                id=len(self._trials),
-                row=row,
-                initial=initial,
-                theta=None if theta is None else tuple(theta.tolist()),
-                parameters={},
-            )
-            trial = self._trial(asked, parameters)
-            if self._journal is not None:
-                self._journal.append(replace(asked, parameters={k: repr(v) for k, v in trial.parameters.items()}))
-            self._apply_asked(asked, trial)
-            return trial
-
-    def _trial(self, asked: Asked, parameters: Mapping[str, Any] | None) -> Trial:
-        if asked.row is not None:
-            return Trial(asked.id, self.space.decode(np.array(asked.row)), asked.row)
-        outside = parameters if asked.initial is None else self._initial[asked.initial]
-        return Trial(asked.id, dict(outside or {}), None)
-
-    def _apply_asked(self, asked: Asked, trial: Trial) -> None:
-        self._trials.append(trial)
-        self._tried.add(self._key(trial.parameters, trial.row))
-        if asked.theta is not None:
-            self._theta, self._fitted_after = asked.theta, self._told
-
-    def _apply(self, told: Told) -> None:
-        self._trials[told.id] = replace(
-            self._trials[told.id],
-            status=Status(told.status),
-            value=told.value,
-            variance=told.variance,
-            constraints=dict(told.constraints) if told.constraints else None,
-        )
-        self._told += 1
-        self._again = [number for number in self._again if number != told.id]
-
-    def _check_running(self, trial_id: int) -> None:
-        if not 0 <= trial_id < len(self._trials):
-            raise NotFound(f"there is no trial {trial_id}; {len(self._trials)} have been asked for")
-        if self._trials[trial_id].status is not Status.RUNNING:
-            raise Conflict(f"trial {trial_id} has been told before; a trial has one result")
-
-    def _replay(self, journal: Journal) -> None:
-        opened = Opened(self._seed, self.direction, self.space.digest())
-        if not journal.entries:
-            journal.append(opened)
-            return
-        if journal.entries[0] != opened:
-            journal.close()
-            raise InvalidInput(f"the journal {journal.path} is of another search: its space, seed or direction differs")
-        for entry in journal.entries[1:]:
-            if isinstance(entry, Asked):
-                self._apply_asked(entry, self._trial(entry, None))
-            elif isinstance(entry, Told):
-                self._apply(entry)
-        self._again = [trial.id for trial in self._trials if trial.status is Status.RUNNING]

@@ -7,13 +7,13 @@ is killed. The first line says which study it is; the file of another one is ref
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from streamb.errors import InvalidInput, StorageFailed
+from streamb.errors import InvalidInput
+from streamb.hpo.line_file import LineFile
 from streamb.hpo.study import Outcome, TrialResult
 
 JOURNAL_FILE: Final = "journal.jsonl"
@@ -47,15 +47,12 @@ class Records:
 
     Raises:
         InvalidInput: the file is of another study, or damaged; says how.
-        StorageFailed: the disk refused.
+        AlreadyRunning: another process writes to it. StorageFailed: the disk refused.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
-        try:
-            self._file = path.open("a+b")
-        except OSError as error:
-            raise StorageFailed(f"{path} cannot be opened: {error}") from error
+        self._file = LineFile(path)
         try:
             self.kept = self._read(json.loads(json.dumps(identity)))
         except BaseException:
@@ -64,22 +61,18 @@ class Records:
 
     def append(self, kept: Kept) -> None:
         """Add a finished trial; it is on disk when this returns."""
-        self._write({**kept.result.to_json(), "value": kept.value, "variance": kept.variance})
+        self._file.append({**kept.result.to_json(), "value": kept.value, "variance": kept.variance})
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _read(self, identity: dict[str, Any]) -> tuple[Kept, ...]:
-        self._file.seek(0)
-        lines = self._file.read().split(b"\n")
-        whole = sum(len(line) + 1 for line in lines[:-1])
-        self._file.truncate(whole)  # a line that a crash cut short: its trial is evaluated again
-        if not lines[:-1]:
-            self._write({"study": identity})
+        if not self._file.lines:
+            self._file.append({"study": identity})
             return ()
         try:
-            found = [json.loads(line) for line in lines[:-1]]
+            found = [json.loads(line) for line in self._file.lines]
             before = found[0]["study"]
             kept = tuple(_kept(one) for one in found[1:])
         except (ValueError, KeyError, TypeError) as error:
@@ -89,14 +82,6 @@ class Records:
             shown = "; ".join(f"{name} was {before.get(name)!r}, is {identity.get(name)!r}" for name in differs)
             raise InvalidInput(f"{self.path.parent} holds another study ({shown}); use another folder")
         return kept
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        try:
-            self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StorageFailed(f"{self.path} cannot be written: {error}") from error
 
 
 def _kept(line: dict[str, Any]) -> Kept:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from streamb.errors import AlreadyRunning, InvalidInput
+from streamb.errors import AlreadyRunning, InvalidInput, StorageFailed
 from streamb.hpo import Optimizer
+from streamb.hpo.line_file import LineFile
 
 SPACE = {"x": (0.0, 1.0), "kind": ["a", "b"], "n": {"type": "int", "low": 1, "high": 9, "when": {"kind": "b"}}}
 TRIALS = 9
@@ -63,8 +67,63 @@ class TestResume:
         assert [line["event"] for line in lines] == ["opened", *["asked", "told"] * TRIALS]
         assert set(lines[3]["parameters"]) <= {"x", "kind", "n"}
 
+    def test_a_point_outside_of_the_space_keeps_its_values(self, tmp_path: Path):
+        path = tmp_path / "outside.jsonl"
+        outside = {"x": 7.5, "kind": "c", "sizes": (16, 8)}
+        with opened(path) as optimizer:
+            optimizer.record(outside, -1.0)
+        with opened(path) as optimizer:
+            assert optimizer.best.trial.parameters == outside
+
+
+@contextmanager
+def full_disk(path: Path, room: int) -> Iterator[None]:
+    """No file of this process may grow beyond what `path` has now and `room` bytes more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class TestAFullDisk:
+    def test_nothing_happened_that_is_not_on_disk(self, tmp_path: Path):
+        path = tmp_path / "full.jsonl"
+        with opened(path) as optimizer:
+            first = optimizer.ask()
+            whole = path.read_bytes()
+            with full_disk(path, room=20):
+                with pytest.raises(StorageFailed, match=r"full\.jsonl cannot be written"):
+                    optimizer.tell(first.id, 1.0)
+                with pytest.raises(StorageFailed):
+                    optimizer.ask()
+            assert path.read_bytes() == whole
+            assert optimizer.trials == (first,)
+            optimizer.tell(first.id, 2.0)
+            following = optimizer.ask()
+        with opened(path) as optimizer:
+            assert [trial.value for trial in optimizer.trials] == [2.0, None]
+            assert optimizer.ask() == following
+
+    def test_a_line_of_nothing_else_than_half_a_line(self, tmp_path: Path):
+        path = tmp_path / "lines.jsonl"
+        path.write_bytes(b'{"a":1}\n{"b":')
+        file = LineFile(path)
+        assert file.lines == (b'{"a":1}',)
+        file.append({"c": 3})
+        file.close()
+        assert path.read_bytes() == b'{"a":1}\n{"c":3}\n'
+
 
 class TestRefusals:
+    def test_other_initial_points(self, tmp_path: Path):
+        path = tmp_path / "initial.jsonl"
+        with opened(path) as optimizer:
+            optimizer.ask()
+        with pytest.raises(InvalidInput, match="initial points that it began with"):
+            Optimizer(SPACE, seed=4, journal=path)
+
     def test_another_search(self, whole, tmp_path: Path):
         path = tmp_path / "whole.jsonl"
         path.write_bytes(whole[0])

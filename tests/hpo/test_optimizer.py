@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamb.errors import Conflict, InvalidInput, NotFound
-from streamb.hpo import ACQUISITIONS, Optimizer, SpaceExhausted, Status
+from streamb.hpo import ACQUISITIONS, Optimizer, SpaceExhausted, Status, modelling
 
 PLANE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 
@@ -150,6 +150,26 @@ class TestSuggestions:
         for thread in threads:
             thread.join()
         assert distinct(points) == 16
+
+
+class TestResultsWhileASuggestionIsMade:
+    def test_are_learned_from_by_the_next_one(self, monkeypatch):
+        optimizer = Optimizer(PLANE, seed=0, deterministic=True, warmup=6)
+        drive(optimizer, bowl, 8)
+        running = [optimizer.ask() for _ in range(5)]
+        thetas, real = [], modelling.suggest
+
+        def interrupted(space, trials, taken, settings, lesson, rng):
+            thetas.append(lesson.theta)
+            late = running.pop()
+            optimizer.tell(late.id, bowl(late.parameters))
+            assert trials[late.id].status is Status.RUNNING  # what was learned and what is avoided are of one moment
+            return real(space, trials, taken, settings, lesson, rng)
+
+        monkeypatch.setattr(modelling, "suggest", interrupted)
+        for _ in range(5):
+            optimizer.ask()
+        assert len({tuple(theta) for theta in thetas}) == 5
 
 
 class TestHardNumbers:
