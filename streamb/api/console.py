@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -13,13 +14,16 @@ from fastapi import Depends, Request
 from streamb.api.ports import ControlPlane, MonitorPlane
 from streamb.clock import Clock
 from streamb.config import Settings
-from streamb.errors import DeadlineExceeded, Unavailable
+from streamb.errors import DeadlineExceeded, Overloaded, Unavailable
 from streamb.registry import ArtifactStore
 
 T = TypeVar("T")
 
 PATIENCE_S: Final = 3.0
 """How long an answer waits for the Monitor that is useful without it."""
+
+MOST_UPLOADS: Final = 8
+"""As many artifacts are taken in at once: each may need twice its size of the disk, and a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Console:
     Attributes:
         keys_in_use: idempotency keys whose first request is being worked on in this process.
         learning: held while a baseline is learnt: a large table takes memory, so one at a time.
+        uploads: held while an artifact is taken in.
     """
 
     control: ControlPlane
@@ -38,11 +43,31 @@ class Console:
     clock: Clock
     keys_in_use: set[str] = field(default_factory=set)
     learning: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_UPLOADS))
 
     @property
     def scratch(self) -> Path:
         """Where uploads land before they are checked."""
         return self.settings.state_dir / "scratch"
+
+    @asynccontextmanager
+    async def upload_slot(self) -> AsyncIterator[None]:
+        """Wait for a turn to take in an artifact; its body stays with the sender meanwhile.
+
+        Raises:
+            Overloaded: no turn came in `request_timeout_s`.
+        """
+        limit = self.settings.request_timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                await self.uploads.acquire()
+        except TimeoutError:
+            busy = f"{MOST_UPLOADS} uploads are under way, the most that may be, for {limit:g} s; try again later"
+            raise Overloaded(busy, retry_after_s=limit) from None
+        try:
+            yield
+        finally:
+            self.uploads.release()
 
     async def ask(self, work: Awaitable[T], who: str = "the Controller") -> T:
         """Wait for the control side (or for `who`), but never longer than a request may take.

@@ -86,7 +86,7 @@ async def register_version(
     An artifact that carries code needs an API key, even where nothing else does.
     """
     limit = console.settings.max_artifact_bytes
-    async with receive_upload(request, console.scratch, max_bytes=limit) as upload:
+    async with console.upload_slot(), receive_upload(request, console.scratch, max_bytes=limit) as upload:
         body = _version_body(upload)
 
         async def act() -> tuple[int, BaseModel]:

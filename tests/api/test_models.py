@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from streamb.api import create_app
+from streamb.api.console import MOST_UPLOADS
 from tests.api.artifacts import Doubler, packed, sklearn_archive
 from tests.api.conftest import client_of
+from tests.api.fakes import InProcess
 
 
 def form(archive, **metadata):
@@ -159,7 +162,6 @@ class TestForms:
 
 
 async def test_an_artifact_over_the_limit(tmp_path, archive):
-    from tests.api.fakes import InProcess
 
     small = InProcess(tmp_path, max_artifact_bytes=1_000)
     async with client_of(small) as client:
@@ -206,6 +208,22 @@ async def test_a_full_disk_is_a_503_and_leaves_nothing(client, backend, churn, a
     answer = await client.post("/api/models/churn/versions", files=form(archive))
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_failed")
     assert (await client.get("/api/models/churn/versions")).json()["items"] == []
+
+
+async def test_uploads_beyond_the_most_wait_and_are_refused_when_no_turn_comes(tmp_path, archive):
+    backend = InProcess(tmp_path, request_timeout_s=0.2)
+    async with client_of(backend, **{"X-API-Key": backend.api_key}) as client:
+        uploads = client._transport.app.state.console.uploads
+        await client.post("/api/models", json={"model_id": "churn"})
+        for _ in range(MOST_UPLOADS):
+            await uploads.acquire()
+        refusal = await client.post("/api/models/churn/versions", files=form(archive))
+        assert (refusal.status_code, refusal.json()["code"]) == (503, "overloaded")
+        assert int(refusal.headers["retry-after"]) >= 1
+        waiting = asyncio.create_task(client.post("/api/models/churn/versions", files=form(archive)))
+        await asyncio.sleep(0.05)
+        uploads.release()
+        assert (await waiting).status_code == 201
 
 
 async def test_a_client_that_leaves_during_its_upload_is_no_failure_of_ours(backend, caplog):
