@@ -7,6 +7,9 @@ own, so a column that is mostly zero, or holds few whole numbers, is counted by 
 
 The range of the baseline ends before its single lowest and single highest value: one row of the baseline is then
 below and one above, as many as a new row has a chance to be (any row is as likely as another to be the lowest).
+
+Where no value of the baseline lies between two bins, the border is half-way: a value that comes rounded otherwise (in
+32 bits, through JSON, from a sum) stays in its bin.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ _AFTER: Final = 4
 _ROWS_PER_BIN: Final = 10
 _WIDEST: Final = 50.0
 _SAMPLE: Final = 20_000
+_ROUNDING: Final = 2.0**-20
+"""How far a value may be off by rounding; that to 32 bits is a sixteenth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class NumberBins:
         counts[: NEGATIVE_INFINITY + 1] = 0  # too far out for a cell of their own
         counts[POSITIVE_INFINITY:] = 0
         starts, end = _cut(counts, most_bins)
-        return cls(centre, scale, starts, end)
+        return cls(centre, scale, *_apart(counts, starts, end, UNITS * (1.0 + abs(centre / scale))))
 
     @property
     def classes(self) -> int:
@@ -181,3 +186,28 @@ def _cut(counts: NDArray[np.int64], most_bins: int) -> tuple[tuple[int, ...], in
             last = used.size - 1
         at, done = last + 1, int(cumulative[last])
     return tuple(starts), int(used[-1]) + 1
+
+
+def _apart(counts: NDArray[np.int64], starts: tuple[int, ...], end: int, size: float) -> tuple[tuple[int, ...], int]:
+    """The same bins, with the borders half-way between the cells that are used, the outer ones a rounding further out.
+
+    Args:
+        size: of the column's values, in the unit of `z`.
+    """
+    used = np.flatnonzero(counts)
+    inside = used[(used >= starts[0]) & (used < end)]
+    middle = []
+    for start in starts[1:]:
+        before = int(inside[np.searchsorted(inside, start) - 1])
+        middle.append(_place((place_start(before + 1) + place_start(start)) / 2.0) if start - before > 1 else start)
+    low, high = place_start(starts[0]), place_start(end)
+    first = _place(low - _ROUNDING * (size + abs(low)))
+    last = _place(high + _ROUNDING * (size + abs(high))) + 1
+    lower, higher = used[used < starts[0]], used[used >= end]  # a single outlier stays outside
+    first = max(first, NEGATIVE_INFINITY + 1, int(lower[-1]) + 1 if lower.size else 0)
+    last = min(last, POSITIVE_INFINITY, int(higher[0]) if higher.size else CELLS)
+    return (first, *middle), last
+
+
+def _place(z: float) -> int:
+    return int(places(cell_keys(np.array([z])))[0])

@@ -200,6 +200,23 @@ def test_a_report_is_json_and_a_table():
     assert "drifted" in lines[3]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[0.1], [0.1, 0.2, 0.3], [1 / 3, 2 / 3, 1.1, 1.7], [100.1, 100.2, 100.3], [5.49, 19.99, 24.99, 29.99], [-0.7, 0.1]],
+)
+@pytest.mark.parametrize(
+    "rounded", [np.float32, lambda x: x * 3 / 3 + 1e-15, lambda x: x - 1e-15, lambda x: x + 0.3 - 0.3]
+)
+def test_values_that_are_rounded_otherwise_are_the_same(values, rounded):
+    random = np.random.default_rng(8)
+    before, after = (np.where(random.random(4_000) < 0.9, random.choice(values, 4_000), 3.0) for _ in range(2))
+    for one, other in ((before, rounded(after)), (rounded(before), after)):
+        baseline = Baseline.learn({"x": one})
+        report = compare(baseline, baseline.fold({"x": other}), "high")
+        assert not report.drifted, report.table()
+        assert report.features["x"].unseen_rate == 0.0
+
+
 def test_what_could_not_be_judged_is_not_called_stable():
     rows = np.random.default_rng(5).normal(size=(1000, 2))
     report = compare(Baseline.learn(rows, rows[:, 0]), Baseline.learn(rows, rows[:, 0]).fold(rows))
