@@ -124,7 +124,10 @@ def _join(address: str) -> RaySession:
         with _quiet():
             ray.init(address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     except Exception as error:
-        raise StartFailed(f"nothing answers at {address}: {error}") from error
+        raise StartFailed(
+            f"no Ray cluster took us in at {address}: {error}; is it up? One that was started with RAY_AUTH_MODE=token "
+            "wants the same variable, and its token, here"
+        ) from error
     return RaySession(address, None, ())
 
 
