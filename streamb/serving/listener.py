@@ -142,6 +142,7 @@ class CorkedProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _data = b""
+    _answered_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start a connection."""
@@ -152,6 +153,8 @@ class CorkedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection."""
         self._forget_head()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -213,6 +216,30 @@ class CorkedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
         self._head_bytes = 0
+
+    # --- between requests ---------------------------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for one; one timer does for all the pauses of a connection."""
+        if self.pipeline or self.timeout_keep_alive_task is None or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+        self._answered_at = self.loop.time()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Leave the timer alone: when it is due, it looks whether the connection is idle."""
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which nothing was asked for long enough; else look again when it may have been."""
+        is_idle = self.cycle.response_complete and self._head_timer is None
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time() if is_idle else self.timeout_keep_alive
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            self.timeout_keep_alive_task = None
+            super().timeout_keep_alive_handler()
 
     # --- offers of another protocol -----------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ BODY = b'{"instances": [[1, 2]]}'
 
 
 @asynccontextmanager
-async def listening(predictor=None, **limits):
+async def listening(predictor=None, *, keep_alive_s=75, **limits):
     app = GatewayApp(predictor or SumPredictor(), GatewayLimits(**limits), SystemClock())
     app.apply(table(target(schema={})))
-    server = uvicorn.Server(listener_config(app, host="127.0.0.1", port=0))
+    server = uvicorn.Server(listener_config(app, host="127.0.0.1", port=0, timeout_keep_alive=keep_alive_s))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.005)

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from streamb.serving import listener
+from tests.serving.predictors import SumPredictor
 from tests.serving.sockets import BODY, listening, raw, read_reply
 
 
@@ -59,6 +60,25 @@ async def test_a_head_without_end_is_refused():
         said = await converse(port, b"GET /v2 HTTP/1.1\r\n" + b"name: %b\r\n" % (b"a" * 10_000) * 7)
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b"larger than 65536 bytes" in said
+
+
+async def test_a_connection_is_closed_after_a_pause_and_not_before():
+    predictor = SumPredictor()
+    async with listening(predictor, keep_alive_s=0.4) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):  # together longer than a pause may be
+            writer.write(raw())
+            assert (await read_reply(reader))[0] == 200
+            await asyncio.sleep(0.2)
+        predictor.hold()  # neither is a request that takes long a pause
+        writer.write(raw())
+        await asyncio.sleep(0.6)
+        predictor.let_go()
+        assert (await read_reply(reader))[0] == 200
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(), 0.2)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
 
 
 OFFER = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABkAAQBAAAAAAIAAAAA")
