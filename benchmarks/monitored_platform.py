@@ -1,4 +1,4 @@
-"""A platform with or without monitoring, for the benchmarks of what monitoring costs."""
+"""A monitored platform, for the benchmarks of what monitoring costs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ _clock = SystemClock()
 
 
 @contextlib.contextmanager
-def monitored_platform(*, monitoring: bool) -> Iterator[tuple[ProductionMLManager, Path]]:
+def monitored_platform() -> Iterator[tuple[ProductionMLManager, Path]]:
     """A platform with the pipeline deployed, and its folder; every process of it is ended at the end."""
     state_dir = Path(tempfile.mkdtemp(prefix="sb-monitoring-"))
     said = {
         "ML_MAX_CONCURRENT_REQUESTS": str(CONCURRENT_REQUESTS),
-        "ML_MONITORING_ENABLED": str(monitoring).lower(),
         "ML_ALERT_CHANNELS": "none",
     }
     tree: list[psutil.Process] = []

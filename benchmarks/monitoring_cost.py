@@ -1,12 +1,12 @@
 """What monitoring costs: per request inside a replica, in throughput from end to end, and while the Monitor is dead.
 
-    python -m benchmarks.monitoring_cost [--rounds 5] [--seconds 5] [--json FILE]
+    python -m benchmarks.monitoring_cost [--rounds 15] [--seconds 4] [--json FILE]
     python -m benchmarks.monitoring_cost --only request
     python -m benchmarks.monitoring_cost --outage 60
 
 `request`: one row of 20 features with its prediction, handed to a collector that folds by a baseline in its background
-thread. `throughput`: the serving benchmark's pipeline at 64 connections, with monitoring and without, in turns: one
-platform at a time, in an order that changes from round to round. `--outage`: the Monitor is killed, and killed again
+thread. `throughput`: the serving benchmark's pipeline at 64 connections, with monitoring on and off in turns, in one
+running platform (`benchmarks.monitoring_switch`). `--outage`: the Monitor is killed, and killed again
 whenever it comes back, for so many seconds under load; then every count must be there. Exit code 0: every goal is met;
 1: one is not; 2: it cannot run.
 """
@@ -27,12 +27,11 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
-from benchmarks.loadgen import LoadError, LoadResult, load, wrk_command
-from benchmarks.monitored_platform import MODEL, VERSION, monitored_platform, set_baseline, target_of
+from benchmarks.loadgen import LoadError, wrk_command
+from benchmarks.monitored_platform import MODEL, VERSION
 from benchmarks.monitoring_outage import measure_outage
-from benchmarks.report import Spread
-from benchmarks.servers import ServerError, bodies
-from streamb import ProductionMLManager
+from benchmarks.monitoring_switch import measure_throughput
+from benchmarks.servers import ServerError
 from streamb.clock import SystemClock
 from streamb.errors import StreambError
 from streamb.monitoring.baseline import Baseline
@@ -42,11 +41,7 @@ FEATURES: Final = 20
 REQUESTS: Final = 200_000
 BURST: Final = 50
 """Requests between two pauses: about 10,000 a second, as a busy replica has them."""
-CONNECTIONS: Final = 64
-SETTLE_S: Final = 15.0
-"""Load before the measurement: by then replicas fold by the baseline."""
 P50_GOAL_US, P99_GOAL_US = 5.0, 20.0
-THROUGHPUT_GOAL: Final = 0.97
 _clock = SystemClock()
 
 
@@ -96,7 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 document["request"], passed = dataclasses.asdict(cost), cost.passed
             if arguments.only != "request":
                 wrk_command()
-                passed = _throughput(arguments, document) and passed
+                throughput = measure_throughput(arguments.rounds, arguments.seconds)
+                print(throughput.describe())
+                document["throughput"] = dataclasses.asdict(throughput)
+                passed = throughput.passed and passed
     except (LoadError, ServerError, StreambError, httpx.HTTPError) as error:
         print(f"the benchmark cannot run: {error}", file=sys.stderr)
         return 2
@@ -107,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.monitoring_cost", description="What monitoring costs")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds with and without monitoring (5)")
-    parser.add_argument("--seconds", type=int, default=5, help="whole seconds of each load (5)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of monitoring on, off, off and on (15)")
+    parser.add_argument("--seconds", type=int, default=4, help="whole seconds of each load (4)")
     parser.add_argument("--only", choices=("request", "throughput"), help="measure only this")
     parser.add_argument("--outage", type=float, metavar="SECONDS", help="only kill the Monitor for so long (60)")
     parser.add_argument("--json", type=Path, help="write every measurement to this file")
@@ -145,46 +143,8 @@ def measure_request(requests: int = REQUESTS) -> RequestCost:
     return RequestCost(p50, p99, p999, fold_us, collector.dropped)
 
 
-# --- end to end -------------------------------------------------------------------------------------------------------
-
-
-def _throughput(arguments: argparse.Namespace, document: dict[str, Any]) -> bool:
-    found: dict[bool, list[LoadResult]] = {True: [], False: []}
-    for number in range(arguments.rounds):
-        for on in (True, False) if number % 2 == 0 else (False, True):
-            with monitored_platform(monitoring=on) as (manager, _):
-                result = _measured(manager, arguments.seconds, with_baseline=on)
-            found[on].append(result)
-            _progress(f"round {number + 1}: monitoring {'on ' if on else 'off'} {result.rate:8,.0f} requests/s")
-    ratio = Spread.of(with_it.rate / without.rate for with_it, without in zip(found[True], found[False], strict=True))
-    failures = sum(result.failures for results in found.values() for result in results)
-    passed = ratio.median >= THROUGHPUT_GOAL and not failures
-    print(
-        f"{_verdict(passed)}  throughput with monitoring {ratio.format(3)} x without (goal ≥ {THROUGHPUT_GOAL:g}), "
-        f"{Spread.of(result.rate for result in found[True]).format()} against "
-        f"{Spread.of(result.rate for result in found[False]).format()} requests/s; failed {failures}"
-    )
-    document["throughput"] = {
-        name: [dataclasses.asdict(result) | {"rate": result.rate} for result in found[on]]
-        for name, on in (("on", True), ("off", False))
-    }
-    return passed
-
-
-def _measured(manager: ProductionMLManager, seconds: float, *, with_baseline: bool) -> LoadResult:
-    if with_baseline:
-        set_baseline(manager)
-    url, headers = target_of(manager)
-    load(url, bodies(), connections=CONNECTIONS, seconds=SETTLE_S, headers=headers)
-    return load(url, bodies(), connections=CONNECTIONS, seconds=seconds, headers=headers)
-
-
 def _verdict(passed: bool) -> str:
     return "PASS" if passed else "FAIL"
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Outage:
 
 def measure_outage(seconds: float) -> Outage:
     """Kill the Monitor again and again for `seconds` under load, and compare all counts afterwards."""
-    with monitored_platform(monitoring=True) as (manager, state_dir):
+    with monitored_platform() as (manager, state_dir):
         set_baseline(manager)
         url, headers = target_of(manager)
         results: list[LoadResult] = []
