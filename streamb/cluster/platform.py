@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from streamb.clock import SystemClock
 from streamb.cluster.session import QUIET, RaySession, open_session
 from streamb.config import Settings
-from streamb.errors import StartFailed
+from streamb.errors import AlreadyRunning, StartFailed
 
 _POLL_S: Final = 0.2
 _STOP_S: Final = 20.0
@@ -64,6 +66,7 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
 
     Raises:
         StartFailed: a part did not come up within `settings.start_timeout_s`; everything started is stopped again.
+        AlreadyRunning: the Ray cluster carries another platform; it was left alone.
         InvalidInput: the options of alerting are wrong; nothing was started.
     """
     if settings.monitoring_enabled:
@@ -75,10 +78,41 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
     progress("Ray")
     session = open_session(settings)
     try:
+        _refuse_beside_another(settings, session)
+    except BaseException:
+        session.leave()
+        raise
+    try:
         return _bring_up(settings, session, progress)
     except BaseException:
         stop_everything(session)
         raise
+
+
+def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
+    """A cluster carries one platform: a second would take over the first one's actors, and end them with its own.
+
+    One that runs on the same state directory is ours, left by a process that was killed: it is taken over.
+    """
+    import ray
+
+    from streamb.cluster.names import CONTROLLER, NAMESPACE
+    from streamb.wiring.platform import API_KEY_FILE
+
+    if session.folder is not None:
+        return  # a Ray that we have just started
+    try:
+        controller = ray.get_actor(CONTROLLER, NAMESPACE)
+    except ValueError:
+        return
+    deadline = _CLOCK.monotonic() + settings.start_timeout_s
+    theirs = _within(ray, controller.api_key.remote(), deadline, "the controller on this cluster")
+    file = settings.state_dir / API_KEY_FILE
+    if not file.exists() or file.read_text().strip() != theirs:
+        raise AlreadyRunning(
+            f"another platform runs on the Ray cluster at {session.address}; use it with --address, or stop it with "
+            "`streamb down` and its state directory"
+        )
 
 
 def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> RunningPlatform:
@@ -142,29 +176,43 @@ def _within(ray: Any, reference: Any, deadline: float, what: str) -> Any:
 
 def stop_everything(session: RaySession) -> None:
     """End our actors and applications, then leave Ray."""
-    import ray
-
     from streamb.cluster.monitor import stop_monitor
-    from streamb.cluster.names import CONSOLE_APP, CONTROLLER, GATEWAY_APP, NAMESPACE
     from streamb.cluster.node_collector import stop_collectors
 
+    steps: list[Callable[[], None]] = [_stop_controller, stop_collectors, partial(stop_monitor, _STOP_S)]
+    if session.folder is None:  # a Ray that goes on: nothing of ours may stay there
+        steps.insert(1, _delete_apps)
     try:
-        if session.alive:
-            controller = ray.get_actor(CONTROLLER, NAMESPACE)
-            ray.get(controller.stop.remote(), timeout=_STOP_S)
-            ray.kill(controller)
-        if session.folder is None:
-            from ray import serve
-
-            for app in (GATEWAY_APP, CONSOLE_APP):
-                serve.delete(app)
-        if session.alive:
-            stop_collectors()
-            stop_monitor(_STOP_S)
-    except Exception:  # noqa: S110 - whatever is left ends with Ray
-        pass
+        for step in steps:
+            if session.alive:
+                with contextlib.suppress(Exception):  # it may not be there yet; the others are no worse for that
+                    step()
     finally:
         session.leave()
+
+
+def _stop_controller() -> None:
+    import ray
+
+    from streamb.cluster.names import CONTROLLER, NAMESPACE
+
+    controller = ray.get_actor(CONTROLLER, NAMESPACE)
+    try:
+        ray.get(controller.stop.remote(), timeout=_STOP_S)
+    finally:
+        ray.kill(controller)
+
+
+def _delete_apps() -> None:
+    """First what takes requests, and wait for that; the model versions end by themselves, after their last batch."""
+    from ray import serve
+
+    from streamb.cluster.names import CONSOLE_APP, GATEWAY_APP, is_model_app
+
+    for app in (GATEWAY_APP, CONSOLE_APP):
+        serve.delete(app)
+    for app in filter(is_model_app, serve.status().applications):
+        serve.delete(app, _blocking=False)
 
 
 def _with_free_port(settings: Settings) -> Settings:

@@ -123,8 +123,8 @@ def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: Publ
 def operator_key(settings: Settings, keys: KeyRing) -> str:
     """The key that may do everything, as it lies in the state directory; made when there is none yet."""
     path = settings.state_dir / API_KEY_FILE
-    if path.exists():
-        plaintext = path.read_text().strip()
+    plaintext = path.read_text().strip() if path.exists() else ""
+    if plaintext:  # an empty file is what a start that was killed has left
         keys.adopt(plaintext, "operator", admin=True)
         return plaintext
     plaintext, _ = keys.create("operator", admin=True)
