@@ -48,6 +48,7 @@ class Console:
         """Serve asks this every few seconds; raising three times makes it replace the replica."""
         if not self._listener.alive:
             raise Unavailable("the console's listener has ended")
+        self._heartbeat.ensure()
 
     def _report(self) -> NodeReport:
         return NodeReport("console", self._source, self._node, psutil.Process().pid, self._listener.endpoint)

@@ -79,6 +79,7 @@ class Gateway:
         """Serve asks this every few seconds; raising three times makes it replace the replica."""
         if not self._listener.alive:
             raise Unavailable("the gateway's listener has ended")
+        self._heartbeat.ensure()
 
     async def _adopt(self, table: RoutingTable) -> None:
         """Put a table in force, at once but for models with a version that is not connected yet: these a moment later.

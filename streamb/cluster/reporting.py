@@ -19,6 +19,8 @@ from streamb.wiring.observations import NodeReport
 INTERVAL_S: Final = 1.0
 _SOON_S: Final = 0.05
 _CALL_TIMEOUT_S: Final = 5.0
+STALLED_S: Final = 75.0
+"""Longer than one beat can take: looking the Controller up takes a minute where the cluster's head does not answer."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,10 +41,27 @@ class Heartbeat:
         self._adopt = adopt
         self._controller: Any = None
         self._task: asyncio.Task[None] | None = None
+        self._beat_at = self._since
+        self._stopped = False
 
     def start(self) -> None:
         """Begin, on the running loop."""
+        self._beat_at = self._clock.monotonic()
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def ensure(self) -> None:
+        """Begin again where the loop has ended or hangs; asked by whoever checks the health of the process.
+
+        A process that is not heard counts as gone: it gets no requests, and what it counted is not known.
+        """
+        if self._task is None or self._stopped:
+            return
+        silent_s = self._clock.monotonic() - self._beat_at
+        if self._task.done() or silent_s > STALLED_S:
+            _log.error("the heartbeat stopped by itself %.0f s ago; it begins again", silent_s)
+            self._task.cancel()
+            self._controller = None
+            self.start()
 
     def report(self) -> NodeReport:
         """How this process is, now."""
@@ -50,6 +69,7 @@ class Heartbeat:
 
     async def stop(self) -> None:
         """Say goodbye and end. Saying it again, when the last answers are out, tells what was counted in between."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
         controller = self._controller
@@ -61,6 +81,7 @@ class Heartbeat:
 
     async def _run(self) -> None:
         while True:
+            self._beat_at = self._clock.monotonic()
             adopted = await self._beat()
             # A table that was pulled is acknowledged now rather than at the end of the second.
             await asyncio.sleep(_SOON_S if adopted else INTERVAL_S)
