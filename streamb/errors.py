@@ -36,12 +36,15 @@ def _rebuild(cls: type[StreambError], message: str, details: dict[str, Any]) -> 
 
 
 def error_classes() -> dict[str, type[StreambError]]:
-    """Every error class by its code, to turn an answer from a remote platform back into an exception."""
+    """Every error class by its code, to turn an answer from a remote platform back into an exception.
+
+    A class without a code of its own comes back as the one that it has its code from.
+    """
     found: dict[str, type[StreambError]] = {}
     waiting: list[type[StreambError]] = [StreambError]
     while waiting:
         cls = waiting.pop()
-        found[cls.code] = cls
+        found.setdefault(cls.code, cls)  # a class comes before those that are made from it
         waiting.extend(cls.__subclasses__())
     return found
 
