@@ -178,6 +178,8 @@ def _values(name: str, what: Mapping[str, Any]) -> tuple[Any, ...]:
 def _check_range(name: str, low: float, high: float, *, log: bool) -> None:
     if low > high:
         raise _refusal(name, f"low {low!r} is above high {high!r}")
+    if not math.isfinite(high / low if log and low > 0 else high - low):
+        raise _refusal(name, f"the range from {low!r} to {high!r} is too wide for floating-point numbers; narrow it")
     if log and low < (1 if isinstance(low, int) else 0):
         raise _refusal(name, f"a logarithmic range must start above 0, not at {low!r}")
     if log and low == 0:

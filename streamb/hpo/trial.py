@@ -64,5 +64,5 @@ def is_number(value: Any) -> bool:
     """Whether a told value can be learned from: a real number, neither NaN nor infinite."""
     try:
         return math.isfinite(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False

@@ -17,6 +17,8 @@ from streamb.hpo.parameters import Array
 
 _POWERS: Final = np.linspace(0.0, 2.0, 21)
 _ENOUGH: Final = 8
+_LARGEST: Final = 1e150
+"""Values beyond this count as this, and differences below its inverse as none: squares stay finite and above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,12 @@ class Warping:
 
     def apply(self, values: Array) -> Array:
         """Standardised values."""
-        bent = _bend((values - self.centre) / self.width, self.power)
+        bent = _bend((_bounded(values) - self.centre) / self.width, self.power)
         return np.asarray((bent - self.mean) / self.deviation)
 
     def slope(self, values: Array) -> Array:
         """How fast `apply` rises at the values: what a standard deviation is multiplied by."""
-        u = (values - self.centre) / self.width
+        u = (_bounded(values) - self.centre) / self.width
         lam = self.power
         rise = np.where(u >= 0.0, (np.abs(u) + 1.0) ** (lam - 1.0), (np.abs(u) + 1.0) ** (1.0 - lam))
         return np.asarray(rise / (self.width * self.deviation))
@@ -65,6 +67,7 @@ def fit_warping(values: Array, *, bend: bool = True) -> Warping:
     >>> fit_warping(np.array([3.0, 3.0])).apply(np.array([3.0])).tolist()
     [0.0]
     """
+    values = _bounded(values)
     centre = float(np.median(values))
     width = _width(values)
     u = (values - centre) / width
@@ -76,10 +79,14 @@ def fit_warping(values: Array, *, bend: bool = True) -> Warping:
     return Warping(centre, width, power, float(bent.mean()), deviation)
 
 
+def _bounded(values: Array) -> Array:
+    return np.clip(values, -_LARGEST, _LARGEST)
+
+
 def _width(values: Array) -> float:
     low, high = np.quantile(values, [0.25, 0.75])
     for width in (float(high - low), float(values.max() - values.min()) / 2.0):
-        if width > 1e-13 * float(np.abs(values).max()) and width > 0.0:
+        if width > max(1e-13 * float(np.abs(values).max()), 1.0 / _LARGEST):
             return width
     return max(abs(float(values[0])), 1.0)  # constant: any unit will do
 

@@ -182,13 +182,31 @@ class TestHardNumbers:
             lambda p: 0.0,
             lambda p: 1e9 + bowl(p),
             lambda p: 1e300 if p["x"] > 0.9 else bowl(p),
+            lambda p: 1.7e308 if p["x"] > 0.5 else -1.7e308,
+            lambda p: 5e-324 if p["x"] > 0.5 else 0.0,
+            lambda p: 10**400 if p["x"] > 0.5 else 1,
             lambda p: math.nan if p["x"] > 0.5 else bowl(p),
             lambda p: math.inf if p["y"] > 0.5 else bowl(p),
             lambda p: math.nan,
             lambda p: float(p["x"] > 0.5),
         ],
-        ids=["huge", "tiny", "constant", "zero", "far", "outlier", "some nan", "some inf", "all nan", "steps"],
+        ids=[
+            "huge",
+            "tiny",
+            "constant",
+            "zero",
+            "far",
+            "outlier",
+            "both ends",
+            "denormal",
+            "too long",
+            "some nan",
+            "some inf",
+            "all nan",
+            "steps",
+        ],
     )
+    @pytest.mark.filterwarnings("error")
     def test_any_values_can_be_told(self, function):
         for deterministic in (True, False):
             optimizer = Optimizer(PLANE, seed=0, deterministic=deterministic, warmup=3)

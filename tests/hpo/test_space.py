@@ -54,6 +54,8 @@ class TestReading:
             ({"type": "int", "low": 0, "high": 9, "log": True}, "above 0"),
             ({"type": "float", "low": 0, "high": math.inf}, "finite"),
             ({"type": "float", "low": 0, "high": math.nan}, "finite"),
+            ({"type": "float", "low": -1e308, "high": 1e308}, "too wide"),
+            ({"type": "float", "low": 1e-300, "high": 1e300, "log": True}, "too wide"),
             ({"type": "float", "low": "0", "high": 1}, "number"),
             ({"type": "int", "low": 0.5, "high": 3}, "whole"),
             ({"type": "float", "low": 0, "high": 1, "step": -1}, "step"),
