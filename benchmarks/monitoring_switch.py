@@ -54,11 +54,13 @@ class Arm:
 
     Attributes:
         cpu_s: processor time of all processes of the platform.
+        own_s: of it, that of the threads that fold and of the Monitor: measured apart, it hardly varies.
     """
 
     on: bool
     result: LoadResult
     cpu_s: float
+    own_s: float = 0.0
 
     @property
     def cpu_us(self) -> float:
@@ -115,6 +117,14 @@ class Throughput:
         return Interval.of([off.cpu_us / on.cpu_us for on, off in self._pairs()])
 
     @property
+    def by_part(self) -> Interval:
+        """What is left of the processor time without the threads that fold and the Monitor, each load by itself.
+
+        Handing over and pushing are not in it: half a microsecond a request, and some milliseconds every few seconds.
+        """
+        return Interval.of([1.0 - arm.own_s / arm.cpu_s for arm in self.arms if arm.on])
+
+    @property
     def failures(self) -> int:
         """Requests without a good answer."""
         return sum(arm.result.failures for arm in self.arms)
@@ -129,11 +139,14 @@ class Throughput:
         """As text."""
         rates = {on: statistics.median(arm.result.rate for arm in self.arms if arm.on is on) for on in (True, False)}
         spent = {on: statistics.median(arm.cpu_us for arm in self.arms if arm.on is on) for on in (True, False)}
+        own = statistics.median(arm.own_s * 1e6 / arm.result.requests for arm in self.arms if arm.on)
         return (
             f"{self.by_rate.verdict()}  throughput with monitoring over that without, {len(self.arms) // 2} pairs: "
             f"{self.by_rate.format()}, {rates[True]:,.0f} and {rates[False]:,.0f} requests/s (goal ≥ {GOAL:g})\n"
             f"{self.by_cpu.verdict()}  the same by processor time per answer: {self.by_cpu.format()}, "
             f"{spent[True]:.0f} and {spent[False]:.0f} µs\n"
+            f"      without folding and the Monitor, which took {own:.1f} µs an answer, the share of the processor time is "
+            f"{self.by_part.format()}\n"
             f"{'FAIL' if self.failures else 'PASS'}  failed requests: {self.failures}"
         )
 
@@ -156,9 +169,9 @@ def measure_throughput(rounds: int, seconds: float) -> Throughput:
         def arm(*, on: bool, seconds: float) -> Arm:
             switch.turn(on=on)
             time.sleep(CALM_S)
-            before = _cpu_times()
+            before, own = _cpu_times(), switch.own_s()
             result = load(url, bodies(), connections=CONNECTIONS, seconds=seconds, headers=headers)
-            found = Arm(on, result, _spent(before, _cpu_times()))
+            found = Arm(on, result, _spent(before, _cpu_times()), switch.own_s() - own)
             state = "on " if on else "off"
             print(
                 f"monitoring {state} {result.rate:8,.0f} requests/s, {found.cpu_us:.0f} µs, failed {result.failures}",
@@ -191,6 +204,16 @@ class Switch:
         if not self._replicas or not self._monitors:
             raise ServerError("there is no monitored platform in this process: its replicas or its Monitor are missing")
 
+        found = ray.get([replica.__ray_call__.remote(_folding) for replica in self._replicas], timeout=_CALL_S)
+        self._folding = [one for one in found if one is not None]
+
+    def own_s(self) -> float:
+        """Processor time so far of the threads that fold, and of the Monitor."""
+        total = sum(sum(process.cpu_times()[:2]) for process in self._monitors)
+        for pid, thread in self._folding:
+            total += sum(one.user_time + one.system_time for one in psutil.Process(pid).threads() if one.id == thread)
+        return total
+
     def turn(self, *, on: bool) -> None:
         """Monitoring is on, or off, when this returns. Idempotent."""
         import ray
@@ -205,6 +228,15 @@ class Switch:
         if not on:
             for process in self._monitors:
                 process.suspend()
+
+
+def _folding(actor: Any) -> tuple[int, int] | None:
+    """Runs in a replica of Serve; says in which process and thread it folds, if it does."""
+    served = vars(attrgetter("_replica_impl._user_callable_wrapper._callable")(actor))
+    collection = served.get("_collection")
+    return (
+        None if collection is None else (psutil.Process().pid, attrgetter("_collector._thread.native_id")(collection))
+    )
 
 
 def _turn(actor: Any, on: bool) -> int:

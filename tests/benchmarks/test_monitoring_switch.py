@@ -11,7 +11,8 @@ from benchmarks.monitoring_switch import Arm, Interval, Throughput
 
 def arm(*, on: bool, rate: float, cpu_us: float, failed: int = 0) -> Arm:
     requests = round(rate * 4)
-    return Arm(on, LoadResult(requests, 4.0, failed, 0, 0, 1.0, 2.0, 3.0), cpu_us * requests / 1e6)
+    cpu_s = cpu_us * requests / 1e6
+    return Arm(on, LoadResult(requests, 4.0, failed, 0, 0, 1.0, 2.0, 3.0), cpu_s, 0.01 * cpu_s)
 
 
 def measured(slower: float, noise: float, rounds: int = 15, failed: int = 0) -> Throughput:
@@ -49,6 +50,7 @@ def test_a_small_cost_passes_and_a_large_one_does_not():
 def test_where_rates_leave_it_open_the_processor_time_decides():
     noisy = measured(0.99, 0.12)
     assert (noisy.by_rate.verdict(), noisy.by_cpu.verdict(), noisy.passed) == ("OPEN", "PASS", True)
+    assert noisy.by_part == Interval(pytest.approx(0.99), pytest.approx(0.99), pytest.approx(0.99))
     assert noisy.describe().startswith("OPEN  throughput with monitoring")
 
 
