@@ -145,7 +145,7 @@ class Throughput:
             f"{self.by_rate.format()}, {rates[True]:,.0f} and {rates[False]:,.0f} requests/s (goal ≥ {GOAL:g})\n"
             f"{self.by_cpu.verdict()}  the same by processor time per answer: {self.by_cpu.format()}, "
             f"{spent[True]:.0f} and {spent[False]:.0f} µs\n"
-            f"      without folding and the Monitor, which took {own:.1f} µs an answer, the share of the processor time is "
+            f"      without folding and the Monitor, which took {own:.1f} µs an answer, the processor time is "
             f"{self.by_part.format()}\n"
             f"{'FAIL' if self.failures else 'PASS'}  failed requests: {self.failures}"
         )
