@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -15,6 +16,7 @@ from streamb.hpo.running import Plan, Study
 from streamb.hpo.space import Space
 from streamb.hpo.study import OptimizationResult
 
+EVALUATED_FILE = "evaluated.jsonl"
 SPACE = {
     "x": (-5.0, 5.0),
     "y": (0.0, 15.0),
@@ -33,9 +35,16 @@ def objective(parameters: dict[str, object], seconds: float) -> float:
 
 
 def search(folder: Path | None, trials: int, seconds: float) -> OptimizationResult:
-    """The study: the same one for the same number of trials, whatever the folder."""
+    """The study: the same one for the same number of trials, whatever the folder; there it notes what it evaluates."""
+
+    def noted(parameters: dict[str, object]) -> float:
+        if folder is not None:
+            with (folder / EVALUATED_FILE).open("a") as file:
+                file.write(json.dumps(parameters, sort_keys=True) + "\n")
+        return objective(parameters, seconds)
+
     config = OptimizationConfig(n_trials=trials, deadline_s=None, seed=5, folder=folder)
-    evaluator = FunctionEvaluator(lambda parameters: objective(parameters, seconds))
+    evaluator = FunctionEvaluator(noted)
     plan = Plan("victim", Space.of(SPACE), "value", "minimize", evaluator, config)
     return Study(plan, lambda one: InProcess(one, SystemClock()), SystemClock()).run()
 

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from importlib.util import find_spec
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from streamb.clock import ManualClock
@@ -32,6 +33,8 @@ from streamb.hpo.reporting import (
 from streamb.hpo.reporting.axes import Axis, axes_of
 from streamb.hpo.reporting.contour import contour
 from streamb.hpo.reporting.described import describe, read_described
+from streamb.hpo.reporting.slices import slices
+from streamb.hpo.reporting.svg import text_width
 from streamb.hpo.study import Outcome, TrialResult
 from tests.hpo.studied import SPACE, result, trials, view
 
@@ -146,6 +149,31 @@ class TestPage:
         assert contour(board) is None
         assert "scale" in report_page(board, title="t")
 
+    def test_a_hundred_parameters_are_not_a_hundred_bars(self):
+        rng = np.random.default_rng(0)
+        names = [f"p{i}" for i in range(100)]
+        made = []
+        for number in range(20):
+            parameters = dict(zip(names, rng.random(100).tolist(), strict=True))
+            score = parameters["p7"]
+            made.append(TrialResult(number, parameters, score, (score,), Outcome.COMPLETED, 1, number))
+        board = Board.of(made, objective="r2", direction="maximize", space=Space.of(dict.fromkeys(names, (0.0, 1.0))))
+        words = Page(report_page(board, title="t")).words
+        assert any(word.startswith("80 more, each of at most") for word in words)
+
+    def test_labels_of_categories_fit_into_their_places(self):
+        long = [
+            "a name that is much too long for its place",
+            "another name that is",
+            "a third one, as long as they are",
+        ]
+        space = Space.of({"kind": long})
+        made = [TrialResult(k, {"kind": long[k % 3]}, k / 9, (k / 9,), Outcome.COMPLETED, 1, k) for k in range(9)]
+        picture = slices(Board.of(made, objective="r2", direction="maximize", space=space))
+        shown = [label for label in re.findall(r">([^<>]+)</text>", picture) if label.startswith("a")]
+        assert len(shown) == 3
+        assert all(text_width(label) < 300 / 3 for label in shown)
+
 
 class TestScoresOfStoppedTrials:
     def test_they_are_compared_on_the_folds_they_had(self):
@@ -168,6 +196,10 @@ class TestAxes:
             (Axis("x", low=2.0, high=5.0, log=True), ["2", "3.162", "5"]),
             (Axis("k", ("a", None)), ["a", "None"]),
             (Axis("x", low=4.0, high=4.0), ["4"]),
+            (
+                Axis("gamma", low=1e-3, high=10.0, log=True, others=("scale",)),
+                ["0.001", "0.01", "0.1", "1", "10", "scale"],
+            ),
         ],
     )
     def test_ticks(self, axis, labels):
@@ -178,6 +210,21 @@ class TestAxes:
         (axis,) = axes_of(Space.of({"C": (0.1, 10.0, "log")}), [{"C": 100.0}])
         assert (axis.low, axis.high) == (0.1, 100.0)
         assert axis.position(100.0) == 1.0
+
+    @pytest.mark.parametrize("space", [Space.of({"gamma": (1e-5, 1.0, "log")}), None])
+    def test_a_default_that_is_no_number_is_beside_the_range(self, space):
+        """As `gamma="scale"` of a support vector machine: the range stays one, and every trial has its place on it."""
+        tried = [{"gamma": "scale"}, *({"gamma": 10.0**-k} for k in range(6))]
+        (axis,) = axes_of(space, tried)
+        assert (axis.values, axis.others, axis.log) == (None, ("scale",), True)
+        places = [axis.position(one["gamma"]) for one in tried]
+        assert places[0] > max(places[1:])
+        assert places[1:] == sorted(places[1:], reverse=True)
+        assert axis.position("auto") is None
+
+    def test_a_list_with_a_number_in_it_stays_a_list(self):
+        (axis,) = axes_of(None, [{"max_features": value} for value in ("sqrt", "log2", 0.5, None)])
+        assert axis.values == ("sqrt", "log2", 0.5, None)
 
 
 class TestProgress:

@@ -18,6 +18,9 @@ _TICKS: Final = 5
 _DECADES_TO_BE_LOGARITHMIC: Final = 2.0
 _LONGEST_LABEL: Final = 24
 _MOST_LISTED: Final = 12
+_MOST_BESIDE: Final = 3
+_ROOM_BESIDE: Final = 0.12
+"""The share of an axis that each value beside its range takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Axis:
         values: the values of a parameter that has a list of them; None for a range.
         low, high: the ends of a range.
         log: whether equal ratios have equal lengths.
+        others: values beside the range, such as a default that is no number; they have places above it.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Axis:
     low: float = 0.0
     high: float = 1.0
     log: bool = False
+    others: tuple[Any, ...] = ()
 
     def position(self, value: Any) -> float | None:
         """Where a value lies, 0 to 1; None for one that is not on the axis.
@@ -43,24 +48,29 @@ class Axis:
         (0.5, 0.75)
         """
         if self.values is not None:
-            number = next((k for k, one in enumerate(self.values) if _same(one, value)), None)
-            return None if number is None else (number + 0.5) / len(self.values)
-        if not _is_number(value) or (self.log and value <= 0):
-            return None
+            return _place(self.values, value)
+        if _is_beside(value, log=self.log):
+            above = _place(self.others, value)
+            return None if above is None else self._room + above * (1.0 - self._room)
         if self.high == self.low:
-            return 0.5
+            return 0.5 * self._room
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return float((value - self.low) / (self.high - self.low))
+            return self._room * math.log(value / self.low) / math.log(self.high / self.low)
+        return self._room * float((value - self.low) / (self.high - self.low))
+
+    @property
+    def _room(self) -> float:
+        """The share of the axis that the range takes."""
+        return 1.0 - _ROOM_BESIDE * len(self.others)
 
     def ticks(self, most: int = _TICKS) -> list[tuple[float, str]]:
         """Positions with what to write there."""
         if self.values is not None:
             return [((k + 0.5) / len(self.values), show(value)) for k, value in enumerate(self.values)]
-        if self.high == self.low:
-            return [(0.5, show(self.low))]
-        marks = _decades(self.low, self.high, most) if self.log else _round_numbers(self.low, self.high, most)
-        placed = [(self.position(mark), show(mark)) for mark in marks]
+        marks = [self.low]
+        if self.high > self.low:
+            marks = _decades(self.low, self.high, most) if self.log else _round_numbers(self.low, self.high, most)
+        placed = [(self.position(mark), show(mark)) for mark in (*marks, *self.others)]
         return [(position, label) for position, label in placed if position is not None]
 
 
@@ -88,7 +98,7 @@ def score_axis(name: str, scores: Iterable[float]) -> Axis:
     return Axis(name, low=low - margin, high=high + margin)
 
 
-def show(value: Any) -> str:
+def show(value: Any, longest: int = _LONGEST_LABEL) -> str:
     """A parameter's value or a score as a person reads it: numbers with four digits, long texts cut.
 
     >>> show(0.00012345), show(None), show(True), show((64, 32))
@@ -97,7 +107,7 @@ def show(value: Any) -> str:
     if isinstance(value, float) or (_is_number(value) and not isinstance(value, int)):
         return f"{float(value):.4g}"
     text = " ".join(str(value).split())
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
+    return text if len(text) <= longest else text[: max(longest - 1, 0)] + "…"
 
 
 def shared_prefix(names: Iterable[str]) -> str:
@@ -126,12 +136,10 @@ def _described(parameter: Any, tried: Sequence[Any]) -> Axis:
         return Axis(parameter.name, _with_others(parameter.values, tried))
     if not isinstance(parameter, Float | Integer):
         return _inferred(parameter.name, tried) or Axis(parameter.name)
-    numbers = [float(value) for value in tried if _is_number(value) and (value > 0 or not parameter.log)]
-    strange = [value for value in tried if not _is_number(value)]
-    if strange:  # a default such as None or "scale": the axis becomes a list of what was tried
-        return _inferred(parameter.name, tried) or Axis(parameter.name)
+    numbers = [float(value) for value in tried if not _is_beside(value, log=parameter.log)]
+    beside = _with_others((), [value for value in tried if _is_beside(value, log=parameter.log)])
     low, high = min([parameter.low, *numbers]), max([parameter.high, *numbers])
-    return Axis(parameter.name, low=float(low), high=float(high), log=parameter.log)
+    return Axis(parameter.name, low=float(low), high=float(high), log=parameter.log, others=beside[:_MOST_BESIDE])
 
 
 def _inferred(name: str, tried: Sequence[Any]) -> Axis | None:
@@ -139,11 +147,13 @@ def _inferred(name: str, tried: Sequence[Any]) -> Axis | None:
     distinct = _with_others((), tried)
     if len(distinct) < 2:
         return None
-    if not all(_is_number(value) for value in distinct):
+    numbers = [value for value in tried if _is_number(value)]
+    beside = _with_others((), [value for value in tried if not _is_number(value)])
+    if len(beside) > min(_MOST_BESIDE, len(set(numbers)) - 2):
         return Axis(name, distinct)
-    low, high = float(min(distinct)), float(max(distinct))
+    low, high = float(min(numbers)), float(max(numbers))
     log = low > 0 and math.log10(high / low) >= _DECADES_TO_BE_LOGARITHMIC
-    return Axis(name, low=low, high=high, log=log)
+    return Axis(name, low=low, high=high, log=log, others=beside)
 
 
 def _with_others(values: Sequence[Any], tried: Sequence[Any]) -> tuple[Any, ...]:
@@ -172,6 +182,16 @@ def _decades(low: float, high: float, most: int) -> list[float]:
         return [low, math.sqrt(low * high), high]
     stride = max(1, math.ceil((last - first + 1) / most))
     return [float(f"1e{k}") for k in range(first, last + 1, stride)]
+
+
+def _place(values: Sequence[Any], value: Any) -> float | None:
+    number = next((k for k, one in enumerate(values) if _same(one, value)), None)
+    return None if number is None else (number + 0.5) / len(values)
+
+
+def _is_beside(value: Any, *, log: bool) -> bool:
+    """Whether a range has no place for a value, wherever it ends."""
+    return not _is_number(value) or (log and value <= 0)
 
 
 def _is_number(value: Any) -> bool:

@@ -145,7 +145,8 @@ def _pictures(board: Board) -> Iterable[str]:
         yield _figure("Parallel coordinates", "A line per trial, the deeper the better.", parallel(board))
         yield _figure(
             "Slices",
-            "Later trials are deeper in colour; the line is the forest's mean over all other parameters.",
+            "Later trials are deeper in colour; the line is the forest's mean over all other parameters, where that is "
+            "among the scores shown.",
             slices(board),
         )
     surface = contour(board)
@@ -172,7 +173,7 @@ def _trials(board: Board) -> str:
     marked = {place for place, trial in enumerate(board.trials) if trial.number == board.best_number}
     numbers = (0, 1, *range(3, len(columns)))
     table = _table(columns, rows, numbers=numbers, marked=marked)
-    return f"<h2>Trials</h2><details open><summary>all {len(rows)}</summary>{table}</details>"
+    return f'<h2>Trials</h2><details open><summary>all {len(rows)}</summary><div class="figure">{table}</div></details>'
 
 
 def _figure(title: str, note: str, picture: str) -> str:

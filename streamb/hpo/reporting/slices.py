@@ -32,7 +32,7 @@ def slices(board: Board) -> str:
 def _slice(board: Board, axis: Axis, plot: Plot) -> None:
     plot.frame(axis, board.scores)
     last = max([trial.number for trial in board.trials], default=0) or 1
-    for trial in scored(board.trials):
+    for trial in sorted(scored(board.trials), key=lambda one: one.number == board.best_number):  # the best on top
         position = axis.position(trial.parameters[axis.name]) if axis.name in trial.parameters else None
         if position is None:
             continue
@@ -52,10 +52,27 @@ def _mean(board: Board, axis: Axis, plot: Plot) -> None:
         positions = (np.arange(len(axis.values)) + 0.5) / len(axis.values)
         half = 0.3 / len(axis.values)
         for position, value in zip(positions, marginals.curve(number, positions), strict=True):
-            y = plot.y(board.up(float(value)))
-            plot.canvas.line(plot.x(position - half), y, plot.x(position + half), y, ORANGE, width=1.4, opacity=0.8)
+            if (up := _seen(board, float(value))) is not None:
+                left, right, y = plot.x(position - half), plot.x(position + half), plot.y(up)
+                plot.canvas.line(left, y, right, y, ORANGE, width=1.4, opacity=0.8)
         return
     positions = np.linspace(0.0, 1.0, _POINTS)
-    curve = marginals.curve(number, positions)
-    points = [(plot.x(float(p)), plot.y(board.up(float(v)))) for p, v in zip(positions, curve, strict=True)]
-    plot.canvas.path(points, ORANGE, "mean over all other parameters", width=1.4, opacity=0.8)
+    stretch: list[tuple[float, float]] = []
+    for position, value in zip(positions, marginals.curve(number, positions), strict=True):
+        if (up := _seen(board, float(value))) is not None:
+            stretch.append((plot.x(float(position)), plot.y(up)))
+        else:
+            _line(plot, stretch)
+            stretch = []
+    _line(plot, stretch)
+
+
+def _line(plot: Plot, stretch: list[tuple[float, float]]) -> None:
+    if len(stretch) > 1:
+        plot.canvas.path(stretch, ORANGE, "mean over all other parameters", width=1.4, opacity=0.8)
+
+
+def _seen(board: Board, score: float) -> float | None:
+    """Where a score lies on its axis; None beyond it: along the edge a line would say what is not so."""
+    position = board.scores.position(score)
+    return position if position is not None and 0.0 <= position <= 1.0 else None

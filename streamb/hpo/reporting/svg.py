@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
-from streamb.hpo.reporting.axes import Axis
+from streamb.hpo.reporting.axes import Axis, show
 
 BLUE: Final = "#2b6cb0"
 ORANGE: Final = "#c2410c"
@@ -20,6 +20,7 @@ _PALE: Final = (205, 216, 230)
 _DEEP: Final = (18, 58, 110)
 _LETTER: Final = 6.8
 """Width of a character of the 11-pixel font, on average."""
+_SHORTEST_LABEL: Final = 4
 
 
 @dataclass(slots=True)
@@ -52,7 +53,9 @@ class Canvas:
 
     def box(self, x: float, y: float, width: float, height: float, colour: str, title: str = "") -> None:
         """A filled rectangle."""
-        self._add("rect", {"x": x, "y": y, "width": width, "height": height, "fill": colour}, title)
+        # crisp: neighbours that share an edge must not show a seam
+        look = {"fill": colour, "shape-rendering": "crispEdges"}
+        self._add("rect", {"x": x, "y": y, "width": width, "height": height, **look}, title)
 
     def text(
         self, x: float, y: float, words: str, *, anchor: str = "start", bold: bool = False, halo: bool = False
@@ -99,7 +102,7 @@ class Plot:
         """Axes with ticks, labels and names; without `up` only the one below."""
         bottom = self.top + self.height
         self.canvas.line(self.left, bottom, self.left + self.width, bottom, width=1)
-        for position, label in _apart(across.ticks(), self.width):
+        for position, label in _apart(_fitting(across, self.width), self.width):
             self.canvas.line(self.x(position), bottom, self.x(position), bottom + 4, width=1)
             self.canvas.text(self.x(position), bottom + 16, label, anchor="middle")
         self.canvas.text(self.left + self.width / 2, bottom + 32, across.name, anchor="middle", bold=True)
@@ -127,6 +130,14 @@ def shade(part: float) -> str:
 def text_width(words: str) -> float:
     """About how many pixels words take."""
     return _LETTER * len(words)
+
+
+def _fitting(axis: Axis, width: float) -> list[tuple[float, str]]:
+    """Ticks, the labels of categories as short as their places are narrow."""
+    if axis.values is None:
+        return axis.ticks()
+    longest = max(_SHORTEST_LABEL, int(width / len(axis.values) / _LETTER) - 1)
+    return [(position, show(label, longest)) for position, label in axis.ticks()]
 
 
 def _apart(ticks: list[tuple[float, str]], width: float) -> Iterable[tuple[float, str]]:

@@ -72,10 +72,11 @@ class LiveTable:
         from rich.text import Text
 
         study, names, prefix = self._study, self._names(), self._prefix
-        table = Table(box=None, pad_edge=False, header_style="bold", title=self._title(), title_justify="left")
+        table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+        table.title = Text(self._title())  # texts of the user's are never markup
         objective = study.objective if study is not None else "score"
         for column in ("trial", objective):
-            table.add_column(column, justify="right", no_wrap=True)
+            table.add_column(Text(column), justify="right", no_wrap=True)
         for name in (*names, "time", "status"):
             table.add_column(Text(name.removeprefix(prefix)), overflow="ellipsis", no_wrap=True)
         for trial in self._rows:
