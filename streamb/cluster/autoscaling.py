@@ -109,6 +109,7 @@ class ServePolicy:
             ctx.target_num_replicas, kept.get("up_at"), kept.get("low_since"), int(kept.get("low_peak", 0))
         )
         signals = aggregate(ctx.aggregated_metrics or {}, ctx.running_replicas, analysing=bool(hints.get("analysing")))
+        signals = replace(signals, released=hints.get("released"))
         bounded = replace(policy, min_instances=low, max_instances=high)
         desired, state, reason = desired_instances(signals, bounded, state, ctx.current_time)
         if desired != ctx.target_num_replicas:
@@ -208,7 +209,8 @@ class ReplicaStats:
 class _HintReader:
     """Follows, in a thread of its own, what the Controller says of an app; while it is away, its last word counts.
 
-    The hints: "floor", how many replicas the app needs at least, and "analysing", whether a deployment is being judged.
+    The hints: "analysing", whether a deployment is being judged; "floor", how many replicas it needs of the app at
+    least, or "released", how many it can do with.
     """
 
     def __init__(self, app: str) -> None:

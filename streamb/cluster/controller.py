@@ -101,10 +101,10 @@ class ControllerActor:
         self._observations.goodbye(report)
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
-        """What the autoscaling of an app should know: the least replicas it needs, and whether it is being judged."""
+        """What the autoscaling of an app should know: how many replicas its deployment wants, and if it is judged."""
         rollouts = self._platform.rollouts
-        floor = self._runtime.floor(app, deploying=rollouts.deploying(app))
-        return {"floor": floor, "analysing": rollouts.analysing(app)}
+        wishes = self._runtime.wishes(app, deploying=rollouts.deploying(app))
+        return {**wishes, "analysing": rollouts.analysing(app)}
 
     async def api_key(self) -> str:
         """The operator's key, which the store and the state directory agree on."""

@@ -62,9 +62,12 @@ class TablePublisher:
         published = 0
         while True:
             self._changed.clear()
-            table = self._table()
-            if table.epoch > published and await self._push(table):
-                published = table.epoch
+            try:
+                table = self._table()
+                if table.epoch > published and await self._push(table):
+                    published = table.epoch
+            except Exception:  # without this loop, changes would wait for the gateways to ask
+                _log.exception("the routing table could not be pushed; trying again")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _AGAIN_S)
 

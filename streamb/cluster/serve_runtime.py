@@ -59,7 +59,7 @@ class ServeRuntime:
         self._lock = threading.Lock()
         self._ordered: dict[str, AppStatus] = {}
         self._seen: dict[str, AppStatus] = {}
-        self._floors: dict[str, int] = {}
+        self._wishes: dict[str, Mapping[str, int]] = {}
         self._connect = connect
         self._connections: dict[str, Future[None]] = {}
         self._looked = False
@@ -72,29 +72,31 @@ class ServeRuntime:
         self._orders.submit(self._run, spec)
 
     def scale(self, app: str, replicas: int) -> None:
-        """A floor for the autoscaling of the app, which asks for it every second.
+        """A wish to the autoscaling of the app, which asks for it every second: up at once, down as the load allows.
 
         Without autoscaling every app runs `ML_MIN_INSTANCES` replicas from its start, whatever its share of the
         traffic: Serve would restart the replicas of an app that is deployed again with another number.
         """
         with self._lock:
-            if app in self._ordered or app in self._seen:
-                self._floors[app] = replicas
+            if app not in self._ordered and app not in self._seen:
+                return
+            fewer = app in self._seen and replicas < self._seen[app].replicas
+            self._wishes[app] = {"released": replicas} if fewer else {"floor": replicas}
 
-    def floor(self, app: str, *, deploying: bool) -> int:
-        """How many replicas the rollouts want the app to have at least; 0 where they have not asked.
+    def wishes(self, app: str, *, deploying: bool) -> Mapping[str, int]:
+        """What the rollouts want of the app's replicas: "floor", at least so many; "released", no more than so many.
 
         Args:
             deploying: the app has a part in a deployment; what was asked for ends with that, and load alone decides.
         """
         with self._lock:
             if not deploying:
-                self._floors.pop(app, None)
-            return self._floors.get(app, 0)
+                self._wishes.pop(app, None)
+            return self._wishes.get(app, {})
 
     def stop(self, app: str) -> None:
         with self._lock:
-            self._floors.pop(app, None)
+            self._wishes.pop(app, None)
             if app in self._ordered and self._ordered[app].phase is AppPhase.FAILED:
                 del self._ordered[app]  # Serve refused it, and knows nothing of it
             if app not in self._seen or self._seen[app].phase is AppPhase.STOPPING:

@@ -38,6 +38,8 @@ class Signals:
         latency_ms: the latency percentile that is watched, in milliseconds.
         busy: share of the time, 0..1, that the instances spend predicting, mean.
         analysing: a deployment compares versions on these instances: fewer of them would spoil what it measures.
+        released: a deployment has moved so much traffic elsewhere that so many are enough: the others go at once, as
+            far as the load allows.
     """
 
     instances: int
@@ -47,6 +49,7 @@ class Signals:
     latency_ms: float | None = None
     busy: float | None = None
     analysing: bool = False
+    released: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,12 @@ def desired_instances(
     wanted = _instances(signals.instances, pressures[name], high)
     if pressures[name] > policy.up_pressure:
         return _grow(wanted, policy, state, now, told)
-    if state.target and pressures[name] < policy.down_pressure and signals.instances >= state.target:
+    if signals.instances < state.target:
+        return _keep(state, told)  # the load is more than what those say who have reported yet
+    left = max(wanted, low, state.target if signals.released is None else signals.released)
+    if left < state.target and pressures[name] < 1 - policy.tolerance:
+        return left, ScalingState(left, state.up_at), f"{told}: from {state.target} to {left}, as traffic moved away"
+    if state.target and pressures[name] < policy.down_pressure:
         return _shrink(0 if _idle(signals, policy) else wanted, signals, policy, state, now, told)
     if state.target == 0 and _waiting(signals):
         return _grow(1, policy, state, now, told)

@@ -69,6 +69,8 @@ class TestServePolicy:
         for now in range(200):
             target, state = policy(context(IDLE, now=2_000.0 + now, state=state))
             assert target == 2
+        hints.update(released=1)
+        assert policy(context(IDLE, now=3_000.0, state=state))[0] == 1
 
     def test_it_decides_once_a_second(self):
         policy = ServePolicy(POLICY)

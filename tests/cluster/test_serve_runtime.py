@@ -109,12 +109,14 @@ def test_no_rollback_is_done_before_every_gateway_can_have_been_heard(runtime, o
 
 def test_a_floor_ends_with_its_deployment(runtime):
     runtime.scale(APP, 3)
-    assert runtime.floor(APP, deploying=True) == 0, "an app that nobody knows"
+    assert runtime.wishes(APP, deploying=True) == {}, "an app that nobody knows"
     runtime.refresh()
     runtime.scale(APP, 3)
-    assert runtime.floor(APP, deploying=True) == 3
-    assert runtime.floor(APP, deploying=False) == 0
-    assert runtime.floor(APP, deploying=True) == 0, "the next deployment asks for its own"
+    assert runtime.wishes(APP, deploying=True) == {"floor": 3}
+    runtime.scale(APP, 1)
+    assert runtime.wishes(APP, deploying=True) == {"released": 1}, "two of it run"
+    assert runtime.wishes(APP, deploying=False) == {}
+    assert runtime.wishes(APP, deploying=True) == {}, "the next deployment asks for its own"
 
 
 def test_an_app_that_serve_refused_is_forgotten_when_it_is_stopped(runtime, monkeypatch):

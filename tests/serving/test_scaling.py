@@ -123,6 +123,17 @@ class TestDownwards:
         assert settled(Signals(12, cpu=0, analysing=True), 12) == 12
         assert decide(Signals(4, cpu=99, analysing=True), 4)[0] > 4
 
+    def test_at_once_when_a_deployment_lets_go_of_them_as_far_as_the_load_allows(self):
+        half = Signals(8, cpu=35, analysing=True, released=4)
+        assert decide(half, 8)[0] == 4
+        assert "as traffic moved away" in decide(half, 8)[2]
+        assert decide(replace(half, cpu=50), 8)[0] == 6, "ceil(8 * 50 / 70) have to do"
+        assert decide(replace(half, cpu=68), 8)[0] == 8, "within the tolerance"
+        assert decide(replace(half, cpu=99), 8)[0] > 8
+        assert decide(replace(half, instances=5), 8)[0] == 8, "not all have told"
+        assert decide(replace(half, cpu=1), 8, replace(POLICY, min_instances=6))[0] == 6
+        assert decide(replace(half, released=9), 8)[0] == 8
+
     def test_the_wait_begins_again_after_an_analysis(self):
         state = ScalingState(4)
         for now in range(100):
@@ -262,12 +273,19 @@ class TestProperties:
         if signals.analysing:
             assert target >= state.target
 
+    @given(SIGNALS, policies(), STATES, NOWS, st.integers(0, 25))
+    def test_never_fewer_than_a_deployment_still_needs(self, signals, policy, state, now, released):
+        signals = replace(signals, analysing=True, released=released)
+        target, _, _ = desired_instances(signals, policy, state, now)
+        assert target >= min(state.target, max(released, policy.min_instances))
+
     @given(
         SIGNALS, policies(), STATES, NOWS, st.sampled_from(["cpu", "queue", "latency_ms", "busy", "memory"]), st.data()
     )
     def test_more_load_never_means_fewer(self, signals, policy, state, now, name, data):
         value = getattr(signals, name)
         assume(value is not None and math.isfinite(value) and value >= 0)
+        signals = replace(signals, released=data.draw(st.none() | st.integers(0, 25)))
         more = replace(signals, **{name: data.draw(st.floats(value, value * 4 + 10, allow_infinity=False))})
         assert desired_instances(more, policy, state, now)[0] >= desired_instances(signals, policy, state, now)[0]
 
