@@ -5,8 +5,9 @@ Notation: values are turned so that less is better, then warped (`warping`), so 
 
 1. The hyperparameters are fitted to the finished trials, from where the last fit ended; with many trials, to a part
    of them.
-2. Failed trials are put in as if they had turned out badly, running ones as if they had turned out as expected: neither
-   teaches anything, and both keep the next suggestion away.
+2. Running trials are put in as if they had turned out as expected, which keeps the next suggestion away. Failed ones are
+   put in as if they had turned out badly, with some noise: the best point often lies at the edge of what still works,
+   and a cliff beside a good trial would bend the surrogate on its other side.
 3. The incumbent is the lowest mean at a finished, feasible trial (its value, where there is no noise).
 4. The acquisition is climbed (`proposal`).
 """
@@ -32,8 +33,8 @@ from streamb.hpo.warping import Warping, fit_warping
 
 _MOST_TRIALS: Final = 500
 _MOST_FITTED: Final = 200
-_PENDING_WORTH: Final = 1e-6
 _BAD: Final = 0.75
+_BAD_NOISE: Final = 0.01
 _LOCAL_BASES: Final = 5
 
 
@@ -164,7 +165,7 @@ def _with_unknown(lesson: Lesson, trials: Sequence[Trial]) -> tuple[Surrogate, f
         failed = trial.status is Status.FAILED
         value = max(expected, bad) if failed else expected
         lowest = lowest if failed else min(lowest, expected)
-        surrogate = surrogate.with_point(row, value, LEAST_NOISE)
+        surrogate = surrogate.with_point(row, value, _BAD_NOISE if failed else LEAST_NOISE)
     return surrogate, lowest
 
 

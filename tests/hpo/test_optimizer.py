@@ -87,6 +87,17 @@ class TestSearch:
         assert optimizer.best is not None
         assert Optimizer(PLANE).best is None
 
+    def test_the_edge_of_what_works_is_searched(self):
+        def at_the_edge(seed: int) -> float:
+            optimizer = Optimizer(PLANE, seed=seed, deterministic=True, warmup=8)
+            for _ in range(25):
+                trial = optimizer.ask()
+                x, y = trial.parameters["x"], trial.parameters["y"]
+                optimizer.tell(trial.id, (x - 0.7) ** 2 + (y - 0.6) ** 2, failed=x + y > 1.0)
+            return optimizer.best.value
+
+        assert sorted(at_the_edge(seed) for seed in (2, 4, 6))[1] == pytest.approx(0.045, abs=0.005)
+
     def test_known_noise_is_not_believed(self):
         optimizer = Optimizer({"x": (0.0, 1.0)}, seed=0, warmup=4)
         for number in range(11):
