@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -145,6 +146,7 @@ class BoTorch:
         self._space, self._initial = Space.of(task.space), list(initial)
         self._rows: list[np.ndarray] = []
         self._values: list[float] = []
+        self._fitted: dict[str, Any] | None = None
 
     def ask(self) -> tuple[Any, Parameters]:
         row = self._space.encode(self._initial.pop(0)) if self._initial else self._next()
@@ -153,6 +155,7 @@ class BoTorch:
     def _next(self) -> np.ndarray:
         import torch
         from botorch.acquisition import LogExpectedImprovement
+        from botorch.exceptions import ModelFittingError
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import SingleTaskGP
         from botorch.optim import optimize_acqf
@@ -165,7 +168,13 @@ class BoTorch:
         d = x.shape[1]
         kernel = ScaleKernel(MaternKernel(nu=2.5, ard_num_dims=d))
         model = SingleTaskGP(x, y, torch.full_like(y, 1e-6), covar_module=kernel, outcome_transform=None)
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        try:
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+            self._fitted = kernel.state_dict()
+        except ModelFittingError:  # then with what was fitted before
+            if self._fitted is not None:
+                kernel.load_state_dict(self._fitted)
+            model.eval()
         bounds = torch.stack([torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64)])
         found, _ = optimize_acqf(LogExpectedImprovement(model, y.max()), bounds, 1, num_restarts=10, raw_samples=512)
         return found.detach().numpy()[0]
@@ -238,7 +247,10 @@ def main() -> None:
     """Cells from standard input, results to standard output."""
     for line in sys.stdin:
         cell = json.loads(line)
-        print(json.dumps(latency(cell) if "asks" in cell else search(cell)), flush=True)
+        try:
+            print(json.dumps(latency(cell) if "asks" in cell else search(cell)), flush=True)
+        except Exception:  # one that fails is missing there, and not everywhere
+            traceback.print_exc()
 
 
 if __name__ == "__main__":
