@@ -5,9 +5,9 @@ Notation: values are turned so that less is better, then warped (`warping`), so 
 
 1. The hyperparameters are fitted to the finished trials, from where the last fit ended; with many trials, to a part
    of them.
-2. Running trials are put in as if they had turned out as expected, which keeps the next suggestion away. Failed ones are
-   put in as if they had turned out badly, with some noise: the best point often lies at the edge of what still works,
-   and a cliff beside a good trial would bend the surrogate on its other side.
+2. Running trials are put in as if they had turned out as expected, which keeps the next suggestion away. Failed ones
+   are put in as if they had turned out badly, with some noise: the best point often lies at the edge of what still
+   works, and a cliff beside a good trial would bend the surrogate on its other side.
 3. The incumbent is the lowest mean at a finished, feasible trial (its value, where there is no noise).
 4. The acquisition is climbed (`proposal`).
 """
