@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from xml.etree import ElementTree as ET
@@ -265,6 +266,18 @@ class TestProgress:
         table.ended(result())
         assert out.getvalue()
         table.close()
+
+    def test_texts_of_the_user_s_are_no_markup_in_the_table(self):
+        from rich.console import Console
+
+        table = LiveTable(Console(file=io.StringIO()), ManualClock())
+        table.began(replace(view(), name="model[0]", objective="score[red]"))
+        table.trial(replace(trials()[0], parameters={"a[b]": "[/]"}), None, None)
+        table.close()
+        plain = Console(file=io.StringIO(), width=160)
+        plain.print(table.render())
+        shown = plain.file.getvalue()
+        assert all(text in shown for text in ("model[0]", "score[red]", "a[b]", "[/]"))
 
     def test_a_file_gets_lines_and_a_terminal_the_table(self):
         class Terminal(io.StringIO):
