@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from streamb.registry import Stage
+from streamb.registry import MOST_TAGS, Stage
 from streamb.rollouts import Strategy
 
 _DEEPEST: Final = 16
@@ -72,7 +72,7 @@ LongText = Annotated[str, Field(max_length=5_000, pattern=_NO_NUL)]
 Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable_text)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]
-Tags = Annotated[dict[Key, ShortText], Field(max_length=100)]
+Tags = Annotated[dict[Key, ShortText], Field(max_length=MOST_TAGS)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

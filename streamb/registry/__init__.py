@@ -1,13 +1,14 @@
 """The registry of models: names, immutable versions, aliases, stages, and the artifacts behind them."""
 
 from streamb.registry.artifacts import ArtifactStore
-from streamb.registry.model import LATEST, RegisteredModel
+from streamb.registry.model import LATEST, MOST_TAGS, RegisteredModel
 from streamb.registry.registry import STREAM, Registry
 from streamb.registry.semver import Semver
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
 
 __all__ = [
     "LATEST",
+    "MOST_TAGS",
     "STAGES",
     "STREAM",
     "Artifact",

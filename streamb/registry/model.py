@@ -12,6 +12,9 @@ from streamb.errors import InvalidInput
 LATEST: Final = "latest"
 """The reserved reference to the highest version; no alias can take it."""
 
+MOST_TAGS: Final = 100
+"""Of a model, or of a version."""
+
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ALIAS: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
@@ -72,7 +75,9 @@ def check_alias(alias: str) -> None:
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags as a dict; `InvalidInput` when one is not text."""
+    """The tags as a dict; `InvalidInput` when one is not text, or there are too many."""
+    if len(tags) > MOST_TAGS:
+        raise InvalidInput(f"there may be {MOST_TAGS} tags, and these would be {len(tags)}; take some away first")
     for key, value in tags.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key:
             raise InvalidInput(f"tags are texts by name; the tag {key!r} is {value!r}")

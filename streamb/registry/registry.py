@@ -72,7 +72,7 @@ class Registry:
                 name=name or old.name,
                 description=description or old.description,
                 owner=owner or old.owner,
-                tags={**old.tags, **new_tags},
+                tags=check_tags({**old.tags, **new_tags}),
             )
             return old if new == old else self._save_model(new, record.revision, "model.updated")
 

@@ -34,7 +34,7 @@ def test_no_request_breaks_the_api_or_its_description(backend):
         operation = found.ok()
 
         @given(operation.as_strategy())
-        @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         def attempt(case):
             tried.add(case.operation.label)
             case.call_and_validate(headers={"X-API-Key": backend.api_key}, excluded_checks=EXCLUDED)

@@ -112,6 +112,12 @@ class TestModels:
         assert [m.model_id for m in first.items + second.items] == ["a", "b", "c"]
         assert second.next_cursor is None
 
+    def test_tags_that_are_added_one_by_one_are_bounded_too(self, registry: Registry):
+        registry.create_model("m", tags={str(i): "x" for i in range(99)})
+        assert len(registry.create_model("m", tags={"98": "y", "99": "x"}).tags) == 100
+        with pytest.raises(InvalidInput, match="there may be 100 tags, and these would be 101"):
+            registry.create_model("m", tags={"100": "x"})
+
     def test_set_tags_replaces_all(self, registry: Registry):
         registry.create_model("m", tags={"a": "1"})
         assert registry.set_tags("m", {"b": "2"}).tags == {"b": "2"}

@@ -44,6 +44,8 @@ def open_channels(source: Settings | Iterable[ChannelSpec], *, clock: Clock | No
         InvalidInput: a specification is wrong, or two channels have one name.
         ConfigError: a secret cannot be read, a package is missing, or a variable is.
     """
+    if isinstance(source, str | Mapping):
+        raise InvalidInput(f"alert channels are a list, not {source!r}; for this one alone write [{source!r}]")
     clock = clock or SystemClock()
     specs = specs_of(source) if isinstance(source, Settings) else source
     channels: dict[str, AlertChannel] = {}

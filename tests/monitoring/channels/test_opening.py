@@ -66,6 +66,10 @@ class TestSpecifications:
         assert open_channels([own]) == [own]
         assert interval_of(own) == 0.0
 
+    def test_one_alone_is_not_read_letter_by_letter(self):
+        with pytest.raises(InvalidInput, match=r"write \['log'\]"):
+            open_channels("log")
+
     def test_two_of_one_name_are_refused(self):
         with pytest.raises(InvalidInput, match="two alert channels are called 'log'"):
             open_channels(["log", {"type": "log"}])
