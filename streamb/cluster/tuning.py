@@ -35,7 +35,6 @@ _MOST_WAITING: Final = 4
 _GRACE_S: Final = 1.0
 """Trials are ended so much before the deadline: Tune takes a while to end itself."""
 _TUNE: Final = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is for the study: Tune would only end itself, and say nothing
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial, that nobody reads: the study keeps its own
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -76,7 +75,7 @@ class TuneExecutor:
 
     def run(self, source: Source) -> None:
         searcher = _TaskSearcher(source, self._clock)
-        watch = _Watch(searcher, source)
+        watch = _Watch(searcher)
         tuner = tune.Tuner(
             tune.with_resources(self._trainable(), {"cpu": 1}),
             tune_config=tune.TuneConfig(
@@ -91,7 +90,7 @@ class TuneExecutor:
             run_config=tune.RunConfig(
                 name=uuid.uuid4().hex[:8],
                 storage_path=str(self._folder),
-                stop=_Deadline(source),
+                stop=_Deadline(source, watch),
                 callbacks=[watch],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -100,6 +99,9 @@ class TuneExecutor:
         try:
             with temporary_environment(**_TUNE), quiet(), _silent("ray.tune"):
                 tuner.fit()
+            if searcher.is_unfinished and not _is_over(source):
+                # Tune takes Ctrl-C for itself, so as to give back what it holds of the cluster; then it is the study's
+                raise KeyboardInterrupt
         finally:
             watch.close()
             searcher.close()
@@ -166,12 +168,19 @@ class _TaskSearcher(Searcher):
         self._source, self._clock = source, clock
         self._ahead: Ahead[Task | None] = Ahead(source.next)
         self._running: dict[str, tuple[Task, float | None]] = {}
+        self._exhausted = False
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether there are tasks to begin or to end."""
+        return bool(self._running) or not self._exhausted
 
     def suggest(self, trial_id: str) -> Any:
         task = self._ahead.take()
         if isinstance(task, Waiting):
             return None
         if task is None:
+            self._exhausted = True
             return Searcher.FINISHED
         self._running[trial_id] = (task, None)
         return {"task": packed_task(task)}
@@ -231,31 +240,14 @@ class _TaskSearcher(Searcher):
         return {"_metric": self._metric, "_mode": self._mode}
 
 
-class _Deadline(tune.Stopper):
-    """Ends everything when the source's time is over."""
-
-    def __init__(self, source: Source) -> None:
-        self._source: Source | None = source
-
-    def __call__(self, *_: Any) -> bool:
-        """Trials end by themselves."""
-        return False
-
-    def stop_all(self) -> bool:
-        return self._source is not None and _is_over(self._source)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_source": None}
-
-
 class _Watch(tune.Callback):
     """Kills actors whose time is over: Python cannot end what they do, and Tune waits long for one that hangs.
 
     Only an error makes Tune start another actor for the next trial: one that refuses to be used again costs that trial.
     """
 
-    def __init__(self, searcher: _TaskSearcher, source: Source) -> None:
-        self._searcher, self._source = searcher, source
+    def __init__(self, searcher: _TaskSearcher) -> None:
+        self._searcher = searcher
         self._actors: dict[str, Any] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Tune's
@@ -269,11 +261,10 @@ class _Watch(tune.Callback):
         self._actors.pop(trial.trial_id, None)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002
-        everything = _is_over(self._source)
-        self._kill(trial_id for trial_id in list(self._actors) if everything or self._searcher.is_late(trial_id))
+        self._kill([trial_id for trial_id in self._actors if self._searcher.is_late(trial_id)])
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what works."""
         self._kill(list(self._actors))
 
     def _kill(self, trial_ids: Iterable[str]) -> None:
@@ -284,6 +275,27 @@ class _Watch(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class _Deadline(tune.Stopper):
+    """Ends everything when the source's time is over."""
+
+    def __init__(self, source: Source, watch: _Watch) -> None:
+        self._held: tuple[Source, _Watch] | None = (source, watch)
+
+    def __call__(self, *_: Any) -> bool:
+        """Trials end by themselves."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Once this says so, Tune asks actors to stop, and waits for them: those that work are killed before."""
+        if self._held is None or not _is_over(self._held[0]):
+            return False
+        self._held[1].close()
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_held": None}
 
 
 class _Trial(tune.Trainable):

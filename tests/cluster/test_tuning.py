@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import pickle
+import threading
 import time
 import warnings
 from typing import ClassVar
@@ -46,9 +48,32 @@ class TestStudies:
         assert [t.parameters for t in more.trials[:8]] == [t.parameters for t in result.trials]
         assert len(more.trials) == 9
 
+    def test_a_late_trial_is_killed_and_costs_no_other(self, ray_cluster):
+        def holds_the_interpreter(p):
+            """No thread of the actor can run meanwhile, so nobody in it could end this."""
+            if p["k"] == 2:
+                ctypes.PyDLL(None).sleep(60)
+            return p["k"]
+
+        space = {"k": {"type": "ordinal", "values": [1, 2, 3, 4], "default": 2}}
+        began = time.monotonic()
+        result = HyperparameterOptimizer(config(trial_timeout_s=0.5)).optimize(holds_the_interpreter, space)
+        assert time.monotonic() - began < 40.0
+        assert result.stopped_by is StoppedBy.EXHAUSTED
+        assert (result.trials[0].status, result.trials[0].error) == (Outcome.TIMED_OUT, "it took longer than 0.5 s")
+        assert sorted(t.score for t in result.trials[1:]) == [1, 3, 4]
+
+    def test_what_cannot_travel_is_refused(self, ray_cluster):
+        lock = threading.Lock()
+        with pytest.raises(InvalidInput, match="executor='sequential'"):
+            HyperparameterOptimizer(config()).optimize(lambda p: lock and 1.0, {"x": (0.0, 1.0)})
+        with pytest.raises(InvalidInput, match="value in the search space"):
+            HyperparameterOptimizer(config()).optimize(lambda p: 1.0, {"guard": [lock, None]})
+
     def test_the_deadline_ends_trials_that_hang(self, ray_cluster):
         def hangs(p):
-            time.sleep(60.0 if p["x"] < 0.5 else 0.01)
+            if p["x"] < 0.5:
+                ctypes.PyDLL(None).sleep(60)
             return p["x"]
 
         space = {"x": {"type": "float", "low": 0.0, "high": 1.0, "default": 0.9}}
