@@ -20,7 +20,7 @@ import shlex
 import shutil
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final
@@ -30,49 +30,19 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
+from streamb.cluster.job_log import read_log
 from streamb.cluster.job_process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
+from streamb.cluster.job_record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Job, active_of, job_of
 from streamb.cluster.names import NAMESPACE
 from streamb.errors import InvalidInput, NotFound, Overloaded
-from streamb.lifecycle import Lifecycle
-from streamb.store.records import Page, Record, RecordStore, every_record
+from streamb.store.records import Page, RecordStore, every_record
 
-COLLECTION: Final = "jobs"
 MOST_RUNNING: Final = 4
 MOST_PENDING: Final = 100
 MOST_KEPT: Final = 200
 _STOP_LOOK_S: Final = 1.0
 _RETRY_AFTER_S: Final = 30
 _log = logging.getLogger(__name__)
-
-JOB_LIFECYCLE: Final = Lifecycle(
-    "job",
-    {
-        JobState.PENDING: frozenset({JobState.RUNNING, JobState.STOPPED, JobState.FAILED}),
-        JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED}),
-    },
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job.
-
-    Attributes:
-        entrypoint: the command, split as a shell would split it, but run without a shell.
-        exit_code: None until it has ended, or when it never ran; minus the signal's number when one ended it.
-        submitted_at, started_at, finished_at: seconds since the epoch.
-        reason: why it is where it is, in words; empty when the state says it all.
-    """
-
-    id: str
-    name: str
-    entrypoint: str
-    state: JobState
-    exit_code: int | None = None
-    submitted_at: float = 0.0
-    started_at: float | None = None
-    finished_at: float | None = None
-    reason: str = ""
 
 
 class JobActor:
@@ -88,26 +58,6 @@ class JobActor:
     async def stop(self) -> None:
         """Stop the job; `outcome` tells when that is done."""
         self._process.stop()
-
-
-@dataclass(slots=True)
-class _Active:
-    """A job that has not ended, and this runner's hold on it."""
-
-    job: Job
-    revision: int
-    working_dir: Path
-    env: Mapping[str, str]
-    stop_requested: bool
-    request: str | None = None
-    actor: Any = None
-    outcome: Any = None
-    stop_sent: bool = False
-
-    def body(self) -> dict[str, Any]:
-        """As it is recorded."""
-        own = {"working_dir": str(self.working_dir), "env": dict(self.env), "stop_requested": self.stop_requested}
-        return {**asdict(self.job), **own, "request": self.request}
 
 
 class JobRunner:
@@ -139,7 +89,7 @@ class JobRunner:
         self._most_running, self._most_pending, self._most_kept = most_running, most_pending, most_kept
         self._lock = RLock()
         self._newest_ms = 0
-        self._active: dict[str, _Active] = {}
+        self._active: dict[str, ActiveJob] = {}
         self._ended: deque[str] = deque()
         self._by_request: dict[str, str] = {}
         for record in every_record(records, COLLECTION):
@@ -148,7 +98,7 @@ class JobRunner:
             if JOB_LIFECYCLE.is_final(JobState(record.body["state"])):
                 self._ended.append(record.key)
             else:
-                self._active[record.key] = _active_of(record)
+                self._active[record.key] = active_of(record)
 
     def submit(
         self,
@@ -190,7 +140,7 @@ class JobRunner:
             job_id = f"job-{self._newest_ms:012x}-{secrets.token_hex(3)}"
             job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
             place = folder or self._folder / job_id
-            active = _Active(job, 0, place, dict(env), stop_requested=False, request=request)
+            active = ActiveJob(job, 0, place, dict(env), stop_requested=False, request=request)
             active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision
             if request is not None:
                 self._by_request[request] = job_id
@@ -201,7 +151,7 @@ class JobRunner:
     def list(self, limit: int, cursor: str | None) -> Page[Job]:
         """A page of jobs, the newest first."""
         page = self._records.list(COLLECTION, limit=limit, cursor=cursor, reverse=True)
-        return Page(tuple(_job_of(record) for record in page.items), page.next_cursor)
+        return Page(tuple(job_of(record) for record in page.items), page.next_cursor)
 
     def get(self, job_id: str) -> Job:
         """One job.
@@ -212,23 +162,12 @@ class JobRunner:
         record = self._records.get(COLLECTION, job_id)
         if record is None:
             raise NotFound(f"there is no job {job_id!r}; `streamb jobs list` shows those that there are")
-        return _job_of(record)
+        return job_of(record)
 
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]:
-        """Up to `limit` bytes of a job's output as text, from byte `offset` on, and the offset to go on from.
-
-        A character that is not complete yet is left for the next call, unless the job has ended.
-        """
+        """A piece of a job's output, and the offset to go on from: see `job_log.read_log`."""
         ended = JOB_LIFECYCLE.is_final(self.get(job_id).state)
-        try:
-            with self._log_file(job_id).open("rb") as file:
-                file.seek(offset)
-                content = file.read(max(limit, 4))  # one character at least
-                at_end = not file.read(1)
-        except FileNotFoundError:
-            return "", offset
-        complete = len(content) if ended and at_end else _complete_characters(content)
-        return content[:complete].decode(errors="replace"), offset + complete
+        return read_log(self._log_file(job_id), offset, limit, ended=ended)
 
     def stop(self, job_id: str) -> Job:
         """Stop a job: SIGTERM to all its processes, SIGKILL to those left after 10 s.
@@ -272,7 +211,7 @@ class JobRunner:
         for active in pending[: max(self._most_running - running, 0)]:
             self._start(active)
 
-    def _start(self, active: _Active) -> None:
+    def _start(self, active: ActiveJob) -> None:
         try:
             active.actor = self._start_actor(active)
         except (RayError, OSError, ValueError) as error:
@@ -281,7 +220,7 @@ class JobRunner:
             return
         self._change(active, replace(active.job, state=JobState.RUNNING, started_at=self._clock.now()))
 
-    def _start_actor(self, active: _Active) -> Any:
+    def _start_actor(self, active: ActiveJob) -> Any:
         """The job's actor; one that was started before a crash could be recorded is found again by its name."""
         job = active.job
         active.working_dir.mkdir(parents=True, exist_ok=True)
@@ -299,7 +238,7 @@ class JobRunner:
         actor = ray.remote(JobActor).options(**options, num_cpus=0, max_restarts=0, scheduling_strategy=here)
         return actor.remote(spec)
 
-    def _look(self, active: _Active) -> None:
+    def _look(self, active: ActiveJob) -> None:
         """Take in the outcome of a running job, if there is one."""
         try:
             if active.actor is None:  # running since before this runner
@@ -317,13 +256,13 @@ class JobRunner:
             outcome = self._lost(active, error)
         self._finish(active, outcome)
 
-    def _lost(self, active: _Active, error: Exception) -> JobOutcome:
+    def _lost(self, active: ActiveJob, error: Exception) -> JobOutcome:
         orphans = end_orphans(active.job.id)
         _log.warning("the actor of %s is gone, %d of its processes were ended: %s", active.job.id, orphans, error)
         reason = "the process that ran it died, or the platform was started anew meanwhile; submit it again"
         return JobOutcome(JobState.FAILED, self._clock.now(), reason=reason)
 
-    def _finish(self, active: _Active, outcome: JobOutcome) -> None:
+    def _finish(self, active: ActiveJob, outcome: JobOutcome) -> None:
         ended = replace(
             active.job,
             state=outcome.state,
@@ -339,7 +278,7 @@ class JobRunner:
         while len(self._ended) > self._most_kept:
             self._forget(self._ended.popleft())
 
-    def _change(self, active: _Active, job: Job, *, stop_requested: bool | None = None) -> None:
+    def _change(self, active: ActiveJob, job: Job, *, stop_requested: bool | None = None) -> None:
         """Record what is new of a job; what is in memory follows only once it is written."""
         if job.state is not active.job.state:
             JOB_LIFECYCLE.check(active.job.state, job.state)
@@ -356,23 +295,6 @@ class JobRunner:
 
     def _log_file(self, job_id: str) -> Path:
         return self._folder / f"{job_id}.log"
-
-
-def _active_of(record: Record) -> _Active:
-    body = record.body
-    return _Active(
-        _job_of(record),
-        record.revision,
-        Path(body["working_dir"]),
-        body["env"],
-        stop_requested=body["stop_requested"],
-        request=body.get("request"),
-    )
-
-
-def _job_of(record: Record) -> Job:
-    values = {name: record.body[name] for name in Job.__slots__}
-    return Job(**{**values, "state": JobState(values["state"])})
 
 
 def _actor_name(job_id: str) -> str:
@@ -394,15 +316,3 @@ def _existing_folder(working_dir: str) -> Path:
     if not folder.is_absolute() or not folder.is_dir():
         raise InvalidInput(f"working_dir must be the full path of a folder on the platform's machine: {working_dir!r}")
     return folder
-
-
-def _complete_characters(content: bytes) -> int:
-    """How many bytes of `content` are whole UTF-8 characters (or no UTF-8 at all)."""
-    for back in range(1, min(3, len(content)) + 1):
-        byte = content[-back]
-        if byte >= 0xC0:  # the first byte of a character of 2, 3 or 4
-            size = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(content) - back if back < size else len(content)
-        if byte < 0x80:
-            break
-    return len(content)

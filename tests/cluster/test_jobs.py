@@ -11,7 +11,9 @@ import pytest
 import ray
 
 from streamb.clock import SystemClock
-from streamb.cluster.jobs import COLLECTION, Job, JobRunner, JobState
+from streamb.cluster.job_process import JobState
+from streamb.cluster.job_record import COLLECTION, Job
+from streamb.cluster.jobs import JobRunner
 from streamb.cluster.names import NAMESPACE
 from streamb.errors import InvalidInput, NotFound, Overloaded
 from streamb.store.records import MemoryRecords

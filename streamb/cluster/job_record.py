@@ -1,0 +1,83 @@
+"""What is known of a job, and how it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streamb.cluster.job_process import JobState
+from streamb.lifecycle import Lifecycle
+from streamb.store.records import Record
+
+COLLECTION: Final = "jobs"
+
+JOB_LIFECYCLE: Final = Lifecycle(
+    "job",
+    {
+        JobState.PENDING: frozenset({JobState.RUNNING, JobState.STOPPED, JobState.FAILED}),
+        JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED}),
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job.
+
+    Attributes:
+        entrypoint: the command, split as a shell would split it, but run without a shell.
+        exit_code: None until it has ended, or when it never ran; minus the signal's number when one ended it.
+        submitted_at, started_at, finished_at: seconds since the epoch.
+        reason: why it is where it is, in words; empty when the state says it all.
+    """
+
+    id: str
+    name: str
+    entrypoint: str
+    state: JobState
+    exit_code: int | None = None
+    submitted_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class ActiveJob:
+    """A job that has not ended, and this runner's hold on it."""
+
+    job: Job
+    revision: int
+    working_dir: Path
+    env: Mapping[str, str]
+    stop_requested: bool
+    request: str | None = None
+    actor: Any = None
+    outcome: Any = None
+    stop_sent: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """As it is recorded."""
+        own = {"working_dir": str(self.working_dir), "env": dict(self.env), "stop_requested": self.stop_requested}
+        return {**asdict(self.job), **own, "request": self.request}
+
+
+def active_of(record: Record) -> ActiveJob:
+    """A job that has not ended, as it was recorded; nobody holds its actor yet."""
+    body = record.body
+    return ActiveJob(
+        job_of(record),
+        record.revision,
+        Path(body["working_dir"]),
+        body["env"],
+        stop_requested=body["stop_requested"],
+        request=body.get("request"),
+    )
+
+
+def job_of(record: Record) -> Job:
+    """A job as it was recorded."""
+    values = {name: record.body[name] for name in Job.__slots__}
+    return Job(**{**values, "state": JobState(values["state"])})
