@@ -50,7 +50,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml | $(BIN)/python
 	$(call install,.)
 
 $(VENV)/.ready-dev: constraints.txt pyproject.toml | $(BIN)/python
-	$(call install,.[dev$(comma)postgres$(comma)s3])
+	$(call install,.[dev$(comma)apprise$(comma)plot$(comma)postgres$(comma)s3])
 
 $(VENV)/.ready-bench: constraints.txt pyproject.toml | $(BIN)/python
 	$(call install,.[bench])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import pickle
 import ssl
@@ -27,9 +26,7 @@ from tests.monitoring.channels.receivers import (
     self_made_certificate,
 )
 
-KINDS = ["log", "slack", "webhook", "pagerduty", "email"]
-if importlib.util.find_spec("apprise") is not None:
-    KINDS.append("apprise")
+KINDS = ["log", "slack", "webhook", "pagerduty", "email", "apprise"]
 
 
 @dataclass

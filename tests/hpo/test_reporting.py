@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -334,12 +334,14 @@ class TestFiles:
 
 
 class TestPng:
+    def test_they_need_matplotlib(self, tmp_path, monkeypatch):
+        board = Board.of(trials(), objective="accuracy", direction="maximize", space=SPACE)
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(ConfigError, match=r"pip install 'streamb\[plot\]'"):
+            write_png(board, "history", tmp_path / "history.png")
+
     def test_pictures(self, tmp_path):
         board = Board.of(trials(), objective="accuracy", direction="maximize", space=SPACE)
-        if find_spec("matplotlib") is None:
-            with pytest.raises(ConfigError, match=r"pip install 'streamb\[plot\]'"):
-                write_png(board, "history", tmp_path / "history.png")
-            return
         for picture in PICTURES:
             write_png(board, picture, tmp_path / f"{picture}.png")
             assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")

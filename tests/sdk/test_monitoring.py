@@ -215,7 +215,6 @@ class TestBatch:
             watched.drift_picture(frame(500), tmp_path / "drift.png")
 
     def test_a_picture(self, watched, tmp_path):
-        pytest.importorskip("matplotlib")
         odd = frame(500).rename(columns={"emissions": "$größe_{x" + "y" * 60})
         watched.set_baseline(odd)
         path = watched.drift_picture(odd + 10, tmp_path / "drift.png")

@@ -1,4 +1,4 @@
-"""Apprise, where it is installed."""
+"""Apprise, for all the services that have no channel of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from streamb.monitoring.channels import DeliveryFailed, open_channels
 from tests.monitoring.channels.notifications import notification
 from tests.monitoring.channels.receivers import Receiver, Reply
 
-pytest.importorskip("apprise")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its own imports
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,7 +120,7 @@ class TestSpecifications:
         assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("apprise") is not None, reason="Apprise is installed")
-def test_apprise_says_how_to_get_it():
+def test_apprise_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError, match=r"needs the package apprise: pip install 'streamb\[apprise\]'"):
         open_channels([{"type": "apprise", "urls": "json://localhost"}])
