@@ -32,7 +32,7 @@ print(json.dumps([one["name"] for one in ray.util.list_named_actors(all_namespac
 
 
 @pytest.fixture
-def cluster():
+def cluster(tmp_path):
     """The address of a Ray of its own, which a child process holds."""
     with socket.socket() as free:
         free.bind(("", 0))
@@ -48,16 +48,21 @@ def cluster():
         until(lambda: "Ray runtime started" in log.read_text(), 90, "Ray has started")
         yield f"{ray.util.get_node_ip_address()}:{port}"
     finally:
-        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+        for process in [*psutil.Process(head.pid).children(recursive=True), head, *started_with(tmp_path)]:
             process.kill()
         head.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def started_with(folder: Path) -> list[psutil.Process]:
+    """What a test that failed has left in the background: it has the folder in its command line."""
+    return [one for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or [])]
+
+
 def streamb(cluster: str, *arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **_TOKEN, "ML_RAY_ADDRESS": cluster, "ML_STATE_DIR": str(state_dir)}
     command = [_BIN / "streamb", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=290, check=False)
 
 
 def running(cluster: str) -> tuple[dict[str, str], list[str]]:
