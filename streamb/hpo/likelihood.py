@@ -43,7 +43,7 @@ With 1e-6 the surrogate is never quite sure of what it has seen, and goes on ask
 CENTRE_WEIGHT: Final = math.log(4.0)
 CENTRE_CATEGORY: Final = math.log(0.5)
 WEIGHT_SPREAD: Final = 3.0
-SHORT_SPREAD: Final = 1.0
+SHORT_SPREAD: Final = 1.5
 SCALE_SPREAD: Final = 2.0
 CENTRE_NOISE: Final = math.log(1e-3)
 NOISE_SPREAD: Final = 3.0
