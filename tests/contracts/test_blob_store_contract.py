@@ -103,6 +103,7 @@ def test_storing_again_mends_damage(blobs: FsspecBlobs, url: str, source: Path, 
     files.pipe_file(f"{root}/sha256/{blob.digest[:2]}/{blob.digest}", damaged)
     blobs.put_file(source)
     blobs.get_file(blob.digest, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
 
 
 def test_delete(blobs: FsspecBlobs, source: Path):
