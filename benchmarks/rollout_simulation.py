@@ -76,12 +76,17 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One simulated rollout: how, at which weight (percent) and after how many seconds it ended, and what failed."""
+    """One simulated rollout: how, at which weight (percent) and after how many seconds it ended, and what failed.
+
+    Attributes:
+        errors: how many requests the new version failed until then.
+    """
 
     end: End
     percent: float
     seconds: int
     failed: str = ""
+    errors: int = 0
 
 
 class _Counts:
@@ -122,6 +127,11 @@ class _Counts:
         now, then = self._sums[-1], self._sums[max(0, len(self._sums) - 1 - seconds)]
         parts = (now.errors - then.errors, now.judged - then.judged, now.refused - then.refused)
         return self._snapshot(_Sums(*parts, now.buckets - then.buckets))
+
+    @property
+    def errors(self) -> int:
+        """Over all steps."""
+        return self._ever[0]
 
     def usual_error_rate(self) -> float | None:
         """Over all steps."""
@@ -211,13 +221,13 @@ def simulate(
             verdict = overall(findings)
             if verdict is Verdict.FAIL:
                 failed = next(finding.criterion for finding in findings if finding.verdict is Verdict.FAIL)
-                return Result(End.ROLLED_BACK, weight * 100, elapsed + seconds, failed)
+                return Result(End.ROLLED_BACK, weight * 100, elapsed + seconds, failed, mine.errors)
             if verdict is Verdict.PASS and seconds >= step.min_time_s and not is_refused(mine.recent(NOW_S)):
                 break
             if seconds >= step.max_time_s:
-                return Result(End.HELD, weight * 100, elapsed + seconds)
+                return Result(End.HELD, weight * 100, elapsed + seconds, errors=mine.errors)
         elapsed += seconds
-    return Result(End.COMPLETED, 100.0, elapsed)
+    return Result(End.COMPLETED, 100.0, elapsed, errors=mine.errors)
 
 
 def _evidence(mine: _Counts, theirs: _Counts, weight: float, seconds: int) -> StepEvidence:

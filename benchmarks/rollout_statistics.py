@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import multiprocessing
 import os
 import sys
@@ -124,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument("--json", type=Path, help="write every result to this file")
     arguments = parser.parse_args(argv)
+    logging.disable(logging.WARNING)  # every breaker that opens would say so
     tasks = [(scenario, rate) for scenario in SCENARIOS for rate in arguments.rates]
     tasks += [(STARVED, rate) for rate in STARVED_RATES]
     document = []

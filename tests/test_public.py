@@ -23,11 +23,6 @@ def test_importing_it_imports_nothing_heavy():
     assert python(program).strip() == "[]"
 
 
-def test_importing_it_takes_a_moment():
-    program = "import time, typing; t = time.perf_counter(); import streamb; print(time.perf_counter() - t)"
-    assert min(float(python(program)) for _ in range(3)) < 0.15
-
-
 def test_the_manager_needs_no_model_library():
     program = "import sys, streamb; streamb.ProductionMLManager; print('ray' in sys.modules, 'torch' in sys.modules)"
     assert python(program).split() == ["False", "False"]

@@ -114,7 +114,7 @@ async def test_nothing_hangs_when_the_control_side_does(tmp_path):
 class TestBodies:
     @pytest.fixture
     async def small(self, tmp_path):
-        backend = InProcess(tmp_path / "small", max_body_bytes=100, request_timeout_s=0.1)
+        backend = InProcess(tmp_path / "small", max_body_bytes=100, request_timeout_s=1.0)
         async with client_of(backend) as client:
             yield client
 

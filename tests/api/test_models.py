@@ -211,7 +211,7 @@ async def test_a_full_disk_is_a_503_and_leaves_nothing(client, backend, churn, a
 
 
 async def test_uploads_beyond_the_most_wait_and_are_refused_when_no_turn_comes(tmp_path, archive):
-    backend = InProcess(tmp_path, request_timeout_s=0.2)
+    backend = InProcess(tmp_path, request_timeout_s=1.5)
     async with client_of(backend, **{"X-API-Key": backend.api_key}) as client:
         uploads = client._transport.app.state.console.uploads
         await client.post("/api/models", json={"model_id": "churn"})

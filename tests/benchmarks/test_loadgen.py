@@ -78,7 +78,7 @@ def test_bodies_go_out_in_turns_as_they_are(server: ThreadingHTTPServer) -> None
     result = load(url_of(server), bodies, connections=2, seconds=1, headers={"X-Key": 'a"b'})
     assert result.failures == 0
     assert result.requests > len(bodies)
-    assert 0.9 < result.duration_s < 3
+    assert 0.9 < result.duration_s < 10
     assert 0 < result.p50_ms <= result.p99_ms <= result.max_ms
     assert server.seen == {(body, "application/json", 'a"b') for body in bodies}  # type: ignore[attr-defined]
 

@@ -204,7 +204,7 @@ print("stopped in order", flush=True)
             assert child.stdout.readline() == b"ready\n"
             child.stdin.close()
             assert child.stdout.readline() == b"stopped in order\n"
-            assert child.wait(10) == 0
+            assert child.wait(60) == 0
 
 
 class TestDown:
@@ -221,7 +221,7 @@ class TestDown:
             assert done.exit_code == 0, done.stderr
             assert done.stdout == f"stopped (process {child.pid})\n"
             assert "to stop what it started" in done.stderr
-            assert child.wait(10) == 0
+            assert child.wait(60) == 0
 
     def test_it_does_not_wait_for_ever(self, tmp_path):
         child = self.holder(tmp_path, "time.sleep(60)")

@@ -32,7 +32,7 @@ class Serve:
         self.applications = {APP: RUNNING, "streamb-gateway": RUNNING}
 
     def status(self):
-        assert self.here.wait(20)
+        assert self.here.wait(60)
         return SimpleNamespace(applications=dict(self.applications))
 
 

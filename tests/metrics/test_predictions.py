@@ -1,5 +1,4 @@
 import random
-import timeit
 
 import numpy as np
 import pytest
@@ -119,11 +118,3 @@ def test_aligned_counts_are_exact_under_the_same_labels(one, other):
         assert counts == fold(add([{label: labels.count(label)} for label in set(labels) if label in kept]), kept) | (
             {OTHER: rest} if (rest := sum(label not in kept for label in labels)) else {}
         )
-
-
-@pytest.mark.parametrize("task", ["regression", "classification"])
-def test_counting_a_batch_costs_little(task):
-    counter = PredictionCounter()
-    values = np.random.default_rng(0).integers(0, 3, 32).astype(float)
-    best = min(timeit.repeat(lambda: counter.count(values, task), number=500, repeat=20)) / 500
-    assert best < 100e-6  # about 10 us on a quiet machine; the margin is for a busy one

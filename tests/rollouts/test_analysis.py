@@ -263,13 +263,13 @@ class TestOptions:
     def test_a_criterion_that_hangs_holds_up_one_look_and_is_not_called_again_meanwhile(self, monkeypatch):
         called, let_go = [], threading.Event()
         module = types.ModuleType("slow_criteria")
-        module.check = lambda _: called.append(1) or (let_go.wait(10) and Finding("slow", P, "at last"))
+        module.check = lambda _: called.append(1) or (let_go.wait(60) and Finding("slow", P, "at last"))
         monkeypatch.setitem(sys.modules, "slow_criteria", module)
         looks = [run_custom("slow_criteria:check", evidence(), patience_s=0.01) for _ in range(3)]
         assert {one.verdict for one in looks} == {I}
         assert ("within 0.01 s" in looks[0].detail, "earlier look" in looks[1].detail, len(called)) == (True, True, 1)
         let_go.set()
-        custom_criteria._running["slow_criteria:check"].join(10)
+        custom_criteria._running["slow_criteria:check"].join(60)
         assert run_custom("slow_criteria:check", evidence()).verdict is P
 
     def test_what_was_given_is_read_and_written_back(self):

@@ -93,12 +93,12 @@ class LivePlatform:
         started = threading.Event()
         thread = threading.Thread(target=self._serve, args=(started,), daemon=True)
         thread.start()
-        assert started.wait(10)
+        assert started.wait(60)
         try:
             yield self
         finally:
             self._server.should_exit = True
-            thread.join(10)
+            thread.join(60)
             self.backend.close()
 
     def _serve(self, started: threading.Event) -> None:

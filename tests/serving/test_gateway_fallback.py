@@ -37,23 +37,23 @@ async def test_a_version_that_fails_is_answered_for(make, predictor, error):
 
 
 async def test_a_version_that_is_late_is_answered_for_within_the_time_of_the_request(make, predictor):
-    client = make(canary(), request_timeout_s=0.6)
+    client = make(canary(), request_timeout_s=3.0)
     predictor.hold("2.0.0")
     began = time.monotonic()
     response = await client.post(PREDICT, ONE_ROW)
-    assert 0.29 < time.monotonic() - began < 0.6
+    assert 1.4 < time.monotonic() - began < 3.0
     assert response.json()["version"] == "1.0.0"
     assert counts(client.app, "2.0.0").counts == {"timeout": 1}
-    assert counts(client.app, "1.0.0").latency.quantile(0.99) < 0.25  # the time of another is not its own
+    assert counts(client.app, "1.0.0").latency.quantile(0.99) < 1.4  # the time of another is not its own
 
 
 async def test_when_both_are_late_the_request_takes_no_longer_than_any_other(make, predictor):
-    client = make(canary(), request_timeout_s=0.2)
+    client = make(canary(), request_timeout_s=2.0)
     predictor.hold("2.0.0")
     predictor.hold("1.0.0")
     began = time.monotonic()
     error_of(await client.post(PREDICT, ONE_ROW), 504, "timeout")
-    assert 0.19 < time.monotonic() - began < 0.4
+    assert 1.9 < time.monotonic() - began < 2.9  # one after the other would be 3
     assert counts(client.app, "1.0.0").counts == counts(client.app, "2.0.0").counts == {"timeout": 1}
 
 

@@ -94,7 +94,7 @@ class TestLoss:
             await until(lambda: len(desk.calls) == 5)
             for side in list(server._sides):
                 side._socket.abort()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 errors = await asyncio.gather(*futures, return_exceptions=True)
             assert all(type(error) is Unavailable for error in errors)
             assert (lost, link.usable, link.pending) == ([link], False, 0)
@@ -155,7 +155,7 @@ class TestGoodbye:
                 await Link.connect(link.address, on_lost=no_loss)
             desk.answer(0)
             assert (await future).predictions.tolist() == [5.0]
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 await closing
             await until(lambda: lost == [link])
 
@@ -164,7 +164,7 @@ class TestGoodbye:
         async with linked(desk.predict) as (server, link, lost):
             future = link.call(batch())
             await until(lambda: desk.calls)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 await server.close(0.05)
             with pytest.raises(Unavailable):
                 await future
@@ -173,7 +173,7 @@ class TestGoodbye:
 
     async def test_an_idle_link_goes_at_once(self):
         async with linked() as (server, link, lost):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 await server.close(30)
             await until(lambda: lost == [link])
             await server.close(30)  # again does nothing

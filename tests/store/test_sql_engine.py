@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +22,11 @@ from streamb.store.database import Database, open_database
 from streamb.store.sql_engine import Transactions, create_sql_engine
 
 HOLD_WRITE_LOCK = """
-import sqlite3, sys, time
+import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
-time.sleep(float(sys.argv[2]))
+sys.stdin.readline()
 connection.execute("ROLLBACK")
 connection.close()
 """
@@ -83,26 +83,33 @@ def opened(url: str, **options) -> Iterator[Database]:
 
 
 @contextmanager
-def locked_by_another_process(url: str, seconds: float) -> Iterator[None]:
-    command = [sys.executable, "-c", HOLD_WRITE_LOCK, path_of(url), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+def locked_by_another_process(url: str) -> Iterator[Callable[[], None]]:
+    """Hold the lock of writers until the end, or until what this gives is called."""
+    command = [sys.executable, "-c", HOLD_WRITE_LOCK, path_of(url)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
+
+        def release() -> None:
+            holder.communicate("\n", timeout=30)
+
         try:
-            yield
+            yield release
         finally:
             holder.kill()
 
 
 class TestLockedSqlite:
-    @pytest.mark.parametrize("seconds", [0.4, pytest.param(5.0, marks=pytest.mark.fault)])
+    @pytest.mark.parametrize("seconds", [0.4, pytest.param(5.5, marks=pytest.mark.fault)])
     def test_a_write_waits_for_another_process(self, sqlite_url: str, seconds: float):
-        clock = SystemClock()
-        with opened(sqlite_url) as database, locked_by_another_process(sqlite_url, seconds):
-            start = clock.monotonic()
-            database.records.put("c", "k", {"written": True})
-            waited = clock.monotonic() - start
-            assert waited > seconds / 2
+        with opened(sqlite_url) as database, locked_by_another_process(sqlite_url) as release:
+            with ThreadPoolExecutor(1) as pool:
+                writing = pool.submit(database.records.put, "c", "k", {"written": True})
+                with pytest.raises(TimeoutError):
+                    writing.result(seconds)
+                release()
+                writing.result(30)
             record = database.records.get("c", "k")
             assert record is not None
             assert record.body == {"written": True}
@@ -110,14 +117,14 @@ class TestLockedSqlite:
     def test_a_read_does_not_wait(self, sqlite_url: str):
         with opened(sqlite_url) as database:
             database.records.put("c", "k", {})
-            with locked_by_another_process(sqlite_url, 30):
+            with locked_by_another_process(sqlite_url):
                 assert database.records.get("c", "k") is not None
                 assert len(database.records.list("c").items) == 1
 
     def test_beyond_the_timeout_a_write_fails_and_the_next_one_works(self, sqlite_url: str):
         with opened(sqlite_url, busy_timeout_s=0.2) as database:
             with (
-                locked_by_another_process(sqlite_url, 30),
+                locked_by_another_process(sqlite_url),
                 pytest.raises(StorageFailed, match="locked by another process"),
             ):
                 database.records.put("c", "k", {})
@@ -125,8 +132,10 @@ class TestLockedSqlite:
             database.records.put("c", "k", {})
 
     def test_opening_waits_too(self, sqlite_url: str):
-        with locked_by_another_process(sqlite_url, 0.4), opened(sqlite_url) as database:
-            database.records.put("c", "k", {})
+        with locked_by_another_process(sqlite_url) as release:
+            threading.Timer(0.4, release).start()
+            with opened(sqlite_url) as database:
+                database.records.put("c", "k", {})
 
 
 class TestThreads:
@@ -266,7 +275,7 @@ class TestPostgres:
 
 
 def test_errors_do_not_show_what_was_written(sqlite_url: str):
-    with opened(sqlite_url, busy_timeout_s=0.1) as database, locked_by_another_process(sqlite_url, 30):
+    with opened(sqlite_url, busy_timeout_s=0.1) as database, locked_by_another_process(sqlite_url):
         with pytest.raises(StorageFailed) as caught:
             database.records.put("keys", "k", {"secret": "hunter2"})
         assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"

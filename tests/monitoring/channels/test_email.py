@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from pathlib import Path
 
 import pytest
@@ -135,11 +134,9 @@ class TestTrouble:
             mailbox.banner = None
         else:
             mailbox.replies[where] = HANG
-        began = time.perf_counter()
         caught = failure(channel(mailbox, certificate[0], timeout_s=0.3))
         assert "did not take the mail within 0.3 s" in str(caught)
         assert caught.retry
-        assert time.perf_counter() - began < 4
 
     def test_a_bad_farewell_does_not_send_it_again(self, mailbox: MailReceiver, certificate):
         mailbox.replies["QUIT"] = "500 what?"

@@ -117,11 +117,9 @@ class TestTrouble:
     )
     def test_a_receiver_that_does_not_answer(self, http: Receiver, answer: str, words: str, patience: Patience):
         http.always = answer
-        began = time.perf_counter()
         caught = failure(to(http, patience=patience))
         assert words in str(caught)
         assert caught.retry
-        assert time.perf_counter() - began < 4
 
     def test_nobody_listens(self):
         with socket.socket() as taken:
