@@ -1,4 +1,4 @@
-"""Routes of alerts: what fires, silences, and whether a channel delivers."""
+"""Routes of alerts: what fires, silences, channels and what they delivered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamb.api.answers import PageAnswer, page_of
 from streamb.api.bodies import Cursor, Limit
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
-from streamb.api.monitoring_answers import AlertAnswer, SilenceAnswer, TrialAnswer
+from streamb.api.monitoring_answers import AlertAnswer, ChannelsAnswer, DeliveryAnswer, SilenceAnswer, TrialAnswer
 from streamb.api.monitoring_bodies import ChannelBody, OfModel, OfSeverity, OfState, SilenceBody, SilenceId
 
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
@@ -62,6 +62,18 @@ async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: Change
         return 200, SilenceAnswer.model_validate(await console.ask_monitor(asked))
 
     return await change.once("", act)
+
+
+@router.get("/channels")
+async def list_channels(console: ConsoleDep) -> ChannelsAnswer:
+    """How each channel does: what it is owed, and when it last worked or failed."""
+    return ChannelsAnswer.model_validate({"items": await console.ask_monitor(console.monitor.channels())})
+
+
+@router.get("/deliveries")
+async def list_deliveries(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[DeliveryAnswer]:
+    """What became of notifications, the newest first; kept for a week."""
+    return page_of(DeliveryAnswer, await console.ask_monitor(console.monitor.deliveries(limit=limit, cursor=cursor)))
 
 
 @router.post("/test", response_model=TrialAnswer)

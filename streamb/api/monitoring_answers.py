@@ -145,6 +145,39 @@ class SilenceAnswer(_Open):
     ends_at: str
 
 
+class ChannelAnswer(_Open):
+    """How one channel does."""
+
+    name: str
+    waiting: int = Field(description="Notifications that it is still owed.")
+    left_alone: bool = Field(description="It kept failing, and is not tried for a while.")
+    counts: dict[str, int] = Field(description="Attempts by outcome since the Monitor started.")
+    last_delivered_at: str | None
+    last_error: str = Field(description="Why the last attempt that failed did; empty: none has.")
+    last_error_at: str | None
+
+
+class ChannelsAnswer(Answer):
+    """Every channel."""
+
+    items: list[ChannelAnswer]
+
+
+class DeliveryAnswer(_Open):
+    """What became of one notification."""
+
+    notification_id: str
+    channel: str
+    title: str
+    status: str = Field(description="firing or resolved: what it said.")
+    severity: str
+    outcome: str = Field(description="delivered, failed (given up) or dropped (too many were waiting).")
+    reason: str = Field(description="Why it failed or was dropped.")
+    attempts: int
+    created_at: str
+    at: str = Field(description="When that was.")
+
+
 class TrialAnswer(_Open):
     """What became of a test alert."""
 

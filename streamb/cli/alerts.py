@@ -1,4 +1,4 @@
-"""`streamb alerts`: what fires, what is silenced, and whether a channel delivers."""
+"""`streamb alerts`: what fires, what is silenced, and what channels deliver."""
 
 from __future__ import annotations
 
@@ -88,6 +88,41 @@ def unsilence(
         print_json(ended)
     else:
         print(f"{ended['id']}: {ended['state']}")
+
+
+@commands.command("channels")
+def channels(
+    state_dir: StateDir = None, address: Address = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """How each channel does."""
+    with connect(state_dir, address, api_key) as client:
+        found = client.get("/api/alerts/channels")["items"]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (c["name"], c["waiting"], "left alone" if c["left_alone"] else "", c["last_delivered_at"], c["last_error"])
+        for c in found
+    ]
+    print_table(("channel", "waiting", "", "last delivered", "last error"), rows, empty="no channel is set up")
+
+
+@commands.command("deliveries")
+def deliveries(
+    limit: Limit = 100,
+    state_dir: StateDir = None,
+    address: Address = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """What became of notifications, the newest first."""
+    with connect(state_dir, address, api_key) as client:
+        found = list(client.pages("/api/alerts/deliveries", limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(d["at"], d["channel"], d["outcome"], d["title"], d["reason"]) for d in found]
+    print_table(("at", "channel", "outcome", "notification", "why"), rows, empty="nothing was sent")
 
 
 @commands.command("test")

@@ -12,9 +12,10 @@ from streamb.errors import StorageFailed
 from streamb.monitoring.alerts.alert import Alert
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.options import read_alert_options
-from streamb.monitoring.alerts.outbox import open_outbox
+from streamb.monitoring.alerts.outbox import Past, open_outbox
 from streamb.monitoring.alerts.rules import delivery_alerts
 from streamb.monitoring.channels import AlertChannel, Courier, severities_of
+from streamb.store import Page
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +61,20 @@ class Alerting:
         That a channel does not deliver is an alert, too.
         """
         try:
-            past = self._outbox.history()
-            own = delivery_alerts(self._names, self._outbox.queued(), past, self._clock.now())
+            own = delivery_alerts(self._names, self._outbox.queued(), self._outbox.latest(), self._clock.now())
             if self.manager.evaluate([*alerts, *own]):
                 self.courier.wake()
         except StorageFailed as error:
             # Nothing has changed: the next look, in a few seconds, decides the same again.
             _log.error("alerts cannot be written now: %s", error.message)
+
+    def history(self, limit: int, cursor: str | None) -> Page[Past]:
+        """What became of notifications, the newest first.
+
+        Raises:
+            BadRequest: the cursor is none of this list.
+        """
+        return self._outbox.history(limit, cursor)
 
     def start(self) -> None:
         """Deliver from now on. Idempotent."""

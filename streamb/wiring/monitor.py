@@ -240,6 +240,10 @@ class MonitorCore:
         """How each channel is doing."""
         return self._desk.channels()
 
+    def deliveries(self, limit: int = 100, cursor: str | None = None) -> Page[dict[str, Any]]:
+        """What became of notifications, the newest first."""
+        return self._desk.deliveries(limit, cursor)
+
     def test_channel(self, name: str) -> dict[str, Any]:
         """Send a test to one channel; what became of it is in the answer.
 

@@ -9,6 +9,8 @@ from streamb.clock import Clock
 from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.alert import Alert
 from streamb.monitoring.alerts.causes import Facts, Happening
+from streamb.monitoring.alerts.notification import rfc3339
+from streamb.monitoring.alerts.outbox import Past
 from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.alerts.state import AlertPhase
 from streamb.monitoring.channels import DeliveryFailed
@@ -91,11 +93,16 @@ class AlertDesk:
                 "left_alone": one.open,
                 "waiting": one.waiting,
                 "last_error": one.last_error,
-                "last_error_at": one.last_error_at,
-                "last_delivered_at": one.last_delivered_at,
+                "last_error_at": _moment(one.last_error_at),
+                "last_delivered_at": _moment(one.last_delivered_at),
             }
             for one in self._alerting.courier.states()
         ]
+
+    def deliveries(self, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
+        """What became of notifications, the newest first."""
+        page = self._alerting.history(limit, cursor)
+        return Page(tuple(map(_delivery, page.items)), page.next_cursor)
 
     def try_channel(self, name: str) -> dict[str, Any]:
         """Send a test to one channel; what became of it is in the answer."""
@@ -112,3 +119,23 @@ class AlertDesk:
     def notifications(self) -> dict[tuple[str, str], int]:
         """Attempts to deliver, by channel and outcome."""
         return self._alerting.courier.counts()
+
+
+def _delivery(past: Past) -> dict[str, Any]:
+    told = past.notification
+    return {
+        "notification_id": told.notification_id,
+        "channel": told.receiver,
+        "title": told.title,
+        "status": told.status,
+        "severity": str(told.severity),
+        "outcome": past.outcome,
+        "reason": past.reason,
+        "attempts": past.attempts,
+        "created_at": rfc3339(told.created_at),
+        "at": rfc3339(past.at),
+    }
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)

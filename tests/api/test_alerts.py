@@ -99,6 +99,20 @@ async def test_wrong_silences(client, change, words):
     assert words in answer.json()["error"]
 
 
+async def test_what_channels_delivered(client, backend, burning):
+    courier = backend.core._desk._alerting.courier
+    courier.deliver_due()
+    (channel,) = (await client.get(f"{ALERTS}/channels")).json()["items"]
+    assert (channel["name"], channel["waiting"], channel["last_error"]) == ("log", 0, "")
+    assert channel["last_delivered_at"].endswith("Z")
+    answer = (await client.get(f"{ALERTS}/deliveries", params={"limit": 1})).json()
+    (newest,) = answer["items"]
+    assert (newest["channel"], newest["outcome"], newest["status"]) == ("log", "delivered", "firing")
+    assert MODEL in newest["title"]
+    wrong = await client.get(f"{ALERTS}/deliveries", params={"cursor": "xxxx"})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "bad_request")
+
+
 async def test_a_channel_is_tried(client):
     found = await client.post(f"{ALERTS}/test", json={"channel": "log"})
     assert found.json() == {"channel": "log", "delivered": True, "detail": ""}

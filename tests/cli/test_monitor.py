@@ -97,6 +97,13 @@ def test_alerts_and_silences(cli, live, churn, traffic):
     cli("alerts", "unsilence", "nothing", code=1)
 
 
+def test_channels_and_what_they_delivered(cli):
+    assert "log" in cli("alerts", "channels")
+    assert cli.json("alerts", "channels")[0]["waiting"] == 0
+    assert cli("alerts", "deliveries") == "nothing was sent\n"
+    assert cli.json("alerts", "deliveries") == []
+
+
 def test_a_channel_is_tried(cli):
     assert "log" in cli("alerts", "test", "log")
     assert cli.json("alerts", "test", "log")["delivered"] is True

@@ -315,7 +315,7 @@ class TestAlerts:
         assert watched.core.silences().items[0]["id"] == made["id"]
         assert watched.core.expire_silence(made["id"], "bob")["state"] == "expired"
         assert watched.core.test_channel("log") == {"channel": "log", "delivered": True, "detail": ""}
-        assert [one["name"] for one in watched.core.channels()] == ["log"]
+        assert [(one["name"], one["waiting"]) for one in watched.core.channels()] == [("log", 0)]
         with pytest.raises(NotFound):
             watched.core.test_channel("nobody")
 

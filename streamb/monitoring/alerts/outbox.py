@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from streamb.clock import Clock
 from streamb.monitoring.alerts.notification import FIRING, Notification, milliseconds
-from streamb.store import Database, every_record, memory_database, open_database
+from streamb.store import Database, Page, every_record, memory_database, open_database
 
 ALERTS: Final = "monitor-alerts"
 GROUPS: Final = "monitor-alert-groups"
@@ -119,6 +119,22 @@ class Past:
     attempts: int
     reason: str = ""
 
+    def to_body(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "notification": self.notification.to_json(),
+            "outcome": self.outcome,
+            "at": self.at,
+            "attempts": self.attempts,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Past:
+        """What `to_body` wrote."""
+        rest = {name: value for name, value in body.items() if name != "notification"}
+        return cls(Notification.from_json(body["notification"]), **rest)
+
 
 class Outbox:
     """Writes to the file first and to memory after; reads from memory. Thread-safe."""
@@ -145,7 +161,13 @@ class Outbox:
             queued = Queued.from_body(record.key, record.body)
             self._queue[queued.notification.notification_id] = queued
         self._position = max((queued.position for queued in self._queue.values()), default=0)
-        self._past = sum(1 for _ in every_record(self._records, HISTORY))
+        self._past = 0
+        latest: dict[str, Mapping[str, Any]] = {}
+        for record in every_record(self._records, HISTORY):
+            self._past += 1
+            if record.body["outcome"] != DROPPED:
+                latest[record.body["notification"]["receiver"]] = record.body
+        self._latest = {receiver: Past.from_body(body) for receiver, body in latest.items()}
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -282,16 +304,15 @@ class Outbox:
             found = [q for q in self._queue.values() if receiver in (None, q.notification.receiver)]
         return sorted(found, key=lambda one: one.position)
 
-    def history(self, limit: int = 100) -> list[Past]:
+    def history(self, limit: int = 100, cursor: str | None = None) -> Page[Past]:
         """What became of notifications, the newest first."""
-        page = self._records.list(HISTORY, limit=limit, reverse=True)
-        return [
-            Past(
-                Notification.from_json(r.body["notification"]),
-                **{k: v for k, v in r.body.items() if k != "notification"},
-            )
-            for r in page.items
-        ]
+        page = self._records.list(HISTORY, limit=limit, cursor=cursor, reverse=True)
+        return Page(tuple(Past.from_body(record.body) for record in page.items), page.next_cursor)
+
+    def latest(self) -> dict[str, Past]:
+        """The last notification of each receiver that was delivered or given up."""
+        with self._lock:
+            return dict(self._latest)
 
     def _finish(self, notification_id: str, outcome: str, reason: str) -> None:
         with self._lock:
@@ -300,23 +321,19 @@ class Outbox:
                 return
             with self._records.batch():
                 self._records.delete(QUEUE, queued.key)
-                self._remember(queued, outcome, reason)
+                past = self._remember(queued, outcome, reason)
                 pruned = self._prune(1)
+            self._latest[past.notification.receiver] = past
             del self._queue[notification_id]
             self._claimed.discard(notification_id)
             self._past += 1 - pruned
 
-    def _remember(self, queued: Queued, outcome: str, reason: str) -> None:
+    def _remember(self, queued: Queued, outcome: str, reason: str) -> Past:
         now = self._clock.now()
-        body = {
-            "notification": queued.notification.to_json(),
-            "outcome": outcome,
-            "at": milliseconds(now),
-            "attempts": queued.attempts + (outcome != DROPPED),
-            "reason": reason,
-        }
+        past = Past(queued.notification, outcome, milliseconds(now), queued.attempts + (outcome != DROPPED), reason)
         key = f"{max(0, round(now * 1000)):015d}-{queued.notification.notification_id}"
-        self._records.put(HISTORY, key, body)
+        self._records.put(HISTORY, key, past.to_body())
+        return past
 
     def _prune(self, added: int) -> int:
         """Forget a few of the oldest that are too old or too many, after so many more; returns how many."""

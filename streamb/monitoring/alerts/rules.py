@@ -231,26 +231,24 @@ def annotations_of(name: str, what: str, description: str, cause: str) -> dict[s
 
 
 def delivery_alerts(
-    channels: Iterable[str], queued: Iterable[Queued], history: Iterable[Past], now: float
+    channels: Iterable[str], queued: Iterable[Queued], latest: Mapping[str, Past], now: float
 ) -> list[Alert]:
     """Alerts about our own channels: one for each, active while it does not take what is sent to it.
 
     Args:
         channels: their names.
         queued: what waits (`Outbox.queued`).
-        history: what became of the latest notifications, the newest first (`Outbox.history`).
+        latest: what became of the last one of each channel (`Outbox.latest`).
         now: seconds since the epoch.
     """
     waiting = [one for one in queued if one.attempts]
-    past = list(history)
-    return [_delivery(name, waiting, past, now) for name in channels]
+    return [_delivery(name, waiting, latest.get(name), now) for name in channels]
 
 
-def _delivery(channel: str, waiting: list[Queued], past: list[Past], now: float) -> Alert:
+def _delivery(channel: str, waiting: list[Queued], last: Past | None, now: float) -> Alert:
     stuck = [one for one in waiting if one.notification.receiver == channel]
     age = max((now - one.notification.created_at for one in stuck), default=0.0)
-    mine = [one for one in past if one.notification.receiver == channel and one.at > now - _RECENTLY_S]
-    lost = mine[0] if mine and mine[0].outcome == FAILED else None
+    lost = last if last is not None and last.outcome == FAILED and last.at > now - _RECENTLY_S else None
     active = age >= _LADDERS[DELIVERY_FAILING][0][0] or lost is not None
     reason = stuck[0].last_error if stuck else lost.reason if lost is not None else ""
     description = f"{len(stuck)} notifications wait, the oldest for {age:,.0f} seconds" if stuck else "nothing waits"

@@ -49,7 +49,7 @@ class TestDelivering:
         outbox.delivered("a")
         outbox.delivered("a")
         assert ids(outbox.queued()) == ["b"]
-        assert [(one.outcome, one.attempts, one.at) for one in outbox.history()] == [("delivered", 1, 100.0)]
+        assert [(one.outcome, one.attempts, one.at) for one in outbox.history().items] == [("delivered", 1, 100.0)]
 
     def test_a_resolve_never_overtakes_its_trigger(self, outbox):
         put(outbox, notification("a"), notification("b", "resolved"), notification("c", receiver="slack"))
@@ -66,7 +66,7 @@ class TestDelivering:
         (again,) = outbox.claim(receiver="log")
         assert (again.attempts, again.last_error) == (1, "status 500")
         outbox.failed("a", "status 400", retry_at=None)
-        (past,) = outbox.history()
+        (past,) = outbox.history().items
         assert (past.outcome, past.attempts, past.reason) == ("failed", 2, "status 400")
         assert outbox.queued() == []
 
@@ -81,7 +81,7 @@ class TestDelivering:
     def test_what_nobody_knows_is_ignored(self, outbox):
         outbox.delivered("x")
         outbox.failed("x", "why", retry_at=5.0)
-        assert outbox.history() == []
+        assert outbox.history().items == ()
 
 
 class TestQueue:
@@ -110,7 +110,29 @@ class TestQueue:
         outbox.claim()
         put(outbox, notification("new", dedup="new"))
         assert ids(outbox.queued()) == ["0", "2", "new"]
-        assert [(one.notification.notification_id, one.outcome) for one in outbox.history()] == [("1", "dropped")]
+        assert [(one.notification.notification_id, one.outcome) for one in outbox.history().items] == [("1", "dropped")]
+
+    def test_the_last_of_each_receiver_is_known_however_busy_another_is(self, tmp_path):
+        path, clock = tmp_path / "outbox.db", ManualClock(100.0)
+        outbox = open_outbox(path, clock)
+        put(outbox, notification("lost", receiver="slack"))
+        outbox.failed("lost", "status 400", retry_at=None)
+        for number in range(150):
+            clock.advance(1)
+            put(outbox, notification(str(number)))
+            outbox.delivered(str(number))
+        assert "lost" not in {past.notification.notification_id for past in outbox.history().items}
+        first = outbox.history(limit=100)
+        assert len(outbox.history(cursor=first.next_cursor).items) == 51
+        outbox.close()
+        after = open_outbox(path, clock)
+        for one in (outbox, after):
+            assert {name: past.outcome for name, past in one.latest().items()} == {
+                "slack": "failed",
+                "log": "delivered",
+            }
+            assert one.latest()["log"].notification.notification_id == "149"
+        after.close()
 
     def test_history_is_bounded_too_when_nothing_is_ever_delivered(self):
         clock = ManualClock()
@@ -119,8 +141,14 @@ class TestQueue:
             clock.advance(60)
             put(outbox, *(notification(f"{number}{letter}", dedup=f"{number}{letter}") for letter in "ab"))
         assert ids(outbox.queued()) == ["19a", "19b"]
-        assert [past.notification.notification_id for past in outbox.history()] == ["18b", "18a", "17b", "17a", "16b"]
-        assert {past.outcome for past in outbox.history()} == {"dropped"}
+        assert [past.notification.notification_id for past in outbox.history().items] == [
+            "18b",
+            "18a",
+            "17b",
+            "17a",
+            "16b",
+        ]
+        assert {past.outcome for past in outbox.history().items} == {"dropped"}
 
     def test_thousands_at_once_are_not_too_many(self):
         outbox = Outbox(memory_database(ManualClock()), ManualClock(), most_queued=2, most_history=5)
@@ -135,11 +163,11 @@ class TestQueue:
             clock.advance(60)
             put(outbox, notification(str(number)))
             outbox.delivered(str(number))
-        assert [one.notification.notification_id for one in outbox.history()] == ["19", "18", "17", "16", "15"]
+        assert [one.notification.notification_id for one in outbox.history().items] == ["19", "18", "17", "16", "15"]
         clock.advance(90_000)
         put(outbox, notification("late"))
         outbox.delivered("late")
-        assert [one.notification.notification_id for one in outbox.history()] == ["late"]
+        assert [one.notification.notification_id for one in outbox.history().items] == ["late"]
 
 
 class TestFile:

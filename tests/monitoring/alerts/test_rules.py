@@ -157,7 +157,7 @@ class TestDelivery:
     def test_by_how_long_it_waits(self):
         def of(age: float) -> Alert:
             waiting = Queued(notification("n", created_at=NOW - age), 1, 3, NOW + 30, "status 500")
-            return delivery_alerts(["log"], [waiting], [], NOW)[0]
+            return delivery_alerts(["log"], [waiting], {}, NOW)[0]
 
         assert not of(60).active
         assert [str(of(age).severity) for age in (130, 1_000, 4_000)] == ["medium", "high", "critical"]
@@ -166,9 +166,11 @@ class TestDelivery:
 
     def test_one_that_was_given_up(self):
         lost = Past(notification("n"), "failed", NOW - 60, 1, "status 400")
-        assert delivery_alerts(["log"], [], [lost], NOW)[0].active
+        assert delivery_alerts(["log"], [], {"log": lost}, NOW)[0].active
+        assert delivery_alerts(["log"], [], {"slack": lost}, NOW)[0].clears
+        assert delivery_alerts(["log"], [], {"log": lost}, NOW + 3_600)[0].clears, "that is long ago"
         well = Past(notification("m"), "delivered", NOW - 30, 1)
-        assert delivery_alerts(["log"], [], [well, lost], NOW)[0].clears
+        assert delivery_alerts(["log"], [], {"log": well}, NOW)[0].clears
 
 
 class TestRunbooks:

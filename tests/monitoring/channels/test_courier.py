@@ -78,7 +78,7 @@ class TestDelivery:
         assert channel.sent == ["iris latency firing", "iris latency resolved"]
         assert outbox.queued() == []
         assert outcomes(courier) == {"delivered": 2}
-        assert [past.outcome for past in outbox.history()] == ["delivered"] * 2
+        assert [past.outcome for past in outbox.history().items] == ["delivered"] * 2
 
     def test_each_channel_gets_its_own(self, outbox: Outbox, clock: ManualClock):
         channels = [Scripted("a"), Scripted("b")]
@@ -129,7 +129,7 @@ class TestRetries:
         put(outbox, notification())
         deliver_for(courier, clock, 100)
         assert (channel.tries, outcomes(courier)) == (1, {"refused": 1})
-        past = outbox.history()[0]
+        past = outbox.history().items[0]
         assert (past.outcome, past.reason) == ("failed", "it failed")
 
     def test_it_is_given_up_after_some_days(self, outbox: Outbox, clock: ManualClock):
@@ -203,11 +203,11 @@ class TestMistakes:
         put(outbox, notification(receiver="gone"))
         courier = Courier(outbox, [], clock)
         courier.start()
-        assert outbox.history()[0].reason == "no alert channel is called 'gone' any more"
+        assert outbox.history().items[0].reason == "no alert channel is called 'gone' any more"
         put(outbox, notification(receiver="gone", incident="later"))
         courier.wake()
         assert courier.stop()
-        assert (len(outbox.history()), outbox.queued()) == (2, [])
+        assert (len(outbox.history().items), outbox.queued()) == (2, [])
 
 
 class TestThreads:
@@ -250,7 +250,7 @@ class TestThreads:
         outbox = Outbox(database, clock)
         courier = Courier(outbox, open_channels([url], clock=clock), clock)
         deliver_for(courier, clock, 120, lambda: not outbox.queued())
-        assert [past.outcome for past in outbox.history()] == ["delivered"] * 3
+        assert [past.outcome for past in outbox.history().items] == ["delivered"] * 3
         assert len({got.headers["Webhook-Id"] for got in http.received}) == 3
         assert len(http.received) >= 7
         outbox.close()
@@ -261,7 +261,7 @@ class TestTrials:
         channel = Scripted()
         courier = Courier(outbox, [channel], clock)
         courier.try_channel("hook")
-        assert (len(channel.sent), outbox.history()) == (1, [])
+        assert (len(channel.sent), outbox.history().items) == (1, ())
 
     def test_an_incident_is_closed_again(self, http: Receiver, outbox: Outbox, clock: ManualClock):
         http.always = Reply(202)
