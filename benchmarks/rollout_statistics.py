@@ -125,7 +125,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument("--json", type=Path, help="write every result to this file")
     arguments = parser.parse_args(argv)
-    logging.disable(logging.WARNING)  # every breaker that opens would say so
     tasks = [(scenario, rate) for scenario in SCENARIOS for rate in arguments.rates]
     tasks += [(STARVED, rate) for rate in STARVED_RATES]
     document = []
@@ -148,7 +147,8 @@ def _runner(workers: int) -> Iterator[Callable[[Scenario, float, int], list[Resu
     if workers == 1:
         yield lambda scenario, rate, count: run(scenario, rate, range(count))
         return
-    with multiprocessing.Pool(workers) as pool:
+    # Every breaker that opens says so.
+    with multiprocessing.Pool(workers, logging.disable, (logging.WARNING,)) as pool:
 
         def in_parts(scenario: Scenario, rate: float, count: int) -> list[Result]:
             parts = [range(start, min(start + _PART, count)) for start in range(0, count, _PART)]

@@ -130,10 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rollouts", type=int, default=200, help="rollouts of each scenario (200)")
     parser.add_argument("--rates", default="50,200", help="requests per second (50,200)")
     arguments = parser.parse_args(argv)
-    logging.disable(logging.WARNING)  # every breaker that opens would say so
     wrong: Counter[str] = Counter()
     rates = [float(rate) for rate in arguments.rates.split(",")]
-    with Pool(os.cpu_count()) as pool:
+    with Pool(os.cpu_count(), logging.disable, (logging.WARNING,)) as pool:  # every breaker that opens says so
         for scenario, rate in itertools.product(SCENARIOS, rates):
             due = "to be left alone" if scenario.least_found is None else f"to be found before {HALF_PERCENT:g} %"
             print(f"{scenario.name}, {rate:g} requests/s: {due}")

@@ -64,7 +64,8 @@ class TestWithoutAHead:
     """The cluster's head does not answer: looking an actor up takes a minute. Nobody may wait for that."""
 
     @pytest.fixture
-    def looked_up(self, monkeypatch):
+    async def looked_up(self, monkeypatch):
+        """Asynchronous, so that it ends before the loop does, which waits for the threads that look up."""
         answer, asked = threading.Event(), []
 
         def get_actor(*name: str) -> None:
