@@ -1,6 +1,7 @@
 """What the listener makes of heads: bounds, offers of other protocols, and what is no HTTP."""
 
 import asyncio
+import time
 
 import orjson
 import pytest
@@ -69,7 +70,11 @@ async def test_a_connection_is_closed_after_a_pause_and_not_before():
         for _ in range(3):  # together longer than a pause may be
             writer.write(raw())
             assert (await read_reply(reader))[0] == 200
+            began = time.monotonic()
             await asyncio.sleep(0.6)
+            if time.monotonic() - began > 1.4:
+                writer.close()
+                pytest.skip("this machine stood still for as long as a pause may be")
         predictor.hold()  # neither is a request that takes long a pause
         writer.write(raw())
         await asyncio.sleep(1.8)
