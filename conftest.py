@@ -1,7 +1,8 @@
 """For all tests: no settings from the machine, no deadlines from its speed; which are slow; and examples that run too.
 
 Examples: the Python in README.md and docs/, and the doctests in streamb's docstrings. Some need a running platform:
-they are marked `ray`, so `make fast` leaves them out.
+they are marked `ray`, so `make fast` leaves them out. The examples of one document go on from one another: with xdist,
+use `--dist loadfile`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
 from streamb.config import child_environment
+from streamb.monitoring import durable
 
-hypothesis.settings.register_profile("streamb", deadline=None)
+# `make test` tries the same examples on every machine, for its verdict must not be a matter of luck; `make fast` tries
+# fewer, and others each time. To search longer: pytest -m hypothesis --hypothesis-profile=search --hypothesis-seed=N
+hypothesis.settings.register_profile("streamb", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=500)
 hypothesis.settings.load_profile("streamb")
 
 _ROOT = Path(__file__).parent
@@ -32,23 +37,34 @@ _SLOW = tuple(
         "benchmarks",
         "cli",
         "cluster/test_edge_proxies.py",
+        "contracts",
+        "hpo/test_running.py",
+        "hpo/test_spaces.py",
+        "models/test_adapters.py",
         "models/test_skops_file.py",
         "models/test_skops_import.py",
+        "monitoring/channels/test_email.py",
+        "rollouts/test_crashes.py",
+        "rollouts/test_simulation.py",
         "sdk/test_deployment.py",
         "sdk/test_discovery.py",
         "sdk/test_launch.py",
         "sdk/test_manager.py",
         "sdk/test_model_monitoring.py",
+        "sdk/test_tuning.py",
+        "serving/test_gateway_fallback.py",
         "serving/test_listener.py",
+        "serving/test_listener_heads.py",
         "store/test_database.py",
         "store/test_sql_engine.py",
         "test_architecture.py",
+        "test_docs.py",
         "test_scrape.py",
         "tune_jobs/test_optimize.py",
         "tune_jobs/test_train.py",
     )
 )
-"""Tests that start processes or servers, or train: together they take longer than all the others."""
+"""Tests that start processes or servers, train, simulate or wait: together they take longer than all the others."""
 
 _PATIENT_S = 600
 """For a test with a platform, instead of what pyproject.toml says: it waits for many things, each with a deadline of
@@ -86,6 +102,14 @@ def no_settings_of_this_machine() -> Iterator[None]:
         for name in child_environment():
             if name.upper().startswith("ML_") or name == "NODE_ENV":
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_log_with_one_writer_waits_for_no_other() -> Iterator[None]:
+    """A Monitor in a test is told one thing after the other; in processes of their own they linger as they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable, "LINGER_S", 0.0)
         yield
 
 

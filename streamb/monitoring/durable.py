@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 
 from streamb.errors import StorageFailed
 
-LINGER_S: Final = 0.02
+LINGER_S = 0.02
 """So long the writer waits for further records before it syncs: 100 pushes a second take some 40 syncs."""
 RETRY_S: Final = 1.0
 """After a failed write, the next attempt."""
@@ -54,15 +54,15 @@ class DurableLog:
 
     Args:
         folder: made where it does not exist.
-        linger_s: how long the writer waits for further records.
+        linger_s: how long the writer waits for further records; None: `LINGER_S`.
 
     Raises:
         StorageFailed: the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path, *, linger_s: float = LINGER_S) -> None:
+    def __init__(self, folder: Path, *, linger_s: float | None = None) -> None:
         self._folder = folder
-        self._linger_s = linger_s
+        self._linger_s = LINGER_S if linger_s is None else linger_s
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._number = max((number for _, number in self._files()), default=0) + 1

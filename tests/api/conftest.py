@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.routing import BaseRoute
 
 from streamb.api import create_app
 from tests.api.artifacts import sklearn_archive
@@ -19,8 +20,15 @@ def backend(tmp_path):
     backend.close()
 
 
+_ROUTES: list[BaseRoute] = []
+"""Of the first Console, for all: FastAPI makes the schemas of a route at its first request, which takes longer than
+most tests."""
+
+
 def client_of(backend: InProcess, **headers: str) -> httpx.AsyncClient:
     app = create_app(backend.control, backend.artifacts, backend.settings, backend.clock, backend.monitor)
+    _ROUTES[:] = _ROUTES or app.router.routes
+    app.router.routes[:] = _ROUTES
     transport = httpx.ASGITransport(app=app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", headers=headers)
 

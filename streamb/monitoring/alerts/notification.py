@@ -167,10 +167,12 @@ def rfc3339(timestamp: float) -> str:
 
     >>> rfc3339(0.25)
     '1970-01-01T00:00:00.250Z'
+    >>> rfc3339(9646829722.72)  # which a float holds as a little less
+    '2275-09-12T02:55:22.720Z'
     """
-    return (
-        datetime.fromtimestamp(milliseconds(timestamp), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    seconds, thousandths = divmod(round(timestamp * 1000), 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=thousandths * 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def milliseconds(timestamp: float) -> float:
