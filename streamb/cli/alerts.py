@@ -101,10 +101,16 @@ def channels(
         print_json(found)
         return
     rows = [
-        (c["name"], c["waiting"], "left alone" if c["left_alone"] else "", c["last_delivered_at"], c["last_error"])
+        (
+            c["name"],
+            "left alone" if c["left_alone"] else "in use",
+            c["waiting"],
+            c["last_delivered_at"],
+            c["last_error"],
+        )
         for c in found
     ]
-    print_table(("channel", "waiting", "", "last delivered", "last error"), rows, empty="no channel is set up")
+    print_table(("channel", "state", "waiting", "last delivered", "last error"), rows, empty="no channel is set up")
 
 
 @commands.command("deliveries")
