@@ -7,9 +7,6 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-# A file's tests in one process: the examples of a document go on from one another.
-PARALLEL := -n auto --dist loadfile
-
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # every process would compile our modules again
 .PHONY: help run test fast bench clean format
@@ -30,11 +27,11 @@ test: $(VENV)/.ready-dev
 	@echo "== lint" && $(BIN)/ruff check .
 	@echo "== types" && $(BIN)/mypy
 	@echo "== layers" && $(BIN)/lint-imports --no-logo
-	@echo "== tests without Ray" && $(BIN)/pytest $(PARALLEL) --maxprocesses=4 -m "not ray and not fault"
+	@echo "== tests without Ray" && $(BIN)/pytest -n auto --maxprocesses=4 -m "not ray and not fault"
 	@echo "== tests on a real Ray" && $(BIN)/pytest -m "ray or fault"
 
 fast: $(VENV)/.ready-dev
-	@$(BIN)/pytest $(PARALLEL) --hypothesis-profile=fast -m "not ray and not fault and not slow"
+	@$(BIN)/pytest -n auto --hypothesis-profile=fast -m "not ray and not fault and not slow"
 
 bench: $(VENV)/.ready-bench
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: 'apt-get install wrk' (Debian), 'brew install wrk' (macOS)"; exit 1; }

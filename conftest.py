@@ -1,14 +1,14 @@
 """For all tests: no settings from the machine, no deadlines from its speed; which are slow; and examples that run too.
 
 Examples: the Python in README.md and docs/, and the doctests in streamb's docstrings. Some need a running platform:
-they are marked `ray`, so `make fast` leaves them out. The examples of one document go on from one another: with xdist,
-use `--dist loadfile`.
+they are marked `ray`, so `make fast` leaves them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -128,6 +128,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("ray") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_PATIENT_S))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each file's tests in one process, however many there are: the examples of a document go on from one another."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 def pytest_configure() -> None:
