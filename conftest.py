@@ -38,16 +38,20 @@ _SLOW = tuple(
         "cli",
         "cluster/test_edge_proxies.py",
         "contracts",
+        "hpo/test_reporting.py",
+        "hpo/test_reporting_importance.py",
         "hpo/test_running.py",
         "hpo/test_spaces.py",
         "models/test_adapters.py",
         "models/test_skops_file.py",
         "models/test_skops_import.py",
         "monitoring/channels/test_email.py",
+        "monitoring/test_baseline.py",
         "rollouts/test_crashes.py",
         "rollouts/test_simulation.py",
         "sdk/test_deployment.py",
         "sdk/test_discovery.py",
+        "sdk/test_http.py",
         "sdk/test_launch.py",
         "sdk/test_manager.py",
         "sdk/test_model_monitoring.py",
@@ -64,7 +68,7 @@ _SLOW = tuple(
         "tune_jobs/test_train.py",
     )
 )
-"""Tests that start processes or servers, train, simulate or wait: together they take longer than all the others."""
+"""Tests that start processes or servers, train, simulate, draw or wait: together they take longer than the others."""
 
 _PATIENT_S = 600
 """For a test with a platform, instead of what pyproject.toml says: it waits for many things, each with a deadline of
