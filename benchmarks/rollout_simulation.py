@@ -55,11 +55,15 @@ class Behaviour:
     p95_ms: float = 100.0
     sigma: float = 0.5
 
+    @property
+    def middle(self) -> float:
+        """The logarithm of the median latency in seconds."""
+        return math.log(self.p95_ms / 1e3) - 1.6448536 * self.sigma
+
     def bucket_chances(self) -> tuple[int, NDArray[np.float64]]:
         """The first latency bucket that matters, and the chance of each from there on."""
-        mu = math.log(self.p95_ms / 1e3) - 1.6448536 * self.sigma
         bounds = np.log(SMALLEST_S) + np.log(GROWTH) * np.arange(BUCKETS + 1)
-        below = np.array([0.5 * math.erfc(-(bound - mu) / self.sigma / math.sqrt(2.0)) for bound in bounds])
+        below = np.array([0.5 * math.erfc(-(bound - self.middle) / self.sigma / math.sqrt(2.0)) for bound in bounds])
         chances = np.diff(below)
         kept = np.flatnonzero(chances > 1e-9)
         first, last = int(kept[0]), int(kept[-1]) + 1

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from streamb.rollouts import Strategy, plan
 RATES = (50.0, 200.0, 1000.0)
 HALF_PERCENT = 50.0
 _PART = 25
+Way = Callable[[range], list[Result]]
+"""Simulates one rollout for each seed."""
 
 
 LADDER = plan(Strategy.CANARY, {})
@@ -129,9 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tasks += [(STARVED, rate) for rate in STARVED_RATES]
     document = []
     passed = True
-    with _runner(arguments.workers) as run_all:
+    with runner(arguments.workers) as run_all:
         for scenario, rate in tasks:
-            results = run_all(scenario, rate, arguments.rollouts)
+            results = run_all(partial(run, scenario, rate), arguments.rollouts)
             line = conclude(scenario, rate, results)
             passed &= line.passed
             document.append({**dataclasses.asdict(line), "results": [dataclasses.astuple(one) for one in results]})
@@ -142,18 +145,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _runner(workers: int) -> Iterator[Callable[[Scenario, float, int], list[Result]]]:
-    """Runs so many rollouts of a scenario, in several processes unless one is enough."""
+def runner(workers: int) -> Iterator[Callable[[Way, int], list[Result]]]:
+    """Runs so many rollouts in one way, in several processes unless one is enough."""
     if workers == 1:
-        yield lambda scenario, rate, count: run(scenario, rate, range(count))
+        yield lambda way, count: way(range(count))
         return
     # Every breaker that opens says so.
     with multiprocessing.Pool(workers, logging.disable, (logging.WARNING,)) as pool:
 
-        def in_parts(scenario: Scenario, rate: float, count: int) -> list[Result]:
+        def in_parts(way: Way, count: int) -> list[Result]:
             parts = [range(start, min(start + _PART, count)) for start in range(0, count, _PART)]
-            chunks = pool.starmap(run, [(scenario, rate, part) for part in parts], chunksize=1)
-            return [result for chunk in chunks for result in chunk]
+            return [result for chunk in pool.map(way, parts, chunksize=1) for result in chunk]
 
         yield in_parts
 

@@ -18,25 +18,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.pool import Pool
 from statistics import median
 
 import numpy as np
 
 from benchmarks.rollout_simulation import Behaviour, End, Result
-from benchmarks.rollout_statistics import HALF_PERCENT, SCENARIOS, Scenario, found, run
-
-Z95, QUANTILE = 1.6448536, 0.99
-PART = 25
-"""Rollouts that a process simulates at once."""
+from benchmarks.rollout_statistics import HALF_PERCENT, SCENARIOS, Scenario, Way, found, run, runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +67,8 @@ def passes(rule: Thresholds, behaviour: Behaviour, requests: int, errors: int, r
         return False
     if math.isinf(rule.p99_ms):
         return True
-    middle = math.log(behaviour.p95_ms) - Z95 * behaviour.sigma
-    return bool(np.quantile(random.lognormal(middle, behaviour.sigma, requests), QUANTILE) <= rule.p99_ms)
+    latencies_s = random.lognormal(behaviour.middle, behaviour.sigma, requests)
+    return bool(np.quantile(latencies_s, 0.99) * 1e3 <= rule.p99_ms)
 
 
 def by_thresholds(rule: Thresholds, target: Behaviour, rate: float, random: np.random.Generator) -> Result:
@@ -116,12 +110,10 @@ def line(name: str, scenario: Scenario, results: Sequence[Result]) -> str:
     return f"    {name:14} {shares}; medians {seconds:6,.0f} s, {errors:6,.0f} errors"
 
 
-def judged(pool: Pool, scenario: Scenario, rate: float, rollouts: int) -> dict[str, list[Result]]:
-    """The same scenario in every way of judging."""
-    ways: dict[str, Callable[[range], list[Result]]] = {"streamb": partial(run, scenario, rate)}
-    ways |= {name: partial(run_thresholds, rule, scenario, rate) for name, rule in RULES.items()}
-    parts = [range(start, min(start + PART, rollouts)) for start in range(0, rollouts, PART)]
-    return {name: [one for part in pool.map(way, parts, chunksize=1) for one in part] for name, way in ways.items()}
+def ways(scenario: Scenario, rate: float) -> dict[str, Way]:
+    """Every way of judging the same scenario."""
+    found: dict[str, Way] = {"streamb": partial(run, scenario, rate)}
+    return found | {name: partial(run_thresholds, rule, scenario, rate) for name, rule in RULES.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,11 +124,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     wrong: Counter[str] = Counter()
     rates = [float(rate) for rate in arguments.rates.split(",")]
-    with Pool(os.cpu_count(), logging.disable, (logging.WARNING,)) as pool:  # every breaker that opens says so
+    with runner(os.cpu_count() or 1) as run_all:
         for scenario, rate in itertools.product(SCENARIOS, rates):
             due = "to be left alone" if scenario.least_found is None else f"to be found before {HALF_PERCENT:g} %"
             print(f"{scenario.name}, {rate:g} requests/s: {due}")
-            for name, results in judged(pool, scenario, rate, arguments.rollouts).items():
+            for name, way in ways(scenario, rate).items():
+                results = run_all(way, arguments.rollouts)
                 wrong[name] += sum(is_wrong(scenario, result) for result in results)
                 print(line(name, scenario, results), flush=True)
     of = arguments.rollouts * len(SCENARIOS) * len(rates)

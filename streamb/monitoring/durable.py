@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 
 from streamb.errors import StorageFailed
 
-LINGER_S = 0.02
+LINGER_S: Final = 0.02
 """So long the writer waits for further records before it syncs: 100 pushes a second take some 40 syncs."""
 RETRY_S: Final = 1.0
 """After a failed write, the next attempt."""

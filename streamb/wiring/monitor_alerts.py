@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from streamb.clock import Clock
+from streamb.clock import Clock, isoformat
 from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.alert import Alert
 from streamb.monitoring.alerts.causes import Facts, Happening
-from streamb.monitoring.alerts.notification import rfc3339
 from streamb.monitoring.alerts.outbox import Past
 from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.alerts.state import AlertPhase
@@ -132,10 +131,10 @@ def _delivery(past: Past) -> dict[str, Any]:
         "outcome": past.outcome,
         "reason": past.reason,
         "attempts": past.attempts,
-        "created_at": rfc3339(told.created_at),
-        "at": rfc3339(past.at),
+        "created_at": isoformat(told.created_at),
+        "at": isoformat(past.at),
     }
 
 
 def _moment(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)
+    return None if at is None else isoformat(at)

@@ -76,12 +76,17 @@ def test_wrong_use(cli, churn, table, tmp_path):
     cli("monitor", "drift", MODEL, code=1)
 
 
-def test_alerts_and_silences(cli, live, churn, traffic):
-    assert cli("alerts", "list") == "no alert\n"
+def fail_for_a_while(live, traffic):
+    """Long enough that somebody is told."""
     for _ in range(10):
         traffic.push(100, errors=500)
         live.backend.clock.advance(20)
         live.backend.core.tick()
+
+
+def test_alerts_and_silences(cli, live, churn, traffic):
+    assert cli("alerts", "list") == "no alert\n"
+    fail_for_a_while(live, traffic)
     assert "firing" in cli("alerts", "list", "--state", "firing", "--model", MODEL)
     assert MODEL in cli("monitor", "alerts", MODEL)
     assert cli.json("monitor", "alerts", MODEL) == cli.json("alerts", "list")
@@ -97,11 +102,15 @@ def test_alerts_and_silences(cli, live, churn, traffic):
     cli("alerts", "unsilence", "nothing", code=1)
 
 
-def test_channels_and_what_they_delivered(cli):
-    assert "log" in cli("alerts", "channels")
-    assert cli.json("alerts", "channels")[0]["waiting"] == 0
+def test_channels_and_what_they_delivered(cli, live, churn, traffic):
+    assert "in use" in cli("alerts", "channels")
     assert cli("alerts", "deliveries") == "nothing was sent\n"
-    assert cli.json("alerts", "deliveries") == []
+    fail_for_a_while(live, traffic)
+    assert cli.json("alerts", "channels")[0]["waiting"] > 0
+    live.backend.core._desk._alerting.courier.deliver_due()
+    assert cli.json("alerts", "channels")[0]["waiting"] == 0
+    assert f"[FIRING:1] HighErrorRate {MODEL}" in cli("alerts", "deliveries")
+    assert {one["outcome"] for one in cli.json("alerts", "deliveries")} == {"delivered"}
 
 
 def test_a_channel_is_tried(cli):

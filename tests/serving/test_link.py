@@ -147,7 +147,7 @@ class TestGoodbye:
         async with linked(desk.predict) as (server, link, lost):
             future = link.call(batch(5.0))
             await until(lambda: desk.calls)
-            closing = asyncio.create_task(server.close(5.0))
+            closing = asyncio.create_task(server.close(120.0))
             await until(lambda: not link.usable)
             with pytest.raises(Unavailable):
                 link.call(batch())
@@ -174,9 +174,9 @@ class TestGoodbye:
     async def test_an_idle_link_goes_at_once(self):
         async with linked() as (server, link, lost):
             async with asyncio.timeout(30):
-                await server.close(30)
+                await server.close(120)
             await until(lambda: lost == [link])
-            await server.close(30)  # again does nothing
+            await server.close(120)  # again does nothing
 
 
 class TestBounds:

@@ -92,7 +92,9 @@ def locked_by_another_process(url: str) -> Iterator[Callable[[], None]]:
         assert holder.stdout.readline() == "locked\n"
 
         def release() -> None:
-            holder.communicate("\n", timeout=30)
+            assert holder.stdin is not None
+            holder.stdin.write("\n")
+            holder.stdin.flush()
 
         try:
             yield release
@@ -100,16 +102,23 @@ def locked_by_another_process(url: str) -> Iterator[Callable[[], None]]:
             holder.kill()
 
 
+def waits_until(release: Callable[[], None], seconds: float, work: Callable[[], object]) -> None:
+    """The work is not done for so long, and is once the lock is released."""
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            with pytest.raises(TimeoutError):
+                working.result(seconds)
+        finally:
+            release()
+        working.result(30)
+
+
 class TestLockedSqlite:
     @pytest.mark.parametrize("seconds", [0.4, pytest.param(5.5, marks=pytest.mark.fault)])
     def test_a_write_waits_for_another_process(self, sqlite_url: str, seconds: float):
         with opened(sqlite_url) as database, locked_by_another_process(sqlite_url) as release:
-            with ThreadPoolExecutor(1) as pool:
-                writing = pool.submit(database.records.put, "c", "k", {"written": True})
-                with pytest.raises(TimeoutError):
-                    writing.result(seconds)
-                release()
-                writing.result(30)
+            waits_until(release, seconds, lambda: database.records.put("c", "k", {"written": True}))
             record = database.records.get("c", "k")
             assert record is not None
             assert record.body == {"written": True}
@@ -132,10 +141,12 @@ class TestLockedSqlite:
             database.records.put("c", "k", {})
 
     def test_opening_waits_too(self, sqlite_url: str):
-        with locked_by_another_process(sqlite_url) as release:
-            threading.Timer(0.4, release).start()
+        def work() -> None:
             with opened(sqlite_url) as database:
                 database.records.put("c", "k", {})
+
+        with locked_by_another_process(sqlite_url) as release:
+            waits_until(release, 0.4, work)
 
 
 class TestThreads:
