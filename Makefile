@@ -9,13 +9,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # every process would compile our modules again
-.PHONY: help run test fast bench clean format
+.PHONY: help run test fast bench map clean format
 
 help:
 	@echo "make run     start the platform on http://127.0.0.1:8000 with a sample model (Ctrl-C stops it)"
 	@echo "make test    format check, lint, types, import layers, all tests"
 	@echo "make fast    the quick tests: no Ray, no processes (under a minute)"
 	@echo "make bench   measure serving next to FastAPI, Ray Serve and LitServe (needs wrk)"
+	@echo "make map     write the file map in docs/architecture.md anew"
 	@echo "make format  format the code and apply safe lint fixes"
 	@echo "make clean   remove what make and the tests made; keeps .streamb, where your models are"
 
@@ -36,6 +37,9 @@ fast: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-bench
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: 'apt-get install wrk' (Debian), 'brew install wrk' (macOS)"; exit 1; }
 	@$(BIN)/python -m benchmarks.serving
+
+map: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.documented
 
 format: $(VENV)/.ready-dev
 	@$(BIN)/ruff format .

@@ -19,7 +19,7 @@ from sybil.parsers.rest import DocTestParser
 from sybil.sybil import SybilCollection
 
 from streamb.config import child_environment
-from streamb.monitoring import durable
+from streamb.store import durable
 
 # `make test` tries the same examples on every machine, for its verdict must not be a matter of luck; `make fast` tries
 # fewer, and others each time. To search longer: pytest -m hypothesis --hypothesis-profile=search --hypothesis-seed=N
@@ -36,17 +36,17 @@ _SLOW = tuple(
         "api/test_openapi.py",
         "benchmarks",
         "cli",
-        "cluster/test_edge_proxies.py",
+        "cluster/edge/test_edge_proxies.py",
         "contracts",
-        "hpo/test_reporting.py",
-        "hpo/test_reporting_importance.py",
-        "hpo/test_running.py",
+        "hpo/reporting/test_reporting.py",
+        "hpo/reporting/test_importance.py",
+        "hpo/study/test_running.py",
         "hpo/test_spaces.py",
         "models/test_adapters.py",
         "models/test_skops_file.py",
         "models/test_skops_import.py",
         "monitoring/channels/test_email.py",
-        "monitoring/test_baseline.py",
+        "monitoring/profiles/test_baseline.py",
         "rollouts/test_crashes.py",
         "rollouts/test_simulation.py",
         "sdk/test_deployment.py",
@@ -57,8 +57,8 @@ _SLOW = tuple(
         "sdk/test_model_monitoring.py",
         "sdk/test_tuning.py",
         "serving/test_gateway_fallback.py",
-        "serving/test_listener.py",
-        "serving/test_listener_heads.py",
+        "serving/http/test_listener.py",
+        "serving/http/test_listener_heads.py",
         "store/test_database.py",
         "store/test_sql_engine.py",
         "test_architecture.py",

@@ -31,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.concept_streams import RISES, STREAM, USUAL, Make, Measured, Step, measure
-from streamb.monitoring.concept import ErrorDetector
+from streamb.monitoring.drift.concept import ErrorDetector
 
 BASELINE: Final = 5000
 MOST_ALARMS: Final = 1.0

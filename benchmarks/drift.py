@@ -26,8 +26,8 @@ import pandas as pd
 from benchmarks import drift_power, drift_stationary
 from benchmarks.drift_peers import Peers, open_peers
 from benchmarks.report import Spread
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.drift import compare
+from streamb.monitoring.drift.drift import compare
+from streamb.monitoring.profiles.baseline import Baseline
 
 COLUMNS, ROWS, PEER_COLUMNS = 100, 100_000, 20
 SECONDS_GOAL, RATIO_GOAL = 0.3, 200.0

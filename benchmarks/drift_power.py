@@ -16,8 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.drift_peers import Peers
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.drift import Sensitivity, compare
+from streamb.monitoring.drift.drift import Sensitivity, compare
+from streamb.monitoring.profiles.baseline import Baseline
 
 SETS = {
     "binary": ("synthetic_sample_reference.csv", "synthetic_sample_analysis.csv"),

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.drift import Sensitivity, compare
+from streamb.monitoring.drift.drift import Sensitivity, compare
+from streamb.monitoring.profiles.baseline import Baseline
 
 MOST_NAMED = 0.01
 _AT_ONCE = 100_000

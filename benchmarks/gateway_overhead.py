@@ -38,8 +38,8 @@ from streamb.hashing import BASIS_POINTS
 from streamb.metrics import VersionRecorder
 from streamb.models.schema import FeatureSchema
 from streamb.serving import Batch, BatchReply, GatewayApp, GatewayLimits, targets
-from streamb.serving.link import Link, LinkAddress, LinkServer
-from streamb.serving.listener import listener_config
+from streamb.serving.http.listener import listener_config
+from streamb.serving.links.link import Link, LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
 from streamb.traffic import BreakerPolicy, GatewayPolicy, ModelRoute, Override, RoutingTable, Split, VersionTarget
 

@@ -96,7 +96,7 @@ def fastapi():
 
 def serve(kind: str, port: int) -> None:
     if kind == "gateway":
-        from streamb.serving.listener import listener_config
+        from streamb.serving.http.listener import listener_config
 
         config = listener_config(gateway(), host="127.0.0.1", port=port)
     else:

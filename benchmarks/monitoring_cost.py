@@ -34,8 +34,8 @@ from benchmarks.monitoring_switch import measure_throughput
 from benchmarks.servers import ServerError
 from streamb.clock import SystemClock
 from streamb.errors import StreambError
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.collector import Collector
+from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.profiles.baseline import Baseline
 
 FEATURES: Final = 20
 REQUESTS: Final = 200_000

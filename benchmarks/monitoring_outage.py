@@ -18,8 +18,8 @@ from benchmarks.monitored_platform import MODEL, VERSION, key_of, monitored_plat
 from benchmarks.servers import bodies
 from streamb import ProductionMLManager
 from streamb.clock import SystemClock
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.durable import DurableLog
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.store.durable import DurableLog
 
 CONNECTIONS = 64
 _clock = SystemClock()

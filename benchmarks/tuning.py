@@ -25,7 +25,7 @@ from typing import Any, Final
 from benchmarks import tuning_victim
 from streamb import HyperparameterOptimizer
 from streamb.clock import SystemClock
-from streamb.hpo.records import FINISHED_FILE
+from streamb.hpo.study.records import FINISHED_FILE
 
 PARTS: Final = ("busy", "overhead", "kills", "deadline")
 BUSY_GOAL, OVERHEAD_GOAL_MS = 0.9, 50.0

@@ -1,8 +1,12 @@
-"""What there is to document, read from the code: settings, console routes, commands, files. Used by test_docs."""
+"""What there is to document, read from the code: settings, console routes, commands, files. Used by test_docs.
+
+As a program (`make map`) it writes the file map of docs/architecture.md.
+"""
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +16,8 @@ from streamb.config import Settings, variable_of
 
 ROOT = Path(__file__).parent.parent
 MAPPED = ("streamb", "serve_apps", "tune_jobs")
+ARCHITECTURE = ROOT / "docs/architecture.md"
+MAP_BEGINS = "<!-- `make map` writes what follows, from the first line of each module. -->"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -59,26 +65,38 @@ def _walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, {word for one in shown for word in (*one.opts, *one.secondary_opts)}
 
 
-def source_files() -> set[str]:
-    """Every Python file that the file map must name; an empty `__init__.py` says nothing worth a line."""
+def source_files() -> list[Path]:
+    """Every Python file that the file map names; an empty `__init__.py` says nothing worth a line."""
     files = (path for package in MAPPED for path in (ROOT / package).rglob("*.py"))
-    return {str(path.relative_to(ROOT)) for path in files if path.stat().st_size and "__pycache__" not in path.parts}
+    return sorted((path for path in files if path.stat().st_size), key=lambda path: (path.parent, path))
 
 
-def first_line(file: str) -> str:
+def first_line(path: Path) -> str:
     """The first sentence of a module's docstring, on one line."""
-    text = ast.get_docstring(ast.parse((ROOT / file).read_text())) or ""
-    return " ".join(text.split("\n\n")[0].split())
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(text.split("\n\n")[0].split()).removesuffix(".")
 
 
-def file_map() -> dict[str, str]:
-    """docs/architecture.md: file -> description, from the lines of its file map."""
-    text = (ROOT / "docs/architecture.md").read_text()
-    lines = re.findall(r"^(?:\| `([\w./]+\.py)` \| (.*) \|)$", text, re.MULTILINE)
-    assert len(lines) == len(dict(lines)), "a file is named twice in the file map"
-    return dict(lines)
+def file_map() -> str:
+    """The file map: for each folder a table of its files, each with the first line of its docstring."""
+    lines: list[str] = []
+    for folder, files in itertools.groupby(source_files(), key=lambda path: path.parent):
+        lines += [f"### {folder.relative_to(ROOT)}", "", "| file | what it is |", "| --- | --- |"]
+        lines += [
+            f"| `{path.relative_to(ROOT)}` | {first_line(path).replace('|', chr(92) + '|')} |" for path in files
+        ] + [""]
+    return "\n".join(lines)
+
+
+def with_file_map(text: str) -> str:
+    """The text of docs/architecture.md with the file map as the code has it now."""
+    return text.split(MAP_BEGINS)[0] + MAP_BEGINS + "\n\n" + file_map()
 
 
 def blocks(document: Path, language: str) -> list[str]:
     """The fenced code blocks of a document in one language."""
     return re.findall(rf"^ *```{language}\n(.*?)^ *```$", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+if __name__ == "__main__":
+    ARCHITECTURE.write_text(with_file_map(ARCHITECTURE.read_text()))

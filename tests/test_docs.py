@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from streamb.config import VARIABLES_OF_JOBS, Settings, variable_of
-from streamb.serving.routes import parse_route
+from streamb.serving.http.routes import parse_route
 from tests.documented import (
+    ARCHITECTURE,
     DOCUMENTS,
     ROOT,
     blocks,
     commands,
     console_routes,
-    file_map,
+    first_line,
     settings_rows,
     source_files,
+    with_file_map,
 )
 
 PROSE = {path.name: path.read_text() for path in DOCUMENTS}
@@ -65,7 +67,7 @@ class TestRoutes:
     def test_metrics_exist(self):
         from streamb.metrics.export import prometheus_text
         from streamb.metrics.snapshot import Snapshot
-        from streamb.wiring.monitor_exposition import MonitorFacts, monitor_text
+        from streamb.monitoring.exposition import MonitorFacts, monitor_text
 
         exported = prometheus_text([Snapshot("m", "1")], gateways=1, version="0") + monitor_text(MonitorFacts())
         exported = exported.decode()
@@ -120,11 +122,12 @@ def streamb_lines(path: Path) -> Iterator[list[str]]:
 
 
 class TestFileMap:
-    def test_every_file_is_on_the_map_and_the_map_names_no_other(self):
-        assert file_map().keys() == source_files()
+    def test_it_is_what_make_map_writes(self):
+        text = ARCHITECTURE.read_text()
+        assert text == with_file_map(text), "run `make map`"
 
-    def test_every_file_has_a_description(self):
-        assert [file for file, text in file_map().items() if len(text) < 10] == []
+    def test_every_file_says_what_it_is(self):
+        assert [path for path in source_files() if len(first_line(path)) < 10] == []
 
 
 class TestDocuments:

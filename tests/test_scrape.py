@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamb import ProductionMLManager
-from streamb.wiring.observations import NodeReport
+from streamb.control.observations import NodeReport
 from tests.api.artifacts import sklearn_archive
 from tests.api.monitored import MODEL, Traffic, answers, rows
 from tests.sdk.live import LivePlatform

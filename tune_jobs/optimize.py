@@ -24,10 +24,10 @@ from streamb.clock import Clock, SystemClock
 from streamb.errors import StreambError
 from streamb.hpo import Space
 from streamb.hpo.reporting import LogLines, TensorBoardLog, progress_for, report_of, write_csv
-from streamb.hpo.reporting.folder import State, StudyFolder
 from streamb.hpo.reporting.table import LiveTable
-from streamb.hpo.study import OptimizationResult, StoppedBy, plain_parameters
-from streamb.hpo.training import build_model, random_parameters
+from streamb.hpo.study.folder import State, StudyFolder
+from streamb.hpo.study.study import OptimizationResult, StoppedBy, plain_parameters
+from streamb.hpo.study.training import build_model, random_parameters
 from streamb.models import Model
 from tune_jobs.arguments import WrongArgument, parse_arguments
 from tune_jobs.optimize_args import OptimizeArgs

@@ -10,7 +10,7 @@ from streamb.config import load_settings
 from streamb.hpo import Space
 from streamb.hpo.presets import OptimizationConfig, preset
 from streamb.hpo.reporting.described import describe
-from streamb.hpo.reporting.folder import Studies, StudyFolder
+from streamb.hpo.study.folder import Studies, StudyFolder
 from tune_jobs import pipelines
 from tune_jobs.arguments import WrongArgument
 from tune_jobs.optimize_args import OptimizeArgs

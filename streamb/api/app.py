@@ -17,10 +17,10 @@ from streamb.api.monitoring_bodies import BaselineBody, BaselineForm
 from streamb.api.ports import ControlPlane, MonitorPlane
 from streamb.clock import Clock
 from streamb.config import Settings
+from streamb.control.client import ControlClient
+from streamb.control.monitor_client import MonitorClient, no_monitor
 from streamb.registry import ArtifactStore
 from streamb.version import installed_version
-from streamb.wiring.client import ControlClient
-from streamb.wiring.monitor_client import MonitorClient, no_monitor
 
 _DESCRIPTION = """\
 Registers models, brings their versions into traffic, and tells how they are. Predictions are answered elsewhere, under

@@ -31,12 +31,12 @@ from streamb.api.monitoring_bodies import (
 )
 from streamb.api.tables import MAX_TABLE_BYTES, Roles, Sample, read_sample, rows_as_features
 from streamb.api.uploads import receive_upload
+from streamb.control.health import HealthReport, with_monitoring
 from streamb.errors import InvalidInput, StreambError
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
-from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.profiles.baseline import Baseline
 from streamb.registry import LATEST, ModelVersion
-from streamb.wiring.health import HealthReport, with_monitoring
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 

@@ -12,8 +12,8 @@ from streamb.api.console import Console, ConsoleDep
 from streamb.errors import StreambError
 from streamb.metrics import prometheus_text
 from streamb.metrics.export import CONTENT_TYPE
+from streamb.monitoring.exposition import absent_text
 from streamb.version import installed_version
-from streamb.wiring.monitor_exposition import absent_text
 
 router = APIRouter(tags=["platform"])
 open_router = APIRouter(include_in_schema=False)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from streamb.metrics import Snapshot
 from streamb.registry import Artifact, ModelVersion, RegisteredModel
 from streamb.rollouts import Deployment, DeploymentEvent
-from streamb.security import Principal
+from streamb.security.keys import Principal
 from streamb.store.idempotency import Remembered
 from streamb.store.records import Page
 

@@ -13,7 +13,7 @@ from streamb.cli.tune_job import SearchJob, run_here, submit
 from streamb.config import load_settings
 from streamb.errors import Conflict, InvalidInput
 from streamb.hpo.reporting.axes import shared_prefix, show_all, without_prefix
-from streamb.hpo.reporting.folder import State, Studies, StudyFolder, best_of
+from streamb.hpo.study.folder import State, Studies, StudyFolder, best_of
 
 commands = typer.Typer(no_args_is_help=True, help="Searches for hyperparameters.")
 

@@ -18,8 +18,8 @@ from streamb.cluster.names import MONITOR, NAMESPACE
 from streamb.cluster.node_collector import collector_of_this_node
 from streamb.config import Settings
 from streamb.metrics import Snapshot
-from streamb.monitoring.collector import Collector
-from streamb.monitoring.push import Ack, Member, Push, SourceOutcomes, pack_snapshots
+from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.collection.push import Ack, Member, Push, SourceOutcomes, pack_snapshots
 from streamb.serving.answer import Rows
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.replica import select_rows

@@ -18,10 +18,10 @@ from streamb.cluster.names import CONSOLE
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
+from streamb.control.observations import NodeReport
+from streamb.control.platform import open_artifacts
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
-from streamb.wiring.observations import NodeReport
-from streamb.wiring.platform import open_artifacts
 
 
 class Console:

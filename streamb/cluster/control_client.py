@@ -1,10 +1,10 @@
-"""Reach the Controller from any process on the cluster: the transport under `wiring.ControlClient`."""
+"""Reach the Controller from any process on the cluster: the transport under `control.ControlClient`."""
 
 from __future__ import annotations
 
 from streamb.cluster.actor_transport import ActorTransport
 from streamb.cluster.names import CONTROLLER
-from streamb.wiring.client import ControlClient
+from streamb.control.client import ControlClient
 
 
 def connect(timeout_s: float) -> ControlClient:

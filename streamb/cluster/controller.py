@@ -12,20 +12,20 @@ import ray
 
 from streamb.clock import SystemClock
 from streamb.cluster.console import signing_key_path
-from streamb.cluster.edge import EdgeFleet
-from streamb.cluster.jobs import JobRunner
+from streamb.cluster.edge.edge import EdgeFleet
+from streamb.cluster.jobs.jobs import JobRunner
 from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import Settings
+from streamb.control.client import VERBS
+from streamb.control.health import coming_up
+from streamb.control.observations import NodeReport, Observations
+from streamb.control.platform import build, operator_key
+from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
 from streamb.errors import NotFound
 from streamb.traffic import RoutingTable
-from streamb.wiring.client import VERBS
-from streamb.wiring.control import Control
-from streamb.wiring.health import coming_up
-from streamb.wiring.observations import NodeReport, Observations
-from streamb.wiring.platform import build, operator_key
 
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.1

@@ -17,11 +17,11 @@ from streamb.cluster.names import GATEWAY
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
+from streamb.control.observations import NodeReport
 from streamb.errors import Unavailable
 from streamb.metrics import Snapshot
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.traffic import RoutingTable
-from streamb.wiring.observations import NodeReport
 
 EDGE_NOTICES_S: Final = 1.5
 """How long the edges may take to learn of a goodbye and send no more."""

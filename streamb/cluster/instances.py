@@ -21,8 +21,8 @@ from streamb.config import load_settings
 from streamb.errors import InvalidInput, StartFailed, StreambError, Unavailable
 from streamb.models import Model
 from streamb.serving.batch import Batch
+from streamb.serving.http.rows import RowsRequest
 from streamb.serving.replica import BatchPredictor
-from streamb.serving.rows import RowsRequest
 
 _CONTROL: Final = "control"
 _MESSAGE_LENGTH: Final = 500

@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 from streamb.cluster.names import LINK, MODEL_VERSION
 from streamb.errors import StreambError, Unavailable
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.link import Link, LinkAddress
+from streamb.serving.links.link import Link, LinkAddress
 from streamb.traffic import VersionTarget
 
 LOOK_S: Final = 2.0

@@ -11,9 +11,9 @@ import ray
 import uvicorn
 
 from streamb.config import Settings
-from streamb.serving.frames import tune_socket
-from streamb.serving.listener import listener_config
-from streamb.wiring.observations import Endpoint
+from streamb.control.observations import Endpoint
+from streamb.serving.http.listener import listener_config
+from streamb.serving.links.frames import tune_socket
 
 _PATIENCE_S: Final = 60
 """A client that takes nothing of its answer for so long, or whose machine is gone, is cut off."""

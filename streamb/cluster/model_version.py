@@ -14,14 +14,14 @@ from streamb.cluster.listener import own_address
 from streamb.cluster.names import MODEL_VERSION
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
+from streamb.control.platform import open_artifacts
 from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
 from streamb.rollouts import AppSpec
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.link import LinkAddress, LinkServer
+from streamb.serving.links.link import LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
 from streamb.serving.scaling import ScalingPolicy
-from streamb.wiring.platform import open_artifacts
 
 _DRAIN_S: Final = 8.0
 _COOLDOWN_UP_S: Final = 10.0

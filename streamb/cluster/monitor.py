@@ -11,12 +11,12 @@ from ray.exceptions import RayError
 
 from streamb.cluster.names import CONTROLLER, MONITOR, NAMESPACE
 from streamb.config import Settings
+from streamb.control.monitor_client import VERBS
 from streamb.errors import NotFound, Unavailable
-from streamb.monitoring.push import Ack, Push
-from streamb.wiring.monitor import MonitorCore
-from streamb.wiring.monitor_client import VERBS
-from streamb.wiring.monitor_opening import open_monitor
-from streamb.wiring.monitor_watches import TICK_S
+from streamb.monitoring.collection.push import Ack, Push
+from streamb.monitoring.monitor import MonitorCore
+from streamb.monitoring.opening import open_monitor
+from streamb.monitoring.watches import TICK_S
 
 REOPEN_S: Final = 5.0
 """Where its folder cannot be used, or a setting of a channel is wrong, it is tried again after so long."""

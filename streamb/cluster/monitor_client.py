@@ -1,10 +1,10 @@
-"""Reach the Monitor from any process on the cluster: the transport under `wiring.MonitorClient`."""
+"""Reach the Monitor from any process on the cluster: the transport under `control.MonitorClient`."""
 
 from __future__ import annotations
 
 from streamb.cluster.actor_transport import ActorTransport
 from streamb.cluster.names import MONITOR
-from streamb.wiring.monitor_client import MonitorClient
+from streamb.control.monitor_client import MonitorClient
 
 
 def connect_monitor(timeout_s: float) -> MonitorClient:

@@ -12,8 +12,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.cluster.names import COLLECTOR_PREFIX, MONITOR, NAMESPACE, node_collector
 from streamb.cluster.reporting import reply_of
-from streamb.monitoring.push import Ack, Member, Push
-from streamb.monitoring.tree import NodeAggregator
+from streamb.monitoring.collection.push import Ack, Member, Push
+from streamb.monitoring.collection.tree import NodeAggregator
 
 GATHER_S: Final = 1.0
 """Pushes that come within so long go on together."""

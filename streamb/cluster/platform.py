@@ -70,7 +70,7 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
         InvalidInput: the options of alerting are wrong; nothing was started.
     """
     if settings.monitoring_enabled:
-        from streamb.wiring.monitor_opening import check_alert_options
+        from streamb.monitoring.opening import check_alert_options
 
         check_alert_options(settings)
     settings = _with_free_port(settings)
@@ -97,7 +97,7 @@ def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
     import ray
 
     from streamb.cluster.names import CONTROLLER, NAMESPACE
-    from streamb.wiring.platform import API_KEY_FILE
+    from streamb.control.platform import API_KEY_FILE
 
     if session.folder is not None:
         return  # a Ray that we have just started

@@ -13,8 +13,8 @@ from ray import serve
 from ray.exceptions import RayError
 
 from streamb.cluster.names import GATEWAY, GATEWAY_APP
+from streamb.control.observations import NodeReport, Observations
 from streamb.traffic import RoutingTable
-from streamb.wiring.observations import NodeReport, Observations
 
 _PUSH_S: Final = 5.0
 _AGAIN_S: Final = 1.0

@@ -13,8 +13,8 @@ from ray.exceptions import RayError
 
 from streamb.clock import SystemClock
 from streamb.cluster.names import CONTROLLER, NAMESPACE
+from streamb.control.observations import NodeReport
 from streamb.traffic import RoutingTable
-from streamb.wiring.observations import NodeReport
 
 INTERVAL_S: Final = 1.0
 _SOON_S: Final = 0.05

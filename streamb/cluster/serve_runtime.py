@@ -14,10 +14,10 @@ from ray.serve.schema import ApplicationStatus
 from streamb.cluster.model_version import model_application
 from streamb.cluster.names import is_model_app
 from streamb.config import Settings
+from streamb.control.observations import Observations
 from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
 from streamb.rollouts import AppPhase, AppSpec, AppStatus
-from streamb.wiring.observations import Observations
 
 ANSWER_S: Final = 2.0
 """How long a look at Serve is waited for. Its controller answers nobody while it is being restarted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from streamb.wiring.control import Control
+from streamb.control.verbs import Control
 
 
 class Invoke(Protocol):

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
+from streamb.control.observations import Observations
 from streamb.metrics import Snapshot
 from streamb.rollouts import AppPhase, AppStatus, Rollouts
-from streamb.wiring.observations import Observations
 
 _RANK: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}
 _UNWELL: Final = frozenset({"degraded", "unhealthy"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from streamb.control.client import Invoke
 from streamb.errors import Unavailable
-from streamb.wiring.client import Invoke
-from streamb.wiring.monitor import MonitorCore
+from streamb.monitoring.monitor import MonitorCore
 
 _NOT_ASKED: Final = frozenset({"receive", "tick", "start", "close"})
 """The Monitor's own life, and what only sources tell it."""

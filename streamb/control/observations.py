@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from streamb.clock import Clock
+from streamb.control.drift_scores import DriftScores
 from streamb.metrics import OutcomeWindows, Snapshot, merge
 from streamb.metrics.snapshot import merge_version
 from streamb.metrics.windows import REMEMBERED_SOURCES
-from streamb.wiring.drift_scores import DriftScores
 
 Role = Literal["gateway", "console", "edge"]
 

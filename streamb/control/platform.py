@@ -15,7 +15,7 @@ from streamb.registry import ArtifactStore, Registry
 from streamb.rollouts import Outcomes, Rollouts, Runtime
 from streamb.rollouts.decide import Limits
 from streamb.rollouts.observation import DriftOf
-from streamb.security import KeyRing
+from streamb.security.keys import KeyRing
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
 from streamb.traffic import BreakerPolicy, GatewayPolicy
 

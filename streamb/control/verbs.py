@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from streamb.control.health import HealthReport, describe_models, system_health
+from streamb.control.observations import Observations
+from streamb.control.platform import Platform
 from streamb.errors import Forbidden, InvalidInput, StorageFailed
 from streamb.metrics import Snapshot
 from streamb.registry import Artifact, Lineage, ModelVersion, RegisteredModel, Stage
 from streamb.rollouts import AppStatus, Deployment, DeploymentEvent, Runtime, Strategy
-from streamb.security import Principal
+from streamb.security.keys import Principal
 from streamb.store import Page, Remembered
-from streamb.wiring.health import HealthReport, describe_models, system_health
-from streamb.wiring.observations import Observations
-from streamb.wiring.platform import Platform
 
 _LATELY_S: Final = 1_800.0
 _MOST_HAPPENINGS: Final = 100

@@ -25,7 +25,7 @@ from streamb.hpo.threads import one_thread
 from streamb.hpo.trial import Best, Status, Trial, is_number
 
 if TYPE_CHECKING:
-    from streamb.hpo.modelling import Lesson, Settings
+    from streamb.hpo.gp.modelling import Lesson, Settings
 
 ACQUISITIONS: Final = ("auto", "ei", "pi", "ucb")
 WARMUP: Final = 10
@@ -194,18 +194,18 @@ class Optimizer:
     def _modelled(
         self, lesson: Lesson, trials: tuple[Trial, ...], taken: frozenset[object], rng: np.random.Generator
     ) -> Array:
-        from streamb.hpo.modelling import suggest
+        from streamb.hpo.gp.modelling import suggest
 
         with one_thread():
             return suggest(self.space, trials, taken, self._settings(), lesson, rng)
 
     def _settings(self) -> Settings:
-        from streamb.hpo.modelling import Settings
+        from streamb.hpo.gp.modelling import Settings
 
         return Settings(self._acquisition, self._deterministic, self.direction == "maximize")
 
     def _learned(self, told: int, trials: tuple[Trial, ...]) -> Lesson | None:
-        from streamb.hpo.modelling import learn
+        from streamb.hpo.gp.modelling import learn
 
         with self._state:
             if self._lesson[0] == told:

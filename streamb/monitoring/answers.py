@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
 from streamb.errors import BadRequest
-from streamb.monitoring.health import Status
-from streamb.monitoring.report import DriftReport
+from streamb.monitoring.drift.report import DriftReport
+from streamb.monitoring.exposition import VersionFacts
+from streamb.monitoring.health.health import Status
 from streamb.monitoring.watch import beyond_chance
+from streamb.monitoring.watches import STALE_S, Standing
 from streamb.store import Page
 from streamb.store.cursor import decode_cursor, encode_cursor
-from streamb.wiring.monitor_exposition import VersionFacts
-from streamb.wiring.monitor_watches import STALE_S, Standing
 
 T = TypeVar("T")
 

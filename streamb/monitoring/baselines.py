@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 from streamb.clock import Clock, isoformat
 from streamb.errors import InvalidFeatures, NotFound, StreambError
-from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.profiles.baseline import Baseline
 from streamb.store import BlobStore
-from streamb.wiring.json_file import JsonFile
+from streamb.store.files import JsonFile
 
 RETRY_S: Final = 30.0
 """A baseline that could not be read from the artifact store is asked for again after this long."""

@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 
 from streamb.errors import InvalidInput, NotFound
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.column import OUTPUT
-from streamb.monitoring.drift import LEAST_ROWS
-from streamb.monitoring.push import VersionKey
-from streamb.monitoring.sketch import Sketch
-from streamb.wiring.monitor_baselines import BaselineRecord, Baselines
+from streamb.monitoring.baselines import BaselineRecord, Baselines
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.monitoring.collection.push import VersionKey
+from streamb.monitoring.drift.drift import LEAST_ROWS
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.column import OUTPUT
+from streamb.monitoring.profiles.sketch import Sketch
 
 LEARNT_ROWS: Final = 1_000
 """So many rows are counted in new bins before they are a baseline."""

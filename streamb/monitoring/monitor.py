@@ -9,18 +9,18 @@ from typing import Any, Final
 
 from streamb.clock import Clock
 from streamb.errors import NotFound
-from streamb.monitoring.aggregator import Aggregator
 from streamb.monitoring.alerting import Alerting
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.push import Ack, Push, VersionKey
+from streamb.monitoring.answers import drift_answer, facts_of, health_answer, overview_answer, score_answer
+from streamb.monitoring.baselines import Baselines, check_columns
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.monitoring.collection.push import Ack, Push, VersionKey
+from streamb.monitoring.exposition import MonitorFacts, monitor_text
+from streamb.monitoring.live_baseline import LEARNT_ROWS, LiveBaselines
+from streamb.monitoring.monitor_alerts import AlertDesk
+from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S
+from streamb.monitoring.watches import Standing, Watches
 from streamb.store import Page
-from streamb.wiring.monitor_alerts import AlertDesk
-from streamb.wiring.monitor_answers import drift_answer, facts_of, health_answer, overview_answer, score_answer
-from streamb.wiring.monitor_baselines import Baselines, check_columns
-from streamb.wiring.monitor_exposition import MonitorFacts, monitor_text
-from streamb.wiring.monitor_live_baseline import LEARNT_ROWS, LiveBaselines
-from streamb.wiring.monitor_watches import Standing, Watches
 
 _LONGEST_WINDOW_MINUTES: Final = 1_440
 _FORGOTTEN_S: Final = 3_600.0

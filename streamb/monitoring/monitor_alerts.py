@@ -12,10 +12,10 @@ from streamb.monitoring.alerts.causes import Facts, Happening
 from streamb.monitoring.alerts.outbox import Past
 from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.alerts.state import AlertPhase
+from streamb.monitoring.answers import page_of
 from streamb.monitoring.channels import DeliveryFailed
+from streamb.monitoring.watches import Standing
 from streamb.store import Page
-from streamb.wiring.monitor_answers import page_of
-from streamb.wiring.monitor_watches import Standing
 
 
 class AlertDesk:

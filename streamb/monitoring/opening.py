@@ -6,14 +6,14 @@ from typing import Final
 
 from streamb.clock import Clock, SystemClock
 from streamb.config import Settings, alert_options, chosen_channels
-from streamb.monitoring.aggregator import open_aggregator
 from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.options import read_alert_options
+from streamb.monitoring.baselines import Baselines
 from streamb.monitoring.channels import open_channels
+from streamb.monitoring.collection.aggregator import open_aggregator
+from streamb.monitoring.monitor import MonitorCore
+from streamb.monitoring.watches import Watches
 from streamb.store import open_blobs
-from streamb.wiring.monitor import MonitorCore
-from streamb.wiring.monitor_baselines import Baselines
-from streamb.wiring.monitor_watches import Watches
 
 FOLDER: Final = "monitor"
 """Folder in the state directory that belongs to the Monitor alone."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.metrics import Snapshot
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.concept import detector_for, detector_from_json
-from streamb.monitoring.concept_alarm import ConceptDetector
-from streamb.monitoring.drift import THRESHOLD, DriftReport, Sensitivity, compare
-from streamb.monitoring.estimation import Estimate, not_estimated
-from streamb.monitoring.health import HealthJudge, ModelHealth, Thresholds, metrics_of
-from streamb.monitoring.label_window import LabelWindow
-from streamb.monitoring.profile import Profile
+from streamb.monitoring.collection.label_window import LabelWindow
+from streamb.monitoring.drift.concept import detector_for, detector_from_json
+from streamb.monitoring.drift.concept_alarm import ConceptDetector
+from streamb.monitoring.drift.drift import THRESHOLD, DriftReport, Sensitivity, compare
+from streamb.monitoring.health.health import HealthJudge, ModelHealth, Thresholds, metrics_of
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.estimation import Estimate, not_estimated
+from streamb.monitoring.profiles.profile import Profile
 
 METRICS_S: Final = 300
 """Errors, latency and throughput are those of so many seconds."""

@@ -11,17 +11,17 @@ from typing import Any, Final
 from streamb.clock import Clock, isoformat
 from streamb.config import Settings
 from streamb.errors import StorageFailed, StreambError
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.aggregator_state import Totals
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.drift import Sensitivity, compare
-from streamb.monitoring.health import STALE_INTERVALS, Metrics, ModelHealth, Status, Thresholds
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import VersionKey
-from streamb.monitoring.report import DriftReport
+from streamb.monitoring.baselines import BaselineRecord, Baselines
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.monitoring.collection.aggregator_state import Totals
+from streamb.monitoring.collection.push import VersionKey
+from streamb.monitoring.drift.drift import Sensitivity, compare
+from streamb.monitoring.drift.report import DriftReport
+from streamb.monitoring.health.health import STALE_INTERVALS, Metrics, ModelHealth, Status, Thresholds
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.profile import Profile
 from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
-from streamb.wiring.json_file import JsonFile
-from streamb.wiring.monitor_baselines import BaselineRecord, Baselines
+from streamb.store.files import JsonFile
 
 PUSH_S: Final = 10.0
 """Sources push at least this often."""

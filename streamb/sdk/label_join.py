@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from typing import Any, Final
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.values import is_missing
+from streamb.monitoring.profiles.values import is_missing
 from streamb.sdk.rows import plain_value
 from streamb.serving.labels import compare
 

@@ -119,8 +119,8 @@ class ModelMonitoring:
 
     def _named(self, data: Any, version: str | None) -> dict[str, Any]:
         """The columns by name; what has no names gets those of the version's features."""
-        from streamb.monitoring.tables import named_columns
-        from streamb.monitoring.values import is_frame
+        from streamb.monitoring.profiles.tables import named_columns
+        from streamb.monitoring.profiles.values import is_frame
 
         columns = named_columns(data)
         first = data[0] if isinstance(data, Sequence) and len(data) else None
@@ -151,7 +151,7 @@ class ModelMonitoring:
 
 def _split(values: Any, name: str) -> list[tuple[str, Any]]:
     """One column, or one for each output."""
-    from streamb.monitoring.tables import output_columns
+    from streamb.monitoring.profiles.tables import output_columns
 
     found = list(output_columns(values).values())
     return [(name if len(found) == 1 else f"{name} {index}", column) for index, column in enumerate(found)]

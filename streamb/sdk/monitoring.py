@@ -14,11 +14,11 @@ from streamb.errors import InvalidInput
 from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.causes import Facts
 from streamb.monitoring.alerts.rules import alerts_of
-from streamb.monitoring.baseline import Baseline
 from streamb.monitoring.channels import ChannelSpec, open_channels
-from streamb.monitoring.drift import DriftReport, Sensitivity, compare
-from streamb.monitoring.health import ModelHealth, Status, Thresholds
-from streamb.monitoring.picture import draw
+from streamb.monitoring.drift.drift import DriftReport, Sensitivity, compare
+from streamb.monitoring.drift.picture import draw
+from streamb.monitoring.health.health import ModelHealth, Status, Thresholds
+from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
 from streamb.sdk.recording import Recorded, Recording, note_label, note_prediction
 

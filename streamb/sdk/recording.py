@@ -17,10 +17,10 @@ from streamb.clock import Clock
 from streamb.errors import StreambError
 from streamb.metrics import OutcomeWindows, Snapshot, VersionRecorder
 from streamb.metrics.outcome import Outcome
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.panes import Panes
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import pane_of
+from streamb.monitoring.collection.panes import Panes
+from streamb.monitoring.collection.push import pane_of
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.profile import Profile
 from streamb.sdk.label_join import LabelJoin
 from streamb.sdk.rows import one_row, plain_value
 

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput
-from streamb.hpo.data import data_digest, row_count, training_rows, validation_rows
-from streamb.hpo.evaluation import Evaluator, FunctionEvaluator, ModelEvaluator
-from streamb.hpo.executing import Executor
-from streamb.hpo.folds import Folds, check_folds, choose_kind
 from streamb.hpo.parameters import Fixed
 from streamb.hpo.presets import OptimizationConfig, preset
 from streamb.hpo.reading import read_parameters
-from streamb.hpo.running import Plan, Study, local_executor
-from streamb.hpo.scorers import scorer_of, scorer_text
 from streamb.hpo.space import Space
 from streamb.hpo.spaces import search_space as named_space
 from streamb.hpo.spaces import space_for
-from streamb.hpo.study import Direction, OptimizationResult, Progress
-from streamb.hpo.training import check_model, first_parameters, is_estimator, own_parameters
+from streamb.hpo.study.data import data_digest, row_count, training_rows, validation_rows
+from streamb.hpo.study.evaluation import Evaluator, FunctionEvaluator, ModelEvaluator
+from streamb.hpo.study.executing import Executor
+from streamb.hpo.study.folds import Folds, check_folds, choose_kind
+from streamb.hpo.study.running import Plan, Study, local_executor
+from streamb.hpo.study.scorers import scorer_of, scorer_text
+from streamb.hpo.study.study import Direction, OptimizationResult, Progress
+from streamb.hpo.study.training import check_model, first_parameters, is_estimator, own_parameters
 
 Watching = Progress | Sequence[Progress] | None
 
@@ -197,7 +197,7 @@ class HyperparameterOptimizer:
 
         def make_executor(evaluator: Evaluator) -> Executor:
             if config.executor == "ray" or (config.executor == "auto" and config.address is not None):
-                from streamb.cluster.tuning import TuneExecutor
+                from streamb.cluster.tune.tuning import TuneExecutor
 
                 return TuneExecutor(
                     evaluator, self._clock, workers=config.max_concurrent_trials, address=config.address
@@ -220,7 +220,7 @@ def _watchers(progress: Watching) -> tuple[Progress, ...]:
 def _space(described: Any) -> Space:
     """A space from plain data; what is Ray Tune's in it is translated."""
     if _is_of_tune(described):
-        from streamb.cluster.tune_space import plain_space
+        from streamb.cluster.tune.space import plain_space
 
         described = plain_space(described)
     if isinstance(described, Space):

@@ -20,10 +20,10 @@ from streamb.clock import Clock
 from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
 from streamb.serving.answer import Answer, Rows
 from streamb.serving.batch import BatchReply, Predictor
+from streamb.serving.http.receive import Receive
 from streamb.serving.joining import join, split_reply
 from streamb.serving.lane import Call, Lane, Waiting
 from streamb.serving.limits import GatewayLimits
-from streamb.serving.receive import Receive
 
 _log = logging.getLogger(__name__)
 

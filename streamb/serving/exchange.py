@@ -6,14 +6,14 @@ from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from streamb.errors import BadRequest, InvalidInput
-from streamb.serving import access
 from streamb.serving.answer import InferenceRequest
+from streamb.serving.http import access
+from streamb.serving.http.oip import TensorRequest
+from streamb.serving.http.receive import BodyRoom, Message, Receive, read_body
+from streamb.serving.http.routes import Action, Route
+from streamb.serving.http.rows import RowsRequest
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
-from streamb.serving.oip import TensorRequest
-from streamb.serving.receive import BodyRoom, Message, Receive, read_body
-from streamb.serving.routes import Action, Route
-from streamb.serving.rows import RowsRequest
 from streamb.serving.targets import ServedModel, ServedVersion
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from streamb.clock import Clock
 from streamb.errors import InvalidInput, ModelFailed, StreambError
 from streamb.metrics import BLAMED, Outcome, Snapshot, VersionRecorder, outcome_of
-from streamb.serving import access, metadata
+from streamb.serving import metadata
 from streamb.serving.answer import Answer, InferenceRequest, Origin, Rows
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
@@ -19,12 +19,13 @@ from streamb.serving.breaker import REFUSED, Breaker, BreakerWatch
 from streamb.serving.exchange import Exchange, Inquiry, asks_probabilities, body_of, read_request
 from streamb.serving.fallback import FIRST_SHARE, may_fall_back
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
+from streamb.serving.http import access
+from streamb.serving.http.receive import BodyRoom, Message, Receive, Send
+from streamb.serving.http.replies import Reply, error_reply, json_reply
+from streamb.serving.http.routes import Action, Route, parse_route
 from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
-from streamb.serving.receive import BodyRoom, Message, Receive, Send
-from streamb.serving.replies import Reply, error_reply, json_reply
-from streamb.serving.routes import Action, Route, parse_route
 from streamb.serving.shadow import Mirrors
 from streamb.serving.targets import ServedModel, ServedVersion, TableBuilder
 from streamb.traffic import RoutingTable

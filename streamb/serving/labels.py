@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from streamb.errors import InvalidInput
 from streamb.metrics.truth import Label, same_class
-from streamb.serving.rows import parse_object
+from streamb.serving.http.rows import parse_object
 from streamb.serving.tokens import MAX_ROWS
 
 LIMIT: Final = 1e12

@@ -10,7 +10,7 @@ import numpy as np
 from streamb.errors import StreambError
 from streamb.metrics import VersionRecorder
 from streamb.serving.answer import Answer, Rows
-from streamb.serving.receive import Receive, has_disconnected
+from streamb.serving.http.receive import Receive, has_disconnected
 from streamb.traffic import VersionTarget
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from streamb.models.schema import FeatureKind
-from streamb.serving.oip import PREDICTIONS, PROBABILITIES
-from streamb.serving.replies import Reply, json_reply
-from streamb.serving.routes import Action, Route
+from streamb.serving.http.oip import PREDICTIONS, PROBABILITIES
+from streamb.serving.http.replies import Reply, json_reply
+from streamb.serving.http.routes import Action, Route
 from streamb.serving.targets import ServedTable, ServedVersion
 
 _DATATYPES: Final = {FeatureKind.NUMBER: "FP64", FeatureKind.INTEGER: "INT64", FeatureKind.BOOLEAN: "BOOL"}

@@ -24,9 +24,9 @@ from streamb.metrics import VersionRecorder
 from streamb.serving.answer import Answer, InferenceRequest
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
+from streamb.serving.http.receive import Message
 from streamb.serving.lane import Lane
 from streamb.serving.limits import GatewayLimits
-from streamb.serving.receive import Message
 from streamb.serving.targets import ServedModel, ServedTable, ServedVersion
 
 _log = logging.getLogger(__name__)

@@ -12,19 +12,19 @@ from typing import Any
 
 from streamb.clock import ManualClock
 from streamb.config import Settings, load_settings
+from streamb.control.client import ControlClient
+from streamb.control.monitor_client import MonitorClient
+from streamb.control.observations import NodeReport, Observations
+from streamb.control.platform import Platform
+from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
 from streamb.errors import NotFound, StreambError
+from streamb.monitoring.monitor import MonitorCore
+from streamb.monitoring.opening import open_monitor
 from streamb.registry import ArtifactStore, Registry
 from streamb.rollouts import AppPhase, AppSpec, AppStatus, Rollouts
-from streamb.security import KeyRing
+from streamb.security.keys import KeyRing
 from streamb.store import Idempotency, Page, memory_database, open_blobs
-from streamb.wiring.client import ControlClient
-from streamb.wiring.control import Control
-from streamb.wiring.monitor import MonitorCore
-from streamb.wiring.monitor_client import MonitorClient
-from streamb.wiring.monitor_opening import open_monitor
-from streamb.wiring.observations import NodeReport, Observations
-from streamb.wiring.platform import Platform
 
 
 class InstantRuntime:

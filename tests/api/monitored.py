@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from streamb.metrics import LatencyHistogram, Snapshot
-from streamb.monitoring.collector import Collector
-from streamb.monitoring.push import Member, Push, SourceOutcomes, pack_snapshots
+from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.collection.push import Member, Push, SourceOutcomes, pack_snapshots
 from tests.api.fakes import InProcess
 
 MODEL, VERSION = "churn", "1.0.0"

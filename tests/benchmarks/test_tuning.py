@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from benchmarks import tuning, tuning_victim
-from streamb.hpo.records import FINISHED_FILE
+from streamb.hpo.study.records import FINISHED_FILE
 
 GOOD = {"kills": 3, "lost": 0, "repeated": 0, "same_trials": True, "same_best": True}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamb.hpo.records import FINISHED_FILE, Kept, Records
 from streamb.hpo.reporting.described import describe
-from streamb.hpo.reporting.folder import State, Studies
+from streamb.hpo.study.folder import State, Studies
+from streamb.hpo.study.records import FINISHED_FILE, Kept, Records
 from tests.hpo.studied import SPACE, result, trials
 from tests.tune_jobs.conftest import plain_csv
 

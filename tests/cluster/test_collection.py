@@ -12,7 +12,7 @@ from streamb.cluster.collection import LONGEST_PAUSE_S, GatewayDesk, Pusher, Rep
 from streamb.config import load_settings
 from streamb.errors import DeadlineExceeded, ModelFailed, Unavailable
 from streamb.metrics import Snapshot
-from streamb.monitoring.push import Ack, decode_counts, unpack_snapshots
+from streamb.monitoring.collection.push import Ack, decode_counts, unpack_snapshots
 from streamb.serving.batch import Batch, BatchReply
 
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from streamb.cluster.links import LinkPredictor, _AppLinks
 from streamb.serving.batch import BatchReply
 from streamb.traffic import VersionTarget
-from tests.serving.links import batch, echo, linked
+from tests.serving.linked import batch, echo, linked
 
 
 async def hangs(_batch) -> BatchReply:

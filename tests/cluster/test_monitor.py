@@ -18,11 +18,11 @@ from streamb.cluster.names import MONITOR, NAMESPACE
 from streamb.cluster.node_collector import NodeCollectorActor
 from streamb.config import load_settings
 from streamb.errors import NotFound
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.durable import DurableLog
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import Member, PaneCounts, Push, pane_of
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.monitoring.collection.push import Member, PaneCounts, Push, pane_of
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.profile import Profile
+from streamb.store.durable import DurableLog
 from tests.cluster.load import Load
 from tests.cluster.processes import ray_processes, until
 from tests.cluster.test_faults import came_back, kill

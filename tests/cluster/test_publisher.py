@@ -8,8 +8,8 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.cluster import publisher as module
 from streamb.cluster.publisher import TablePublisher
+from streamb.control.observations import Observations
 from streamb.traffic import RoutingTable
-from streamb.wiring.observations import Observations
 
 
 class Tables:

@@ -6,7 +6,7 @@ import pytest
 
 from streamb.clock import ManualClock
 from streamb.cluster.reporting import STALLED_S, Heartbeat
-from streamb.wiring.observations import NodeReport
+from streamb.control.observations import NodeReport
 
 
 class Beating(Heartbeat):

@@ -10,10 +10,10 @@ from ray.serve.schema import ApplicationStatus
 from streamb.clock import ManualClock
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import load_settings
+from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
 from streamb.rollouts import AppPhase, AppSpec
-from streamb.wiring.observations import SILENCE_S, Endpoint, NodeReport, Observations
 
 APP = "m--1.0.0--x"
 RUNNING = SimpleNamespace(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from streamb.clock import ManualClock
+from streamb.control.drift_scores import FRESH_S, DriftScores
+from streamb.control.observations import NodeReport, Observations
 from streamb.metrics import VersionRecorder
 from streamb.metrics.criteria import Verdict
 from streamb.rollouts import Deployment, DeploymentState, Phase, Strategy, plan
 from streamb.rollouts.health import HealthCriteria
 from streamb.rollouts.observation import Observation
-from streamb.wiring.drift_scores import FRESH_S, DriftScores
-from streamb.wiring.observations import NodeReport, Observations
 
 
 def said(score: float, version: str = "2.0.0", *, proven: bool = True) -> dict[str, object]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from streamb.control.monitor_client import VERBS, MonitorClient, no_monitor
 from streamb.errors import Unavailable
-from streamb.wiring.monitor_client import VERBS, MonitorClient, no_monitor
 
 
 async def test_every_verb_is_carried_over_by_name():

@@ -1,8 +1,8 @@
 import dataclasses
 
 from streamb.clock import ManualClock
+from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.metrics import VersionRecorder
-from streamb.wiring.observations import SILENCE_S, Endpoint, NodeReport, Observations
 
 
 def report(source: str = "g1", **changes) -> NodeReport:
@@ -121,7 +121,7 @@ def test_counts_that_a_gateway_tells_no_more_stay_and_are_added_to_when_it_count
 
 
 def test_of_versions_that_nobody_tells_of_only_the_newest_are_kept(monkeypatch):
-    monkeypatch.setattr("streamb.wiring.observations.RETIRED_VERSIONS", 3)
+    monkeypatch.setattr("streamb.control.observations.RETIRED_VERSIONS", 3)
     observations = Observations(ManualClock())
     for number in range(10):
         observations.receive(report(snapshots=(dataclasses.replace(snapshot(1), version=f"{number}.0.0"),)))

@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
+from streamb.control.client import VERBS
+from streamb.control.platform import breaker_policy, build, token_key
+from streamb.control.verbs import Control
 from streamb.errors import Forbidden, InvalidInput
 from streamb.traffic import BreakerPolicy
-from streamb.wiring.client import VERBS
-from streamb.wiring.control import Control
-from streamb.wiring.platform import breaker_policy, build, token_key
 from tests.api.fakes import InProcess, InstantRuntime
 
 STEERING = ("approve", "pause", "resume", "promote", "abort", "rollback")

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 from streamb.clock import SystemClock
-from streamb.hpo.evaluation import FunctionEvaluator
-from streamb.hpo.executing import InProcess
 from streamb.hpo.presets import OptimizationConfig
-from streamb.hpo.running import Plan, Study
 from streamb.hpo.space import Space
-from streamb.hpo.study import OptimizationResult
+from streamb.hpo.study.evaluation import FunctionEvaluator
+from streamb.hpo.study.executing import InProcess
+from streamb.hpo.study.running import Plan, Study
+from streamb.hpo.study.study import OptimizationResult
 
 SPACE = {"x": (-5.0, 5.0), "kind": ["a", "b"], "n": (1, 9)}
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from streamb.hpo import Space
-from streamb.hpo.study import (
+from streamb.hpo.study.study import (
     Improvement,
     OptimizationResult,
     Outcome,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from streamb.errors import Conflict, InvalidInput, NotFound
-from streamb.hpo import ACQUISITIONS, Optimizer, SpaceExhausted, Status, modelling
+from streamb.hpo import ACQUISITIONS, Optimizer, SpaceExhausted, Status
+from streamb.hpo.gp import modelling
 
 PLANE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 

@@ -19,7 +19,7 @@ from sklearn.utils import all_estimators
 from streamb.errors import NotFound
 from streamb.hpo.space import Space
 from streamb.hpo.spaces import SPACES, search_space, space_for
-from streamb.hpo.training import build_model, check_model
+from streamb.hpo.study.training import build_model, check_model
 
 ESTIMATORS = dict(all_estimators())
 X, Y = load_iris(return_X_y=True)

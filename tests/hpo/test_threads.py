@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from threadpoolctl import ThreadpoolController, threadpool_info
 
-from streamb.hpo import Optimizer, modelling
+from streamb.hpo import Optimizer
+from streamb.hpo.gp import modelling
 from streamb.hpo.threads import one_thread
 
 

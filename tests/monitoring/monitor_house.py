@@ -11,12 +11,12 @@ from streamb.clock import ManualClock
 from streamb.config import load_settings
 from streamb.metrics import VersionRecorder
 from streamb.metrics.outcome import Outcome
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.collector import Collector
-from streamb.monitoring.push import Member, Push, SourceOutcomes, pack_snapshots
-from streamb.wiring.monitor import MonitorCore
-from streamb.wiring.monitor_opening import open_monitor
-from streamb.wiring.monitor_watches import TICK_S
+from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.collection.push import Member, Push, SourceOutcomes, pack_snapshots
+from streamb.monitoring.monitor import MonitorCore
+from streamb.monitoring.opening import open_monitor
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.watches import TICK_S
 
 MODEL, VERSION = "iris", "1.0.0"
 COLUMNS = ("height", "width")

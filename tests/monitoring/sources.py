@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from streamb.clock import ManualClock
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.collector import Collector
+from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.profiles.baseline import Baseline
 
 MODEL, VERSION = "iris", "1.0.0"
 KEY = (MODEL, VERSION)

@@ -9,9 +9,9 @@ import pytest
 
 from streamb.clock import ManualClock
 from streamb.errors import InvalidFeatures, NotFound, StorageFailed
-from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.baselines import RETRY_S, Baselines, check_columns
+from streamb.monitoring.profiles.baseline import Baseline
 from streamb.store import open_blobs
-from streamb.wiring.monitor_baselines import RETRY_S, Baselines, check_columns
 
 
 def learnt(shift: float = 0.0) -> Baseline:
@@ -79,7 +79,7 @@ def test_a_baseline_that_cannot_be_listed_is_not_in_force(opened, monkeypatch):
     def full(self, body):
         raise StorageFailed("disk full")
 
-    monkeypatch.setattr("streamb.wiring.json_file.JsonFile.save", full)
+    monkeypatch.setattr("streamb.store.files.JsonFile.save", full)
     with pytest.raises(StorageFailed):
         kept.add("m", "1.0.0", learnt(1), author="a", origin="upload")
     assert kept.active("m", "1.0.0") == learnt()

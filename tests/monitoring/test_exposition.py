@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamb.wiring.monitor_exposition import MOST_FEATURES, MonitorFacts, VersionFacts, absent_text, monitor_text
+from streamb.monitoring.exposition import MOST_FEATURES, MonitorFacts, VersionFacts, absent_text, monitor_text
 
 IRIS = VersionFacts(
     "iris", "1.0.0", "degraded", scores={"overall": 0.5, "output": 0.1},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamb.errors import InvalidInput
-from streamb.wiring.monitor_opening import check_alert_options
-from streamb.wiring.monitor_watches import TICK_S
+from streamb.monitoring.opening import check_alert_options
+from streamb.monitoring.watches import TICK_S
 from tests.monitoring.monitor_house import MonitorHouse
 
 

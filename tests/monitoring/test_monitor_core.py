@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from streamb.control.monitor_client import VERBS
 from streamb.errors import InvalidFeatures, InvalidInput, NotFound
-from streamb.wiring.monitor_client import VERBS
-from streamb.wiring.monitor_watches import STALE_S
+from streamb.monitoring.watches import STALE_S
 from tests.monitoring.monitor_house import COLUMNS, MODEL, VERSION, MonitorHouse, baseline_of, rows_of
-from tests.wiring.test_monitor_exposition import samples
+from tests.monitoring.test_exposition import samples
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ class TestBaselines:
         assert watched.health()["drift_status"]["status"] == "stable"
 
     def test_of_many_only_the_newest_and_those_in_service_are_held(self, watched, monkeypatch):
-        monkeypatch.setattr("streamb.wiring.monitor.MOST_IN_FORCE", 2)
+        monkeypatch.setattr("streamb.monitoring.monitor.MOST_IN_FORCE", 2)
         names = [f"idle-{number}" for number in range(5)]
         for number, name in enumerate(names):
             watched.core.set_baseline(name, VERSION, baseline_of(rows_of(300 + number)).to_bytes())

@@ -15,7 +15,7 @@ import pytest
 from streamb import EnhancedModelMonitoring
 from streamb.clock import ManualClock
 from streamb.errors import ConfigError, InvalidFeatures, InvalidInput
-from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.profiles.baseline import Baseline
 
 LIMITS = {"max_latency_ms": 200, "min_accuracy": 0.8, "max_error_rate": 0.05, "max_drift_score": 0.3}
 NAMES = ["temperature", "emissions"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from streamb.clock import ManualClock
-from streamb.monitoring.baseline import Baseline
+from streamb.monitoring.profiles.baseline import Baseline
 from streamb.sdk.label_join import LabelJoin
 from streamb.sdk.recording import BATCH, MOST_WAITING, Recording, note_label, note_prediction
 

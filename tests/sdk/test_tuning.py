@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 
 from streamb import HyperparameterOptimizer, Model
 from streamb.errors import InvalidInput
-from streamb.hpo.study import NoTrialSucceeded, StoppedBy
+from streamb.hpo.study.study import NoTrialSucceeded, StoppedBy
 
 X, Y = load_breast_cancer(return_X_y=True)
 X, Y = StandardScaler().fit_transform(X)[:200], Y[:200]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamb.clock import ManualClock
 from streamb.errors import NotFound, Unauthorized
 from streamb.hashing import sha256_hex
-from streamb.security import KeyRecord, KeyRing, Principal, check, digest, new_key, parse
+from streamb.security.keys import KeyRecord, KeyRing, Principal, check, digest, new_key, parse
 from streamb.store.records import MemoryRecords
 
 

@@ -8,7 +8,7 @@ import uvicorn
 
 from streamb.clock import SystemClock
 from streamb.serving import GatewayApp, GatewayLimits
-from streamb.serving.listener import listener_config
+from streamb.serving.http.listener import listener_config
 from tests.serving.predictors import SumPredictor, table, target
 
 PREDICT = "/v2/models/m/predict"

@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from streamb.serving.receive import SMALL_BODY
+from streamb.serving.http.receive import SMALL_BODY
 from tests.serving.asgi_client import Connection
 from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of
 

@@ -1,8 +1,8 @@
 import orjson
 
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
+from streamb.serving.http.routes import parse_route
 from streamb.serving.metadata import describe
-from streamb.serving.routes import parse_route
 from streamb.serving.targets import TableBuilder
 from streamb.traffic import ModelRoute, RoutingTable, Split, VersionTarget
 from tests.serving.predictors import table, target

@@ -14,11 +14,11 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.errors import ArtifactCorrupt, StorageFailed
 from streamb.metrics import Snapshot
-from streamb.monitoring import durable
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.aggregator_state import encode_state
-from streamb.monitoring.durable import DurableLog
-from streamb.monitoring.push import Member, Push, SourceOutcomes, pack_snapshots
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.monitoring.collection.aggregator_state import encode_state
+from streamb.monitoring.collection.push import Member, Push, SourceOutcomes, pack_snapshots
+from streamb.store import durable
+from streamb.store.durable import DurableLog
 from tests.monitoring.sources import MODEL, START, VERSION, baseline, fed, table
 
 
@@ -259,9 +259,9 @@ CHILD = """
 import sys
 from pathlib import Path
 from streamb.clock import ManualClock
-from streamb.monitoring import durable
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.durable import DurableLog
+from streamb.store import durable
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.store.durable import DurableLog
 from tests.monitoring.sources import START, fed
 durable.COMPACT_BYTES = 3_000
 clock = ManualClock(START)

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from streamb.errors import StorageFailed
-from streamb.wiring.json_file import JsonFile
+from streamb.store.files import JsonFile
 
 
 def test_what_was_saved_is_read_back(tmp_path):

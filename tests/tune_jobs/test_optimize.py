@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from streamb.crypto import SigningKey
-from streamb.hpo.reporting.folder import State, Studies
+from streamb.hpo.study.folder import State, Studies
 from streamb.models import load_artifact, sign_artifact
 from tests.tune_jobs.conftest import customers
 from tune_jobs.optimize import main

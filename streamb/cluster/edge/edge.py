@@ -15,13 +15,13 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
-from streamb.cluster.forwarder import Forwarder
-from streamb.cluster.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy
+from streamb.cluster.edge.forwarder import Forwarder
+from streamb.cluster.edge.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy
 from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
 from streamb.cluster.reporting import reply_of
 from streamb.config import Settings
+from streamb.control.observations import Endpoint, NodeReport
 from streamb.errors import StartFailed
-from streamb.wiring.observations import Endpoint, NodeReport
 
 INTERVAL_S: Final = 1.0
 _ENSURE_S: Final = 2.0

@@ -12,14 +12,14 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-from streamb.cluster.haproxy import STEERING_HEADERS, STEERING_PREFIX, Backend, EdgeConfig, refusal, unavailable
+from streamb.cluster.edge.haproxy import STEERING_HEADERS, STEERING_PREFIX, Backend, EdgeConfig, refusal, unavailable
 from streamb.cluster.listener import Listener
+from streamb.control.observations import Endpoint
 from streamb.errors import RequestTimeout, StartFailed, StreambError
-from streamb.serving.access import RequestIds
+from streamb.serving.http.access import RequestIds
+from streamb.serving.http.receive import read_body
+from streamb.serving.http.replies import error_reply
 from streamb.serving.lane import ClientGone
-from streamb.serving.receive import read_body
-from streamb.serving.replies import error_reply
-from streamb.wiring.observations import Endpoint
 
 _HOP_BY_HOP: Final = frozenset(
     {b"connection", b"expect", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}

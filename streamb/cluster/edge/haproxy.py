@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from streamb.cluster.children import die_with_parent
+from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
-from streamb.wiring.observations import Endpoint
 
 Backend = Literal["gateways", "feedback", "consoles"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)

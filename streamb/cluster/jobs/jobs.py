@@ -30,9 +30,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
-from streamb.cluster.job_log import read_log
-from streamb.cluster.job_process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
-from streamb.cluster.job_record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Job, active_of, job_of
+from streamb.cluster.jobs.log import read_log
+from streamb.cluster.jobs.process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
+from streamb.cluster.jobs.record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Job, active_of, job_of
 from streamb.cluster.names import NAMESPACE
 from streamb.errors import InvalidInput, NotFound, Overloaded
 from streamb.store.records import Page, RecordStore, every_record

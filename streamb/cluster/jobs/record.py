@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from streamb.cluster.job_process import JobState
+from streamb.cluster.jobs.process import JobState
 from streamb.lifecycle import Lifecycle
 from streamb.store.records import Record
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from ray.tune.search import Searcher
 
-from streamb.cluster.tune_space import plain_space
+from streamb.cluster.tune.space import plain_space
 from streamb.errors import InvalidInput
 from streamb.hpo.drawing import SpaceExhausted
 from streamb.hpo.nesting import flat, nested

@@ -18,14 +18,14 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from streamb.clock import Clock
-from streamb.cluster.gp_searcher import Ahead, GPSearcher, Waiting
 from streamb.cluster.names import NAMESPACE
+from streamb.cluster.tune.gp_searcher import Ahead, GPSearcher, Waiting
 from streamb.config import temporary_environment
 from streamb.errors import InvalidInput, StartFailed
-from streamb.hpo.evaluation import Answer, Evaluator, Task, packed_task, quiet
-from streamb.hpo.executing import Source, too_long
-from streamb.hpo.running import cpus
-from streamb.hpo.study import Outcome
+from streamb.hpo.study.evaluation import Answer, Evaluator, Task, packed_task, quiet
+from streamb.hpo.study.executing import Source, too_long
+from streamb.hpo.study.running import cpus
+from streamb.hpo.study.study import Outcome
 
 __all__ = ["GPSearcher", "TuneExecutor"]
 

@@ -30,8 +30,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.hpo.factorization import IllConditioned, cholesky, inverse_from_factor
-from streamb.hpo.kernel import Kernel
+from streamb.hpo.gp.factorization import IllConditioned, cholesky, inverse_from_factor
+from streamb.hpo.gp.kernel import Kernel
 from streamb.hpo.parameters import Array
 
 LEAST_NOISE: Final = 1e-8

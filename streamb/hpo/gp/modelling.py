@@ -21,15 +21,15 @@ from typing import Final
 
 import numpy as np
 
-from streamb.hpo.likelihood import LEAST_NOISE, Evidence, starting_point
-from streamb.hpo.objective import Bounded, Promise
+from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, starting_point
+from streamb.hpo.gp.objective import Bounded, Promise
+from streamb.hpo.gp.portfolio import acquisition_for
+from streamb.hpo.gp.proposal import propose
+from streamb.hpo.gp.surrogate import Surrogate, condition, fit
+from streamb.hpo.gp.warping import Warping, fit_warping
 from streamb.hpo.parameters import Array
-from streamb.hpo.portfolio import acquisition_for
-from streamb.hpo.proposal import propose
 from streamb.hpo.space import Space
-from streamb.hpo.surrogate import Surrogate, condition, fit
 from streamb.hpo.trial import Status, Trial
-from streamb.hpo.warping import Warping, fit_warping
 
 _MOST_TRIALS: Final = 500
 _MOST_FITTED: Final = 200

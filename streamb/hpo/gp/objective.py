@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamb.hpo.acquisition import Acquisition, ProbabilityOfImprovement
+from streamb.hpo.gp.acquisition import Acquisition, ProbabilityOfImprovement
+from streamb.hpo.gp.surrogate import Surrogate
 from streamb.hpo.parameters import Array
-from streamb.hpo.surrogate import Surrogate
 
 _FEASIBLE = ProbabilityOfImprovement(margin=0.0)
 

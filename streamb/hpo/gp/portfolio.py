@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from streamb.errors import InvalidInput
-from streamb.hpo.acquisition import Acquisition, ConfidenceBound, ExpectedImprovement, ProbabilityOfImprovement
+from streamb.hpo.gp.acquisition import Acquisition, ConfidenceBound, ExpectedImprovement, ProbabilityOfImprovement
 
 TURNS: Final[Mapping[str, tuple[Acquisition, ...]]] = {
     "ei": (ExpectedImprovement(),),

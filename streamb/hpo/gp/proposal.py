@@ -17,11 +17,11 @@ from typing import Final
 
 import numpy as np
 
-from streamb.hpo.ascent import climb
 from streamb.hpo.drawing import something_new
-from streamb.hpo.objective import Promise
+from streamb.hpo.gp.ascent import climb
+from streamb.hpo.gp.objective import Promise
+from streamb.hpo.gp.sequence import kronecker
 from streamb.hpo.parameters import Array
-from streamb.hpo.sequence import kronecker
 from streamb.hpo.space import Space
 
 _EVEN: Final = 1024

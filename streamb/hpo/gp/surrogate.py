@@ -19,10 +19,10 @@ from typing import Final
 
 import numpy as np
 
-from streamb.hpo.ascent import climb
-from streamb.hpo.factorization import cholesky, extend_inverse, inverse_of_factor
-from streamb.hpo.kernel import Kernel
-from streamb.hpo.likelihood import LEAST_NOISE, Evidence, limits, log_posterior, starting_point
+from streamb.hpo.gp.ascent import climb
+from streamb.hpo.gp.factorization import cholesky, extend_inverse, inverse_of_factor
+from streamb.hpo.gp.kernel import Kernel
+from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, limits, log_posterior, starting_point
 from streamb.hpo.parameters import Array
 
 _LEAST_VARIANCE: Final = 1e-12

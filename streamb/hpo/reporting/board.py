@@ -10,7 +10,7 @@ from typing import Self
 from streamb.hpo.reporting.axes import Axis, axes_of, score_axis, shared_prefix, show, show_all, without_prefix
 from streamb.hpo.reporting.importance import Importance, importance
 from streamb.hpo.space import Space
-from streamb.hpo.study import Direction, Outcome, TrialResult
+from streamb.hpo.study.study import Direction, Outcome, TrialResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from streamb.hpo.reporting.axes import Axis, show
 from streamb.hpo.reporting.board import Board, scored, tooltip
 from streamb.hpo.reporting.marginals import Array
 from streamb.hpo.reporting.svg import ORANGE, Canvas, Plot, shade
-from streamb.hpo.study import Outcome
+from streamb.hpo.study.study import Outcome
 
 _WIDTH, _HEIGHT = 620.0, 430.0
 _GRID: Final = 40

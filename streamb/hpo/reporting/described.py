@@ -8,7 +8,7 @@ from typing import Any
 from streamb.errors import InvalidInput
 from streamb.hpo.parameters import Condition, Fixed, Float, Integer, Ordinal
 from streamb.hpo.space import Space
-from streamb.hpo.study import plain_parameters
+from streamb.hpo.study.study import plain_parameters
 
 
 def describe(space: Space) -> dict[str, Any]:

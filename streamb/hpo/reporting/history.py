@@ -7,7 +7,7 @@ from typing import Final
 from streamb.hpo.reporting.axes import Axis
 from streamb.hpo.reporting.board import Board, tooltip
 from streamb.hpo.reporting.svg import BLUE, GREY, ORANGE, Canvas, Plot
-from streamb.hpo.study import Outcome
+from streamb.hpo.study.study import Outcome
 
 _WIDTH: Final = 760.0
 _HEIGHT: Final = 300.0

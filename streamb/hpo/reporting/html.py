@@ -20,7 +20,7 @@ from streamb.hpo.reporting.importance import FEWEST_TRIALS
 from streamb.hpo.reporting.parallel import parallel
 from streamb.hpo.reporting.slices import slices
 from streamb.hpo.space import Space
-from streamb.hpo.study import OptimizationResult, Outcome
+from streamb.hpo.study.study import OptimizationResult, Outcome
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE: Final = """

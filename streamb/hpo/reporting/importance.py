@@ -16,7 +16,7 @@ import numpy as np
 
 from streamb.hpo.reporting.axes import Axis
 from streamb.hpo.reporting.marginals import Array, Marginals
-from streamb.hpo.study import TrialResult
+from streamb.hpo.study.study import TrialResult
 
 FEWEST_TRIALS: Final = 8
 _PAIRS_AMONG: Final = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamb.hpo.reporting.axes import shared_prefix, show, show_all, without_prefix
-from streamb.hpo.study import OptimizationResult, Outcome, StudyView, TrialResult
+from streamb.hpo.study.study import OptimizationResult, Outcome, StudyView, TrialResult
 
 
 class LogLines:

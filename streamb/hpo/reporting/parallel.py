@@ -7,7 +7,7 @@ from typing import Final
 from streamb.hpo.reporting.axes import Axis, show
 from streamb.hpo.reporting.board import Board, scored, tooltip
 from streamb.hpo.reporting.svg import ORANGE, Canvas, shade
-from streamb.hpo.study import TrialResult
+from streamb.hpo.study.study import TrialResult
 
 _HEIGHT: Final = 330.0
 _STEP: Final = 130.0

@@ -9,7 +9,7 @@ import numpy as np
 from streamb.hpo.reporting.axes import Axis
 from streamb.hpo.reporting.board import Board, scored, tooltip
 from streamb.hpo.reporting.svg import GREY, ORANGE, Canvas, Plot, shade
-from streamb.hpo.study import Outcome
+from streamb.hpo.study.study import Outcome
 
 _CELL_WIDTH, _CELL_HEIGHT = 380.0, 250.0
 _COLUMNS: Final = 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from streamb.clock import Clock, SystemClock
 from streamb.hpo.reporting.axes import shared_prefix, show, show_all, without_prefix
 from streamb.hpo.reporting.lines import LogLines, lasting
-from streamb.hpo.study import OptimizationResult, Outcome, Progress, StudyView, TrialResult
+from streamb.hpo.study.study import OptimizationResult, Outcome, Progress, StudyView, TrialResult
 
 if TYPE_CHECKING:
     from rich.console import Console

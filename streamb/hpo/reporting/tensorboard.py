@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamb.errors import ConfigError
-from streamb.hpo.study import Direction, OptimizationResult, StudyView, TrialResult, plain_parameters
+from streamb.hpo.study.study import Direction, OptimizationResult, StudyView, TrialResult, plain_parameters
 
 
 class TensorBoardLog:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamb.clock import Clock
-from streamb.hpo.evaluation import VALIDATION, Answer, Task
-from streamb.hpo.search import Search
+from streamb.hpo.study.evaluation import VALIDATION, Answer, Task
+from streamb.hpo.study.search import Search
 
 
 class Again:

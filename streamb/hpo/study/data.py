@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.hpo.training import as_rows
+from streamb.hpo.study.training import as_rows
 
 
 def training_rows(training_data: Any, groups: Any) -> tuple[Any, NDArray[Any] | None, NDArray[Any] | None]:

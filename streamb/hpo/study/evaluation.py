@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.hpo.folds import Folds
 from streamb.hpo.nesting import nested
-from streamb.hpo.pruning import Bar
-from streamb.hpo.scorers import Scorer
-from streamb.hpo.study import Outcome
+from streamb.hpo.study.folds import Folds
+from streamb.hpo.study.pruning import Bar
+from streamb.hpo.study.scorers import Scorer
+from streamb.hpo.study.study import Outcome
+from streamb.hpo.study.training import build_model, random_parameters, take
 from streamb.hpo.threads import one_thread
-from streamb.hpo.training import build_model, random_parameters, take
 
 VALIDATION: Final = -1
 """The repeat that trains on all rows and scores on the validation data."""

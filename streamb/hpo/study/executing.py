@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from streamb.clock import Clock
-from streamb.hpo.evaluation import Answer, Evaluator, Task, quiet, this_node
-from streamb.hpo.study import Outcome
+from streamb.hpo.study.evaluation import Answer, Evaluator, Task, quiet, this_node
+from streamb.hpo.study.study import Outcome
 
 _LOOK_S: Final = 0.25
 

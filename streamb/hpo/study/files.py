@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamb.errors import InvalidInput, StorageFailed
-from streamb.hpo.study import OptimizationResult, Outcome, TrialResult
+from streamb.hpo.study.study import OptimizationResult, Outcome, TrialResult
 
 _COLUMNS = ("number", "status", "score", "seconds", "started_at", "node", "error")
 

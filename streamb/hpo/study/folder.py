@@ -24,9 +24,9 @@ from typing import IO, Any, Final
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import AlreadyRunning, Conflict, InvalidInput, NotFound, StorageFailed
-from streamb.hpo.records import FINISHED_FILE
-from streamb.hpo.reporting.files import read_trial
-from streamb.hpo.study import Direction, OptimizationResult, TrialResult
+from streamb.hpo.study.files import read_trial
+from streamb.hpo.study.records import FINISHED_FILE
+from streamb.hpo.study.study import Direction, OptimizationResult, TrialResult
 
 FOLDER: Final = "studies"
 RESULT_FILE: Final = "result.json"

@@ -19,10 +19,10 @@ import cloudpickle
 from streamb.clock import Clock
 from streamb.config import child_environment
 from streamb.errors import InvalidInput
-from streamb.hpo.evaluation import Answer, Evaluator, Task, packed_task
-from streamb.hpo.executing import Source, too_long
-from streamb.hpo.study import Outcome
-from streamb.hpo.worker import BROKEN
+from streamb.hpo.study.evaluation import Answer, Evaluator, Task, packed_task
+from streamb.hpo.study.executing import Source, too_long
+from streamb.hpo.study.study import Outcome
+from streamb.hpo.study.worker import BROKEN
 
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _LOOK_S: Final = 1.0
@@ -176,7 +176,7 @@ class ProcessPool:
         with theirs:
             descriptors = (theirs.fileno(), self._packed.fileno())
             process = subprocess.Popen(
-                [sys.executable, "-m", "streamb.hpo.worker", *map(str, descriptors)],
+                [sys.executable, "-m", "streamb.hpo.study.worker", *map(str, descriptors)],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 env=child_environment(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from streamb.errors import InvalidInput
 from streamb.hpo.line_file import LineFile
-from streamb.hpo.study import Outcome, TrialResult
+from streamb.hpo.study.study import Outcome, TrialResult
 
 JOURNAL_FILE: Final = "journal.jsonl"
 FINISHED_FILE: Final = "finished.jsonl"

@@ -16,16 +16,16 @@ from typing import Any
 
 from streamb.clock import Clock
 from streamb.errors import DeadlineExceeded, StorageFailed
-from streamb.hpo.again import Again
-from streamb.hpo.evaluation import VALIDATION, Evaluator, Task
-from streamb.hpo.executing import Executor, InProcess
 from streamb.hpo.optimizer import Optimizer
-from streamb.hpo.pool import ProcessPool
 from streamb.hpo.presets import OptimizationConfig
-from streamb.hpo.records import FINISHED_FILE, JOURNAL_FILE, Records
-from streamb.hpo.search import Limits, Search
 from streamb.hpo.space import Space
-from streamb.hpo.study import (
+from streamb.hpo.study.again import Again
+from streamb.hpo.study.evaluation import VALIDATION, Evaluator, Task
+from streamb.hpo.study.executing import Executor, InProcess
+from streamb.hpo.study.pool import ProcessPool
+from streamb.hpo.study.records import FINISHED_FILE, JOURNAL_FILE, Records
+from streamb.hpo.study.search import Limits, Search
+from streamb.hpo.study.study import (
     Direction,
     Improvement,
     NoTrialSucceeded,

@@ -11,11 +11,11 @@ from typing import Final
 from streamb.clock import Clock
 from streamb.errors import InvalidInput
 from streamb.hpo.drawing import SpaceExhausted
-from streamb.hpo.evaluation import Answer, Task
 from streamb.hpo.optimizer import Optimizer
-from streamb.hpo.pruning import Bar, bar_of, paired_variance
-from streamb.hpo.records import Kept, Records
-from streamb.hpo.study import Outcome, Progress, StoppedBy, TrialResult
+from streamb.hpo.study.evaluation import Answer, Task
+from streamb.hpo.study.pruning import Bar, bar_of, paired_variance
+from streamb.hpo.study.records import Kept, Records
+from streamb.hpo.study.study import Outcome, Progress, StoppedBy, TrialResult
 from streamb.hpo.trial import Status
 
 _RESERVE: Final = 0.1

@@ -1,7 +1,7 @@
 """A worker process: reads tasks from a pipe and writes answers, until the other end closes.
 
-Started as a program (`python -m streamb.hpo.worker PIPE FILE`), not forked: a fork of a process with threads may hang,
-and a spawned one would run the user's script again. What the user's `__main__` defines comes by value, with the
+Started as a program (`python -m streamb.hpo.study.worker PIPE FILE`), not forked: a fork of a process with threads may
+hang, and a spawned one would run the user's script again. What the user's `__main__` defines comes by value, with the
 evaluator, in a file that is open already.
 """
 
@@ -35,7 +35,7 @@ def main(descriptor: int, file: int) -> None:
     tasks: SimpleQueue[Any] = SimpleQueue()
     # in a thread of its own: while a task hangs, somebody must notice that nobody waits for it any more
     threading.Thread(target=_receive, args=(pipe, tasks), name="tasks", daemon=True).start()
-    from streamb.hpo.evaluation import quiet
+    from streamb.hpo.study.evaluation import quiet
 
     with quiet():
         while True:

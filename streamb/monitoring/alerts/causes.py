@@ -9,8 +9,8 @@ from typing import Final
 from streamb.clock import isoformat
 from streamb.metrics import Outcome
 from streamb.monitoring.alerts.catalog import CONCEPT_DRIFT
-from streamb.monitoring.health import ModelHealth
-from streamb.monitoring.report import ColumnDrift, DriftReport
+from streamb.monitoring.drift.report import ColumnDrift, DriftReport
+from streamb.monitoring.health.health import ModelHealth
 
 SHORTLY_S: Final = 1_800.0
 """What was done so long before something began may be why."""

@@ -39,9 +39,9 @@ from streamb.monitoring.alerts.catalog import (
 from streamb.monitoring.alerts.causes import Facts
 from streamb.monitoring.alerts.outbox import FAILED, Past, Queued
 from streamb.monitoring.alerts.routing import CHANNEL
-from streamb.monitoring.health import Status
-from streamb.monitoring.health_checks import CALM
-from streamb.monitoring.report import ColumnDrift
+from streamb.monitoring.drift.report import ColumnDrift
+from streamb.monitoring.health.checks import CALM
+from streamb.monitoring.health.health import Status
 
 _ENOUGH: Final = 20
 _HALF: Final = 0.5

@@ -16,18 +16,15 @@ from typing import Final
 from streamb.clock import Clock
 from streamb.errors import ArtifactCorrupt, StorageFailed, StreambError
 from streamb.metrics import OutcomeWindows, Snapshot
-from streamb.monitoring.aggregator_state import (
+from streamb.monitoring.collection.aggregator_state import (
     AggregatorState,
     SeriesKey,
     Totals,
     decode_state,
     encode_state,
 )
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.durable import DurableLog
-from streamb.monitoring.panes import HOURS_KEPT, Panes
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import (
+from streamb.monitoring.collection.panes import HOURS_KEPT, Panes
+from streamb.monitoring.collection.push import (
     Ack,
     Counts,
     Member,
@@ -40,8 +37,11 @@ from streamb.monitoring.push import (
     pane_of,
     unpack_snapshots,
 )
-from streamb.monitoring.sketch import Sketch
-from streamb.monitoring.sources import Sources, SourceState
+from streamb.monitoring.collection.sources import Sources, SourceState
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.profile import Profile
+from streamb.monitoring.profiles.sketch import Sketch
+from streamb.store.durable import DurableLog
 
 GRACE_PANES: Final = 60
 """A minute is closed after so many others; what is told of it then is counted as late."""

@@ -11,10 +11,10 @@ import msgpack
 
 from streamb.errors import ArtifactCorrupt, StreambError
 from streamb.metrics.windows import WindowsState
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import Counts, Member, VersionKey, pack_snapshots, unpack_snapshots
-from streamb.monitoring.sketch import Sketch
-from streamb.monitoring.sources import SourceState
+from streamb.monitoring.collection.push import Counts, Member, VersionKey, pack_snapshots, unpack_snapshots
+from streamb.monitoring.collection.sources import SourceState
+from streamb.monitoring.profiles.profile import Profile
+from streamb.monitoring.profiles.sketch import Sketch
 
 _FORMAT: Final = 1
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from streamb.clock import Clock
 from streamb.errors import StreambError
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.push import Ack, Counts, Member, PaneCounts, Push, pane_of
-from streamb.monitoring.sketch import Sketch
+from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push, pane_of
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.sketch import Sketch
 
 FOLD_ROWS: Final = 1_024
 """So many rows are folded at once, and are a reason to fold now."""

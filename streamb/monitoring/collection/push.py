@@ -2,7 +2,7 @@
 
 A source is one process: a replica, which pushes what it folded, or a gateway, which pushes all it counted since it
 started. A push has one member for each source in it: one where a source pushes by itself, many where an aggregator of
-a node has merged several (`streamb.monitoring.tree`). Members, not pushes, are what is counted once.
+a node has merged several (`streamb.monitoring.collection.tree`). Members, not pushes, are what is counted once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgpack
 
 from streamb.errors import InvalidInput
 from streamb.metrics import LatencyHistogram, Snapshot
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.sketch import Sketch
+from streamb.monitoring.profiles.profile import Profile
+from streamb.monitoring.profiles.sketch import Sketch
 
 VersionKey: TypeAlias = tuple[str, str]
 """`(model_id, version)`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from streamb.monitoring.push import Member, VersionKey
+from streamb.monitoring.collection.push import Member, VersionKey
 
 SourceName: TypeAlias = tuple[str, str]
 """`(source, incarnation)`."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from streamb.errors import StreambError
-from streamb.monitoring.push import Ack, Counts, Member, PaneCounts, Push, VersionKey, decode_counts
+from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push, VersionKey, decode_counts
 
 MemberKey = tuple[str, str]
 

@@ -22,10 +22,10 @@ from statistics import NormalDist
 from typing import Any, ClassVar, Final
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.concept_alarm import ConceptDetector
-from streamb.monitoring.live_metrics import kind_of_labels
-from streamb.monitoring.performance import Performance
-from streamb.monitoring.report import Sensitivity
+from streamb.metrics.measures import kind_of_labels
+from streamb.monitoring.drift.concept_alarm import ConceptDetector
+from streamb.monitoring.drift.report import Sensitivity
+from streamb.monitoring.profiles.performance import Performance
 from streamb.stats import binomial_upper
 from streamb.stats.edetector import Bets
 

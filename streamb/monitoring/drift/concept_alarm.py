@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final, Self
 
 from streamb.clock import isoformat
-from streamb.monitoring.report import Sensitivity
+from streamb.monitoring.drift.report import Sensitivity
 from streamb.stats.edetector import Bets, Detection, Lead
 
 RUN_LENGTH: Final[Mapping[Sensitivity, float]] = {Sensitivity.LOW: 1e6, Sensitivity.MEDIUM: 1e5, Sensitivity.HIGH: 1e4}

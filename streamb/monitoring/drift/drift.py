@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.blocks import Block
-from streamb.monitoring.column import Column
-from streamb.monitoring.multivariate import compare_together
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.report import ColumnDrift, DriftReport, DriftState, Sensitivity, score_of
-from streamb.monitoring.wording import describe, missing_rate, summarise, unseen_rate
+from streamb.monitoring.drift.multivariate import compare_together
+from streamb.monitoring.drift.report import ColumnDrift, DriftReport, DriftState, Sensitivity, score_of
+from streamb.monitoring.drift.wording import describe, missing_rate, summarise, unseen_rate
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.blocks import Block
+from streamb.monitoring.profiles.column import Column
+from streamb.monitoring.profiles.profile import Profile
 from streamb.stats.divergence import equivalent_shift
 from streamb.stats.multiplicity import benjamini_hochberg
 from streamb.stats.two_sample import combined_p_values

@@ -19,10 +19,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.joint import Joint
-from streamb.monitoring.report import DriftState
-from streamb.monitoring.wording import surely
+from streamb.monitoring.drift.report import DriftState
+from streamb.monitoring.drift.wording import surely
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.joint import Joint
 from streamb.stats.divergence import LARGEST_SHIFT, equivalent_shift
 from streamb.stats.two_sample import combined_p_values
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from streamb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streamb.monitoring.report import ColumnDrift, DriftReport
+    from streamb.monitoring.drift.report import ColumnDrift, DriftReport
 
 MOST_BARS: Final = 40
 """Columns in one picture, those that drifted most; the title says how many there are."""

@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.category_bins import NAME_BYTES, CategoryBins
-from streamb.monitoring.cells import UNITS
-from streamb.monitoring.column import Bins
-from streamb.monitoring.number_bins import NumberBins
-from streamb.monitoring.report import ColumnDrift, DriftState
-from streamb.monitoring.text_bins import TextBins
+from streamb.monitoring.drift.report import ColumnDrift, DriftState
+from streamb.monitoring.profiles.category_bins import NAME_BYTES, CategoryBins
+from streamb.monitoring.profiles.cells import UNITS
+from streamb.monitoring.profiles.column import Bins
+from streamb.monitoring.profiles.number_bins import NumberBins
+from streamb.monitoring.profiles.text_bins import TextBins
 
 Counters = NDArray[np.int64]
 

@@ -17,10 +17,10 @@ from enum import StrEnum
 from typing import Final
 
 from streamb.metrics.criteria import Finding, Verdict, at_least, at_most
-from streamb.monitoring.concept_alarm import ConceptReport
-from streamb.monitoring.live_metrics import Metrics
-from streamb.monitoring.report import DriftReport
-from streamb.monitoring.thresholds import Thresholds
+from streamb.metrics.measures import Metrics
+from streamb.monitoring.drift.concept_alarm import ConceptReport
+from streamb.monitoring.drift.report import DriftReport
+from streamb.monitoring.health.thresholds import Thresholds
 from streamb.stats import binomial_tail
 
 CALM: Final = 0.8

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from streamb.metrics.criteria import Finding, Verdict
-from streamb.monitoring.concept_alarm import ConceptReport
-from streamb.monitoring.estimation import Estimate
-from streamb.monitoring.health_checks import Look, Status, looks
-from streamb.monitoring.live_metrics import Metrics, metrics_of
-from streamb.monitoring.report import DriftReport
-from streamb.monitoring.thresholds import Thresholds
+from streamb.metrics.measures import Metrics, metrics_of
+from streamb.monitoring.drift.concept_alarm import ConceptReport
+from streamb.monitoring.drift.report import DriftReport
+from streamb.monitoring.health.checks import Look, Status, looks
+from streamb.monitoring.health.thresholds import Thresholds
+from streamb.monitoring.profiles.estimation import Estimate
 
 __all__ = ["HealthJudge", "Metrics", "ModelHealth", "Status", "Thresholds", "metrics_of"]
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactCorrupt, InvalidInput
-from streamb.monitoring.column import Column
-from streamb.monitoring.counting import Counting
-from streamb.monitoring.joint import Joint
-from streamb.monitoring.learning import learn_columns
-from streamb.monitoring.performance import Performance
-from streamb.monitoring.profile import Profile, pack_counters, seal, unpack_counters, unseal
-from streamb.monitoring.tables import named_columns, output_columns
+from streamb.monitoring.profiles.column import Column
+from streamb.monitoring.profiles.counting import Counting
+from streamb.monitoring.profiles.joint import Joint
+from streamb.monitoring.profiles.learning import learn_columns
+from streamb.monitoring.profiles.performance import Performance
+from streamb.monitoring.profiles.profile import Profile, pack_counters, seal, unpack_counters, unseal
+from streamb.monitoring.profiles.tables import named_columns, output_columns
 
 _MAGIC: Final = b"SBB1"
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.metrics.predictions import label_of
-from streamb.monitoring.blocks import Block
-from streamb.monitoring.vocabulary import Vocabulary, word_hashes
+from streamb.monitoring.profiles.blocks import Block
+from streamb.monitoring.profiles.vocabulary import Vocabulary, word_hashes
 
 MOST_NAMED: Final = 32
 LEAST_OF_NAMED: Final = 10

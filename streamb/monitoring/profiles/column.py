@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from streamb.monitoring.category_bins import CategoryBins
-from streamb.monitoring.number_bins import NumberBins
-from streamb.monitoring.text_bins import TextBins
+from streamb.monitoring.profiles.category_bins import CategoryBins
+from streamb.monitoring.profiles.number_bins import NumberBins
+from streamb.monitoring.profiles.text_bins import TextBins
 
 Role = Literal["feature", "output"]
 Bins: TypeAlias = NumberBins | CategoryBins | TextBins

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.category_bins import CategoryBins
-from streamb.monitoring.column import Column
-from streamb.monitoring.joint import Joint
-from streamb.monitoring.number_bins import NumberBins
-from streamb.monitoring.number_block import NumberBlock
-from streamb.monitoring.tables import matched_columns, output_columns
-from streamb.monitoring.text_bins import TextBins
-from streamb.monitoring.values import is_frame, name_counts, to_numbers, to_texts
+from streamb.monitoring.profiles.category_bins import CategoryBins
+from streamb.monitoring.profiles.column import Column
+from streamb.monitoring.profiles.joint import Joint
+from streamb.monitoring.profiles.number_bins import NumberBins
+from streamb.monitoring.profiles.number_block import NumberBlock
+from streamb.monitoring.profiles.tables import matched_columns, output_columns
+from streamb.monitoring.profiles.text_bins import TextBins
+from streamb.monitoring.profiles.values import is_frame, name_counts, to_numbers, to_texts
 
 ROWS: Final = 0
 """The first counter counts rows."""

@@ -24,9 +24,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.cells import cell_keys, standardise
-from streamb.monitoring.halves import first_half
-from streamb.monitoring.number_bins import MOST_CLASSES, NumberBins
+from streamb.monitoring.profiles.cells import cell_keys, standardise
+from streamb.monitoring.profiles.halves import first_half
+from streamb.monitoring.profiles.number_bins import MOST_CLASSES, NumberBins
 
 MOST_COLUMNS: Final = 64
 LEAST_COLUMNS: Final = 2

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput, StreambError
-from streamb.monitoring.category_bins import LEAST_OF_ALL, CategoryBins
-from streamb.monitoring.column import Column, Role
-from streamb.monitoring.counting import Counting
-from streamb.monitoring.halves import first_half
-from streamb.monitoring.joint import LEAST_COLUMNS, MOST_COLUMNS, Joint
-from streamb.monitoring.number_bins import NumberBins
-from streamb.monitoring.number_block import NumberBlock
-from streamb.monitoring.text_bins import TextBins
-from streamb.monitoring.values import column_kind, name_counts, plain_array, to_numbers, to_texts
+from streamb.monitoring.profiles.category_bins import LEAST_OF_ALL, CategoryBins
+from streamb.monitoring.profiles.column import Column, Role
+from streamb.monitoring.profiles.counting import Counting
+from streamb.monitoring.profiles.halves import first_half
+from streamb.monitoring.profiles.joint import LEAST_COLUMNS, MOST_COLUMNS, Joint
+from streamb.monitoring.profiles.number_bins import NumberBins
+from streamb.monitoring.profiles.number_block import NumberBlock
+from streamb.monitoring.profiles.text_bins import TextBins
+from streamb.monitoring.profiles.values import column_kind, name_counts, plain_array, to_numbers, to_texts
 
 Counters = NDArray[np.int64]
 Named = Mapping[str, Any]

@@ -21,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.blocks import BINS, Block
-from streamb.monitoring.cells import (
+from streamb.monitoring.profiles.blocks import BINS, Block
+from streamb.monitoring.profiles.cells import (
     CELLS,
     NEGATIVE_INFINITY,
     POSITIVE_INFINITY,

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.cells import CELLS
-from streamb.monitoring.joint import Joint
-from streamb.monitoring.number_bins import CUT, MOST_CLASSES, NumberBins
+from streamb.monitoring.profiles.cells import CELLS
+from streamb.monitoring.profiles.joint import Joint
+from streamb.monitoring.profiles.number_bins import CUT, MOST_CLASSES, NumberBins
 
 _PIECE: Final = 1 << 16
 """Values in one piece."""

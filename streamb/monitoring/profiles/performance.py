@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.metrics.truth import same_class
-from streamb.monitoring.estimation import CalibrationTable
+from streamb.monitoring.profiles.estimation import CalibrationTable
 
 Task = Literal["classification", "regression"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.column import OUTPUT
-from streamb.monitoring.sketch_column import ColumnSketch
+from streamb.monitoring.profiles.column import OUTPUT
+from streamb.monitoring.profiles.sketch_column import ColumnSketch
 
 MOST_COLUMNS: Final = 256
 """Further columns are not looked at."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures, InvalidInput
-from streamb.monitoring.column import OUTPUT
-from streamb.monitoring.values import is_frame
+from streamb.monitoring.profiles.column import OUTPUT
+from streamb.monitoring.profiles.values import is_frame
 
 TEXT: Final = "text"
 _MOST_NAMED: Final = 20

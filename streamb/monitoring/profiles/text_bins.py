@@ -19,11 +19,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.blocks import Block
-from streamb.monitoring.cells import cell_keys, standardise
-from streamb.monitoring.halves import first_half
-from streamb.monitoring.number_bins import NumberBins
-from streamb.monitoring.vocabulary import Vocabulary, word_hashes
+from streamb.monitoring.profiles.blocks import Block
+from streamb.monitoring.profiles.cells import cell_keys, standardise
+from streamb.monitoring.profiles.halves import first_half
+from streamb.monitoring.profiles.number_bins import NumberBins
+from streamb.monitoring.profiles.vocabulary import Vocabulary, word_hashes
 
 _BUCKETS: Final = 4_096
 _WORD_BUCKETS: Final = 32

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.category_bins import name_of
+from streamb.monitoring.profiles.category_bins import name_of
 
 WORDS_OF_A_TEXT: Final = 3.0
 """Strings of at least so many words on average, mostly different ones, are texts and not categories."""

@@ -19,9 +19,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from streamb.errors import BadRequest, MethodNotAllowed, RequestTimeout, StreambError
-from streamb.serving.access import RequestIds
-from streamb.serving.receive import Message, Receive, Send
-from streamb.serving.replies import error_reply
+from streamb.serving.http.access import RequestIds
+from streamb.serving.http.receive import Message, Receive, Send
+from streamb.serving.http.replies import error_reply
 
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 

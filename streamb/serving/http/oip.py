@@ -11,9 +11,9 @@ import orjson
 from streamb.errors import BadRequest
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Answer, Encoded, Origin, Rows, jsonable
-from streamb.serving.oip_binary import BinarySection, tensor_bytes
-from streamb.serving.rows import parse_object, read_user_id
-from streamb.serving.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
+from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
+from streamb.serving.http.rows import parse_object, read_user_id
+from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
 
 PREDICTIONS, PROBABILITIES = "predictions", "probabilities"
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import BadRequest
-from streamb.serving.tensors import DTYPES, Tensor, check_size
+from streamb.serving.http.tensors import DTYPES, Tensor, check_size
 
 _LENGTH = struct.Struct("<I")
 

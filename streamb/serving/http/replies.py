@@ -10,7 +10,7 @@ import orjson
 
 from streamb.errors import StreambError
 from streamb.serving.answer import JSON_HEADERS
-from streamb.serving.receive import Send
+from streamb.serving.http.receive import Send
 
 _RETRIED_LATER: Final = frozenset({429, 503})
 _CLOSING: Final = frozenset({408, 413})

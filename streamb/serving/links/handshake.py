@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streamb.errors import Unavailable
-from streamb.serving.frames import Kind, frame_header
+from streamb.serving.links.frames import Kind, frame_header
 
 SECRET_BYTES: Final = 32
 RETRY_AFTER_S: Final = 1

@@ -9,10 +9,10 @@ from typing import Final
 
 from streamb.errors import Unavailable
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.frames import MAX_PAYLOAD, Frame, FrameProtocol, Kind, MalformedFrame
-from streamb.serving.handshake import LinkAddress, is_welcome, prove, unavailable
-from streamb.serving.link_server import LinkServer
-from streamb.serving.wire import decode_error, decode_reply, encode_batch
+from streamb.serving.links.frames import MAX_PAYLOAD, Frame, FrameProtocol, Kind, MalformedFrame
+from streamb.serving.links.handshake import LinkAddress, is_welcome, prove, unavailable
+from streamb.serving.links.server import LinkServer
+from streamb.serving.links.wire import decode_error, decode_reply, encode_batch
 
 __all__ = ["Link", "LinkAddress", "LinkServer"]
 

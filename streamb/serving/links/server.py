@@ -9,9 +9,9 @@ from typing import Final
 
 from streamb.errors import ModelFailed, StreambError
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.frames import GREETING_BYTES, Frame, FrameProtocol, Kind, MalformedFrame, frame_header
-from streamb.serving.handshake import SECRET_BYTES, LinkAddress, is_proof, unavailable, welcome
-from streamb.serving.wire import decode_batch, encode_error, encode_reply
+from streamb.serving.links.frames import GREETING_BYTES, Frame, FrameProtocol, Kind, MalformedFrame, frame_header
+from streamb.serving.links.handshake import SECRET_BYTES, LinkAddress, is_proof, unavailable, welcome
+from streamb.serving.links.wire import decode_batch, encode_error, encode_reply
 
 _PROOF_S: Final = 2.0
 _MAX_STRANGERS: Final = 64  # connections that have not proven themselves yet

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import BodyTooLarge, InvalidInput, ModelFailed, StreambError, error_classes
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.frames import MAX_PAYLOAD, Kind, MalformedFrame, frame_header
+from streamb.serving.links.frames import MAX_PAYLOAD, Kind, MalformedFrame, frame_header
 
 _T = TypeVar("_T")
 

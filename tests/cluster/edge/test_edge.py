@@ -1,5 +1,5 @@
-from streamb.cluster.edge import Server, leaving
-from streamb.wiring.observations import Endpoint
+from streamb.cluster.edge.edge import Server, leaving
+from streamb.control.observations import Endpoint
 
 
 def servers(**backends: str) -> dict[str, Server]:

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from streamb.cluster import listener
-from streamb.cluster.edge import haproxy_binary
-from streamb.cluster.forwarder import Forwarder
-from streamb.cluster.haproxy import EdgeConfig, HAProxy, render
+from streamb.cluster.edge.edge import haproxy_binary
+from streamb.cluster.edge.forwarder import Forwarder
+from streamb.cluster.edge.haproxy import EdgeConfig, HAProxy, render
+from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
-from streamb.wiring.observations import Endpoint
 
 
 def free_port() -> int:

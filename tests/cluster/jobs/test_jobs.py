@@ -11,9 +11,9 @@ import pytest
 import ray
 
 from streamb.clock import SystemClock
-from streamb.cluster.job_process import JobState
-from streamb.cluster.job_record import COLLECTION, Job
-from streamb.cluster.jobs import JobRunner
+from streamb.cluster.jobs.jobs import JobRunner
+from streamb.cluster.jobs.process import JobState
+from streamb.cluster.jobs.record import COLLECTION, Job
 from streamb.cluster.names import NAMESPACE
 from streamb.errors import InvalidInput, NotFound, Overloaded
 from streamb.store.records import MemoryRecords

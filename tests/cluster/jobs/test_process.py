@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from streamb.clock import ManualClock
-from streamb.cluster.job_process import (
+from streamb.cluster.jobs.process import (
     JOB_ID_VARIABLE,
     JobOutcome,
     JobProcess,
@@ -176,7 +176,7 @@ def test_a_background_process_ends_with_its_job_and_does_not_hold_it_up(tmp_path
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child together with its parent")
 def test_a_job_ends_when_the_process_that_runs_it_is_killed(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom pathlib import Path\nfrom streamb.cluster.job_process import JobProcess, JobSpec\n"
+        "import time\nfrom pathlib import Path\nfrom streamb.cluster.jobs.process import JobProcess, JobSpec\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "JobProcess(JobSpec('job-1', ('sleep', '60'), folder, {}, folder / 'log'))\ntime.sleep(60)"
     )

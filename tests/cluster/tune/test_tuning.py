@@ -13,14 +13,14 @@ import pytest
 from ray import tune
 
 from streamb import HyperparameterOptimizer
-from streamb.cluster.gp_searcher import Ahead
-from streamb.cluster.tune_space import plain_space
-from streamb.cluster.tuning import GPSearcher
+from streamb.cluster.tune.gp_searcher import Ahead
+from streamb.cluster.tune.space import plain_space
+from streamb.cluster.tune.tuning import GPSearcher
 from streamb.errors import InvalidInput
 from streamb.hpo.nesting import flat, nested
 from streamb.hpo.optimizer import Optimizer
 from streamb.hpo.space import Space
-from streamb.hpo.study import Outcome, StoppedBy
+from streamb.hpo.study.study import Outcome, StoppedBy
 
 pytestmark = pytest.mark.ray
 

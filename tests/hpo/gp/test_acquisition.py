@@ -9,13 +9,13 @@ from scipy.stats import norm
 
 from streamb.errors import InvalidInput
 from streamb.hpo import ACQUISITIONS
-from streamb.hpo.acquisition import (
+from streamb.hpo.gp.acquisition import (
     ConfidenceBound,
     ExpectedImprovement,
     ProbabilityOfImprovement,
     log_h,
 )
-from streamb.hpo.portfolio import TURNS, acquisition_for
+from streamb.hpo.gp.portfolio import TURNS, acquisition_for
 
 ALL = [ExpectedImprovement(), ExpectedImprovement(0.1), ProbabilityOfImprovement(), ConfidenceBound()]
 

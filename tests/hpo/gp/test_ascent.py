@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamb.hpo.ascent import climb
+from streamb.hpo.gp.ascent import climb
 
 
 def bowl(centre: np.ndarray, steepness: np.ndarray):

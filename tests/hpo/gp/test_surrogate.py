@@ -8,10 +8,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from streamb.hpo import Space
-from streamb.hpo.factorization import IllConditioned, cholesky
-from streamb.hpo.kernel import squared_distances
-from streamb.hpo.likelihood import LEAST_NOISE, Evidence, log_likelihood, log_posterior, starting_point
-from streamb.hpo.surrogate import Surrogate, condition, fit
+from streamb.hpo.gp.factorization import IllConditioned, cholesky
+from streamb.hpo.gp.kernel import squared_distances
+from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, log_likelihood, log_posterior, starting_point
+from streamb.hpo.gp.surrogate import Surrogate, condition, fit
 
 MIXED = {
     "a": (0.0, 1.0),

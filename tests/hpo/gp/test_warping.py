@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamb.hpo.warping import fit_warping
+from streamb.hpo.gp.warping import fit_warping
 
 lists = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30)
 

@@ -9,7 +9,7 @@ from streamb.hpo import Space
 from streamb.hpo.reporting import importance
 from streamb.hpo.reporting.axes import axes_of
 from streamb.hpo.reporting.marginals import Marginals
-from streamb.hpo.study import Outcome, TrialResult
+from streamb.hpo.study.study import Outcome, TrialResult
 
 
 def study(space: Space, function, count: int = 80, seed: int = 0):

@@ -36,7 +36,7 @@ from streamb.hpo.reporting.contour import contour
 from streamb.hpo.reporting.described import describe, read_described
 from streamb.hpo.reporting.slices import slices
 from streamb.hpo.reporting.svg import text_width
-from streamb.hpo.study import Outcome, TrialResult
+from streamb.hpo.study.study import Outcome, TrialResult
 from tests.hpo.studied import SPACE, result, trials, view
 
 VOID = {"meta", "br", "img", "link", "hr"}

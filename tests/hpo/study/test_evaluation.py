@@ -17,19 +17,19 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import KFold, cross_val_score
 
 from streamb.errors import InvalidInput
-from streamb.hpo.evaluation import (
+from streamb.hpo.space import Space
+from streamb.hpo.study.evaluation import (
     VALIDATION,
     FunctionEvaluator,
     ModelEvaluator,
     Task,
 )
-from streamb.hpo.executing import evaluated_within
-from streamb.hpo.folds import Folds, check_folds, choose_kind
-from streamb.hpo.pruning import bar_of, paired_variance
-from streamb.hpo.scorers import own_score, scorer_of
-from streamb.hpo.space import Space
-from streamb.hpo.study import Outcome
-from streamb.hpo.training import build_model, check_model, first_parameters
+from streamb.hpo.study.executing import evaluated_within
+from streamb.hpo.study.folds import Folds, check_folds, choose_kind
+from streamb.hpo.study.pruning import bar_of, paired_variance
+from streamb.hpo.study.scorers import own_score, scorer_of
+from streamb.hpo.study.study import Outcome
+from streamb.hpo.study.training import build_model, check_model, first_parameters
 
 X, Y = load_iris(return_X_y=True)
 PLAIN = Folds("plain", 3, 0)

@@ -8,8 +8,8 @@ import pytest
 
 from streamb.clock import ManualClock
 from streamb.errors import AlreadyRunning, Conflict, InvalidInput, NotFound, StorageFailed
-from streamb.hpo.records import FINISHED_FILE, Kept, Records
-from streamb.hpo.reporting.folder import State, Studies
+from streamb.hpo.study.folder import State, Studies
+from streamb.hpo.study.records import FINISHED_FILE, Kept, Records
 from tests.hpo.studied import result, trials
 
 ABOUT = {"model": "SVC", "objective": "accuracy", "direction": "maximize", "n_trials": 40, "created_at": 5.0}

@@ -16,14 +16,14 @@ import pytest
 from streamb.clock import SystemClock
 from streamb.config import child_environment
 from streamb.errors import DeadlineExceeded, InvalidInput
-from streamb.hpo.evaluation import FunctionEvaluator
-from streamb.hpo.executing import InProcess
-from streamb.hpo.pool import ProcessPool
 from streamb.hpo.presets import OptimizationConfig
-from streamb.hpo.records import FINISHED_FILE
-from streamb.hpo.running import Plan, Study
 from streamb.hpo.space import Space
-from streamb.hpo.study import NoTrialSucceeded, Outcome, StoppedBy
+from streamb.hpo.study.evaluation import FunctionEvaluator
+from streamb.hpo.study.executing import InProcess
+from streamb.hpo.study.pool import ProcessPool
+from streamb.hpo.study.records import FINISHED_FILE
+from streamb.hpo.study.running import Plan, Study
+from streamb.hpo.study.study import NoTrialSucceeded, Outcome, StoppedBy
 from tests.hpo import killed_study
 
 SPACE = {"x": (-5.0, 5.0), "y": (0.0, 1.0)}

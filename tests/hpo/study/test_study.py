@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamb.errors import StreambError, error_classes
-from streamb.hpo.study import (
+from streamb.hpo.study.study import (
     Improvement,
     NoTrialSucceeded,
     OptimizationResult,

@@ -15,10 +15,10 @@ from streamb.monitoring.alerts.catalog import CATALOG
 from streamb.monitoring.alerts.causes import Facts, Happening
 from streamb.monitoring.alerts.outbox import Past, Queued
 from streamb.monitoring.alerts.rules import alerts_of, delivery_alerts
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.concept import ErrorDetector
-from streamb.monitoring.drift import compare
-from streamb.monitoring.health import HealthJudge, ModelHealth, Thresholds, metrics_of
+from streamb.monitoring.drift.concept import ErrorDetector
+from streamb.monitoring.drift.drift import compare
+from streamb.monitoring.health.health import HealthJudge, ModelHealth, Thresholds, metrics_of
+from streamb.monitoring.profiles.baseline import Baseline
 from tests.documented import ROOT, commands
 from tests.monitoring.alerts.test_outbox import notification
 from tests.test_docs import streamb_lines

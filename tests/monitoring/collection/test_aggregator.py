@@ -4,11 +4,10 @@ from hypothesis import strategies as st
 
 from streamb.clock import ManualClock
 from streamb.metrics import LatencyHistogram, Snapshot
-from streamb.monitoring.aggregator import FORGET_S, GRACE_PANES, NODES_FROM, Aggregator
-from streamb.monitoring.aggregator_state import Totals
-from streamb.monitoring.collector import Collector
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import (
+from streamb.monitoring.collection.aggregator import FORGET_S, GRACE_PANES, NODES_FROM, Aggregator
+from streamb.monitoring.collection.aggregator_state import Totals
+from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.collection.push import (
     Ack,
     Member,
     PaneCounts,
@@ -20,6 +19,7 @@ from streamb.monitoring.push import (
     pane_of,
     unpack_snapshots,
 )
+from streamb.monitoring.profiles.profile import Profile
 from tests.monitoring.sources import KEY, MODEL, START, VERSION, baseline, fed, table
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from streamb.clock import ManualClock
-from streamb.monitoring import collector as collector_module
-from streamb.monitoring.collector import FOLD_ROWS, MOST_PANES
-from streamb.monitoring.push import Ack, decode_counts
+from streamb.monitoring.collection import collector as collector_module
+from streamb.monitoring.collection.collector import FOLD_ROWS, MOST_PANES
+from streamb.monitoring.collection.push import Ack, decode_counts
 from tests.monitoring.sources import COLUMNS, KEY, START, baseline, collector, fed, table
 
 

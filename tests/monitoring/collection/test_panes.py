@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamb.monitoring.panes import HOURS_KEPT, MINUTES_KEPT, Panes
+from streamb.monitoring.collection.panes import HOURS_KEPT, MINUTES_KEPT, Panes
 
 NOW = 30_000_000
 

@@ -8,10 +8,10 @@ import pytest
 
 from streamb.clock import ManualClock
 from streamb.metrics import Snapshot
-from streamb.monitoring.aggregator import Aggregator
-from streamb.monitoring.profile import Profile
-from streamb.monitoring.push import Member, PaneCounts, Push, SourceOutcomes, pack_snapshots, pane_of
-from streamb.monitoring.tree import NodeAggregator, merged
+from streamb.monitoring.collection.aggregator import Aggregator
+from streamb.monitoring.collection.push import Member, PaneCounts, Push, SourceOutcomes, pack_snapshots, pane_of
+from streamb.monitoring.collection.tree import NodeAggregator, merged
+from streamb.monitoring.profiles.profile import Profile
 from tests.monitoring.sources import MODEL, START, VERSION
 
 COUNTERS = 60

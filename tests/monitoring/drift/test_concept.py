@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
 from streamb.metrics import Snapshot
-from streamb.monitoring.concept import (
+from streamb.monitoring.drift.concept import (
     ErrorDetector,
     LossDetector,
     baseline_confidence,
     detector_for,
     detector_from_json,
 )
-from streamb.monitoring.concept_alarm import RUN_LENGTH
-from streamb.monitoring.drift import Sensitivity
-from streamb.monitoring.performance import Performance
+from streamb.monitoring.drift.concept_alarm import RUN_LENGTH
+from streamb.monitoring.drift.drift import Sensitivity
+from streamb.monitoring.profiles.performance import Performance
 
 LARGE = 10**8  # so many labels that the baseline's error is known
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.drift import LEAST_ROWS, Sensitivity, compare
-from streamb.monitoring.report import score_of
+from streamb.monitoring.drift.drift import LEAST_ROWS, Sensitivity, compare
+from streamb.monitoring.drift.report import score_of
+from streamb.monitoring.profiles.baseline import Baseline
 
 
 def normal(seed, rows, shift=0.0, spread=1.0):

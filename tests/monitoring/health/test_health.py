@@ -6,10 +6,10 @@ import pytest
 from streamb.errors import InvalidInput
 from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.metrics.criteria import Verdict
-from streamb.monitoring.concept import ErrorDetector
-from streamb.monitoring.drift import DriftReport, Sensitivity
-from streamb.monitoring.estimation import not_estimated
-from streamb.monitoring.health import HealthJudge, Metrics, Status, Thresholds, metrics_of
+from streamb.monitoring.drift.concept import ErrorDetector
+from streamb.monitoring.drift.drift import DriftReport, Sensitivity
+from streamb.monitoring.health.health import HealthJudge, Metrics, Status, Thresholds, metrics_of
+from streamb.monitoring.profiles.estimation import not_estimated
 
 GUIDE = Thresholds.from_options(
     {"max_latency_ms": 200, "min_accuracy": 0.8, "max_error_rate": 0.05, "max_drift_score": 0.3}

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from streamb.errors import InvalidFeatures, InvalidInput
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.drift import compare
-from streamb.monitoring.profile import Profile
+from streamb.monitoring.drift.drift import compare
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.profile import Profile
 
 N = 1000
 MOMENTS = pd.date_range("2020-01-01", periods=N, freq="h")

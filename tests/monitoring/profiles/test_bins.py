@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamb.monitoring.category_bins import CategoryBins, name_of
-from streamb.monitoring.cells import CELLS, cell_keys, place_start, places
-from streamb.monitoring.number_bins import CUT, NumberBins
-from streamb.monitoring.number_block import NumberBlock
-from streamb.monitoring.text_bins import TextBins
-from streamb.monitoring.vocabulary import Vocabulary
+from streamb.monitoring.profiles.category_bins import CategoryBins, name_of
+from streamb.monitoring.profiles.cells import CELLS, cell_keys, place_start, places
+from streamb.monitoring.profiles.number_bins import CUT, NumberBins
+from streamb.monitoring.profiles.number_block import NumberBlock
+from streamb.monitoring.profiles.text_bins import TextBins
+from streamb.monitoring.profiles.vocabulary import Vocabulary
 
 
 def count(bins, values):

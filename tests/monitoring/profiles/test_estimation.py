@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.estimation import NOTE, CalibrationTable, not_estimated
+from streamb.monitoring.profiles.estimation import NOTE, CalibrationTable, not_estimated
 
 
 def population(seed, n, a=8, b=2, exponent=1.5):

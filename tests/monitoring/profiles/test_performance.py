@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.performance import Performance
+from streamb.monitoring.profiles.performance import Performance
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.errors import ArtifactCorrupt, InvalidInput
-from streamb.monitoring.baseline import Baseline
-from streamb.monitoring.profile import Profile
+from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.profile import Profile
 
 ROWS = 700
 

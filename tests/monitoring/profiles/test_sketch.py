@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.sketch import MOST_COLUMNS, Sketch
-from streamb.monitoring.sketch_column import MOST_CELLS, MOST_LABELS, ColumnSketch
+from streamb.monitoring.profiles.sketch import MOST_COLUMNS, Sketch
+from streamb.monitoring.profiles.sketch_column import MOST_CELLS, MOST_LABELS, ColumnSketch
 
 NUMBERS = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(-(2**70), 2**70), st.none())
 

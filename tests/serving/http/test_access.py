@@ -2,7 +2,7 @@ import pytest
 
 from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
 from streamb.hashing import sha256_hex
-from streamb.serving.access import RequestIds, check_key, content_length, json_length, own_id
+from streamb.serving.http.access import RequestIds, check_key, content_length, json_length, own_id
 from streamb.serving.tokens import TokenSigner, new_key
 from streamb.traffic import GatewayPolicy
 

@@ -7,8 +7,8 @@ import numpy as np
 import orjson
 import pytest
 
-from streamb.serving import listener
-from streamb.serving.listener import CorkedTransport
+from streamb.serving.http import listener
+from streamb.serving.http.listener import CorkedTransport
 from tests.serving.predictors import SumPredictor
 from tests.serving.sockets import BODY, PREDICT, listening, post, raw, read_reply
 

@@ -6,7 +6,7 @@ import time
 import orjson
 import pytest
 
-from streamb.serving import listener
+from streamb.serving.http import listener
 from tests.serving.predictors import SumPredictor
 from tests.serving.sockets import BODY, listening, raw, read_reply
 

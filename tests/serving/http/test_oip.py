@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as hnp
 from streamb.errors import BadRequest, InvalidFeatures, InvalidInput
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 from streamb.serving.answer import Answer, Origin
-from streamb.serving.oip import TensorRequest
-from streamb.serving.oip_binary import BinarySection, tensor_bytes
-from streamb.serving.tensors import DTYPES, Tensor, output_tensor
+from streamb.serving.http.oip import TensorRequest
+from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
+from streamb.serving.http.tensors import DTYPES, Tensor, output_tensor
 
 NUMBERS = FeatureSchema.numbers(2)
 MIXED = FeatureSchema((Feature("age"), Feature("city", FeatureKind.CATEGORY)), "frame")

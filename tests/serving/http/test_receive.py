@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from streamb.errors import BodyTooLarge, RequestTimeout
-from streamb.serving.receive import SMALL_BODY, has_disconnected, poll, read_body
+from streamb.serving.http.receive import SMALL_BODY, has_disconnected, poll, read_body
 from tests.serving.asgi_client import Connection
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from streamb.errors import MethodNotAllowed, NotFound
-from streamb.serving.routes import Action, Route, parse_route
+from streamb.serving.http.routes import Action, Route, parse_route
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from streamb.errors import BadRequest, InvalidFeatures
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import Answer, Origin, untyped_rows
-from streamb.serving.rows import RowsRequest
+from streamb.serving.http.rows import RowsRequest
 
 SCHEMA = FeatureSchema.numbers(2)
 ORIGIN = Origin("m", "1.0.0", "r-1")

@@ -7,10 +7,10 @@ import pytest
 import uvloop
 
 from streamb.errors import Unavailable
-from streamb.serving import link_server as server_module
-from streamb.serving.frames import Kind
-from streamb.serving.link import Link, LinkAddress
-from tests.serving.links import Desk, linked, no_loss, until
+from streamb.serving.links import server as server_module
+from streamb.serving.links.frames import Kind
+from streamb.serving.links.link import Link, LinkAddress
+from tests.serving.linked import Desk, linked, no_loss, until
 
 
 class TestHandshake:

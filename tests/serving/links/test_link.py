@@ -6,11 +6,11 @@ import pytest
 import uvloop
 
 from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, Unavailable
-from streamb.serving import link as client
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.frames import Kind
-from streamb.serving.link import Link
-from tests.serving.links import Desk, batch, linked, no_loss, until
+from streamb.serving.links import link as client
+from streamb.serving.links.frames import Kind
+from streamb.serving.links.link import Link
+from tests.serving.linked import Desk, batch, linked, no_loss, until
 
 
 class TestCalls:

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays
 
 from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, StreambError, Unavailable
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.frames import GREETING_BYTES, MAX_PAYLOAD, FrameReader, Kind, MalformedFrame
-from streamb.serving.wire import (
+from streamb.serving.links.frames import GREETING_BYTES, MAX_PAYLOAD, FrameReader, Kind, MalformedFrame
+from streamb.serving.links.wire import (
     decode_batch,
     decode_error,
     decode_reply,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.link import Link, LinkServer
+from streamb.serving.links.link import Link, LinkServer
 
 
 def batch(value: float = 0.0, rows: int = 1) -> Batch:

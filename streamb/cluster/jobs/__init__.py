@@ -1,0 +1,1 @@
+"""Jobs: commands that run beside the platform."""

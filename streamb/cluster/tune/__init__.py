@@ -1,0 +1,1 @@
+"""Ray Tune: searches on a cluster, and our search algorithm in anybody's experiment."""

@@ -1,0 +1,1 @@
+"""The Gaussian process: kernel, fit, acquisition, and the point to try next."""

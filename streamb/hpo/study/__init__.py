@@ -1,0 +1,1 @@
+"""A study: trials evaluated, recorded and resumed, in this process or in several."""

@@ -1,0 +1,1 @@
+"""The baseline against now: how far features, predictions and labels have moved."""

@@ -1,0 +1,1 @@
+"""How a version does against its limits: a verdict with reasons."""
