@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import select
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +15,7 @@ from streamb.cli.output import Waiting, say
 from streamb.clock import SystemClock
 from streamb.config import Settings
 from streamb.errors import NotRunning
-from streamb.sdk.discovery import PLATFORM_FILE, RunningInfo
+from streamb.sdk.discovery import PLATFORM_FILE, RunningInfo, write_platform_file
 from streamb.sdk.manager import ProductionMLManager
 from streamb.sdk.sample import SAMPLE_ID, deploy_sample
 from streamb.sdk.up_lock import UpLock
@@ -78,7 +75,7 @@ def _start(
             )
             with ProductionMLManager(settings.environment, address=info.url, api_key=platform.api_key) as manager:
                 _deploy_sample(manager, settings, sample, waiting)
-            _write_platform_file(settings.state_dir, info)
+            write_platform_file(settings.state_dir, info)
             requests.started()
         except BaseException:
             requests.stopping = True
@@ -102,17 +99,6 @@ def _stop(settings: Settings, stop: Callable[[], None]) -> None:
         (settings.state_dir / PLATFORM_FILE).unlink(missing_ok=True)
         stop()
     say("stopped")
-
-
-def _write_platform_file(state_dir: Path, info: RunningInfo) -> None:
-    """All of it or nothing, readable by its owner alone."""
-    file = state_dir / PLATFORM_FILE
-    draft = file.with_suffix(".new")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        json.dump(info.to_json(), out)
-    draft.replace(file)
 
 
 class StopRequests:

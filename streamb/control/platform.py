@@ -17,6 +17,7 @@ from streamb.rollouts.decide import Limits
 from streamb.rollouts.observation import DriftOf
 from streamb.security.keys import KeyRing
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
+from streamb.store.files import replace_file
 from streamb.traffic import BreakerPolicy, GatewayPolicy
 
 API_KEY_FILE: Final = "api-key"
@@ -124,11 +125,9 @@ def operator_key(settings: Settings, keys: KeyRing) -> str:
     """The key that may do everything, as it lies in the state directory; made when there is none yet."""
     path = settings.state_dir / API_KEY_FILE
     plaintext = path.read_text().strip() if path.exists() else ""
-    if plaintext:  # an empty file is what a start that was killed has left
+    if plaintext:
         keys.adopt(plaintext, "operator", admin=True)
         return plaintext
     plaintext, _ = keys.create("operator", admin=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(plaintext + "\n")
+    replace_file(path, f"{plaintext}\n".encode(), mode=0o600)
     return plaintext

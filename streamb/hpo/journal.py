@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamb.errors import InvalidInput
-from streamb.hpo.line_file import LineFile
+from streamb.store.files import LineFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from streamb.crypto import PublicKey, Signature, SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactUntrusted, StorageFailed
 from streamb.hashing import sha256_file
 from streamb.models.manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry, Manifest
+from streamb.store.files import replace_file
 
 _MAX_MANIFEST_BYTES = 16 << 20
 
@@ -50,7 +51,7 @@ def seal(
         carries_code=carries_code,
         versions={"python": platform.python_version()} | {lib: _version(lib) for lib in ("streamb", *libraries)},
     )
-    _write_whole(folder / MANIFEST_NAME, manifest.to_bytes())
+    replace_file(folder / MANIFEST_NAME, manifest.to_bytes())
     return manifest
 
 
@@ -86,7 +87,7 @@ def sign_artifact(folder: Path, key: SigningKey) -> None:
     """
     verify_artifact(folder)
     content = _read(folder / MANIFEST_NAME, "the artifact has no manifest")
-    _write_whole(folder / SIGNATURE_NAME, json.dumps(key.sign(content).to_json(), sort_keys=True).encode() + b"\n")
+    replace_file(folder / SIGNATURE_NAME, json.dumps(key.sign(content).to_json(), sort_keys=True).encode() + b"\n")
 
 
 def is_trusted(folder: Path, trusted: Sequence[PublicKey]) -> bool:
@@ -134,16 +135,6 @@ def _read(path: Path, otherwise: str) -> bytes:
         raise ArtifactCorrupt(f"{otherwise}: {path.name} is missing") from error
     except OSError as error:
         raise StorageFailed(f"cannot read {path}: {error}") from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise StorageFailed(f"cannot write {path}: {error}") from error
 
 
 def _version(distribution: str) -> str:

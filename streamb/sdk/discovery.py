@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from streamb.errors import NotRunning, StreambError
 from streamb.sdk.http import HttpClient
+from streamb.store.files import replace_file
 
 PLATFORM_FILE: Final = "platform.json"
 KEY_FILE: Final = "api-key"
@@ -35,14 +36,15 @@ class RunningInfo:
     version: str
     ray_address: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of the platform file."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> RunningInfo:
         """From the content of the platform file."""
         return cls(**{name: body[name] for name in cls.__slots__})
+
+
+def write_platform_file(state_dir: Path, info: RunningInfo) -> None:
+    """Say what runs on `state_dir`, in a file that only its owner may read."""
+    replace_file(state_dir / PLATFORM_FILE, json.dumps(asdict(info)).encode(), mode=0o600)
 
 
 def read_platform_file(state_dir: Path) -> RunningInfo | None:

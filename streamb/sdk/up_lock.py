@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO, Final
 from streamb.clock import Clock
 from streamb.errors import AlreadyRunning, StorageFailed
 from streamb.sdk.discovery import read_platform_file
+from streamb.store.files import is_locked, take_lock
 
 LOCK_FILE: Final = "up.lock"
 _POLL_S: Final = 0.1
@@ -40,11 +40,9 @@ class UpLock:
                 f"the state directory {self._state_dir} cannot be written ({error.strerror}); choose another with "
                 "--state-dir or ML_STATE_DIR"
             ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not take_lock(file):
             file.close()
-            raise self._taken() from None
+            raise self._taken()
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
@@ -74,15 +72,11 @@ class UpLock:
 
 def lock_holder(state_dir: Path) -> int | None:
     """The process that holds the lock on `state_dir`; None when it is free."""
+    path = state_dir / LOCK_FILE
     try:
-        with (state_dir / LOCK_FILE).open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return int(file.read() or b"0") or None
+        return int(path.read_bytes() or b"0") or None if is_locked(path) else None
     except (OSError, ValueError):
         return None
-    return None
 
 
 def wait_until_free(state_dir: Path, clock: Clock, timeout_s: float) -> bool:

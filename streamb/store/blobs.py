@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
-
-import fsspec
-from fsspec.core import url_to_fs
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from streamb.errors import ArtifactCorrupt, ConfigError, InvalidInput, StorageFailed, StreambError
 from streamb.hashing import sha256_chunks, sha256_file
+from streamb.store.files import sync_folder
+
+if TYPE_CHECKING:
+    import fsspec
 
 _CHUNK_BYTES: Final = 1 << 20
 _ABANDONED_AFTER_S: Final = 86_400.0
@@ -72,6 +73,8 @@ def open_blobs(url: str) -> FsspecBlobs:
     Raises:
         ConfigError: an unknown kind of URL, or its library is not installed.
     """
+    from fsspec.core import url_to_fs  # late: the CLI, the SDK and gateways import `store` and open no blobs
+
     try:
         filesystem, root = url_to_fs(url)
     except ImportError as error:
@@ -93,6 +96,7 @@ class FsspecBlobs:
         names = {protocol} if isinstance(protocol, str) else set(protocol)
         # An object store shows an object when the upload is complete, and "renames" by copying: write it in place.
         self._appears_whole = bool(names & _OBJECT_STORES)
+        self._on_disk = "file" in names
 
     def put_file(self, path: Path) -> Blob:
         try:
@@ -158,12 +162,15 @@ class FsspecBlobs:
     def _copy_and_rename(self, path: Path, final: str, digest: str) -> None:
         incoming = f"{self._root}/incoming"
         temporary = f"{incoming}/{uuid.uuid4().hex}"
-        for folder in (incoming, final.rpartition("/")[0]):
-            self._files.makedirs(folder, exist_ok=True)
+        for needed in (incoming, final.rpartition("/")[0]):
+            self._files.makedirs(needed, exist_ok=True)
         try:
             self._copy(path, temporary, digest)
             self._clear_abandoned(incoming, temporary)
             self._files.mv(temporary, final)
+            if self._on_disk:
+                for folder in (Path(final).parent, Path(final).parent.parent):  # the blob's name, and its folder's
+                    sync_folder(folder)
         except BaseException:
             with suppress(Exception):
                 self._files.rm_file(temporary)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from streamb.errors import StorageFailed
+from streamb.store.files import replace_file, sync_folder
 
 LINGER_S: Final = 0.02
 """So long the writer waits for further records before it syncs: 100 pushes a second take some 40 syncs."""
@@ -149,16 +150,16 @@ class DurableLog:
             StorageFailed: it could not be written. Nothing is lost: the segments are still there.
         """
         try:
-            write_atomically(self._folder / f"snapshot-{number:010}", framed(snapshot))
+            replace_file(self._folder / f"snapshot-{number:010}", framed(snapshot))
             self._snapshot_bytes = len(snapshot)
             kept = [before for _, before in self._files("snapshot") if before < number]
             for path, before in self._files():
                 if before < max(kept, default=0):
                     path.unlink(missing_ok=True)
-        except OSError as error:
+        except (OSError, StorageFailed) as error:
             with self._changed:  # what the segments hold still counts towards the next attempt
                 self._since_snapshot += COMPACT_BYTES
-            raise StorageFailed(f"{self._folder}: no snapshot was saved: {error.strerror or error}") from error
+            raise StorageFailed(f"{self._folder}: no snapshot was saved: {error}") from error
 
     def close(self) -> None:
         """Write what is left, and end."""
@@ -244,27 +245,3 @@ def _records(path: Path) -> Iterator[bytes]:
                 _log.warning("%s ends with %s bytes that are no record; they are left out", path, len(head) + length)
                 return
             yield record
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole; it is on the disk when this returns.
-
-    Raises:
-        OSError: it could not be written; what was there before still is.
-    """
-    draft = path.with_name(f".{path.name}.new")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

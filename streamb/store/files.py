@@ -1,20 +1,87 @@
-"""A JSON document in a file of its own: read whole, replaced whole, on the disk before `save` returns."""
+"""Files that a crash leaves whole: replaced all at once, grown line by line, and locked by one process at a time."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
 
-from streamb.errors import StorageFailed
+from streamb.errors import AlreadyRunning, StorageFailed
+
+_LOCK_PAUSES_S: Final = (0.02, 0.02, 0.02)
+"""Whoever asks `is_locked` holds the lock for an instant, so that taking it is tried more than once."""
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Replace a file as a whole; the new content and its name are on the disk when this returns.
+
+    Args:
+        path: the file; its folder is made if there is none.
+        content: everything the file is to hold.
+        mode: permissions of the new file, less the process's umask; 0o600 for a file that only its owner may read.
+
+    Raises:
+        StorageFailed: it could not be written; what was there before still is.
+    """
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise StorageFailed(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk: without this a crash may lose a file that was created or renamed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def take_lock(file: IO[bytes]) -> bool:
+    """Lock an open file; False if another process holds the lock. Closing the file, or the process's end, frees it."""
+    for pause_s in (*_LOCK_PAUSES_S, None):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause_s is not None:
+                time.sleep(pause_s)
+        else:
+            return True
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """True while a process holds the lock on a file; False if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 class JsonFile:
-    """One object in one file, which a crash at any moment leaves as it was or as it should be.
+    """One JSON object in one file: read whole, replaced whole.
 
     Args:
-        path: of the file; its folder is made when it is first saved.
+        path: the file; its folder is made when it is first saved.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,29 +103,73 @@ class JsonFile:
             raise StorageFailed(f"{self._path} holds no JSON object; restore it, or move it away")
         return body
 
-    def save(self, body: dict[str, Any]) -> None:
+    def save(self, body: Mapping[str, Any]) -> None:
         """Replace the object.
 
         Raises:
             StorageFailed: it could not be written; the earlier one is still there.
         """
-        draft = self._path.with_name(f".{self._path.name}.new")
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        replace_file(self._path, text.encode())
+
+
+class LineFile:
+    """A file of JSON lines with one writer at a time. A line is on the disk when `append` returns, or is not there.
+
+    A last line that a crash cut short is dropped when the file is opened: whoever wrote it had not been answered yet.
+    What a full disk left of a line is cut off again, so that the next line does not begin in the middle of it.
+
+    Attributes:
+        path: the file; its folder is made if there is none.
+        lines: what was in it when it was opened.
+
+    Raises:
+        AlreadyRunning: another process writes to it.
+        StorageFailed: the disk refused.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(body, file, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
-            _sync_folder(self._path.parent)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # no buffer: it would keep what could not be written, and add it to the next line
+            self._file = self.path.open("a+b", buffering=0)
+            locked = take_lock(self._file)
         except OSError as error:
-            raise StorageFailed(f"{self._path} could not be written: {error.strerror or error}") from error
+            raise StorageFailed(f"{self.path} cannot be opened: {error}") from error
+        if not locked:
+            self._file.close()
+            raise AlreadyRunning(f"another process writes {self.path}; stop it or use another file")
+        try:
+            sync_folder(self.path.parent)
+            self._file.seek(0)
+            *whole, _cut_short = self._file.readall().split(b"\n")
+            self.lines: tuple[bytes, ...] = tuple(whole)
+            self._end = sum(len(line) + 1 for line in whole)
+            self._file.truncate(self._end)
+        except OSError as error:
+            self._file.close()
+            raise StorageFailed(f"{self.path} cannot be read: {error}") from error
 
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add a line; it is on disk when this returns.
 
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        Raises:
+            StorageFailed: the disk is full or gone; the file is as it was.
+        """
+        told = json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        try:
+            self._file.truncate(self._end)  # what an earlier failure could not take back
+            rest = told
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._end)
+            raise StorageFailed(f"{self.path} cannot be written: {error}") from error
+        self._end += len(told)
+
+    def close(self) -> None:
+        """Let another process write."""
+        self._file.close()

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamb.cli.app import app
-from streamb.sdk.discovery import RunningInfo
+from streamb.sdk.discovery import RunningInfo, write_platform_file
 from tests.sdk.live import LivePlatform
 
 
@@ -46,7 +46,6 @@ def live(tmp_path):
 @pytest.fixture
 def cli(live):
     state_dir = live.backend.settings.state_dir
-    info = RunningInfo(live.url, os.getpid(), time.time(), "0.1.0")
-    (state_dir / "platform.json").write_text(json.dumps(info.to_json()))
+    write_platform_file(state_dir, RunningInfo(live.url, os.getpid(), time.time(), "0.1.0"))
     (state_dir / "api-key").write_text(live.backend.api_key)
     return Cli(state_dir)

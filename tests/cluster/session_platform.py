@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ import pytest
 
 from streamb import __version__
 from streamb.config import load_settings
-from streamb.sdk.discovery import KEY_FILE, PLATFORM_FILE, RunningInfo
+from streamb.sdk.discovery import KEY_FILE, RunningInfo, write_platform_file
 
 if TYPE_CHECKING:
     from streamb.cluster import RunningPlatform
@@ -58,6 +57,5 @@ def beside_a_platform(platform: RunningPlatform, empty_folder: None) -> None:
     """The session's platform runs here, as far as the files tell that `streamb up` leaves in its folder."""
     folder = Path(".streamb")
     folder.mkdir()
-    info = RunningInfo(platform.url, os.getpid(), time.time(), __version__)
-    (folder / PLATFORM_FILE).write_text(json.dumps(info.to_json()))
+    write_platform_file(folder, RunningInfo(platform.url, os.getpid(), time.time(), __version__))
     (folder / KEY_FILE).write_text(platform.api_key)

@@ -12,7 +12,7 @@ import pytest
 
 from streamb.errors import AlreadyRunning, InvalidInput, StorageFailed
 from streamb.hpo import Optimizer
-from streamb.hpo.line_file import LineFile
+from streamb.store.files import LineFile
 
 SPACE = {"x": (0.0, 1.0), "kind": ["a", "b"], "n": {"type": "int", "low": 1, "high": 9, "when": {"kind": "b"}}}
 TRIALS = 9

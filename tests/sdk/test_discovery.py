@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,15 +13,22 @@ import pytest
 from streamb import ProductionMLManager
 from streamb.clock import SystemClock
 from streamb.errors import AlreadyRunning, NotRunning, StorageFailed
-from streamb.sdk.discovery import RunningInfo, find_platform, read_api_key, read_platform_file, require_platform
+from streamb.sdk.discovery import (
+    RunningInfo,
+    find_platform,
+    read_api_key,
+    read_platform_file,
+    require_platform,
+    write_platform_file,
+)
 from streamb.sdk.up_lock import UpLock, lock_holder, wait_until_free
 
 
 def leave_file(state_dir, **changes):
     info = RunningInfo("http://127.0.0.1:1", os.getpid(), time.time(), "0.1.0")
-    body = {**info.to_json(), **changes}
-    (state_dir / "platform.json").write_text(json.dumps(body))
-    return RunningInfo.from_json(body)
+    info = dataclasses.replace(info, **changes)
+    write_platform_file(state_dir, info)
+    return info
 
 
 def test_the_file_of_a_process_that_lives(tmp_path):

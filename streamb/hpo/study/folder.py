@@ -13,26 +13,23 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import AlreadyRunning, Conflict, InvalidInput, NotFound, StorageFailed
 from streamb.hpo.study.files import read_trial
 from streamb.hpo.study.records import FINISHED_FILE
 from streamb.hpo.study.study import Direction, OptimizationResult, TrialResult
+from streamb.store.files import JsonFile, is_locked, replace_file, take_lock
 
 FOLDER: Final = "studies"
 RESULT_FILE: Final = "result.json"
 _NAME: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _LONGEST_NAME: Final = 64
-_MOMENT_S: Final = 0.02
 
 
 class State(StrEnum):
@@ -79,7 +76,7 @@ class StudyFolder:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, InvalidInput) as error:
-            raise _unreadable(path, error) from error
+            raise StorageFailed(f"{path} cannot be read ({error}); restore it, or move it away") from error
 
     def result(self) -> dict[str, Any] | None:
         """What it found; None while it has not ended."""
@@ -89,7 +86,7 @@ class StudyFolder:
         """Where it is, and why."""
         told = self._load("state.json") or {}
         state, reason = State(told.get("state", State.INTERRUPTED.value)), str(told.get("reason", ""))
-        if self._is_locked():
+        if is_locked(self.path / "lock"):
             return State.RUNNING, "asked to stop" if self.stop_requested else ""
         if state is State.RUNNING or state is State.INTERRUPTED:
             return State.INTERRUPTED, "its process ended without a word; `streamb tune resume` goes on"
@@ -171,42 +168,16 @@ class StudyFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("wb") as file:
-            _lock(file, self.study_id)
+            if not take_lock(file):
+                raise AlreadyRunning(f"another process works on study {self.study_id!r}; stop it first")
             yield
 
-    def _is_locked(self) -> bool:
-        try:
-            with (self.path / "lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
-
     def _load(self, name: str) -> dict[str, Any] | None:
-        try:
-            body = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise _unreadable(self.path / name, error) from error
-        if not isinstance(body, dict):
-            raise _unreadable(self.path / name, "it holds no JSON object")
-        return body
+        return JsonFile(self.path / name).load() or None
 
     def _save(self, name: str, body: Mapping[str, Any]) -> None:
         """Replace a file whole: a crash leaves the earlier one or the new one."""
-        draft = self.path / f".{name}.new"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(body, file, indent=2, default=str)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path / name)
-        except OSError as error:
-            raise StorageFailed(f"{self.path / name} cannot be written: {error.strerror or error}") from error
+        replace_file(self.path / name, json.dumps(body, indent=2, default=str).encode())
 
 
 class Studies:
@@ -254,20 +225,3 @@ def best_of(trials: list[TrialResult], direction: Direction) -> TrialResult | No
     done = [trial for trial in trials if trial.status.value == "completed" and trial.score is not None]
     sign = -1.0 if direction == "maximize" else 1.0
     return min(done, key=lambda trial: sign * (trial.score or 0.0), default=None)
-
-
-def _lock(file: IO[bytes], study_id: str) -> None:
-    """Whoever looks at the study holds the lock for an instant: so more than one try."""
-    for last in (False, False, False, True):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if last:
-                raise AlreadyRunning(f"another process works on study {study_id!r}; stop it first") from error
-            time.sleep(_MOMENT_S)
-        else:
-            return
-
-
-def _unreadable(path: Path, why: object) -> StorageFailed:
-    return StorageFailed(f"{path} cannot be read ({why}); restore it, or remove the study's folder")

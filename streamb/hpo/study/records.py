@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamb.errors import InvalidInput
-from streamb.hpo.line_file import LineFile
 from streamb.hpo.study.study import Outcome, TrialResult
+from streamb.store.files import LineFile
 
 JOURNAL_FILE: Final = "journal.jsonl"
 FINISHED_FILE: Final = "finished.jsonl"
