@@ -21,7 +21,7 @@ from streamb.config import child_environment
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 RAY = Path(sys.executable).parent / "ray"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PORT_OPTIONS = (
     "port",
     "dashboard-port",

@@ -268,7 +268,7 @@ class TestGoingOn:
     def test_killed_at_any_moment_nothing_is_lost_and_nothing_repeated(self, tmp_path):
         expected = killed_study.search(None, 14, 0.0)
         command = [sys.executable, "-m", "tests.hpo.killed_study", str(tmp_path), "14", "0.03"]
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[3]
         before = 0
         for least in (3, 11):
             with subprocess.Popen(command, cwd=root, env=child_environment(OMP_NUM_THREADS="1")) as child:
