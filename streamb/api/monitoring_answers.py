@@ -25,7 +25,7 @@ class ColumnDriftAnswer(_Open):
     kind: str = Field(description="feature, output or multivariate.")
     status: str = Field(description="stable, drifted or insufficient_data.")
     score: FiniteOrNull = Field(description="0 to 1; 0.3 is the shift that the sensitivity names. Null: too few rows.")
-    drifted: bool = Field(description="The score reaches the threshold, and that is more than chance explains.")
+    drifted: bool = Field(description="The score is above the threshold, and that is more than chance explains.")
     p_value: FiniteOrNull = Field(description="How probable so large a difference is by chance.")
     shift: FiniteOrNull = Field(description="In standard deviations of a normal distribution that moves as far.")
     rows: int

@@ -1,16 +1,28 @@
-"""How a version does right now: the numbers that people read and thresholds judge, from what the gateways counted."""
+"""How a version does, in numbers, and each number against its limit: for health, alerts and deployments alike.
+
+A value exactly at its limit is within it. Beyond the limit it fails only where the caller's `Proof` rules out chance;
+which proof that is, and what a failure leads to, is the policy of whoever asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from streamb.metrics.criteria import Finding, Verdict, at_least, at_most
 from streamb.metrics.histogram import LatencyHistogram
 from streamb.metrics.outcome import Outcome
 from streamb.metrics.snapshot import Snapshot
 
+Task = Literal["classification", "regression"]
 _MICRO: Final = 1_000_000
+
+Proof = Callable[[int, int, float], bool]
+"""`proof(k, n, share)`: whether `k` of `n` are surely more than `share`, from 0 to 1: chance is ruled out."""
+ENDLESS: Final = 1e9
+"""How many times a limit of 0 any value is."""
+_SHARES_OF_GOOD: Final = frozenset({"accuracy", "success_rate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +69,7 @@ class Metrics:
         return document
 
 
-def metrics_of(
-    snapshot: Snapshot, seconds: float, *, task: Literal["classification", "regression"] | None = None
-) -> Metrics:
+def metrics_of(snapshot: Snapshot, seconds: float, *, task: Task | None = None) -> Metrics:
     """The metrics of what was counted in so many seconds.
 
     Args:
@@ -95,7 +105,7 @@ def metrics_of(
     )
 
 
-def kind_of_labels(feedback: Mapping[str, int]) -> Literal["classification", "regression"] | None:
+def kind_of_labels(feedback: Mapping[str, int]) -> Task | None:
     """What labels were compared with, as far as their counts say; what comes to nothing is not among them.
 
     >>> kind_of_labels({"labels": 5, "correct": 3}), kind_of_labels({"labels": 5, "error_micro": 9})
@@ -112,3 +122,119 @@ def kind_of_labels(feedback: Mapping[str, int]) -> Literal["classification", "re
 
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
+
+
+def error_rate(measured: Metrics, limit: float, proof: Proof) -> Finding:
+    """The share of failed requests, at most `limit`."""
+    value, count = measured.error_rate, measured.requests
+    detail = (
+        "no requests yet"
+        if value is None
+        else f"error rate {percent(value)} of {count:,} requests, at most {percent(limit)} allowed"
+    )
+    proven = proof(measured.errors, count, limit)
+    return Finding("error_rate", at_most(value, limit, proven=proven), detail, value, limit, count)
+
+
+def latency(measured: Metrics, limit_ms: float, proof: Proof, percentile: int = 95) -> Finding:
+    """A percentile of the latency, at most `limit_ms` milliseconds.
+
+    Args:
+        percentile: 1 to 99.
+    """
+    name = f"p{percentile}"
+    value = _milliseconds(measured.latency.quantile(percentile / 100))
+    detail = "no requests yet"
+    if value is not None:
+        detail = f"{name} latency {_rounded(value)} ms, at most {limit_ms:g} ms allowed"
+    verdict = at_most(value, limit_ms, proven=slower(measured, limit_ms, proof, percentile))
+    return Finding(f"{name}_latency", verdict, detail, value, limit_ms, measured.latency.count)
+
+
+def slower(measured: Metrics, limit_ms: float, proof: Proof, percentile: int = 95) -> bool:
+    """Whether the percentile is surely above the limit: more requests are than may be."""
+    count = measured.latency.count
+    return proof(count - measured.latency.at_most(limit_ms / 1e3), count, 1.0 - percentile / 100)
+
+
+def accuracy(measured: Metrics, limit: float, proof: Proof) -> Finding:
+    """The share of right labels, at least `limit`. A regression has no accuracy, so it neither passes nor fails."""
+    if measured.mean_absolute_error is not None:
+        detail = "a regression has no accuracy"
+        return Finding("accuracy", Verdict.INCONCLUSIVE, detail, limit=limit, samples=measured.labels)
+    return good_share("accuracy", measured.labels - measured.wrong, measured.labels, "labels", limit, proof)
+
+
+def good_share(criterion: str, good: int, count: int, what: str, limit: float, proof: Proof) -> Finding:
+    """A share of good ones, at least `limit`.
+
+    Args:
+        criterion: what the share is called.
+        good: how many of `count` were good.
+        what: what is counted, in words.
+    """
+    value = good / count if count else None
+    detail = f"no {what} yet"
+    if value is not None:
+        name = criterion.replace("_", " ")
+        detail = f"{name} {percent(value)} of {count:,} {what}, at least {percent(limit)} wanted"
+    verdict = at_least(value, limit, proven=proof(count - good, count, 1.0 - limit))
+    return Finding(criterion, verdict, detail, value, limit, count)
+
+
+def throughput(measured: Metrics, limit: float) -> Finding:
+    """Answered requests per second, at least `limit`. Few requests are no fault of a version: it fails if some wait."""
+    value = measured.throughput
+    detail = "nothing was counted yet"
+    if value is not None:
+        detail = f"{value:.3g} requests/s answered, {limit:g} wanted"
+        if value < limit:
+            detail += ", while others waited" if measured.waiting else "; no more came"
+    verdict = at_least(value, limit, proven=measured.waiting)
+    return Finding("throughput", verdict, detail, value, limit, measured.requests)
+
+
+def drift(score: float | None, limit: float, *, proven: bool, samples: int, words: str = "") -> Finding:
+    """A drift score, at most `limit`.
+
+    Args:
+        score: 0 to 1; None: there is no baseline, or there are too few rows.
+        proven: chance is ruled out as the reason for the score.
+        samples: how many rows or requests were seen.
+        words: what has drifted, or why there is no score; by default the score and its limit.
+    """
+    detail = words or f"drift {score or 0.0:.3g}, at most {limit:g} allowed"
+    return Finding("drift_score", at_most(score, limit, proven=proven), detail, score, limit, samples)
+
+
+def times_limit(finding: Finding) -> float:
+    """How many times its limit a value is, the larger the worse; 0 where there is no value.
+
+    >>> times_limit(Finding("error_rate", Verdict.FAIL, "", 0.1, 0.05))
+    2.0
+    >>> times_limit(Finding("throughput", Verdict.FAIL, "", 5.0, 20.0))
+    4.0
+    """
+    if finding.value is None or finding.limit is None:
+        return 0.0
+    value, limit = finding.value, finding.limit
+    if finding.criterion in _SHARES_OF_GOOD:
+        value, limit = 1.0 - value, 1.0 - limit
+    if finding.criterion == "throughput":
+        value, limit = limit, value
+    if limit <= 0:
+        return ENDLESS if value > 0 else 0.0
+    return value / limit
+
+
+def percent(share: float) -> str:
+    """A share as people read it.
+
+    >>> percent(0.125)
+    '12.5 %'
+    """
+    return f"{share * 100:.1f} %"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -10,7 +10,6 @@ from streamb.errors import BadRequest
 from streamb.monitoring.drift.report import DriftReport
 from streamb.monitoring.exposition import VersionFacts
 from streamb.monitoring.health.health import Status
-from streamb.monitoring.watch import beyond_chance
 from streamb.monitoring.watches import STALE_S, Standing
 from streamb.store import Page
 from streamb.store.cursor import decode_cursor, encode_cursor
@@ -105,13 +104,13 @@ def page_of(items: Sequence[T], key: Callable[[T], str], name: str, limit: int, 
 def score_answer(standing: Standing) -> dict[str, Any] | None:
     """A version's drift score, and whether it is more than chance; None without enough rows, or without fresh ones."""
     report, silence_s = standing.health.drift_status, standing.silence_s
-    if report is None or report.status == "insufficient_data" or silence_s is None or silence_s > STALE_S:
+    if report is None or report.score is None or silence_s is None or silence_s > STALE_S:
         return None
     return {
         "model_id": standing.model_id,
         "version": standing.version,
-        "score": report.overall_drift_score,
-        "proven": beyond_chance(report),
+        "score": report.score,
+        "proven": report.beyond_chance,
         "rows": report.rows,
     }
 

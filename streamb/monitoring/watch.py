@@ -22,7 +22,6 @@ from streamb.monitoring.profiles.profile import Profile
 
 METRICS_S: Final = 300
 """Errors, latency and throughput are those of so many seconds."""
-_SURE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +147,3 @@ def drift_threshold(thresholds: Thresholds) -> float:
     """The score from which a column counts as drifted: the threshold, where it is one that can be passed, else 0.3."""
     limit = thresholds.max_drift_score
     return limit if limit is not None and 0.0 < limit < 1.0 else THRESHOLD
-
-
-def beyond_chance(report: DriftReport) -> bool:
-    """Whether the highest score of a report is more than chance, be it above the threshold or not."""
-    columns = list(report.columns)
-    top = max(columns, key=lambda one: one.score or 0.0, default=None)
-    if top is None or top.score is None:
-        return False
-    return top.drifted or top.p_value < _SURE / len(columns)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from streamb.metrics.criteria import Finding, Verdict, at_least, at_most, with_enough
+from streamb.metrics import measures
+from streamb.metrics.criteria import Finding, Verdict, at_most, with_enough
+from streamb.metrics.measures import Metrics, Task, metrics_of, percent
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.health import HealthCriteria, StepEvidence
 from streamb.stats import binomial_tail, jensen_shannon, mean_bounds, proportion_evidence
@@ -46,7 +48,7 @@ def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
         if _chance(lately, limit) < _LATELY_ALPHA:
             return _aborted(lately, limit, "lately, and it is hardly called any more")
     detail = (
-        "no requests yet" if rate is None else f"{_percent(rate)} errors, stopped when surely above {_percent(limit)}"
+        "no requests yet" if rate is None else f"{percent(rate)} errors, stopped when surely above {percent(limit)}"
     )
     return Finding(FAST_ABORT, Verdict.PASS, detail, rate, limit, target.judged)
 
@@ -61,19 +63,31 @@ def abort_limit(criteria: HealthCriteria, evidence: StepEvidence) -> float:
 
 def limits(criteria: HealthCriteria, evidence: StepEvidence) -> list[Finding]:
     """One finding for each limit that is set."""
-    found = [
-        _error_rate(criteria.max_error_rate, evidence.target),
-        _latency(criteria, evidence.target),
-        _share("accuracy", criteria.min_accuracy, *_labels(evidence.target), "labels"),
-        _share(
-            "success_rate", criteria.min_success_rate, *_successes(evidence.target), "reports of success or failure"
-        ),
-        _error_value(criteria.max_error_value, evidence.target),
-        _throughput(criteria.min_throughput, evidence),
-        _drift(criteria.max_drift_score, evidence),
-        _prediction_shift(criteria.max_prediction_shift, evidence),
-    ]
-    return [finding for finding in found if finding is not None]
+    # Labels that all met, or all missed, do not say what they were compared with: a limit on errors is one of numbers.
+    task: Task | None = "regression" if criteria.max_error_value is not None else None
+    target, found = metrics_of(evidence.target, evidence.seconds, task=task), list[Finding]()
+    if (limit := criteria.max_error_rate) is not None:
+        found.append(measures.error_rate(target, limit, _surely_above))
+    if (limit := criteria.max_latency_ms) is not None:
+        found.append(measures.latency(target, limit, _surely_above, criteria.latency_percentile))
+    if (limit := criteria.min_accuracy) is not None:
+        found.append(_with_feedback(measures.accuracy(target, limit, _surely_above), "labels"))
+    if (limit := criteria.min_success_rate) is not None:
+        good, what = evidence.target.feedback.get("successes", 0), "reports of success or failure"
+        count = good + evidence.target.feedback.get("failures", 0)
+        found.append(_with_feedback(measures.good_share("success_rate", good, count, what, limit, _surely_above), what))
+    if (limit := criteria.max_error_value) is not None:
+        found.append(_with_feedback(_error_value(limit, target, evidence.target), "labels"))
+    if (limit := criteria.min_throughput) is not None:
+        found.append(_throughput(limit, target))
+    if (limit := criteria.max_drift_score) is not None:
+        silent = "monitoring says nothing of this version: it has no baseline, too few rows, or does not run"
+        words, proven = silent if evidence.drift_score is None else "", evidence.drift_proven
+        judged = evidence.target.judged
+        found.append(measures.drift(evidence.drift_score, limit, proven=proven, samples=judged, words=words))
+    if (limit := criteria.max_prediction_shift) is not None and evidence.stable is not None:
+        found.append(_prediction_shift(limit, evidence.target, evidence.stable))
+    return found
 
 
 def _enough(counted: Snapshot) -> bool:
@@ -90,103 +104,39 @@ def _chance(recent: Snapshot, limit: float) -> float:
 
 def _aborted(counted: Snapshot, limit: float, when: str) -> Finding:
     rate = counted.error_rate
-    detail = f"{counted.blamed:,} of {counted.judged:,} requests failed {when}: surely above {_percent(limit)}"
+    detail = f"{counted.blamed:,} of {counted.judged:,} requests failed {when}: surely above {percent(limit)}"
     return Finding(FAST_ABORT, Verdict.FAIL, detail, rate, limit, counted.judged)
 
 
-def _error_rate(limit: float | None, target: Snapshot) -> Finding | None:
-    if limit is None:
-        return None
-    proven = _proven_above(target.blamed, target.judged, limit, _SURE)
-    rate = target.error_rate
-    verdict = at_most(rate, limit, proven=proven)
-    detail = "no requests yet" if rate is None else f"error rate {_percent(rate)}, at most {_percent(limit)} allowed"
-    return Finding("error_rate", verdict, detail, rate, limit, target.judged)
+def _surely_above(k: int, n: int, share: float) -> bool:
+    return _proven_above(k, n, share, _SURE)
 
 
-def _latency(criteria: HealthCriteria, target: Snapshot) -> Finding | None:
-    if criteria.max_latency_ms is None:
-        return None
-    q, count = criteria.latency_percentile / 100, target.latency.count
-    seconds = target.latency.quantile(q)
-    value = None if seconds is None else seconds * 1e3
-    slow = count - target.latency.at_most(criteria.max_latency_ms / 1e3)
-    verdict = at_most(value, criteria.max_latency_ms, proven=_proven_above(slow, count, 1.0 - q, _SURE))
-    name = f"p{criteria.latency_percentile}"
-    allowed = f"at most {criteria.max_latency_ms:g} ms allowed"
-    detail = "no requests yet" if value is None else f"{name} latency {value:.3g} ms, {allowed}"
-    return Finding(f"{name}_latency", verdict, detail, value, criteria.max_latency_ms, count)
+def _with_feedback(finding: Finding, what: str) -> Finding:
+    return with_enough(finding, finding.samples, _LEAST_FEEDBACK, what)
 
 
-def _labels(target: Snapshot) -> tuple[int, int]:
-    return target.feedback.get("correct", 0), target.feedback.get("labels", 0)
-
-
-def _successes(target: Snapshot) -> tuple[int, int]:
-    good = target.feedback.get("successes", 0)
-    return good, good + target.feedback.get("failures", 0)
-
-
-def _share(criterion: str, limit: float | None, good: int, count: int, what: str) -> Finding | None:
-    if limit is None:
-        return None
-    value = good / count if count else None
-    proven = _proven_above(count - good, count, 1.0 - limit, _SURE)
-    verdict = at_least(value, limit, proven=proven)
-    name = criterion.replace("_", " ")
-    detail = f"no {what} yet" if value is None else f"{name} {_percent(value)}, at least {_percent(limit)} wanted"
-    return with_enough(Finding(criterion, verdict, detail, value, limit, count), count, _LEAST_FEEDBACK, what)
-
-
-def _error_value(limit: float | None, target: Snapshot) -> Finding | None:
-    if limit is None:
-        return None
-    count = target.feedback.get("labels", 0)
-    if not count:
-        return Finding("error_value", Verdict.INCONCLUSIVE, "no labels yet", limit=limit)
-    mean = target.feedback.get("error_micro", 0) / 1e6 / count
-    square = target.feedback.get("squared_error_micro", 0) / 1e6 / count
+def _error_value(limit: float, target: Metrics, counted: Snapshot) -> Finding:
+    mean, count = target.mean_absolute_error, target.labels
+    if mean is None:
+        detail = "a classification has no mean error" if count else "no labels yet"
+        return Finding("error_value", Verdict.INCONCLUSIVE, detail, limit=limit, samples=count)
+    square = counted.feedback.get("squared_error_micro", 0) / 1e6 / count
     lower, _ = mean_bounds(count, mean, math.sqrt(max(0.0, square - mean * mean)), 0.001)
     verdict = at_most(mean, limit, proven=lower > limit and count >= _LEAST_FEEDBACK)
     detail = f"mean absolute error {mean:.4g}, at most {limit:g} allowed"
-    return with_enough(Finding("error_value", verdict, detail, mean, limit, count), count, _LEAST_FEEDBACK, "labels")
+    return Finding("error_value", verdict, detail, mean, limit, count)
 
 
-def _throughput(limit: float | None, evidence: StepEvidence) -> Finding | None:
-    if limit is None:
-        return None
-    target = evidence.target
-    if evidence.seconds < _LEAST_SECONDS:
-        detail = f"watched for {evidence.seconds:.0f} s, {_LEAST_SECONDS:.0f} s are needed"
-        return Finding("throughput", Verdict.INCONCLUSIVE, detail, limit=limit, samples=target.judged)
-    rate = target.ok / evidence.seconds
-    # Little traffic is no fault of the version: only a version that keeps requests waiting is too slow.
-    waiting = target.queued > 0 or target.counts.get("timeout", 0) > 0
-    detail = f"{rate:.3g} requests/s answered, {limit:g} wanted"
-    if rate < limit:
-        detail += ", while others waited" if waiting else "; no more came"
-    return Finding("throughput", at_least(rate, limit, proven=waiting), detail, rate, limit, target.judged)
+def _throughput(limit: float, target: Metrics) -> Finding:
+    if target.seconds < _LEAST_SECONDS:
+        detail = f"watched for {target.seconds:.0f} s, {_LEAST_SECONDS:.0f} s are needed"
+        return Finding("throughput", Verdict.INCONCLUSIVE, detail, limit=limit, samples=target.requests)
+    return measures.throughput(target, limit)
 
 
-def _drift(limit: float | None, evidence: StepEvidence) -> Finding | None:
-    if limit is None:
-        return None
-    score = evidence.drift_score
-    detail = (
-        "monitoring says nothing of this version: it has no baseline, too few rows, or does not run"
-        if score is None
-        else f"drift {score:.3g}, at most {limit:g} allowed"
-    )
-    verdict = at_most(score, limit, proven=evidence.drift_proven)
-    return Finding("drift_score", verdict, detail, score, limit, evidence.target.judged)
-
-
-def _prediction_shift(limit: float | None, evidence: StepEvidence) -> Finding | None:
-    if limit is None:
-        return None
-    if evidence.stable is None:
-        return None
-    shift = jensen_shannon(evidence.target.predictions, evidence.stable.predictions)
+def _prediction_shift(limit: float, target: Snapshot, stable: Snapshot) -> Finding:
+    shift = jensen_shannon(target.predictions, stable.predictions)
     value = shift.distance if shift.samples else None
     verdict = at_most(value, limit, proven=shift.p_value < _RECENT_ALPHA and shift.samples >= _LEAST_FEEDBACK)
     detail = (
@@ -195,7 +145,3 @@ def _prediction_shift(limit: float | None, evidence: StepEvidence) -> Finding | 
         else f"predictions differ from stable's by {value:.3g} (Jensen-Shannon distance), at most {limit:g} allowed"
     )
     return Finding("prediction_shift", verdict, detail, value, limit, shift.samples)
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"

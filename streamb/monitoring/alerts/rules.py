@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from streamb.metrics.criteria import Finding, Verdict
+from streamb.metrics.measures import ENDLESS, times_limit
 from streamb.monitoring.alerts import causes
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, VERSION, Alert, Severity
 from streamb.monitoring.alerts.catalog import (
@@ -47,7 +48,6 @@ _ENOUGH: Final = 20
 _HALF: Final = 0.5
 _LONG_SILENCE_S: Final = 600.0
 _RECENTLY_S: Final = 3_600.0
-_ENDLESS: Final = 1e9
 _Ladder = tuple[tuple[float, Severity], ...]
 _LADDERS: Final[Mapping[str, _Ladder]] = {
     HIGH_ERROR_RATE: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (5.0, Severity.CRITICAL)),
@@ -93,7 +93,7 @@ def _rank(severity: Severity) -> int:
 
 def _of_finding(facts: Facts, finding: Finding, *, known: bool) -> Alert:
     name, cause = _CRITERIA[finding.criterion]
-    ratio = _times(finding)
+    ratio = times_limit(finding)
     proven = finding.verdict is Verdict.FAIL
     beyond = ratio > 1.0 and (proven or finding.samples >= _ENOUGH or name == LOW_THROUGHPUT)
     severity = graded(name, ratio) if proven else Severity.LOW
@@ -104,25 +104,11 @@ def _of_finding(facts: Facts, finding: Finding, *, known: bool) -> Alert:
         name,
         severity,
         active=known and beyond,
-        clears=known and (finding.value is None or ratio <= CALM),
+        clears=known and ratio <= CALM,
         value=finding.value,
         description=finding.detail,
         cause=cause(facts, name) if known and beyond else "",
     )
-
-
-def _times(finding: Finding) -> float:
-    """How many times its limit a value is, the larger the worse; 0 where there is no value."""
-    if finding.value is None or finding.limit is None:
-        return 0.0
-    value, limit = finding.value, finding.limit
-    if finding.criterion == "accuracy":
-        value, limit = 1.0 - value, 1.0 - limit
-    if finding.criterion == "throughput":
-        value, limit = limit, value
-    if limit <= 0:
-        return _ENDLESS if value > 0 else 0.0
-    return value / limit
 
 
 def _drifts(facts: Facts, *, known: bool) -> list[Alert]:
@@ -140,10 +126,10 @@ def _drifts(facts: Facts, *, known: bool) -> list[Alert]:
 
 def _drift(facts: Facts, name: str, columns: list[ColumnDrift], limit: float, *, known: bool) -> Alert:
     scores = [one.score for one in columns if one.score is not None]
-    drifted = [one for one in columns if one.drifted and (one.score or 0.0) >= limit]
+    drifted = [one for one in columns if one.drifted and (one.score or 0.0) > limit]
     value = max((one.score or 0.0 for one in drifted), default=max(scores, default=None))
     active = known and bool(drifted)
-    ratio = _ENDLESS if value and limit <= 0 else (value or 0.0) / (limit or 1.0)
+    ratio = ENDLESS if value and limit <= 0 else (value or 0.0) / (limit or 1.0)
     what = "the inputs" if name == DATA_DRIFT else "the predictions"
     description = f"{what}: {len(drifted)} of {len(columns)} columns drifted from the baseline"
     if value is not None:

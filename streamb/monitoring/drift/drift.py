@@ -3,8 +3,8 @@
 Every column's histograms are compared by their equivalent shift (`stats.divergence`), which becomes the score, and by
 tests (`stats.two_sample`), whose p-values are combined by Bonferroni within the column. Benjamini and Hochberg's
 procedure over all features, outputs and the columns together (q = 0.001) decides which are more than chance. Where a
-column is not, its score is held below the threshold: so `drifted` is the same as a score that reaches it, at any
-number of rows.
+column is not, its score is held below the threshold: so `drifted` is the same as a score above it, at any number
+of rows.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def compare(
 
     Args:
         sensitivity: a shift of 0.1 (high), 0.25 (medium) or 0.5 (low) standard deviations scores 0.3.
-        threshold: the score from which a column counts as drifted, between 0 and 1.
+        threshold: the score above which a column counts as drifted, between 0 and 1.
 
     Raises:
         InvalidInput: the window belongs to another baseline, or the threshold is no score.
@@ -166,7 +166,7 @@ def _judge(
     score = score_of(one.shift, sensitivity)
     if not significant:
         score = min(score, _HELD * threshold)
-    return ("drifted" if score >= threshold else "stable"), score
+    return ("drifted" if score > threshold else "stable"), score
 
 
 def _column_drift(

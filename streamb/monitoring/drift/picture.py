@@ -48,7 +48,7 @@ def _fill(axes: Any, shown: list[ColumnDrift], threshold: float, title: str) -> 
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.0)
     axes.axvline(threshold, color="black", linewidth=1, linestyle="--")
-    axes.set_xlabel(f"drift score (drifted from {threshold:g}, and beyond chance)")
+    axes.set_xlabel(f"drift score (drifted above {threshold:g}, and beyond chance)")
     axes.set_title(title, loc="left", fontsize=10, wrap=True, parse_math=False)
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 ColumnKind = Literal["feature", "output", "multivariate"]
 DriftState = Literal["stable", "drifted", "insufficient_data"]
+_SURE: Final = 1e-3
 
 
 class Sensitivity(StrEnum):
@@ -33,7 +34,7 @@ class ColumnDrift:
         name: of the column; "multivariate" for what several columns of numbers do together. kind: "feature", "output"
         or "multivariate". status: "insufficient_data" below 200 rows, on either side. score: 0 to 1; 0.3 at the
         sensitivity's shift. What chance can explain stays below the threshold. None where data are insufficient.
-        drifted: whether the score reaches the threshold, which takes more than chance. p_value: the chance of counts
+        drifted: whether the score is above the threshold, which takes more than chance. p_value: the chance of counts
         at least as different, had nothing changed (before the correction for many columns). shift: as far as a normal
         distribution whose mean moves by so many standard deviations (0 to 2.36). rows: of the window. missing_rate:
         the share of missing values in the window. unseen_rate: the share of values that the baseline could not have:
@@ -81,7 +82,7 @@ class DriftReport:
         multivariate: columns of numbers together; None with fewer than two of them.
         rows: of the window.
         sensitivity: how small a drift was looked for.
-        threshold: the score from which a column counts as drifted.
+        threshold: the score above which a column counts as drifted.
         summary: one sentence.
     """
 
@@ -102,6 +103,19 @@ class DriftReport:
     def drifted(self) -> bool:
         """Whether any column drifted."""
         return self.status == "drifted"
+
+    @property
+    def score(self) -> float | None:
+        """The highest score of all columns; None where nothing could be judged."""
+        return None if self.status == "insufficient_data" else self.overall_drift_score
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether chance is ruled out as the reason for the highest score, be it above the threshold or not."""
+        columns = list(self.columns)
+        top = max(columns, key=lambda one: one.score or 0.0, default=None)
+        significant = top is not None and top.score is not None and top.p_value < _SURE / len(columns)
+        return self.drifted or significant
 
     @property
     def columns(self) -> Iterator[ColumnDrift]:

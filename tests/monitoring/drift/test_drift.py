@@ -38,12 +38,12 @@ class TestScore:
 
     @settings(max_examples=30, deadline=None)
     @given(st.floats(0, 5), st.floats(0.05, 5), st.integers(200, 3000))
-    def test_drifted_is_the_same_as_a_score_that_reaches_the_threshold(self, shift, spread, rows):
+    def test_drifted_is_the_same_as_a_score_above_the_threshold(self, shift, spread, rows):
         found = report(normal(4, rows, shift, spread), "high")
         for one in found.columns:
             assert 0.0 <= one.score < 1.0
-            assert one.drifted == (one.score >= 0.3) == (one.status == "drifted")
-        assert found.drifted == (found.overall_drift_score >= 0.3)
+            assert one.drifted == (one.score > 0.3) == (one.status == "drifted")
+        assert found.drifted == (found.overall_drift_score > 0.3)
 
     def test_a_higher_threshold_names_less(self):
         x = normal(5, 5000, shift=0.4)

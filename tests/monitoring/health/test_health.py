@@ -25,7 +25,7 @@ def metrics(requests=1000, errors=0, latency_ms=150.0, labels=0, wrong=0, second
 
 
 def drift(score, status=None, threshold=0.3):
-    status = status or ("drifted" if score >= threshold else "stable")
+    status = status or ("drifted" if score > threshold else "stable")
     return DriftReport(status, score, {}, {}, None, 5000, Sensitivity.MEDIUM, f"drift of {score}", threshold)
 
 
@@ -210,7 +210,7 @@ def test_drift_degrades_and_heals_below_four_fifths_of_its_limit():
     assert found == ["healthy"] + ["degraded"] * 6 + ["healthy"]
 
 
-@pytest.mark.parametrize("report", [drift(0.3), drift(0.9)])
+@pytest.mark.parametrize("report", [drift(0.31), drift(0.9)])
 def test_what_drifted_is_degraded_with_or_without_a_threshold(report):
     assert Watch().look(drifted=report).status == "degraded"
     assert Watch(Thresholds()).look(drifted=report).status == "degraded"
