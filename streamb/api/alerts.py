@@ -9,10 +9,15 @@ from pydantic import BaseModel
 
 from streamb.api.answers import PageAnswer, page_of
 from streamb.api.bodies import Cursor, Limit
-from streamb.api.console import ConsoleDep
+from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
 from streamb.api.monitoring_answers import AlertAnswer, ChannelsAnswer, DeliveryAnswer, SilenceAnswer, TrialAnswer
 from streamb.api.monitoring_bodies import ChannelBody, OfModel, OfSeverity, OfState, SilenceBody, SilenceId
+from streamb.monitoring.alerts.manager import AlertManager
+from streamb.monitoring.alerts.outbox import Outbox
+from streamb.monitoring.alerts.silences import Silence
+from streamb.monitoring.alerts.state import AlertPhase
+from streamb.monitoring.channels import Courier, DeliveryFailed
 
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
 
@@ -27,14 +32,16 @@ async def list_alerts(
     severity: OfSeverity = None,
 ) -> PageAnswer[AlertAnswer]:
     """Alerts: what fires first, the worst of it first; what was resolved stays on the list for a day."""
-    asked = console.monitor.alerts(limit=limit, cursor=cursor, state=state, model_id=model, severity=severity)
-    return page_of(AlertAnswer, await console.ask_monitor(asked))
+    phase = AlertPhase(state) if state is not None else None
+    asked = console.ask_monitor(AlertManager.list_alerts, limit, cursor, phase=phase, model_id=model, severity=severity)
+    return page_of(AlertAnswer, await asked)
 
 
 @router.get("/silences")
 async def list_silences(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[SilenceAnswer]:
     """Silences, those that end last first; what is over stays on the list for five days."""
-    return page_of(SilenceAnswer, await console.ask_monitor(console.monitor.silences(limit=limit, cursor=cursor)))
+    page = await console.ask_monitor(AlertManager.list_silences, limit, cursor)
+    return PageAnswer(items=[_silence(console, one) for one in page.items], next_cursor=page.next_cursor)
 
 
 @router.post("/silences", status_code=201, response_model=SilenceAnswer)
@@ -42,13 +49,11 @@ async def create_silence(body: SilenceBody, console: ConsoleDep, change: ChangeD
     """Tell nobody of alerts that match, for a while. They stay on the list."""
 
     async def act() -> tuple[int, BaseModel]:
-        asked = console.monitor.silence(
-            matchers=list(body.matchers),
-            author=body.author.strip() or change.actor,
-            comment=body.comment,
-            duration_s=body.duration_s,
+        author = body.author.strip() or change.actor
+        asked = console.ask_monitor(
+            AlertManager.silence, body.matchers, author=author, comment=body.comment, duration_s=body.duration_s
         )
-        return 201, SilenceAnswer.model_validate(await console.ask_monitor(asked))
+        return 201, _silence(console, await asked)
 
     return await change.once(body.canonical(), act)
 
@@ -58,8 +63,7 @@ async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: Change
     """End a silence now. One that is over stays as it was."""
 
     async def act() -> tuple[int, BaseModel]:
-        asked = console.monitor.expire_silence(silence_id=silence_id, by=change.actor)
-        return 200, SilenceAnswer.model_validate(await console.ask_monitor(asked))
+        return 200, _silence(console, await console.ask_monitor(AlertManager.expire_silence, silence_id, change.actor))
 
     return await change.once("", act)
 
@@ -67,13 +71,13 @@ async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: Change
 @router.get("/channels")
 async def list_channels(console: ConsoleDep) -> ChannelsAnswer:
     """How each channel does: what it is owed, and when it last worked or failed."""
-    return ChannelsAnswer.model_validate({"items": await console.ask_monitor(console.monitor.channels())})
+    return ChannelsAnswer.model_validate({"items": await console.ask_monitor(Courier.states)})
 
 
 @router.get("/deliveries")
 async def list_deliveries(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[DeliveryAnswer]:
     """What became of notifications, the newest first; kept for a week."""
-    return page_of(DeliveryAnswer, await console.ask_monitor(console.monitor.deliveries(limit=limit, cursor=cursor)))
+    return page_of(DeliveryAnswer, await console.ask_monitor(Outbox.history, limit, cursor))
 
 
 @router.post("/test", response_model=TrialAnswer)
@@ -81,8 +85,14 @@ async def test_channel(body: ChannelBody, console: ConsoleDep, change: ChangeDep
     """Send a test alert to one channel. Answers 200 in any case: what became of it is in the body."""
 
     async def act() -> tuple[int, BaseModel]:
-        return 200, TrialAnswer.model_validate(
-            await console.ask_monitor(console.monitor.test_channel(name=body.channel))
-        )
+        try:
+            await console.ask_monitor(Courier.try_channel, body.channel)
+        except DeliveryFailed as error:
+            return 200, TrialAnswer(channel=body.channel, delivered=False, detail=error.message)
+        return 200, TrialAnswer(channel=body.channel, delivered=True, detail="")
 
     return await change.once(body.canonical(), act)
+
+
+def _silence(console: Console, silence: Silence) -> SilenceAnswer:
+    return SilenceAnswer.model_validate(silence.to_json(console.clock.now()))

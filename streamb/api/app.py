@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -14,11 +15,10 @@ from streamb.api.console import Console
 from streamb.api.errors import ERRORS, install_error_handlers
 from streamb.api.front_door import FrontDoor
 from streamb.api.monitoring_bodies import BaselineBody, BaselineForm
-from streamb.api.ports import ControlPlane, MonitorPlane
+from streamb.asking import Transport
 from streamb.clock import Clock
 from streamb.config import Settings
-from streamb.control.client import ControlClient
-from streamb.control.monitor_client import MonitorClient, no_monitor
+from streamb.errors import Unavailable
 from streamb.registry import ArtifactStore
 from streamb.version import installed_version
 
@@ -30,19 +30,19 @@ under the same key, it happens once. Lists page with `limit` and `cursor`.
 
 
 def create_app(
-    control: ControlPlane | ControlClient,
+    control: Transport,
     artifacts: ArtifactStore,
     settings: Settings,
     clock: Clock,
-    monitor: MonitorPlane | MonitorClient | None = None,
+    monitor: Transport | None = None,
 ) -> FastAPI:
     """The Console as an ASGI application.
 
     Args:
-        control: the verbs of the Controller; a `ControlClient` has them all, by name.
+        control: carries calls to the verbs of the control side (`Control.verbs`).
         artifacts: where uploaded artifacts are checked and stored.
         settings: who may call, how large and how long a request may be.
-        monitor: the verbs of the Monitor; None where nothing is monitored.
+        monitor: carries calls to the verbs of the Monitor; None where nothing is monitored.
     """
     app = FastAPI(
         title="streamb",
@@ -53,8 +53,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    monitor = MonitorClient(no_monitor) if monitor is None else monitor
-    app.state.console = Console(cast(ControlPlane, control), cast(MonitorPlane, monitor), artifacts, settings, clock)
+    app.state.console = Console(control, monitor or _no_monitor, artifacts, settings, clock)
     app.state.keys = KeyCache(clock)
     closed = [part.router for part in (models, deployments, monitoring, alerts, jobs, platform, pages)]
     for router in closed:
@@ -65,6 +64,11 @@ def create_app(
     app.add_middleware(FrontDoor, settings=settings)
     app.openapi = lambda: _describe(app, settings)  # type: ignore[method-assign]  # the documented way
     return app
+
+
+async def _no_monitor(_name: str, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> Any:
+    """The transport where there is no Monitor."""
+    raise Unavailable("monitoring is not enabled on this platform (ML_MONITORING_ENABLED)", retry_after_s=60)
 
 
 def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:

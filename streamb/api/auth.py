@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from streamb.api.console import Console, ConsoleDep
 from streamb.clock import Clock
 from streamb.errors import Unauthorized
-from streamb.security.keys import Principal, digest
+from streamb.security.keys import KeyRing, Principal, digest
 
 _REMEMBER_S: Final = 5.0
 _MOST_REMEMBERED: Final = 10_000
@@ -39,7 +39,7 @@ class KeyCache:
         known = self._known.get(name)
         if known is not None and known[0] > now:
             return known[1]
-        principal = await console.ask(console.control.check_key(key=key))
+        principal = await console.ask(KeyRing.check, key)
         self._known[name] = (now + _REMEMBER_S, principal)
         self._known.move_to_end(name)
         while len(self._known) > _MOST_REMEMBERED:

@@ -1,23 +1,24 @@
-"""What the routes work with: the control side, the Monitor, the artifact store, settings, and a limit on every wait."""
+"""What the routes work with: the verbs of other processes, the artifact store, settings, and a limit on every wait."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
-from streamb.api.ports import ControlPlane, MonitorPlane
+from streamb.asking import Transport
 from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import DeadlineExceeded, Overloaded, Unavailable
 from streamb.registry import ArtifactStore
 
-T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PATIENCE_S: Final = 3.0
 """How long an answer waits for the Monitor that is useful without it."""
@@ -31,13 +32,14 @@ class Console:
     """Everything a route may use.
 
     Attributes:
+        control, monitor: carry calls to the Controller and to the Monitor.
         keys_in_use: idempotency keys whose first request is being worked on in this process.
         learning: held while a baseline is learnt: a large table takes memory, so one at a time.
         uploads: held while an artifact is taken in.
     """
 
-    control: ControlPlane
-    monitor: MonitorPlane
+    control: Transport
+    monitor: Transport
     artifacts: ArtifactStore
     settings: Settings
     clock: Clock
@@ -69,38 +71,45 @@ class Console:
         finally:
             self.uploads.release()
 
-    async def ask(self, work: Awaitable[T], who: str = "the Controller") -> T:
-        """Wait for the control side (or for `who`), but never longer than a request may take.
+    async def ask(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a verb of the control side: `await console.ask(Registry.get_model, "iris")`.
 
         Raises:
             DeadlineExceeded: the answer did not come in `request_timeout_s`.
+            StreambError: whatever the verb raised.
         """
+        answer: R = await self._wait(self.control(verb.__qualname__, args, kwargs), "the Controller")
+        return answer
+
+    async def ask_monitor(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a verb of the Monitor, as `ask` does one of the control side."""
+        answer: R = await self._wait(self.monitor(verb.__qualname__, args, kwargs), "the Monitor")
+        return answer
+
+    async def glance(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a verb of the Monitor, but wait only as long as an answer can that is useful without it, too.
+
+        Raises:
+            Unavailable: the Monitor does not answer so soon.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                answer: R = await self.monitor(verb.__qualname__, args, kwargs)
+                return answer
+        except TimeoutError:
+            raise Unavailable(f"the monitor does not answer within {PATIENCE_S:g} s") from None
+
+    async def _wait(self, answer: Awaitable[Any], who: str) -> Any:
         limit = self.settings.request_timeout_s
         try:
             async with asyncio.timeout(limit):
-                return await work
+                return await answer
         except TimeoutError:
             raise DeadlineExceeded(
                 f"{who} did not answer within {limit:g} s; whether the change was made is not known: "
                 "read the state, or repeat the request with the same Idempotency-Key",
                 timeout_s=limit,
             ) from None
-
-    async def ask_monitor(self, work: Awaitable[T]) -> T:
-        """Wait for the Monitor, but never longer than a request may take."""
-        return await self.ask(work, "the Monitor")
-
-    async def glance(self, work: Awaitable[T]) -> T:
-        """Wait for the Monitor, but only as long as an answer can that is useful without it, too.
-
-        Raises:
-            Unavailable: it does not answer so soon.
-        """
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await work
-        except TimeoutError:
-            raise Unavailable(f"the monitor does not answer within {PATIENCE_S:g} s") from None
 
 
 def _console(request: Request) -> Console:

@@ -19,6 +19,7 @@ from streamb.api.auth import Caller
 from streamb.api.console import Console, ConsoleDep
 from streamb.errors import Conflict, StreambError
 from streamb.hashing import sha256_hex
+from streamb.store import Idempotency
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Change:
         location: str | None,
     ) -> JSONResponse:
         console = self.console
-        before = await console.ask(console.control.recall(key=key))
+        before = await console.ask(Idempotency.recall, key)
         if before is not None:
             if before.fingerprint != fingerprint:
                 raise Conflict("this Idempotency-Key was used for a different request; choose a new one")
@@ -104,9 +105,7 @@ class Change:
         status, answer = await act()
         body = answer.model_dump(mode="json", by_alias=True)
         try:
-            await console.ask(
-                console.control.remember(key=key, fingerprint=fingerprint, status=status, body=json.dumps(body))
-            )
+            await console.ask(Idempotency.remember, key, fingerprint, status, json.dumps(body))
         except StreambError as error:
             # The change is made: answering an error now would invite the repetition that the key is there to prevent.
             _log.warning("%s was done but cannot be remembered: %s", self.place, error.message)

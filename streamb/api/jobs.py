@@ -12,6 +12,7 @@ from streamb.api.auth import NEEDS_KEY, KnownCaller
 from streamb.api.bodies import Cursor, Id, JobBody, Limit
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
+from streamb.control.verbs import JobBoard
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -24,7 +25,7 @@ MostText = Annotated[int, Query(ge=1, le=1_048_576, description="Most characters
 @router.get("")
 async def list_jobs(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[JobAnswer]:
     """Jobs, the newest first."""
-    return page_of(JobAnswer, await console.ask(console.control.list_jobs(limit=limit, cursor=cursor)))
+    return page_of(JobAnswer, await console.ask(JobBoard.list, limit, cursor))
 
 
 @router.post("", status_code=201, response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
@@ -33,8 +34,8 @@ async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, ch
     content = body.canonical()
 
     async def act() -> tuple[int, BaseModel]:
-        submitted = console.control.submit_job(**body.model_dump(), request=change.name_of(content))
-        return 201, JobAnswer.model_validate(await console.ask(submitted))
+        submitted = await console.ask(JobBoard.submit, **body.model_dump(), request=change.name_of(content))
+        return 201, JobAnswer.model_validate(submitted)
 
     return await change.once(content, act, location="/api/jobs/{id}")
 
@@ -42,14 +43,13 @@ async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, ch
 @router.get("/{job_id}")
 async def get_job(job_id: Id, console: ConsoleDep) -> JobAnswer:
     """One job."""
-    return JobAnswer.model_validate(await console.ask(console.control.get_job(job_id=job_id)))
+    return JobAnswer.model_validate(await console.ask(JobBoard.get, job_id))
 
 
 @router.get("/{job_id}/logs")
 async def job_logs(job_id: Id, console: ConsoleDep, offset: Offset = 0, limit: MostText = 65_536) -> LogAnswer:
     """A piece of a job's output. Read on at `next_offset`; it stays the same while there is nothing new."""
-    logs = console.control.job_logs(job_id=job_id, offset=offset, limit=limit)
-    text, next_offset = await console.ask(logs)
+    text, next_offset = await console.ask(JobBoard.logs, job_id, offset, limit)
     return LogAnswer(text=text, next_offset=next_offset)
 
 
@@ -58,7 +58,7 @@ async def stop_job(caller: KnownCaller, job_id: Id, console: ConsoleDep, change:
     """End a job. One that has ended already stays as it is."""
 
     async def act() -> tuple[int, BaseModel]:
-        await console.ask(console.control.stop_job(job_id=job_id))
-        return 200, JobAnswer.model_validate(await console.ask(console.control.get_job(job_id=job_id)))
+        await console.ask(JobBoard.stop, job_id)
+        return 200, JobAnswer.model_validate(await console.ask(JobBoard.get, job_id))
 
     return await change.once("", act)

@@ -25,8 +25,9 @@ from streamb.api.console import Console, ConsoleDep
 from streamb.api.errors import as_streamb_error
 from streamb.api.idempotency import ChangeDep
 from streamb.api.uploads import UPLOAD_SCHEMA, Upload, receive_upload
+from streamb.control.verbs import Control
 from streamb.errors import ArtifactUntrusted, NotFound, Unauthorized
-from streamb.registry import Artifact, ModelVersion
+from streamb.registry import Artifact, Lineage, ModelVersion, Registry
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
@@ -36,7 +37,7 @@ Alias = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$", descripti
 @router.get("")
 async def list_models(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[ModelAnswer]:
     """Every registered model."""
-    return page_of(ModelAnswer, await console.ask(console.control.list_models(limit=limit, cursor=cursor)))
+    return page_of(ModelAnswer, await console.ask(Registry.list_models, limit, cursor))
 
 
 @router.post("", status_code=201, response_model=ModelAnswer)
@@ -44,7 +45,7 @@ async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) 
     """Register a model, or bring what is known of it up to date. Versions follow by upload."""
 
     async def act() -> tuple[int, BaseModel]:
-        made = await console.ask(console.control.create_model(**body.model_dump()))
+        made = await console.ask(Registry.create_model, **body.model_dump())
         return 201, ModelAnswer.model_validate(made)
 
     return await change.once(body.canonical(), act, location="/api/models/{model_id}")
@@ -53,13 +54,13 @@ async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) 
 @router.get("/{model_id}")
 async def get_model(model_id: ModelId, console: ConsoleDep) -> ModelAnswer:
     """One model."""
-    return await _model(console, model_id)
+    return ModelAnswer.model_validate(await console.ask(Registry.get_model, model_id))
 
 
 @router.get("/{model_id}/status")
 async def model_status(model_id: ModelId, console: ConsoleDep) -> ModelStatusAnswer:
     """What runs for a model, what it is asked, and its newest deployment."""
-    return ModelStatusAnswer.model_validate(await console.ask(console.control.model_status(model_id=model_id)))
+    return ModelStatusAnswer.model_validate(await console.ask(Control.model_status, model_id))
 
 
 @router.get("/{model_id}/versions")
@@ -67,8 +68,7 @@ async def list_versions(
     model_id: ModelId, console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None
 ) -> PageAnswer[VersionAnswer]:
     """A model's versions, the newest first."""
-    versions = console.control.list_versions(model_id=model_id, limit=limit, cursor=cursor)
-    return page_of(VersionAnswer, await console.ask(versions))
+    return page_of(VersionAnswer, await console.ask(Registry.list_versions, model_id, limit, cursor))
 
 
 @router.post(
@@ -91,12 +91,11 @@ async def register_version(
 
         async def act() -> tuple[int, BaseModel]:
             # An upload to a model that does not exist should not be unpacked and stored first.
-            await console.ask(console.control.get_model(model_id=model_id))
+            await console.ask(Registry.get_model, model_id)
             registered = await _registered(console, model_id, body.version)
             artifact = await _ingest(console, upload, registered, trusted_caller=caller is not None)
-            version, created = await console.ask(
-                console.control.register_version(model_id=model_id, artifact=artifact, **body.model_dump())
-            )
+            facts = {**body.model_dump(), "lineage": Lineage(**body.lineage.model_dump())}
+            version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
             return 201 if created else 200, VersionAnswer.model_validate(version)
 
         location = "/api/models/{model_id}/versions/{version}"
@@ -106,8 +105,7 @@ async def register_version(
 @router.get("/{model_id}/versions/{version}")
 async def get_version(model_id: ModelId, version: VersionReference, console: ConsoleDep) -> VersionAnswer:
     """One version, by number, alias or `latest`."""
-    found = await console.ask(console.control.get_version(model_id=model_id, version=version))
-    return VersionAnswer.model_validate(found)
+    return VersionAnswer.model_validate(await console.ask(Registry.resolve, model_id, version))
 
 
 @router.post("/{model_id}/versions/{version}/stage", response_model=VersionAnswer)
@@ -117,10 +115,8 @@ async def set_stage(
     """Move a version to another stage."""
 
     async def act() -> tuple[int, BaseModel]:
-        control = console.control
-        found = await console.ask(control.get_version(model_id=model_id, version=version))
-        await console.ask(control.set_stage(model_id=model_id, version=found.version, stage=str(body.stage)))
-        moved = await console.ask(control.get_version(model_id=model_id, version=found.version))
+        found = await console.ask(Registry.resolve, model_id, version)
+        moved = await console.ask(Registry.set_stage, model_id, found.version, body.stage)
         return 200, VersionAnswer.model_validate(moved)
 
     return await change.once(body.canonical(), act)
@@ -131,8 +127,7 @@ async def set_alias(model_id: ModelId, alias: Alias, body: AliasBody, console: C
     """Let an alias name a version."""
 
     async def act() -> tuple[int, BaseModel]:
-        await console.ask(console.control.set_alias(model_id=model_id, alias=alias, version=body.version))
-        return 200, await _model(console, model_id)
+        return 200, ModelAnswer.model_validate(await console.ask(Registry.set_alias, model_id, alias, body.version))
 
     return await change.once(body.canonical(), act)
 
@@ -142,8 +137,7 @@ async def delete_alias(model_id: ModelId, alias: Alias, console: ConsoleDep, cha
     """Forget an alias."""
 
     async def act() -> tuple[int, BaseModel]:
-        await console.ask(console.control.delete_alias(model_id=model_id, alias=alias))
-        return 200, await _model(console, model_id)
+        return 200, ModelAnswer.model_validate(await console.ask(Registry.delete_alias, model_id, alias))
 
     return await change.once("", act)
 
@@ -153,14 +147,9 @@ async def set_tags(model_id: ModelId, body: TagsBody, console: ConsoleDep, chang
     """Replace all tags of a model."""
 
     async def act() -> tuple[int, BaseModel]:
-        await console.ask(console.control.set_tags(model_id=model_id, tags=body.tags))
-        return 200, await _model(console, model_id)
+        return 200, ModelAnswer.model_validate(await console.ask(Registry.set_tags, model_id, body.tags))
 
     return await change.once(body.canonical(), act)
-
-
-async def _model(console: Console, model_id: str) -> ModelAnswer:
-    return ModelAnswer.model_validate(await console.ask(console.control.get_model(model_id=model_id)))
 
 
 def _version_body(upload: Upload) -> VersionBody:
@@ -173,7 +162,7 @@ def _version_body(upload: Upload) -> VersionBody:
 
 async def _registered(console: Console, model_id: str, version: str) -> ModelVersion | None:
     try:
-        return await console.ask(console.control.get_version(model_id=model_id, version=version))
+        return await console.ask(Registry.resolve, model_id, version)
     except NotFound:
         return None
 

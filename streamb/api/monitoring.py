@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -31,12 +31,16 @@ from streamb.api.monitoring_bodies import (
 )
 from streamb.api.tables import MAX_TABLE_BYTES, Roles, Sample, read_sample, rows_as_features
 from streamb.api.uploads import receive_upload
-from streamb.control.health import HealthReport, with_monitoring
+from streamb.control.health import with_monitoring
+from streamb.control.verbs import Control
 from streamb.errors import InvalidInput, StreambError
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
+from streamb.monitoring.baselines import Baselines
+from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.profiles.baseline import Baseline
-from streamb.registry import LATEST, ModelVersion
+from streamb.monitoring.watches import Watches
+from streamb.registry import LATEST, ModelVersion, Registry
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 
@@ -53,8 +57,7 @@ async def system_health(console: ConsoleDep) -> HealthAnswer:
 async def model_health(model_id: ModelId, console: ConsoleDep, version: OfVersion = None) -> ModelHealthAnswer:
     """How a version does in service: status, reasons, the last minutes in numbers, drift."""
     wanted = await _number_of(console, model_id, version)
-    asked = console.monitor.health(model_id=model_id, version=wanted)
-    return ModelHealthAnswer.model_validate(await console.ask_monitor(asked))
+    return ModelHealthAnswer.model_validate(await console.ask_monitor(MonitorCore.health, model_id, wanted))
 
 
 @router.get("/{model_id}/drift")
@@ -63,23 +66,21 @@ async def model_drift(
 ) -> DriftAnswer:
     """How far the newest traffic of a version is from its baseline, column by column."""
     wanted = await _number_of(console, model_id, version)
-    asked = console.monitor.drift(model_id=model_id, version=wanted, minutes=minutes)
-    return DriftAnswer.model_validate(await console.ask_monitor(asked))
+    return DriftAnswer.model_validate(await console.ask_monitor(MonitorCore.drift, model_id, wanted, minutes))
 
 
 @router.get("/{model_id}/baselines")
 async def model_baselines(model_id: ModelId, console: ConsoleDep, version: OfVersion = None) -> BaselinesAnswer:
     """The baselines of a model's versions, the newest first."""
     wanted = await _number_of(console, model_id, version)
-    found = await console.ask_monitor(console.monitor.baselines(model_id=model_id, version=wanted))
-    return BaselinesAnswer.model_validate({"items": found})
+    return BaselinesAnswer.model_validate({"items": await console.ask_monitor(Baselines.listed, model_id, wanted)})
 
 
 @router.get("/{model_id}/thresholds")
 async def model_thresholds(model_id: ModelId, console: ConsoleDep) -> ThresholdsAnswer:
     """What a model's health is judged by, and who said so."""
-    await console.ask(console.control.get_model(model_id=model_id))
-    return ThresholdsAnswer.model_validate(await console.ask_monitor(console.monitor.thresholds(model_id=model_id)))
+    await console.ask(Registry.get_model, model_id)
+    return ThresholdsAnswer.model_validate(await console.ask_monitor(Watches.described, model_id))
 
 
 @router.post("/{model_id}/thresholds", response_model=ThresholdsAnswer)
@@ -87,10 +88,10 @@ async def set_thresholds(model_id: ModelId, body: ThresholdsBody, console: Conso
     """What a model's health is judged by from now on; what is not named is not judged."""
 
     async def act() -> tuple[int, BaseModel]:
-        await console.ask(console.control.get_model(model_id=model_id))
+        await console.ask(Registry.get_model, model_id)
         options = body.model_dump(exclude_none=True)
-        asked = console.monitor.set_thresholds(model_id=model_id, thresholds=options, author=change.actor)
-        return 200, ThresholdsAnswer.model_validate(await console.ask_monitor(asked))
+        made = await console.ask_monitor(MonitorCore.set_thresholds, model_id, options, change.actor)
+        return 200, ThresholdsAnswer.model_validate(made)
 
     return await change.once(body.canonical(), act)
 
@@ -110,24 +111,23 @@ async def set_baseline(request: Request, change: ChangeDep) -> Any:
 
 async def read_health(console: Console) -> HealthAnswer:
     """The verdict over all parts; what the Monitor says of models is joined in, where it answers."""
-    report = await console.ask(console.control.system_health())
+    report = await console.ask(Control.system_health)
     if not console.settings.monitoring_enabled:
         return HealthAnswer.model_validate(report)
     try:
-        said, trouble = await console.glance(console.monitor.overview()), ""
+        said, trouble = await console.glance(MonitorCore.overview), ""
     except StreambError as error:
         said, trouble = {}, f"{error.message}; predictions are not affected"
-    return HealthAnswer.model_validate(with_monitoring(cast(HealthReport, report), said, trouble))
+    return HealthAnswer.model_validate(with_monitoring(report, said, trouble))
 
 
 async def _from_body(body: BaselineBody, change: Change) -> tuple[int, BaseModel]:
     console = change.console
     found = await _version_for(console, body.model_id, body.version)
     if body.from_window_minutes is not None:
-        asked = console.monitor.update_baseline(
-            model_id=found.model_id, version=found.version, minutes=body.from_window_minutes, author=change.actor
-        )
-        return 201, BaselineAnswer.model_validate(await console.ask_monitor(asked))
+        minutes, author = body.from_window_minutes, change.actor
+        made = await console.ask_monitor(MonitorCore.update_baseline, found.model_id, found.version, minutes, author)
+        return 201, BaselineAnswer.model_validate(made)
 
     def sample() -> Sample:
         features = rows_as_features(body.instances or [], FeatureSchema.from_json(found.schema))
@@ -170,14 +170,11 @@ def _learn(sample: Sample) -> bytes:
 
 
 async def _put(change: Change, found: ModelVersion, data: bytes) -> tuple[int, BaseModel]:
-    asked = change.console.monitor.set_baseline(
-        model_id=found.model_id,
-        version=found.version,
-        data=data,
-        author=change.actor,
-        features=FeatureSchema.from_json(found.schema).names,
+    features = FeatureSchema.from_json(found.schema).names
+    asked = change.console.ask_monitor(
+        MonitorCore.set_baseline, found.model_id, found.version, data, change.actor, features
     )
-    return 201, BaselineAnswer.model_validate(await change.console.ask_monitor(asked))
+    return 201, BaselineAnswer.model_validate(await asked)
 
 
 async def _number_of(console: Console, model_id: str, reference: str | None) -> str | None:
@@ -190,9 +187,9 @@ async def _number_of(console: Console, model_id: str, reference: str | None) -> 
 async def _version_for(console: Console, model_id: str, reference: str | None) -> ModelVersion:
     """The version that is named, else the one that serves, else the newest."""
     if reference is None:
-        status = await console.ask(console.control.model_status(model_id=model_id))
+        status = await console.ask(Control.model_status, model_id)
         reference = status["serving_version"] or LATEST
-    return await console.ask(console.control.get_version(model_id=model_id, version=reference))
+    return await console.ask(Registry.resolve, model_id, reference)
 
 
 def _read(kind: type[B], content: bytes, place: str) -> B:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from streamb.api.answers import Answer, FiniteOrNull
 
@@ -16,6 +16,12 @@ class _Open(Answer):
     """An answer that may have more fields than are listed."""
 
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_json(cls, value: Any) -> Any:
+        """What the Monitor hands out knows how it is told to people."""
+        return value.to_json() if hasattr(value, "to_json") else value
 
 
 class ColumnDriftAnswer(_Open):

@@ -17,6 +17,8 @@ from streamb.api.monitoring import read_health
 from streamb.api.platform import read_status
 from streamb.clock import isoformat
 from streamb.errors import StreambError
+from streamb.monitoring.alerts.manager import AlertManager, ListedAlert
+from streamb.monitoring.alerts.state import AlertPhase
 from streamb.store import Page
 
 router = APIRouter(include_in_schema=False)
@@ -69,16 +71,15 @@ async def docs(request: Request) -> HTMLResponse:
     return _page("streamb API", _docs_body(request.app.openapi()))
 
 
-async def _firing(console: Console) -> Page[Mapping[str, Any]]:
+async def _firing(console: Console) -> Page[ListedAlert]:
     """The worst alerts that fire; none where the Monitor does not answer, which the health says."""
-    asked = console.monitor.alerts(limit=_MOST_ALERTS, cursor=None, state="firing", model_id=None, severity=None)
     try:
-        return await console.glance(asked)
+        return await console.glance(AlertManager.list_alerts, _MOST_ALERTS, phase=AlertPhase.FIRING)
     except StreambError:
         return Page((), None)
 
 
-def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Page[Mapping[str, Any]]) -> str:
+def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Page[ListedAlert]) -> str:
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in health.reasons)
     parts = [(name, _state(part.status), part.detail) for name, part in health.components.items()]
     return f"""
@@ -94,7 +95,7 @@ def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Page[Mappin
 """
 
 
-def _alerts_table(firing: Page[Mapping[str, Any]]) -> str:
+def _alerts_table(firing: Page[ListedAlert]) -> str:
     if not firing.items:
         return ""
     rows = [
@@ -106,7 +107,7 @@ def _alerts_table(firing: Page[Mapping[str, Any]]) -> str:
             alert["annotations"].get("summary", ""),
             "silenced" if alert["silenced_by"] else "inhibited" if alert["inhibited_by"] else "",
         )
-        for alert in firing.items
+        for alert in (one.to_json() for one in firing.items)
     ]
     more = "<p>There are more: <code>streamb alerts list</code></p>" if firing.next_cursor else ""
     return f"<h2>Alerts</h2>{_table(('severity', 'alert', 'of', 'since', '', ''), rows)}{more}"

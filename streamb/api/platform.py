@@ -9,10 +9,13 @@ from fastapi.responses import PlainTextResponse
 
 from streamb.api.answers import StatusAnswer
 from streamb.api.console import Console, ConsoleDep
+from streamb.control.observations import Observations
+from streamb.control.verbs import Control
 from streamb.errors import StreambError
 from streamb.metrics import prometheus_text
 from streamb.metrics.export import CONTENT_TYPE
 from streamb.monitoring.exposition import absent_text
+from streamb.monitoring.monitor import MonitorCore
 from streamb.version import installed_version
 
 router = APIRouter(tags=["platform"])
@@ -33,8 +36,8 @@ async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
 )
 async def metrics(console: ConsoleDep) -> Any:
     """Request counts, durations, drift, health and more, for Prometheus."""
-    snapshots = await console.ask(console.control.snapshots())
-    gateways = await console.ask(console.control.live_gateways())
+    snapshots = await console.ask(Observations.snapshots)
+    gateways = await console.ask(Control.live_gateways)
     text = prometheus_text(snapshots, gateways=gateways, version=installed_version())
     return Response(text + await _monitor_text(console), media_type=CONTENT_TYPE)
 
@@ -48,12 +51,12 @@ async def healthz() -> PlainTextResponse:
 async def _monitor_text(console: Console) -> bytes:
     """What the Monitor exports; that it is away, when it is: a scrape does not fail for that."""
     try:
-        return await console.glance(console.monitor.exposition())
+        return await console.glance(MonitorCore.exposition)
     except StreambError:
         return absent_text()
 
 
 async def read_status(console: Console, url: str) -> StatusAnswer:
     """The platform in one look, as reached under `url`."""
-    known = dict(await console.ask(console.control.status()))
+    known = dict(await console.ask(Control.status))
     return StatusAnswer.model_validate({"version": installed_version(), **known, "url": known.get("url") or url})

@@ -14,7 +14,7 @@ from streamb.errors import DeadlineExceeded, Overloaded, StreambError, Unavailab
 
 
 class ActorTransport:
-    """Calls `invoke(verb, arguments)` of an actor; looks the actor up again after it has died.
+    """A `Transport` of verbs: calls `invoke` of an actor, and looks the actor up again after it has died.
 
     Args:
         name: of the actor, in our namespace.
@@ -33,9 +33,9 @@ class ActorTransport:
         self._actor: Any = None
         self._finding: asyncio.Future[Any] | None = None
 
-    async def __call__(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+    async def __call__(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         try:
-            return await asyncio.wait_for(self._ask(verb, arguments), self._timeout_s)
+            return await asyncio.wait_for(self._ask(name, args, kwargs), self._timeout_s)
         except StreambError:
             raise
         except RayTaskError as error:
@@ -43,17 +43,17 @@ class ActorTransport:
                 raise error.cause from None
             raise
         except TimeoutError as error:
-            raise DeadlineExceeded(f"{self._who} did not answer {verb} in {self._timeout_s:g} s; try again") from error
+            raise DeadlineExceeded(f"{self._who} did not answer {name} in {self._timeout_s:g} s; try again") from error
         except PendingCallsLimitExceeded as error:
             raise Overloaded(f"too many calls wait for {self._who}; try again", retry_after_s=2) from error
         except (RayActorError, ValueError) as error:  # ValueError: no actor of that name
             self._actor = None
             raise Unavailable(self._when_gone, retry_after_s=self._back_in_s) from error
 
-    async def _ask(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+    async def _ask(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if self._actor is None:
             self._actor = await asyncio.shield(self._find())
-        return await self._actor.invoke.remote(verb, dict(arguments))
+        return await self._actor.invoke.remote(name, args, dict(kwargs))
 
     def _find(self) -> asyncio.Future[Any]:
         """One look-up for all who wait: each takes a thread, for a minute where the cluster's head does not answer."""

@@ -11,10 +11,9 @@ from ray import serve
 
 from streamb.api import create_app
 from streamb.clock import SystemClock
-from streamb.cluster.control_client import connect
+from streamb.cluster.actor_transport import ActorTransport
 from streamb.cluster.listener import Listener, own_address
-from streamb.cluster.monitor_client import connect_monitor
-from streamb.cluster.names import CONSOLE
+from streamb.cluster.names import CONSOLE, CONTROLLER, MONITOR
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
@@ -30,8 +29,9 @@ class Console:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         signing = SigningKey.load_or_create(signing_key_path(settings))
         artifacts = open_artifacts(settings, signing, signing.public)
-        monitor = connect_monitor(settings.request_timeout_s) if settings.monitoring_enabled else None
-        app = create_app(connect(settings.request_timeout_s), artifacts, settings, SystemClock(), monitor)
+        control = _transport(CONTROLLER, "controller", settings)
+        monitor = _transport(MONITOR, "monitor", settings) if settings.monitoring_enabled else None
+        app = create_app(control, artifacts, settings, SystemClock(), monitor)
         context = ray.get_runtime_context()
         self._source = f"console-{context.get_actor_id()}"
         self._node = context.get_node_id()
@@ -52,6 +52,11 @@ class Console:
 
     def _report(self) -> NodeReport:
         return NodeReport("console", self._source, self._node, psutil.Process().pid, self._listener.endpoint)
+
+
+def _transport(actor: str, part: str, settings: Settings) -> ActorTransport:
+    gone = f"the {part} is not there (it may be restarting); try again in a few seconds"
+    return ActorTransport(actor, f"the {part}", settings.request_timeout_s, when_gone=gone, back_in_s=2)
 
 
 def signing_key_path(settings: Settings) -> Path:

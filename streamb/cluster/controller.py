@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -18,13 +19,11 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import Settings
-from streamb.control.client import VERBS
 from streamb.control.health import coming_up
 from streamb.control.observations import NodeReport, Observations
 from streamb.control.platform import build, operator_key
 from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
-from streamb.errors import NotFound
 from streamb.traffic import RoutingTable
 
 TICK_S: Final = 1.0
@@ -37,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class ControllerActor:
-    """Runs the verbs of `Control` on request, and the rollouts' loop by itself.
+    """Runs the verbs of the control side on request, and the rollouts' loop by itself.
 
     Everything that may wait (the database, Serve) runs in threads; the actor's own event loop only hands out what is in
     memory, so that gateways get their table even while the database is locked.
@@ -59,23 +58,22 @@ class ControllerActor:
             outcomes=self._observations.windows,
             drift=self._observations.drift.of,
             on_table=self._publisher.announce,
+            on_order=self._wake.set,
         )
         jobs = JobRunner(settings.state_dir, self._platform.database.records, clock)
         self._jobs = jobs
         self._edges = EdgeFleet(settings, clock, enabled=with_edge)
         self._refresh_due = 0.0
         self._stopping = threading.Event()
-        self._control = Control(self._platform, self._runtime, self._observations, jobs, self._wake.set)
-        self._verbs = ThreadPoolExecutor(_VERB_THREADS, thread_name_prefix="verb")
+        self._control = Control(self._platform, self._runtime, self._observations, jobs)
+        self._threads = ThreadPoolExecutor(_VERB_THREADS, thread_name_prefix="verb")
         self._loop = threading.Thread(target=lambda: asyncio.run(self._run()), name="rollouts", daemon=True)
         self._loop.start()
 
-    async def invoke(self, verb: str, arguments: dict[str, Any]) -> Any:
-        """Run one control verb."""
-        if verb not in VERBS:
-            raise NotFound(f"{verb!r} is not a control verb")
-        method = getattr(self._control, verb)
-        return await asyncio.get_running_loop().run_in_executor(self._verbs, lambda: method(**arguments))
+    async def invoke(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run one verb of the control side."""
+        run = self._control.verbs.run
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run, name, args, kwargs)
 
     async def heartbeat(self, report: NodeReport) -> RoutingTable | None:
         """Take in a process's report; answer with the routing table when the process has an older one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any, Final
 
 import ray
@@ -11,8 +12,7 @@ from ray.exceptions import RayError
 
 from streamb.cluster.names import CONTROLLER, MONITOR, NAMESPACE
 from streamb.config import Settings
-from streamb.control.monitor_client import VERBS
-from streamb.errors import NotFound, Unavailable
+from streamb.errors import Unavailable
 from streamb.monitoring.collection.push import Ack, Push
 from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.opening import open_monitor
@@ -53,11 +53,9 @@ class MonitorActor:
         return self._opened().receive(push)
 
     @ray.method(concurrency_group="queries")
-    def invoke(self, verb: str, arguments: dict[str, Any]) -> Any:
-        """Run one verb of `MonitorCore`."""
-        if verb not in VERBS:
-            raise NotFound(f"{verb!r} is not a verb of the Monitor")
-        return getattr(self._opened(), verb)(**arguments)
+    def invoke(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run one verb of the Monitor."""
+        return self._opened().verbs.run(name, args, kwargs)
 
     def stop(self) -> None:
         """End the looks, and write what is left; the actor is killed next."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.control.drift_scores import DriftScores
 from streamb.metrics import OutcomeWindows, Snapshot, merge
@@ -111,6 +112,7 @@ class Observations:
         """Requests that live gateways have waiting for this app."""
         return sum(gateway.in_flight.get(app, 0) for gateway in self.live("gateway"))
 
+    @verb
     def snapshots(self) -> list[Snapshot]:
         """Counters of all gateways, those that are gone included, so that no sum shrinks.
 

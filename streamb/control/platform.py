@@ -50,6 +50,7 @@ def build(
     outcomes: Outcomes | None = None,
     drift: DriftOf | None = None,
     on_table: Callable[[], None] | None = None,
+    on_order: Callable[[], None] = lambda: None,
 ) -> Platform:
     """Open the store and connect everything.
 
@@ -57,6 +58,7 @@ def build(
         outcomes: what happened to requests; deployments that go step by step are judged by it.
         drift: what monitoring says about a version's drift, for those that have a limit on it.
         on_table: called, from any thread, when there is a newer routing table; must return at once.
+        on_order: called, from any thread, after every order to a deployment; must return at once.
 
     Raises:
         StorageFailed: the database cannot be opened.
@@ -83,6 +85,7 @@ def build(
         outcomes=outcomes,
         drift=drift,
         on_table=on_table,
+        on_order=on_order,
     )
     return Platform(settings, clock, database, registry, rollouts, keys, Idempotency(database.records, clock))
 

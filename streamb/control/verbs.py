@@ -1,19 +1,17 @@
-"""The verbs of the platform: what API, CLI, SDK and jobs can ask for. Synchronous; runs inside the Controller."""
+"""What needs several parts of the control side at once: whether a deployment is allowed, what runs, how all are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+from streamb.asking import Verbs, verb
 from streamb.control.health import HealthReport, describe_models, system_health
 from streamb.control.observations import Observations
 from streamb.control.platform import Platform
 from streamb.errors import Forbidden, InvalidInput, StorageFailed
-from streamb.metrics import Snapshot
-from streamb.registry import Artifact, Lineage, ModelVersion, RegisteredModel, Stage
 from streamb.rollouts import AppStatus, Deployment, DeploymentEvent, Runtime, Strategy
-from streamb.security.keys import Principal
-from streamb.store import Page, Remembered
+from streamb.store import Page
 
 _LATELY_S: Final = 1_800.0
 _MOST_HAPPENINGS: Final = 100
@@ -22,95 +20,53 @@ _MOST_HAPPENINGS: Final = 100
 class JobBoard(Protocol):
     """Runs jobs; the cluster implements it."""
 
+    @verb
     def submit(
         self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str, request: str | None
     ) -> Any: ...
+    @verb
     def list(self, limit: int, cursor: str | None) -> Page[Any]: ...
+    @verb
     def get(self, job_id: str) -> Any: ...
+    @verb
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]: ...
+    @verb
     def stop(self, job_id: str) -> Any: ...
 
 
 class Control:
-    """Every public method is a verb that another process may call by name, with keyword arguments."""
+    """The verbs that no single part can answer. Synchronous, safe to use from many threads; runs inside the Controller.
 
-    def __init__(
-        self,
-        platform: Platform,
-        runtime: Runtime,
-        observations: Observations,
-        jobs: JobBoard,
-        wake: Callable[[], None],
-    ) -> None:
+    Attributes:
+        verbs: everything that another process may ask of the control side.
+    """
+
+    def __init__(self, platform: Platform, runtime: Runtime, observations: Observations, jobs: JobBoard) -> None:
         self._platform = platform
         self._runtime = runtime
         self._observations = observations
-        self._jobs = jobs
-        self._wake = wake
         self._started_at = platform.clock.now()
-
-    # --- models -------------------------------------------------------------------------------------------------------
-
-    def list_models(self, limit: int, cursor: str | None) -> Page[RegisteredModel]:
-        return self._platform.registry.list_models(limit, cursor)
-
-    def get_model(self, model_id: str) -> RegisteredModel:
-        return self._platform.registry.get_model(model_id)
-
-    def create_model(
-        self, model_id: str, name: str, description: str, owner: str, tags: Mapping[str, str]
-    ) -> RegisteredModel:
-        return self._platform.registry.create_model(
-            model_id, name=name, description=description, owner=owner, tags=tags
+        self.verbs = Verbs(
+            self, platform.registry, platform.rollouts, platform.keys, platform.idempotency, observations, jobs
         )
 
-    def list_versions(self, model_id: str, limit: int, cursor: str | None) -> Page[ModelVersion]:
-        return self._platform.registry.list_versions(model_id, limit, cursor)
-
-    def get_version(self, model_id: str, version: str) -> ModelVersion:
-        return self._platform.registry.resolve(model_id, version)
-
-    def register_version(
-        self,
-        model_id: str,
-        version: str,
-        artifact: Artifact,
-        owner: str,
-        metadata: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        hyperparameters: Mapping[str, Any],
-        lineage: Mapping[str, Any],
-        tags: Mapping[str, str],
-    ) -> tuple[ModelVersion, bool]:
-        return self._platform.registry.register_version(
-            model_id,
-            version,
-            artifact,
-            owner=owner,
-            metadata=metadata,
-            metrics=metrics,
-            hyperparameters=hyperparameters,
-            lineage=Lineage(**lineage),
-            tags=tags,
-        )
-
-    def set_alias(self, model_id: str, alias: str, version: str) -> RegisteredModel:
-        return self._platform.registry.set_alias(model_id, alias, version)
-
-    def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
-        return self._platform.registry.delete_alias(model_id, alias)
-
-    def set_stage(self, model_id: str, version: str, stage: str) -> ModelVersion:
-        return self._platform.registry.set_stage(model_id, version, Stage(stage))
-
-    def set_tags(self, model_id: str, tags: Mapping[str, str]) -> RegisteredModel:
-        return self._platform.registry.set_tags(model_id, tags)
-
-    # --- deployments --------------------------------------------------------------------------------------------------
-
+    @verb
     def create_deployment(
-        self, *, model_id: str, target_version: str, strategy: str, options: Mapping[str, Any], actor: str, force: bool
+        self, model_id: str, target_version: str, strategy: str, options: Mapping[str, Any], actor: str, *, force: bool
     ) -> Deployment:
+        """Begin to deploy a registered version.
+
+        Args:
+            model_id, target_version: what to deploy; the version may also be an alias, or "latest".
+            strategy: one of `Strategy`.
+            options: of that strategy, by name.
+            actor: who asks, for the history.
+            force: allow an immediate deployment outside development.
+
+        Raises:
+            Forbidden: an immediate deployment outside development, without `force`.
+            InvalidInput, NotFound, Conflict: as `Rollouts.create`.
+        """
         if strategy not in set(Strategy):
             raise InvalidInput(f"strategy {strategy!r} is not one of {', '.join(Strategy)}")
         wanted, environment = Strategy(strategy), self._platform.settings.environment
@@ -119,36 +75,7 @@ class Control:
                 f"an immediate deployment moves all traffic at once without a check and is refused in {environment}; "
                 "take another strategy (canary, rolling, blue_green), or have an administrator ask for it with force"
             )
-        return self._woken(self._platform.rollouts.create(model_id, target_version, wanted, options, actor))
-
-    def approve_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        return self._woken(self._platform.rollouts.approve(deployment_id, by, reason))
-
-    def pause_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        return self._woken(self._platform.rollouts.pause(deployment_id, by, reason))
-
-    def resume_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        return self._woken(self._platform.rollouts.resume(deployment_id, by, reason))
-
-    def promote_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        return self._woken(self._platform.rollouts.promote(deployment_id, by, reason))
-
-    def abort_deployment(self, *, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        return self._woken(self._platform.rollouts.abort(deployment_id, by, reason))
-
-    def rollback_deployment(
-        self, *, deployment_id: str, by: str, reason: str = "", to_version: str | None = None
-    ) -> Deployment:
-        return self._woken(self._platform.rollouts.rollback(deployment_id, by, reason, to_version))
-
-    def list_deployments(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[Deployment]:
-        return self._platform.rollouts.list(limit, cursor, model_id)
-
-    def get_deployment(self, deployment_id: str) -> Deployment:
-        return self._platform.rollouts.get(deployment_id)
-
-    def deployment_history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
-        return self._platform.rollouts.history(limit, cursor, model_id)
+        return self._platform.rollouts.create(model_id, target_version, wanted, options, actor)
 
     def happenings(self) -> list[dict[str, Any]]:
         """What deployments did to models in the last half hour, for people who look for causes."""
@@ -161,12 +88,14 @@ class Control:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
+    @verb
     def model_status(self, model_id: str) -> dict[str, Any]:
         """What runs for one model, what it is asked, and its newest deployment."""
         self._platform.registry.get_model(model_id)
         found = describe_models(self._platform.rollouts, self._apps(), self._observations, only=model_id)
         return {**found[model_id], "deployment": self._platform.rollouts.latest(model_id)}
 
+    @verb
     def system_health(self) -> HealthReport:
         """Healthy, degraded or unhealthy, part by part, with reasons."""
         return system_health(
@@ -175,6 +104,7 @@ class Control:
             self._database(),
         )
 
+    @verb
     def status(self) -> dict[str, Any]:
         """The platform in one look."""
         clock, settings, rollouts = self._platform.clock, self._platform.settings, self._platform.rollouts
@@ -196,55 +126,10 @@ class Control:
             "models": list(describe_models(rollouts, self._apps(), self._observations).values()),
         }
 
-    def snapshots(self) -> list[Snapshot]:
-        """Request counters of all gateways, merged."""
-        return self._observations.snapshots()
-
+    @verb
     def live_gateways(self) -> int:
         """How many gateways report."""
         return len(self._observations.live("gateway"))
-
-    # --- keys and repeated requests -----------------------------------------------------------------------------------
-
-    def check_key(self, key: str) -> Principal | None:
-        return self._platform.keys.check(key)
-
-    def recall(self, key: str) -> Remembered | None:
-        return self._platform.idempotency.recall(key)
-
-    def remember(self, key: str, fingerprint: str, status: int, body: str) -> None:
-        self._platform.idempotency.remember(key, fingerprint, status, body)
-
-    # --- jobs ---------------------------------------------------------------------------------------------------------
-
-    def submit_job(
-        self,
-        entrypoint: str,
-        working_dir: str | None,
-        env: Mapping[str, str],
-        name: str,
-        request: str | None = None,
-    ) -> Any:
-        return self._jobs.submit(entrypoint=entrypoint, working_dir=working_dir, env=env, name=name, request=request)
-
-    def list_jobs(self, limit: int, cursor: str | None) -> Page[Any]:
-        return self._jobs.list(limit, cursor)
-
-    def get_job(self, job_id: str) -> Any:
-        return self._jobs.get(job_id)
-
-    def job_logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]:
-        return self._jobs.logs(job_id, offset, limit)
-
-    def stop_job(self, job_id: str) -> Any:
-        return self._jobs.stop(job_id)
-
-    # ------------------------------------------------------------------------------------------------------------------
-
-    def _woken(self, deployment: Deployment) -> Deployment:
-        """Have the rollouts' loop look at once."""
-        self._wake()
-        return deployment
 
     def _apps(self) -> Mapping[str, AppStatus]:
         return self._runtime.apps()

@@ -12,10 +12,9 @@ from streamb.errors import StorageFailed
 from streamb.monitoring.alerts.alert import Alert
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.options import read_alert_options
-from streamb.monitoring.alerts.outbox import Past, open_outbox
+from streamb.monitoring.alerts.outbox import open_outbox
 from streamb.monitoring.alerts.rules import delivery_alerts
 from streamb.monitoring.channels import AlertChannel, Courier, severities_of
-from streamb.store import Page
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +30,7 @@ class Alerting:
     Attributes:
         manager: alerts and silences.
         courier: deliveries.
+        outbox: what is still to be delivered, and what became of the rest.
 
     Raises:
         InvalidInput: names every option that is wrong.
@@ -51,9 +51,9 @@ class Alerting:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
         self._names = [channel.name for channel in channels]
-        self._outbox = open_outbox(path, clock)
-        self.manager = AlertManager(clock, config, self._outbox)
-        self.courier = Courier(self._outbox, channels, clock)
+        self.outbox = open_outbox(path, clock)
+        self.manager = AlertManager(clock, config, self.outbox)
+        self.courier = Courier(self.outbox, channels, clock)
 
     def evaluate(self, alerts: Iterable[Alert]) -> None:
         """Take in everything that rules say now; what has to be told is on its way when this returns.
@@ -61,20 +61,12 @@ class Alerting:
         That a channel does not deliver is an alert, too.
         """
         try:
-            own = delivery_alerts(self._names, self._outbox.queued(), self._outbox.latest(), self._clock.now())
+            own = delivery_alerts(self._names, self.outbox.queued(), self.outbox.latest(), self._clock.now())
             if self.manager.evaluate([*alerts, *own]):
                 self.courier.wake()
         except StorageFailed as error:
             # Nothing has changed: the next look, in a few seconds, decides the same again.
             _log.error("alerts cannot be written now: %s", error.message)
-
-    def history(self, limit: int, cursor: str | None) -> Page[Past]:
-        """What became of notifications, the newest first.
-
-        Raises:
-            BadRequest: the cursor is none of this list.
-        """
-        return self._outbox.history(limit, cursor)
 
     def start(self) -> None:
         """Deliver from now on. Idempotent."""
@@ -87,4 +79,4 @@ class Alerting:
     def close(self) -> None:
         """Stop, and let go of the file."""
         self.stop()
-        self._outbox.close()
+        self.outbox.close()

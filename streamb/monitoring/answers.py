@@ -1,20 +1,15 @@
-"""What the Monitor answers, JSON-ready: health, drift, alerts, silences, and everything as numbers for Prometheus."""
+"""What the Monitor answers, JSON-ready: health, drift, and everything as numbers for Prometheus."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from streamb.errors import BadRequest
 from streamb.monitoring.drift.report import DriftReport
 from streamb.monitoring.exposition import VersionFacts
 from streamb.monitoring.health.health import Status
 from streamb.monitoring.watches import STALE_S, Standing
-from streamb.store import Page
-from streamb.store.cursor import decode_cursor, encode_cursor
-
-T = TypeVar("T")
 
 _RANK: Final[Mapping[str, int]] = {Status.HEALTHY: 0, Status.UNKNOWN: 1, Status.DEGRADED: 2, Status.UNHEALTHY: 3}
 
@@ -81,24 +76,6 @@ def facts_of(standing: Standing) -> VersionFacts:
         push_age_s=standing.silence_s,
         dropped=standing.totals.dropped,
     )
-
-
-def page_of(items: Sequence[T], key: Callable[[T], str], name: str, limit: int, cursor: str | None) -> Page[T]:
-    """A page of a list that is in memory.
-
-    Raises:
-        BadRequest: the cursor is none of this list, or what it stood at is gone.
-    """
-    begin = 0
-    if cursor is not None:
-        last = decode_cursor(name, cursor, str)
-        places = [place for place, item in enumerate(items) if key(item) == last]
-        if not places:
-            raise BadRequest("the list has changed where this cursor stood: start again without a cursor")
-        begin = places[0] + 1
-    shown = tuple(items[begin : begin + limit])
-    more = begin + limit < len(items)
-    return Page(shown, encode_cursor(name, key(shown[-1])) if more and shown else None)
 
 
 def score_answer(standing: Standing) -> dict[str, Any] | None:

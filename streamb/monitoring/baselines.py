@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from streamb.asking import verb
 from streamb.clock import Clock, isoformat
 from streamb.errors import InvalidFeatures, NotFound, StreambError
 from streamb.monitoring.profiles.baseline import Baseline
@@ -139,6 +140,7 @@ class Baselines:
         with self._lock:
             return set(self._in_force)
 
+    @verb
     def listed(self, model_id: str, version: str | None = None) -> list[dict[str, Any]]:
         """The baselines of a model, newest first."""
         with self._lock:

@@ -7,20 +7,21 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from streamb.asking import Verbs, verb
 from streamb.clock import Clock
 from streamb.errors import NotFound
 from streamb.monitoring.alerting import Alerting
+from streamb.monitoring.alerts.causes import Facts, Happening
+from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.answers import drift_answer, facts_of, health_answer, overview_answer, score_answer
 from streamb.monitoring.baselines import Baselines, check_columns
 from streamb.monitoring.collection.aggregator import Aggregator
 from streamb.monitoring.collection.push import Ack, Push, VersionKey
 from streamb.monitoring.exposition import MonitorFacts, monitor_text
 from streamb.monitoring.live_baseline import LEARNT_ROWS, LiveBaselines
-from streamb.monitoring.monitor_alerts import AlertDesk
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S
 from streamb.monitoring.watches import Standing, Watches
-from streamb.store import Page
 
 _LONGEST_WINDOW_MINUTES: Final = 1_440
 _FORGOTTEN_S: Final = 3_600.0
@@ -31,9 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class MonitorCore:
-    """Every public method but `receive`, `tick`, `start` and `close` is a verb that another process may call by name.
+    """Safe to use from several threads; pushes wait for nothing but the aggregator.
 
-    Safe to use from several threads; pushes wait for nothing but the aggregator.
+    Attributes:
+        verbs: everything that another process may ask of the Monitor and of its parts.
     """
 
     def __init__(
@@ -50,20 +52,22 @@ class MonitorCore:
         self._aggregator = aggregator
         self._baselines = baselines
         self._watches = watches
-        self._desk = AlertDesk(alerting, clock)
+        self._alerting = alerting
         self._minutes = window_minutes
         self._live = LiveBaselines(aggregator, baselines)
         self._lock = threading.RLock()
         self._standings: Mapping[VersionKey, Standing] = {}
         self._active: dict[VersionKey, str] = {}
+        self._happenings: Mapping[str, tuple[Happening, ...]] = {}
         self._tick_s = 0.0
+        self.verbs = Verbs(self, baselines, watches, alerting.manager, alerting.courier, alerting.outbox)
         self._activate(self._live_versions())
 
     # --- the Monitor's own life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to deliver notifications. Idempotent."""
-        self._desk.start()
+        self._alerting.start()
 
     def receive(self, push: Push) -> Ack:
         """Count what a source pushed.
@@ -90,24 +94,32 @@ class MonitorCore:
             self._watches.forget(set(found))
             self._watches.save()
         try:
-            self._desk.evaluate(found.values())
+            self._alerting.evaluate(alert for one in found.values() for alert in alerts_of(self._facts(one)))
         except Exception:
             _log.exception("alerts could not be judged; the next look follows")
         self._tick_s = self._clock.monotonic() - began
 
     def close(self) -> None:
         """Save everything and let go."""
-        self._desk.close()
+        self._alerting.close()
         with self._lock:
             self._watches.save(now=True)
         self._aggregator.close()
 
     def told(self, happenings: Sequence[Mapping[str, Any]]) -> None:
-        """What was done to models lately (`model_id`, `at`, `words`): it may be why something is wrong with them."""
-        self._desk.told(happenings)
+        """What was done to models lately (`model_id`, `at`, `words`): it may be why something is wrong with them.
+
+        Replaces what was told before.
+        """
+        found: dict[str, tuple[Happening, ...]] = {}
+        for one in happenings:
+            happening = Happening(float(one["at"]), str(one["words"]))
+            found[one["model_id"]] = (*found.get(one["model_id"], ()), happening)
+        self._happenings = found
 
     # --- health and drift ---------------------------------------------------------------------------------------------
 
+    @verb
     def health(self, model_id: str, version: str | None = None) -> dict[str, Any]:
         """How a version does, as the last look found it; unknown where nobody has reported on it lately.
 
@@ -118,10 +130,12 @@ class MonitorCore:
         standing = self._standings.get(key)
         return health_answer(standing if standing is not None else self._watches.unheard(key))
 
+    @verb
     def overview(self) -> dict[str, dict[str, Any]]:
         """Each model that is asked: the worst status of its versions, and the reasons."""
         return overview_answer(list(self._standings.values()))
 
+    @verb
     def drift(self, model_id: str, version: str | None = None, minutes: int | None = None) -> dict[str, Any]:
         """How far the last minutes of a version are from its baseline.
 
@@ -146,6 +160,7 @@ class MonitorCore:
 
     # --- baselines and thresholds -------------------------------------------------------------------------------------
 
+    @verb
     def set_baseline(
         self, model_id: str, version: str, data: bytes, author: str = "", features: Sequence[str] | None = None
     ) -> dict[str, Any]:
@@ -167,6 +182,7 @@ class MonitorCore:
             self._activate(self._live_versions())
         return record.to_answer(active=True)
 
+    @verb
     def update_baseline(
         self, model_id: str, version: str | None = None, minutes: int | None = None, author: str = ""
     ) -> dict[str, Any]:
@@ -186,10 +202,7 @@ class MonitorCore:
             self._activate(self._live_versions())
         return record.to_answer(active=True)
 
-    def baselines(self, model_id: str, version: str | None = None) -> list[dict[str, Any]]:
-        """The baselines of a model, the newest first."""
-        return self._baselines.listed(model_id, version)
-
+    @verb
     def set_thresholds(self, model_id: str, thresholds: Mapping[str, Any], author: str = "") -> dict[str, Any]:
         """Judge a model by these from now on; what is not named is not judged.
 
@@ -199,72 +212,33 @@ class MonitorCore:
         with self._lock:
             return self._watches.set_thresholds(model_id, thresholds, author)
 
-    def thresholds(self, model_id: str) -> dict[str, Any]:
-        """What a model is judged by, and who said so."""
-        return self._watches.described(model_id)
-
-    # --- alerts -------------------------------------------------------------------------------------------------------
-
-    def alerts(
-        self,
-        limit: int = 100,
-        cursor: str | None = None,
-        state: str | None = None,
-        model_id: str | None = None,
-        severity: str | None = None,
-    ) -> Page[dict[str, Any]]:
-        """Alerts: what fires first, the worst of it first; what was resolved stays on the list for a day."""
-        return self._desk.listed(limit, cursor, state, model_id, severity)
-
-    def silences(self, limit: int = 100, cursor: str | None = None) -> Page[dict[str, Any]]:
-        """Silences, those that end last first."""
-        return self._desk.silences(limit, cursor)
-
-    def silence(self, matchers: Any, duration_s: float, author: str, comment: str = "") -> dict[str, Any]:
-        """Tell nobody of alerts that match, for a while.
-
-        Raises:
-            InvalidInput: says what is missing or wrong.
-        """
-        return self._desk.silence(matchers, duration_s, author, comment)
-
-    def expire_silence(self, silence_id: str, by: str = "") -> dict[str, Any]:
-        """End a silence now.
-
-        Raises:
-            NotFound: there is none of this id.
-        """
-        return self._desk.expire_silence(silence_id, by)
-
-    def channels(self) -> list[dict[str, Any]]:
-        """How each channel is doing."""
-        return self._desk.channels()
-
-    def deliveries(self, limit: int = 100, cursor: str | None = None) -> Page[dict[str, Any]]:
-        """What became of notifications, the newest first."""
-        return self._desk.deliveries(limit, cursor)
-
-    def test_channel(self, name: str) -> dict[str, Any]:
-        """Send a test to one channel; what became of it is in the answer.
-
-        Raises:
-            NotFound: there is no such channel.
-        """
-        return self._desk.try_channel(name)
-
+    @verb
     def exposition(self) -> bytes:
         """Everything as Prometheus text."""
         return monitor_text(
             MonitorFacts(
                 versions=[facts_of(one) for _, one in sorted(self._standings.items())],
-                firing=self._desk.firing(),
-                notifications=self._desk.notifications(),
+                firing={str(severity): count for severity, count in self._alerting.manager.firing().items()},
+                notifications=self._alerting.courier.counts(),
                 sources=len(self._aggregator.sources()),
                 tick_s=self._tick_s,
             )
         )
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _facts(self, standing: Standing) -> Facts:
+        """What the rules of alerts judge a version by."""
+        model_id, version = standing.model_id, standing.version
+        return Facts(
+            model_id,
+            version,
+            standing.health,
+            silent_s=standing.silence_s,
+            outcomes=standing.outcomes,
+            happenings=self._happenings.get(model_id, ()),
+            since=self._alerting.manager.since(model_id, version),
+        )
 
     def _activate(self, live: Sequence[VersionKey]) -> None:
         """Have replicas fold by the baselines in force; let go of those that nobody needs."""

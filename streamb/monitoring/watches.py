@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from streamb.asking import verb
 from streamb.clock import Clock, isoformat
 from streamb.config import Settings
 from streamb.errors import StorageFailed, StreambError
@@ -97,6 +98,7 @@ class Watches:
         self._options = changed
         return self.described(model_id)
 
+    @verb
     def described(self, model_id: str) -> dict[str, Any]:
         """A model's thresholds, and who set them."""
         given = self._options.get(model_id, {"author": "", "at": None})

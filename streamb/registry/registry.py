@@ -12,6 +12,7 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any, Final, TypeVar
 
+from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from streamb.registry.model import LATEST, RegisteredModel, check_alias, check_model_id, check_tags
@@ -43,6 +44,7 @@ class Registry:
 
     # --- models ---------------------------------------------------------------------------------------------------
 
+    @verb
     def create_model(
         self,
         model_id: str,
@@ -78,20 +80,24 @@ class Registry:
 
         return self._atomically(act)
 
+    @verb
     def get_model(self, model_id: str) -> RegisteredModel:
         """The model, or `NotFound`."""
         return _model(self._model_record(model_id))
 
+    @verb
     def list_models(self, limit: int = 100, cursor: str | None = None) -> Page[RegisteredModel]:
         """A page of the models, by id."""
         page = self._records.list(_MODELS, limit=limit, cursor=cursor)
         return Page(tuple(map(_model, page.items)), page.next_cursor)
 
+    @verb
     def set_tags(self, model_id: str, tags: Mapping[str, str]) -> RegisteredModel:
         """Replace all tags of a model."""
         checked = check_tags(tags)
         return self._change_model(model_id, lambda old: replace(old, tags=checked), "model.tagged", tags=checked)
 
+    @verb
     def set_alias(self, model_id: str, alias: str, version: str) -> RegisteredModel:
         """Let `alias` name a version of the model (given as `resolve` takes it), instead of what it named before.
 
@@ -109,6 +115,7 @@ class Registry:
             version=target,
         )
 
+    @verb
     def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
         """Forget an alias; `NotFound` when the model has none of that name."""
 
@@ -121,6 +128,7 @@ class Registry:
 
     # --- versions -------------------------------------------------------------------------------------------------
 
+    @verb
     def register_version(
         self,
         model_id: str,
@@ -196,12 +204,14 @@ class Registry:
         """One version by its number, or `NotFound`."""
         return ModelVersion.from_body(self._version_record(model_id, version).body)
 
+    @verb
     def list_versions(self, model_id: str, limit: int = 100, cursor: str | None = None) -> Page[ModelVersion]:
         """A page of a model's versions in the order of semantic versioning, the highest first."""
         self._model_record(model_id)
         page = self._records.list(_VERSIONS, prefix=f"{model_id}/", limit=limit, cursor=cursor, reverse=True)
         return Page(tuple(ModelVersion.from_body(record.body) for record in page.items), page.next_cursor)
 
+    @verb
     def resolve(self, model_id: str, ref: str) -> ModelVersion:
         """The version that `ref` means: a version number, an alias, or `latest`.
 
@@ -214,6 +224,7 @@ class Registry:
             raise NotFound(f"model {model_id!r} has no versions yet: register one", model_id=model_id)
         return self.get_version(model_id, version)
 
+    @verb
     def set_stage(self, model_id: str, version: str, stage: Stage) -> ModelVersion:
         """Move a version to another stage; to be there already is fine.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import Conflict
 from streamb.registry import Registry
@@ -45,6 +46,7 @@ class Rollouts:
         outcomes: what happened to requests, to judge versions by; without it, no step that needs proof ever passes.
         drift: what monitoring says about a version.
         on_table: called when there is a newer routing table.
+        on_order: called after every order (`create`, `approve`, …), so that the loop can look at once.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Rollouts:
         outcomes: Outcomes | None = None,
         drift: DriftOf | None = None,
         on_table: Callable[[], None] | None = None,
+        on_order: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._runtime = runtime
@@ -69,6 +72,7 @@ class Rollouts:
         self._standing = Standing(self._ledger, registry, policy or GatewayPolicy(), on_table)
         self._observation = Observation(outcomes, clock, drift)
         self._caretaker = Caretaker(self._standing, runtime, clock)
+        self._on_order = on_order
         self._lock = threading.RLock()
 
     # --- orders -------------------------------------------------------------------------------------------------------
@@ -94,8 +98,10 @@ class Rollouts:
             kept = route.keeping(version) if route is not None else None
             note = Note(CREATED, deployment.reason, actor)
             self._standing.change(deployment, note, kept if kept != route else None)
-            return deployment
+        self._on_order()
+        return deployment
 
+    @verb
     def approve(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Open the gate before which a deployment waits.
 
@@ -105,22 +111,27 @@ class Rollouts:
         """
         return self._order(deployment_id, "approved", by, reason, verbs.approve)
 
+    @verb
     def pause(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Stay at the present share until `resume`. A version that fails leaves traffic nevertheless."""
         return self._order(deployment_id, "paused", by, reason, verbs.pause)
 
+    @verb
     def resume(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Go on after a pause."""
         return self._order(deployment_id, "resumed", by, reason, verbs.resume)
 
+    @verb
     def promote(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Skip to all traffic; gates that nobody opened stay closed."""
         return self._order(deployment_id, "promoted", by, reason, verbs.promote)
 
+    @verb
     def abort(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Give up: no traffic to the target version any more."""
         return self._order(deployment_id, "aborting", by, reason, verbs.abort)
 
+    @verb
     def rollback(self, deployment_id: str, by: str, reason: str = "", to_version: str | None = None) -> Deployment:
         """All traffic to the version that answered before; after completion, to any version registered earlier.
 
@@ -148,18 +159,19 @@ class Rollouts:
         kind: str,
         by: str,
         reason: str,
-        verb: Callable[[Deployment, str, str, float], Deployment],
+        move: Callable[[Deployment, str, str, float], Deployment],
     ) -> Deployment:
-        """Carry out a verb; when the deployment is where it would bring it already, nothing is written."""
+        """Carry out an order; when the deployment is where it would bring it already, nothing is written."""
         with self._lock:
             before = self._standing.active.get(deployment_id) or self._ledger.get(deployment_id)
-            after = verb(before, by, reason, self._clock.now())
+            after = move(before, by, reason, self._clock.now())
             if after is not before:
                 ended = str(after.state) if before.active and not after.active else kind
                 opened = after.approvals != before.approvals
                 detail = f"{after.waiting_for}: {reason}".rstrip(": ") if opened else after.reason
                 self._standing.change(after, Note(ended, detail, by))
-            return after
+        self._on_order()
+        return after
 
     def _refuse_second(self, model_id: str) -> None:
         busy = self._standing.deployment_of(model_id)
@@ -172,6 +184,7 @@ class Rollouts:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
+    @verb
     def get(self, deployment_id: str) -> Deployment:
         """One deployment, with its newest judgement.
 
@@ -180,11 +193,13 @@ class Rollouts:
         """
         return self._judged(self._ledger.get(deployment_id))
 
+    @verb
     def list(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[Deployment]:
         """Deployments, newest first."""
         page = self._ledger.list(limit, cursor, model_id)
         return Page(tuple(map(self._judged, page.items)), page.next_cursor)
 
+    @verb
     def history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
         """What happened to deployments, newest first."""
         return self._ledger.history(limit, cursor, model_id)

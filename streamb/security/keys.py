@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from streamb.asking import verb
 from streamb.clock import Clock, isoformat
 from streamb.errors import NotFound, Unauthorized
 from streamb.hashing import same_secret, sha256_hex
@@ -132,6 +133,7 @@ class KeyRing:
             return KeyRecord.from_json(known.body)
         return self._store(KeyRecord(key_id=key_id, name=name, digest=digest(plaintext), admin=admin))
 
+    @verb
     def check(self, key: str) -> Principal | None:
         """The principal behind `key`; None for everything that is not a valid key."""
         match = _KEY.fullmatch(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.store.records import RecordStore
 
@@ -36,6 +37,7 @@ class Idempotency:
         self._records = records
         self._clock = clock
 
+    @verb
     def recall(self, key: str) -> Remembered | None:
         """The answer given under this key in the last 24 hours."""
         record = self._records.get(_COLLECTION, key)
@@ -43,6 +45,7 @@ class Idempotency:
             return None
         return Remembered(**record.body)
 
+    @verb
     def remember(self, key: str, fingerprint: str, status: int, body: str) -> None:
         """Keep an answer."""
         oldest_kept = self._clock.now() - KEPT_S

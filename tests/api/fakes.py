@@ -5,6 +5,7 @@ pretended.
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +13,9 @@ from typing import Any
 
 from streamb.clock import ManualClock
 from streamb.config import Settings, load_settings
-from streamb.control.client import ControlClient
-from streamb.control.monitor_client import MonitorClient
 from streamb.control.observations import NodeReport, Observations
 from streamb.control.platform import Platform
-from streamb.control.verbs import Control
+from streamb.control.verbs import Control, JobBoard
 from streamb.crypto import SigningKey
 from streamb.errors import NotFound, StreambError
 from streamb.monitoring.monitor import MonitorCore
@@ -71,7 +70,7 @@ class FakeJob:
 
 
 @dataclass
-class FakeJobs:
+class FakeJobs(JobBoard):
     """Jobs that run nothing; the test says how they go."""
 
     jobs: dict[str, FakeJob] = field(default_factory=dict)
@@ -123,7 +122,7 @@ class InProcess:
     Attributes:
         failure: raised by every verb while it is set; `monitor_failure` by those of the Monitor.
         stuck: verbs never answer while it is true.
-        asked: the verbs that were called.
+        asked: the verbs that were called, by their qualified names.
     """
 
     def __init__(self, state_dir: Path, **settings: Any) -> None:
@@ -147,6 +146,7 @@ class InProcess:
             self.runtime,
             self.clock,
             outcomes=self.observations.windows,
+            on_order=self._progress,
         )
         self.platform = Platform(
             self.settings,
@@ -157,8 +157,7 @@ class InProcess:
             keys,
             Idempotency(database.records, self.clock),
         )
-        self.verbs = Control(self.platform, self.runtime, self.observations, self.jobs, self._progress)
-        self.control = ControlClient(self._invoke)
+        self.verbs = Control(self.platform, self.runtime, self.observations, self.jobs)
         signing = SigningKey.load_or_create(state_dir / "keys" / "signing.pem")
         self.artifacts = ArtifactStore(
             open_blobs(f"file://{state_dir / 'artifacts'}"),
@@ -167,7 +166,6 @@ class InProcess:
             scratch=state_dir / "scratch",
             max_bytes=self.settings.max_artifact_bytes,
         )
-        self.monitor = MonitorClient(self._invoke_monitor)
         self.monitor_failure: StreambError | None = None
         self._core: MonitorCore | None = None
         self.report()
@@ -190,19 +188,21 @@ class InProcess:
         for role in ("gateway", "console", "edge"):
             self.observations.receive(NodeReport(role, f"{role}-1", "node", 1))
 
-    async def _invoke(self, verb: str, arguments: Mapping[str, Any]) -> Any:
-        self.asked.append(verb)
+    async def control(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The transport to the control side; carries calls and answers pickled, as Ray does."""
+        self.asked.append(name)
         if self.stuck:
             await asyncio.sleep(3600)
         if self.failure is not None:
             raise self.failure
-        return getattr(self.verbs, verb)(**arguments)
+        return _carried(self.verbs.verbs.run(*_carried((name, args, dict(kwargs)))))
 
-    async def _invoke_monitor(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+    async def monitor(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The transport to the Monitor."""
         if self.monitor_failure is not None:
             raise self.monitor_failure
         # In a thread, as in the Monitor: what one of its verbs does may wait for a disk.
-        return await asyncio.to_thread(getattr(self.core, verb), **arguments)
+        return _carried(await asyncio.to_thread(self.core.verbs.run, *_carried((name, args, dict(kwargs)))))
 
     def _progress(self) -> None:
         # As the Controller's loop would: until nothing changes any more.
@@ -211,3 +211,7 @@ class InProcess:
     def _tick_until_calm(self) -> None:
         while self.rollouts.tick():
             pass
+
+
+def _carried(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+from streamb.control.verbs import Control
 from streamb.errors import Forbidden, NotFound
+from streamb.rollouts import Rollouts
 from tests.api.fakes import InProcess
 
 
@@ -44,41 +47,38 @@ FINDING = SimpleNamespace(
 APPROVAL = SimpleNamespace(by="ada", at=3.0, gate="before 100 %", reason="looks good")
 
 
-class SteeredControl:
-    """The verbs of deployments; the others are the real ones.
+class SteeredDeployments:
+    """Stands where the real deployments would be.
 
     Attributes:
-        orders: arguments of every `create_deployment`.
+        orders: what every `Control.create_deployment` asked for.
         steered: verb and arguments of every order to a deployment.
-        story: what `get_deployment` answers, one after the other; the last one again and again.
+        story: what `Rollouts.get` answers, one after the other; the last one again and again.
     """
 
-    def __init__(self, others: Any) -> None:
-        self._others = others
+    def __init__(self) -> None:
         self.orders: list[dict[str, Any]] = []
         self.steered: list[tuple[str, dict[str, Any]]] = []
         self.story: list[Seen | Exception] = [Seen()]
 
-    def __getattr__(self, verb: str) -> Any:
-        name, _, of = verb.partition("_")
-        if of != "deployment" or name not in {"approve", "pause", "resume", "promote", "abort", "rollback"}:
-            return getattr(self._others, verb)
+    def answer(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Seen:
+        """Take in what the real verb would be called with."""
+        given = dict(inspect.signature(verb).bind(None, *args, **kwargs).arguments)
+        del given["self"]
+        if verb is Control.create_deployment:
+            self.orders.append(given)
+            first = next(one for one in self.story if isinstance(one, Seen))
+            made = {"strategy": given["strategy"], "options": given["options"], "created_by": given["actor"]}
+            return replace(first, **made)
+        if verb is Rollouts.get:
+            return self._now(**given)
+        self.steered.append((verb.__name__, given))
+        now = self._now(given["deployment_id"])
+        if verb is Rollouts.approve and given["by"] == now.created_by:
+            raise Forbidden("whoever began a deployment may not approve it")
+        return replace(now, reason=f"{verb.__name__} by {given['by']}: {given['reason']}")
 
-        async def steer(**arguments: Any) -> Seen:
-            self.steered.append((name, arguments))
-            now = await self.get_deployment(deployment_id=arguments["deployment_id"])
-            if name == "approve" and arguments["by"] == now.created_by:
-                raise Forbidden("whoever began a deployment may not approve it")
-            return replace(now, reason=f"{name} by {arguments['by']}: {arguments['reason']}")
-
-        return steer
-
-    async def create_deployment(self, **order: Any) -> Seen:
-        self.orders.append(order)
-        strategy, options, actor = order["strategy"], order["options"], order["actor"]
-        return replace(self._first(), strategy=strategy, options=options, created_by=actor)
-
-    async def get_deployment(self, *, deployment_id: str) -> Seen:
+    def _now(self, deployment_id: str) -> Seen:
         now = self.story.pop(0) if len(self.story) > 1 else self.story[0]
         if isinstance(now, Exception):
             raise now
@@ -86,15 +86,30 @@ class SteeredControl:
             raise NotFound(f"no deployment {deployment_id}")
         return now
 
-    def _first(self) -> Seen:
-        return next(one for one in self.story if isinstance(one, Seen))
+
+_STEERED = {
+    verb.__qualname__: verb
+    for verb in (
+        Control.create_deployment,
+        Rollouts.get,
+        Rollouts.approve,
+        Rollouts.pause,
+        Rollouts.resume,
+        Rollouts.promote,
+        Rollouts.abort,
+        Rollouts.rollback,
+    )
+}
 
 
 class SteeredPlatform(InProcess):
-    """`InProcess` with a `SteeredControl`."""
-
-    control: SteeredControl
+    """`InProcess` with `SteeredDeployments`; the other verbs are the real ones."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.control = SteeredControl(self.control)
+        self.steering = SteeredDeployments()
+
+    async def control(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if name in _STEERED:
+            return self.steering.answer(_STEERED[name], args, kwargs)
+        return await super().control(name, args, kwargs)

@@ -43,7 +43,7 @@ async def test_what_fires_is_listed_in_pages(client, burning):
 
 async def test_the_status_page_shows_the_worst_and_says_that_there_are_more(client, backend):
     alerts = [alert(name="DataDrift", model=f"<b>{number}") for number in range(25)]
-    backend.core._desk._alerting.evaluate([*alerts, alert(name="ConceptDrift", severity="critical")])
+    backend.core._alerting.evaluate([*alerts, alert(name="ConceptDrift", severity="critical")])
     page = (await client.get("/")).text
     assert page.count("<td>DataDrift</td>") == 19
     assert page.count("<td>ConceptDrift</td>") == 1
@@ -100,7 +100,7 @@ async def test_wrong_silences(client, change, words):
 
 
 async def test_what_channels_delivered(client, backend, burning):
-    courier = backend.core._desk._alerting.courier
+    courier = backend.core._alerting.courier
     courier.deliver_due()
     (channel,) = (await client.get(f"{ALERTS}/channels")).json()["items"]
     assert (channel["name"], channel["waiting"], channel["last_error"]) == ("log", 0, "")

@@ -79,7 +79,7 @@ async def order(client, backend):
 async def test_every_option_arrives_as_it_was_given(order, backend):
     answer = await order(ALL)
     assert answer.status_code == 201, answer.text
-    (made,) = backend.control.orders
+    (made,) = backend.steering.orders
     assert made["options"] == ALL
     assert (made["strategy"], made["actor"], made["force"]) == ("canary", "guest", False)
     assert answer.json()["options"] == ALL
@@ -88,7 +88,7 @@ async def test_every_option_arrives_as_it_was_given(order, backend):
 async def test_what_is_not_named_is_left_to_the_strategy(order, backend):
     for options in ({}, {"overrides": {}}, {"health_check_criteria": {}}):
         assert (await order(options, "blue_green")).status_code == 201
-    assert [made["options"] for made in backend.control.orders] == [
+    assert [made["options"] for made in backend.steering.orders] == [
         {},
         {"overrides": {"users": []}},
         {"health_check_criteria": {}},
@@ -142,7 +142,7 @@ async def test_what_is_wrong_is_named(order, backend, options, named):
     answer = await order(options)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert any(problem["where"].startswith(f"body.{named}") for problem in answer.json()["problems"]), answer.text
-    assert backend.control.orders == []
+    assert backend.steering.orders == []
 
 
 async def test_immediate_takes_no_options_and_says_which_were_given(order):
@@ -155,7 +155,7 @@ async def test_immediate_takes_no_options_and_says_which_were_given(order):
 async def test_criteria_of_ones_own_need_a_key_even_in_development(order, backend):
     options = {"health_check_criteria": {"custom": ["os:abort"]}}
     assert (await order(options, key=None)).status_code == 401
-    assert backend.control.orders == []
+    assert backend.steering.orders == []
     assert (await order({}, key=None)).status_code == 201
 
 
@@ -220,4 +220,4 @@ async def test_no_body_breaks_it(tmp_path):
             answer = await client.post("/api/deployments", content=json.dumps(body))
             assert answer.status_code in {201, 400, 422}, (body, answer.text)
             assert answer.status_code == 201 or answer.json()["error"]
-    assert len(backend.control.orders) > 5
+    assert len(backend.steering.orders) > 5

@@ -22,7 +22,7 @@ def backend(tmp_path):
 async def test_a_verb_says_who_and_why(client, backend, verb):
     answer = await client.post(f"{PLACE}/{verb}", json={"by": " ada ", "reason": "looks good"})
     assert answer.status_code == 200, answer.text
-    (steered,) = backend.control.steered
+    (steered,) = backend.steering.steered
     more = {"to_version": None} if verb == "rollback" else {}
     assert steered == (verb, {"deployment_id": "dep-1", "by": "ada", "reason": "looks good", **more})
     assert answer.json()["reason"] == f"{verb} by ada: looks good"
@@ -34,12 +34,12 @@ async def test_without_a_name_it_is_the_one_of_the_key(client, backend, content)
     for key, name in ((backend.guest_key, "guest"), (None, "anonymous")):
         sent = {**headers, "X-API-Key": key} if key else headers
         assert (await client.post(f"{PLACE}/pause", content=content, headers=sent)).status_code == 200
-        assert backend.control.steered[-1][1]["by"] == name
+        assert backend.steering.steered[-1][1]["by"] == name
 
 
 async def test_back_to_a_version(client, backend):
     assert (await client.post(f"{PLACE}/rollback", json={"to_version": "0.9.0"})).status_code == 200
-    assert backend.control.steered[-1][1]["to_version"] == "0.9.0"
+    assert backend.steering.steered[-1][1]["to_version"] == "0.9.0"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -63,7 +63,7 @@ async def test_wrong_bodies(client, backend, verb, content, status, named):
     answer = await client.post(f"{PLACE}/{verb}", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == status, answer.text
     assert named in answer.json()["error"]
-    assert backend.control.steered == []
+    assert backend.steering.steered == []
 
 
 async def test_only_a_rollback_goes_to_a_version(client, backend):
@@ -88,14 +88,14 @@ async def test_the_same_change_twice_is_one(client, backend):
     first = await client.post(f"{PLACE}/promote", json={"by": "ada"}, headers=headers)
     again = await client.post(f"{PLACE}/promote", json={"by": "ada"}, headers=headers)
     assert (first.json(), again.headers["idempotency-replayed"]) == (again.json(), "true")
-    assert len(backend.control.steered) == 1
+    assert len(backend.steering.steered) == 1
     for path, body in ((f"{PLACE}/promote", {"by": "eve"}), (f"{PLACE}/abort", {"by": "ada"})):
         assert (await client.post(path, json=body, headers=headers)).status_code == 409
 
 
 async def test_an_answer_tells_plan_findings_and_gate(client, backend):
     told = Seen(state="awaiting_approval", weight=25.0, step=2, phase="gate", waiting_for="approval before 100 %")
-    backend.control.story = [replace(told, findings=(FINDING,), approvals=(APPROVAL,))]
+    backend.steering.story = [replace(told, findings=(FINDING,), approvals=(APPROVAL,))]
     found = (await client.get(PLACE)).json()
     assert [step["weight"] for step in found["steps"]] == [10.0, 25.0, 100.0]
     assert found["steps"][2] == {
@@ -108,6 +108,6 @@ async def test_an_answer_tells_plan_findings_and_gate(client, backend):
 
 async def test_numbers_that_json_has_no_word_for_are_null(client, backend):
     odd = type(FINDING)(**{**vars(FINDING), "value": math.inf, "limit": math.nan})
-    backend.control.story = [Seen(findings=(odd,))]
+    backend.steering.story = [Seen(findings=(odd,))]
     found = (await client.post(f"{PLACE}/pause")).json()["findings"][0]
     assert (found["value"], found["limit"]) == (None, None)

@@ -87,7 +87,6 @@ async def test_errors_of_the_control_side_come_through(client, backend):
 
 
 async def test_a_crash_says_nothing_of_the_inside(client, backend, caplog):
-    backend.control = None
     backend.failure = RuntimeError("secret")
     answer = await client.get("/api/models")
     assert shape(answer) == (500, "internal_error")

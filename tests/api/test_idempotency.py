@@ -22,7 +22,7 @@ async def test_the_second_answer_repeats_the_first(client, backend, archive):
     assert second.headers["location"] == first.headers["location"]
     assert second.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    assert backend.asked.count("create_deployment") == 1
+    assert backend.asked.count("Control.create_deployment") == 1
 
 
 async def test_the_order_of_fields_does_not_matter(client, backend):
@@ -69,7 +69,7 @@ async def test_while_the_first_is_worked_on_the_second_waits_its_turn(client, ba
     backend.stuck = True
     first = asyncio.create_task(client.post("/api/models", json={"model_id": "a"}, headers=KEY))
     async with asyncio.timeout(30):
-        while "recall" not in backend.asked:  # noqa: ASYNC110
+        while "Idempotency.recall" not in backend.asked:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     second = await client.post("/api/models", json={"model_id": "a"}, headers=KEY)
     assert second.status_code == 409

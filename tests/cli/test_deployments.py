@@ -25,7 +25,7 @@ def live(tmp_path, monkeypatch):
 
 @pytest.fixture
 def control(live):
-    return live.backend.control
+    return live.backend.steering
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_channels_and_what_they_delivered(cli, live, churn, traffic):
     assert cli("alerts", "deliveries") == "nothing was sent\n"
     fail_for_a_while(live, traffic)
     assert cli.json("alerts", "channels")[0]["waiting"] > 0
-    live.backend.core._desk._alerting.courier.deliver_due()
+    live.backend.core._alerting.courier.deliver_due()
     assert cli.json("alerts", "channels")[0]["waiting"] == 0
     assert f"[FIRING:1] HighErrorRate {MODEL}" in cli("alerts", "deliveries")
     assert {one["outcome"] for one in cli.json("alerts", "deliveries")} == {"delivered"}

@@ -113,7 +113,7 @@ def test_for_scripts(cluster, state_dir):
 
 
 def test_no_sample_where_models_are(cluster, state_dir):
-    cluster.live.backend.verbs.create_model("mine", "", "", "", {})
+    cluster.live.backend.platform.registry.create_model("mine")
     Watcher(state_dir)
     up(state_dir)
     assert "iris" not in cluster.live.backend.rollouts.routes

@@ -85,7 +85,7 @@ class TestWithoutAHead:
 
     async def test_calls_are_bounded_and_share_one_look_up(self, looked_up):
         transport = ActorTransport("monitor", "the monitor", 0.05, when_gone="it is being restarted", back_in_s=2)
-        calls = [transport("overview", {}) for _ in range(20)]
+        calls = [transport("MonitorCore.overview", (), {}) for _ in range(20)]
         found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
         assert {type(one) for one in found} == {DeadlineExceeded}
         assert len(looked_up) == 1
@@ -98,4 +98,4 @@ class TestWithoutAHead:
         transport = ActorTransport("monitor", "the monitor", 5, when_gone="it is being restarted", back_in_s=2)
         for _ in range(2):
             with pytest.raises(Unavailable, match="being restarted"):
-                await transport("overview", {})
+                await transport("MonitorCore.overview", (), {})

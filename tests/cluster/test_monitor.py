@@ -20,6 +20,7 @@ from streamb.config import load_settings
 from streamb.errors import NotFound
 from streamb.monitoring.collection.aggregator import Aggregator
 from streamb.monitoring.collection.push import Member, PaneCounts, Push, pane_of
+from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.profile import Profile
 from streamb.store.durable import DurableLog
@@ -46,7 +47,7 @@ def manager(platform, state_dir, model):
         manager.register_model(MODEL, "", "", model, VERSION)
         deployed = manager.deploy_model(model_id=MODEL, target_version=VERSION, rollout_strategy="immediate")
         assert deployed.wait(90).state == "completed"
-        until(lambda: ask("overview") is not None, 60, "the Monitor is open")
+        until(lambda: ask(MonitorCore.overview) is not None, 60, "the Monitor is open")
         yield manager
 
 
@@ -54,8 +55,8 @@ def monitor():
     return ray.get_actor(MONITOR, NAMESPACE)
 
 
-def ask(verb: str, **arguments):
-    return ray.get(monitor().invoke.remote(verb, arguments), timeout=10)
+def ask(verb, **arguments):
+    return ray.get(monitor().invoke.remote(verb.__qualname__, (), arguments), timeout=10)
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_a_dead_monitor_is_not_noticed_and_loses_no_count(manager, platform, wri
 
 def test_a_baseline_reaches_the_replicas_and_everything_since_is_folded_by_it(manager, platform, model, written):
     baseline = Baseline.learn(X, model.predict(X))
-    ask("set_baseline", model_id=MODEL, version=VERSION, data=baseline.to_bytes(), author="test")
+    ask(MonitorCore.set_baseline, model_id=MODEL, version=VERSION, data=baseline.to_bytes(), author="test")
     answered = by_the_gateway(platform)
 
     def folded() -> int:
@@ -126,16 +127,16 @@ def test_a_baseline_reaches_the_replicas_and_everything_since_is_folded_by_it(ma
 
     until(lambda: folded() > 0, 60, "rows are folded by the new baseline")
     agree(platform, written, answered)
-    drift = ask("drift", model_id=MODEL, version=VERSION)
+    drift = ask(MonitorCore.drift, model_id=MODEL, version=VERSION)
     assert drift["model_id"] == MODEL, drift
 
 
 def test_an_unknown_verb_and_a_query_under_many_pushes(manager):
     with pytest.raises(NotFound):
-        ask("receive", push=None)
+        ask(MonitorCore.receive, push=None)
     pushes = [monitor().push.remote(push_of(f"busy-{number}", 1)) for number in range(200)]
     began = time.monotonic()
-    ask("overview")
+    ask(MonitorCore.overview)
     asked_s = time.monotonic() - began
     assert len(ray.get(pushes, timeout=120)) == 200
     assert asked_s < max(3.0, (time.monotonic() - began) / 2), "it did not wait for them"
@@ -167,7 +168,7 @@ def test_a_monitor_that_cannot_open_its_folder_says_so_and_opens_it_later(manage
 
     def answer() -> str:
         try:
-            return str(ray.get(actor.invoke.remote("overview", {}), timeout=20))
+            return str(ray.get(actor.invoke.remote(MonitorCore.overview.__qualname__, (), {}), timeout=20))
         except ray.exceptions.RayTaskError as error:
             return str(error.cause)
 

@@ -1,13 +1,12 @@
-"""The verbs of deployments, as other processes call them: over the real rollouts, with a runtime in memory."""
-
-import inspect
+"""What other processes may ask of the control side: over the real rollouts, with a runtime in memory."""
 
 import pytest
 
-from streamb.control.client import VERBS
 from streamb.control.platform import breaker_policy, build, token_key
 from streamb.control.verbs import Control
-from streamb.errors import Forbidden, InvalidInput
+from streamb.errors import Forbidden, InvalidInput, NotFound
+from streamb.rollouts import Rollouts
+from streamb.security.keys import KeyRing
 from streamb.traffic import BreakerPolicy
 from tests.api.fakes import InProcess, InstantRuntime
 
@@ -23,9 +22,7 @@ class Woken(InProcess):
         self.woken += 1
 
     def deploy(self, version: str, strategy: str = "canary", *, force: bool = False, **options):
-        return self.verbs.create_deployment(
-            model_id="m", target_version=version, strategy=strategy, options=options, actor="author", force=force
-        )
+        return self.verbs.create_deployment("m", version, strategy, options, "author", force=force)
 
 
 def platform(tmp_path, **settings) -> Woken:
@@ -43,29 +40,42 @@ def platform(tmp_path, **settings) -> Woken:
 
 @pytest.mark.parametrize("verb", STEERING)
 def test_every_verb_can_be_called_from_elsewhere_and_wakes_the_loop(tmp_path, verb):
-    assert f"{verb}_deployment" in VERBS
-    parameters = inspect.signature(getattr(Control, f"{verb}_deployment")).parameters
-    assert [name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY][:3] == [
-        "deployment_id",
-        "by",
-        "reason",
-    ]
     made = platform(tmp_path)
     deployment = made.deploy("2.0.0", approval_required=True)
     made._tick_until_calm()
     if verb == "resume":
-        made.verbs.abort_deployment(deployment_id=deployment.id, by="ada")
+        made.rollouts.abort(deployment.id, by="ada")
         deployment = made.deploy("2.0.0")
-        made.verbs.pause_deployment(deployment_id=deployment.id, by="ada")
+        made.rollouts.pause(deployment.id, by="ada")
     if verb == "pause":
-        made.verbs.approve_deployment(deployment_id=deployment.id, by="ada")
+        made.rollouts.approve(deployment.id, by="ada")
         made._tick_until_calm()
     before = made.woken
-    tell = getattr(made.verbs, f"{verb}_deployment")
-    assert tell(deployment_id=deployment.id, by="ada", reason="because").id == deployment.id
+    name = getattr(Rollouts, verb).__qualname__
+    assert made.verbs.verbs.run(name, (deployment.id, "ada"), {"reason": "because"}).id == deployment.id
     assert made.woken == before + 1
-    history = made.verbs.deployment_history(1, None, "m").items
+    history = made.rollouts.history(1, None, "m").items
     assert (history[0].actor, history[0].detail[-7:]) == ("ada", "because")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Rollouts.tick, Rollouts.set_policy, KeyRing.create, KeyRing.revoke, KeyRing.list, Control.happenings],
+)
+def test_what_is_not_marked_as_a_verb_cannot_be_called_from_elsewhere(tmp_path, method):
+    made = platform(tmp_path)
+    assert method.__qualname__ not in made.verbs.verbs
+    with pytest.raises(NotFound, match="marked as a verb"):
+        made.verbs.verbs.run(method.__qualname__, (), {})
+
+
+def test_an_order_wakes_the_loop_even_when_there_is_nothing_left_to_do(tmp_path):
+    made = platform(tmp_path)
+    deployment = made.deploy("2.0.0")
+    made.rollouts.abort(deployment.id, by="ada")
+    before = made.woken
+    made.rollouts.abort(deployment.id, by="ada")
+    assert made.woken == before + 1
 
 
 def test_only_immediate_needs_force_outside_development(tmp_path):

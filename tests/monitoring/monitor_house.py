@@ -49,7 +49,7 @@ class MonitorHouse:
         """A new Monitor on what the last one wrote; `kill`: it did not get to say goodbye."""
         if kill:
             self.core._aggregator.close()  # what was acknowledged is on the disk; the file must be let go of
-            self.core._desk.close()
+            self.core._alerting.close()
         else:
             self.core.close()
         self.core = open_monitor(self.settings, self.clock)
@@ -99,4 +99,7 @@ class MonitorHouse:
         return self.core.health(MODEL, VERSION)
 
     def firing(self) -> set[str]:
-        return {one["labels"]["alertname"] for one in self.core.alerts(state="firing").items}
+        return {one["labels"]["alertname"] for one in self.alerts() if one["state"] == "firing"}
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return [one.to_json() for one in self.core._alerting.manager.list_alerts().items]

@@ -16,7 +16,7 @@ def test_alerts_are_told_as_the_options_say(tmp_path):
     house = MonitorHouse(tmp_path / "state", alert_options_file=file)
     try:
         house.go_on(TICK_S, count=20, failed=100)
-        (alert,) = [one for one in house.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        (alert,) = [one for one in house.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
         assert (alert["state"], alert["severity"], alert["receivers"]) == ("firing", "critical", ["log"])
     finally:
         house.close()
@@ -29,8 +29,8 @@ def test_nobody_is_told_without_channels(tmp_path):
     house = MonitorHouse(tmp_path, alert_channels="none")
     try:
         house.go_on(300, count=20, failed=100)
-        (alert,) = [one for one in house.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        (alert,) = [one for one in house.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
         assert (alert["state"], alert["receivers"]) == ("firing", [])
-        assert house.core._desk._alerting._outbox.queued() == []
+        assert house.core._alerting.outbox.queued() == []
     finally:
         house.close()

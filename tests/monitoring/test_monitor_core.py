@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from streamb.control.monitor_client import VERBS
 from streamb.errors import InvalidFeatures, InvalidInput, NotFound
-from streamb.monitoring.watches import STALE_S
+from streamb.monitoring.alerts.manager import AlertManager
+from streamb.monitoring.alerts.outbox import Outbox
+from streamb.monitoring.baselines import Baselines
+from streamb.monitoring.channels import Courier
+from streamb.monitoring.monitor import MonitorCore
+from streamb.monitoring.watches import STALE_S, Watches
 from tests.monitoring.monitor_house import COLUMNS, MODEL, VERSION, MonitorHouse, baseline_of, rows_of
 from tests.monitoring.test_exposition import samples
 
@@ -106,10 +110,10 @@ class TestHealth:
         watched.go_on(20, count=500)
         assert watched.health()["status"] == "unhealthy"
         watched.restart()
-        kept = watched.core.thresholds(MODEL)
+        kept = watched.core._watches.described(MODEL)
         assert (kept["thresholds"]["max_latency_ms"], kept["thresholds"]["max_error_rate"]) == (5, None)
         assert (kept["author"], kept["origin"]) == ("ann", "own")
-        assert watched.core.thresholds("other")["origin"] == "settings"
+        assert watched.core._watches.described("other")["origin"] == "settings"
         with pytest.raises(InvalidInput, match="max_latency: no such threshold"):
             watched.core.set_thresholds(MODEL, {"max_latency": 5})
 
@@ -218,7 +222,7 @@ class TestBaselines:
         data = baseline_of(rows_of(500)).to_bytes()
         with pytest.raises(InvalidFeatures, match="missing 'depth'; unknown 'width'"):
             house.core.set_baseline(MODEL, VERSION, data, features=["height", "depth"])
-        assert house.core.baselines(MODEL) == []
+        assert house.core._baselines.listed(MODEL) == []
 
     def test_they_are_numbered_and_the_newest_is_pushed_to_replicas(self, watched):
         second = watched.core.set_baseline(MODEL, VERSION, baseline_of(rows_of(500, seed=2)).to_bytes(), author="bob")
@@ -226,7 +230,10 @@ class TestBaselines:
         watched.push()
         assert watched.replica.baseline_id == second["baseline_id"]
         watched.restart()
-        assert [(one["number"], one["active"]) for one in watched.core.baselines(MODEL)] == [(2, True), (1, False)]
+        assert [(one["number"], one["active"]) for one in watched.core._baselines.listed(MODEL)] == [
+            (2, True),
+            (1, False),
+        ]
         watched.go_on(10, count=300)
         assert watched.health()["drift_status"]["status"] == "stable"
 
@@ -266,7 +273,7 @@ class TestBaselines:
             house.core.drift(MODEL, VERSION)
         assert house.core.update_baseline(MODEL, VERSION)["number"] == 1
         house.go_on(15, count=500)
-        (learnt, _) = house.core.baselines(MODEL)
+        (learnt, _) = house.core._baselines.listed(MODEL)
         assert (learnt["number"], learnt["learning"], learnt["columns"]) == (2, False, [*COLUMNS, "prediction"])
         house.go_on(20, count=500)
         assert house.health()["drift_status"]["status"] == "stable"
@@ -283,41 +290,59 @@ class TestAlerts:
     def test_errors_fire_an_alert_that_a_restart_does_not_repeat(self, watched):
         watched.go_on(60, count=50, failed=50)
         assert "HighErrorRate" in watched.firing()
-        (alert,) = [one for one in watched.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        (alert,) = [one for one in watched.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
         assert (alert["labels"]["model"], alert["labels"]["version"]) == (MODEL, VERSION)
         watched.restart(kill=True)
         watched.go_on(5, count=50, failed=50)
-        (again,) = [one for one in watched.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        (again,) = [one for one in watched.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
         assert again["starts_at"] == alert["starts_at"]
 
     def test_what_was_done_before_is_named_as_a_likely_cause(self, watched):
         watched.core.told([{"model_id": MODEL, "at": watched.clock.now(), "words": "version 1.0.0 took 50 %"}])
         watched.go_on(60, count=50, failed=50)
-        (alert,) = [one for one in watched.core.alerts().items if one["labels"]["alertname"] == "HighErrorRate"]
+        (alert,) = [one for one in watched.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
         assert "version 1.0.0 took 50 %" in alert["annotations"]["likely_cause"]
 
     def test_lists_are_filtered_and_paged(self, watched):
+        manager = watched.core._alerting.manager
         watched.core.set_thresholds(MODEL, {"max_latency_ms": 1, "max_error_rate": 0.01})
         watched.go_on(90, count=50, failed=50)
-        everything = watched.core.alerts().items
+        everything = manager.list_alerts().items
         assert len(everything) >= 2
-        first = watched.core.alerts(limit=1)
-        second = watched.core.alerts(limit=100, cursor=first.next_cursor)
+        first = manager.list_alerts(limit=1)
+        second = manager.list_alerts(limit=100, cursor=first.next_cursor)
         assert [*first.items, *second.items] == list(everything)
         assert second.next_cursor is None
-        assert watched.core.alerts(model_id="other").items == ()
-        critical = watched.core.alerts(severity="critical").items
-        assert {one["severity"] for one in critical} == {"critical"}
+        assert manager.list_alerts(model_id="other").items == ()
+        critical = manager.list_alerts(severity="critical").items
+        assert {one.state.severity for one in critical} == {"critical"}
 
-    def test_silences_and_channels(self, watched):
-        made = watched.core.silence(['model="iris"'], 600, "ann", "a known fault")
-        assert (made["state"], made["author"]) == ("active", "ann")
-        assert watched.core.silences().items[0]["id"] == made["id"]
-        assert watched.core.expire_silence(made["id"], "bob")["state"] == "expired"
-        assert watched.core.test_channel("log") == {"channel": "log", "delivered": True, "detail": ""}
-        assert [(one["name"], one["waiting"]) for one in watched.core.channels()] == [("log", 0)]
+
+class TestVerbs:
+    """What other processes may ask of the Monitor: of itself and of its parts."""
+
+    def test_silences_and_channels_are_asked_of_whoever_does_them(self, watched):
+        def ask(verb, *args, **kwargs):
+            return watched.core.verbs.run(verb.__qualname__, args, kwargs)
+
+        words = {"author": "ann", "comment": "a known fault", "duration_s": 600}
+        made = ask(AlertManager.silence, ['model="iris"'], **words)
+        assert ask(AlertManager.list_silences).items == (made,)
+        ended = ask(AlertManager.expire_silence, made.silence_id, "bob")
+        assert ended.state(watched.clock.now()) == "expired"
+        assert ask(Courier.try_channel, "log") is None
+        assert [(one.name, one.waiting) for one in ask(Courier.states)] == [("log", 0)]
         with pytest.raises(NotFound):
-            watched.core.test_channel("nobody")
+            ask(Courier.try_channel, "nobody")
+        assert ask(Baselines.listed, MODEL)[0]["number"] == 1
+        assert ask(Watches.described, MODEL)["origin"] == "settings"
+
+    @pytest.mark.parametrize(
+        "method", [MonitorCore.receive, MonitorCore.tick, MonitorCore.close, Courier.stop, Outbox.commit]
+    )
+    def test_its_own_life_is_not_for_others(self, watched, method):
+        with pytest.raises(NotFound, match="marked as a verb"):
+            watched.core.verbs.run(method.__qualname__, (), {})
 
 
 class TestScrape:
@@ -335,8 +360,3 @@ class TestScrape:
 
     def test_before_anything_was_pushed_it_is_sound(self, house):
         assert samples(house.core.exposition())["streamb_monitor_sources",] == 0
-
-
-def test_the_verbs_are_the_public_methods():
-    assert {"health", "overview", "drift", "set_baseline", "alerts", "exposition", "scores"} <= VERBS
-    assert not VERBS & {"receive", "tick", "start", "close"}

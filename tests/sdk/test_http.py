@@ -41,7 +41,7 @@ def test_a_change_survives_them_and_happens_once(live, client):
     live.broken = 1
     client.change("POST", "/api/models", {"model_id": "a"})
     assert live.hits.count("POST /api/models") == 2
-    assert live.backend.asked.count("create_model") == 1
+    assert live.backend.asked.count("Registry.create_model") == 1
 
 
 def test_an_upload_starts_again_from_the_first_byte(live, client, tmp_path):

@@ -34,6 +34,7 @@ from streamb.cluster.jobs.log import read_log
 from streamb.cluster.jobs.process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
 from streamb.cluster.jobs.record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Job, active_of, job_of
 from streamb.cluster.names import NAMESPACE
+from streamb.control.verbs import JobBoard
 from streamb.errors import InvalidInput, NotFound, Overloaded
 from streamb.store.records import Page, RecordStore, every_record
 
@@ -60,7 +61,7 @@ class JobActor:
         self._process.stop()
 
 
-class JobRunner:
+class JobRunner(JobBoard):
     """All jobs of one platform. Thread-safe; one runner per record store.
 
     Args:

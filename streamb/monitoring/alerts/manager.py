@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
+from streamb.asking import verb
 from streamb.clock import Clock, isoformat
-from streamb.errors import InvalidInput, NotFound
+from streamb.errors import BadRequest, InvalidInput, NotFound
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, VERSION, Alert, Severity, merged
 from streamb.monitoring.alerts.decide import Board, decide
 from streamb.monitoring.alerts.grouping import Group
@@ -25,6 +26,8 @@ from streamb.monitoring.alerts.outbox import ALERTS, GROUPS, SILENCES, Change, O
 from streamb.monitoring.alerts.routing import AlertConfig
 from streamb.monitoring.alerts.silences import Silence, SilenceState
 from streamb.monitoring.alerts.state import AlertPhase, AlertState
+from streamb.store import Page
+from streamb.store.cursor import decode_cursor, encode_cursor
 
 MOST_SILENCES: Final = 1_000
 REWRITTEN_S: Final = 60.0
@@ -38,6 +41,7 @@ class _Stored(Protocol):
 
 
 S = TypeVar("S", bound=_Stored)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,25 @@ class AlertManager:
             ]
         return sorted(listed, key=_urgency)
 
+    @verb
+    def list_alerts(
+        self,
+        limit: int = 100,
+        cursor: str | None = None,
+        *,
+        phase: AlertPhase | None = None,
+        model_id: str | None = None,
+        severity: str | None = None,
+    ) -> Page[ListedAlert]:
+        """A page of `alerts`; None in a filter: all of them.
+
+        Raises:
+            BadRequest: the cursor is not one of this list, or the alert where it stood is gone.
+        """
+        found = self.alerts(model_id=model_id, phase=phase)
+        chosen = [one for one in found if severity in (None, one.state.severity)]
+        return _page(chosen, lambda one: one.state.fingerprint, "alerts", limit, cursor)
+
     def firing(self) -> dict[Severity, int]:
         """How many alerts fire, by severity."""
         with self._lock:
@@ -161,6 +184,7 @@ class AlertManager:
 
     # --- silences --------------------------------------------------------------------------------------------------
 
+    @verb
     def silence(
         self, matchers: Any, *, author: str, comment: str, duration_s: float, starts_at: float | None = None
     ) -> Silence:
@@ -195,6 +219,7 @@ class AlertManager:
             self._keep(silence)
         return silence
 
+    @verb
     def expire_silence(self, silence_id: str, by: str) -> Silence:
         """End a silence now.
 
@@ -216,6 +241,15 @@ class AlertManager:
             found = [one for one in self._board.silences.values() if state in (None, one.state(now))]
         return sorted(found, key=lambda one: (-one.ends_at, one.silence_id))
 
+    @verb
+    def list_silences(self, limit: int = 100, cursor: str | None = None) -> Page[Silence]:
+        """A page of `silences`.
+
+        Raises:
+            BadRequest: the cursor is not one of this list, or the silence where it stood is gone.
+        """
+        return _page(self.silences(), lambda one: one.silence_id, "silences", limit, cursor)
+
     def _keep(self, silence: Silence) -> None:
         """Write it; of those that are over, only the newest stay on the list."""
         silences = {**self._board.silences, silence.silence_id: silence}
@@ -228,6 +262,20 @@ class AlertManager:
 
     def _now(self) -> float:
         return milliseconds(self._clock.now())
+
+
+def _page(items: Sequence[T], key: Callable[[T], str], name: str, limit: int, cursor: str | None) -> Page[T]:
+    """A page of a list that is in memory."""
+    begin = 0
+    if cursor is not None:
+        last = decode_cursor(name, cursor, str)
+        places = [place for place, item in enumerate(items) if key(item) == last]
+        if not places:
+            raise BadRequest("the list has changed where this cursor stood: start again without a cursor")
+        begin = places[0] + 1
+    shown = tuple(items[begin : begin + limit])
+    more = begin + limit < len(items)
+    return Page(shown, encode_cursor(name, key(shown[-1])) if more and shown else None)
 
 
 def _silences_of(outbox: Outbox) -> dict[str, Silence]:

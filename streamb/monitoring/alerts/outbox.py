@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from streamb.clock import Clock
+from streamb.asking import verb
+from streamb.clock import Clock, isoformat
 from streamb.monitoring.alerts.notification import FIRING, Notification, milliseconds
 from streamb.store import Database, Page, every_record, memory_database, open_database
 
@@ -134,6 +135,22 @@ class Past:
         """What `to_body` wrote."""
         rest = {name: value for name, value in body.items() if name != "notification"}
         return cls(Notification.from_json(body["notification"]), **rest)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, for people: times in ISO 8601."""
+        told = self.notification
+        return {
+            "notification_id": told.notification_id,
+            "channel": told.receiver,
+            "title": told.title,
+            "status": told.status,
+            "severity": str(told.severity),
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "created_at": isoformat(told.created_at),
+            "at": isoformat(self.at),
+        }
 
 
 class Outbox:
@@ -304,6 +321,7 @@ class Outbox:
             found = [q for q in self._queue.values() if receiver in (None, q.notification.receiver)]
         return sorted(found, key=lambda one: one.position)
 
+    @verb
     def history(self, limit: int = 100, cursor: str | None = None) -> Page[Past]:
         """What became of notifications, the newest first."""
         page = self._records.list(HISTORY, limit=limit, cursor=cursor, reverse=True)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import NotFound, StreambError
 from streamb.monitoring.alerts.outbox import Outbox
@@ -97,6 +98,7 @@ class Courier:
             while worker.step() == 0.0:
                 pass
 
+    @verb
     def try_channel(self, name: str) -> None:
         """Send a trial to one channel, past the outbox; takes as long as the channel does.
 
@@ -111,6 +113,7 @@ class Courier:
         for notification in trial_notifications(worker.channel, self._clock.now()):
             worker.send(notification)
 
+    @verb
     def states(self) -> list[ChannelState]:
         """How each channel is doing."""
         return [worker.state() for worker in self._workers.values()]

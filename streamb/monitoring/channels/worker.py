@@ -9,9 +9,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from streamb.clock import Clock
+from streamb.clock import Clock, isoformat
 from streamb.errors import StreambError
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.alerts.outbox import LONGEST_WAIT_S, Outbox, Queued
@@ -58,6 +58,19 @@ class ChannelState:
     last_error: str
     last_error_at: float | None
     last_delivered_at: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, for people: times in ISO 8601."""
+        error_at, delivered_at = self.last_error_at, self.last_delivered_at
+        return {
+            "name": self.name,
+            "counts": dict(self.counts),
+            "left_alone": self.open,
+            "waiting": self.waiting,
+            "last_error": self.last_error,
+            "last_error_at": None if error_at is None else isoformat(error_at),
+            "last_delivered_at": None if delivered_at is None else isoformat(delivered_at),
+        }
 
 
 class ChannelWorker:
