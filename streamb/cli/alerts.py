@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from streamb.cli.options import Address, ApiKey, AsJson, Limit, StateDir, connect
-from streamb.cli.output import print_facts, print_json, print_table
+from streamb.cli.command import command
+from streamb.cli.options import Limit
+from streamb.cli.output import Answer, Columns, Facts, listing
 from streamb.errors import InvalidInput
+from streamb.sdk.http import HttpClient
 
 commands = typer.Typer(no_args_is_help=True, help="Alerts: what fires, silences, channels.")
 
@@ -18,152 +19,97 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
-@commands.command("list")
+@command(commands, "list")
 def list_alerts(
+    client: HttpClient,
     state: Annotated[str | None, typer.Option(help="pending, firing or resolved.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only those of this model.")] = None,
     severity: Annotated[str | None, typer.Option(help="low, medium, high or critical.")] = None,
     limit: Limit = 100,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Alerts, those that fire first."""
-    with connect(state_dir, address, api_key) as client:
-        found = list(client.pages("/api/alerts", limit=limit, state=state, model=model, severity=severity))
-    if as_json:
-        print_json(found)
-    else:
-        print_alerts(found)
+    return alerts_of(client, limit, state=state, model=model, severity=severity)
 
 
-@commands.command("silence")
+@command(commands, "silence")
 def silence(
+    client: HttpClient,
     matchers: Annotated[list[str], typer.Argument(metavar="MATCHER", help="Labels, model=iris severity!=critical.")],
     comment: Annotated[str, typer.Option(help="Why, in words.")],
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 30m, 2h, 1d.")] = "2h",
     by: Annotated[str, typer.Option("--by", help="Who says so; by default the name of the API key.")] = "",
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Tell nobody of alerts that match, for a while."""
     body = {"matchers": matchers, "duration_s": _seconds(duration), "comment": comment, "author": by}
-    with connect(state_dir, address, api_key) as client:
-        made = client.change("POST", "/api/alerts/silences", body)
-    if as_json:
-        print_json(made)
-    else:
-        print(f"{made['id']}: silent until {made['ends_at']}; to end it: streamb alerts unsilence {made['id']}")
+    made = client.change("POST", "/api/alerts/silences", body)
+    line = f"{made['id']}: silent until {made['ends_at']}; to end it: streamb alerts unsilence {made['id']}"
+    return Answer(made, line)
 
 
-@commands.command("silences")
-def silences(
-    state_dir: StateDir = None, address: Address = None, api_key: ApiKey = None, as_json: AsJson = False
-) -> None:
+@command(commands, "silences")
+def silences(client: HttpClient) -> Answer:
     """Silences, those that hold first."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get("/api/alerts/silences")["items"]
-    if as_json:
-        print_json(found)
-        return
-    rows = [(s["id"], s["state"], " ".join(s["matchers"]), s["ends_at"], s["author"], s["comment"]) for s in found]
-    print_table(("silence", "state", "matches", "until", "by", "why"), rows, empty="nothing is silenced")
+    columns: Columns = {
+        "silence": "id",
+        "state": "state",
+        "matches": lambda silence: " ".join(silence["matchers"]),
+        "until": "ends_at",
+        "by": "author",
+        "why": "comment",
+    }
+    return listing(client.get("/api/alerts/silences")["items"], columns, empty="nothing is silenced")
 
 
-@commands.command("unsilence")
+@command(commands, "unsilence")
 def unsilence(
-    silence_id: Annotated[str, typer.Argument(metavar="ID", help="The silence.")],
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+    client: HttpClient, silence_id: Annotated[str, typer.Argument(metavar="ID", help="The silence.")]
+) -> Answer:
     """End a silence now."""
-    with connect(state_dir, address, api_key) as client:
-        ended = client.change("DELETE", f"/api/alerts/silences/{silence_id}")
-    if as_json:
-        print_json(ended)
-    else:
-        print(f"{ended['id']}: {ended['state']}")
+    ended = client.change("DELETE", f"/api/alerts/silences/{silence_id}")
+    return Answer(ended, f"{ended['id']}: {ended['state']}")
 
 
-@commands.command("channels")
-def channels(
-    state_dir: StateDir = None, address: Address = None, api_key: ApiKey = None, as_json: AsJson = False
-) -> None:
+@command(commands, "channels")
+def channels(client: HttpClient) -> Answer:
     """How each channel does."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get("/api/alerts/channels")["items"]
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            c["name"],
-            "left alone" if c["left_alone"] else "in use",
-            c["waiting"],
-            c["last_delivered_at"],
-            c["last_error"],
-        )
-        for c in found
-    ]
-    print_table(("channel", "state", "waiting", "last delivered", "last error"), rows, empty="no channel is set up")
+    columns: Columns = {
+        "channel": "name",
+        "state": lambda channel: "left alone" if channel["left_alone"] else "in use",
+        "waiting": "waiting",
+        "last delivered": "last_delivered_at",
+        "last error": "last_error",
+    }
+    return listing(client.get("/api/alerts/channels")["items"], columns, empty="no channel is set up")
 
 
-@commands.command("deliveries")
-def deliveries(
-    limit: Limit = 100,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "deliveries")
+def deliveries(client: HttpClient, limit: Limit = 100) -> Answer:
     """What became of notifications, the newest first."""
-    with connect(state_dir, address, api_key) as client:
-        found = list(client.pages("/api/alerts/deliveries", limit=limit))
-    if as_json:
-        print_json(found)
-        return
-    rows = [(d["at"], d["channel"], d["outcome"], d["title"], d["reason"]) for d in found]
-    print_table(("at", "channel", "outcome", "notification", "why"), rows, empty="nothing was sent")
+    columns = {"at": "at", "channel": "channel", "outcome": "outcome", "notification": "title", "why": "reason"}
+    return listing(list(client.pages("/api/alerts/deliveries", limit=limit)), columns, empty="nothing was sent")
 
 
-@commands.command("test")
+@command(commands, "test")
 def try_channel(
+    client: HttpClient,
     channel: Annotated[str, typer.Argument(help="slack, webhook, email, pagerduty, log, …: one that is set up.")],
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Send a test alert to one channel, and say what became of it. Exit code 1 when it did not arrive."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.change("POST", "/api/alerts/test", {"channel": channel})
-    if as_json:
-        print_json(found)
-    else:
-        print_facts(found)
-    if not found["delivered"]:
-        raise typer.Exit(1)
+    found = client.change("POST", "/api/alerts/test", {"channel": channel})
+    return Answer(found, Facts(found), exit_code=0 if found["delivered"] else 1)
 
 
-def print_alerts(found: Iterable[Mapping[str, Any]]) -> None:
-    """A table of alerts."""
-    rows = [
-        (
-            one["state"],
-            one["labels"].get("severity"),
-            one["labels"].get("alertname"),
-            " ".join(filter(None, (one["labels"].get("model"), one["labels"].get("version")))),
-            one["starts_at"] or one["active_since"],
-            one["annotations"].get("summary"),
-        )
-        for one in found
-    ]
-    print_table(("state", "severity", "alert", "of", "since", "summary"), rows, empty="no alert")
+def alerts_of(client: HttpClient, limit: int, **filters: str | None) -> Answer:
+    """The first `limit` alerts that all filters let through: `state`, `model`, `severity`; None lets all through."""
+    columns: Columns = {
+        "state": "state",
+        "severity": lambda alert: alert["labels"].get("severity"),
+        "alert": lambda alert: alert["labels"].get("alertname"),
+        "of": lambda alert: " ".join(filter(None, (alert["labels"].get("model"), alert["labels"].get("version")))),
+        "since": lambda alert: alert["starts_at"] or alert["active_since"],
+        "summary": lambda alert: alert["annotations"].get("summary"),
+    }
+    return listing(list(client.pages("/api/alerts", limit=limit, **filters)), columns, empty="no alert")
 
 
 def _seconds(text: str) -> float:

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from streamb.cli import alerts, config, deployments, down, jobs, models, monitor, platform, tune, up
+from streamb.cli.command import command
 from streamb.cli.output import say
 from streamb.errors import StreambError
 from streamb.version import installed_version
@@ -52,11 +53,11 @@ def _root(
 
 
 app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("status")(platform.status)
-app.command("health")(platform.health)
-app.command("metrics")(platform.metrics)
-app.command("deploy")(deployments.deploy)
+command(app, "down")(down.down)
+command(app, "status")(platform.status)
+command(app, "health")(platform.health)
+command(app, "metrics")(platform.metrics)
+command(app, "deploy")(deployments.deploy)
 app.add_typer(models.commands, name="models")
 app.add_typer(deployments.commands, name="deployments")
 app.add_typer(monitor.commands, name="monitor")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
 
 from streamb.cli import strategies as how
-from streamb.cli.options import Address, ApiKey, AsJson, Limit, StateDir, connect
-from streamb.cli.output import Waiting, as_text, print_facts, print_json, print_table, when
+from streamb.cli.command import command
+from streamb.cli.options import Limit, Where
+from streamb.cli.output import Answer, Columns, Facts, Waiting, as_text, at, listing, when
 from streamb.sdk.deployment import Deployment, DeploymentStatus
 from streamb.sdk.http import HttpClient
 
@@ -30,6 +31,7 @@ _VERBS: Final[Mapping[str, str]] = {
 
 
 def deploy(
+    where: Where,
     model_id: Annotated[str, typer.Argument(metavar="ID", help="The model.")],
     version: Annotated[str, typer.Argument(help="A version, an alias, or latest.")],
     strategy: how.Strategy = "immediate",
@@ -51,11 +53,7 @@ def deploy(
     force: Annotated[bool, typer.Option("--force", help="Do it although the environment refuses it.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
     timeout: Annotated[float, typer.Option(min=1, help="Longest wait, in seconds.")] = 600.0,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Bring a version into traffic. Exit code 1 when it does not get there."""
     criteria = how.criteria(
         criterion, max_error_rate=max_error_rate, max_latency_ms=max_latency_ms, min_accuracy=min_accuracy
@@ -75,117 +73,80 @@ def deploy(
         hold_seconds=hold_seconds,
     )
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}
-    with connect(state_dir, address, api_key) as client:
+    with where.connect() as client:
         made = client.change("POST", "/api/deployments", body)
         if wait:
             made = _follow(client, made, timeout)
-    _print_one(made, as_json)
-    if wait and made["state"] != "completed":
-        raise typer.Exit(1)
+    return _one_line(made, exit_code=1 if wait and made["state"] != "completed" else 0)
 
 
-@commands.command("list")
-def list_deployments(
-    model_id: OfModel = None,
-    limit: Limit = 20,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "list")
+def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit = 20) -> Answer:
     """Deployments, the newest first."""
-    with connect(state_dir, address, api_key) as client:
-        found = list(client.pages("/api/deployments", limit=limit, model_id=model_id))
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (d["id"], d["model_id"], d["target_version"], d["strategy"], d["state"], f"{d['weight']:g} %", d["reason"])
-        for d in found
-    ]
-    columns = ("deployment", "model", "version", "strategy", "state", "weight", "reason")
-    print_table(columns, rows, empty="nothing was deployed yet")
+    columns: Columns = {
+        "deployment": "id",
+        "model": "model_id",
+        "version": "target_version",
+        "strategy": "strategy",
+        "state": "state",
+        "weight": lambda one: f"{one['weight']:g} %",
+        "reason": "reason",
+    }
+    found = list(client.pages("/api/deployments", limit=limit, model_id=model_id))
+    return listing(found, columns, empty="nothing was deployed yet")
 
 
-@commands.command("show")
-def show(
-    deployment_id: DeploymentId,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "show")
+def show(client: HttpClient, deployment_id: DeploymentId) -> Answer:
     """One deployment: where it stands, its plan, and what was found of the version."""
-    with connect(state_dir, address, api_key) as client:
-        found: dict[str, Any] = client.get(f"/api/deployments/{deployment_id}")
-    if as_json:
-        print_json(found)
-    else:
-        print_facts({**found, **_readable(found)})
+    found = client.get(f"/api/deployments/{deployment_id}")
+    return Answer(found, Facts({**found, **_readable(found)}))
 
 
-@commands.command("history")
-def history(
-    model_id: OfModel = None,
-    limit: Limit = 50,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "history")
+def history(client: HttpClient, model_id: OfModel = None, limit: Limit = 50) -> Answer:
     """What happened to deployments, the newest first."""
-    with connect(state_dir, address, api_key) as client:
-        found = list(client.pages("/api/deployments/history", limit=limit, model_id=model_id))
-    if as_json:
-        print_json(found)
-        return
-    rows = [(when(e["at"]), e["deployment_id"], e["model_id"], e["kind"], e["detail"], e["actor"]) for e in found]
-    columns = ("when", "deployment", "model", "what", "detail", "by")
-    print_table(columns, rows, empty="nothing has happened yet")
+    columns = {
+        "when": at("at"),
+        "deployment": "deployment_id",
+        "model": "model_id",
+        "what": "kind",
+        "detail": "detail",
+        "by": "actor",
+    }
+    found = list(client.pages("/api/deployments/history", limit=limit, model_id=model_id))
+    return listing(found, columns, empty="nothing has happened yet")
 
 
-def _verb(name: str) -> Callable[..., None]:
-    def steer(
-        deployment_id: DeploymentId,
-        by: By = None,
-        reason: Why = None,
-        state_dir: StateDir = None,
-        address: Address = None,
-        api_key: ApiKey = None,
-        as_json: AsJson = False,
-    ) -> None:
-        with connect(state_dir, address, api_key) as client:
-            _print_one(_steer(client, deployment_id, name, by=by, reason=reason), as_json)
+def _verb(name: str, sentence: str) -> None:
+    def steer(client: HttpClient, deployment_id: DeploymentId, by: By = None, reason: Why = None) -> Answer:
+        return _steer(client, deployment_id, name, by=by, reason=reason)
 
-    return steer
+    steer.__doc__ = sentence
+    command(commands, name)(steer)
 
 
-for _name, _help in _VERBS.items():
-    commands.command(_name, help=_help)(_verb(_name))
+for _name, _sentence in _VERBS.items():
+    _verb(_name, _sentence)
 
 
-@commands.command("rollback")
+@command(commands, "rollback")
 def rollback(
+    client: HttpClient,
     deployment_id: DeploymentId,
     to_version: Annotated[
         str | None, typer.Option("--to-version", help="Back to this one; by default the one that answered before.")
     ] = None,
     by: By = None,
     reason: Why = None,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Give all traffic back to the version before, or to an earlier one; also after completion."""
-    with connect(state_dir, address, api_key) as client:
-        _print_one(_steer(client, deployment_id, "rollback", by=by, reason=reason, to_version=to_version), as_json)
+    return _steer(client, deployment_id, "rollback", by=by, reason=reason, to_version=to_version)
 
 
-def _steer(client: HttpClient, deployment_id: str, verb: str, **said: str | None) -> dict[str, Any]:
+def _steer(client: HttpClient, deployment_id: str, verb: str, **said: str | None) -> Answer:
     body = {name: value for name, value in said.items() if value is not None}
-    steered: dict[str, Any] = client.change("POST", f"/api/deployments/{deployment_id}/{verb}", body)
-    return steered
+    return _one_line(client.change("POST", f"/api/deployments/{deployment_id}/{verb}", body))
 
 
 def _follow(client: HttpClient, made: Mapping[str, Any], timeout: float) -> dict[str, Any]:
@@ -206,11 +167,9 @@ def _progress(status: DeploymentStatus) -> str:
     return f"{line}{gate}\n  to let it go on: streamb deployments approve {status.id} --by WHO"
 
 
-def _print_one(found: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{found['id']}: {found['model_id']} {found['target_version']} {found['state']}: {found['reason']}")
+def _one_line(found: Mapping[str, Any], exit_code: int = 0) -> Answer:
+    line = f"{found['id']}: {found['model_id']} {found['target_version']} {found['state']}: {found['reason']}"
+    return Answer(found, line, exit_code=exit_code)
 
 
 def _readable(found: Mapping[str, Any]) -> dict[str, Any]:

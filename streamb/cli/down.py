@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from streamb.cli.options import AsJson, StateDir
-from streamb.cli.output import Waiting, print_json
+from streamb.cli.options import StateDir
+from streamb.cli.output import Answer, Waiting
 from streamb.clock import SystemClock
 from streamb.config import load_settings
 from streamb.errors import DeadlineExceeded
@@ -21,8 +21,7 @@ from streamb.sdk.up_lock import lock_holder, wait_until_free
 def down(
     state_dir: StateDir = None,
     timeout: Annotated[float, typer.Option(min=1, help="Longest wait, in seconds.")] = 60.0,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Stop the platform. That none runs is fine."""
     folder = load_settings(state_dir=state_dir).state_dir
     info = read_platform_file(folder)
@@ -36,7 +35,5 @@ def down(
                     f"the platform on {folder} has not stopped after {timeout:g} s (process {pid}); wait longer with "
                     "--timeout, or look at its log"
                 )
-    if as_json:
-        print_json({"stopped": pid is not None, "pid": pid, "state_dir": str(folder)})
-    else:
-        print(f"stopped (process {pid})" if pid is not None else f"no platform runs on {folder}")
+    line = f"stopped (process {pid})" if pid is not None else f"no platform runs on {folder}"
+    return Answer({"stopped": pid is not None, "pid": pid, "state_dir": str(folder)}, line)

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from streamb.cli.alerts import print_alerts
+from streamb.cli.alerts import alerts_of
+from streamb.cli.command import command
 from streamb.cli.models import ModelId
-from streamb.cli.options import Address, ApiKey, AsJson, Limit, StateDir, connect
-from streamb.cli.output import as_text, print_facts, print_json, print_table, when
+from streamb.cli.options import Limit, Where
+from streamb.cli.output import Answer, Columns, Facts, Table, as_text, at, listing
 from streamb.errors import InvalidInput
+from streamb.sdk.http import HttpClient
 
 commands = typer.Typer(no_args_is_help=True, help="How models do in service: health, drift, baselines.")
 
@@ -24,53 +26,33 @@ Minutes = Annotated[int | None, typer.Option("--minutes", min=1, help="Length of
 _MEDIA_TYPES: Final = {".parquet": "application/vnd.apache.parquet", ".pq": "application/vnd.apache.parquet"}
 
 
-@commands.command("health")
-def health(
-    model_id: ModelId,
-    version: OfVersion = None,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "health")
+def health(client: HttpClient, model_id: ModelId, version: OfVersion = None) -> Answer:
     """How a model does, with reasons. Exit code 1 when it is degraded or unhealthy."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get(f"/api/monitoring/{model_id}/health", version=version)
-    if as_json:
-        print_json(found)
-    else:
-        print(found["status"])
-        print_facts(_health_facts(found))
-    if found["status"] in {"degraded", "unhealthy"}:
-        raise typer.Exit(1)
+    found = client.get(f"/api/monitoring/{model_id}/health", version=version)
+    bad = found["status"] in {"degraded", "unhealthy"}
+    return Answer(found, found["status"], Facts(_health_facts(found)), exit_code=1 if bad else 0)
 
 
-@commands.command("drift")
-def drift(
-    model_id: ModelId,
-    version: OfVersion = None,
-    minutes: Minutes = None,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "drift")
+def drift(client: HttpClient, model_id: ModelId, version: OfVersion = None, minutes: Minutes = None) -> Answer:
     """How far the newest traffic is from the baseline, column by column."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get(f"/api/monitoring/{model_id}/drift", version=version, minutes=minutes)
-    if as_json:
-        print_json(found)
-        return
-    print(found["summary"])
-    print_table(
-        ("column", "kind", "score", "status", "shift (sd)", "rows", "in words"),
-        [_drift_line(one) for one in _columns_of(found)],
-        empty="no column is compared",
-    )
+    found = client.get(f"/api/monitoring/{model_id}/drift", version=version, minutes=minutes)
+    columns: Columns = {
+        "column": "name",
+        "kind": "kind",
+        "score": lambda one: None if one["score"] is None else f"{one['score']:.3f}",
+        "status": lambda one: as_text(one["status"]).replace("_", " "),
+        "shift (sd)": lambda one: None if one["shift"] is None else f"{one['shift']:.2f}",
+        "rows": "rows",
+        "in words": "detail",
+    }
+    return Answer(found, found["summary"], Table(columns, _columns_of(found), empty="no column is compared"))
 
 
-@commands.command("baseline")
+@command(commands, "baseline")
 def baseline(
+    where: Where,
     model_id: ModelId,
     table: Annotated[
         Path | None, typer.Argument(exists=True, dir_okay=False, help="A Parquet or CSV file with the features.")
@@ -87,18 +69,14 @@ def baseline(
     from_window: Annotated[
         int | None, typer.Option(metavar="MINUTES", min=1, help="Instead of a file: the live traffic of these minutes.")
     ] = None,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Say what is usual: from a table, or from live traffic."""
     if (table is None) == (from_window is None):
         raise typer.BadParameter("give a table (Parquet or CSV), or --from-window MINUTES")
     roles = {"predictions": predictions, "labels": labels, "confidence": confidence, "probabilities": probability}
     named = {name: value for name, value in roles.items() if value}
     about = {"model_id": model_id, "version": version}
-    with connect(state_dir, address, api_key) as client:
+    with where.connect() as client:
         path = "/api/monitoring/baseline"
         if table is None:
             if named:
@@ -107,49 +85,37 @@ def baseline(
         else:
             media_type = _MEDIA_TYPES.get(table.suffix.lower(), "text/csv")
             made = client.upload(path, table, {**about, **named}, part="table", media_type=media_type)
-    if as_json:
-        print_json(made)
-    else:
-        state = "is being learnt" if made["learning"] else f"{made['rows']} rows, {len(made['columns'])} columns"
-        print(f"baseline {made['number']} of {model_id} {made['version']}: {state}")
+    state = "is being learnt" if made["learning"] else f"{made['rows']} rows, {len(made['columns'])} columns"
+    return Answer(made, f"baseline {made['number']} of {model_id} {made['version']}: {state}")
 
 
-@commands.command("baselines")
-def baselines(
-    model_id: ModelId,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "baselines")
+def baselines(client: HttpClient, model_id: ModelId) -> Answer:
     """The baselines of a model's versions, the newest first."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get(f"/api/monitoring/{model_id}/baselines")["items"]
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (b["version"], b["number"], _standing(b), b["rows"], len(b["columns"]), b["origin"],
-         b["author"], when(b["created_at"]))
-        for b in found
-    ]  # fmt: skip
-    columns = ("version", "number", "", "rows", "columns", "made of", "by", "at")
-    print_table(columns, rows, empty=f"{model_id} has no baseline: streamb monitor baseline {model_id} TABLE")
+    columns: Columns = {
+        "version": "version",
+        "number": "number",
+        "": _standing,
+        "rows": "rows",
+        "columns": lambda one: len(one["columns"]),
+        "made of": "origin",
+        "by": "author",
+        "at": at("created_at"),
+    }
+    found = client.get(f"/api/monitoring/{model_id}/baselines")["items"]
+    return listing(found, columns, empty=f"{model_id} has no baseline: streamb monitor baseline {model_id} TABLE")
 
 
-@commands.command("thresholds")
+@command(commands, "thresholds")
 def thresholds(
+    client: HttpClient,
     model_id: ModelId,
     max_latency_ms: Annotated[float | None, typer.Option(min=0, help="Of the 95th percentile.")] = None,
     max_error_rate: Annotated[float | None, typer.Option(min=0, max=1, help="Share of requests.")] = None,
     min_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Share of right labels.")] = None,
     min_throughput: Annotated[float | None, typer.Option(min=0, help="Requests per second.")] = None,
     max_drift_score: Annotated[float | None, typer.Option(min=0, max=1, help="0 to 1.")] = None,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Say what health is judged by; what is not named is not judged."""
     given = {
         "max_latency_ms": max_latency_ms,
@@ -159,30 +125,14 @@ def thresholds(
         "max_drift_score": max_drift_score,
     }
     body = {name: value for name, value in given.items() if value is not None}
-    with connect(state_dir, address, api_key) as client:
-        made = client.change("POST", f"/api/monitoring/{model_id}/thresholds", body)
-    if as_json:
-        print_json(made)
-    else:
-        print_facts({"model": model_id, **{name: made["thresholds"].get(name) for name in given}})
+    made = client.change("POST", f"/api/monitoring/{model_id}/thresholds", body)
+    return Answer(made, Facts({"model": model_id, **{name: made["thresholds"].get(name) for name in given}}))
 
 
-@commands.command("alerts")
-def alerts(
-    model_id: ModelId,
-    limit: Limit = 100,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
+@command(commands, "alerts")
+def alerts(client: HttpClient, model_id: ModelId, limit: Limit = 100) -> Answer:
     """A model's alerts, those that fire first."""
-    with connect(state_dir, address, api_key) as client:
-        found = list(client.pages("/api/alerts", limit=limit, model=model_id))
-    if as_json:
-        print_json(found)
-    else:
-        print_alerts(found)
+    return alerts_of(client, limit, model=model_id)
 
 
 def _standing(baseline: Mapping[str, Any]) -> str:
@@ -222,9 +172,3 @@ def _columns_of(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     together = [found["multivariate"]] if found.get("multivariate") else []
     columns = [*found["features"].values(), *found["outputs"].values(), *together]
     return sorted(columns, key=lambda one: (not one["drifted"], -(one["score"] or 0.0), one["name"]))
-
-
-def _drift_line(one: Mapping[str, Any]) -> tuple[Any, ...]:
-    score = "-" if one["score"] is None else f"{one['score']:.3f}"
-    shift = "-" if one["shift"] is None else f"{one['shift']:.2f}"
-    return one["name"], one["kind"], score, as_text(one["status"]).replace("_", " "), shift, one["rows"], one["detail"]

@@ -1,8 +1,9 @@
-"""Options that many commands share, and the connection that they describe."""
+"""Options that many commands share, and the platform that they describe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -33,16 +34,24 @@ ApiKey = Annotated[str | None, typer.Option("--api-key", help="The key for --add
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Most lines to show.")]
 
 
-def connect(state_dir: Path | None, address: str | None, api_key: str | None) -> HttpClient:
-    """A client of the platform at `address`, or of the one that runs on the state directory.
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which platform is meant, as the options `--state-dir`, `--address` and `--api-key` say it."""
 
-    Raises:
-        NotRunning: none runs there.
-    """
-    if address is not None:
-        return HttpClient(address, api_key)
-    folder = load_settings(state_dir=state_dir).state_dir
-    return HttpClient(require_platform(folder).url, api_key or read_api_key(folder))
+    state_dir: Path | None
+    address: str | None
+    api_key: str | None
+
+    def connect(self) -> HttpClient:
+        """A client of the platform at `address`, or of the one that runs on the state directory.
+
+        Raises:
+            NotRunning: no platform runs on the state directory.
+        """
+        if self.address is not None:
+            return HttpClient(self.address, self.api_key)
+        folder = load_settings(state_dir=self.state_dir).state_dir
+        return HttpClient(require_platform(folder).url, self.api_key or read_api_key(folder))
 
 
 def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -14,6 +14,10 @@ from streamb.clock import Clock, SystemClock, isoformat
 
 _WIDTH_WITHOUT_TERMINAL: Final = 240
 _TICK_S: Final = 0.1
+
+Row = Mapping[str, Any]
+Column = str | Callable[[Row], Any]
+Columns = Mapping[str, Column]
 
 
 def say(text: str) -> None:
@@ -27,31 +31,86 @@ def print_json(answer: Any) -> None:
     print(orjson.dumps(answer, default=str, option=options).decode(), flush=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
-    """The answer for people: a table, or a sentence when there is nothing in it."""
-    from rich.table import Table
+class Table:
+    """Rows for people, or a sentence where there are none.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(as_text(cell) for cell in row))
-    if table.row_count == 0:
-        print(empty)
-    else:
+    Args:
+        columns: for each heading, what to show of a row: the name of a field, or a function of the row.
+        rows: as many as there are to show.
+        empty: the sentence to show when there are no rows.
+    """
+
+    def __init__(self, columns: Columns, rows: Iterable[Row], *, empty: str) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._empty = empty
+
+    def print(self) -> None:
+        """Print it to stdout."""
+        from rich.table import Table as RichTable
+
+        table = RichTable(box=None, pad_edge=False, header_style="bold")
+        for heading in self._columns:
+            table.add_column(heading, overflow="fold")
+        for row in self._rows:
+            cells = (column(row) if callable(column) else row[column] for column in self._columns.values())
+            table.add_row(*map(as_text, cells))
+        if table.row_count == 0:
+            print(self._empty)
+        else:
+            _console().print(table)
+
+
+class Facts:
+    """Facts for people: one on each line, its name and its value."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+
+    def print(self) -> None:
+        """Print them to stdout."""
+        from rich.table import Table as RichTable
+
+        table = RichTable(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in self._facts.items():
+            table.add_row(name, as_text(value))
         _console().print(table)
 
 
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """The answer for people: one fact a line."""
-    from rich.table import Table
+class Answer:
+    """What a command found or did.
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, as_text(value))
-    _console().print(table)
+    Args:
+        value: the answer for scripts, printed as one JSON document with `--json`.
+        *shown: the answer for people, from top to bottom: lines, facts and tables.
+        exit_code: 1 when what was asked for has not been reached, so that a script can tell.
+    """
+
+    def __init__(self, value: Any, *shown: str | Facts | Table, exit_code: int = 0) -> None:
+        self.value = value
+        self.exit_code = exit_code
+        self._shown = shown
+
+    def print(self) -> None:
+        """Print it for people."""
+        for part in self._shown:
+            if isinstance(part, str):
+                print(part, flush=True)
+            else:
+                part.print()
+
+
+def listing(rows: Sequence[Row], columns: Columns, *, empty: str) -> Answer:
+    """The answer of a command that lists something: one table; for scripts, the rows as they are.
+
+    Args:
+        rows: what was found.
+        columns: as for a `Table`.
+        empty: the sentence to show when nothing was found.
+    """
+    return Answer(rows, Table(columns, rows, empty=empty))
 
 
 def as_text(value: Any) -> str:
@@ -70,6 +129,11 @@ def as_text(value: Any) -> str:
 def when(timestamp: float | None) -> str:
     """A time in seconds since the epoch, as a person reads it."""
     return isoformat(timestamp) if timestamp else "-"
+
+
+def at(field: str) -> Column:
+    """A column that shows a field of the row, a time in seconds since the epoch, as a person reads it."""
+    return lambda row: when(row[field])
 
 
 class Waiting:

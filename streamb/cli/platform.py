@@ -2,83 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-import typer
+from streamb.cli.options import AsJson
+from streamb.cli.output import Answer, Columns, Facts, Row, Table, when
+from streamb.sdk.http import HttpClient
 
-from streamb.cli.options import Address, ApiKey, AsJson, StateDir, connect
-from streamb.cli.output import print_facts, print_json, print_table, when
 
-
-def status(
-    state_dir: StateDir = None, address: Address = None, api_key: ApiKey = None, as_json: AsJson = False
-) -> None:
+def status(client: HttpClient) -> Answer:
     """What runs."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get("/api/status")
-    if as_json:
-        print_json(found)
-        return
-    print_facts(
-        {
-            "url": found["url"],
-            "version": found["version"],
-            "environment": found["environment"],
-            "up since": when(found["started_at"]),
-            "gateways": len(found["gateways"]),
-            "routing table": found["epoch"],
-        }
-    )
-    print()
-    print_running(found["models"])
+    found = client.get("/api/status")
+    facts = {
+        "url": found["url"],
+        "version": found["version"],
+        "environment": found["environment"],
+        "up since": when(found["started_at"]),
+        "gateways": len(found["gateways"]),
+        "routing table": found["epoch"],
+    }
+    return Answer(found, Facts(facts), "", running_versions(found["models"]))
 
 
-def health(
-    state_dir: StateDir = None, address: Address = None, api_key: ApiKey = None, as_json: AsJson = False
-) -> None:
+def health(client: HttpClient) -> Answer:
     """Whether the platform is well, part by part. Exit code 1 when it is not."""
-    with connect(state_dir, address, api_key) as client:
-        found = client.get("/api/monitoring/system-health")
-    if as_json:
-        print_json(found)
-    else:
-        parts = [*found["components"].items(), *((f"model {name}", part) for name, part in found["models"].items())]
-        print(found["status"])
-        print_table(
-            ("part", "status", "detail"),
-            [(name, part["status"], part.get("detail")) for name, part in parts],
-            empty="no part has reported",
-        )
-    if found["status"] != "healthy":
-        raise typer.Exit(1)
+    found = client.get("/api/monitoring/system-health")
+    named = {**found["components"], **{f"model {name}": part for name, part in found["models"].items()}}
+    parts = [{"part": name, "detail": None, **part} for name, part in named.items()]
+    columns = {"part": "part", "status": "status", "detail": "detail"}
+    table = Table(columns, parts, empty="no part has reported")
+    return Answer(found, found["status"], table, exit_code=0 if found["status"] == "healthy" else 1)
 
 
-def metrics(
-    state_dir: StateDir = None, address: Address = None, api_key: ApiKey = None, as_json: AsJson = False
-) -> None:
+def metrics(client: HttpClient, as_json: AsJson = False) -> Answer:
     """Request counts, durations and more, as Prometheus reads them."""
-    with connect(state_dir, address, api_key) as client:
-        text = client.text("/metrics")
-    if as_json:
-        print_json(_families(text))
-    else:
-        print(text, end="")
+    text = client.text("/metrics")
+    return Answer(_families(text) if as_json else None, text.removesuffix("\n"))
 
 
-def print_running(models: list[dict[str, Any]]) -> None:
+def running_versions(models: Iterable[Row]) -> Table:
     """A table of what runs for each model."""
-    rows = [
-        (
-            model["model_id"],
-            running["version"],
-            running["state"],
-            running["replicas"],
-            "all traffic" if running["version"] == model["serving_version"] else running["reason"],
-        )
-        for model in models
-        for running in model["versions"]
-    ]
-    print_table(("model", "version", "state", "replicas", ""), rows, empty="no model is deployed")
+    columns: Columns = {
+        "model": "model_id",
+        "version": "version",
+        "state": "state",
+        "replicas": "replicas",
+        "": lambda one: "all traffic" if one["version"] == one["serving_version"] else one["reason"],
+    }
+    rows = [{**model, **running} for model in models for running in model["versions"]]
+    return Table(columns, rows, empty="no model is deployed")
 
 
 def _families(text: str) -> list[dict[str, Any]]:

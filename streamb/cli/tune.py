@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from streamb.cli.options import Address, ApiKey, AsJson, Limit, StateDir
-from streamb.cli.output import print_facts, print_json, print_table, say, when
+from streamb.cli.command import command
+from streamb.cli.options import AsJson, Limit, StateDir, Where
+from streamb.cli.output import Answer, Columns, Facts, Table, at, listing, say
 from streamb.cli.tune_job import SearchJob, run_here, submit
 from streamb.config import load_settings
 from streamb.errors import Conflict, InvalidInput
@@ -23,8 +24,9 @@ Deadline = Annotated[float | None, typer.Option("--deadline", min=0.0, help="Sec
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at the same time.")]
 
 
-@commands.command("run")
+@command(commands, "run")
 def run(
+    where: Where,
     csv: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE.csv", help="The data.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
     model: Annotated[str, typer.Option(help="Such as random_forest, or package.module:Name.")] = "random_forest",
@@ -51,11 +53,8 @@ def run(
     output: Annotated[Path | None, typer.Option(help="Write the best model into this new folder.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files, too.")] = False,
     on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
     as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Search the hyperparameters of a model on a CSV file: streamb tune run data.csv --target y --model svm."""
     options: dict[str, Any] = {
         "csv": csv.absolute(), "target": target, "model": model, "preset": preset, "objective": objective,
@@ -66,67 +65,72 @@ def run(
         "output": output.absolute() if output else None,
     }  # fmt: skip
     if on_platform:
-        submit(SearchJob(options, study, state_dir, address, api_key), as_json=as_json)
-        return
-    chosen = study or _studies(state_dir).new_id(model.rpartition(":")[2])
-    if study is not None and (_studies(state_dir).get(study).path / "study.json").exists():
+        return submit(SearchJob(options, study, where))
+    studies = _studies(where.state_dir)
+    chosen = study or studies.new_id(model.rpartition(":")[2])
+    if study is not None and (studies.get(study).path / "study.json").exists():
         raise Conflict(f"there is a study {study!r} already; resume it, or choose another name")
-    _run_here(SearchJob(options, chosen, state_dir, address, api_key), chosen, as_json=as_json)
+    return _run_here(SearchJob(options, chosen, where), chosen, as_json=as_json)
 
 
-@commands.command("list")
-def list_studies(limit: Limit = 20, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+@command(commands, "list")
+def list_studies(limit: Limit = 20, state_dir: StateDir = None) -> Answer:
     """Studies, the newest first."""
+    columns: Columns = {
+        "study": "id",
+        "state": "state",
+        "model": "model",
+        "objective": "objective",
+        "trials": lambda study: f"{study['trials']}/{study['planned']}",
+        "best": "best_score",
+        "began": at("created_at"),
+    }
     found = [study.row() for study in _studies(state_dir).all()[:limit]]
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (*(s[name] for name in ("id", "state", "model", "objective")), f"{s['trials']}/{s['planned']}", s["best_score"])
-        for s in found
-    ]
-    rows = [(*row, when(s["created_at"])) for row, s in zip(rows, found, strict=True)]
-    columns = ("study", "state", "model", "objective", "trials", "best", "began")
-    print_table(columns, rows, empty="nothing was searched yet; streamb tune run FILE.csv --target COLUMN")
+    return listing(found, columns, empty="nothing was searched yet; streamb tune run FILE.csv --target COLUMN")
 
 
-@commands.command("show")
-def show(study_id: StudyId, limit: Limit = 10, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+@command(commands, "show")
+def show(study_id: StudyId, limit: Limit = 10, state_dir: StateDir = None) -> Answer:
     """One study: where it is, its best parameters, and its best trials."""
     study = _studies(state_dir).get(study_id)
     about, row, trials, result = study.about(), study.row(), study.trials(), study.result()
-    best = next((trial for trial in trials if trial.number == row["best_number"]), None)
-    if as_json:
-        told = {key: value for key, value in (result or {}).items() if key != "trials"}
-        print_json({**row, "study": about, "result": told or None, "trials": [trial.to_json() for trial in trials]})
-        return
-    facts = {**{name: row[name] for name in ("id", "state", "reason", "model", "data", "objective")}}
-    facts["trials"] = f"{row['trials']} of {row['planned']}"
-    facts |= _worth(row, result)
     prefix = shared_prefix(about.get("space") or ())
     shown = {trial.number: show_all(without_prefix(prefix, trial.parameters)) for trial in trials}
-    print_facts({**facts, "best parameters": shown[best.number] if best else None, "folder": study.path})
+    facts = {
+        **{name: row[name] for name in ("id", "state", "reason", "model", "data", "objective")},
+        "trials": f"{row['trials']} of {row['planned']}",
+        **_worth(row, result),
+        "best parameters": shown.get(row["best_number"]),
+        "folder": study.path,
+    }
+    columns: Columns = {
+        "trial": "number",
+        row["objective"]: "score",
+        "status": "status",
+        "s": lambda trial: round(trial["seconds"], 2),
+        "parameters": lambda trial: shown[trial["number"]],
+        "error": "error",
+    }
     sign = -1.0 if about["direction"] == "maximize" else 1.0
+    listed = [trial.to_json() for trial in trials]
     # a trial that was stopped early has a mean of its first folds only: it does not compare
-    ordered = sorted(trials, key=lambda t: (t.status.value != "completed", sign * (t.score or 0.0), t.number))
-    rows = [(t.number, t.score, t.status.value, round(t.seconds, 2), shown[t.number], t.error) for t in ordered[:limit]]
-    print()
-    print_table(("trial", row["objective"], "status", "s", "parameters", "error"), rows, empty="no trial has ended yet")
+    ordered = sorted(listed, key=lambda t: (t["status"] != "completed", sign * (t["score"] or 0.0), t["number"]))
+    told = {key: value for key, value in (result or {}).items() if key != "trials"}
+    value = {**row, "study": about, "result": told or None, "trials": listed}
+    return Answer(value, Facts(facts), "", Table(columns, ordered[:limit], empty="no trial has ended yet"))
 
 
-@commands.command("stop")
-def stop(study_id: StudyId, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+@command(commands, "stop")
+def stop(study_id: StudyId, state_dir: StateDir = None) -> Answer:
     """Have a study stop within a second; `resume` goes on with it."""
     study = _studies(state_dir).get(study_id)
     study.request_stop()
-    if as_json:
-        print_json(study.row())
-    else:
-        print(f"{study_id} is stopping; streamb tune resume {study_id} goes on")
+    return Answer(study.row(), f"{study_id} is stopping; streamb tune resume {study_id} goes on")
 
 
-@commands.command("resume")
+@command(commands, "resume")
 def resume(
+    where: Where,
     study_id: StudyId,
     trials: Trials = None,
     deadline: Deadline = None,
@@ -135,13 +139,10 @@ def resume(
     version: Annotated[str | None, typer.Option(help="And under this version.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the best model into this new folder.")] = None,
     on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
-    state_dir: StateDir = None,
-    address: Address = None,
-    api_key: ApiKey = None,
     as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Go on with a study that was stopped or died; finished trials are not evaluated again."""
-    study = _studies(state_dir).get(study_id)
+    study = _studies(where.state_dir).get(study_id)
     study.about()
     state, _ = study.state()
     if state is State.RUNNING:
@@ -150,34 +151,30 @@ def resume(
         "resume": study_id, "trials": trials, "deadline-s": deadline, "workers": workers, "model-id": model_id,
         "version": version, "output": output.absolute() if output else None,
     }  # fmt: skip
-    job = SearchJob(options, None, state_dir, address, api_key)
-    if on_platform:
-        submit(job, as_json=as_json)
-    else:
-        _run_here(job, study_id, as_json=as_json)
+    job = SearchJob(options, None, where)
+    return submit(job) if on_platform else _run_here(job, study_id, as_json=as_json)
 
 
-@commands.command("report")
+@command(commands, "report")
 def report(
     study_id: StudyId,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report as one HTML file.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="The trials as CSV.")] = None,
     png: Annotated[Path | None, typer.Option(metavar="DIR", help="The pictures as PNG; needs matplotlib.")] = None,
     state_dir: StateDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Which parameters mattered; and the report with all pictures as files."""
     study = _studies(state_dir).get(study_id)
     written, effects = _report(study, html, csv, png)
-    if as_json:
-        print_json({"id": study_id, "importance": effects, "files": [str(path) for path in written]})
-        return
-    rows = [(" with ".join(e["names"]), f"{100 * e['share']:.1f} %", f"{100 * e['spread']:.1f}") for e in effects]
-    print_table(
-        ("parameter", "importance", "±"), rows, empty="importance takes some more trials with scores that differ"
-    )
     for path in written:
         say(f"wrote {path}")
+    columns: Columns = {
+        "parameter": lambda effect: " with ".join(effect["names"]),
+        "importance": lambda effect: f"{100 * effect['share']:.1f} %",
+        "±": lambda effect: f"{100 * effect['spread']:.1f}",
+    }
+    table = Table(columns, effects, empty="importance takes some more trials with scores that differ")
+    return Answer({"id": study_id, "importance": effects, "files": [str(path) for path in written]}, table)
 
 
 def _report(
@@ -231,16 +228,17 @@ def _worth(row: dict[str, Any], result: dict[str, Any] | None) -> dict[str, Any]
     return facts
 
 
-def _run_here(job: SearchJob, study_id: str, *, as_json: bool) -> None:
+def _run_here(job: SearchJob, study_id: str, *, as_json: bool) -> Answer:
     code = run_here(job, quiet=as_json)
-    study = _studies(job.state_dir).get(study_id)
-    if as_json and (study.path / "study.json").exists():
-        best = best_of(study.trials(), study.about()["direction"])
-        print_json({**study.row(), "best_parameters": best.to_json()["parameters"] if best else None})
-    elif code == 0:
-        say(f"streamb tune show {study_id}; streamb tune report {study_id} --html {study_id}.html")
-    if code:
+    if not as_json:
+        if code == 0:
+            say(f"streamb tune show {study_id}; streamb tune report {study_id} --html {study_id}.html")
+        return Answer(None, exit_code=code)
+    study = _studies(job.where.state_dir).get(study_id)
+    if not (study.path / "study.json").exists():
         raise typer.Exit(code)
+    best = best_of(study.trials(), study.about()["direction"])
+    return Answer({**study.row(), "best_parameters": best.to_json()["parameters"] if best else None}, exit_code=code)
 
 
 def _studies(state_dir: Path | None) -> Studies:

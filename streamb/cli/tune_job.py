@@ -8,11 +8,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from streamb.cli.options import connect
-from streamb.cli.output import print_json
+from streamb.cli.options import Where
+from streamb.cli.output import Answer
 from streamb.config import child_environment
 
 _PROGRAM: Final = ("-m", "tune_jobs.optimize")
@@ -26,14 +25,12 @@ class SearchJob:
     Attributes:
         options: of the job, by name; None, False and empty ones are left out, lists are repeated.
         study: what to call the study; None where the job chooses, or goes on with one.
-        state_dir, address, api_key: as every command has them.
+        where: the platform to register models on, or to run on.
     """
 
     options: Mapping[str, Any]
     study: str | None
-    state_dir: Path | None
-    address: str | None
-    api_key: str | None
+    where: Where
 
     def arguments(self) -> list[str]:
         """The job's command line, without the interpreter."""
@@ -57,12 +54,12 @@ def run_here(job: SearchJob, *, quiet: bool) -> int:
         quiet: its progress goes to stderr, so that stdout stays free for JSON.
     """
     command = [sys.executable, *job.arguments()]
-    if job.state_dir is not None:
-        command += ["--state-dir", str(job.state_dir.absolute())]
-    if job.address is not None:
-        command += ["--url", job.address]
+    if job.where.state_dir is not None:
+        command += ["--state-dir", str(job.where.state_dir.absolute())]
+    if job.where.address is not None:
+        command += ["--url", job.where.address]
     # a key is no argument: every process of the machine could read it
-    environment = child_environment(**({"ML_API_KEY": job.api_key} if job.api_key else {}))
+    environment = child_environment(**({"ML_API_KEY": job.where.api_key} if job.where.api_key else {}))
     with subprocess.Popen(command, env=environment, stdout=_STDERR if quiet else None) as child:
         while child.poll() is None:
             with contextlib.suppress(KeyboardInterrupt):  # it got the same signal, and says what it does about it
@@ -70,7 +67,7 @@ def run_here(job: SearchJob, *, quiet: bool) -> int:
     return child.returncode if child.returncode in {0, 1, 2} else 1
 
 
-def submit(job: SearchJob, *, as_json: bool) -> None:
+def submit(job: SearchJob) -> Answer:
     """Hand the job to the platform, where the data must lie under the same path."""
     body: dict[str, Any] = {
         "entrypoint": shlex.join(["python", *job.arguments()]),
@@ -78,9 +75,6 @@ def submit(job: SearchJob, *, as_json: bool) -> None:
         "working_dir": None,
         "env": {},
     }
-    with connect(job.state_dir, job.address, job.api_key) as client:
+    with job.where.connect() as client:
         made = client.change("POST", "/api/jobs", body)
-    if as_json:
-        print_json(made)
-    else:
-        print(made["id"])
+    return Answer(made, made["id"])
