@@ -24,7 +24,7 @@ from streamb.clock import Clock, SystemClock
 from streamb.errors import StreambError
 from streamb.hpo import Space
 from streamb.hpo.reporting import LogLines, TensorBoardLog, progress_for, report_of, write_csv
-from streamb.hpo.reporting.table import LiveTable
+from streamb.hpo.reporting.progress import LiveTable
 from streamb.hpo.study.folder import State, StudyFolder
 from streamb.hpo.study.study import OptimizationResult, StoppedBy, plain_parameters
 from streamb.hpo.study.training import build_model, random_parameters

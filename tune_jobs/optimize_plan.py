@@ -9,7 +9,7 @@ from streamb.clock import Clock
 from streamb.config import load_settings
 from streamb.hpo import Space
 from streamb.hpo.presets import OptimizationConfig, preset
-from streamb.hpo.reporting.described import describe
+from streamb.hpo.study.files import describe
 from streamb.hpo.study.folder import Studies, StudyFolder
 from tune_jobs import pipelines
 from tune_jobs.arguments import WrongArgument

@@ -13,7 +13,7 @@ from streamb.cli.output import Answer, Columns, Facts, Table, at, listing, say
 from streamb.cli.tune_job import SearchJob, run_here, submit
 from streamb.config import load_settings
 from streamb.errors import Conflict, InvalidInput
-from streamb.hpo.reporting.axes import shared_prefix, show_all, without_prefix
+from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
 from streamb.hpo.study.folder import State, Studies, StudyFolder, best_of
 
 commands = typer.Typer(no_args_is_help=True, help="Searches for hyperparameters.")
@@ -181,7 +181,7 @@ def _report(
     study: StudyFolder, html: Path | None, csv: Path | None, png: Path | None
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     from streamb.hpo.reporting import PICTURES, Board, report_page, write_csv, write_png
-    from streamb.hpo.reporting.described import read_described
+    from streamb.hpo.study.files import read_described
 
     about, row, trials = study.about(), study.row(), study.trials()
     board = Board.of(

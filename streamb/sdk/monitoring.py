@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from streamb.charts.files import write_chart
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput
 from streamb.monitoring.alerting import Alerting
@@ -16,7 +17,6 @@ from streamb.monitoring.alerts.causes import Facts
 from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.channels import ChannelSpec, open_channels
 from streamb.monitoring.drift.drift import DriftReport, Sensitivity, compare
-from streamb.monitoring.drift.picture import draw
 from streamb.monitoring.health.health import ModelHealth, Status, Thresholds
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
@@ -207,12 +207,12 @@ class EnhancedModelMonitoring:
         return compare(baseline, window, self._sensitivity, threshold=drift_threshold(self._watch.thresholds))
 
     def drift_picture(self, X: Any, path: str | Path, predictions: Any = None) -> Path:  # noqa: N803
-        """Draw what `detect_drift` says into a file (.png, .svg, .pdf).
+        """Draw what `detect_drift` says into a file (.svg, .png, .pdf).
 
         Raises:
-            ConfigError: matplotlib is not installed.
+            ConfigError: any format but SVG needs matplotlib, which is not installed.
         """
-        return draw(self.detect_drift(X, predictions), path)
+        return write_chart(self.detect_drift(X, predictions).chart(), path)
 
     def update_baseline(self) -> Baseline:
         """Make what came in the last minutes the new baseline: same bins, its counts.

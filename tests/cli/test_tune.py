@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamb.hpo.reporting.described import describe
+from streamb.hpo.study.files import describe
 from streamb.hpo.study.folder import State, Studies
 from streamb.hpo.study.records import FINISHED_FILE, Kept, Records
 from tests.hpo.studied import SPACE, result, trials

@@ -218,6 +218,9 @@ class TestBatch:
         watched.set_baseline(odd)
         path = watched.drift_picture(odd + 10, tmp_path / "drift.png")
         assert path.read_bytes().startswith(b"\x89PNG")
+        drawn = watched.drift_picture(odd + 10, tmp_path / "drift.svg").read_text()
+        assert "drifted: " in drawn
+        assert "$größe_{xyyy" in drawn
 
 
 class TestThreads:

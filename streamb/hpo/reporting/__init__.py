@@ -3,9 +3,8 @@
 from streamb.hpo.reporting.board import Board
 from streamb.hpo.reporting.html import report_of, report_page
 from streamb.hpo.reporting.importance import Effect, Importance, importance
-from streamb.hpo.reporting.lines import LogLines
-from streamb.hpo.reporting.png import PICTURES, write_png
-from streamb.hpo.reporting.table import LiveTable, progress_for
+from streamb.hpo.reporting.pictures import PICTURES, write_png
+from streamb.hpo.reporting.progress import LiveTable, LogLines, progress_for
 from streamb.hpo.reporting.tensorboard import TensorBoardLog, write_tensorboard
 from streamb.hpo.study.files import read_trial, write_csv, write_json
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
-from streamb.hpo.reporting.axes import Axis, axes_of, score_axis, shared_prefix, show, show_all, without_prefix
+from streamb.charts.axes import Axis, axis_around, axis_through, distinct, range_axis, show
+from streamb.hpo.parameters import Categorical, Float, Integer, Ordinal
 from streamb.hpo.reporting.importance import Importance, importance
+from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
 from streamb.hpo.space import Space
 from streamb.hpo.study.study import Direction, Outcome, TrialResult
 
@@ -71,7 +73,7 @@ class Board:
         ordered = _comparable(ordered, best_number)
         found = importance(axes, ordered, maximize=maximize, seed=seed)
         seen = worth_seeing([trial.score for trial in scored(ordered) if trial.score is not None], maximize=maximize)
-        return cls(objective, maximize, ordered, axes, score_axis(objective, seen), found, best_number, prefix)
+        return cls(objective, maximize, ordered, axes, axis_around(objective, seen), found, best_number, prefix)
 
     @property
     def best(self) -> TrialResult | None:
@@ -89,17 +91,35 @@ class Board:
 
     def goodness(self, score: float) -> float:
         """0 for the worst score worth seeing, 1 for the best."""
-        position = min(max(self.scores.position(score) or 0.0, 0.0), 1.0)
+        position = self.scores.within(score)
         return position if self.maximize else 1.0 - position
-
-    def up(self, score: float) -> float:
-        """Where a score lies on its axis, at the edge when it is beyond."""
-        return min(max(self.scores.position(score) or 0.0, 0.0), 1.0)
 
     def by_importance(self) -> tuple[Axis, ...]:
         """Axes, those that matter most first."""
         order = {effect.names[0]: place for place, effect in enumerate(self.importance.alone)}
         return tuple(sorted(self.axes, key=lambda axis: order.get(axis.name, len(order))))
+
+
+def axes_of(space: Space | None, tried: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
+    """Axes of the parameters that vary, in the order of the space, wide enough for every value that was tried.
+
+    Args:
+        space: the search space; None (a file of trials is all there is) to read axes off the values.
+        tried: parameters of the trials.
+    """
+    if space is not None:
+        return tuple(_axis(p, [one[p.name] for one in tried if p.name in one]) for p in space.searched)
+    names = dict.fromkeys(name for parameters in tried for name in parameters)
+    found = (axis_through(name, [parameters[name] for parameters in tried if name in parameters]) for name in names)
+    return tuple(axis for axis in found if axis is not None)
+
+
+def _axis(parameter: Any, tried: Sequence[Any]) -> Axis:
+    if isinstance(parameter, Categorical | Ordinal):
+        return Axis(parameter.name, distinct(tried, first=parameter.values))
+    if isinstance(parameter, Float | Integer):
+        return range_axis(parameter.name, parameter.low, parameter.high, tried, log=parameter.log)
+    return axis_through(parameter.name, tried) or Axis(parameter.name)
 
 
 def _comparable(trials: tuple[TrialResult, ...], best_number: int | None) -> tuple[TrialResult, ...]:

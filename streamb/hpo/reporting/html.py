@@ -11,30 +11,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from streamb.hpo.reporting.axes import show, show_all, without_prefix
-from streamb.hpo.reporting.bars import bars
+from streamb.charts.axes import show
+from streamb.charts.svg import DARK_STYLE, Canvas
 from streamb.hpo.reporting.board import Board
-from streamb.hpo.reporting.contour import contour
-from streamb.hpo.reporting.history import history
 from streamb.hpo.reporting.importance import FEWEST_TRIALS
-from streamb.hpo.reporting.parallel import parallel
-from streamb.hpo.reporting.slices import slices
+from streamb.hpo.reporting.pictures import contour, history, importance_bars, parallel_coordinates, slices
+from streamb.hpo.reporting.progress import show_all, without_prefix
 from streamb.hpo.space import Space
 from streamb.hpo.study.study import OptimizationResult, Outcome
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE: Final = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2937; background: #fff; }
+:root { color-scheme: light dark; --text: #1f2937; --note: #5b6472; --line: #e5e7eb; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--chart-paper, #fff); }
 body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-p.note { color: #5b6472; max-width: 46rem; margin: .2rem 0 .8rem; }
+p.note { color: var(--note); max-width: 46rem; margin: .2rem 0 .8rem; }
 table { border-collapse: collapse; font-size: .9rem; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e5e7eb; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.best td { font-weight: 600; color: #c2410c; }
+tr.best td { font-weight: 600; color: var(--chart-orange, #c2410c); }
 .figure { overflow-x: auto; } svg { max-width: none; } summary { cursor: pointer; }
-"""
+@media (prefers-color-scheme: dark) { :root { --text: #e5e7eb; --note: #9ca3af; --line: #374151; DARK } }
+""".replace("DARK", DARK_STYLE)
 
 
 def report_page(
@@ -128,30 +127,24 @@ def _pictures(board: Board) -> Iterable[str]:
         "the best so far. Scores far on the bad side are drawn at the edge.",
         history(board),
     )
-    if board.importance.alone:
-        yield _figure(
-            "Importance",
-            f"The share of the score's variance over the search space that each parameter explains (fANOVA over a "
-            f"forest fitted to {board.importance.trials} trials), with its spread over the trees; grey: what a pair "
-            f"explains beyond each alone.",
-            bars(board),
-        )
-    else:
-        yield (
-            f'<h2>Importance</h2><p class="note">It takes {FEWEST_TRIALS} trials with scores that differ; there are '
-            f"{board.importance.trials}.</p>"
-        )
-    if board.axes and board.importance.trials:
-        yield _figure("Parallel coordinates", "A line per trial, the deeper the better.", parallel(board))
-        yield _figure(
+    bars = importance_bars(board)
+    too_few = f"It takes {FEWEST_TRIALS} trials with scores that differ; there are {board.importance.trials}."
+    explained = (
+        f"The share of the score's variance over the search space that each parameter explains (fANOVA over a "
+        f"forest fitted to {board.importance.trials} trials), with its spread over the trees; grey: what a pair "
+        f"explains beyond each alone."
+    )
+    yield _figure("Importance", explained if bars else too_few, bars or "")
+    others = (
+        ("Parallel coordinates", "A line per trial, the deeper the better.", parallel_coordinates(board)),
+        (
             "Slices",
-            "Later trials are deeper in colour; the line is the forest's mean over all other parameters, where that is "
-            "among the scores shown.",
+            "Later trials are deeper in colour; the line is the mean over all other parameters, if among these scores.",
             slices(board),
-        )
-    surface = contour(board)
-    if surface is not None:
-        yield _figure("Contour", "The forest's mean over all other parameters, deep where it is good.", surface)
+        ),
+        ("Contour", "The forest's mean over all other parameters, deep where it is good.", contour(board)),
+    )
+    yield from (_figure(title, note, picture) for title, note, picture in others if picture is not None)
 
 
 def _failures(board: Board) -> str:
@@ -176,7 +169,7 @@ def _trials(board: Board) -> str:
     return f'<h2>Trials</h2><details open><summary>all {len(rows)}</summary><div class="figure">{table}</div></details>'
 
 
-def _figure(title: str, note: str, picture: str) -> str:
+def _figure(title: str, note: str, picture: Canvas | str) -> str:
     return f'<h2>{escape(title)}</h2><p class="note">{escape(note)}</p><div class="figure">{picture}</div>'
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from streamb.hpo.reporting.axes import Axis
+from streamb.charts.axes import Axis
 from streamb.hpo.reporting.marginals import Array, Marginals
 from streamb.hpo.study.study import TrialResult
 

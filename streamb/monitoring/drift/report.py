@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from streamb.charts.axes import Axis, show
+from streamb.charts.intervals import Row, intervals
+from streamb.charts.svg import BLUE, GREY, RED, Canvas
+
 ColumnKind = Literal["feature", "output", "multivariate"]
 DriftState = Literal["stable", "drifted", "insufficient_data"]
+MOST_BARS: Final = 40
+"""Columns in one chart, those that drifted most; its note says how many there are."""
+_NAME_CHARS: Final = 40
 _SURE: Final = 1e-3
 
 
@@ -149,10 +156,32 @@ class DriftReport:
             lines.append(f"{_short(one.name):{width}}  {one.kind:12} {score:>5}  {one.status:17}  {one.detail}")
         return "\n".join(lines)
 
+    def chart(self) -> Canvas:
+        """As a chart: a bar for each column, the highest first, red where it drifted, and the line that it crossed."""
+        columns = sorted(self.columns, key=lambda one: (one.score or 0.0, one.name), reverse=True)
+        shown = columns[:MOST_BARS]
+        most = f"; the {len(shown)} highest of {len(columns)} columns" if len(shown) < len(columns) else ""
+        return intervals(
+            [_bar(one) for one in shown],
+            label="drift by column",
+            description=self.summary,
+            axis=Axis(f"drift score (drifted above {self.threshold:g}, and beyond chance)"),
+            limit=self.threshold,
+            note=f"{self.status}: {self.overall_drift_score:.2f} over {self.rows:,} rows{most}",
+            bars=True,
+        )
+
+
+def _bar(one: ColumnDrift) -> Row:
+    name, title = show(one.name, _NAME_CHARS), f"{one.name}: {one.detail}"
+    if one.score is None:
+        return Row(name, 0.0, said="no score", title=title, colour=GREY)
+    return Row(name, one.score, said=f"{one.score:.2f}", title=title, colour=RED if one.drifted else BLUE)
+
 
 def _short(name: str) -> str:
     plain = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return plain if len(plain) <= 40 else plain[:39] + "…"
+    return plain if len(plain) <= _NAME_CHARS else plain[: _NAME_CHARS - 1] + "…"
 
 
 def score_of(shift: float, sensitivity: Sensitivity) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from streamb.hpo import Space
 from streamb.hpo.reporting import importance
-from streamb.hpo.reporting.axes import axes_of
+from streamb.hpo.reporting.board import axes_of
 from streamb.hpo.reporting.marginals import Marginals
 from streamb.hpo.study.study import Outcome, TrialResult
 

@@ -1,18 +1,14 @@
-"""One axis per parameter, for pictures and for importance: where a value lies between 0 and 1, and its label.
+"""Axes: where a value lies between 0 and 1, which ticks there are, and how values are written.
 
-Axes come from the search space; where that is not at hand (a file of trials is all there is) they are read off the
-values that were tried.
+An axis is a range of numbers, linear or logarithmic, or a list of values; a range may have values beside it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-
-from streamb.hpo.parameters import Categorical, Float, Integer, Ordinal
-from streamb.hpo.space import Space
 
 _TICKS: Final = 5
 _DECADES_TO_BE_LOGARITHMIC: Final = 2.0
@@ -25,10 +21,11 @@ _ROOM_BESIDE: Final = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What a parameter, or a score, is drawn along.
+    """What values are drawn along.
 
     Attributes:
-        values: the values of a parameter that has a list of them; None for a range.
+        name: written beside it.
+        values: the values, where the axis is a list of them; None for a range.
         low, high: the ends of a range.
         log: whether equal ratios have equal lengths.
         others: values beside the range, such as a default that is no number; they have places above it.
@@ -63,6 +60,14 @@ class Axis:
         """The share of the axis that the range takes."""
         return 1.0 - _ROOM_BESIDE * len(self.others)
 
+    def within(self, number: float) -> float:
+        """Where a number lies, at the edge if it is beyond: always 0 to 1.
+
+        >>> Axis("x", low=0.0, high=10.0).within(12.0)
+        1.0
+        """
+        return min(max(self.position(number) or 0.0, 0.0), 1.0)
+
     def ticks(self, most: int = _TICKS) -> list[tuple[float, str]]:
         """Positions with what to write there."""
         if self.values is not None:
@@ -74,23 +79,9 @@ class Axis:
         return [(position, label) for position, label in placed if position is not None]
 
 
-def axes_of(space: Space | None, tried: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
-    """Axes of the parameters that vary, in the order of the space, wide enough for every value that was tried.
-
-    Args:
-        space: the search space; None to read axes off the values.
-        tried: parameters of the trials.
-    """
-    if space is None:
-        names = dict.fromkeys(name for parameters in tried for name in parameters)
-        inferred = [_inferred(name, [parameters[name] for parameters in tried if name in parameters]) for name in names]
-        return tuple(axis for axis in inferred if axis is not None)
-    return tuple(_described(p, [t[p.name] for t in tried if p.name in t]) for p in space.searched)
-
-
-def score_axis(name: str, scores: Iterable[float]) -> Axis:
-    """A linear axis around scores, a little wider than they reach."""
-    found = [score for score in scores if math.isfinite(score)]
+def axis_around(name: str, numbers: Iterable[float]) -> Axis:
+    """A linear axis around numbers, a little wider than they reach."""
+    found = [number for number in numbers if math.isfinite(number)]
     if not found:
         return Axis(name)
     low, high = min(found), max(found)
@@ -98,8 +89,58 @@ def score_axis(name: str, scores: Iterable[float]) -> Axis:
     return Axis(name, low=low - margin, high=high + margin)
 
 
+def range_axis(name: str, low: float, high: float, shown: Sequence[Any], *, log: bool = False) -> Axis:
+    """An axis over a range, widened for numbers outside of it; what is no number gets a place beside the range.
+
+    Args:
+        name: of the axis.
+        low, high: ends of the range.
+        shown: the values that will be drawn.
+        log: whether equal ratios have equal lengths; numbers up to 0 are then beside the range.
+
+    >>> range_axis("gamma", 0.1, 10.0, [100.0, "scale"], log=True)
+    Axis(name='gamma', values=None, low=0.1, high=100.0, log=True, others=('scale',))
+    """
+    numbers = [float(value) for value in shown if not _is_beside(value, log=log)]
+    beside = distinct([value for value in shown if _is_beside(value, log=log)])
+    low, high = min([low, *numbers]), max([high, *numbers])
+    return Axis(name, low=float(low), high=float(high), log=log, others=beside[:_MOST_BESIDE])
+
+
+def axis_through(name: str, shown: Sequence[Any]) -> Axis | None:
+    """An axis read off the values that will be drawn; None where they are all the same.
+
+    Numbers make a range, logarithmic over two powers of ten and more; a list with few numbers stays a list.
+    """
+    values = distinct(shown)
+    if len(values) < 2:
+        return None
+    numbers = [float(value) for value in shown if _is_number(value)]
+    beside = distinct([value for value in shown if not _is_number(value)])
+    if len(beside) > min(_MOST_BESIDE, len(set(numbers)) - 2):
+        return Axis(name, values)
+    low, high = min(numbers), max(numbers)
+    log = low > 0 and math.log10(high / low) >= _DECADES_TO_BE_LOGARITHMIC
+    return Axis(name, low=low, high=high, log=log, others=beside)
+
+
+def distinct(shown: Sequence[Any], first: Sequence[Any] = ()) -> tuple[Any, ...]:
+    """The values `first`, then each other value that is shown, once; not more than an axis can list.
+
+    >>> distinct(["a", 1, "a", True], first=["b"])
+    ('b', 'a', 1, True)
+    """
+    found = list(first)
+    for value in shown:
+        if len(found) >= max(_MOST_LISTED, len(first)) and not all(_is_number(one) for one in found):
+            break
+        if not any(_same(one, value) for one in found):
+            found.append(value)
+    return tuple(found)
+
+
 def show(value: Any, longest: int = _LONGEST_LABEL) -> str:
-    """A parameter's value or a score as a person reads it: numbers with four digits, long texts cut.
+    """A value as a person reads it: numbers with four digits, long texts cut.
 
     >>> show(0.00012345), show(None), show(True), show((64, 32))
     ('0.0001234', 'None', 'True', '(64, 32)')
@@ -108,62 +149,6 @@ def show(value: Any, longest: int = _LONGEST_LABEL) -> str:
         return f"{float(value):.4g}"
     text = " ".join(str(value).split())
     return text if len(text) <= longest else text[: max(longest - 1, 0)] + "…"
-
-
-def shared_prefix(names: Iterable[str]) -> str:
-    """What all parameters of a step of a pipeline begin with, and nobody needs to read.
-
-    >>> shared_prefix(["estimator__C", "estimator__gamma"]), shared_prefix(["C", "estimator__gamma"])
-    ('estimator__', '')
-    """
-    stems = {name.rpartition("__")[0] for name in names}
-    stem = stems.pop() if len(stems) == 1 else ""
-    return f"{stem}__" if stem else ""
-
-
-def without_prefix(prefix: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by the names that are left."""
-    return {name.removeprefix(prefix): value for name, value in parameters.items()}
-
-
-def show_all(parameters: Mapping[str, Any]) -> str:
-    """Parameters on one line: `C=1.5 kernel=rbf`."""
-    return " ".join(f"{name}={show(value)}" for name, value in parameters.items())
-
-
-def _described(parameter: Any, tried: Sequence[Any]) -> Axis:
-    if isinstance(parameter, Categorical | Ordinal):
-        return Axis(parameter.name, _with_others(parameter.values, tried))
-    if not isinstance(parameter, Float | Integer):
-        return _inferred(parameter.name, tried) or Axis(parameter.name)
-    numbers = [float(value) for value in tried if not _is_beside(value, log=parameter.log)]
-    beside = _with_others((), [value for value in tried if _is_beside(value, log=parameter.log)])
-    low, high = min([parameter.low, *numbers]), max([parameter.high, *numbers])
-    return Axis(parameter.name, low=float(low), high=float(high), log=parameter.log, others=beside[:_MOST_BESIDE])
-
-
-def _inferred(name: str, tried: Sequence[Any]) -> Axis | None:
-    """The axis of values without a space; None for a parameter that never changed."""
-    distinct = _with_others((), tried)
-    if len(distinct) < 2:
-        return None
-    numbers = [value for value in tried if _is_number(value)]
-    beside = _with_others((), [value for value in tried if not _is_number(value)])
-    if len(beside) > min(_MOST_BESIDE, len(set(numbers)) - 2):
-        return Axis(name, distinct)
-    low, high = float(min(numbers)), float(max(numbers))
-    log = low > 0 and math.log10(high / low) >= _DECADES_TO_BE_LOGARITHMIC
-    return Axis(name, low=low, high=high, log=log, others=beside)
-
-
-def _with_others(values: Sequence[Any], tried: Sequence[Any]) -> tuple[Any, ...]:
-    found = list(values)
-    for value in tried:
-        if len(found) >= max(_MOST_LISTED, len(values)) and not all(_is_number(one) for one in found):
-            break
-        if not any(_same(one, value) for one in found):
-            found.append(value)
-    return tuple(found)
 
 
 def _round_numbers(low: float, high: float, most: int) -> list[float]:
