@@ -12,7 +12,7 @@ from streamb.api import alerts, deployments, jobs, models, monitoring, pages, pl
 from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES, KeyCache, needs_caller
 from streamb.api.bodies import VersionBody
 from streamb.api.console import Console
-from streamb.api.errors import ERRORS, install_error_handlers
+from streamb.api.errors import ERRORS, install_error_handlers, known_parameters
 from streamb.api.front_door import FrontDoor
 from streamb.api.monitoring_bodies import BaselineBody, BaselineForm
 from streamb.asking import Transport
@@ -57,8 +57,8 @@ def create_app(
     app.state.keys = KeyCache(clock)
     closed = [part.router for part in (models, deployments, monitoring, alerts, jobs, platform, pages)]
     for router in closed:
-        app.include_router(router, dependencies=[needs_caller], responses=ERRORS)
-    app.include_router(platform.open_router)
+        app.include_router(router, dependencies=[needs_caller, known_parameters], responses=ERRORS)
+    app.include_router(platform.open_router, dependencies=[known_parameters])
     app.state.routers = [*closed, platform.open_router]
     install_error_handlers(app)
     app.add_middleware(FrontDoor, settings=settings)

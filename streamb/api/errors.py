@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -126,3 +127,30 @@ def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:
     more = f" (and {len(found) - _MOST_PROBLEMS} more)" if len(found) > _MOST_PROBLEMS else ""
     listed = "; ".join(f"{problem['where']}: {problem['problem']}" for problem in problems)
     return InvalidInput(f"{listed}{more}", problems=problems)
+
+
+async def _check_parameters(request: Request) -> None:
+    """Refuse a query parameter that the route does not declare: a misspelt filter must not select everything."""
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    allowed = list(_declared(route.dependant))
+    message = f"there is no such parameter; this address takes {', '.join(allowed) or 'none'}"
+    unknown = [
+        {"type": "extra_forbidden", "loc": ("query", name), "msg": message}
+        for name in request.query_params
+        if name not in allowed
+    ]
+    if unknown:
+        raise as_streamb_error(unknown)
+
+
+def _declared(dependant: Dependant) -> Iterator[str]:
+    """The query parameters of a route and of what it depends on."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _declared(inner)
+
+
+known_parameters: Final = Depends(_check_parameters)
+"""For a whole router: refuse unknown query parameters."""

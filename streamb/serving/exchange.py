@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from streamb.errors import BadRequest, InvalidInput
 from streamb.serving.answer import InferenceRequest
@@ -91,11 +91,19 @@ async def read_request(exchange: Exchange, route: Route, limits: GatewayLimits) 
     return request
 
 
-def asks_probabilities(route: Route, query: bytes) -> bool:
-    """Whether the query asks for class probabilities."""
-    if not query or route.action is not Action.PREDICT:
-        return False
-    values = parse_qs(query.decode("latin-1")).get("probabilities", ["false"])
-    if values[-1] not in ("true", "1", "false", "0"):
-        raise BadRequest(f"?probabilities must be true or false, not {values[-1][:50]!r}")
-    return values[-1] in ("true", "1")
+def read_query(route: Route, query: bytes) -> bool:
+    """Whether the query asks for class probabilities.
+
+    Raises:
+        InvalidInput: it has a parameter that this path does not take.
+        BadRequest: it is not clear whether probabilities are asked for.
+    """
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    takes = "probabilities" if route.action is Action.PREDICT else ""
+    unknown = [name for name in given if name != takes]
+    if unknown:
+        raise InvalidInput(f"there is no query parameter {unknown[0][:50]!r} here; this path takes {takes or 'none'}")
+    value = given.get("probabilities", "false")
+    if value not in ("true", "1", "false", "0"):
+        raise BadRequest(f"?probabilities must be true or false, not {value[:50]!r}")
+    return value in ("true", "1")

@@ -16,7 +16,7 @@ from streamb.serving.answer import Answer, InferenceRequest, Origin, Rows
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
 from streamb.serving.breaker import REFUSED, Breaker, BreakerWatch
-from streamb.serving.exchange import Exchange, Inquiry, asks_probabilities, body_of, read_request
+from streamb.serving.exchange import Exchange, Inquiry, body_of, read_query, read_request
 from streamb.serving.fallback import FIRST_SHARE, may_fall_back
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
@@ -128,22 +128,22 @@ class GatewayApp:
     async def _answer(self, exchange: Exchange) -> Reply:
         scope = exchange.scope
         route = parse_route(scope["method"], scope["path"])
+        probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         served = self._served
         if route.action is Action.PREDICT or route.action is Action.INFER:
             access.check_key(exchange.headers, served.table.policy)
-            return await self._infer(exchange, route)
+            return await self._infer(exchange, route, probabilities)
         if not metadata.is_open(route.action):
             access.check_key(exchange.headers, served.table.policy)
         if route.action is Action.FEEDBACK:
             return await self._learn(exchange, route)
         return metadata.describe(route, served, self._streamb_version)
 
-    async def _infer(self, exchange: Exchange, route: Route) -> Reply:
+    async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         request = await read_request(exchange, route, self._limits)
         model = self._served.model(route.model_id)
         chosen = self._choose(exchange, route, model, request)
-        probabilities = request.probabilities or asks_probabilities(route, exchange.scope["query_string"])
-        inquiry = Inquiry(model, request, probabilities)
+        inquiry = Inquiry(model, request, request.probabilities or probabilities)
         model.budget.count(exchange.started)
         second = model.fallback
         rows = request.rows(chosen.schema)

@@ -31,6 +31,32 @@ async def test_a_query_that_says_neither_yes_nor_no(make):
     error_of(await make().post(f"{PREDICT}?probabilities=maybe", ONE_ROW), 400, "bad_request")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "takes"),
+    [
+        ("POST", PREDICT, "probabilities"),
+        ("POST", "/v2/models/m/infer", "none"),
+        ("POST", "/v2/models/m/feedback", "none"),
+        ("GET", "/v2/models/m", "none"),
+        ("GET", "/v2/models/m/ready", "none"),
+        ("GET", "/v2", "none"),
+        ("GET", "/v2/health/live", "none"),
+    ],
+)
+@pytest.mark.parametrize("query", ["probabilites=true", "probabilites="])
+async def test_an_unknown_query_parameter_is_refused(make, method, path, takes, query):
+    client = make()
+    address = f"{path}?{query}"
+    answer = client.post(address, ONE_ROW) if method == "POST" else client.get(address)
+    error = error_of(await answer, 422, "invalid_input")["error"]
+    assert error == f"there is no query parameter 'probabilites' here; this path takes {takes}"
+
+
+async def test_an_unknown_field_is_refused(make):
+    body = error_of(await make().post(PREDICT, {**ONE_ROW, "probabilites": True}), 422, "invalid_input")
+    assert body["error"] == ("a prediction has no field 'probabilites'; it takes instances, probabilities, user_id")
+
+
 async def test_probabilities_that_the_model_does_not_have():
     class NoChances:
         def replicas(self, target):

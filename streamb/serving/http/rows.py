@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from streamb.errors import BadRequest
+from streamb.errors import BadRequest, InvalidInput
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Answer, Encoded, Origin, Rows, jsonable, untyped_rows
+
+_FIELDS: Final = {"instances", "user_id", "probabilities"}
 
 
 class RowsRequest:
@@ -28,6 +30,7 @@ class RowsRequest:
 
         Raises:
             BadRequest: not JSON, or not of this form; says what is missing.
+            InvalidInput: a field is unknown.
         """
         document = parse_object(body)
         instances = document.get("instances")
@@ -36,6 +39,9 @@ class RowsRequest:
         probabilities = document.get("probabilities", False)
         if type(probabilities) is not bool:
             raise BadRequest(f'"probabilities" must be true or false; {_found(document, "probabilities")}')
+        if not document.keys() <= _FIELDS:
+            unknown = min(document.keys() - _FIELDS)
+            raise InvalidInput(f"a prediction has no field {unknown[:50]!r}; it takes {', '.join(sorted(_FIELDS))}")
         return cls(instances, user_id=read_user_id(document), probabilities=probabilities)
 
     def rows(self, schema: FeatureSchema | None) -> Rows:
