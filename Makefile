@@ -16,7 +16,7 @@ help:
 	@echo "make test    format check, lint, types, import layers, all tests"
 	@echo "make fast    the quick tests: no Ray, no processes (under a minute)"
 	@echo "make bench   measure serving next to FastAPI, Ray Serve and LitServe (needs wrk)"
-	@echo "make map     write the file map in docs/architecture.md anew"
+	@echo "make map     write the file map (docs/architecture.md) and the table of settings (docs/configuration.md) anew"
 	@echo "make format  format the code and apply safe lint fixes"
 	@echo "make clean   remove what make and the tests made; keeps .streamb, where your models are"
 

@@ -1,6 +1,6 @@
 """What there is to document, read from the code: settings, console routes, commands, files. Used by test_docs.
 
-As a program (`make map`) it writes the file map of docs/architecture.md.
+As a program (`make map`) it writes the file map of docs/architecture.md and the table of docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streamb.config import Settings, variable_of
+from streamb.config import VARIABLES_OF_JOBS, Settings, variable_of
+from streamb.monitoring.channels.settings import channel_variables
 
 ROOT = Path(__file__).parent.parent
 MAPPED = ("streamb", "serve_apps", "tune_jobs")
 ARCHITECTURE = ROOT / "docs/architecture.md"
+CONFIGURATION = ROOT / "docs/configuration.md"
 MAP_BEGINS = "<!-- `make map` writes what follows, from the first line of each module. -->"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -29,6 +31,17 @@ def settings_rows() -> Iterator[str]:
         shown = " / ".join(_shown(value) for value in values)
         effect = f"with {extra['later']}" if extra["later"] else "now"
         yield f"| `{variable_of(name)}` | {shown} | {field.description} | {effect} |"
+
+
+def channel_rows() -> Iterator[str]:
+    """The rows about the settings of alert channels, below the others."""
+    for name, variable in channel_variables().items():
+        yield f"| `{variable_of(name)}` |  | {variable.sentence} | now |"
+
+
+def variables() -> set[str]:
+    """Every variable that a document may speak of."""
+    return {variable_of(name) for name in (*Settings.model_fields, *channel_variables())} | set(VARIABLES_OF_JOBS)
 
 
 def _shown(value: Any) -> str:
@@ -93,6 +106,12 @@ def with_file_map(text: str) -> str:
     return text.split(MAP_BEGINS)[0] + MAP_BEGINS + "\n\n" + file_map()
 
 
+def with_settings_table(text: str) -> str:
+    """The text of docs/configuration.md with the table of settings as the code has it now."""
+    rows = "\n".join([*settings_rows(), *channel_rows()])
+    return re.sub(r"(^\| `ML_.*\n)+", lambda _: f"{rows}\n", text, count=1, flags=re.MULTILINE)
+
+
 def blocks(document: Path, language: str) -> list[str]:
     """The fenced code blocks of a document in one language."""
     return re.findall(rf"^ *```{language}\n(.*?)^ *```$", document.read_text(), re.MULTILINE | re.DOTALL)
@@ -100,3 +119,4 @@ def blocks(document: Path, language: str) -> list[str]:
 
 if __name__ == "__main__":
     ARCHITECTURE.write_text(with_file_map(ARCHITECTURE.read_text()))
+    CONFIGURATION.write_text(with_settings_table(CONFIGURATION.read_text()))

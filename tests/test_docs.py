@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from streamb.config import VARIABLES_OF_JOBS, Settings, variable_of
+from streamb.config import VARIABLES_OF_JOBS
 from streamb.serving.http.routes import parse_route
 from tests.documented import (
     ARCHITECTURE,
+    CONFIGURATION,
     DOCUMENTS,
     ROOT,
     blocks,
     commands,
     console_routes,
     first_line,
-    settings_rows,
     source_files,
+    variables,
     with_file_map,
+    with_settings_table,
 )
 
 PROSE = {path.name: path.read_text() for path in DOCUMENTS}
@@ -33,11 +35,12 @@ SHARED_OPTIONS = {"--json", "--state-dir", "--address", "--api-key", "--limit", 
 
 class TestSettings:
     def test_the_table_says_what_the_code_says(self):
-        rows = [line for line in PROSE["configuration.md"].splitlines() if line.startswith("| `ML_")]
-        assert rows == list(settings_rows())
+        text = CONFIGURATION.read_text()
+        assert text == with_settings_table(text), "run `make map`"
+        assert text.count("\n| `ML_") == len(variables() - set(VARIABLES_OF_JOBS))
 
     def test_no_document_speaks_of_a_variable_that_does_not_exist(self):
-        known = {variable_of(name) for name in Settings.model_fields} | set(VARIABLES_OF_JOBS)
+        known = variables()
         for path in (*SHELL_FILES, ROOT / "docs/kuberay.yaml"):
             named = set(re.findall(r"\bML_[A-Z_]*[A-Z]\b", path.read_text()))
             assert named <= known, path

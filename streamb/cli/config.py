@@ -7,7 +7,7 @@ import typer
 from streamb.cli.command import command
 from streamb.cli.options import Presets, StateDir
 from streamb.cli.output import Answer, listing, say
-from streamb.config import config_warnings, explain, load_settings
+from streamb.config import explain, load_settings
 
 commands = typer.Typer(no_args_is_help=True, help="The settings in effect.")
 
@@ -20,10 +20,14 @@ def _group() -> None:
 @command(commands, "show")
 def show(environment: Presets = None, state_dir: StateDir = None) -> Answer:
     """Print every setting: its variable, its value, where the value comes from, and whether it has an effect yet."""
-    for warning in config_warnings(load_settings(environment=environment, state_dir=state_dir)):
+    from streamb.monitoring.channels import check_channels, explain_channels, settings_warnings
+
+    settings = load_settings(environment=environment, state_dir=state_dir)
+    check_channels(settings)
+    origins = [*explain(environment=environment, state_dir=state_dir), *explain_channels(settings)]
+    for warning in settings_warnings(settings):
         say(f"warning: {warning}")
     fields = ("name", "variable", "value", "origin", "effect")
-    origins = explain(environment=environment, state_dir=state_dir)
     rows = [{field: getattr(origin, field) for field in fields} for origin in origins]
     columns = {"setting": "name", **{field: field for field in fields[1:]}}
     return listing(rows, columns, empty="there are no settings")

@@ -9,7 +9,7 @@ import typer
 from streamb.cli.foreground import run_platform
 from streamb.cli.options import AsJson, Presets, StateDir
 from streamb.cli.output import Waiting, print_json, say
-from streamb.config import Settings, config_warnings, load_settings
+from streamb.config import Settings, load_settings
 from streamb.sdk.discovery import RunningInfo, read_api_key
 from streamb.sdk.http import HttpClient
 from streamb.sdk.launch import LOG_FILE, LaunchOptions, launch
@@ -36,8 +36,11 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start the platform; Ctrl-C stops it and everything it started."""
+    from streamb.monitoring.channels import check_channels, settings_warnings
+
     settings = load_settings(environment=environment, state_dir=state_dir, host=host, port=port)
-    for warning in config_warnings(settings):
+    check_channels(settings)
+    for warning in settings_warnings(settings):
         say(f"warning: {warning}")
     if detach:
         _start_in_background(settings, sample=sample, as_json=as_json)

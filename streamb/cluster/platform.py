@@ -70,9 +70,9 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
         InvalidInput: the options of alerting are wrong; nothing was started.
     """
     if settings.monitoring_enabled:
-        from streamb.monitoring.opening import check_alert_options
+        from streamb.monitoring.opening import check_alerting
 
-        check_alert_options(settings)
+        check_alerting(settings)
     settings = _with_free_port(settings)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     progress("Ray")

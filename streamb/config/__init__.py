@@ -5,30 +5,35 @@ production). `load_settings` is the door: a wrong value becomes a `ConfigError` 
 what is allowed. `explain` tells where each value came from and whether this build already enforces it.
 """
 
-from streamb.config.alerting import NEEDED_BY_CHANNEL, SMTP_SCHEMES, alert_options, chosen_channels
+from streamb.config.alerting import NO_CHANNELS, alert_options, chosen_channels
 from streamb.config.environment import child_environment, default_environment, temporary_environment, variable_of
 from streamb.config.explaining import VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain
-from streamb.config.loading import load_settings, mask_secrets
-from streamb.config.secrets import resolve_secret
-from streamb.config.settings import ENVIRONMENTS, Environment, Settings
+from streamb.config.loading import config_error, load_settings, mask_secrets, unknown_setting
+from streamb.config.secrets import HIDDEN, is_reference, resolve_secret, shown_secret
+from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Settings
 
 __all__ = [
     "ENVIRONMENTS",
-    "NEEDED_BY_CHANNEL",
-    "SMTP_SCHEMES",
+    "HIDDEN",
+    "NO_CHANNELS",
     "VARIABLES_OF_JOBS",
     "Environment",
+    "GivenSetting",
     "SettingOrigin",
     "Settings",
     "alert_options",
     "child_environment",
     "chosen_channels",
+    "config_error",
     "config_warnings",
     "default_environment",
     "explain",
+    "is_reference",
     "load_settings",
     "mask_secrets",
     "resolve_secret",
+    "shown_secret",
     "temporary_environment",
+    "unknown_setting",
     "variable_of",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streamb.config.alerting import alert_warnings
 from streamb.config.environment import our_variables, variable_of
 from streamb.config.loading import Origins, json_ready, load_settings
 from streamb.config.settings import Settings, extra_of
@@ -43,9 +43,14 @@ def explain(**overrides: Any) -> list[SettingOrigin]:
     ]
 
 
-def config_warnings(settings: Settings) -> list[str]:
-    """What is allowed but probably not meant: unknown `ML_*` variables, a platform open to other machines."""
-    known = [variable_of(name) for name in Settings.model_fields]
+def config_warnings(settings: Settings, of_channels: Iterable[str] = ()) -> list[str]:
+    """What is allowed but probably not meant: unknown `ML_*` variables, a platform open to other machines.
+
+    Args:
+        settings: those in effect.
+        of_channels: the settings that alert channels declare, by name.
+    """
+    known = [variable_of(name) for name in (*Settings.model_fields, *of_channels)]
     warnings = []
     for variable in sorted(our_variables()):
         if variable.upper() not in known and variable.upper() not in VARIABLES_OF_JOBS:
@@ -57,7 +62,7 @@ def config_warnings(settings: Settings) -> list[str]:
             f"{settings.host} can be reached from other machines and no API key is required: anybody there can deploy "
             "models; set ML_API_KEY_REQUIRED=true, or listen on 127.0.0.1"
         )
-    return [*warnings, *alert_warnings(settings)]
+    return warnings
 
 
 def _effect(settings: Settings, name: str) -> str:

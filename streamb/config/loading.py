@@ -5,19 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from streamb.config.alerting import alert_problems
-from streamb.config.environment import our_variables, read_variable, variable_of
-from streamb.config.secrets import HIDDEN, shown_secret
-from streamb.config.settings import ENVIRONMENTS, Settings, extra_of, implied
+from streamb.config.alerting import alert_options
+from streamb.config.environment import PREFIX, our_variables, read_variable, variable_of
+from streamb.config.settings import ENVIRONMENTS, GivenSetting, Settings, extra_of, implied
 from streamb.errors import ConfigError
 
+_OF_ALERTS: Final = "alert_"
 # Up to the last @: drivers take a password that holds slashes or an @ as it is.
 _SECRET_IN_URL: Final = re.compile(r"(?<=://)([^/@:]*):(.*)@", re.DOTALL)
 _SECRET_IN_QUERY: Final = re.compile(r"(?i)([?&][a-z_]*(?:password|secret|token|key)=)[^&]*")
@@ -26,6 +26,8 @@ _SECRET_IN_QUERY: Final = re.compile(r"(?i)([?&][a-z_]*(?:password|secret|token|
 def load_settings(**overrides: Any) -> Settings:
     """The effective settings: argument > variable > preset of the environment.
 
+    Settings of single alert channels are taken as they are: `streamb.monitoring.channels.check_channels` checks them.
+
     Args:
         overrides: settings by attribute name; None means "not given" (a command line passes its options as they are).
 
@@ -33,14 +35,16 @@ def load_settings(**overrides: Any) -> Settings:
         ConfigError: naming every wrong variable, its value and what is allowed (`details["problems"]` lists them).
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    for_channels = _given_to_channels(given)
+    given = {name: value for name, value in given.items() if name not in for_channels}
     origins = Origins(given)
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise _config_error([_problem(origins, found) for found in error.errors()]) from None
+        raise config_error([_problem(origins, found) for found in error.errors()]) from None
     if problems := list(_contradictions(settings, origins)):
-        raise _config_error(problems)
-    return settings
+        raise config_error(problems)
+    return settings.with_channel_settings(for_channels)
 
 
 def mask_secrets(url: str) -> str:
@@ -111,35 +115,53 @@ def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
             f"{shown('encrypt_in_transit')} needs a certificate to listen on {settings.host}: set ML_TLS_CERT_FILE and "
             "ML_TLS_KEY_FILE, or ML_ENCRYPT_IN_TRANSIT=false when a proxy in front ends TLS"
         )
-    yield from alert_problems(settings)
+    try:
+        alert_options(settings)
+    except ConfigError as error:
+        yield error.message
+
+
+def _given_to_channels(given: Mapping[str, Any]) -> dict[str, GivenSetting]:
+    """Arguments and variables that begin as those of alerts do, and belong to no setting that is declared here."""
+    found = {
+        variable.upper().removeprefix(PREFIX).lower(): GivenSetting(value, f"variable {variable}")
+        for variable, value in our_variables().items()
+    }
+    found |= {name: GivenSetting(str(value), "argument") for name, value in given.items()}
+    return {
+        name: one for name, one in found.items() if name.startswith(_OF_ALERTS) and name not in Settings.model_fields
+    }
 
 
 def json_ready(settings: Settings) -> dict[str, Any]:
-    """Every setting as JSON has it, with secrets, and the secrets in URLs, masked."""
+    """Every setting as JSON has it, with the secrets in URLs masked."""
     values = settings.model_dump(mode="json")
-    for name in Settings.model_fields:
-        if extra_of(name).get("secret") and values[name] is not None:
-            values[name] = shown_secret(values[name])
     for name in ("database_url", "artifact_url"):
         values[name] = mask_secrets(values[name]) if values[name] else values[name]
     return values
 
 
-def _config_error(problems: list[str]) -> ConfigError:
+def config_error(problems: list[str]) -> ConfigError:
+    """One error for all that is wrong."""
     return ConfigError("; ".join(problems), problems=problems)
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> str:
+    """What to say of an argument that is no setting, with the name that was probably meant."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"no setting is named {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _problem(origins: Origins, found: Any) -> str:
     """One validation error as a sentence."""
     name = str(found["loc"][0])
     if name not in Settings.model_fields:
-        close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-        return f"no setting is named {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        return unknown_setting(name, Settings.model_fields)
     own_words = found.get("ctx", {}).get("error")
     allowed = (
         str(own_words) if isinstance(own_words, ValueError) else f"allowed: {_allowed(Settings.model_fields[name])}"
     )
-    given = HIDDEN if extra_of(name).get("secret") else repr(mask_secrets(str(found["input"])))
+    given = repr(mask_secrets(str(found["input"])))
     return f"{origins.subject(name)} is {given}; {allowed}"
 
 

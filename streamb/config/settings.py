@@ -8,14 +8,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from streamb.config.alerting import channel_names, mail_addresses, mail_server, web_address
+from streamb.config.alerting import channel_names
 from streamb.config.environment import PREFIX, read_variable
 
 Environment = Literal["development", "staging", "production"]
@@ -27,11 +28,6 @@ _AT_LEAST_0: Final[Mapping[str, Any]] = {"ge": 0, "allow_inf_nan": False}
 def _setting(default: Any, description: str, *, later: str | None = None, **limits: Any) -> Any:
     """A setting with the same default everywhere; `later` names the feature that will enforce it."""
     return Field(default, description=description, json_schema_extra={"later": later}, **limits)
-
-
-def _secret(description: str) -> Any:
-    """A setting that is never shown, unless it is a reference (`config.secrets`)."""
-    return Field(None, description=description, json_schema_extra={"later": None, "secret": True}, repr=False)
 
 
 def _preset(values: tuple[Any, Any, Any], description: str, *, later: str | None = None, **limits: Any) -> Any:
@@ -80,10 +76,23 @@ class _PresetSource(PydanticBaseSettingsSource):
         explicit = self.current_state
         environment = explicit.get("environment") or read_variable("NODE_ENV") or ENVIRONMENTS[0]
         values: dict[str, Any] = {"environment": environment}
-        for name, field in Settings.model_fields.items():
+        for name, declared in Settings.model_fields.items():
             if presets := extra_of(name).get("presets"):
-                values[name] = presets.get(environment, field.default)
+                values[name] = presets.get(environment, declared.default)
         return values | {name: value for name, (value, _) in implied(explicit).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSetting:
+    """The setting of an alert channel as it was given; the channel says what it may be.
+
+    Attributes:
+        value: not looked at yet; may be a secret.
+        origin: "argument" or "variable NAME".
+    """
+
+    value: str = field(repr=False)
+    origin: str
 
 
 class Settings(BaseSettings):
@@ -206,22 +215,8 @@ class Settings(BaseSettings):
 
     # --- where alerts go: docs/alerting.md ---
     alert_channels: Annotated[str, AfterValidator(channel_names)] = _setting(
-        "log", "Where alerts go: a list of log, slack, webhook, email, pagerduty, apprise; or none."
+        "log", "Where alerts go: names of channels with commas between, or none."
     )
-    alert_slack_webhook_url: Annotated[str, AfterValidator(web_address)] | None = _secret("Slack's incoming webhook.")
-    alert_webhook_url: Annotated[str, AfterValidator(web_address)] | None = _secret("Where the webhook channel posts.")
-    alert_webhook_secret: str | None = _secret("Key that signs what the webhook channel posts.")
-    alert_email_from: Annotated[str, AfterValidator(mail_addresses)] | None = _setting(
-        None, "Sender of alerts by mail."
-    )
-    alert_email_to: Annotated[str, AfterValidator(mail_addresses)] | None = _setting(
-        None, "Who gets alerts by mail: addresses with commas between."
-    )
-    alert_smtp_url: Annotated[str, AfterValidator(mail_server)] | None = _secret(
-        "Mail server: smtp+starttls://USER:PASSWORD@HOST:PORT, or smtps."
-    )
-    alert_pagerduty_routing_key: str | None = _secret("Integration key of a PagerDuty service (Events API v2).")
-    alert_apprise_urls: str | None = _secret("Apprise URLs with commas between; needs the extra `apprise`.")
     alert_ca_file: AbsolutePath | None = _setting(
         None, "Certificates (PEM) to trust, besides the usual ones, when alerts are sent."
     )
@@ -240,6 +235,19 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _PresetSource(settings_cls)
+
+    _channel_settings: Mapping[str, GivenSetting] = PrivateAttr(default_factory=dict)
+
+    @property
+    def channel_settings(self) -> Mapping[str, GivenSetting]:
+        """By name ("alert_slack_webhook_url"), what was given for single channels; each channel reads its own."""
+        return self._channel_settings
+
+    def with_channel_settings(self, given: Mapping[str, GivenSetting]) -> Self:
+        """A copy that holds what was given for single channels."""
+        copy = self.model_copy()
+        copy._channel_settings = given  # noqa: SLF001 - of the same class
+        return copy
 
     @property
     def resolved_database_url(self) -> str:

@@ -9,7 +9,7 @@ from streamb.config import Settings, alert_options, chosen_channels
 from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.options import read_alert_options
 from streamb.monitoring.baselines import Baselines
-from streamb.monitoring.channels import open_channels
+from streamb.monitoring.channels import check_channels, open_channels
 from streamb.monitoring.collection.aggregator import open_aggregator
 from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.watches import Watches
@@ -43,11 +43,12 @@ def open_monitor(settings: Settings, clock: Clock | None = None) -> MonitorCore:
     )
 
 
-def check_alert_options(settings: Settings) -> None:
-    """Find what is wrong with the options of alerting before anything starts, instead of in the Monitor's log.
+def check_alerting(settings: Settings) -> None:
+    """Find what is wrong with channels and the options of alerting before anything starts, not in the Monitor's log.
 
     Raises:
-        ConfigError: their file cannot be read.
+        ConfigError: a channel lacks a setting or has a wrong one, or the file of options cannot be read.
         InvalidInput: names every option that is wrong.
     """
+    check_channels(settings)
     read_alert_options(alert_options(settings), chosen_channels(settings))

@@ -351,6 +351,9 @@ class ProductionMLManager:
         running = find_platform(settings.state_dir)
         if running is not None:
             return running.url
+        from streamb.monitoring.channels import check_channels  # late: a manager that attaches needs none
+
+        check_channels(settings)
         options = LaunchOptions(settings.state_dir, environment=settings.environment, port=0, sample=False)
         self._process = launch(
             options, tied=True, timeout_s=settings.start_timeout_s + _START_SLACK_S, progress=progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamb.errors import InvalidInput
-from streamb.monitoring.opening import check_alert_options
+from streamb.monitoring.opening import check_alerting
 from streamb.monitoring.watches import TICK_S
 from tests.monitoring.monitor_house import MonitorHouse
 
@@ -22,7 +22,7 @@ def test_alerts_are_told_as_the_options_say(tmp_path):
         house.close()
     file.write_text("[severities]\ncritical = 'slack'\n")
     with pytest.raises(InvalidInput, match="'slack' is no channel: there are log"):
-        check_alert_options(house.settings)
+        check_alerting(house.settings)
 
 
 def test_nobody_is_told_without_channels(tmp_path):

@@ -3,6 +3,7 @@
 from streamb.monitoring.channels.channel import AlertChannel, DeliveryFailed, severities_of
 from streamb.monitoring.channels.courier import Courier
 from streamb.monitoring.channels.opening import ChannelSpec, open_channels
+from streamb.monitoring.channels.settings import check_channels, explain_channels, settings_warnings
 from streamb.monitoring.channels.worker import OUTCOMES, ChannelState
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "ChannelState",
     "Courier",
     "DeliveryFailed",
+    "check_channels",
+    "explain_channels",
     "open_channels",
+    "settings_warnings",
     "severities_of",
 ]

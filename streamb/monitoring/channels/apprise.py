@@ -6,14 +6,16 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
+from streamb.clock import Clock
 from streamb.errors import ConfigError
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES, DeliveryFailed
+from streamb.monitoring.channels.options import ChannelOptions, Secret, Separated, Variable
 from streamb.monitoring.channels.wording import plain_text, subject
 
 _KINDS: Final = {
@@ -78,3 +80,18 @@ class AppriseChannel:
                     "is not shown); see https://github.com/caronc/apprise/wiki"
                 )
         return services
+
+
+_URLS: Final = Variable("alert_apprise_urls", "Apprise URLs with commas between; needs the extra `apprise`.")
+
+
+class AppriseOptions(ChannelOptions):
+    """Apprise's own URLs."""
+
+    kind: ClassVar[str] = "apprise"
+
+    urls: Annotated[tuple[Secret, ...], Separated, Field(min_length=1), _URLS]
+
+    def open(self, clock: Clock) -> AppriseChannel:  # noqa: ARG002 - Apprise dates by itself
+        """See `ChannelOptions.open`."""
+        return AppriseChannel(self.called, self.urls, severities=self.hears_of)

@@ -17,24 +17,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Any, ClassVar, Final, Self
+from urllib.parse import unquote
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 
 from streamb.clock import Clock
-from streamb.config import SMTP_SCHEMES
 from streamb.errors import ConfigError
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES, DeliveryFailed, one_line, redacted
-from streamb.monitoring.channels.http import DEFAULT_PATIENCE, Patience, watchdog
+from streamb.monitoring.channels.http import DEFAULT_PATIENCE, Patience, tls_context, url_parts, watchdog
+from streamb.monitoring.channels.options import Secret, SendingOptions, Separated, Variable
 from streamb.monitoring.channels.wording import is_link, paragraphs, plain_text, subject, untold
 
 _log = logging.getLogger(__name__)
 _PERMANENT: Final = 500
 _SHOWN_CHARS: Final = 200
 _SUBJECT_CHARS: Final = 180
+_PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+"""Scheme of a mail server's URL -> its usual port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,8 @@ class MailServer:
         Raises:
             ConfigError: it is no such URL, or would send a password in clear to another machine.
         """
-        try:
-            parts = urlsplit(url.get_secret_value())
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in SMTP_SCHEMES or not parts.hostname:
+        parts = url_parts(url.get_secret_value())
+        if parts is None or parts.scheme not in _PORTS or not parts.hostname:
             raise ConfigError(
                 "a mail server reads smtp+starttls://USER:PASSWORD@HOST:PORT or smtps://…; what is set is not shown, "
                 "since it may hold a password"
@@ -79,7 +77,7 @@ class MailServer:
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         if not (user + password).isascii():  # smtplib cannot send them, and its error would repeat them
             raise ConfigError(f"the user name and the password for {parts.hostname} may hold only ASCII")
-        return cls(parts.scheme, parts.hostname, port or SMTP_SCHEMES[parts.scheme], user, SecretStr(password))
+        return cls(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], user, SecretStr(password))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +155,49 @@ class EmailChannel:
         return DeliveryFailed(
             f"{self.server.host} answered {error.smtp_code}: {said}", retry=not error.smtp_code >= _PERMANENT
         )
+
+
+def _is_mail_server(text: str) -> bool:
+    parts = url_parts(text)
+    return parts is not None and parts.scheme in _PORTS and bool(parts.hostname) and text.split() == [text]
+
+
+def _are_addresses(text: str) -> bool:
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    return bool(found) and all(one.strip("@") == one and one.count("@") == 1 for one in found)
+
+
+MailAddress = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f@]+@[^\x00-\x1f@]+$")]
+_ADDRESSES: Final = "NAME@DOMAIN, several with commas between"
+_SMTP_URL: Final = Variable(
+    "alert_smtp_url",
+    "Mail server: smtp+starttls://USER:PASSWORD@HOST:PORT, or smtps.",
+    allowed="smtp+starttls://USER:PASSWORD@HOST:PORT, smtps://…, smtp://… (in clear), file:PATH, env:NAME",
+    fits=_is_mail_server,
+)
+_FROM: Final = Variable("alert_email_from", "Sender of alerts by mail.", _ADDRESSES, _are_addresses, secret=False)
+_TO: Final = Variable(
+    "alert_email_to",
+    "Who gets alerts by mail: addresses with commas between.",
+    _ADDRESSES,
+    _are_addresses,
+    secret=False,
+)
+
+
+class EmailOptions(SendingOptions):
+    """Mail by SMTP."""
+
+    kind: ClassVar[str] = "email"
+
+    smtp_url: Annotated[Secret, _SMTP_URL]
+    sender: Annotated[MailAddress, Field(alias="from"), _FROM]
+    to: Annotated[tuple[MailAddress, ...], Separated, Field(min_length=1), _TO]
+
+    def open(self, clock: Clock) -> EmailChannel:
+        """See `ChannelOptions.open`."""
+        server, tls = MailServer.from_url(self.smtp_url), tls_context(self.ca_file)
+        return EmailChannel(self.called, server, self.sender, self.to, clock, tls, self.patience, self.hears_of)
 
 
 class _Client(smtplib.SMTP):

@@ -283,14 +283,25 @@ def _parts(url: SplitResult) -> Iterator[SecretStr]:
             yield SecretStr(part)
 
 
-def _checked(url: SecretStr) -> SplitResult:
-    text = url.get_secret_value()
+def url_parts(text: str) -> SplitResult | None:
+    """The parts of a URL; None if it cannot be read as one, or its port is no number."""
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        parts = SplitResult("", "", "", "", "")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or any(not "!" <= sign <= "~" for sign in text):
+        return None
+    return parts
+
+
+def _checked(url: SecretStr) -> SplitResult:
+    text = url.get_secret_value()
+    parts = url_parts(text)
+    if (
+        parts is None
+        or parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or any(not "!" <= sign <= "~" for sign in text)
+    ):
         raise ConfigError(
             "the address of a receiver reads https://HOST/PATH, other signs than ASCII encoded; what is set is not "
             "shown, since it may be secret"

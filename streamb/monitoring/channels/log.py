@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
+from streamb.clock import Clock
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES
+from streamb.monitoring.channels.options import ChannelOptions
 from streamb.monitoring.channels.wording import paragraphs, subject, untold
 
 _log = logging.getLogger("streamb.alerts")
@@ -42,3 +44,13 @@ class LogChannel:
             _log.log(level, "%s: %s; %s", title, paragraph.headline, facts)
         if more := untold(notification):
             _log.log(level, "%s: and %d more", title, more)
+
+
+class LogOptions(ChannelOptions):
+    """The log."""
+
+    kind: ClassVar[str] = "log"
+
+    def open(self, clock: Clock) -> LogChannel:  # noqa: ARG002 - the log dates by itself
+        """See `ChannelOptions.open`."""
+        return LogChannel(self.called, self.hears_of)

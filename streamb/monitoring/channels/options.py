@@ -1,10 +1,20 @@
-"""What a channel is opened with, as people write it: a mapping with `type` and what that type needs."""
+"""What a type of channel declares: its options, the settings that they are taken from, and how it is opened.
+
+A new type is one file in this package: a subclass of `ChannelOptions` with a `kind`, and the channel that it opens.
+`channel_types` finds it there; everything else (the `ML_ALERT_*` variables, their checks, the documents, the contract
+tests) follows from the declaration.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import (
     AfterValidator,
@@ -14,15 +24,16 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
-    TypeAdapter,
     ValidationError,
 )
 
-from streamb.config import NEEDED_BY_CHANNEL, resolve_secret
+from streamb.clock import Clock
+from streamb.config import resolve_secret
 from streamb.errors import ConfigError, InvalidInput
 from streamb.monitoring.alerts.alert import Severity
+from streamb.monitoring.channels.channel import ALL_SEVERITIES, AlertChannel
+from streamb.monitoring.channels.http import Patience, Poster, url_parts
 
-MailAddress = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f@]+@[^\x00-\x1f@]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -37,37 +48,104 @@ def _resolved(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, AfterValidator(_resolved)]
 
 
-def _sendable(secret: SecretStr) -> SecretStr:
-    """What can stand in a header: else the client's own error, which repeats it, would come with the first alert."""
-    value = secret.get_secret_value()
-    if not value.isascii() or not value.isprintable():
-        raise ValueError("a header holds printable ASCII only")
-    return secret
-
-
-HeaderValue = Annotated[Secret, AfterValidator(_sendable)]
-
-
 def _separated(value: Any) -> Any:
     """One text with commas is as good as a list."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
-class _Options(BaseModel):
-    """What all channels have.
+Separated: Final = BeforeValidator(_separated)
+"""Marks an option that is a list, or one text with commas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """The setting of the platform from which an option is taken; stands in the option's `Annotated`.
 
     Attributes:
-        name: by default the type.
-        severities: only alerts of these; by default all, for PagerDuty "high" and "critical".
+        name: as in `Settings`: "alert_slack_webhook_url" is the variable `ML_ALERT_SLACK_WEBHOOK_URL`.
+        sentence: what it is, for `docs/configuration.md`.
+        allowed: what it may be, for the error when it is something else.
+        fits: whether a text is that; by default any text is.
+        secret: it is never shown, and may be a reference (`file:PATH`, `env:NAME`).
+        if_missing: what follows when the channel is in use without it: a warning; "" for none.
+    """
+
+    name: str
+    sentence: str
+    allowed: str = "text that is not empty"
+    fits: Callable[[str], bool] = bool
+    secret: bool = True
+    if_missing: str = ""
+
+
+def web_address(name: str, sentence: str) -> Variable:
+    """A variable that holds the address to post to."""
+    return Variable(name, sentence, allowed="https://HOST/PATH, or file:PATH, env:NAME", fits=_is_web_address)
+
+
+def _is_web_address(text: str) -> bool:
+    parts = url_parts(text)
+    return parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname) and text.split() == [text]
+
+
+class ChannelOptions(BaseModel, ABC):
+    """What all types of channels have.
+
+    Attributes:
+        kind: the name of the type, by which it is chosen.
+        name: of the channel, by default the type's.
+        severities: only alerts of these; by default those of `default_severities`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    kind: ClassVar[str]
+    default_severities: ClassVar[frozenset[Severity]] = ALL_SEVERITIES
+
     name: Name | None = None
-    severities: Annotated[frozenset[Severity], BeforeValidator(_separated)] | None = None
+    severities: Annotated[frozenset[Severity], Separated] | None = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: Any) -> None:
+        if "kind" in vars(cls):
+            _TYPES[cls.kind] = cls
+
+    @classmethod
+    def variables(cls) -> dict[str, Variable]:
+        """The settings of this type, by the name of the option."""
+        return {
+            field.alias or name: marker
+            for name, field in cls.model_fields.items()
+            for marker in field.metadata
+            if isinstance(marker, Variable)
+        }
+
+    @classmethod
+    def needed(cls) -> list[str]:
+        """The settings without which this type cannot be opened."""
+        required = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
+        return [variable.name for option, variable in cls.variables().items() if option in required]
+
+    @property
+    def called(self) -> str:
+        """The name of the channel."""
+        return self.name or self.kind
+
+    @property
+    def hears_of(self) -> frozenset[Severity]:
+        """The severities that the channel is told of."""
+        return self.severities or self.default_severities
+
+    @abstractmethod
+    def open(self, clock: Clock) -> AlertChannel:
+        """The channel, ready to send.
+
+        Raises:
+            ConfigError: an option is not possible, or a package is missing.
+        """
 
 
-class _Sending(_Options):
+class SendingOptions(ChannelOptions):
     """What channels have that open a connection.
 
     Attributes:
@@ -80,63 +158,42 @@ class _Sending(_Options):
     connect_timeout_s: float = Field(5.0, gt=0, le=60)
     timeout_s: float = Field(10.0, gt=0, le=120)
 
+    @property
+    def patience(self) -> Patience:
+        """How long one delivery may take."""
+        return Patience(self.connect_timeout_s, self.timeout_s)
 
-class _Posting(_Sending):
+
+class PostingOptions(SendingOptions):
     """What channels have that post to an address. `allow_private_addresses`: receivers in the own network are fine."""
 
     allow_private_addresses: bool = False
 
-
-class LogOptions(_Options):
-    """The log."""
-
-    type: Literal["log"]
-
-
-class SlackOptions(_Posting):
-    """Slack's incoming webhook."""
-
-    type: Literal["slack"]
-    webhook_url: Secret
+    def poster(self, url: SecretStr, clock: Clock, *hide: SecretStr) -> Poster:
+        """What posts to `url`; answers are shown without what is in `hide`."""
+        return Poster(
+            url,
+            clock,
+            allow_private=self.allow_private_addresses,
+            ca_file=self.ca_file,
+            hide=hide,
+            patience=self.patience,
+        )
 
 
-class WebhookOptions(_Posting):
-    """A webhook of the user's own; `secret` signs, `headers` are sent along."""
-
-    type: Literal["webhook"]
-    url: Secret
-    secret: Secret | None = None
-    headers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")], HeaderValue] = Field(
-        default_factory=dict
-    )
+_TYPES: Final[dict[str, type[ChannelOptions]]] = {}
 
 
-class EmailOptions(_Sending):
-    """Mail by SMTP."""
-
-    type: Literal["email"]
-    smtp_url: Secret
-    sender: MailAddress = Field(alias="from")
-    to: Annotated[tuple[MailAddress, ...], BeforeValidator(_separated), Field(min_length=1)]
+def channel_types() -> dict[str, type[ChannelOptions]]:
+    """Every type of channel by its name: those in the files of this package, and any that was defined elsewhere."""
+    _import_all()
+    return dict(sorted(_TYPES.items()))
 
 
-class PagerDutyOptions(_Posting):
-    """PagerDuty's Events API v2; `endpoint` is another one than PagerDuty's for its European region."""
-
-    type: Literal["pagerduty"]
-    routing_key: Secret
-    endpoint: Secret | None = None
-
-
-class AppriseOptions(_Options):
-    """Apprise's own URLs."""
-
-    type: Literal["apprise"]
-    urls: Annotated[tuple[Secret, ...], BeforeValidator(_separated), Field(min_length=1)]
-
-
-ChannelOptions = LogOptions | SlackOptions | WebhookOptions | EmailOptions | PagerDutyOptions | AppriseOptions
-_READ: Final[TypeAdapter[ChannelOptions]] = TypeAdapter(Annotated[ChannelOptions, Field(discriminator="type")])
+@functools.cache
+def _import_all() -> None:
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
 
 
 def read_options(spec: Mapping[str, Any]) -> ChannelOptions:
@@ -145,19 +202,19 @@ def read_options(spec: Mapping[str, Any]) -> ChannelOptions:
     Raises:
         InvalidInput: names the channel and every wrong option, and repeats no value.
     """
+    types, kind = channel_types(), str(spec.get("type"))
+    if kind not in types:
+        raise InvalidInput(f"an alert channel needs a type: one of {', '.join(types)}")
     try:
-        return _READ.validate_python(dict(spec))
+        return types[kind].model_validate({name: value for name, value in spec.items() if name != "type"})
     except ValidationError as error:
-        kind = spec.get("type")
-        if kind not in NEEDED_BY_CHANNEL:
-            raise InvalidInput(f"an alert channel needs a type: one of {', '.join(NEEDED_BY_CHANNEL)}") from None
-        problems = [_problem(found, str(kind)) for found in error.errors(include_input=False, include_url=False)]
+        problems = [_problem(found, kind) for found in error.errors(include_input=False, include_url=False)]
         called = spec.get("name") or kind
         raise InvalidInput(f"the alert channel {called}: {'; '.join(problems)}", problems=problems) from None
 
 
 def _problem(found: Any, kind: str) -> str:
-    place = ".".join(str(part) for part in found["loc"] if part != kind) or "it"
+    place = ".".join(str(part) for part in found["loc"]) or "it"
     words = {"missing": "is missing", "extra_forbidden": f"is no option of {kind}"}
     said = str(found["msg"]).removeprefix("Value error, ")
     return f"{place} {words.get(found['type'], f'is wrong: {said}')}"

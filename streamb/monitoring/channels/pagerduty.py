@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import orjson
 from pydantic import SecretStr
 
+from streamb.clock import Clock
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification, rfc3339
 from streamb.monitoring.channels.channel import one_line
 from streamb.monitoring.channels.http import Poster, judge
+from streamb.monitoring.channels.options import PostingOptions, Secret, Variable
 from streamb.monitoring.channels.wording import is_link, paragraphs, subject
 
 ENDPOINT: Final = "https://events.pagerduty.com/v2/enqueue"
@@ -55,6 +57,24 @@ class PagerDutyChannel:
         """See `AlertChannel.send`."""
         body = pagerduty_body(notification, self.routing_key.get_secret_value())
         judge(self.poster.host, self.poster.post(body, {}))
+
+
+_ROUTING_KEY: Final = Variable("alert_pagerduty_routing_key", "Integration key of a PagerDuty service (Events API v2).")
+
+
+class PagerDutyOptions(PostingOptions):
+    """PagerDuty's Events API v2; `endpoint` is another one than PagerDuty's for its European region."""
+
+    kind: ClassVar[str] = "pagerduty"
+    default_severities: ClassVar[frozenset[Severity]] = URGENT
+
+    routing_key: Annotated[Secret, _ROUTING_KEY]
+    endpoint: Secret | None = None
+
+    def open(self, clock: Clock) -> PagerDutyChannel:
+        """See `ChannelOptions.open`."""
+        poster = self.poster(self.endpoint or SecretStr(ENDPOINT), clock, self.routing_key)
+        return PagerDutyChannel(self.called, poster, self.routing_key, self.hears_of)
 
 
 def pagerduty_body(notification: Notification, routing_key: str) -> bytes:

@@ -7,14 +7,16 @@ of 150 characters, a section of 3,000, 50 blocks, about one message a second; a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import orjson
 
+from streamb.clock import Clock
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES, one_line
 from streamb.monitoring.channels.http import Poster, judge
+from streamb.monitoring.channels.options import PostingOptions, Secret, web_address
 from streamb.monitoring.channels.wording import Paragraph, paragraphs, subject, untold
 
 _HEADER_CHARS: Final = 150
@@ -48,6 +50,18 @@ class SlackChannel:
     def send(self, notification: Notification) -> None:
         """See `AlertChannel.send`."""
         judge(self.poster.host, self.poster.post(orjson.dumps(slack_body(notification)), {}))
+
+
+class SlackOptions(PostingOptions):
+    """Slack's incoming webhook."""
+
+    kind: ClassVar[str] = "slack"
+
+    webhook_url: Annotated[Secret, web_address("alert_slack_webhook_url", "Slack's incoming webhook.")]
+
+    def open(self, clock: Clock) -> SlackChannel:
+        """See `ChannelOptions.open`."""
+        return SlackChannel(self.called, self.poster(self.webhook_url, clock), self.hears_of)
 
 
 def slack_body(notification: Notification) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, ClassVar, Final
 
 import orjson
-from pydantic import SecretStr
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from streamb.clock import Clock
 from streamb.errors import ConfigError
@@ -23,6 +23,7 @@ from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES
 from streamb.monitoring.channels.http import Poster, judge
+from streamb.monitoring.channels.options import PostingOptions, Secret, Variable, web_address
 
 ID_HEADER: Final = "Webhook-Id"
 TIMESTAMP_HEADER: Final = "Webhook-Timestamp"
@@ -60,6 +61,40 @@ class WebhookChannel:
         if self.secret is not None:
             headers[SIGNATURE_HEADER] = signature(self.secret, identity, timestamp, body)
         judge(self.poster.host, self.poster.post(body, headers))
+
+
+def _sendable(secret: SecretStr) -> SecretStr:
+    """What can stand in a header: else the client's own error, which repeats it, would come with the first alert."""
+    value = secret.get_secret_value()
+    if not value.isascii() or not value.isprintable():
+        raise ValueError("a header holds printable ASCII only")
+    return secret
+
+
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
+HeaderValue = Annotated[Secret, AfterValidator(_sendable)]
+_SECRET: Final = Variable(
+    "alert_webhook_secret",
+    "Key that signs what the webhook channel posts.",
+    if_missing="the receiver of the webhook cannot tell our alerts from forged ones",
+)
+
+
+class WebhookOptions(PostingOptions):
+    """A webhook of the user's own; `secret` signs, `headers` are sent along."""
+
+    kind: ClassVar[str] = "webhook"
+
+    url: Annotated[Secret, web_address("alert_webhook_url", "Where the webhook channel posts.")]
+    secret: Annotated[Secret | None, _SECRET] = None
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+
+    def open(self, clock: Clock) -> WebhookChannel:
+        """See `ChannelOptions.open`."""
+        poster = self.poster(self.url, clock, *self.headers.values(), *([self.secret] if self.secret else []))
+        if self.secret is not None:
+            signing_key(self.secret)  # a secret that cannot sign is found now, not with the first alert
+        return WebhookChannel(self.called, poster, clock, self.secret, self.headers, self.hears_of)
 
 
 def signature(secret: SecretStr, identity: str, timestamp: int, body: bytes) -> str:

@@ -85,8 +85,9 @@ class TestSpecifications:
     @pytest.mark.parametrize(
         ("spec", "problem"),
         [
-            ({}, "an alert channel needs a type: one of log, slack, webhook"),
-            ({"type": "pigeon"}, "an alert channel needs a type: one of log, slack, webhook"),
+            ({}, "an alert channel needs a type: one of apprise, email, log"),
+            ({"type": "pigeon"}, "an alert channel needs a type: one of apprise, email, log"),
+            ({"type": ["log"]}, "an alert channel needs a type: one of apprise, email, log"),
             ({"type": "slack"}, "the alert channel slack: webhook_url is missing"),
             ({"type": "slack", "webhook_url": 7}, "webhook_url is wrong: Input should be a valid string"),
             ({"type": "slack", "url": "x", "webhook_url": "https://h/"}, "url is no option of slack"),
