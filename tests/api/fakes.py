@@ -71,12 +71,17 @@ class FakeJob:
 
 @dataclass
 class FakeJobs(JobBoard):
-    """Jobs that run nothing; the test says how they go."""
+    """Jobs that run nothing; the test says how they go.
+
+    Attributes:
+        ending: how a job ends as soon as it is submitted, as `end` takes it; empty: it stays pending.
+    """
 
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     output: dict[str, str] = field(default_factory=dict)
     submitted: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str | None] = field(default_factory=list)
+    ending: dict[str, Any] = field(default_factory=dict)
 
     def submit(
         self,
@@ -92,7 +97,7 @@ class FakeJobs(JobBoard):
         job = FakeJob(f"job-{len(self.jobs) + 1}", name, entrypoint)
         self.jobs[job.id] = job
         self.output[job.id] = ""
-        return job
+        return self.end(job.id, **self.ending) if self.ending else job
 
     def list(self, limit: int, cursor: str | None) -> Page[Any]:
         return Page(tuple(reversed(self.jobs.values()))[:limit], None)

@@ -95,9 +95,7 @@ class TestJobs:
         assert cli.json("jobs", "logs", job)["text"].endswith("end\n")
 
     def test_following_until_the_end(self, cli, live):
-        jobs = live.backend.jobs
-        submit = jobs.submit
-        jobs.submit = lambda **job: jobs.end(submit(**job).id, "failed", "boom\n", exit_code=3)
+        live.backend.jobs.ending = {"state": "failed", "output": "boom\n", "exit_code": 3}
         done = cli.run("jobs", "submit", "--follow", "--state-dir", str(cli.state_dir), "--", "false", code=1)
         assert "boom\n" in done.stdout
         assert "failed" in done.stderr
