@@ -154,8 +154,7 @@ def _follow(client: HttpClient, made: Mapping[str, Any], timeout: float) -> dict
     with Waiting() as waiting:
         waiting.for_(f"{made['model_id']} {made['target_version']}")
         Deployment(client, made["id"]).wait(timeout, on_change=lambda status: waiting.note(_progress(status)))
-    ended: dict[str, Any] = client.get(f"/api/deployments/{made['id']}")
-    return ended
+    return client.get(f"/api/deployments/{made['id']}")
 
 
 def _progress(status: DeploymentStatus) -> str:

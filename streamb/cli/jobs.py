@@ -115,7 +115,7 @@ def _follow(client: HttpClient, job_id: str) -> dict[str, Any]:
     offset = 0
     while True:
         # Asked first: what was printed before the end is then surely read below.
-        job: dict[str, Any] = client.get(f"/api/jobs/{job_id}")
+        job = client.get(f"/api/jobs/{job_id}")
         offset = _print_log(client, job_id, offset)
         if job["state"] not in _RUNNING:
             return job

@@ -15,6 +15,7 @@ from streamb.cli.options import Limit, Where
 from streamb.cli.output import Answer, Columns, Facts, Table, as_text, at, listing
 from streamb.errors import InvalidInput
 from streamb.sdk.http import HttpClient
+from streamb.sdk.model_monitoring import ModelMonitoring
 
 commands = typer.Typer(no_args_is_help=True, help="How models do in service: health, drift, baselines.")
 
@@ -29,7 +30,7 @@ _MEDIA_TYPES: Final = {".parquet": "application/vnd.apache.parquet", ".pq": "app
 @command(commands, "health")
 def health(client: HttpClient, model_id: ModelId, version: OfVersion = None) -> Answer:
     """How a model does, with reasons. Exit code 1 when it is degraded or unhealthy."""
-    found = client.get(f"/api/monitoring/{model_id}/health", version=version)
+    found = ModelMonitoring(client, model_id).health(version)
     bad = found["status"] in {"degraded", "unhealthy"}
     return Answer(found, found["status"], Facts(_health_facts(found)), exit_code=1 if bad else 0)
 
@@ -37,7 +38,7 @@ def health(client: HttpClient, model_id: ModelId, version: OfVersion = None) -> 
 @command(commands, "drift")
 def drift(client: HttpClient, model_id: ModelId, version: OfVersion = None, minutes: Minutes = None) -> Answer:
     """How far the newest traffic is from the baseline, column by column."""
-    found = client.get(f"/api/monitoring/{model_id}/drift", version=version, minutes=minutes)
+    found = ModelMonitoring(client, model_id).drift(version, minutes=minutes)
     columns: Columns = {
         "column": "name",
         "kind": "kind",
@@ -102,7 +103,7 @@ def baselines(client: HttpClient, model_id: ModelId) -> Answer:
         "by": "author",
         "at": at("created_at"),
     }
-    found = client.get(f"/api/monitoring/{model_id}/baselines")["items"]
+    found = ModelMonitoring(client, model_id).baselines()
     return listing(found, columns, empty=f"{model_id} has no baseline: streamb monitor baseline {model_id} TABLE")
 
 
@@ -124,8 +125,9 @@ def thresholds(
         "min_throughput": min_throughput,
         "max_drift_score": max_drift_score,
     }
-    body = {name: value for name, value in given.items() if value is not None}
-    made = client.change("POST", f"/api/monitoring/{model_id}/thresholds", body)
+    made = ModelMonitoring(client, model_id).set_thresholds(
+        **{name: value for name, value in given.items() if value is not None}
+    )
     return Answer(made, Facts({"model": model_id, **{name: made["thresholds"].get(name) for name in given}}))
 
 

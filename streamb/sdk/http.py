@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -69,8 +68,8 @@ class HttpClient:
             transport=transport,
         )
 
-    def get(self, path: str, **params: Any) -> Any:
-        """The JSON at `path`; parameters that are None are left out."""
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """The JSON object at `path`; parameters that are None are left out."""
         return self._json(self._send("GET", path, params=_without_none(params)))
 
     def text(self, path: str) -> str:
@@ -89,7 +88,7 @@ class HttpClient:
             if cursor is None:
                 return
 
-    def change(self, method: str, path: str, body: Any = None) -> Any:
+    def change(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Make a change, once, however often the connection breaks."""
         content = None if body is None else _encode(body)
         headers = {"Idempotency-Key": uuid.uuid4().hex}
@@ -97,7 +96,7 @@ class HttpClient:
             headers["Content-Type"] = "application/json"
         return self._json(self._send(method, path, content=content, headers=headers))
 
-    def ask(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+    def ask(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Post something that changes nothing, like rows to predict."""
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self._json(self._send("POST", path, content=_encode(body), headers=sent, retry_answers=False))
@@ -110,7 +109,7 @@ class HttpClient:
         *,
         part: str = "artifact",
         media_type: str = "application/zip",
-    ) -> Any:
+    ) -> dict[str, Any]:
         """Send a file and its metadata as a form, whose part `part` is the file."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         with source.open("rb") as file:
@@ -131,9 +130,7 @@ class HttpClient:
     def __enter__(self) -> HttpClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _send(
@@ -177,13 +174,16 @@ class HttpClient:
             pause = max(pause, wanted_s)
         self._sleep(min(pause, _LONGEST_PAUSE_S))
 
-    def _json(self, response: httpx.Response) -> Any:
+    def _json(self, response: httpx.Response) -> dict[str, Any]:
         try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError as error:
-            raise NotRunning(
-                f"{response.request.url} answered something other than JSON; is a streamb platform at this address?"
-            ) from error
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            answer = None
+        if isinstance(answer, dict):
+            return answer
+        raise NotRunning(
+            f"{response.request.url} did not answer with a JSON object; is a streamb platform at this address?"
+        )
 
 
 def _error_of(response: httpx.Response) -> StreambError:

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from streamb.config import Settings, load_settings
@@ -102,9 +101,7 @@ class ProductionMLManager:
     def __enter__(self) -> ProductionMLManager:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -183,8 +180,7 @@ class ProductionMLManager:
     ) -> dict[str, Any]:
         """Make a model, or bring what is known of it up to date, without a version."""
         body = {"model_id": model_id, "name": name, "description": description, "owner": owner}
-        made: dict[str, Any] = self._client.change("POST", "/api/models", {**body, "tags": dict(tags or {})})
-        return made
+        return self._client.change("POST", "/api/models", {**body, "tags": dict(tags or {})})
 
     def upload_version(
         self,
@@ -285,8 +281,7 @@ class ProductionMLManager:
 
     def status(self) -> dict[str, Any]:
         """The platform in one look."""
-        found: dict[str, Any] = self._client.get("/api/status")
-        return found
+        return self._client.get("/api/status")
 
     def predict(self, model_id: str, rows: Any, *, user_id: str | None = None) -> Prediction:
         """Ask a model.
@@ -342,10 +337,9 @@ class ProductionMLManager:
         given = {"label": label, "success": success, "value": value}
         body = {"request_id": request_id, **{name: _plain(one) for name, one in given.items() if one is not None}}
         try:
-            told: dict[str, Any] = self._client.ask(f"/v2/models/{model_id}/feedback", body)
+            return self._client.ask(f"/v2/models/{model_id}/feedback", body)
         except NotFound as error:
             raise NotFound(f"the platform at {self.url} takes no feedback for {model_id}: {error.message}") from error
-        return told
 
     def _attach_or_start(self, settings: Settings, progress: Callable[[str], None]) -> str:
         running = find_platform(settings.state_dir)

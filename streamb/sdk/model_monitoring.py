@@ -37,8 +37,7 @@ class ModelMonitoring:
             NotFound: no such model or version.
             Unavailable: the Monitor is away for a moment.
         """
-        found: dict[str, Any] = self._client.get(f"{self._path}/health", version=version)
-        return found
+        return self._client.get(f"{self._path}/health", version=version)
 
     def drift(self, version: str | None = None, *, minutes: int | None = None) -> dict[str, Any]:
         """How far its newest traffic is from the baseline: `overall_drift_score`, and a score for each of `features`.
@@ -49,8 +48,7 @@ class ModelMonitoring:
         Raises:
             NotFound: no such version, or it has no baseline.
         """
-        found: dict[str, Any] = self._client.get(f"{self._path}/drift", version=version, minutes=minutes)
-        return found
+        return self._client.get(f"{self._path}/drift", version=version, minutes=minutes)
 
     def set_baseline(
         self,
@@ -95,8 +93,7 @@ class ModelMonitoring:
     def update_baseline(self, minutes: int = 60, *, version: str | None = None) -> dict[str, Any]:
         """The live traffic of the last minutes becomes the baseline."""
         body = {"model_id": self.model_id, "version": version, "from_window_minutes": minutes}
-        made: dict[str, Any] = self._client.change("POST", "/api/monitoring/baseline", body)
-        return made
+        return self._client.change("POST", "/api/monitoring/baseline", body)
 
     def baselines(self) -> list[dict[str, Any]]:
         """The baselines of all versions, the newest first."""
@@ -110,8 +107,7 @@ class ModelMonitoring:
             **thresholds: `max_latency_ms` (95th percentile), `min_accuracy`, `max_error_rate` (shares),
                 `min_throughput` (requests per second), `max_drift_score` (0 to 1).
         """
-        made: dict[str, Any] = self._client.change("POST", f"{self._path}/thresholds", thresholds)
-        return made
+        return self._client.change("POST", f"{self._path}/thresholds", thresholds)
 
     def alerts(self) -> list[dict[str, Any]]:
         """Its alerts: those that fire or are pending, and those that were resolved lately."""
@@ -143,10 +139,9 @@ class ModelMonitoring:
         with tempfile.TemporaryDirectory(prefix="streamb-") as scratch:
             path = Path(scratch) / "baseline.parquet"
             parquet.write_table(table, path, compression="zstd")
-            made: dict[str, Any] = self._client.upload(
+            return self._client.upload(
                 "/api/monitoring/baseline", path, metadata, part="table", media_type="application/vnd.apache.parquet"
             )
-        return made
 
 
 def _split(values: Any, name: str) -> list[tuple[str, Any]]:

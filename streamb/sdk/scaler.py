@@ -6,7 +6,6 @@ import atexit
 import logging
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 from streamb.clock import SystemClock
@@ -116,9 +115,7 @@ class ModelScaler:
     def __enter__(self) -> ModelScaler:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
