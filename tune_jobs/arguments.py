@@ -1,15 +1,21 @@
-"""A job's command line, made of its pydantic model: one option per field; refusals say what is allowed."""
+"""A job's command line: what all jobs may be told, one option per field, and how a job ends."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, ValidationError
 from pydantic.fields import FieldInfo
 
+from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput, StreambError
+from streamb.registry.model import check_model_id
+from streamb.registry.semver import Semver
+from tune_jobs.progress import Progress
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -25,13 +31,87 @@ class WrongArgument(InvalidInput):
         return cls(f"--{option} {value}: {problem}")
 
 
-def checked(check: Callable[[str], object], text: str) -> str:
-    """The text, if a check of streamb's accepts it; else an error that pydantic reports in the check's own words."""
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """A text that a check of streamb's accepts; else an error that pydantic reports in the check's own words."""
+
+    def validate(text: str) -> str:
+        try:
+            check(text)
+        except StreambError as error:
+            raise ValueError(error.message) from None
+        return text
+
+    return AfterValidator(validate)
+
+
+ModelId = Annotated[str, _checked(check_model_id)]
+Version = Annotated[str, _checked(Semver.parse)]
+
+
+class JobArgs(BaseModel):
+    """What every job may be told: the data, what it learns from it, and where the model goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    csv: FilePath | None = Field(None, description="the data; its first line names the columns")
+    target: str | None = Field(None, description="the column to predict")
+    task: Literal["auto", "classification", "regression"] = Field("auto", description="what the target is")
+    drop: tuple[str, ...] = Field((), description="a column to leave out; may be repeated")
+    category: tuple[str, ...] = Field((), description="a column that holds categories; may be repeated")
+    text: tuple[str, ...] = Field((), description="a column that holds text; may be repeated")
+    model_id: ModelId | None = Field(None, description="register the model under this id")
+    version: Version | None = Field(None, description="semantic version, as 1.0.0")
+    name: str = Field("", description="what people call the model")
+    description: str = Field("", description="what it is for")
+    owner: str = Field("", description="who answers for it")
+    deploy: Literal["immediate"] | None = Field(None, description="deploy the version once it is registered")
+    url: str | None = Field(None, description="the platform to register at, as http://HOST:PORT")
+    state_dir: Path | None = Field(None, description="the state directory of a platform on this machine")
+    output: Path | None = Field(None, description="write the model's artifact into this new folder")
+
+    def check_output(self) -> None:
+        """Refuse a folder to write to that exists already.
+
+        Raises:
+            ValueError: it exists.
+        """
+        if self.output is not None and self.output.exists():
+            raise ValueError(f"--output {self.output}: it exists already; name a new folder")
+
+
+def run_job(
+    run: Callable[[A, Progress], int],
+    model: type[A],
+    argv: Sequence[str] | None,
+    clock: Clock | None,
+    *,
+    program: str,
+    description: str,
+) -> int:
+    """Read a job's command line and run it; returns its exit code.
+
+    Args:
+        run: the job; returns its exit code.
+        model: its arguments.
+        argv: the command line; None: this process's.
+        clock: None: the system's.
+        program: how the job is called, for messages.
+        description: what it does, for `--help`.
+
+    Returns:
+        What `run` returned; 1 when it failed or was interrupted, 2 when an argument was wrong. A line says why.
+    """
+    progress = Progress(clock or SystemClock())
     try:
-        check(text)
+        return run(parse_arguments(model, argv, program=program, description=description), progress)
+    except WrongArgument as error:
+        print(f"{program}: wrong argument: {error.message}", file=sys.stderr)
+        return 2
     except StreambError as error:
-        raise ValueError(error.message) from None
-    return text
+        progress.say(f"failed: {error.message}")
+    except KeyboardInterrupt:
+        progress.say("interrupted")
+    return 1
 
 
 def parse_arguments(model: type[A], argv: Sequence[str] | None, *, program: str, description: str) -> A:

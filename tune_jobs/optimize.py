@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, Final
 
-from streamb.clock import Clock, SystemClock
-from streamb.errors import StreambError
+from streamb.clock import Clock
 from streamb.hpo import Space
 from streamb.hpo.reporting import LogLines, TensorBoardLog, progress_for, report_of, write_csv
 from streamb.hpo.reporting.progress import LiveTable
@@ -29,7 +28,7 @@ from streamb.hpo.study.folder import State, StudyFolder
 from streamb.hpo.study.study import OptimizationResult, StoppedBy, plain_parameters
 from streamb.hpo.study.training import build_model, random_parameters
 from streamb.models import Model
-from tune_jobs.arguments import WrongArgument, parse_arguments
+from tune_jobs.arguments import run_job
 from tune_jobs.optimize_args import OptimizeArgs
 from tune_jobs.optimize_plan import Plan, about, config_of, prepare
 from tune_jobs.platform import Delivery, JobSurroundings, deliver, write_artifact
@@ -43,30 +42,18 @@ _LOOK_S: Final = 0.25
 
 def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the job; returns the exit code."""
-    progress = Progress(clock or SystemClock())
-    try:
-        args = parse_arguments(
-            OptimizeArgs, argv, program=PROGRAM, description="Search the hyperparameters of a model."
-        )
-        return run(args, progress, clock or SystemClock())
-    except WrongArgument as error:
-        print(f"{PROGRAM}: wrong argument: {error.message}", file=sys.stderr)
-        return 2
-    except StreambError as error:
-        progress.say(f"failed: {error.message}")
-        return 1
-    except KeyboardInterrupt:  # a study that has begun ends in order: this came before
-        progress.say("stopped before the search began")
-        return 1
+    about = "Search the hyperparameters of a model."
+    return run_job(run, OptimizeArgs, argv, clock, program=PROGRAM, description=about)
 
 
-def run(args: OptimizeArgs, progress: Progress, clock: Clock) -> int:
+def run(args: OptimizeArgs, progress: Progress) -> int:
     """Read, search, deliver; returns the exit code.
 
     Raises:
         WrongArgument: an argument does not fit the data.
         StreambError: anything else that went wrong.
     """
+    clock = progress.clock
     plan = prepare(args, progress, clock)
     study = plan.study
     with study.working(), _interrupted_by(signal.SIGTERM):

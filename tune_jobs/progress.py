@@ -9,9 +9,9 @@ class Progress:
     """Prints lines like `[  3.2s] read 150 rows`, each at once: the reader is often a log file."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
         self._begun = clock.monotonic()
 
     def say(self, line: str) -> None:
         """Print one line."""
-        print(f"[{self._clock.monotonic() - self._begun:5.1f}s] {line}", flush=True)
+        print(f"[{self.clock.monotonic() - self._begun:5.1f}s] {line}", flush=True)

@@ -16,19 +16,17 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
+from pydantic import Field, FilePath, model_validator
 
-from streamb.clock import Clock, SystemClock
+from streamb.clock import Clock
 from streamb.errors import StreambError
 from streamb.models import Model
-from streamb.registry.model import check_model_id
-from streamb.registry.semver import Semver
 from tune_jobs import pipelines
-from tune_jobs.arguments import WrongArgument, checked, parse_arguments
+from tune_jobs.arguments import JobArgs, ModelId, Version, WrongArgument, run_job
 from tune_jobs.platform import Delivery, JobSurroundings, deliver, write_artifact
 from tune_jobs.progress import Progress
 from tune_jobs.scoring import score
@@ -37,40 +35,19 @@ from tune_jobs.table import Table, Task, read_table
 PROGRAM: Final = "python -m tune_jobs.train"
 
 
-def _model_id(text: str) -> str:
-    return checked(check_model_id, text)
-
-
-def _version(text: str) -> str:
-    return checked(Semver.parse, text)
-
-
-class Args(BaseModel):
-    """What the job may be told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+class Args(JobArgs):
+    """What the job may be told, besides what every job may."""
 
     csv: FilePath = Field(description="the data; its first line names the columns")
     target: str = Field(description="the column to predict")
-    model_id: Annotated[str, AfterValidator(_model_id)] = Field(description="register under this id")
-    version: Annotated[str, AfterValidator(_version)] = Field(description="semantic version, as 1.0.0")
-    name: str = Field("", description="what people call the model")
-    description: str = Field("", description="what it is for")
-    owner: str = Field("", description="who answers for it")
-    task: Literal["auto", "classification", "regression"] = Field("auto", description="what the target is")
+    model_id: ModelId = Field(description="register the model under this id")
+    version: Version = Field(description="semantic version, as 1.0.0")
     estimator: Literal["auto", "logistic", "ridge", "forest", "gradient_boosting", "neighbors"] = Field(
         "auto", description="auto is logistic for classes, ridge for quantities"
     )
     param: tuple[str, ...] = Field((), description="NAME=VALUE of the estimator, as C=0.5; may be repeated")
-    drop: tuple[str, ...] = Field((), description="a column to leave out; may be repeated")
-    category: tuple[str, ...] = Field((), description="a column that holds categories; may be repeated")
-    text: tuple[str, ...] = Field((), description="a column that holds text; may be repeated")
     test_share: float = Field(0.2, ge=0.05, le=0.9, description="share of the rows kept for scoring, 0.05 to 0.9")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of the split and the estimator")
-    deploy: Literal["immediate"] | None = Field(None, description="deploy the version once it is registered")
-    url: str | None = Field(None, description="the platform, as http://HOST:PORT")
-    state_dir: Path | None = Field(None, description="the state directory of a platform on this machine")
-    output: Path | None = Field(None, description="write the artifact into this new folder instead of registering it")
     dry_run: bool = Field(default=False, description="train and score, then forget the model")
 
     @model_validator(mode="after")
@@ -81,8 +58,7 @@ class Args(BaseModel):
             raise ValueError(f"{' and '.join(chosen)} exclude each other: choose where the model goes")
         if self.deploy and (self.output or self.dry_run):
             raise ValueError("--deploy needs a platform: leave out --output and --dry-run")
-        if self.output is not None and self.output.exists():
-            raise ValueError(f"--output {self.output}: it exists already; name a new folder")
+        self.check_output()
         return self
 
 
@@ -98,21 +74,12 @@ class Trained:
 
 def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the job; returns the exit code."""
-    progress = Progress(clock or SystemClock())
-    try:
-        args = parse_arguments(Args, argv, program=PROGRAM, description="Train a model on a CSV file and register it.")
-        run(args, progress)
-    except WrongArgument as error:
-        print(f"{PROGRAM}: wrong argument: {error.message}", file=sys.stderr)
-        return 2
-    except StreambError as error:
-        progress.say(f"failed: {error.message}")
-        return 1
-    return 0
+    about = "Train a model on a CSV file and register it."
+    return run_job(run, Args, argv, clock, program=PROGRAM, description=about)
 
 
-def run(args: Args, progress: Progress) -> None:
-    """Read, train, score, deliver.
+def run(args: Args, progress: Progress) -> int:
+    """Read, train, score, deliver; returns the exit code.
 
     Raises:
         WrongArgument: an argument does not fit the data.
@@ -131,6 +98,7 @@ def run(args: Args, progress: Progress) -> None:
         write(args, args.output, table, trained, progress)
     else:
         register(args, table, trained, progress)
+    return 0
 
 
 def train(args: Args, table: Table, progress: Progress) -> Trained:
