@@ -1,0 +1,130 @@
+"""Microsoft Teams, by an incoming webhook or a workflow that posts to a channel: one adaptive card a notification.
+
+Teams refuses messages above 28 KB and slows down who posts more than four a second; 200 and 202 are successes
+(learn.microsoft.com, "Create an Incoming Webhook" and "Adaptive Cards"). Version 1.4 of the card's schema is shown by
+all its clients.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final
+
+import orjson
+
+from streamb.clock import Clock
+from streamb.monitoring.alerts.alert import Severity
+from streamb.monitoring.alerts.notification import RESOLVED, Notification
+from streamb.monitoring.channels.channel import ALL_SEVERITIES, one_line
+from streamb.monitoring.channels.http import Poster, judge
+from streamb.monitoring.channels.options import PostingOptions, Secret, web_address
+from streamb.monitoring.channels.wording import Paragraph, is_link, paragraphs, subject, untold
+
+MOST_MESSAGE_BYTES: Final = 28_000
+_SIZES: Final = ((20, 1_000), (10, 500), (5, 300), (2, 200), (1, 100))
+"""Alerts in a message and characters in one text, from what is best to what always fits."""
+_TITLE_CHARS: Final = 200
+_LINK_CHARS: Final = 1_000
+_MOST_LINKS: Final = 5
+_STYLES: Final = {
+    Severity.LOW: "accent",
+    Severity.MEDIUM: "warning",
+    Severity.HIGH: "warning",
+    Severity.CRITICAL: "attention",
+}
+_RESOLVED_STYLE: Final = "good"
+
+
+@dataclass(frozen=True, slots=True)
+class TeamsChannel:
+    """Posts to one channel of one team.
+
+    Attributes:
+        name: see `AlertChannel`.
+        poster: to the webhook's address, which is all the secret there is.
+        severities: of which alerts it is told.
+    """
+
+    name: str
+    poster: Poster
+    severities: frozenset[Severity] = ALL_SEVERITIES
+    interval_s: ClassVar[float] = 0.25
+
+    def send(self, notification: Notification) -> None:
+        """See `AlertChannel.send`."""
+        judge(self.poster.host, self.poster.post(teams_body(notification), {}))
+
+
+class TeamsOptions(PostingOptions):
+    """The webhook of a Teams channel, from a workflow or a connector."""
+
+    kind: ClassVar[str] = "teams"
+
+    webhook_url: Annotated[Secret, web_address("alert_teams_webhook_url", "Webhook of a Microsoft Teams channel.")]
+
+    def open(self, clock: Clock) -> TeamsChannel:
+        """See `ChannelOptions.open`."""
+        return TeamsChannel(self.called, self.poster(self.webhook_url, clock), self.hears_of)
+
+
+def teams_body(notification: Notification) -> bytes:
+    """The message as JSON, at most 28,000 bytes: what does not fit is left out, and the card says so."""
+    body = b""
+    for most_alerts, most_chars in _SIZES:
+        content = _card(notification, most_alerts, most_chars)
+        attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": content}
+        body = orjson.dumps({"type": "message", "attachments": [attachment]})
+        if len(body) <= MOST_MESSAGE_BYTES:
+            break
+    return body
+
+
+def _card(notification: Notification, most_alerts: int, most_chars: int) -> dict[str, Any]:
+    told = paragraphs(notification)
+    title = one_line(subject(notification), _TITLE_CHARS)
+    style = _RESOLVED_STYLE if notification.status == RESOLVED else _STYLES[notification.severity]
+    header = {"type": "TextBlock", "text": escaped(title), "weight": "Bolder", "size": "Medium", "wrap": True}
+    blocks: list[dict[str, Any]] = [{"type": "Container", "style": style, "bleed": True, "items": [header]}]
+    for paragraph in told[:most_alerts]:
+        blocks += _alert(paragraph, most_chars)
+    notes = [f"and {more} more"] if (more := untold(notification) + max(0, len(told) - most_alerts)) else []
+    if (most_alerts, most_chars) != _SIZES[0]:
+        notes.append("shortened: Teams takes no message above 28 KB")
+    blocks += [{"type": "TextBlock", "text": note, "isSubtle": True, "wrap": True} for note in notes]
+    return {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "fallbackText": title,
+        "msteams": {"width": "Full"},
+        "body": blocks,
+        "actions": _links(notification, told[:most_alerts]),
+    }
+
+
+def _alert(paragraph: Paragraph, most_chars: int) -> list[dict[str, Any]]:
+    headline = escaped(one_line(paragraph.headline, most_chars))
+    facts = [{"title": name, "value": escaped(one_line(text, most_chars))} for name, text in paragraph.facts]
+    return [
+        {"type": "TextBlock", "text": headline, "weight": "Bolder", "wrap": True, "separator": True},
+        {"type": "FactSet", "facts": facts},
+    ]
+
+
+def _links(notification: Notification, told: list[Paragraph]) -> list[dict[str, str]]:
+    """Buttons: each runbook once, and the platform."""
+    runbooks = list(dict.fromkeys(one.link for one in told if one.link and len(one.link) <= _LINK_CHARS))
+    links = [("runbook", url) for url in runbooks[:_MOST_LINKS]]
+    if is_link(notification.external_url) and len(notification.external_url) <= _LINK_CHARS:
+        links.append(("streamb", notification.external_url))
+    return [{"type": "Action.OpenUrl", "title": title, "url": url} for title, url in links]
+
+
+def escaped(text: str) -> str:
+    r"""Text in which Teams finds no Markdown: no links, emphasis or code.
+
+    >>> escaped("[click](https://evil) *now*")
+    '\\[click\\](https://evil) \\*now\\*'
+    """
+    return re.sub(r"([\\\[\]*_`~])", r"\\\1", text)
