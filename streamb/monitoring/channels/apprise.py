@@ -1,4 +1,4 @@
-"""Apprise: some hundred more services (Teams, Discord, Telegram, SMS, …), when the extra `apprise` is installed."""
+"""Apprise: some hundred more services (Discord, Telegram, Matrix, SMS, …), when the extra `apprise` is installed."""
 
 from __future__ import annotations
 
