@@ -20,7 +20,6 @@ import numpy as np
 from streamb.hpo.drawing import something_new
 from streamb.hpo.gp.ascent import climb
 from streamb.hpo.gp.objective import Promise
-from streamb.hpo.gp.sequence import kronecker
 from streamb.hpo.parameters import Array
 from streamb.hpo.space import Space
 
@@ -32,6 +31,7 @@ _STEPS: Final = 60
 _ROUNDS: Final = 12
 _WALKERS: Final = 5
 _MANY_TRIALS: Final = 150
+_ROOT_ROUNDS: Final = 40
 
 
 def propose(space: Space, promise: Promise, best: Array, taken: Set[object], rng: np.random.Generator) -> Array:
@@ -131,3 +131,21 @@ def _first_new(space: Space, rows: Array, scores: Array, taken: Set[object], rng
         if space.key(rows[index]) not in taken:
             return np.asarray(rows[index])
     return something_new(space, taken, rng)
+
+
+def kronecker(n: int, d: int, rng: np.random.Generator) -> Array:
+    """`n` points (n, d) in `[0, 1)` that fill it evenly, shifted at random: another set for each state of `rng`.
+
+    Kronecker's sequence for the plastic constant: point `n` is `(shift + n (g^-1, .., g^-d)) mod 1`, where `g` is the
+    positive root of `g**(d + 1) = g + 1` (Roberts 2018, the golden ratio in `d` dimensions), found by iteration.
+
+    >>> points = kronecker(64, 2, np.random.default_rng(0))
+    >>> counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=4, range=((0, 1), (0, 1)))
+    >>> int(counts.min()), int(counts.max())  # of 4 each, were they perfectly even
+    (3, 5)
+    """
+    root = 2.0
+    for _ in range(_ROOT_ROUNDS):
+        root = (1.0 + root) ** (1.0 / (d + 1))
+    steps = root ** -np.arange(1.0, d + 1)
+    return np.asarray((rng.random(d) + np.arange(1, n + 1)[:, None] * steps) % 1.0)

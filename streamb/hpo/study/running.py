@@ -19,12 +19,11 @@ from streamb.errors import DeadlineExceeded, StorageFailed
 from streamb.hpo.optimizer import Optimizer
 from streamb.hpo.presets import OptimizationConfig
 from streamb.hpo.space import Space
-from streamb.hpo.study.again import Again
 from streamb.hpo.study.evaluation import VALIDATION, Evaluator, Task
 from streamb.hpo.study.executing import Executor, InProcess
 from streamb.hpo.study.pool import ProcessPool
 from streamb.hpo.study.records import FINISHED_FILE, JOURNAL_FILE, Records
-from streamb.hpo.study.search import Limits, Search
+from streamb.hpo.study.search import Again, Limits, Search
 from streamb.hpo.study.study import (
     Direction,
     Improvement,
