@@ -1,20 +1,18 @@
-"""A job's command line: what all jobs may be told, one option per field, and how a job ends."""
+"""A job's command line, one option per field of its pydantic model, and how a job ends."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput, StreambError
-from streamb.registry.model import check_model_id
-from streamb.registry.semver import Semver
+from streamb.sdk.job_options import choices, sentence
 from tune_jobs.progress import Progress
 
 A = TypeVar("A", bound=BaseModel)
@@ -29,54 +27,6 @@ class WrongArgument(InvalidInput):
     def of(cls, option: str, value: object, problem: str) -> WrongArgument:
         """For `--option value`, what is wrong and what is allowed."""
         return cls(f"--{option} {value}: {problem}")
-
-
-def _checked(check: Callable[[str], object]) -> AfterValidator:
-    """A text that a check of streamb's accepts; else an error that pydantic reports in the check's own words."""
-
-    def validate(text: str) -> str:
-        try:
-            check(text)
-        except StreambError as error:
-            raise ValueError(error.message) from None
-        return text
-
-    return AfterValidator(validate)
-
-
-ModelId = Annotated[str, _checked(check_model_id)]
-Version = Annotated[str, _checked(Semver.parse)]
-
-
-class JobArgs(BaseModel):
-    """What every job may be told: the data, what it learns from it, and where the model goes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    csv: FilePath | None = Field(None, description="the data; its first line names the columns")
-    target: str | None = Field(None, description="the column to predict")
-    task: Literal["auto", "classification", "regression"] = Field("auto", description="what the target is")
-    drop: tuple[str, ...] = Field((), description="a column to leave out; may be repeated")
-    category: tuple[str, ...] = Field((), description="a column that holds categories; may be repeated")
-    text: tuple[str, ...] = Field((), description="a column that holds text; may be repeated")
-    model_id: ModelId | None = Field(None, description="register the model under this id")
-    version: Version | None = Field(None, description="semantic version, as 1.0.0")
-    name: str = Field("", description="what people call the model")
-    description: str = Field("", description="what it is for")
-    owner: str = Field("", description="who answers for it")
-    deploy: Literal["immediate"] | None = Field(None, description="deploy the version once it is registered")
-    url: str | None = Field(None, description="the platform to register at, as http://HOST:PORT")
-    state_dir: Path | None = Field(None, description="the state directory of a platform on this machine")
-    output: Path | None = Field(None, description="write the model's artifact into this new folder")
-
-    def check_output(self) -> None:
-        """Refuse a folder to write to that exists already.
-
-        Raises:
-            ValueError: it exists.
-        """
-        if self.output is not None and self.output.exists():
-            raise ValueError(f"--output {self.output}: it exists already; name a new folder")
 
 
 def run_job(
@@ -145,30 +95,21 @@ def validated(model: type[A], given: Mapping[str, Any]) -> A:
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     kind = field.annotation
-    options: dict[str, Any] = {"dest": name, "help": _help(field), "required": field.is_required()}
+    options: dict[str, Any] = {
+        "dest": name,
+        "help": sentence(field).replace("%", "%%"),
+        "required": field.is_required(),
+    }
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction if field.default else "store_true"
         options["default"] = None
     elif get_origin(kind) is tuple:
         options |= {"action": "append", "metavar": name.upper()}
-    elif choices := _choices(kind):
-        options["choices"] = choices
+    elif listed := choices(field):
+        options["choices"] = listed
     else:
         options["metavar"] = name.upper()
     parser.add_argument(f"--{name.replace('_', '-')}", **options)
-
-
-def _choices(kind: Any) -> list[str]:
-    """The values of a `Literal`, also of an optional one."""
-    if get_origin(kind) is Literal:
-        return [str(choice) for choice in get_args(kind)]
-    return [choice for part in get_args(kind) for choice in _choices(part)]
-
-
-def _help(field: FieldInfo) -> str:
-    text = (field.description or "").replace("%", "%%")
-    shown = not field.is_required() and field.default not in (None, "", (), False)
-    return f"{text} (default: {field.default})" if shown else text
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:

@@ -17,7 +17,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any, Final
 
 from streamb.clock import Clock
@@ -31,19 +30,19 @@ from streamb.models import Model
 from tune_jobs.arguments import run_job
 from tune_jobs.optimize_args import OptimizeArgs
 from tune_jobs.optimize_plan import Plan, about, config_of, prepare
-from tune_jobs.platform import Delivery, JobSurroundings, deliver, write_artifact
+from tune_jobs.platform import deliver, provenance, write_artifact
 from tune_jobs.progress import Progress
-from tune_jobs.scoring import score
+from tune_jobs.scoring import row_counts, score
 from tune_jobs.searchable import own_names
 
-PROGRAM: Final = "python -m tune_jobs.optimize"
+MODULE: Final = "tune_jobs.optimize"
 _LOOK_S: Final = 0.25
 
 
 def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the job; returns the exit code."""
     about = "Search the hyperparameters of a model."
-    return run_job(run, OptimizeArgs, argv, clock, program=PROGRAM, description=about)
+    return run_job(run, OptimizeArgs, argv, clock, program=f"python -m {MODULE}", description=about)
 
 
 def run(args: OptimizeArgs, progress: Progress) -> int:
@@ -53,13 +52,12 @@ def run(args: OptimizeArgs, progress: Progress) -> int:
         WrongArgument: an argument does not fit the data.
         StreambError: anything else that went wrong.
     """
-    clock = progress.clock
-    plan = prepare(args, progress, clock)
-    study = plan.study
+    plan = prepare(args, progress)
+    study, clock = plan.study, progress.clock
     with study.working(), _interrupted_by(signal.SIGTERM):
         _begin(plan, clock)
         try:
-            result = search(plan, progress, clock)
+            result = search(plan, progress)
             study.keep_result(result)
             if result.stopped_by is not StoppedBy.USER:
                 _describe(plan, result, progress)
@@ -85,16 +83,16 @@ def _begin(plan: Plan, clock: Clock) -> None:
     plan.study.mark(State.RUNNING)
 
 
-def search(plan: Plan, progress: Progress, clock: Clock) -> OptimizationResult:
+def search(plan: Plan, progress: Progress) -> OptimizationResult:
     """Run the trials, watched by the study's folder and by whoever reads this process's output."""
     from streamb import HyperparameterOptimizer
 
-    watchers: list[Any] = [progress_for(sys.stdout, clock) if sys.stdout.isatty() else LogLines(progress.say)]
+    watchers: list[Any] = [progress_for(sys.stdout, progress.clock) if sys.stdout.isatty() else LogLines(progress.say)]
     if plan.args.tensorboard:
         watchers.append(TensorBoardLog(plan.study.path / "tensorboard"))
     training = plan.rows.training
     progress.say(f"study {plan.study.study_id}: searching {plan.args.model} on {len(training)} rows")
-    optimizer = HyperparameterOptimizer(config_of(plan), clock=clock)
+    optimizer = HyperparameterOptimizer(config_of(plan), clock=progress.clock)
     try:
         with _stopped_by(plan.study, optimizer.stop):
             return optimizer.optimize_model(
@@ -120,9 +118,7 @@ def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # told once for every trial already
         pipeline.fit(table.frame.iloc[rows.training], table.target[rows.training])
-        scores = score(pipeline, table.frame.iloc[rows.testing], table.target[rows.testing], table.task)
-    shown = ", ".join(f"{name} {value:g}" for name, value in scores.items())
-    progress.say(f"on {len(rows.testing)} rows kept apart: {shown}")
+        scores = score(pipeline, table, rows.testing, progress)
     told = _report(plan, result, scores)
     if args.model_id is None and args.output is None:
         progress.say("nothing is registered: no --model-id was given")
@@ -131,8 +127,7 @@ def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> 
     if args.output is not None:
         write_artifact(args.output, model, told, progress)
     if args.model_id is not None and args.version is not None:
-        given = args.model_dump(include={field.name for field in fields(Delivery)})
-        deliver(Delivery(**given), model, told, progress)
+        deliver(args, model, told, progress)
 
 
 def _describe(plan: Plan, result: OptimizationResult, progress: Progress) -> None:
@@ -146,24 +141,19 @@ def _describe(plan: Plan, result: OptimizationResult, progress: Progress) -> Non
 
 def _report(plan: Plan, result: OptimizationResult, scores: dict[str, float]) -> dict[str, Any]:
     """What is recorded with the version: scores, parameters, and where it comes from."""
-    args, rows = plan.args, plan.rows
+    rows = plan.rows
     searched = {f"cv_{plan.objective}": result.best_score, "trials": float(len(result.trials))}
     if result.rescored is not None:
         searched[f"cv_{plan.objective}_again"] = result.rescored.mean
-    counts = {"training_rows": float(len(rows.training)), "test_rows": float(len(rows.testing))}
-    return {
-        "metadata": {
-            "metrics": {**scores, **searched, **counts},
-            "hyperparameters": plain_parameters(own_names(result.best_parameters)),
-            "trained_by": "tune_jobs.optimize",
-            "study": plan.study.study_id,
-            "task": plan.table.task,
-            "estimator": args.model,
-            "target": args.target,
-            "data_file": args.csv.name if args.csv else "",
-        },
-        "lineage": {"job_id": JobSurroundings().any_job_id, "data_digest": plan.table.digest},
-    }
+    return provenance(
+        plan.args,
+        plan.table,
+        by=MODULE,
+        metrics={**scores, **searched, **row_counts(rows.training, rows.testing)},
+        hyperparameters=plain_parameters(own_names(result.best_parameters)),
+        estimator=plan.args.model,
+        study=plan.study.study_id,
+    )
 
 
 @contextmanager

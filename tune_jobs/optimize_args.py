@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import Field, FilePath, model_validator
+from pydantic import model_validator
 
-from tune_jobs.arguments import JobArgs, validated
+from streamb.sdk.job_options import SearchOptions
+from tune_jobs.arguments import validated
 
 ON_RESUME: Final = frozenset(
     {"trials", "deadline_s", "workers", "executor", "model_id", "version", "output", "state_dir", "url", "resume"}
@@ -15,29 +16,8 @@ ON_RESUME: Final = frozenset(
 """What may be said again when a study goes on; everything else is as it was asked for."""
 
 
-class OptimizeArgs(JobArgs):
-    """What the job may be told, besides what every job may."""
-
-    model: str = Field("random_forest", description="a name such as random_forest, or package.module:Name of your own")
-    space: FilePath | None = Field(None, description="JSON file with the search space; by default the model's own")
-    preset: Literal["fast", "balanced", "thorough"] = Field("balanced", description="how thorough")
-    objective: str = Field("auto", description="a scikit-learn scorer; auto is accuracy for classes, r2 for quantities")
-    trials: int | None = Field(None, ge=1, description="how many trials, the defaults included")
-    folds: int | None = Field(None, ge=2, description="of the cross-validation")
-    deadline_s: float | None = Field(None, gt=0, description="seconds after which the search ends")
-    workers: int | None = Field(None, ge=1, description="trials at the same time")
-    executor: Literal["auto", "sequential", "processes", "ray"] = Field("auto", description="where trials run")
-    acquisition: Literal["auto", "ei", "pi", "ucb"] = Field("auto", description="how the next trial is chosen")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="everything random follows from it")
-    group: str | None = Field(None, description="a column whose equal values stay in one fold; not learned from")
-    order_by: str | None = Field(None, description="a column that orders rows in time; not learned from")
-    test_share: float = Field(0.2, ge=0.05, le=0.5, description="share of the rows kept apart from the search")
-    study: str | None = Field(None, description="what to call the study")
-    resume: str | None = Field(
-        None, description="go on with this study; its limits, and where its best model goes, may be new"
-    )
-    state_dir: Path | None = Field(None, description="where studies are kept, and the platform that runs there")
-    tensorboard: bool = Field(default=False, description="write TensorBoard's files beside the study")
+class OptimizeArgs(SearchOptions):
+    """The options of a search that can be meant together."""
 
     @model_validator(mode="after")
     def _one_beginning(self) -> OptimizeArgs:
@@ -53,7 +33,6 @@ class OptimizeArgs(JobArgs):
             raise ValueError("--model-id and --version go together: the best model is registered under both")
         if self.deploy and self.model_id is None:
             raise ValueError("--deploy needs --model-id and --version")
-        self.check_output()
         if self.group is not None and self.order_by is not None:
             raise ValueError("--group and --order-by exclude each other")
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streamb.clock import Clock
 from streamb.config import load_settings
 from streamb.hpo import Space
 from streamb.hpo.presets import OptimizationConfig, preset
@@ -18,7 +17,7 @@ from tune_jobs.platform import JobSurroundings
 from tune_jobs.progress import Progress
 from tune_jobs.searchable import STEP, Searchable, find_searchable
 from tune_jobs.searched_rows import Rows, rows_to_search
-from tune_jobs.table import Table, read_table
+from tune_jobs.table import Table, table_of
 
 _OBJECTIVES: Final = {"classification": "accuracy", "regression": "r2"}
 
@@ -37,7 +36,7 @@ class Plan:
     goes_on: bool
 
 
-def prepare(args: OptimizeArgs, progress: Progress, clock: Clock) -> Plan:
+def prepare(args: OptimizeArgs, progress: Progress) -> Plan:
     """Read the data, and find the model, its space, and the study that goes on, if one is to."""
     studies = Studies(load_settings(state_dir=args.state_dir).state_dir)
     known: dict[str, Any] | None = None
@@ -46,12 +45,12 @@ def prepare(args: OptimizeArgs, progress: Progress, clock: Clock) -> Plan:
         args = args.going_on(known["arguments"], args.resume).model_copy(
             update={"state_dir": args.state_dir, "url": args.url}
         )
-    table, rows = _read(args, progress)
+    table, rows = rows_to_search(table_of(args, progress), args.group, args.order_by, args.test_share, args.seed)
     if known is not None and known["data_digest"] != table.digest:
         raise WrongArgument.of("resume", args.study, f"{args.csv} has changed since; its scores would not compare")
     searchable = find_searchable(args.model, table.task, args.space)
     objective = args.objective if args.objective != "auto" else _OBJECTIVES[table.task]
-    study = studies.get(args.study or studies.new_id(args.model.rpartition(":")[2], clock))
+    study = studies.get(args.study or studies.new_id(args.model.rpartition(":")[2], progress.clock))
     return Plan(
         args, study, table, rows, searchable, _pipeline(table, searchable), objective, goes_on=known is not None
     )
@@ -99,17 +98,6 @@ def about(plan: Plan) -> dict[str, Any]:
         "job_id": JobSurroundings().any_job_id,
         "space": describe(Space.of(plan.searchable.space_of_pipeline())),
     }
-
-
-def _read(args: OptimizeArgs, progress: Progress) -> tuple[Table, Rows]:
-    assert args.csv is not None and args.target is not None  # noqa: S101, PT018 - the model checked it
-    task = None if args.task == "auto" else args.task
-    table = read_table(args.csv, args.target, task=task, drop=args.drop, category=args.category, text=args.text)
-    table, rows = rows_to_search(table, args.group, args.order_by, args.test_share, args.seed)
-    progress.say(f"read {len(table.frame)} rows, {len(table.schema.features)} columns from {args.csv}")
-    for note in table.notes:
-        progress.say(note)
-    return table, rows
 
 
 def _pipeline(table: Table, searchable: Searchable) -> Any:

@@ -7,12 +7,13 @@ only for columns that had some: elsewhere the schema refuses a missing value any
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from streamb.hpo.study.training import random_parameters
 from streamb.models import FeatureKind
 from tune_jobs.arguments import WrongArgument
+from tune_jobs.estimators import READS_SPARSE, estimator_named
 from tune_jobs.table import Table, Task
 
 NUMERIC: Final = (FeatureKind.NUMBER, FeatureKind.INTEGER, FeatureKind.BOOLEAN)
@@ -24,75 +25,17 @@ _MOST_WORDS: Final = 20_000
 _MOST_WORDS_DENSE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """An estimator that may be chosen.
-
-    Attributes:
-        make: task, seed -> the estimator; a task that it has no form for is not in `tasks`.
-        dense: it cannot read sparse matrices.
-    """
-
-    tasks: frozenset[Task]
-    make: Callable[[Task, int], Any]
-    dense: bool = False
-
-
-def _logistic(_: Task, seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(max_iter=1_000, random_state=seed)
-
-
-def _ridge(_: Task, seed: int) -> Any:
-    from sklearn.linear_model import Ridge
-
-    return Ridge(random_state=seed)
-
-
-def _forest(task: Task, seed: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
-    kind = RandomForestClassifier if task == "classification" else RandomForestRegressor
-    return kind(n_estimators=200, random_state=seed)
-
-
-def _gradient_boosting(task: Task, seed: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    kind = HistGradientBoostingClassifier if task == "classification" else HistGradientBoostingRegressor
-    return kind(random_state=seed)
-
-
-def _neighbors(task: Task, _: int) -> Any:
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-
-    return KNeighborsClassifier() if task == "classification" else KNeighborsRegressor()
-
-
-_BOTH: Final = frozenset[Task]({"classification", "regression"})
-CHOICES: Final[Mapping[str, Choice]] = {
-    "logistic": Choice(frozenset[Task]({"classification"}), _logistic),
-    "ridge": Choice(frozenset[Task]({"regression"}), _ridge),
-    "forest": Choice(_BOTH, _forest),
-    "gradient_boosting": Choice(_BOTH, _gradient_boosting, dense=True),
-    "neighbors": Choice(_BOTH, _neighbors),
-}
 _DEFAULT: Final[Mapping[Task, str]] = {"classification": "logistic", "regression": "ridge"}
+_BEGINS_WITH: Final[Mapping[str, Mapping[str, Any]]] = {
+    "logistic": {"max_iter": 1_000},
+    "forest": {"n_estimators": 200},
+}
+"""What a training job changes in scikit-learn's defaults."""
 
 
 def choose(name: str, task: Task) -> str:
-    """The name of the estimator for a task; `auto` is the linear one.
-
-    Raises:
-        WrongArgument: the estimator is for another task.
-    """
-    if name == AUTO:
-        return _DEFAULT[task]
-    if task not in CHOICES[name].tasks:
-        allowed = ", ".join(key for key, choice in CHOICES.items() if task in choice.tasks)
-        raise WrongArgument.of("estimator", name, f"not for {task}; allowed: {allowed}")
-    return name
+    """The name of the estimator for a task; `auto` is the linear one."""
+    return _DEFAULT[task] if name == AUTO else name
 
 
 def parse_params(texts: Sequence[str]) -> dict[str, Any]:
@@ -117,18 +60,19 @@ def build_pipeline(table: Table, estimator: str, params: Mapping[str, Any], seed
     """An unfitted pipeline for a table.
 
     Raises:
-        WrongArgument: the estimator has no such parameter.
+        WrongArgument: the estimator is for another task, or has no such parameter.
     """
     from sklearn.pipeline import Pipeline
 
-    choice = CHOICES[estimator]
-    made = choice.make(table.task, seed)
+    name = "random_forest" if estimator == "forest" else estimator
+    made = estimator_named(name, table.task, option="estimator")
+    made.set_params(**_BEGINS_WITH.get(estimator, {}), **random_parameters(made, seed))
     unknown = sorted(params.keys() - made.get_params().keys())
     if unknown:
         allowed = ", ".join(sorted(made.get_params()))
         raise WrongArgument.of("param", unknown[0], f"{type(made).__name__} has no such parameter; it has {allowed}")
     return Pipeline(
-        [("columns", prepared_columns(table, dense=choice.dense)), ("estimator", made.set_params(**params))]
+        [("columns", prepared_columns(table, dense=name not in READS_SPARSE)), ("estimator", made.set_params(**params))]
     )
 
 

@@ -8,16 +8,17 @@ process on the machine could read), `ML_STATE_DIR` (through streamb's settings: 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamb.config import load_settings
 from streamb.errors import StorageFailed, StreambError
+from streamb.sdk.job_options import JobOptions
 from tune_jobs.progress import Progress
+from tune_jobs.table import Table
 
 if TYPE_CHECKING:
     from streamb import ProductionMLManager
@@ -65,30 +66,37 @@ def connect(url: str | None, state_dir: Path | None) -> ProductionMLManager:
     return ProductionMLManager(state_dir=folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Under what a model is registered, and where.
+def provenance(
+    options: JobOptions,
+    table: Table,
+    *,
+    by: str,
+    metrics: dict[str, float],
+    hyperparameters: dict[str, Any],
+    estimator: str,
+    **more: str,
+) -> dict[str, Any]:
+    """The `metadata` and `lineage` that are recorded with a version: what it is worth, and where it comes from."""
+    return {
+        "metadata": {
+            "metrics": metrics,
+            "hyperparameters": hyperparameters,
+            "trained_by": by,
+            **more,
+            "task": table.task,
+            "estimator": estimator,
+            "target": options.target,
+            "data_file": options.csv.name if options.csv else "",
+        },
+        "lineage": {"job_id": JobSurroundings().any_job_id, "data_digest": table.digest},
+    }
 
-    Attributes:
-        deploy: "immediate" to bring it into traffic at once.
-        url: of a platform elsewhere. state_dir: of one on this machine.
-    """
 
-    model_id: str
-    version: str
-    name: str
-    description: str
-    owner: str
-    deploy: Literal["immediate"] | None
-    url: str | None
-    state_dir: Path | None
-
-
-def deliver(delivery: Delivery, model: Model, report: dict[str, Any], progress: Progress) -> None:
+def deliver(options: JobOptions, model: Model, report: dict[str, Any], progress: Progress) -> None:
     """Register a version, and deploy it when asked to.
 
     Args:
-        delivery: where to.
+        options: under what it is registered, and where.
         model: the version's content.
         report: its `metadata` and `lineage`.
         progress: says what was done.
@@ -96,21 +104,21 @@ def deliver(delivery: Delivery, model: Model, report: dict[str, Any], progress: 
     Raises:
         StreambError: no platform answers, it refuses the version, or the deployment does not complete.
     """
-    model_id, version = delivery.model_id, delivery.version
-    with connect(delivery.url, delivery.state_dir) as platform:
+    model_id, version = str(options.model_id), str(options.version)
+    with connect(options.url, options.state_dir) as platform:
         registered = platform.register_model(
             model_id=model_id,
-            name=delivery.name,
-            description=delivery.description,
+            name=options.name,
+            description=options.description,
             model=model,
             version=version,
-            owner=delivery.owner,
+            owner=options.owner,
             **report,
         )
         progress.say(f"registered {model_id} {version} at {platform.url} (digest {registered.digest[:12]})")
-        if delivery.deploy is None:
+        if options.deploy is None:
             return
-        deployment = platform.deploy_model(model_id=model_id, target_version=version, rollout_strategy=delivery.deploy)
+        deployment = platform.deploy_model(model_id=model_id, target_version=version, rollout_strategy=options.deploy)
         progress.say(f"deploying {version} ({deployment.id})")
         status = deployment.wait(timeout=_DEPLOY_TIMEOUT_S)
         if status.state != "completed":

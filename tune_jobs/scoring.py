@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_jobs.table import Task
+from tune_jobs.progress import Progress
+from tune_jobs.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def score(pipeline: Any, frame: pd.DataFrame, truth: NDArray[Any], task: Task) -> dict[str, float]:
-    """Scores by name. `frame` has shape (rows, features), `truth` has shape (rows,)."""
-    scores = _of_classes(pipeline, frame, truth) if task == "classification" else _of_quantities(pipeline, frame, truth)
-    return {name: round(float(value), 6) for name, value in scores.items()}
+def score(pipeline: Any, table: Table, rows: NDArray[np.intp], progress: Progress) -> dict[str, float]:
+    """Scores by name, on rows of the table that the pipeline has not seen."""
+    judge = _of_classes if table.task == "classification" else _of_quantities
+    found = judge(pipeline, table.frame.iloc[rows], table.target[rows])
+    scores = {name: round(float(value), 6) for name, value in found.items()}
+    shown = ", ".join(f"{name} {value:g}" for name, value in scores.items())
+    progress.say(f"on {len(rows)} rows kept apart: {shown}")
+    return scores
+
+
+def row_counts(training: NDArray[np.intp], testing: NDArray[np.intp]) -> dict[str, float]:
+    """How many rows a model was trained and scored on, as they are recorded with it."""
+    return {"training_rows": float(len(training)), "test_rows": float(len(testing))}
 
 
 def _of_classes(pipeline: Any, frame: pd.DataFrame, truth: NDArray[Any]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -13,32 +12,13 @@ from typing import Any, Final
 from streamb.errors import NotFound
 from streamb.hpo.spaces import space_for
 from tune_jobs.arguments import WrongArgument
+from tune_jobs.estimators import READS_SPARSE, estimator_named, imported
 from tune_jobs.table import Task
 
 STEP: Final = "estimator"
 """The step of the pipeline that is searched: parameters of the pipeline begin with it."""
 
 _PREFIX: Final = f"{STEP}__"
-
-MODELS: Final[Mapping[str, tuple[str | None, str | None]]] = {
-    "random_forest": ("sklearn.ensemble:RandomForestClassifier", "sklearn.ensemble:RandomForestRegressor"),
-    "extra_trees": ("sklearn.ensemble:ExtraTreesClassifier", "sklearn.ensemble:ExtraTreesRegressor"),
-    "gradient_boosting": (
-        "sklearn.ensemble:HistGradientBoostingClassifier",
-        "sklearn.ensemble:HistGradientBoostingRegressor",
-    ),
-    "logistic": ("sklearn.linear_model:LogisticRegression", None),
-    "ridge": (None, "sklearn.linear_model:Ridge"),
-    "elastic_net": (None, "sklearn.linear_model:ElasticNet"),
-    "svm": ("sklearn.svm:SVC", "sklearn.svm:SVR"),
-    "neighbors": ("sklearn.neighbors:KNeighborsClassifier", "sklearn.neighbors:KNeighborsRegressor"),
-    "mlp": ("sklearn.neural_network:MLPClassifier", "sklearn.neural_network:MLPRegressor"),
-}
-"""By name: the estimator for classes and the one for quantities."""
-
-_READS_SPARSE: Final = frozenset(
-    {"random_forest", "extra_trees", "logistic", "ridge", "elastic_net", "svm", "neighbors"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +51,9 @@ def find_searchable(model: str, task: Task, space_file: Path | None) -> Searchab
     Raises:
         WrongArgument: no such model or space, or not for this task.
     """
-    estimator = _by_path(model) if ":" in model else _by_name(model, task)
+    estimator = _by_path(model) if ":" in model else estimator_named(model, task, option="model")
     space = read_space(space_file) if space_file is not None else _catalogued(model, estimator)
-    return Searchable(estimator, space, dense=model not in _READS_SPARSE)
+    return Searchable(estimator, space, dense=model not in READS_SPARSE)
 
 
 def read_space(path: Path) -> dict[str, Any]:
@@ -91,20 +71,8 @@ def read_space(path: Path) -> dict[str, Any]:
     return described
 
 
-def _by_name(model: str, task: Task) -> Any:
-    if model not in MODELS:
-        known = ", ".join(MODELS)
-        raise WrongArgument.of("model", model, f"no such model; there are {known}, or package.module:Name of your own")
-    path = MODELS[model][0 if task == "classification" else 1]
-    if path is None:
-        place = 0 if task == "classification" else 1
-        allowed = ", ".join(name for name, paths in MODELS.items() if paths[place])
-        raise WrongArgument.of("model", model, f"not for {task}; allowed: {allowed}")
-    return _load(model, path)()
-
-
 def _by_path(model: str) -> Any:
-    found = _load(model, model)
+    found = imported(model, model, option="model")
     if inspect.isclass(found) or not hasattr(found, "get_params"):
         try:
             found = found()
@@ -113,14 +81,6 @@ def _by_path(model: str) -> Any:
     if not hasattr(found, "fit") or not hasattr(found, "set_params"):
         raise WrongArgument.of("model", model, "it has no fit and set_params, as scikit-learn's estimators have")
     return found
-
-
-def _load(model: str, path: str) -> Any:
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise WrongArgument.of("model", model, f"it cannot be imported: {error}") from error
 
 
 def _catalogued(model: str, estimator: Any) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from streamb.errors import InvalidInput
 from streamb.hashing import sha256_file
 from streamb.models import Feature, FeatureKind, FeatureSchema
+from streamb.sdk.job_options import JobOptions
 from tune_jobs.arguments import WrongArgument
+from tune_jobs.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +93,24 @@ def read_table(
     schema = FeatureSchema(tuple(_feature(features[name], name, kind) for name, kind in kinds.items()), "frame")
     found = task or _task_of(known[target])
     return Table(features, _target(known[target], found), schema, found, sha256_file(path), tuple(notes))
+
+
+def table_of(options: JobOptions, progress: Progress) -> Table:
+    """The table that a job is to learn from, with lines that say what was read.
+
+    Raises:
+        WrongArgument, InvalidInput: as `read_table`.
+    """
+    if options.csv is None or options.target is None:
+        raise WrongArgument("--csv and --target say what to learn from")
+    task = None if options.task == "auto" else options.task
+    columns = {"drop": options.drop, "category": options.category, "text": options.text}
+    table = read_table(options.csv, options.target, task=task, **columns)
+    kinds = ", ".join(f"{f.name} ({f.kind}{', with gaps' if f.optional else ''})" for f in table.schema.features)
+    progress.say(f"read {len(table.frame)} rows, {len(table.schema.features)} columns from {options.csv}: {kinds}")
+    for note in table.notes:
+        progress.say(note)
+    return table
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_type_hints
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from streamb.errors import InvalidInput
 from streamb.hpo.optimizer import ACQUISITIONS
 
-Executing = Literal["auto", "sequential", "processes", "ray"]
+
+def _known_acquisition(name: str) -> str:
+    if name not in ACQUISITIONS:
+        raise ValueError(f"use one of {', '.join(ACQUISITIONS)}")
+    return name
+
+
+# What a search may be told, each with its range and its sentence: Python, the command line and the job read them here.
+Trials = Annotated[int, Field(ge=1, description="how many trials, the defaults included")]
+FoldCount = Annotated[int, Field(ge=2, description="folds of the cross-validation")]
+Deadline = Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds after which the search ends")]
+Workers = Annotated[int, Field(ge=1, description="trials at the same time")]
+Acquisition = Annotated[
+    str, AfterValidator(_known_acquisition), Field(description=f"what chooses trials: {', '.join(ACQUISITIONS)}")
+]
+Executing = Annotated[Literal["auto", "sequential", "processes", "ray"], Field(description="where trials run")]
 Splitting = Literal["auto", "stratified", "grouped", "time", "plain"]
-
-_CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "acquisition": ACQUISITIONS,
-    "scheduler": ("asha", "none"),
-    "executor": ("auto", "sequential", "processes", "ray"),
-    "splitting": ("auto", "stratified", "grouped", "time", "plain"),
-}
-_LEAST: Final = {"n_trials": 1, "folds": 2, "repeats": 1, "rescore_repeats": 0, "seed": 0}
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidInput(f"{name} must be a whole number of at least {least}, not {value!r}")
+Seed = Annotated[int, Field(ge=0, description="everything random follows from it")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +53,21 @@ class OptimizationConfig:
         address: of the Ray cluster; given, "auto" is "ray".
         folder: keeps the journal here, and goes on from it when there is one; None: nothing is kept.
         deterministic: the objective answers the same for the same parameters.
+
+    Raises:
+        InvalidInput: a value that is not allowed; names the setting and what is allowed.
     """
 
-    n_trials: int = 50
-    folds: int = 5
-    repeats: int = 1
+    n_trials: Trials = 50
+    folds: FoldCount = 5
+    repeats: Annotated[int, Field(ge=1)] = 1
     scheduler: Literal["asha", "none"] = "asha"
-    deadline_s: float | None = 3600.0
-    trial_timeout_s: float | None = None
-    acquisition: str = "auto"
-    max_concurrent_trials: int | None = None
-    seed: int = 0
-    rescore_repeats: int = 5
+    deadline_s: Deadline | None = 3600.0
+    trial_timeout_s: Deadline | None = None
+    acquisition: Acquisition = "auto"
+    max_concurrent_trials: Workers | None = None
+    seed: Seed = 0
+    rescore_repeats: Annotated[int, Field(ge=0)] = 5
     splitting: Splitting = "auto"
     executor: Executing = "auto"
     address: str | None = None
@@ -67,17 +75,12 @@ class OptimizationConfig:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InvalidInput(f"{name} {getattr(self, name)!r} is not known; use one of {', '.join(allowed)}")
-        for name, least in _LEAST.items():
-            _check_whole(name, getattr(self, name), least)
-        if self.max_concurrent_trials is not None:
-            _check_whole("max_concurrent_trials", self.max_concurrent_trials, 1)
-        for name in ("deadline_s", "trial_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise InvalidInput(f"{name} must be a positive number of seconds, or None for no limit; not {value!r}")
+        for name, allowed in _allowed().items():
+            try:
+                allowed.validate_python(getattr(self, name), strict=True)
+            except ValidationError as error:
+                said = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise InvalidInput(f"{name} {getattr(self, name)!r} is not allowed: {said}") from None
 
     def changed(self, **changes: Any) -> OptimizationConfig:
         """A copy with some settings changed.
@@ -90,6 +93,12 @@ class OptimizationConfig:
         if unknown:
             raise InvalidInput(f"{', '.join(unknown)} is no setting of a search; there are: {', '.join(known)}")
         return replace(self, **changes)
+
+
+@cache
+def _allowed() -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(OptimizationConfig, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(OptimizationConfig)}
 
 
 PRESETS: Final[dict[str, OptimizationConfig]] = {

@@ -18,9 +18,10 @@ from streamb.crypto import SigningKey
 from streamb.hpo.study.folder import State, Studies
 from streamb.models import load_artifact, sign_artifact
 from tests.tune_jobs.conftest import customers
+from tune_jobs.estimators import MODELS
 from tune_jobs.optimize import main
 from tune_jobs.optimize_args import OptimizeArgs
-from tune_jobs.searchable import MODELS, find_searchable, own_names
+from tune_jobs.searchable import find_searchable, own_names
 from tune_jobs.searched_rows import rows_to_search
 from tune_jobs.table import read_table
 

@@ -1,0 +1,117 @@
+"""What the training job and the search job may be told: declared once for the jobs and for `streamb tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
+from pydantic.fields import FieldInfo
+
+from streamb.errors import StreambError
+from streamb.hpo.presets import Acquisition, Deadline, Executing, FoldCount, Seed, Trials, Workers
+from streamb.registry.model import check_model_id
+from streamb.registry.semver import Semver
+
+_LARGEST_SEED: Final = 2**31 - 1
+
+
+def _accepted_by(check: Callable[[str], object]) -> AfterValidator:
+    """Refuses a text that a check of streamb's refuses, in the check's own words."""
+
+    def accepted(text: str) -> str:
+        try:
+            check(text)
+        except StreambError as error:
+            raise ValueError(error.message) from None
+        return text
+
+    return AfterValidator(accepted)
+
+
+ModelId = Annotated[str, _accepted_by(check_model_id), Field(description="register the model under this id")]
+Version = Annotated[str, _accepted_by(Semver.parse), Field(description="semantic version, as 1.0.0")]
+
+
+class JobOptions(BaseModel):
+    """What every job that learns from a table may be told: the data, and where the model goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    csv: FilePath | None = Field(None, description="the data; its first line names the columns")
+    target: str | None = Field(None, description="the column to predict")
+    task: Literal["auto", "classification", "regression"] = Field("auto", description="what the target is")
+    drop: tuple[str, ...] = Field((), description="a column to leave out; may be repeated")
+    category: tuple[str, ...] = Field((), description="a column that holds categories; may be repeated")
+    text: tuple[str, ...] = Field((), description="a column that holds text; may be repeated")
+    seed: Annotated[Seed, Field(le=_LARGEST_SEED)] = 0
+    model_id: ModelId | None = None
+    version: Version | None = None
+    name: str = Field("", description="what people call the model")
+    description: str = Field("", description="what it is for")
+    owner: str = Field("", description="who answers for it")
+    deploy: Literal["immediate"] | None = Field(None, description="deploy the version once it is registered")
+    output: Path | None = Field(None, description="write the model's artifact into this new folder")
+    url: str | None = Field(None, description="the platform to register at, as http://HOST:PORT")
+    state_dir: Path | None = Field(None, description="the state directory: of studies, and of a platform here")
+
+    @model_validator(mode="after")
+    def _new_folder(self) -> JobOptions:
+        if self.output is not None and self.output.exists():
+            raise ValueError(f"--output {self.output}: it exists already; name a new folder")
+        return self
+
+
+class SearchOptions(JobOptions):
+    """What the search job may be told."""
+
+    model: str = Field("random_forest", description="a name such as random_forest, or package.module:Name of your own")
+    space: FilePath | None = Field(None, description="JSON file with the search space; by default the model's own")
+    preset: Literal["fast", "balanced", "thorough"] = Field("balanced", description="how thorough")
+    objective: str = Field("auto", description="a scikit-learn scorer; auto is accuracy for classes, r2 for quantities")
+    trials: Trials | None = None
+    folds: FoldCount | None = None
+    deadline_s: Deadline | None = None
+    workers: Workers | None = None
+    executor: Executing = "auto"
+    acquisition: Acquisition = "auto"
+    group: str | None = Field(None, description="a column whose equal values stay in one fold; not learned from")
+    order_by: str | None = Field(None, description="a column that orders rows in time; not learned from")
+    test_share: float = Field(0.2, ge=0.05, le=0.5, description="share of the rows kept apart from the search")
+    study: str | None = Field(None, description="what to call the study")
+    resume: str | None = Field(
+        None, description="go on with this study; its limits, and where its best model goes, may be new"
+    )
+    tensorboard: bool = Field(default=False, description="write TensorBoard's files beside the study")
+
+
+def sentence(field: FieldInfo) -> str:
+    """What an option means, and its default where that says something.
+
+    >>> sentence(SearchOptions.model_fields["test_share"])
+    'share of the rows kept apart from the search (default: 0.2)'
+    >>> sentence(SearchOptions.model_fields["workers"])
+    'trials at the same time'
+    """
+    said = [field.description, *(one.description for one in _inside(field.annotation) if isinstance(one, FieldInfo))]
+    text = next((one for one in said if one), "")
+    shown = not field.is_required() and field.default not in (None, "", (), False)
+    return f"{text} (default: {field.default})" if shown else text
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The values of an option that has a list of them; empty for others.
+
+    >>> choices(SearchOptions.model_fields["deploy"])
+    ['immediate']
+    """
+    found = [field.annotation, *_inside(field.annotation)]
+    return [str(choice) for kind in found if get_origin(kind) is Literal for choice in get_args(kind)]
+
+
+def _inside(kind: Any) -> Iterator[Any]:
+    """The parts of a type, and what is said about them."""
+    for part in (*getattr(kind, "__metadata__", ()), *get_args(kind)):
+        yield part
+        yield from _inside(part)
