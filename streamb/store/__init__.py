@@ -6,8 +6,8 @@ Nothing here knows what is kept.
 from streamb.store.blobs import Blob, BlobStore, FsspecBlobs, open_blobs
 from streamb.store.database import Database, memory_database, open_database
 from streamb.store.idempotency import Idempotency, Remembered
-from streamb.store.journal import Entry, Journal, MemoryJournal
-from streamb.store.records import MemoryRecords, Page, Record, RecordStore, every_record
+from streamb.store.journal import Entry, Journal
+from streamb.store.records import Page, Record, RecordStore, every_record
 
 __all__ = [
     "Blob",
@@ -17,8 +17,6 @@ __all__ = [
     "FsspecBlobs",
     "Idempotency",
     "Journal",
-    "MemoryJournal",
-    "MemoryRecords",
     "Page",
     "Record",
     "RecordStore",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamb.clock import Clock
-from streamb.store.journal import Journal, MemoryJournal
-from streamb.store.records import MemoryRecords, MemoryTransaction, RecordStore
+from streamb.store.journal import Journal
+from streamb.store.records import RecordStore
 
 BUSY_TIMEOUT_S: Final = 15.0
 """How long a write waits for another writer before it fails."""
@@ -53,6 +53,13 @@ def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOU
 
 
 def memory_database(clock: Clock) -> Database:
-    """A database that forgets everything when the process ends."""
-    transaction = MemoryTransaction()
-    return Database(MemoryRecords(clock, transaction), MemoryJournal(clock, transaction))
+    """A database that forgets everything when the process ends: SQLite in memory, so it behaves as one in a file."""
+    from streamb.store.sql_engine import Transactions, create_memory_engine
+    from streamb.store.sql_journal import SqlJournal
+    from streamb.store.sql_records import SqlRecords
+    from streamb.store.sql_tables import metadata
+
+    transactions = Transactions(create_memory_engine())
+    with transactions.writing() as connection:
+        metadata.create_all(connection)
+    return Database(SqlRecords(transactions, clock), SqlJournal(transactions, clock))

@@ -1,14 +1,12 @@
-"""The journal: what happened, in order, in named streams, append-only. And the journal that lives in memory."""
+"""The journal: what happened, in order, in named streams, append-only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streamb.clock import Clock
-from streamb.store.cursor import decode_cursor, encode_cursor
-from streamb.store.names import check_stream
-from streamb.store.records import MemoryTransaction, Page, check_limit, decode_body, encode_body
+from streamb.store.cursor import encode_cursor
+from streamb.store.records import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +53,3 @@ def journal_page(name: str, entries: list[Entry], limit: int) -> Page[Entry]:
     """The page out of up to `limit + 1` entries read in order: the one too many says that there is more."""
     page = tuple(entries[:limit])
     return Page(page, encode_cursor(name, page[-1].sequence) if len(entries) > limit else None)
-
-
-class MemoryJournal:
-    """A journal that forgets everything when the process ends.
-
-    Args:
-        transaction: the one of the `MemoryRecords` whose batches this journal takes part in.
-    """
-
-    def __init__(self, clock: Clock, transaction: MemoryTransaction | None = None) -> None:
-        self._clock = clock
-        self._transaction = transaction or MemoryTransaction()
-        self._streams: dict[str, list[tuple[float, str]]] = {}
-
-    def append(self, stream: str, body: dict[str, Any]) -> Entry:
-        check_stream(stream)
-        text, now = encode_body(body), self._clock.now()
-        with self._transaction.lock:
-            entries = self._streams.setdefault(stream, [])
-            entries.append((now, text))
-            self._transaction.on_rollback(entries.pop)
-            return Entry(stream, len(entries), now, decode_body(text))
-
-    def read(
-        self, stream: str, *, limit: int = 100, cursor: str | None = None, newest_first: bool = False
-    ) -> Page[Entry]:
-        check_stream(stream)
-        check_limit(limit)
-        name = journal_list_name(stream, newest_first=newest_first)
-        with self._transaction.lock:
-            entries = list(self._streams.get(stream, ()))
-        found = [Entry(stream, number, at, decode_body(text)) for number, (at, text) in enumerate(entries, start=1)]
-        if newest_first:
-            found.reverse()
-        if cursor is not None:
-            place = decode_cursor(name, cursor, int)
-            found = [e for e in found if (e.sequence < place if newest_first else e.sequence > place)]
-        return journal_page(name, found, limit)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from streamb.errors import ConfigError, StaleRevision, StorageFailed, StreambError
 
@@ -78,7 +79,18 @@ def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
         pool_size=_MAX_CONNECTIONS,
         max_overflow=-1,  # a file has no limit of connections; writers queue for its lock, not for a connection
     )
+    return _with_explicit_begin(engine)
 
+
+def create_memory_engine() -> Engine:
+    """An engine over an SQLite database in memory, which is one connection; `Transactions` has threads take turns."""
+    connect_args = {"check_same_thread": False}
+    return _with_explicit_begin(
+        create_engine("sqlite://", hide_parameters=True, connect_args=connect_args, poolclass=StaticPool)
+    )
+
+
+def _with_explicit_begin(engine: Engine) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself: we say BEGIN
@@ -137,6 +149,9 @@ class Transactions:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # Where all threads share one connection, a read in one would see, and end, what another has not committed.
+        shared = isinstance(engine.pool, StaticPool)
+        self._turn: AbstractContextManager[Any] = threading.RLock() if shared else nullcontext()
         self._write_engine = engine.execution_options(**{_WRITE: True})
         self._read_engine = engine
         if engine.dialect.name == "postgresql":
@@ -179,7 +194,7 @@ class Transactions:
             return
         self._check_open()
         try:
-            with self._reader() as connection:
+            with self._turn, self._reader() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise _translated(error) from error
@@ -214,7 +229,7 @@ class Transactions:
             return
         self._check_open()
         try:
-            with self._write_engine.begin() as connection:
+            with self._turn, self._write_engine.begin() as connection:
                 self._local.open = begun = _Open(connection)
                 try:
                     yield connection

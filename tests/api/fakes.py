@@ -23,7 +23,8 @@ from streamb.monitoring.opening import open_monitor
 from streamb.registry import ArtifactStore, Registry
 from streamb.rollouts import AppPhase, AppSpec, AppStatus, Rollouts
 from streamb.security.keys import KeyRing
-from streamb.store import Idempotency, Page, memory_database, open_blobs
+from streamb.store import Idempotency, Page, open_blobs
+from tests.store.memory import memory_database
 
 
 class InstantRuntime:

@@ -1,4 +1,4 @@
-"""What every record store and the journal beside it must do: in memory, on SQLite, on PostgreSQL."""
+"""What every record store and the journal beside it must do: on SQLite, on PostgreSQL, and in dictionaries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from streamb.clock import ManualClock
 from streamb.errors import BadRequest, InvalidInput, StaleRevision, StorageFailed
 from streamb.store.database import Database, memory_database, open_database
 from streamb.store.records import MAX_LIMIT, Record, RecordStore, every_record
+from tests.store import memory
 
 
 class ContractFailure(Exception):
@@ -24,10 +25,11 @@ def clock() -> ManualClock:
     return ManualClock(start=1000.0)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["dictionaries", "memory", "sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Database]:
-    if request.param == "memory":
-        opened = memory_database(clock)
+    in_memory = {"dictionaries": memory.memory_database, "memory": memory_database}
+    if request.param in in_memory:
+        opened = in_memory[request.param](clock)
     else:
         fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
         opened = open_database(request.getfixturevalue(fixture), clock)

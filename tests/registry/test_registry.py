@@ -18,9 +18,10 @@ from sqlalchemy import event, insert
 from streamb.clock import ManualClock, SystemClock
 from streamb.errors import BadRequest, Conflict, InvalidInput, InvalidTransition, NotFound, StorageFailed
 from streamb.registry import STREAM, Artifact, Lineage, ModelVersion, RegisteredModel, Registry, Stage
-from streamb.store import Database, memory_database, open_database
+from streamb.store import Database, open_database
 from streamb.store.records import encode_body
 from streamb.store.sql_tables import records
+from tests.store.memory import memory_database
 
 ARTIFACT = Artifact("d" * 64, "b" * 64, 1234, "scikit-learn", "classification", {"container": "array"}, False)
 OTHER = replace(ARTIFACT, digest="e" * 64, blob="c" * 64)

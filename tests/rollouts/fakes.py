@@ -13,8 +13,9 @@ from streamb.metrics.histogram import bucket_of
 from streamb.registry import Artifact, Registry
 from streamb.rollouts import AppPhase, AppSpec, AppStatus, Deployment, Rollouts, Strategy
 from streamb.rollouts.decide import Limits
-from streamb.store import Database, memory_database
+from streamb.store import Database
 from streamb.traffic import ModelRoute
+from tests.store.memory import memory_database
 
 VERSIONS = ("1.0.0", "2.0.0", "3.0.0")
 

@@ -12,7 +12,7 @@ from streamb.clock import ManualClock
 from streamb.errors import NotFound, Unauthorized
 from streamb.hashing import sha256_hex
 from streamb.security.keys import KeyRecord, KeyRing, Principal, check, digest, new_key, parse
-from streamb.store.records import MemoryRecords
+from tests.store.memory import MemoryRecords
 
 
 def test_a_key_names_its_id_and_the_record_holds_no_secret():

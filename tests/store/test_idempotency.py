@@ -6,9 +6,10 @@ import pytest
 
 from streamb.clock import ManualClock
 from streamb.hashing import sha256_hex
-from streamb.store import Idempotency, memory_database
+from streamb.store import Idempotency
 from streamb.store.idempotency import KEPT_S
 from streamb.store.records import RecordStore, every_record
+from tests.store.memory import memory_database
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from streamb.cluster.jobs.process import JobState
 from streamb.cluster.jobs.record import COLLECTION, Job
 from streamb.cluster.names import NAMESPACE
 from streamb.errors import InvalidInput, NotFound, Overloaded
-from streamb.store.records import MemoryRecords
+from tests.store.memory import MemoryRecords
 
 pytestmark = pytest.mark.ray
 

@@ -13,8 +13,9 @@ from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.alerts.options import read_alert_options
 from streamb.monitoring.alerts.outbox import Outbox
-from streamb.store import Database, memory_database
+from streamb.store import Database
 from tests.monitoring.alerts.incidents import START, alert, by_incident
+from tests.store.memory import memory_database
 
 LIFE = ["clear", "active", "active", "active", "clear", "active", "clear", "clear", "clear", "clear"]
 OPTIONS = {

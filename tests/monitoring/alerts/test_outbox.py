@@ -10,7 +10,7 @@ from streamb.clock import ManualClock
 from streamb.errors import InvalidInput, StorageFailed
 from streamb.monitoring.alerts.notification import Notification, NotifiedAlert
 from streamb.monitoring.alerts.outbox import SILENCES, Change, Outbox, open_outbox
-from streamb.store import memory_database
+from tests.store.memory import memory_database
 
 
 def notification(

@@ -13,9 +13,9 @@ from streamb.errors import NotFound, StorageFailed
 from streamb.monitoring.alerts.outbox import Change, Outbox, open_outbox
 from streamb.monitoring.channels import Courier, DeliveryFailed, open_channels
 from streamb.monitoring.channels.worker import LONGEST_RETRY_AFTER_S
-from streamb.store import memory_database
 from tests.monitoring.channels.notifications import START, notification
 from tests.monitoring.channels.receivers import HANG, RESET, Receiver, Reply
+from tests.store.memory import memory_database
 
 
 class Scripted:
