@@ -7,10 +7,10 @@ usual counter reset.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -38,7 +38,9 @@ VALUE_BOUNDS: Final = (*(-bound for bound in reversed(_DECADES)), 0.0, *_DECADES
 DIFFERENCE_BOUNDS: Final = tuple(10.0**exponent for exponent in range(-6, 3))
 """Upper bounds of the buckets of relative differences."""
 
-_BATCH_EXPONENTS: Final = range(1, 14)
+BATCH_BOUNDS: Final = tuple(float(2**exponent - 1) for exponent in range(1, 14))
+"""Upper bounds of the buckets of rows in one call."""
+
 _LABELS: Final = ("model", "version")
 
 
@@ -49,9 +51,7 @@ def prometheus_text(snapshots: Sequence[Snapshot], *, gateways: int, version: st
         gateways: how many gateways answered with their counts.
         version: streamb's own version, for `streamb_build_info`.
     """
-    registry = CollectorRegistry()
-    registry.register(SnapshotCollector(merge(snapshots), gateways=gateways, version=version))
-    return generate_latest(registry)
+    return generate_latest(SnapshotCollector(merge(snapshots), gateways=gateways, version=version))
 
 
 class SnapshotCollector(Collector):
@@ -87,38 +87,25 @@ class SnapshotCollector(Collector):
         return self._counts("streamb_outcomes", "Answers by outcome class.", "outcome", lambda one: one.counts)
 
     def _durations(self) -> Metric:
-        family = HistogramMetricFamily(
-            "streamb_request_duration_seconds", "From a request's arrival to its answer.", labels=_LABELS
-        )
+        family = _histogram("streamb_request_duration_seconds", "From a request's arrival to its answer.")
         for one in self._snapshots:
-            bounds = [(str(bound), float(one.latency.at_most(bound))) for bound in DURATION_BOUNDS]
-            bounds.append(("+Inf", float(one.latency.count)))
-            family.add_metric((one.model_id, one.version), bounds, sum_value=one.latency.total_s)
+            _add(family, one, DURATION_BOUNDS, one.latency.at_most, one.latency.count, one.latency.total_s)
         return family
 
     def _batches(self) -> Metric:
-        family = HistogramMetricFamily("streamb_batch_rows", "Rows in one call to a model version.", labels=_LABELS)
+        family = _histogram("streamb_batch_rows", "Rows in one call to a model version.")
         for one in self._snapshots:
-            bounds = [
-                (str(float(2**exponent - 1)), float(sum(n for size, n in one.batch_sizes.items() if size <= exponent)))
-                for exponent in _BATCH_EXPONENTS
-            ]
-            bounds.append(("+Inf", float(sum(one.batch_sizes.values()))))
-            family.add_metric((one.model_id, one.version), bounds, sum_value=one.batch_rows)
+            sizes = {float(2**exponent - 1): calls for exponent, calls in one.batch_sizes.items()}
+            _add(family, one, BATCH_BOUNDS, _up_to(sizes), sum(sizes.values()), one.batch_rows)
         return family
 
     def _predictions(self) -> Iterator[Metric]:
         yield self._counts("streamb_predictions", "Predicted classes.", "prediction", _labels_of)
-        family = HistogramMetricFamily("streamb_prediction_value", "Predicted numbers.", labels=_LABELS)
+        family = _histogram("streamb_prediction_value", "Predicted numbers.")
         for one in self._snapshots:
-            numbers = [(bucket_value(key), count) for key, count in one.predictions.items() if isinstance(key, int)]
+            numbers = {bucket_value(key): count for key, count in one.predictions.items() if isinstance(key, int)}
             if numbers:
-                bounds = [
-                    (str(bound), float(sum(count for value, count in numbers if value <= bound)))
-                    for bound in VALUE_BOUNDS
-                ]
-                bounds.append(("+Inf", float(sum(count for _, count in numbers))))
-                family.add_metric((one.model_id, one.version), bounds, sum_value=None)
+                _add(family, one, VALUE_BOUNDS, _up_to(numbers), sum(numbers.values()), None)
         yield family
 
     def _feedback(self) -> Iterator[Metric]:
@@ -131,15 +118,11 @@ class SnapshotCollector(Collector):
 
     def _shadow(self) -> Iterator[Metric]:
         yield self._counts("streamb_shadow", "Requests copied to the version.", "result", lambda one: one.shadow)
-        family = HistogramMetricFamily(
-            "streamb_shadow_difference", "Copied answers' distance from the real ones, relative.", labels=_LABELS
-        )
+        family = _histogram("streamb_shadow_difference", "Copied answers' distance from the real ones, relative.")
         for one in self._snapshots:
-            differences = one.shadow_difference
-            if differences.count:
-                bounds = [(str(bound), float(differences.at_most(bound))) for bound in DIFFERENCE_BOUNDS]
-                bounds.append(("+Inf", float(differences.count)))
-                family.add_metric((one.model_id, one.version), bounds, sum_value=differences.total_s)
+            apart = one.shadow_difference
+            if apart.count:
+                _add(family, one, DIFFERENCE_BOUNDS, apart.at_most, apart.count, apart.total_s)
         yield family
 
     def _counts(self, name: str, text: str, label: str, of: Callable[[Snapshot], Mapping[Any, int]]) -> Metric:
@@ -159,16 +142,36 @@ class SnapshotCollector(Collector):
         return family
 
     def _counter(self, name: str, text: str, attribute: str) -> Metric:
-        family = CounterMetricFamily(name, text, labels=_LABELS)
+        return self._filled(CounterMetricFamily(name, text, labels=_LABELS), attribute)
+
+    def _gauge(self, name: str, text: str, attribute: str) -> Metric:
+        return self._filled(GaugeMetricFamily(name, text, labels=_LABELS), attribute)
+
+    def _filled(self, family: CounterMetricFamily | GaugeMetricFamily, attribute: str) -> Metric:
         for one in self._snapshots:
             family.add_metric((one.model_id, one.version), getattr(one, attribute))
         return family
 
-    def _gauge(self, name: str, text: str, attribute: str) -> Metric:
-        family = GaugeMetricFamily(name, text, labels=_LABELS)
-        for one in self._snapshots:
-            family.add_metric((one.model_id, one.version), getattr(one, attribute))
-        return family
+
+def _histogram(name: str, text: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, labels=_LABELS)
+
+
+def _add(
+    family: HistogramMetricFamily,
+    of: Snapshot,
+    bounds: Iterable[float],
+    at_most: Callable[[float], int],
+    count: int,
+    total: float | None,
+) -> None:
+    """One version's histogram: how many are at most at each of the bounds, and how many there are in all."""
+    buckets = [*((str(bound), float(at_most(bound))) for bound in bounds), ("+Inf", float(count))]
+    family.add_metric((of.model_id, of.version), buckets, sum_value=total)
+
+
+def _up_to(counts: Mapping[float, int]) -> Callable[[float], int]:
+    return lambda bound: sum(count for value, count in counts.items() if value <= bound)
 
 
 def _labels_of(snapshot: Snapshot) -> dict[str, int]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from streamb.stats import quantile_bin
+
 GROWTH: Final = 1.02
 SMALLEST_S: Final = 1e-6
 BUCKETS: Final = 1047
@@ -107,13 +109,8 @@ class LatencyHistogram:
         """
         if not 0.0 <= q <= 1.0:
             raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
-        rank = max(1, math.ceil(q * self.count))
-        seen = 0
-        for index, count in self.buckets:
-            seen += count
-            if seen >= rank:
-                return bucket_value(index)
-        return None
+        index = quantile_bin(self.buckets, q)
+        return None if index is None else bucket_value(index)
 
     def at_most(self, seconds: float) -> int:
         """How many durations are at most `seconds`, decided by whole buckets (so within 1 % of `seconds`)."""

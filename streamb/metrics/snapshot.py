@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from streamb.metrics import predictions
 from streamb.metrics.histogram import LatencyHistogram
 from streamb.metrics.outcome import BLAMED, Outcome
 from streamb.metrics.predictions import Prediction
-
-K = TypeVar("K")
 
 FEEDBACK_COUNTS: Final = (
     *("labels", "correct", "successes", "failures", "values"),
@@ -28,6 +26,9 @@ SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "slower", "failed", "dr
 
 _SIGNED: Final = frozenset({"value_micro"})
 """Sums that may fall: the values that clients report may be negative."""
+
+_NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued"})
+"""Fields that say how things are, and count nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +121,9 @@ class Snapshot:
         if (self.model_id, self.version) != (earlier.model_id, earlier.version):
             raise ValueError(f"{earlier.model_id} {earlier.version} has no part in {self.model_id} {self.version}")
         # A label that `earlier` has and this snapshot has not was folded into "other" in between.
-        folded = predictions.fold(earlier.predictions, self.predictions)
+        earlier = replace(earlier, predictions=predictions.fold(earlier.predictions, self.predictions))
         try:
-            return Snapshot(
-                self.model_id,
-                self.version,
-                counts=_subtract(self.counts, earlier.counts),
-                codes=_subtract(self.codes, earlier.codes),
-                latency=self.latency.minus(earlier.latency),
-                rows=_less(self.rows, earlier.rows),
-                batch_sizes=_subtract(self.batch_sizes, earlier.batch_sizes),
-                batch_rows=_less(self.batch_rows, earlier.batch_rows),
-                retries=_less(self.retries, earlier.retries),
-                in_flight=self.in_flight,
-                queued=self.queued,
-                fallbacks=_less(self.fallbacks, earlier.fallbacks),
-                predictions=_subtract(self.predictions, folded),
-                feedback=_subtract(self.feedback, earlier.feedback, signed=_SIGNED),
-                shadow=_subtract(self.shadow, earlier.shadow),
-                shadow_difference=self.shadow_difference.minus(earlier.shadow_difference),
-            )
+            return Snapshot(*(_less(name, getattr(self, name), getattr(earlier, name)) for name in self.__slots__))
         except ValueError:
             return self
 
@@ -160,42 +144,34 @@ def merge(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
 def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Snapshot:
     """One snapshot of all those of one model version; an empty one where there is none."""
     group = list(group)
-    return Snapshot(
-        model_id,
-        version,
-        counts=_add(one.counts for one in group),
-        codes=_add(one.codes for one in group),
-        latency=LatencyHistogram.merge(one.latency for one in group),
-        rows=sum(one.rows for one in group),
-        batch_sizes=_add(one.batch_sizes for one in group),
-        batch_rows=sum(one.batch_rows for one in group),
-        retries=sum(one.retries for one in group),
-        in_flight=sum(one.in_flight for one in group),
-        queued=sum(one.queued for one in group),
-        fallbacks=sum(one.fallbacks for one in group),
-        predictions=predictions.add(one.predictions for one in group),
-        feedback=_add(one.feedback for one in group),
-        shadow=_add(one.shadow for one in group),
-        shadow_difference=LatencyHistogram.merge(one.shadow_difference for one in group),
-    )
+    if not group:
+        return Snapshot(model_id, version)
+    names = Snapshot.__slots__[2:]
+    return Snapshot(model_id, version, *(_sum(name, [getattr(one, name) for one in group]) for name in names))
 
 
-def _add(parts: Iterable[Mapping[K, int]]) -> dict[K, int]:
-    total: Counter[K] = Counter()
-    for part in parts:
+def _sum(name: str, values: list[Any]) -> Any:
+    """What a field of several snapshots comes to: every kind of counter knows how it adds up."""
+    if name == "predictions":
+        return predictions.add(values)
+    if isinstance(values[0], int):
+        return sum(values)
+    if isinstance(values[0], LatencyHistogram):
+        return LatencyHistogram.merge(values)
+    total: Counter[Any] = Counter()
+    for part in values:
         total.update(part)
     return {key: count for key, count in total.items() if count}
 
 
-def _subtract(later: Mapping[K, int], earlier: Mapping[K, int], *, signed: Container[K] = ()) -> dict[K, int]:
-    difference = Counter(later)
-    difference.subtract(earlier)
-    if any(count < 0 and key not in signed for key, count in difference.items()):
+def _less(name: str, later: Any, earlier: Any) -> Any:
+    """What was added to a field; ValueError where it went back. Names and gauges are the later ones."""
+    if name in _NOT_COUNTED:
+        return later
+    if isinstance(later, LatencyHistogram):
+        return later.minus(earlier)
+    difference = Counter({name: later} if isinstance(later, int) else later)
+    difference.subtract({name: earlier} if isinstance(earlier, int) else earlier)
+    if any(count < 0 and key not in _SIGNED for key, count in difference.items()):
         raise ValueError("a counter went back")
-    return {key: count for key, count in difference.items() if count}
-
-
-def _less(later: int, earlier: int) -> int:
-    if later < earlier:
-        raise ValueError("a counter went back")
-    return later - earlier
+    return difference[name] if isinstance(later, int) else {key: count for key, count in difference.items() if count}

@@ -12,15 +12,13 @@ from typing import Any, Final, Literal
 
 from streamb.asking import verb
 from streamb.clock import Clock, isoformat
-from streamb.errors import InvalidFeatures, NotFound, StreambError
+from streamb.errors import NotFound, StreambError
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.store import BlobStore
 from streamb.store.files import JsonFile
 
 RETRY_S: Final = 30.0
 """A baseline that could not be read from the artifact store is asked for again after this long."""
-MOST_NAMES: Final = 20
-"""Names in one message."""
 _log = logging.getLogger(__name__)
 
 Origin = Literal["upload", "live"]
@@ -205,33 +203,6 @@ def _in_force(records: Sequence[BaselineRecord]) -> dict[tuple[str, str], Baseli
         found.pop(key, None)  # or it would keep the place of its first one
         found[key] = one
     return found
-
-
-def check_columns(found: Sequence[str], wanted: Sequence[str], *, what: str) -> None:
-    """Refuse a baseline whose features are not the version's.
-
-    Raises:
-        InvalidFeatures: names what is missing and what is unknown.
-    """
-    missing, unknown = _less(wanted, found), _less(found, wanted)
-    if missing or unknown:
-        problems = [f"{name}: missing" for name in missing] + [
-            f"{name}: {what} has no such feature" for name in unknown
-        ]
-        parts = [f"missing {_shown(missing)}"] * bool(missing) + [f"unknown {_shown(unknown)}"] * bool(unknown)
-        raise InvalidFeatures(
-            f"the baseline's columns are not those of {what}: {'; '.join(parts)}; wanted: {_shown(list(wanted))}",
-            problems=problems,
-        )
-
-
-def _less(names: Sequence[str], others: Collection[str]) -> list[str]:
-    return [name for name in names if name not in others]
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(map(repr, names[:MOST_NAMES])) + more
 
 
 def _record_of(body: Mapping[str, Any]) -> BaselineRecord:

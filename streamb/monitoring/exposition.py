@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -66,16 +66,12 @@ class MonitorFacts:
 
 def monitor_text(facts: MonitorFacts) -> bytes:
     """The exposition of a Monitor that answers."""
-    registry = CollectorRegistry()
-    registry.register(_MonitorCollector(facts))
-    return generate_latest(registry)
+    return generate_latest(_MonitorCollector(facts))
 
 
 def absent_text() -> bytes:
     """The exposition where no Monitor answers: it says so, and nothing else."""
-    registry = CollectorRegistry()
-    registry.register(_AbsentCollector())
-    return generate_latest(registry)
+    return generate_latest(_AbsentCollector())
 
 
 class _AbsentCollector(Collector):

@@ -14,12 +14,13 @@ from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.causes import Facts, Happening
 from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.answers import drift_answer, facts_of, health_answer, overview_answer, score_answer
-from streamb.monitoring.baselines import Baselines, check_columns
+from streamb.monitoring.baselines import Baselines
 from streamb.monitoring.collection.aggregator import Aggregator
 from streamb.monitoring.collection.push import Ack, Push, VersionKey
 from streamb.monitoring.exposition import MonitorFacts, monitor_text
 from streamb.monitoring.live_baseline import LEARNT_ROWS, LiveBaselines
 from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.tables import check_columns
 from streamb.monitoring.watch import METRICS_S
 from streamb.monitoring.watches import Standing, Watches
 

@@ -17,8 +17,7 @@ from streamb.clock import Clock
 from streamb.errors import StreambError
 from streamb.metrics import OutcomeWindows, Snapshot, VersionRecorder
 from streamb.metrics.outcome import Outcome
-from streamb.monitoring.collection.panes import Panes
-from streamb.monitoring.collection.push import pane_of
+from streamb.monitoring.collection.panes import Panes, pane_of
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.profile import Profile
 from streamb.sdk.label_join import LabelJoin

@@ -21,7 +21,6 @@ from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambErr
 from streamb.serving.answer import Answer, Rows
 from streamb.serving.batch import BatchReply, Predictor
 from streamb.serving.http.receive import Receive
-from streamb.serving.joining import join, split_reply
 from streamb.serving.lane import Call, Lane, Waiting
 from streamb.serving.limits import GatewayLimits
 
@@ -217,7 +216,7 @@ class Batcher:
     async def _run(self, call: Call) -> None:
         try:
             reply = await self._ask(call)
-            answers = split_reply(call, reply)
+            answers = call.answers(reply)
         except StreambError as error:
             self._release(call)
             call.fail(error)
@@ -239,7 +238,7 @@ class Batcher:
 
     async def _ask(self, call: Call) -> BatchReply:
         """Call the version; once more when its replica died, because a prediction has no side effects."""
-        batch = join(call.requests)
+        batch = call.batch()
         call.lane.recorder.called(len(batch.rows))
         try:
             return await self._predictor.predict(call.lane.target, batch)

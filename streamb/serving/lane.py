@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
-from streamb.errors import StreambError
+from streamb.errors import ModelFailed, StreambError
 from streamb.metrics import VersionRecorder
 from streamb.serving.answer import Answer, Rows
+from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.http.receive import Receive, has_disconnected
 from streamb.traffic import VersionTarget
 
@@ -94,7 +97,7 @@ class Lane:
 
 
 class Call:
-    """Requests on their way to a version together."""
+    """Requests on their way to a version together: one batch, whose reply is taken apart again."""
 
     __slots__ = ("lane", "requests", "task")
 
@@ -102,6 +105,43 @@ class Call:
         self.lane = lane
         self.requests = requests
         self.task: asyncio.Task[None] | None = None
+
+    def batch(self) -> Batch:
+        """The rows of all requests, one below the other."""
+        requests = self.requests
+        probabilities = any(waiting.probabilities for waiting in requests)
+        counts = tuple(waiting.row_count for waiting in requests)
+        if len(requests) == 1:
+            return Batch(requests[0].rows, counts, probabilities)
+        if requests[0].shape is not None:
+            return Batch(np.concatenate([waiting.rows for waiting in requests]), counts, probabilities)
+        rows: list[Any] = []
+        for waiting in requests:
+            rows.extend(waiting.rows)
+        return Batch(rows, counts, probabilities)
+
+    def answers(self, reply: BatchReply) -> list[Answer | StreambError]:
+        """Each request's part of a reply, or its error, in order.
+
+        Raises:
+            ModelFailed: the reply does not have one prediction for each row.
+        """
+        errors, probabilities = reply.errors, reply.probabilities
+        counts = [0 if index in errors else waiting.row_count for index, waiting in enumerate(self.requests)]
+        wanted = sum(counts)
+        for part in (reply.predictions, probabilities):
+            if part is not None and len(part) != wanted:
+                version = self.lane.target.version
+                raise ModelFailed(f"version {version} answered {len(part)} predictions to {wanted} rows")
+        answers: list[Answer | StreambError] = []
+        for index, (waiting, end) in enumerate(zip(self.requests, accumulate(counts), strict=True)):
+            if index in errors:
+                answers.append(errors[index])
+                continue
+            start = end - waiting.row_count
+            asked = probabilities if waiting.probabilities else None
+            answers.append(Answer(reply.predictions[start:end], None if asked is None else asked[start:end]))
+        return answers
 
     def fail(self, error: StreambError) -> None:
         """Tell the same error to all that still wait."""

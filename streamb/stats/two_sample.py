@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamb.stats.special import chi_square_tail
 
@@ -161,3 +161,28 @@ def single_p_values(baseline: Counts, window: Counts) -> PValues:
         outside = np.where(share < 1.0, (1.0 - share) * np.log((1.0 - share) / (1.0 - r)), 0.0)
     exponent = np.where(more & (r < 1.0), -k * (inside + outside), 0.0).min(axis=1, initial=0.0)
     return np.asarray(np.minimum(1.0, np.exp(exponent) * np.maximum(used.sum(axis=1), 1)), np.float64)
+
+
+def benjamini_hochberg(p_values: ArrayLike, q: float) -> NDArray[np.bool_]:
+    """Which of many tests are significant, while few of those that are named are named by chance.
+
+    With the p-values `p(1) <= … <= p(m)` ascending: those up to the largest `i` with `p(i) <= q i / m` (Benjamini and
+    Hochberg 1995). Of those named, a share of at most `q` is named wrongly on average. While no hypothesis is false,
+    the chance to name any is `q` at most.
+
+    Args:
+        p_values: shape (tests,).
+        q: the share of wrong ones among the named, between 0 and 1.
+
+    Returns:
+        shape (tests,).
+
+    >>> benjamini_hochberg([0.001, 0.02, 0.03, 0.5], q=0.05)
+    array([ True,  True,  True, False])
+    """
+    given = np.asarray(p_values, np.float64)
+    if not given.size:
+        return np.zeros(0, np.bool_)
+    ascending = np.sort(given)
+    passing = np.flatnonzero(ascending <= q * np.arange(1, given.size + 1) / given.size)
+    return given <= ascending[passing[-1]] if passing.size else np.zeros(given.size, np.bool_)

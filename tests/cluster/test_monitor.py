@@ -19,7 +19,8 @@ from streamb.cluster.node_collector import NodeCollectorActor
 from streamb.config import load_settings
 from streamb.errors import NotFound
 from streamb.monitoring.collection.aggregator import Aggregator
-from streamb.monitoring.collection.push import Member, PaneCounts, Push, pane_of
+from streamb.monitoring.collection.panes import pane_of
+from streamb.monitoring.collection.push import Member, PaneCounts, Push
 from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.profile import Profile

@@ -9,8 +9,9 @@ import pytest
 
 from streamb.clock import ManualClock
 from streamb.errors import InvalidFeatures, NotFound, StorageFailed
-from streamb.monitoring.baselines import RETRY_S, Baselines, check_columns
+from streamb.monitoring.baselines import RETRY_S, Baselines
 from streamb.monitoring.profiles.baseline import Baseline
+from streamb.monitoring.profiles.tables import check_columns
 from streamb.store import open_blobs
 
 
@@ -87,6 +88,6 @@ def test_a_baseline_that_cannot_be_listed_is_not_in_force(opened, monkeypatch):
 
 def test_wrong_columns_are_refused_by_name():
     check_columns(["b", "a"], ["a", "b"], what="m 1.0.0")
-    with pytest.raises(InvalidFeatures, match=r"missing 'age'; unknown 'größe'") as caught:
+    with pytest.raises(InvalidFeatures, match=r"missing: 'age'; unknown: 'größe'") as caught:
         check_columns(["größe"], ["age"], what="m 1.0.0")
     assert caught.value.details["problems"] == ["age: missing", "größe: m 1.0.0 has no such feature"]

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from streamb.stats.multiplicity import benjamini_hochberg
 from streamb.stats.two_sample import (
+    benjamini_hochberg,
     combined_p_values,
     g_test_p_values,
     kolmogorov_tail,

@@ -14,6 +14,7 @@ running jobs by name, starts what was pending, and reports a job whose actor is 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import secrets
 import shlex
@@ -30,7 +31,6 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
-from streamb.cluster.jobs.log import read_log
 from streamb.cluster.jobs.process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
 from streamb.cluster.jobs.record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Job, active_of, job_of
 from streamb.cluster.names import NAMESPACE
@@ -43,6 +43,8 @@ MOST_PENDING: Final = 100
 MOST_KEPT: Final = 200
 _STOP_LOOK_S: Final = 1.0
 _RETRY_AFTER_S: Final = 30
+_LONGEST_CHARACTER: Final = 4
+"""Bytes of a character in UTF-8, at most."""
 _log = logging.getLogger(__name__)
 
 
@@ -166,9 +168,25 @@ class JobRunner(JobBoard):
         return job_of(record)
 
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]:
-        """A piece of a job's output, and the offset to go on from: see `job_log.read_log`."""
+        """A piece of a job's output as text, and the offset to go on from; nothing while there is no output.
+
+        A character that is not complete yet is left for the next call, unless the job has ended.
+
+        Args:
+            offset: the byte to begin at.
+            limit: how many bytes to read at most; one character at least is read.
+        """
         ended = JOB_LIFECYCLE.is_final(self.get(job_id).state)
-        return read_log(self._log_file(job_id), offset, limit, ended=ended)
+        try:
+            with self._log_file(job_id).open("rb") as file:
+                file.seek(offset)
+                content = file.read(max(limit, _LONGEST_CHARACTER))
+                at_end = not file.read(1)
+        except FileNotFoundError:
+            return "", offset
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        text = decoder.decode(content, final=ended and at_end)
+        return text, offset + len(content) - len(decoder.getstate()[0])
 
     def stop(self, job_id: str) -> Job:
         """Stop a job: SIGTERM to all its processes, SIGKILL to those left after 10 s.

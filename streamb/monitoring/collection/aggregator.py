@@ -23,7 +23,7 @@ from streamb.monitoring.collection.aggregator_state import (
     decode_state,
     encode_state,
 )
-from streamb.monitoring.collection.panes import HOURS_KEPT, Panes
+from streamb.monitoring.collection.panes import HOURS_KEPT, Panes, pane_of
 from streamb.monitoring.collection.push import (
     Ack,
     Counts,
@@ -34,7 +34,6 @@ from streamb.monitoring.collection.push import (
     decode_counts,
     decode_push,
     encode_push,
-    pane_of,
     unpack_snapshots,
 )
 from streamb.monitoring.collection.sources import Sources, SourceState
@@ -262,7 +261,7 @@ class Aggregator:
                 _log.error("what %s counted cannot be read: %s", told.source, error.message)
         for member in push.members:
             if member.leaving:
-                self._windows.forget(f"{member.source}/{member.incarnation}")
+                self._windows.forget("/".join(member.name))
         if at - self._swept >= _SWEEP_S:
             self._sweep(at)
 

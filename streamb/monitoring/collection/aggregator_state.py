@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
@@ -42,13 +43,7 @@ class Totals:
 
     def plus(self, other: Totals) -> Totals:
         """Both together."""
-        return Totals(
-            self.rows + other.rows,
-            self.dropped + other.dropped,
-            self.unreadable + other.unreadable,
-            self.late + other.late,
-            self.damaged + other.damaged,
-        )
+        return Totals(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)

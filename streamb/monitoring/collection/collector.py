@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from streamb.clock import Clock
 from streamb.errors import StreambError
-from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push, pane_of
+from streamb.monitoring.collection.panes import pane_of
+from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.sketch import Sketch
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streamb.monitoring.collection.panes import Panes
-from streamb.monitoring.collection.push import pane_of
+from streamb.monitoring.collection.panes import Panes, pane_of
 
 WINDOW_MINUTES: Final = 60
 _COUNTED: Final = ("labels", "correct", "error_micro", "squared_error_micro")

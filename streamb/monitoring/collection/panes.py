@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
+PANE_S: Final = 60
+"""Seconds in one pane, the unit in which what was counted is kept."""
 MINUTES_KEPT = 120
 HOURS_KEPT = 168
 _PANES_PER_HOUR = 60
+
+
+def pane_of(at: float) -> int:
+    """The pane, counted in minutes since the epoch, that holds a moment in seconds since the epoch."""
+    return int(at // PANE_S)
 
 
 class Summable(Protocol):

@@ -22,18 +22,13 @@ from streamb.monitoring.profiles.sketch import Sketch
 VersionKey: TypeAlias = tuple[str, str]
 """`(model_id, version)`."""
 
+SourceName: TypeAlias = tuple[str, str]
+"""`(source, incarnation)`."""
+
 Counts: TypeAlias = Profile | Sketch
 """What was folded: by a baseline's bins, or without one."""
 
-PANE_S: Final = 60
-"""Seconds in one pane, the unit in which what was folded is kept."""
-
 _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, zlib.error)
-
-
-def pane_of(at: float) -> int:
-    """The pane, counted in minutes since the epoch, that holds a moment in seconds since the epoch."""
-    return int(at // PANE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +56,11 @@ class Member:
     def key(self) -> VersionKey:
         """The model version."""
         return self.model_id, self.version
+
+    @property
+    def name(self) -> SourceName:
+        """Which counts of which process."""
+        return self.source, self.incarnation
 
 
 @dataclass(frozen=True, slots=True)

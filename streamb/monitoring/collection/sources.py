@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
-from streamb.monitoring.collection.push import Member, VersionKey
-
-SourceName: TypeAlias = tuple[str, str]
-"""`(source, incarnation)`."""
+from streamb.monitoring.collection.push import Member, SourceName, VersionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,12 @@ class Sources:
 
     def counted(self, member: Member) -> bool:
         """Whether this push, or a later one of its source, was counted."""
-        known = self._states.get(_name(member))
+        known = self._states.get(member.name)
         return known is not None and member.sequence <= known.member.sequence
 
     def note(self, member: Member, at: float) -> None:
         """This push is counted, and was the last one of its source where it says so."""
-        name = _name(member)
+        name = member.name
         self._states[name] = SourceState(member, at)
         if member.leaving:
             self._gone(member.key, name)
@@ -92,7 +88,3 @@ class Sources:
         present.pop(name, None)
         if not present:
             self._present.pop(key, None)
-
-
-def _name(member: Member) -> SourceName:
-    return member.source, member.incarnation

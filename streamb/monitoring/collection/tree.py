@@ -13,9 +13,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from streamb.errors import StreambError
-from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push, VersionKey, decode_counts
-
-MemberKey = tuple[str, str]
+from streamb.monitoring.collection.push import (
+    Ack,
+    Counts,
+    Member,
+    PaneCounts,
+    Push,
+    SourceName,
+    VersionKey,
+    decode_counts,
+)
 
 
 def merged(pushes: Iterable[Push]) -> Push:
@@ -71,8 +78,8 @@ class NodeAggregator:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[MemberKey, Push] = {}
-        self._under_way: dict[MemberKey, Push] = {}
+        self._waiting: dict[SourceName, Push] = {}
+        self._under_way: dict[SourceName, Push] = {}
 
     def join(self, push: Push) -> None:
         """Take a source's push. The same one again changes nothing; a newer one of the source replaces it.
@@ -82,7 +89,7 @@ class NodeAggregator:
         """
         if len(push.members) != 1:
             raise ValueError("an aggregator of a node takes pushes of single sources")
-        name = _name(push.members[0])
+        name = push.members[0].name
         with self._lock:
             if self._under_way.get(name) != push:
                 self._waiting[name] = push
@@ -94,7 +101,7 @@ class NodeAggregator:
                 self._under_way, self._waiting = self._waiting, {}
             return merged(self._under_way.values()) if self._under_way else None
 
-    def acknowledged(self, push: Push, ack: Ack) -> dict[MemberKey, tuple[Member, Ack]]:
+    def acknowledged(self, push: Push, ack: Ack) -> dict[SourceName, tuple[Member, Ack]]:
         """The Monitor has answered what `take` gave.
 
         Returns:
@@ -104,12 +111,8 @@ class NodeAggregator:
         done = ack.counted_before or push.members
         with self._lock:
             for member in done:
-                self._under_way.pop(_name(member), None)
-        return {_name(member): (member, _answer(member, ack)) for member in done}
-
-
-def _name(member: Member) -> MemberKey:
-    return member.source, member.incarnation
+                self._under_way.pop(member.name, None)
+        return {member.name: (member, _answer(member, ack)) for member in done}
 
 
 def _answer(member: Member, ack: Ack) -> Ack:

@@ -74,10 +74,9 @@ class ErrorDetector(ConceptDetector):
     def __init__(self, errors: int, labels: int, sensitivity: Sensitivity = Sensitivity.MEDIUM) -> None:
         if not 0 <= errors <= labels or not labels:
             raise InvalidInput(f"a baseline with {errors} errors of {labels} labels says nothing; give it labels")
-        self._errors, self._labels = errors, labels
         confidence = baseline_confidence(labels, Sensitivity(sensitivity))
         bound = min(max(binomial_upper(errors, labels, confidence), _CERTAIN), 1.0 - _CERTAIN)
-        super().__init__(Bets.on_errors(bound), errors / labels, sensitivity)
+        super().__init__(Bets.on_errors(bound), errors / labels, sensitivity, errors=errors, labels=labels)
 
     def update(self, labels: int, errors: int, at: float | None = None) -> None:
         """Take in so many labels with so many errors among them.
@@ -94,15 +93,6 @@ class ErrorDetector(ConceptDetector):
         if kind_of_labels(feedback) != "regression":
             labels = feedback.get("labels", 0)
             self.update(labels, labels - feedback.get("correct", 0), at)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self._state(), "baseline": {"errors": self._errors, "labels": self._labels}}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> ErrorDetector:
-        """Go on where `to_json` was called."""
-        baseline = document["baseline"]
-        return cls(baseline["errors"], baseline["labels"], Sensitivity(document["sensitivity"])).restore(document)
 
     def _shown(self, value: float) -> str:
         return f"{value:.1%}".replace("%", " %")
@@ -129,10 +119,10 @@ class LossDetector(ConceptDetector):
     ) -> None:
         if labels < 1 or not (0.0 <= mean < math.inf and 0.0 <= deviation < math.inf):
             raise InvalidInput(f"a mean error of {mean:g} ± {deviation:g} over {labels} labels is no baseline")
-        self._deviation, self._labels = deviation, labels
         z = NormalDist().inv_cdf(baseline_confidence(labels, Sensitivity(sensitivity)))
         bound = max(mean + z * deviation / math.sqrt(labels), _LEAST_MEAN)
-        super().__init__(Bets.on_losses(bound, deviation), mean, sensitivity)
+        given = {"mean": mean, "deviation": deviation, "labels": labels}
+        super().__init__(Bets.on_losses(bound, deviation), mean, sensitivity, **given)
 
     def update(self, labels: int, losses: float, squares: float, at: float | None = None) -> None:
         """Take in the sum and the sum of squares of so many absolute errors.
@@ -155,16 +145,6 @@ class LossDetector(ConceptDetector):
         squares = feedback.get("squared_error_micro", 0) / _MICRO + labels * _ROUNDED
         self.update(labels, losses, squares, at)
 
-    def to_json(self) -> dict[str, Any]:
-        baseline = {"mean": self._baseline, "deviation": self._deviation, "labels": self._labels}
-        return {**self._state(), "baseline": baseline}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> LossDetector:
-        """Go on where `to_json` was called."""
-        baseline, sensitivity = document["baseline"], Sensitivity(document["sensitivity"])
-        return cls(baseline["mean"], baseline["deviation"], baseline["labels"], sensitivity).restore(document)
-
 
 def detector_for(performance: Performance, sensitivity: Sensitivity = Sensitivity.MEDIUM) -> ConceptDetector:
     """The detector for what the baseline's labels were.
@@ -183,8 +163,8 @@ def detector_from_json(document: Mapping[str, Any]) -> ConceptDetector:
     Raises:
         InvalidInput: it is of a kind that this release does not have.
     """
-    if document["kind"] == ErrorDetector.kind:
-        return ErrorDetector.from_json(document)
-    if document["kind"] == LossDetector.kind:
-        return LossDetector.from_json(document)
-    raise InvalidInput(f"there is no concept detector {document['kind']!r}")
+    kinds: dict[str, type[ErrorDetector | LossDetector]] = {one.kind: one for one in (ErrorDetector, LossDetector)}
+    if document["kind"] not in kinds:
+        raise InvalidInput(f"there is no concept detector {document['kind']!r}")
+    detector = kinds[document["kind"]](**document["baseline"], sensitivity=Sensitivity(document["sensitivity"]))
+    return detector.restore(document)

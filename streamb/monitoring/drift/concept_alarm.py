@@ -54,15 +54,22 @@ class ConceptDetector(ABC):
 
     An alarm ends by itself when the evidence has fallen to the square root of what raised it, in factors: then the
     errors are back to where they were. Evidence beyond the alarm is not kept, or the way back would be endless.
+
+    Args:
+        bets: what the evidence is made of.
+        baseline: the measure in the baseline.
+        sensitivity: how rare false alarms are.
+        given: what the detector of a kind was made with, by name, to make it again from `to_json`.
     """
 
     kind: ClassVar[str]
     measure: ClassVar[str]
 
-    def __init__(self, bets: Bets, baseline: float, sensitivity: Sensitivity) -> None:
+    def __init__(self, bets: Bets, baseline: float, sensitivity: Sensitivity, **given: float) -> None:
         self.sensitivity = Sensitivity(sensitivity)
         self._bets = bets
         self._baseline = baseline
+        self._given = given
         self._detection = Detection.start(bets)
         self._alarm = math.log1p(RUN_LENGTH[self.sensitivity])
         self._limit = self._alarm + math.log(len(bets.fractions))
@@ -77,10 +84,6 @@ class ConceptDetector(ABC):
 
         Labels of the other kind (classes for numbers, numbers for classes) say nothing and are left out.
         """
-
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON; `concept.detector_from_json` goes on from there."""
 
     @property
     def drifted(self) -> bool:
@@ -153,7 +156,8 @@ class ConceptDetector(ABC):
     def _shown(self, value: float) -> str:
         return f"{value:.4g}"
 
-    def _state(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON; `concept.detector_from_json` goes on from there."""
         return {
             "kind": self.kind,
             "sensitivity": str(self.sensitivity),
@@ -161,6 +165,7 @@ class ConceptDetector(ABC):
             "count": self._detection.count,
             "log_sums": list(self._detection.log_sums),
             "leads": [lead._asdict() for lead in self._detection.leads],
+            "baseline": self._given,
         }
 
     def restore(self, document: Mapping[str, Any]) -> Self:

@@ -25,8 +25,7 @@ from streamb.monitoring.profiles.blocks import Block
 from streamb.monitoring.profiles.column import Column
 from streamb.monitoring.profiles.profile import Profile
 from streamb.stats.divergence import equivalent_shift
-from streamb.stats.multiplicity import benjamini_hochberg
-from streamb.stats.two_sample import combined_p_values
+from streamb.stats.two_sample import benjamini_hochberg, combined_p_values
 
 __all__ = ["LEAST_ROWS", "ColumnDrift", "DriftReport", "Sensitivity", "compare"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -62,19 +62,8 @@ class ColumnDrift:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "status": self.status,
-            "score": None if self.score is None else round(self.score, 6),
-            "drifted": self.drifted,
-            "p_value": self.p_value,
-            "shift": round(self.shift, 6),
-            "rows": self.rows,
-            "missing_rate": round(self.missing_rate, 6),
-            "unseen_rate": round(self.unseen_rate, 6),
-            "detail": self.detail,
-        }
+        rounded = {name: round(getattr(self, name), 6) for name in ("shift", "missing_rate", "unseen_rate")}
+        return {**asdict(self), **rounded, "score": None if self.score is None else round(self.score, 6)}
 
 
 @dataclass(frozen=True, slots=True)

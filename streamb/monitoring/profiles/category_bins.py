@@ -12,7 +12,8 @@ learned from every other row and the baseline is counted over the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,7 @@ _CLEAR: Final = 0.6
 """The share of the rows that must agree on every bit of a new category's name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CategoryBins:
     """The classes of one column of categories.
 
@@ -49,14 +50,12 @@ class CategoryBins:
 
     named: tuple[str, ...]
     vocabulary: Vocabulary
-    _index: Mapping[str, int] = field(init=False, repr=False, compare=False)
-    _known: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
 
     kind = "category"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", {name: index for index, name in enumerate(self.named)})
-        object.__setattr__(self, "_known", self.vocabulary.known())
+    @cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {name: index for index, name in enumerate(self.named)}
 
     @classmethod
     def learn(cls, counts: Mapping[str, int], least: int = LEAST_OF_NAMED) -> CategoryBins:
@@ -114,7 +113,7 @@ class CategoryBins:
 
     def _count_strange(self, counters: NDArray[np.int64], names: list[str], counts: Mapping[str, int]) -> None:
         rows = np.array([counts[name] for name in names], np.int64)
-        known = self._known[word_hashes(names) % _BUCKETS]
+        known = self.vocabulary.known[word_hashes(names) % _BUCKETS]
         counters[self.other] += rows[known].sum()
         counters[self.unseen] += rows[~known].sum()
         unseen = [names[index].encode()[:NAME_BYTES] for index in np.flatnonzero(~known).tolist()]

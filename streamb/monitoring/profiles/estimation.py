@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -56,14 +56,7 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "accuracy": self.accuracy,
-            "low": self.low,
-            "high": self.high,
-            "rows": self.rows,
-            "is_estimate": True,
-            "note": self.note,
-        }
+        return {**asdict(self), "is_estimate": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +162,12 @@ class CalibrationTable:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; `from_json` reads it back."""
-        return {"edges": list(self.edges), "labels": list(self.labels), "correct": list(self.correct)}
+        return {name: list(values) for name, values in asdict(self).items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> CalibrationTable:
         """Read what `to_json` wrote."""
-        return cls(tuple(document["edges"]), tuple(document["labels"]), tuple(document["correct"]))
+        return cls(**{name: tuple(values) for name, values in document.items()})
 
 
 def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:

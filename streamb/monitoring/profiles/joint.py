@@ -17,7 +17,8 @@ arithmetic is on integers that a float64 holds exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ Classes = NDArray[np.int64]
 Moments = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Joint:
     """What is counted of several columns together.
 
@@ -62,12 +63,14 @@ class Joint:
     components: NDArray[np.int16]
     residual: NumberBins
     variances: NDArray[np.uint8]
-    _components: NDArray[np.float64] = field(init=False, repr=False, compare=False)
-    _table: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_components", self.components.astype(np.float64))
-        object.__setattr__(self, "_table", self.residual.table())
+    @cached_property
+    def _components(self) -> NDArray[np.float64]:
+        return self.components.astype(np.float64)
+
+    @cached_property
+    def _table(self) -> NDArray[np.uint8]:
+        return self.residual.table()
 
     @classmethod
     def learn(cls, members: Sequence[int], bins: Sequence[NumberBins], classes: Classes) -> tuple[Joint, Classes]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamb.errors import InvalidInput
 from streamb.metrics.truth import same_class
 from streamb.monitoring.profiles.estimation import CalibrationTable
+from streamb.monitoring.profiles.values import is_missing
 
 Task = Literal["classification", "regression"]
 
@@ -67,7 +68,7 @@ class Performance:
             raise InvalidInput(f"{len(answered)} predictions but {len(truth)} labels; give one label for each row")
         if task is not None and task not in _TASKS:
             raise InvalidInput(f"task must be one of {', '.join(_TASKS)}, not {task!r}")
-        known = np.array([not _missing(value) for value in truth.tolist()], dtype=bool)
+        known = np.array([not is_missing(value) for value in truth.tolist()], dtype=bool)
         if (count := int(known.sum())) < LEAST_LABELS:
             raise InvalidInput(f"{count} rows have a label; a baseline of the model's errors needs {LEAST_LABELS}")
         answered, truth = answered[known], truth[known]
@@ -152,12 +153,6 @@ def _column(name: str, given: Any) -> NDArray[Any]:
     if array.ndim != 1:
         raise InvalidInput(f"{name} must be one value for each row; the shape {array.shape} is not")
     return array
-
-
-def _missing(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isnan(value)
-    return value is None or type(value).__name__ in {"NAType", "NaTType"}  # of pandas, which is heavy to import here
 
 
 def _task_of(answered: NDArray[Any], truth: NDArray[Any]) -> Task:

@@ -122,7 +122,7 @@ def matched_columns(data: Any, wanted: Sequence[str], names: Sequence[str] | Non
         found = [str(name) for name in data.columns]
         if found == list(wanted):
             return [data.iloc[:, index] for index in range(len(wanted))]
-        _check_names(wanted, found)
+        check_columns(found, wanted)
         twice = sorted({name for name in found if found.count(name) > 1})
         if twice:
             raise InvalidFeatures(
@@ -130,7 +130,7 @@ def matched_columns(data: Any, wanted: Sequence[str], names: Sequence[str] | Non
             )
         return [data.iloc[:, found.index(name)] for name in wanted]
     if isinstance(data, Mapping):
-        _check_names(wanted, [str(name) for name in data])
+        check_columns([str(name) for name in data], wanted)
         by_name = {str(name): values for name, values in data.items()}
         return _of_one_length([_sized(name, by_name[name]) for name in wanted])
     if isinstance(data, list) and data and isinstance(data[0], Mapping):
@@ -148,13 +148,13 @@ def _of_records(rows: Sequence[Any], wanted: Sequence[str]) -> list[Any]:
     keys = {str(name): name for name in set().union(*rows)}  # of a frame without names they are numbers
     unknown = keys.keys() - set(wanted)
     if unknown:
-        _check_names(wanted, [*wanted, *sorted(unknown)])
+        check_columns([*wanted, *sorted(unknown)], wanted)
     return [[row.get(keys.get(name, name)) for row in rows] for name in wanted]
 
 
 def _in_order(columns: list[Any], wanted: Sequence[str], names: Sequence[str] | None) -> list[Any]:
     if names is not None and list(names) != list(wanted):
-        _check_names(wanted, names)
+        check_columns(names, wanted)
         columns = [columns[list(names).index(name)] for name in wanted]
     return columns
 
@@ -184,17 +184,25 @@ def _of_one_length(columns: list[Any]) -> list[Any]:
     return columns
 
 
-def _check_names(wanted: Sequence[str], found: Sequence[str]) -> None:
+def check_columns(found: Sequence[str], wanted: Sequence[str], *, what: str = "the baseline") -> None:
+    """Refuse columns that are not the wanted ones, in whatever order.
+
+    Args:
+        found: names of the columns that are there.
+        wanted: names of those that must be there.
+        what: whose columns the wanted ones are.
+
+    Raises:
+        InvalidFeatures: names what is missing and what is unknown.
+    """
     missing = [name for name in wanted if name not in set(found)]
     unknown = [name for name in found if name not in set(wanted)]
     if not missing and not unknown:
         return
     problems = [f"{name}: missing" for name in missing]
-    problems += [f"{name}: the baseline has no such feature" for name in unknown]
+    problems += [f"{name}: {what} has no such feature" for name in unknown]
     parts = [f"missing: {_shown(missing)}"] * bool(missing) + [f"unknown: {_shown(unknown)}"] * bool(unknown)
-    raise InvalidFeatures(
-        f"the columns are not those of the baseline; {'; '.join(parts)}", problems=problems[:_MOST_NAMED]
-    )
+    raise InvalidFeatures(f"the columns are not those of {what}; {'; '.join(parts)}", problems=problems[:_MOST_NAMED])
 
 
 def _shown(names: Sequence[str]) -> str:

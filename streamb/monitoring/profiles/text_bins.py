@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +37,7 @@ _WORD: Final = re.compile(r"\w+")
 _Rows = Sequence[NDArray[np.int64] | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TextBins:
     """The classes of one column of texts.
 
@@ -47,14 +48,12 @@ class TextBins:
 
     lengths: NumberBins
     vocabulary: Vocabulary
-    _known: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
-    _table: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
 
     kind = "text"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_known", self.vocabulary.known())
-        object.__setattr__(self, "_table", self.lengths.table())
+    @cached_property
+    def _table(self) -> NDArray[np.uint8]:
+        return self.lengths.table()
 
     @classmethod
     def learn(cls, texts: Sequence[str | None]) -> tuple[TextBins, NDArray[np.int64]]:
@@ -102,7 +101,7 @@ class TextBins:
         counters[: length.classes] = np.bincount(self._table[cell_keys(z)[0]], minlength=length.classes)
         for words in present:
             if words.size:
-                share = 1.0 - np.count_nonzero(self._known[words % _BUCKETS]) / words.size
+                share = 1.0 - np.count_nonzero(self.vocabulary.known[words % _BUCKETS]) / words.size
                 counters[unknown.start + int(np.searchsorted(_SHARES, share))] += 1
                 # Not the low bits, which say how small it is.
                 counters[vocabulary.start + int(words.min()) * 0x9E3779B1 % 2**32 // 2**27] += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 _FULLEST: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vocabulary:
     """Buckets of words that the baseline knew.
 
@@ -36,6 +37,7 @@ class Vocabulary:
             needed = int(np.partition(hits, hits.size - most - 1)[hits.size - most - 1]) + 1
         return cls(np.packbits(hits >= needed).tobytes())
 
+    @cached_property
     def known(self) -> NDArray[np.bool_]:
         """Of each bucket, whether it is known."""
         return np.unpackbits(np.frombuffer(self.bits, np.uint8)).astype(np.bool_)

@@ -7,6 +7,7 @@ from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.monitoring.collection.aggregator import FORGET_S, GRACE_PANES, NODES_FROM, Aggregator
 from streamb.monitoring.collection.aggregator_state import Totals
 from streamb.monitoring.collection.collector import Collector
+from streamb.monitoring.collection.panes import pane_of
 from streamb.monitoring.collection.push import (
     Ack,
     Member,
@@ -16,7 +17,6 @@ from streamb.monitoring.collection.push import (
     decode_push,
     encode_push,
     pack_snapshots,
-    pane_of,
     unpack_snapshots,
 )
 from streamb.monitoring.profiles.profile import Profile

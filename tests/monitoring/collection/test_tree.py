@@ -9,7 +9,8 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.metrics import Snapshot
 from streamb.monitoring.collection.aggregator import Aggregator
-from streamb.monitoring.collection.push import Member, PaneCounts, Push, SourceOutcomes, pack_snapshots, pane_of
+from streamb.monitoring.collection.panes import pane_of
+from streamb.monitoring.collection.push import Member, PaneCounts, Push, SourceOutcomes, pack_snapshots
 from streamb.monitoring.collection.tree import NodeAggregator, merged
 from streamb.monitoring.profiles.profile import Profile
 from tests.monitoring.sources import MODEL, START, VERSION

@@ -139,6 +139,6 @@ class TestTexts:
 
     def test_a_large_vocabulary_keeps_its_frequent_words(self):
         hits = np.random.default_rng(0).integers(0, 100, 4096)
-        known = Vocabulary.learn(hits).known()
+        known = Vocabulary.learn(hits).known
         assert 0.4 < known.mean() <= 0.5
         assert hits[known].min() > hits[~known].max()
