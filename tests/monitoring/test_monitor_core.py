@@ -220,7 +220,7 @@ class TestDrift:
 class TestBaselines:
     def test_wrong_columns_are_refused_by_name(self, house):
         data = baseline_of(rows_of(500)).to_bytes()
-        with pytest.raises(InvalidFeatures, match="missing 'depth'; unknown 'width'"):
+        with pytest.raises(InvalidFeatures, match="missing: 'depth'; unknown: 'width'"):
             house.core.set_baseline(MODEL, VERSION, data, features=["height", "depth"])
         assert house.core._baselines.listed(MODEL) == []
 
