@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field, ValidationError
 
 from streamb.api.answers import ModelAnswer, ModelStatusAnswer, PageAnswer, VersionAnswer, page_of
 from streamb.api.auth import Caller
@@ -33,11 +33,28 @@ router = APIRouter(prefix="/api/models", tags=["models"])
 
 Alias = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$", description="`champion`, `challenger`, …")]
 
+OfOwner = Annotated[str | None, Query(max_length=200, description="Only those of exactly this owner.")]
+Condition = Annotated[str, Field(max_length=500)]
+WithTags = Annotated[
+    tuple[Condition, ...],
+    Query(max_length=20, description="Only versions with this tag, `key` or `key=value`; may be repeated."),
+]
+WithMetrics = Annotated[
+    tuple[Condition, ...],
+    Query(
+        max_length=20,
+        description="Only versions for whose metric this holds, such as `accuracy>=0.9`, with `>=`, `<=`, `>`, `<` "
+        "or `=`; may be repeated.",
+    ),
+]
+
 
 @router.get("")
-async def list_models(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[ModelAnswer]:
+async def list_models(
+    console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, owner: OfOwner = None
+) -> PageAnswer[ModelAnswer]:
     """Every registered model."""
-    return page_of(ModelAnswer, await console.ask(Registry.list_models, limit, cursor))
+    return page_of(ModelAnswer, await console.ask(Registry.list_models, limit, cursor, owner=owner))
 
 
 @router.post("", status_code=201, response_model=ModelAnswer)
@@ -65,10 +82,17 @@ async def model_status(model_id: ModelId, console: ConsoleDep) -> ModelStatusAns
 
 @router.get("/{model_id}/versions")
 async def list_versions(
-    model_id: ModelId, console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None
+    model_id: ModelId,
+    console: ConsoleDep,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    owner: OfOwner = None,
+    tag: WithTags = (),
+    metric: WithMetrics = (),
 ) -> PageAnswer[VersionAnswer]:
-    """A model's versions, the newest first."""
-    return page_of(VersionAnswer, await console.ask(Registry.list_versions, model_id, limit, cursor))
+    """A model's versions, the newest first. Where filters are given, all of them must hold."""
+    asked = console.ask(Registry.list_versions, model_id, limit, cursor, owner=owner, tags=tag, metrics=metric)
+    return page_of(VersionAnswer, await asked)
 
 
 @router.post(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,8 +20,21 @@ commands = typer.Typer(no_args_is_help=True, help="Registered models and their v
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="The model.")]
 
 
+Owner = Annotated[str | None, typer.Option(help="Only those of exactly this owner.")]
+
+_VERSION_COLUMNS: Final = {
+    "version": "version",
+    "stage": "stage",
+    "framework": "framework",
+    "task": "task",
+    "metrics": "metrics",
+    "registered": at("created_at"),
+    "digest": lambda version: version["digest"][:12],
+}
+
+
 @command(commands, "list")
-def list_models(client: HttpClient, limit: Limit = 100) -> Answer:
+def list_models(client: HttpClient, owner: Owner = None, limit: Limit = 100) -> Answer:
     """Every registered model."""
     columns = {
         "model": "model_id",
@@ -31,7 +44,7 @@ def list_models(client: HttpClient, limit: Limit = 100) -> Answer:
         "owner": "owner",
         "updated": at("updated_at"),
     }
-    return listing(list(client.pages("/api/models", limit=limit)), columns, empty="no model is registered")
+    return listing(list(client.pages("/api/models", limit=limit, owner=owner)), columns, empty="no model is registered")
 
 
 @command(commands, "show")
@@ -40,17 +53,26 @@ def show(client: HttpClient, model_id: ModelId, limit: Limit = 20) -> Answer:
     model = client.get(f"/api/models/{model_id}")
     versions = list(client.pages(f"/api/models/{model_id}/versions", limit=limit))
     facts = {name: model[name] for name in ("model_id", "name", "description", "owner", "aliases", "tags")}
-    columns = {
-        "version": "version",
-        "stage": "stage",
-        "framework": "framework",
-        "task": "task",
-        "metrics": "metrics",
-        "registered": at("created_at"),
-        "digest": lambda version: version["digest"][:12],
-    }
-    table = Table(columns, versions, empty="it has no version")
+    table = Table(_VERSION_COLUMNS, versions, empty="it has no version")
     return Answer({**model, "versions": versions}, Facts(facts), "", table)
+
+
+@command(commands, "versions")
+def versions(
+    client: HttpClient,
+    model_id: ModelId,
+    owner: Owner = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="With this tag; repeatable.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME>=NUMBER", help="Also <=, >, < and =; repeatable.")
+    ] = None,
+    limit: Limit = 100,
+) -> Answer:
+    """A model's versions, the newest first; those for which every filter holds."""
+    path = f"/api/models/{model_id}/versions"
+    found = list(client.pages(path, limit=limit, owner=owner, tag=tag, metric=metric))
+    columns = {**_VERSION_COLUMNS, "owner": "owner", "tags": "tags"}
+    return listing(found, columns, empty="no version was found")
 
 
 @command(commands, "status")

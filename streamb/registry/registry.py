@@ -7,7 +7,9 @@ Versions never change once registered. Every change is written together with its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, Final, TypeVar
@@ -28,6 +30,12 @@ STREAM: Final = "registry"
 _MODELS: Final = "models"
 _VERSIONS: Final = "versions"
 _ATTEMPTS: Final = 100
+_READ_AHEAD: Final = 100
+"""Records that are read at once while a filter looks for more."""
+_COMPARED: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
+_METRIC: Final = re.compile(
+    r"\s*([^<>=\s].*?)\s*(>=|<=|>|<|=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII
+)
 
 
 class Registry:
@@ -86,9 +94,11 @@ class Registry:
         return _model(self._model_record(model_id))
 
     @verb
-    def list_models(self, limit: int = 100, cursor: str | None = None) -> Page[RegisteredModel]:
-        """A page of the models, by id."""
-        page = self._records.list(_MODELS, limit=limit, cursor=cursor)
+    def list_models(
+        self, limit: int = 100, cursor: str | None = None, *, owner: str | None = None
+    ) -> Page[RegisteredModel]:
+        """A page of the models, by id; `owner` keeps those of one owner."""
+        page = self._selected(lambda record: owner in (None, record.body["owner"]), _MODELS, "", limit, cursor)
         return Page(tuple(map(_model, page.items)), page.next_cursor)
 
     @verb
@@ -205,10 +215,38 @@ class Registry:
         return ModelVersion.from_body(self._version_record(model_id, version).body)
 
     @verb
-    def list_versions(self, model_id: str, limit: int = 100, cursor: str | None = None) -> Page[ModelVersion]:
-        """A page of a model's versions in the order of semantic versioning, the highest first."""
+    def list_versions(
+        self,
+        model_id: str,
+        limit: int = 100,
+        cursor: str | None = None,
+        *,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+        metrics: Sequence[str] = (),
+    ) -> Page[ModelVersion]:
+        """A page of a model's versions in the order of semantic versioning, the highest first.
+
+        Args:
+            model_id: the model.
+            limit: most versions in the page.
+            cursor: `next_cursor` of the page before; it goes with the same filters.
+            owner: only versions of exactly this owner.
+            tags: only versions with all of these: `key`, or `key=value`.
+            metrics: only versions for which all of these hold, such as `accuracy>=0.9`; the operators are
+                `>=`, `<=`, `>`, `<` and `=`. A version without the metric is left out.
+
+        Raises:
+            InvalidInput: a tag or a metric cannot be read.
+            NotFound: no such model.
+        """
         self._model_record(model_id)
-        page = self._records.list(_VERSIONS, prefix=f"{model_id}/", limit=limit, cursor=cursor, reverse=True)
+        conditions = [*map(_tag_condition, tags), *map(_metric_condition, metrics)]
+
+        def keep(record: Record) -> bool:
+            return owner in (None, record.body["owner"]) and all(holds(record.body) for holds in conditions)
+
+        page = self._selected(keep, _VERSIONS, f"{model_id}/", limit, cursor, reverse=True)
         return Page(tuple(ModelVersion.from_body(record.body) for record in page.items), page.next_cursor)
 
     @verb
@@ -258,6 +296,31 @@ class Registry:
         with self._records.batch():
             return act()
 
+    def _selected(
+        self,
+        keep: Callable[[Record], bool],
+        collection: str,
+        prefix: str,
+        limit: int,
+        cursor: str | None,
+        *,
+        reverse: bool = False,
+    ) -> Page[Record]:
+        """A page of the records that `keep` accepts: full, unless the list ends."""
+        found: list[Record] = []
+        size = limit
+        while True:
+            page = self._records.list(collection, prefix=prefix, limit=size, cursor=cursor, reverse=reverse)
+            kept = [place for place, record in enumerate(page.items) if keep(record)]
+            room = limit - len(found)
+            if len(kept) > room:  # read again up to the last that fits: there the next page begins
+                size = kept[room - 1] + 1
+                page = self._records.list(collection, prefix=prefix, limit=size, cursor=cursor, reverse=reverse)
+            found += filter(keep, page.items)
+            cursor, size = page.next_cursor, max(limit, _READ_AHEAD)
+            if cursor is None or len(found) >= limit:
+                return Page(tuple(found), cursor)
+
     def _change_model(
         self, model_id: str, change: Callable[[RegisteredModel], RegisteredModel], action: str, **facts: Any
     ) -> RegisteredModel:
@@ -304,6 +367,26 @@ def _rank(version: str) -> tuple[bool, str]:
     """Releases before pre-releases, then by number."""
     parsed = Semver.parse(version)
     return parsed.is_release, parsed.sort_key
+
+
+def _tag_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
+    """`key` or `key=value`, as a question about a version's body."""
+    key, equals, value = text.partition("=")
+    if not key:
+        raise InvalidInput(f"the tag {text[:100]!r} cannot be read: write KEY or KEY=VALUE")
+    return lambda body: body["tags"].get(key) == value if equals else key in body["tags"]
+
+
+def _metric_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
+    """`name>=number`, as a question about a version's body."""
+    found = _METRIC.fullmatch(text)
+    if found is None:
+        raise InvalidInput(
+            f"the metric {text[:100]!r} cannot be read: write NAME, one of {' '.join(_COMPARED)}, and a number, "
+            "such as accuracy>=0.9"
+        )
+    name, compared, number = found[1], _COMPARED[found[2]], float(found[3])
+    return lambda body: name in body["metrics"] and compared(body["metrics"][name], number)
 
 
 def _same(existing: ModelVersion, candidate: ModelVersion) -> ModelVersion:

@@ -275,9 +275,28 @@ class ProductionMLManager:
         """A model in service: its health, drift, baselines and alerts."""
         return ModelMonitoring(self._client, model_id)
 
-    def models(self) -> Iterator[dict[str, Any]]:
-        """Every registered model."""
-        return self._client.pages("/api/models")
+    def models(self, *, owner: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every registered model, or those of one owner."""
+        return self._client.pages("/api/models", owner=owner)
+
+    def list_versions(
+        self, model_id: str, *, owner: str | None = None, tags: Sequence[str] = (), metrics: Sequence[str] = ()
+    ) -> list[ModelVersion]:
+        """A model's versions, the newest first; those for which every filter holds.
+
+        Args:
+            model_id: the model.
+            owner: only versions of exactly this owner.
+            tags: only versions with all of these: "key", or "key=value".
+            metrics: only versions for which all of these hold, such as "accuracy>=0.9" (also `<=`, `>`, `<`, `=`).
+
+        Raises:
+            InvalidInput: a tag or a metric cannot be read.
+            NotFound: no such model.
+        """
+        path = f"/api/models/{model_id}/versions"
+        found = self._client.pages(path, owner=owner, tag=list(tags), metric=list(metrics))
+        return [_version_of(one) for one in found]
 
     def status(self) -> dict[str, Any]:
         """The platform in one look."""

@@ -74,6 +74,40 @@ async def test_an_uploaded_version_has_what_the_model_says_of_itself(client, chu
     assert (await client.get("/api/models/churn")).json()["latest_version"] == "1.0.0"
 
 
+async def test_versions_are_chosen_by_owner_tags_and_metrics(client, churn, archive):
+    for version, owner, tags, accuracy in (
+        ("1.0.0", "ada", {"team": "risk"}, 0.8),
+        ("1.1.0", "bob", {"team": "growth"}, 0.9),
+        ("1.2.0", "ada", {}, 0.95),
+    ):
+        facts = {"version": version, "owner": owner, "tags": tags, "metrics": {"accuracy": accuracy}}
+        made = await client.post("/api/models/churn/versions", files=form(archive, **facts))
+        assert made.status_code == 201, made.text
+
+    async def found(**query):
+        answer = await client.get("/api/models/churn/versions", params=query)
+        return [one["version"] for one in answer.json()["items"]]
+
+    assert await found(owner="ada") == ["1.2.0", "1.0.0"]
+    assert await found(tag="team") == ["1.1.0", "1.0.0"]
+    assert await found(tag=["team", "team=risk"]) == ["1.0.0"]
+    assert await found(metric=["accuracy>=0.8", "accuracy<0.95"], owner="bob") == ["1.1.0"]
+    first = (await client.get("/api/models/churn/versions", params={"owner": "ada", "limit": 1})).json()
+    rest = {"owner": "ada", "cursor": first["next_cursor"]}
+    assert [one["version"] for one in first["items"]] + await found(**rest) == ["1.2.0", "1.0.0"]
+    for query, words in (("metric=accuracy", "such as accuracy>=0.9"), ("tag=%3Dx", "write KEY or KEY=VALUE")):
+        refusal = await client.get(f"/api/models/churn/versions?{query}")
+        assert (refusal.status_code, refusal.json()["code"]) == (422, "invalid_input")
+        assert words in refusal.json()["error"]
+    assert (await client.get("/api/models/nobody/versions?owner=ada")).status_code == 404
+
+
+async def test_models_of_one_owner(client, churn):
+    await client.post("/api/models", json={"model_id": "other", "owner": "ada"})
+    assert [one["model_id"] for one in (await client.get("/api/models?owner=ada")).json()["items"]] == ["other"]
+    assert (await client.get("/api/models?owner=nobody")).json()["items"] == []
+
+
 async def test_the_same_content_again_is_fine_and_other_content_a_conflict(client, backend, churn, archive, tmp_path):
     assert (await client.post("/api/models/churn/versions", files=form(archive))).status_code == 201
     assert (await client.post("/api/models/churn/versions", files=form(archive))).status_code == 200

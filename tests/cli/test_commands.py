@@ -31,6 +31,23 @@ def test_models(cli, churn):
     assert "no model is deployed" in cli("models", "status", "churn")
 
 
+def test_versions_are_chosen_by_filters(cli, churn):
+    options = ("--version", "1.1.0", "--metric", "accuracy=0.7", "--owner", "bob")
+    cli("models", "register", "churn", str(churn), *options)
+    assert [one["version"] for one in cli.json("models", "versions", "churn")] == ["1.1.0", "1.0.0"]
+    good = cli.json("models", "versions", "churn", "--metric", "accuracy>=0.8", "--metric", "accuracy<1")
+    assert [one["version"] for one in good] == ["1.0.0"]
+    shown = cli("models", "versions", "churn", "--owner", "bob")
+    assert "1.1.0" in shown
+    assert "1.0.0" not in shown
+    assert cli("models", "versions", "churn", "--tag", "team=risk") == "no version was found\n"
+    here = ("--state-dir", str(cli.state_dir))
+    refused = cli.run("models", "versions", "churn", "--metric", "accuracy~1", *here, code=1)
+    assert "such as accuracy>=0.9 [invalid_input]" in refused.stderr
+    assert [one["model_id"] for one in cli.json("models", "list", "--owner", "bob")] == ["churn"]
+    assert cli.json("models", "list", "--owner", "ada") == []
+
+
 def test_an_artifact_folder_and_an_onnx_file_can_be_registered(cli, churn, tmp_path):
     folder = churn.parent / "artifact"
     assert cli.json("models", "register", "churn", str(folder), "--version", "1.0.0")["digest"]

@@ -114,6 +114,15 @@ class TestModels:
         assert [m.model_id for m in first.items + second.items] == ["a", "b", "c"]
         assert second.next_cursor is None
 
+    def test_models_of_one_owner(self, registry: Registry):
+        for number in range(7):
+            registry.create_model(f"m{number}", owner="ann" if number % 3 == 0 else "bob")
+        assert [m.model_id for m in registry.list_models(owner="ann").items] == ["m0", "m3", "m6"]
+        first = registry.list_models(2, owner="ann")
+        assert [m.model_id for m in first.items] == ["m0", "m3"]
+        assert [m.model_id for m in registry.list_models(2, first.next_cursor, owner="ann").items] == ["m6"]
+        assert registry.list_models(owner="an").items == ()
+
     def test_tags_that_are_added_one_by_one_are_bounded_too(self, registry: Registry):
         registry.create_model("m", tags={str(i): "x" for i in range(99)})
         assert len(registry.create_model("m", tags={"98": "y", "99": "x"}).tags) == 100
@@ -221,6 +230,68 @@ class TestVersions:
         assert found == ascending[::-1]
         with pytest.raises(BadRequest):
             registry.list_versions("m", 3, "broken")
+
+    @pytest.mark.parametrize(
+        ("filters", "found"),
+        [
+            ({}, "4.0.0 3.0.0 2.0.0 1.0.0"),
+            ({"owner": "ann"}, "3.0.0 1.0.0"),
+            ({"owner": ""}, "4.0.0"),
+            ({"tags": ["team"]}, "2.0.0 1.0.0"),
+            ({"tags": ["team=risk"]}, "1.0.0"),
+            ({"tags": ["team=a=b"]}, "2.0.0"),
+            ({"tags": ["team", "gold="]}, "1.0.0"),
+            ({"tags": ["gold=yes"]}, ""),
+            ({"metrics": ["accuracy>=0.9"]}, "3.0.0 2.0.0"),
+            ({"metrics": ["accuracy>0.9"]}, "3.0.0"),
+            ({"metrics": [" accuracy <= 9e-1 "]}, "2.0.0 1.0.0"),
+            ({"metrics": ["accuracy=.9"]}, "2.0.0"),
+            ({"metrics": ["accuracy<0.9"]}, "1.0.0"),
+            ({"metrics": ["a>=b<0"]}, "3.0.0"),
+            ({"metrics": ["speed>0"]}, ""),
+            ({"owner": "ann", "metrics": ["accuracy>0.5", "accuracy<0.9"], "tags": ["team"]}, "1.0.0"),
+        ],
+    )
+    def test_versions_are_chosen_by_owner_tags_and_metrics(self, registry: Registry, model: object, filters, found):
+        for version, owner, tags, metrics in (
+            ("1.0.0", "ann", {"team": "risk", "gold": ""}, {"accuracy": 0.8}),
+            ("2.0.0", "bob", {"team": "a=b"}, {"accuracy": 0.9}),
+            ("3.0.0", "ann", {}, {"accuracy": 0.95, "a>=b": -1}),
+            ("4.0.0", "", {}, {}),
+        ):
+            registry.register_version("m", version, ARTIFACT, owner=owner, tags=tags, metrics=metrics)
+        assert " ".join(one.version for one in registry.list_versions("m", **filters).items) == found
+
+    @pytest.mark.parametrize(
+        ("filters", "words"),
+        [
+            ({"metrics": ["accuracy"]}, "'accuracy' cannot be read: write NAME, one of >= <= > < =, and a number"),
+            ({"metrics": ["accuracy>=high"]}, "such as accuracy>=0.9"),
+            ({"metrics": ["accuracy>=nan"]}, "cannot be read"),
+            ({"metrics": [">=1"]}, "cannot be read"),
+            ({"metrics": [""]}, "cannot be read"),
+            ({"tags": ["=x"]}, "write KEY or KEY=VALUE"),
+            ({"tags": [""]}, "write KEY or KEY=VALUE"),
+        ],
+    )
+    def test_a_filter_that_cannot_be_read(self, registry: Registry, model: object, filters, words):
+        with pytest.raises(InvalidInput, match=words):
+            registry.list_versions("m", **filters)
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 50, 200])
+    def test_pages_of_chosen_versions_are_full_and_complete(self, registry: Registry, model: object, limit):
+        for number in range(130):
+            rare = number in (0, 1, 60, 129)
+            registry.register_version("m", f"{number}.0.0", ARTIFACT, owner="ann" if rare else "bob")
+        pages, cursor = [], None
+        while not pages or cursor:
+            page = registry.list_versions("m", limit, cursor, owner="ann")
+            pages.append([one.version for one in page.items])
+            cursor = page.next_cursor
+        assert [version for page in pages for version in page] == ["129.0.0", "60.0.0", "1.0.0", "0.0.0"]
+        assert all(len(one) == limit for one in pages[:-1])
+        common = registry.list_versions("m", limit, owner="bob")
+        assert len(common.items) == min(limit, 126)
 
     def test_not_a_version(self, registry: Registry, model: object):
         with pytest.raises(InvalidInput, match="semantic version"):

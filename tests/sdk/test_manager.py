@@ -167,6 +167,24 @@ def test_models_are_listed_over_all_pages(manager):
     assert [model["model_id"] for model in manager.models()] == ["m0", "m1", "m2"]
 
 
+def test_models_of_one_owner(manager):
+    for n, owner in enumerate(("ada", "bob", "ada")):
+        manager.create_model(f"m{n}", owner=owner)
+    assert [model["model_id"] for model in manager.models(owner="ada")] == ["m0", "m2"]
+
+
+def test_versions_are_chosen_by_owner_tags_and_metrics(manager, churn, classifier):
+    metadata = {"metrics": {"accuracy": 0.95}, "note": "second"}
+    second = manager.register_model("churn", "", "", classifier, "1.1.0", metadata, "ada")
+    assert manager.list_versions("churn") == [second, churn]
+    assert manager.list_versions("churn", owner="ada", metrics=["accuracy>0.9", "accuracy<=0.95"]) == [second]
+    assert manager.list_versions("churn", tags=["team"]) == []
+    with pytest.raises(InvalidInput, match="such as accuracy"):
+        manager.list_versions("churn", metrics=["accuracy"])
+    with pytest.raises(NotFound):
+        manager.list_versions("nobody")
+
+
 class TestAddress:
     def test_nothing_answers(self, unused_port):
         with pytest.raises(NotRunning, match="streamb up"):
