@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from streamb.monitoring.alerts.alert import Severity, worst
 from streamb.monitoring.alerts.notification import (
@@ -31,9 +31,8 @@ _HOUR_S: Final = 3_600.0
 FLAPPING: Final = "flapping"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a receiver was told of one alert.
+class Told(NamedTuple):
+    """What a receiver was told of one alert; a list of these four in the store.
 
     Attributes:
         firing: told that it fires, and not yet that it is over.
@@ -90,38 +89,13 @@ class Group:
             self,
             waiting_since=None if self.waiting_since is None else min(self.waiting_since, now),
             told_at=None if self.told_at is None else min(self.told_at, now),
-            told={key: replace(one, sent=tuple(min(at, now) for at in one.sent)) for key, one in self.told.items()},
+            told={key: one._replace(sent=tuple(min(at, now) for at in one.sent)) for key, one in self.told.items()},
         )
 
     def empty(self, now: float) -> bool:
         """Whether there is nothing to remember."""
         quiet = self.told_at is None or now >= self.told_at + _HOUR_S
         return quiet and self.waiting_since is None and not self.told and not self.dedup_key
-
-    def to_body(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "receiver": self.receiver,
-            "key": self.key,
-            "labels": dict(self.labels),
-            "waiting_since": self.waiting_since,
-            "told_at": self.told_at,
-            "dedup_key": self.dedup_key,
-            "sequence": self.sequence,
-            "told": {
-                key: [told.firing, str(told.severity), told.state.to_body(), list(told.sent)]
-                for key, told in self.told.items()
-            },
-        }
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Group:
-        """What `to_body` wrote."""
-        told = {
-            key: Told(firing, Severity(severity), AlertState.from_body(state), tuple(sent))
-            for key, (firing, severity, state, sent) in body["told"].items()
-        }
-        return cls(**{**body, "told": told})
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +167,7 @@ def _news(group: Group, members: Mapping[str, Member]) -> _News:
 
 
 def _closed_silently(group: Group, news: _News) -> tuple[Group, _News]:
-    told = {key: replace(one, firing=False) if key in news.over else one for key, one in group.told.items()}
+    told = {key: one._replace(firing=False) if key in news.over else one for key, one in group.told.items()}
     still = any(one.firing for one in told.values())
     group = replace(group, told=told, dedup_key=group.dedup_key if still else "")
     return group, replace(news, over=frozenset())

@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from streamb.asking import verb
 from streamb.clock import Clock, isoformat
@@ -28,6 +28,7 @@ from streamb.monitoring.alerts.silences import Silence, SilenceState
 from streamb.monitoring.alerts.state import AlertPhase, AlertState
 from streamb.store import Page
 from streamb.store.cursor import decode_cursor, encode_cursor
+from streamb.store.plain import from_plain, to_plain
 
 MOST_SILENCES: Final = 1_000
 REWRITTEN_S: Final = 60.0
@@ -36,11 +37,6 @@ _ID_BYTES: Final = 6
 _log = logging.getLogger(__name__)
 
 
-class _Stored(Protocol):
-    def to_body(self) -> dict[str, Any]: ...
-
-
-S = TypeVar("S", bound=_Stored)
 T = TypeVar("T")
 
 
@@ -91,10 +87,10 @@ class AlertManager:
         self._outbox = outbox
         self._lock = threading.RLock()
         now = self._now()
-        self._written = {key: AlertState.from_body(body) for key, body in outbox.load(ALERTS).items()}
+        self._written = {key: from_plain(AlertState, body) for key, body in outbox.load(ALERTS).items()}
         self._board = Board(
             {key: _resumed(state, now) for key, state in self._written.items()},
-            {key: Group.from_body(body) for key, body in outbox.load(GROUPS).items()},
+            {key: from_plain(Group, body) for key, body in outbox.load(GROUPS).items()},
             _silences_of(outbox),
         )
 
@@ -256,7 +252,7 @@ class AlertManager:
         over = [one for one in silences.values() if one.state(self._now()) is SilenceState.EXPIRED]
         over.sort(key=lambda one: one.ends_at, reverse=True)
         gone = [one.silence_id for one in over[MOST_SILENCES:]]
-        self._outbox.commit(Change(silences={silence.silence_id: silence.to_body(), **dict.fromkeys(gone)}))
+        self._outbox.commit(Change(silences={silence.silence_id: to_plain(silence), **dict.fromkeys(gone)}))
         silences = {key: one for key, one in silences.items() if key not in gone}
         self._board = replace(self._board, silences=silences)
 
@@ -283,9 +279,9 @@ def _silences_of(outbox: Outbox) -> dict[str, Silence]:
     found: dict[str, Silence] = {}
     for key, body in outbox.load(SILENCES).items():
         try:
-            found[key] = Silence.from_body(key, body)
-        except InvalidInput as error:
-            _log.error("the silence %s mutes nothing any more: %s", key, error.message)
+            found[key] = from_plain(Silence, {**body, "silence_id": key})
+        except (InvalidInput, ValueError) as error:
+            _log.error("the silence %s mutes nothing any more: %s", key, error)
     return found
 
 
@@ -308,10 +304,10 @@ def _resumed(state: AlertState, now: float) -> AlertState:
     return replace(state, seen_at=now, unclear_at=state.unclear_at if state.calm else now)
 
 
-def _difference(before: Mapping[str, S], after: Mapping[str, S]) -> dict[str, dict[str, Any] | None]:
+def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, dict[str, Any] | None]:
     """What must be written to get from one to the other."""
     changed: dict[str, dict[str, Any] | None] = {
-        key: one.to_body() for key, one in after.items() if before.get(key) != one
+        key: to_plain(one) for key, one in after.items() if before.get(key) != one
     }
     return changed | dict.fromkeys(before.keys() - after.keys())
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import PlainSerializer, PlainValidator
 
 from streamb.errors import InvalidInput
 
@@ -99,6 +101,10 @@ class Matcher:
             operator = ("=~" if equal else "!~") if regular else ("=" if equal else "!=")
             return cls(given["name"], Operator(operator), given["value"])
         raise InvalidInput(f'{given!r} is no matcher: write LABEL="VALUE", or {{"name": …, "value": …}}')
+
+
+WrittenMatcher = Annotated[Matcher, PlainValidator(Matcher.read), PlainSerializer(str)]
+"""A matcher that is stored as its text."""
 
 
 def read_matchers(given: Any) -> tuple[Matcher, ...]:

@@ -12,12 +12,15 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import PlainSerializer, PlainValidator
 
 from streamb.asking import verb
 from streamb.clock import Clock, isoformat
 from streamb.monitoring.alerts.notification import FIRING, Notification, milliseconds
 from streamb.store import Database, Page, every_record, memory_database, open_database
+from streamb.store.plain import from_plain, to_plain
 
 ALERTS: Final = "monitor-alerts"
 GROUPS: Final = "monitor-alert-groups"
@@ -37,6 +40,11 @@ LONGEST_WAIT_S: Final = 3_600.0
 _DAY_S: Final = 86_400.0
 _PRUNED_AT_ONCE: Final = 50
 _MOST_PRUNED: Final = 1_000
+
+WrittenNotification = Annotated[
+    Notification, PlainValidator(Notification.from_json), PlainSerializer(Notification.to_json)
+]
+"""A notification that is stored as the body of a webhook."""
 
 State = Mapping[str, Mapping[str, Any] | None]
 """Bodies by key; None: it is forgotten."""
@@ -71,7 +79,7 @@ class Queued:
         last_error: why the last attempt failed; "" before there was one.
     """
 
-    notification: Notification
+    notification: WrittenNotification
     position: int
     attempts: int = 0
     retry_at: float = 0.0
@@ -81,26 +89,6 @@ class Queued:
     def key(self) -> str:
         """Its key in the store; keys sort as the queue does."""
         return f"{self.position:015d}"
-
-    def to_body(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "notification": self.notification.to_json(),
-            "attempts": self.attempts,
-            "retry_at": self.retry_at,
-            "last_error": self.last_error,
-        }
-
-    @classmethod
-    def from_body(cls, key: str, body: Mapping[str, Any]) -> Queued:
-        """What `to_body` wrote."""
-        return cls(
-            Notification.from_json(body["notification"]),
-            int(key),
-            body["attempts"],
-            body["retry_at"],
-            body["last_error"],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,27 +102,11 @@ class Past:
         reason: why it failed or was dropped; "" when it was delivered.
     """
 
-    notification: Notification
+    notification: WrittenNotification
     outcome: str
     at: float
     attempts: int
     reason: str = ""
-
-    def to_body(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "notification": self.notification.to_json(),
-            "outcome": self.outcome,
-            "at": self.at,
-            "attempts": self.attempts,
-            "reason": self.reason,
-        }
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Past:
-        """What `to_body` wrote."""
-        rest = {name: value for name, value in body.items() if name != "notification"}
-        return cls(Notification.from_json(body["notification"]), **rest)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, for people: times in ISO 8601."""
@@ -175,7 +147,7 @@ class Outbox:
         self._claimed: set[str] = set()
         self._queue: dict[str, Queued] = {}
         for record in every_record(self._records, QUEUE):
-            queued = Queued.from_body(record.key, record.body)
+            queued = from_plain(Queued, {**record.body, "position": int(record.key)})
             self._queue[queued.notification.notification_id] = queued
         self._position = max((queued.position for queued in self._queue.values()), default=0)
         self._past = 0
@@ -184,7 +156,7 @@ class Outbox:
             self._past += 1
             if record.body["outcome"] != DROPPED:
                 latest[record.body["notification"]["receiver"]] = record.body
-        self._latest = {receiver: Past.from_body(body) for receiver, body in latest.items()}
+        self._latest = {receiver: from_plain(Past, body) for receiver, body in latest.items()}
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -223,7 +195,7 @@ class Outbox:
                     if reason:
                         self._remember(queued, DROPPED, reason)
                 for queued in added:
-                    self._records.put(QUEUE, queued.key, queued.to_body())
+                    self._records.put(QUEUE, queued.key, to_plain(queued))
                 pruned = self._prune(dropped) if dropped else 0
             self._past += dropped - pruned
             for queued, _ in removed:
@@ -311,7 +283,7 @@ class Outbox:
             if queued is None:
                 return
             again = replace(queued, attempts=queued.attempts + 1, retry_at=retry_at, last_error=reason)
-            self._records.put(QUEUE, again.key, again.to_body())
+            self._records.put(QUEUE, again.key, to_plain(again))
             self._queue[notification_id] = again
             self._claimed.discard(notification_id)
 
@@ -325,7 +297,7 @@ class Outbox:
     def history(self, limit: int = 100, cursor: str | None = None) -> Page[Past]:
         """What became of notifications, the newest first."""
         page = self._records.list(HISTORY, limit=limit, cursor=cursor, reverse=True)
-        return Page(tuple(Past.from_body(record.body) for record in page.items), page.next_cursor)
+        return Page(tuple(from_plain(Past, record.body) for record in page.items), page.next_cursor)
 
     def latest(self) -> dict[str, Past]:
         """The last notification of each receiver that was delivered or given up."""
@@ -350,7 +322,7 @@ class Outbox:
         now = self._clock.now()
         past = Past(queued.notification, outcome, milliseconds(now), queued.attempts + (outcome != DROPPED), reason)
         key = f"{max(0, round(now * 1000)):015d}-{queued.notification.notification_id}"
-        self._records.put(HISTORY, key, past.to_body())
+        self._records.put(HISTORY, key, to_plain(past))
         return past
 
     def _prune(self, added: int) -> int:

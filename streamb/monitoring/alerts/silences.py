@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from streamb.clock import isoformat
 from streamb.errors import InvalidInput
-from streamb.monitoring.alerts.matchers import Matcher, matches_all, read_matchers
+from streamb.monitoring.alerts.matchers import WrittenMatcher, matches_all, read_matchers
+from streamb.store.plain import to_plain
 
 LONGEST_S: Final = 90 * 86_400.0
 KEPT_S: Final = 5 * 86_400.0
@@ -42,7 +43,7 @@ class Silence:
     """
 
     silence_id: str
-    matchers: tuple[Matcher, ...]
+    matchers: tuple[WrittenMatcher, ...]
     author: str
     comment: str
     starts_at: float
@@ -89,27 +90,12 @@ class Silence:
             return self
         return replace(self, starts_at=min(self.starts_at, now), ends_at=now, expired_by=by)
 
-    def to_body(self) -> dict[str, Any]:
-        """JSON-ready, for the store."""
-        return {
-            "matchers": [str(matcher) for matcher in self.matchers],
-            "author": self.author,
-            "comment": self.comment,
-            "starts_at": self.starts_at,
-            "ends_at": self.ends_at,
-            "expired_by": self.expired_by,
-        }
-
-    @classmethod
-    def from_body(cls, silence_id: str, body: Mapping[str, Any]) -> Silence:
-        """What `to_body` wrote."""
-        return cls(silence_id, **{**body, "matchers": read_matchers(body["matchers"])})
-
     def to_json(self, now: float) -> dict[str, Any]:
         """JSON-ready, for people: with its id and state, times in ISO 8601."""
+        plain = to_plain(self)
         return {
-            "id": self.silence_id,
-            **self.to_body(),
+            "id": plain.pop("silence_id"),
+            **plain,
             "state": str(self.state(now)),
             "starts_at": isoformat(self.starts_at),
             "ends_at": isoformat(self.ends_at),

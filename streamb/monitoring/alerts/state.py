@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from streamb.lifecycle import Lifecycle
 from streamb.monitoring.alerts.alert import SEVERITY, Alert, Severity, fingerprint, severity_of, worst
@@ -122,27 +122,6 @@ class AlertState:
             seen_at=min(self.seen_at, now),
             firings=tuple(min(at, now) for at in self.firings),
         )
-
-    def to_body(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "labels": dict(self.labels),
-            "annotations": dict(self.annotations),
-            "phase": str(self.phase),
-            "value": self.value,
-            "active_since": self.active_since,
-            "starts_at": self.starts_at,
-            "ends_at": self.ends_at,
-            "unclear_at": self.unclear_at,
-            "calm": self.calm,
-            "seen_at": self.seen_at,
-            "firings": list(self.firings),
-        }
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> AlertState:
-        """What `to_body` wrote."""
-        return cls(**{**body, "phase": AlertPhase(body["phase"]), "firings": tuple(body["firings"])})
 
 
 def step(state: AlertState | None, alert: Alert | None, policy: Policy, now: float) -> AlertState | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.monitoring.alerts.state import ALERT_LIFE, FLAP_CALM_S, AlertPhase, AlertState, Policy, step
+from streamb.store.plain import from_plain, to_plain
 from tests.monitoring.alerts.incidents import alert
 
 POLICY = Policy(for_s=60, keep_firing_s=120, calm_looks=3, resolve_timeout_s=300)
@@ -71,7 +73,7 @@ class TestLife:
     def test_survives_the_store(self):
         state = step(step(None, alert(), POLICY, 0.0), alert(), POLICY, 90.0)
         assert state is not None
-        assert AlertState.from_body(state.to_body()) == state
+        assert from_plain(AlertState, json.loads(json.dumps(to_plain(state)))) == state
 
 
 LOOKS = st.lists(st.tuples(st.sampled_from(["active", "band", "clear", "none"]), st.floats(0, 200)), max_size=60)
