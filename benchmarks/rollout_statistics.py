@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.rollout_simulation import Behaviour, End, Result, Rung, simulate
 from streamb.rollouts import Strategy, plan
+from streamb.rollouts.options import RolloutOptions
 
 RATES = (50.0, 200.0, 1000.0)
 HALF_PERCENT = 50.0
@@ -34,7 +35,7 @@ Way = Callable[[range], list[Result]]
 """Simulates one rollout for each seed."""
 
 
-LADDER = plan(Strategy.CANARY, {})
+LADDER = plan(Strategy.CANARY, RolloutOptions())
 """The steps of a canary as it is by default."""
 
 USUAL = Behaviour()

@@ -14,6 +14,7 @@ from typing import Any
 
 from streamb.config import VARIABLES_OF_JOBS, Settings, variable_of
 from streamb.monitoring.channels.settings import channel_variables
+from streamb.options import Options
 
 ROOT = Path(__file__).parent.parent
 MAPPED = ("streamb", "serve_apps", "tune_jobs")
@@ -48,6 +49,47 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
+
+
+def table_rows(document: Path) -> dict[str, list[str]]:
+    """The cells of every row that begins with a name, by that name."""
+    found = (
+        [cell.strip() for cell in line.strip().strip("|").split("|")] for line in document.read_text().splitlines()
+    )
+    return {cells[0].strip("`"): cells for cells in found if len(cells) == 4 and cells[0].startswith("`")}
+
+
+def option_rows(group: type[Options]) -> dict[str, tuple[str, str | None, str]]:
+    """The table rows of declared options: unit and range, default (None: the declaration has none) and meaning."""
+    schema = group.model_json_schema()["properties"]
+    return {
+        name: (
+            _unit_and_range(schema[name]),
+            None if field.default is None or isinstance(field.default, Options | tuple) else _shown_default(field),
+            field.description or "",
+        )
+        for name, field in group.model_fields.items()
+    }
+
+
+def _shown_default(field: Any) -> str:
+    if field.is_required() or field.default == "":
+        return "needed" if field.is_required() else ""
+    return str(field.default).lower() if isinstance(field.default, bool) else f"{field.default:g}"
+
+
+def _unit_and_range(schema: dict[str, Any]) -> str:
+    one = schema.get("anyOf", [schema])[0]
+    if "enum" in one:
+        return ", ".join(map(str, one["enum"][:-1])) + f" or {one['enum'][-1]}"
+    if one.get("type") == "boolean":
+        return "true or false"
+    low, above, high = one.get("minimum"), one.get("exclusiveMinimum"), one.get("maximum")
+    if one.get("type") not in {"number", "integer"}:
+        return str(schema["unit"])
+    least = f"above {above:g}" if low is None else f"from {low:g}" if high is None else f"{low:g}"
+    most = "" if high is None else f" to {high:,.0f}".replace(",", " ")
+    return f"{schema['unit']}, {least}{most}"
 
 
 def console_routes() -> set[str]:

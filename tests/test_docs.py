@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from streamb.config import VARIABLES_OF_JOBS
+from streamb.metrics.limits import Limits
+from streamb.monitoring.alerts.silences import SilenceOptions
+from streamb.rollouts.options import HealthCriteria, RolloutOptions
 from streamb.serving.http.routes import parse_route
 from tests.documented import (
     ARCHITECTURE,
@@ -21,7 +24,9 @@ from tests.documented import (
     commands,
     console_routes,
     first_line,
+    option_rows,
     source_files,
+    table_rows,
     variables,
     with_file_map,
     with_settings_table,
@@ -44,6 +49,24 @@ class TestSettings:
         for path in (*SHELL_FILES, ROOT / "docs/kuberay.yaml"):
             named = set(re.findall(r"\bML_[A-Z_]*[A-Z]\b", path.read_text()))
             assert named <= known, path
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("document", "group"),
+        [
+            ("deployments.md", RolloutOptions),
+            ("deployments.md", HealthCriteria),
+            ("monitoring.md", Limits),
+            ("alerting.md", SilenceOptions),
+        ],
+    )
+    def test_the_tables_say_what_is_declared(self, document, group):
+        rows = table_rows(ROOT / "docs" / document)
+        for name, (unit, default, meaning) in option_rows(group).items():
+            _, shown_unit, shown_default, shown_meaning = rows[name]
+            assert (shown_unit, shown_meaning) == (unit, meaning), name
+            assert default in {None, shown_default}, name
 
 
 class TestRoutes:

@@ -12,10 +12,10 @@ from streamb.api.bodies import Cursor, Limit
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
 from streamb.api.monitoring_answers import AlertAnswer, ChannelsAnswer, DeliveryAnswer, SilenceAnswer, TrialAnswer
-from streamb.api.monitoring_bodies import ChannelBody, OfModel, OfSeverity, OfState, SilenceBody, SilenceId
+from streamb.api.monitoring_bodies import ChannelBody, OfModel, OfSeverity, OfState, SilenceId
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.outbox import Outbox
-from streamb.monitoring.alerts.silences import Silence
+from streamb.monitoring.alerts.silences import Silence, SilenceOptions
 from streamb.monitoring.alerts.state import AlertPhase
 from streamb.monitoring.channels import Courier, DeliveryFailed
 
@@ -45,7 +45,7 @@ async def list_silences(console: ConsoleDep, limit: Limit = 100, cursor: Cursor 
 
 
 @router.post("/silences", status_code=201, response_model=SilenceAnswer)
-async def create_silence(body: SilenceBody, console: ConsoleDep, change: ChangeDep) -> Any:
+async def create_silence(body: SilenceOptions, console: ConsoleDep, change: ChangeDep) -> Any:
     """Tell nobody of alerts that match, for a while. They stay on the list."""
 
     async def act() -> tuple[int, BaseModel]:

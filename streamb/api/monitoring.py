@@ -26,8 +26,7 @@ from streamb.api.monitoring_bodies import (
     BaselineBody,
     BaselineForm,
     OfVersion,
-    ThresholdsBody,
-    WindowMinutes,
+    OfWindow,
 )
 from streamb.api.tables import MAX_TABLE_BYTES, Roles, Sample, read_sample, rows_as_features
 from streamb.api.uploads import receive_upload
@@ -37,6 +36,7 @@ from streamb.errors import InvalidInput, StreambError
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
 from streamb.monitoring.baselines import Baselines
+from streamb.monitoring.health.checks import Thresholds
 from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watches import Watches
@@ -62,7 +62,7 @@ async def model_health(model_id: ModelId, console: ConsoleDep, version: OfVersio
 
 @router.get("/{model_id}/drift")
 async def model_drift(
-    model_id: ModelId, console: ConsoleDep, version: OfVersion = None, minutes: WindowMinutes = None
+    model_id: ModelId, console: ConsoleDep, version: OfVersion = None, minutes: OfWindow = None
 ) -> DriftAnswer:
     """How far the newest traffic of a version is from its baseline, column by column."""
     wanted = await _number_of(console, model_id, version)
@@ -84,7 +84,7 @@ async def model_thresholds(model_id: ModelId, console: ConsoleDep) -> Thresholds
 
 
 @router.post("/{model_id}/thresholds", response_model=ThresholdsAnswer)
-async def set_thresholds(model_id: ModelId, body: ThresholdsBody, console: ConsoleDep, change: ChangeDep) -> Any:
+async def set_thresholds(model_id: ModelId, body: Thresholds, console: ConsoleDep, change: ChangeDep) -> Any:
     """What a model's health is judged by from now on; what is not named is not judged."""
 
     async def act() -> tuple[int, BaseModel]:

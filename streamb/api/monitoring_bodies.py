@@ -1,4 +1,4 @@
-"""What may come in about monitoring and alerts: baselines, thresholds, silences, tests of channels."""
+"""What may come in about monitoring and alerts: baselines, tests of channels."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ from typing import Annotated, Any, Final, Literal, Self
 from fastapi import Path, Query
 from pydantic import Field, model_validator
 
-from streamb.api.bodies import (
-    Key,
-    Name,
-    NotNegative,
-    Number,
-    Positive,
-    Reference,
-    Share,
-    ShortText,
-    StrictBody,
-)
+from streamb.api.bodies import Key, Name, Number, Reference
+from streamb.options import Share, Strict, WindowMinutes
 
-LONGEST_WINDOW_MINUTES: Final = 1_440
-
-Minutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
-WindowMinutes = Annotated[
-    int | None,
-    Query(ge=1, le=LONGEST_WINDOW_MINUTES, description="Length of the window that is compared; by default the newest."),
+OfWindow = Annotated[
+    WindowMinutes | None, Query(description="Length of the window that is compared; by default the newest.")
 ]
 OfVersion = Annotated[
     Reference | None, Query(description="A version, an alias, or `latest`; by default the one that is asked most.")
@@ -62,11 +49,10 @@ BASELINE_SCHEMA: Final[dict[str, Any]] = {
 }
 
 SilenceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="The silence.")]
-Matcher = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 Column = Annotated[Key | None, Field(description="Name of that column, where the table has one.")]
 
 
-class BaselineBody(StrictBody):
+class BaselineBody(Strict):
     """What later traffic of a version is compared with: rows, or what was asked of it lately."""
 
     model_id: Name
@@ -78,7 +64,7 @@ class BaselineBody(StrictBody):
     labels: list[Any] | None = Field(default=None, description="The truth, one each.")
     confidence: list[Share] | None = Field(default=None, description="Of the predictions, 0 to 1, one each.")
     probabilities: list[list[Number]] | None = Field(default=None, description="Of the classes, a list for each row.")
-    from_window_minutes: Minutes | None = Field(
+    from_window_minutes: WindowMinutes | None = Field(
         default=None, description="Instead of rows: the live traffic of the last minutes becomes the baseline."
     )
 
@@ -92,7 +78,7 @@ class BaselineBody(StrictBody):
         return self
 
 
-class BaselineForm(StrictBody):
+class BaselineForm(Strict):
     """The `metadata` part of an uploaded table; every column that is not named here is a feature."""
 
     model_id: Name
@@ -114,31 +100,7 @@ class BaselineForm(StrictBody):
         return (self.predictions,) if isinstance(self.predictions, str) else tuple(self.predictions)
 
 
-class ThresholdsBody(StrictBody):
-    """What a model's health is judged by. What is not named is not judged."""
-
-    max_latency_ms: Positive | None = Field(default=None, description="Milliseconds, of the 95th percentile.")
-    min_accuracy: Share | None = Field(default=None, description="Share of right labels, 0 to 1; from feedback.")
-    max_error_rate: Share | None = Field(default=None, description="Share of requests that may fail, 0 to 1.")
-    min_throughput: NotNegative | None = Field(default=None, description="Requests per second.")
-    max_drift_score: Share | None = Field(default=None, description="0 to 1.")
-
-
-class SilenceBody(StrictBody):
-    """Nobody is notified of alerts that match, for a while."""
-
-    matchers: Annotated[list[Matcher], Field(min_length=1, max_length=20)] = Field(
-        description="Conditions on labels, as Alertmanager writes them; all must hold.",
-        examples=[['model="iris"', 'alertname=~"DataDrift|HighLatency"', 'severity!="critical"']],
-    )
-    duration_s: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = Field(
-        default=7_200, description="Seconds from now."
-    )
-    author: ShortText = Field(default="", description="By default the name of the API key.")
-    comment: Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$", description="Why, in words.")]
-
-
-class ChannelBody(StrictBody):
+class ChannelBody(Strict):
     """A channel to try."""
 
     channel: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]

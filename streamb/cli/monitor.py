@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from streamb.cli import strategies as how
 from streamb.cli.alerts import alerts_of
 from streamb.cli.command import command
 from streamb.cli.models import ModelId
@@ -111,11 +112,11 @@ def baselines(client: HttpClient, model_id: ModelId) -> Answer:
 def thresholds(
     client: HttpClient,
     model_id: ModelId,
-    max_latency_ms: Annotated[float | None, typer.Option(min=0, help="Of the 95th percentile.")] = None,
-    max_error_rate: Annotated[float | None, typer.Option(min=0, max=1, help="Share of requests.")] = None,
-    min_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Share of right labels.")] = None,
-    min_throughput: Annotated[float | None, typer.Option(min=0, help="Requests per second.")] = None,
-    max_drift_score: Annotated[float | None, typer.Option(min=0, max=1, help="0 to 1.")] = None,
+    max_latency_ms: how.MaxLatencyMs = None,
+    max_error_rate: how.MaxErrorRate = None,
+    min_accuracy: how.MinAccuracy = None,
+    min_throughput: how.MinThroughput = None,
+    max_drift_score: how.MaxDriftScore = None,
 ) -> Answer:
     """Say what health is judged by; what is not named is not judged."""
     given = {

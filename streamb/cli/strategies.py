@@ -9,21 +9,31 @@ import orjson
 import typer
 
 from streamb.cli.options import read_pairs
+from streamb.metrics.limits import Limits
+from streamb.options import Options
+from streamb.rollouts.options import RolloutOptions
+
+
+def declared(group: type[Options], name: str, **more: Any) -> Any:
+    """A command-line option with the words, the unit and the range of a declared one."""
+    low, high = group.limits_of(name)
+    return typer.Option(min=low, max=high, help=group.words_of(name), show_default=False, **more)
+
 
 Strategy = Annotated[str, typer.Option(help="immediate, canary, blue_green or rolling.")]
-Percent = Annotated[
-    float | None, typer.Option(min=1, max=100, help="Percent of the traffic where a canary begins.", show_default=False)
-]
+Percent = Annotated[float | None, declared(RolloutOptions, "traffic_split_percentage")]
 Steps = Annotated[str | None, typer.Option(help="Percent of the traffic in each step: 5,50,100.")]
-StepSeconds = Annotated[float | None, typer.Option(min=0, help="Shortest time of a step, in seconds.")]
-MinSamples = Annotated[int | None, typer.Option(min=1, help="Requests that a step must have judged.")]
-MaxErrorRate = Annotated[float | None, typer.Option(min=0, max=1, help="Share of requests that may fail, 0 to 1.")]
-MaxLatencyMs = Annotated[float | None, typer.Option(help="Longest p95 latency, in milliseconds.")]
-MinAccuracy = Annotated[float | None, typer.Option(min=0, max=1, help="Least share of right labels, 0 to 1.")]
+StepSeconds = Annotated[float | None, declared(RolloutOptions, "step_seconds")]
+MinSamples = Annotated[int | None, declared(RolloutOptions, "min_samples")]
+MaxErrorRate = Annotated[float | None, declared(Limits, "max_error_rate")]
+MaxLatencyMs = Annotated[float | None, declared(Limits, "max_latency_ms")]
+MinAccuracy = Annotated[float | None, declared(Limits, "min_accuracy")]
+MinThroughput = Annotated[float | None, declared(Limits, "min_throughput")]
+MaxDriftScore = Annotated[float | None, declared(Limits, "max_drift_score")]
 Criteria = Annotated[
     list[str] | None, typer.Option("--criterion", metavar="NAME=VALUE", help="Another criterion; may be repeated.")
 ]
-Approval = Annotated[bool, typer.Option("--approval", help="Somebody must approve before the traffic moves.")]
+Approval = Annotated[bool, typer.Option("--approval", help=RolloutOptions.words_of("approval_required"))]
 ApprovalBefore = Annotated[
     list[str] | None,
     typer.Option(metavar="WHEN", help="Approval before this: start, or the percent of a step; may be repeated."),
@@ -32,10 +42,8 @@ NoFallback = Annotated[
     bool, typer.Option("--no-fallback", help="What the new version fails is not answered by the old one.")
 ]
 NoRollback = Annotated[bool, typer.Option("--no-rollback", help="A version that fails is paused, not rolled back.")]
-ShadowPercent = Annotated[
-    float | None, typer.Option(min=0, max=100, help="Percent of the traffic copied to it while it waits at 0 %.")
-]
-HoldSeconds = Annotated[float | None, typer.Option(min=0, help="How long the old version is kept warm, in seconds.")]
+ShadowPercent = Annotated[float | None, declared(RolloutOptions, "shadow_percent")]
+HoldSeconds = Annotated[float | None, declared(RolloutOptions, "hold_seconds")]
 OtherOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; may be repeated."),

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from streamb.config.alerting import channel_names
 from streamb.config.environment import PREFIX, read_variable
+from streamb.options import NotNegative, Share, WindowMinutes
 
 Environment = Literal["development", "staging", "production"]
 ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
@@ -194,23 +195,21 @@ class Settings(BaseSettings):
     monitoring_interval_s: float = _setting(
         5.0, "About how often each replica and gateway tells the Monitor what it counted.", ge=0.1, le=10
     )
-    monitoring_window_minutes: int = _setting(
-        60, "Minutes of traffic whose drift is measured, ending now.", ge=1, le=1_440
+    monitoring_window_minutes: WindowMinutes = _setting(60, "Minutes of traffic whose drift is measured, ending now.")
+    monitoring_max_latency_ms: NotNegative = _setting(
+        1_000.0, "95th percentile of latency above which a version is not healthy; 0: not judged."
     )
-    monitoring_max_latency_ms: float = _setting(
-        1_000.0, "95th percentile of latency above which a version is not healthy; 0: not judged.", **_AT_LEAST_0
+    monitoring_max_error_rate: Share = _setting(
+        0.05, "Share of failed requests above which a version is not healthy; 0: not judged."
     )
-    monitoring_max_error_rate: float = _setting(
-        0.05, "Share of failed requests above which a version is not healthy; 0: not judged.", ge=0, le=1
+    monitoring_max_drift_score: Share = _setting(
+        0.3, "Drift score above which a version is not healthy; 0: not judged."
     )
-    monitoring_max_drift_score: float = _setting(
-        0.3, "Drift score above which a version is not healthy; 0: not judged.", ge=0, le=1
+    monitoring_min_accuracy: Share = _setting(
+        0.0, "Share of labels met below which a version is not healthy; 0: not judged."
     )
-    monitoring_min_accuracy: float = _setting(
-        0.0, "Share of labels met below which a version is not healthy; 0: not judged.", ge=0, le=1
-    )
-    monitoring_min_throughput: float = _setting(
-        0.0, "Requests per second below which a version is not healthy; 0: not judged.", **_AT_LEAST_0
+    monitoring_min_throughput: NotNegative = _setting(
+        0.0, "Requests per second below which a version is not healthy; 0: not judged."
     )
 
     # --- where alerts go: docs/alerting.md ---

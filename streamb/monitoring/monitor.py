@@ -23,8 +23,8 @@ from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.tables import check_columns
 from streamb.monitoring.watch import METRICS_S
 from streamb.monitoring.watches import Standing, Watches
+from streamb.options import LONGEST_WINDOW_MINUTES
 
-_LONGEST_WINDOW_MINUTES: Final = 1_440
 _FORGOTTEN_S: Final = 3_600.0
 """A version that nobody has reported on for so long, and nobody asks, is no longer looked at."""
 MOST_IN_FORCE: Final = 1_000
@@ -144,7 +144,7 @@ class MonitorCore:
             NotFound: it has no baseline, or is still learning it.
         """
         version = version if version is not None else self._main_version(model_id)
-        minutes = max(1, min(minutes or self._minutes, _LONGEST_WINDOW_MINUTES))
+        minutes = max(1, min(minutes or self._minutes, LONGEST_WINDOW_MINUTES))
         baseline = self._baselines.need(model_id, version)
         record = self._baselines.active_record(model_id, version)
         if record is not None and record.learning:

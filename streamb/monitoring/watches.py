@@ -82,7 +82,7 @@ class Watches:
     def thresholds(self, model_id: str) -> Thresholds:
         """What a model is judged by."""
         given = self._options.get(model_id)
-        return self._defaults if given is None else Thresholds.from_options(given["thresholds"])
+        return self._defaults if given is None else Thresholds.read(given["thresholds"])
 
     def set_thresholds(self, model_id: str, options: Mapping[str, Any], author: str) -> dict[str, Any]:
         """Judge a model by these from now on; what is not named is not judged.
@@ -91,8 +91,8 @@ class Watches:
             InvalidInput: names each that is unknown or not possible.
             StorageFailed: they could not be written, and the earlier ones are still in force.
         """
-        found = Thresholds.from_options(options)
-        entry = {"thresholds": found.to_options(), "author": author, "at": isoformat(self._clock.now())}
+        found = Thresholds.read(options)
+        entry = {"thresholds": found.to_json(), "author": author, "at": isoformat(self._clock.now())}
         changed = {**self._options, model_id: entry}
         self._options_file.save(changed)
         self._options = changed
@@ -102,7 +102,7 @@ class Watches:
     def described(self, model_id: str) -> dict[str, Any]:
         """A model's thresholds, and who set them."""
         given = self._options.get(model_id, {"author": "", "at": None})
-        options = self.thresholds(model_id).to_options()
+        options = self.thresholds(model_id).to_json()
         own = model_id in self._options
         return {"model_id": model_id, **given, "thresholds": options, "origin": "own" if own else "settings"}
 
@@ -206,13 +206,7 @@ class Watches:
 
 def default_thresholds(settings: Settings) -> Thresholds:
     """What models are judged by where nobody said otherwise; 0 in a setting: not judged."""
-    return Thresholds(
-        max_latency_ms=settings.monitoring_max_latency_ms or None,
-        min_accuracy=settings.monitoring_min_accuracy or None,
-        max_error_rate=settings.monitoring_max_error_rate or None,
-        min_throughput=settings.monitoring_min_throughput or None,
-        max_drift_score=settings.monitoring_max_drift_score or None,
-    )
+    return Thresholds(**{name: getattr(settings, f"monitoring_{name}") or None for name in Thresholds.model_fields})
 
 
 def _name(key: VersionKey) -> str:

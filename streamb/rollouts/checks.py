@@ -13,7 +13,8 @@ from streamb.metrics import measures
 from streamb.metrics.criteria import Finding, Verdict, at_most, with_enough
 from streamb.metrics.measures import Metrics, Task, metrics_of, percent
 from streamb.metrics.snapshot import Snapshot
-from streamb.rollouts.health import HealthCriteria, StepEvidence
+from streamb.rollouts.evidence import StepEvidence
+from streamb.rollouts.options import HealthCriteria
 from streamb.stats import binomial_tail, jensen_shannon, mean_bounds, proportion_evidence
 
 FAST_ABORT: Final = "fast_abort"

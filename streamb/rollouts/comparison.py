@@ -25,7 +25,8 @@ from typing import Final
 from streamb.metrics.criteria import Finding, Verdict
 from streamb.metrics.histogram import bucket_of, bucket_value
 from streamb.metrics.snapshot import Snapshot
-from streamb.rollouts.health import HealthCriteria, StepEvidence
+from streamb.rollouts.evidence import StepEvidence
+from streamb.rollouts.options import HealthCriteria
 from streamb.stats import (
     PercentileComparison,
     compare_percentile,

@@ -23,6 +23,7 @@ from streamb.rollouts.decide import Action, Evidence, Limits, RouteTo, Scale, St
 from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, Phase
 from streamb.rollouts.ledger import CREATED, Ledger, Note
 from streamb.rollouts.observation import DriftOf, Observation, Outcomes
+from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.runtime import Runtime
 from streamb.rollouts.standing import Standing
@@ -78,7 +79,12 @@ class Rollouts:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def create(
-        self, model_id: str, target_version: str, strategy: Strategy, options: Mapping[str, Any], actor: str
+        self,
+        model_id: str,
+        target_version: str,
+        strategy: Strategy,
+        options: RolloutOptions | Mapping[str, Any],
+        actor: str,
     ) -> Deployment:
         """Begin to deploy a registered version (a version, an alias or "latest").
 
@@ -87,12 +93,12 @@ class Rollouts:
             Conflict: the model has a deployment under way.
             InvalidInput: an option is unknown, out of range, or not used by the strategy.
         """
-        version = self._registry.resolve(model_id, target_version).version
+        version, read = self._registry.resolve(model_id, target_version).version, RolloutOptions.read(options)
         with self._lock:
             self._refuse_second(model_id)
             route = self._standing.routes.get(model_id)
             deployment = new_deployment(
-                model_id, version, strategy, options, actor, self._clock.now(), route, self._runtime.apps()
+                model_id, version, strategy, read, actor, self._clock.now(), route, self._runtime.apps()
             )
             # What is kept warm makes room for what comes, unless that is what comes.
             kept = route.keeping(version) if route is not None else None

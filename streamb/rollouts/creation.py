@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
 
 from streamb.errors import Conflict, InvalidInput
 from streamb.registry import Registry
 from streamb.rollouts.deployment import Deployment, DeploymentState
-from streamb.rollouts.options import read_options
+from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.runtime import AppPhase, AppStatus
 from streamb.rollouts.strategies import AT_ONCE, Strategy, hold_seconds, plan
@@ -24,7 +23,7 @@ def new_deployment(
     model_id: str,
     version: str,
     strategy: Strategy,
-    options: Mapping[str, Any],
+    options: RolloutOptions,
     actor: str,
     now: float,
     route: ServingRoute | None,
@@ -37,9 +36,8 @@ def new_deployment(
         running: every app that runs.
 
     Raises:
-        InvalidInput: an option is unknown, out of range, or not used by the strategy.
+        InvalidInput: an option is not used by the strategy.
     """
-    read = read_options(options)
     serving = running.get(route.app) if route else None
     steps = plan(strategy, options, replicas=serving.replicas if serving else 1, first=route is None)
     if route is not None and route.version == version:
@@ -60,18 +58,18 @@ def new_deployment(
         step_started_at=now,
         previous_version=route.version if route else None,
         reason="waiting for the controller",
-        options=dict(options),
+        options=options.given,
         steps=steps,
         phase_since=now,
         stable_app=route.app if route else "",
         salt=route.salt if route else secrets.token_hex(8),
-        criteria=read.health_check_criteria,
-        rollback_on_failure=read.rollback_on_failure,
-        fallback_to_stable=read.fallback_to_stable,
-        approval_timeout_s=read.approval_timeout_s,
-        hold_s=hold_seconds(strategy, read),
-        shadow=read.shadow,
-        users=tuple(sorted(read.overrides)),
+        criteria=options.health_check_criteria,
+        rollback_on_failure=options.rollback_on_failure,
+        fallback_to_stable=options.fallback_to_stable,
+        approval_timeout_s=options.approval_timeout_s,
+        hold_s=hold_seconds(strategy, options),
+        shadow=options.shadow,
+        users=tuple(sorted(set(options.overrides.users))),
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from streamb.lifecycle import Lifecycle
 from streamb.metrics.criteria import Finding, Verdict
-from streamb.rollouts.health import HealthCriteria
-from streamb.rollouts.options import START
+from streamb.rollouts.options import START, HealthCriteria
 from streamb.rollouts.strategies import AT_ONCE, Step, Strategy
 
 
@@ -190,7 +189,7 @@ class Deployment:
         plain = {"state": str(self.state), "strategy": str(self.strategy), "phase": str(self.phase)}
         plain["ending"] = str(self.ending) if self.ending else ""
         findings = [{**asdict(finding), "verdict": str(finding.verdict)} for finding in self.findings]
-        given = {"options": dict(self.options), "criteria": self.criteria.to_options()}
+        given = {"options": dict(self.options), "criteria": self.criteria.to_json()}
         return {**asdict(self), **plain, **given, "findings": findings}
 
     @classmethod
@@ -207,7 +206,7 @@ class Deployment:
                 "steps": tuple(Step(**step) for step in kept["steps"]),
                 "approvals": tuple(Approval(**approval) for approval in kept["approvals"]),
                 "findings": tuple(Finding(**{**one, "verdict": Verdict(one["verdict"])}) for one in kept["findings"]),
-                "criteria": HealthCriteria.from_options(kept["criteria"]),
+                "criteria": HealthCriteria.read(kept["criteria"]),
                 "users": tuple(kept["users"]),
             }
         )

@@ -1,11 +1,39 @@
-"""What a decision is taken on, and what it may ask for: the arguments and the answers of `decide`."""
+"""What a version is judged on; what a decision is taken on, and what it may ask for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from streamb.metrics.criteria import Finding
+from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.runtime import AppStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvidence:
+    """What happened to the target version during a step, and to the stable version in the same time.
+
+    Attributes:
+        target: since the step began, that is, since its weight was in force on every gateway.
+        stable: the same time; None where there is nothing to compare with: a first version, or a step that takes all
+            traffic from stable.
+        target_recent: the last 10 seconds.
+        target_lately: longer windows within the step, while gateways refuse to call the target: they then try it so
+            seldom that the last seconds say nothing.
+        seconds: since the step began.
+        drift_score: what monitoring says about the target version; None: it says nothing.
+        drift_proven: monitoring has ruled out chance as the reason for that score.
+        usual_error_rate: stable's error rate where `stable` is None: before it lost its traffic.
+    """
+
+    target: Snapshot
+    stable: Snapshot | None
+    target_recent: Snapshot
+    seconds: float
+    drift_score: float | None = None
+    drift_proven: bool = True
+    usual_error_rate: float | None = None
+    target_lately: tuple[Snapshot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from streamb.metrics import Snapshot
 from streamb.metrics.criteria import Finding
 from streamb.rollouts.analysis import judge
 from streamb.rollouts.deployment import Deployment
-from streamb.rollouts.health import StepEvidence
+from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.strategies import Strategy
 
 JUDGE_EVERY_S: Final = 0.2

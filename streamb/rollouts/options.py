@@ -1,143 +1,153 @@
-"""The options of a deployment, read and checked: every unknown name and every bad value is refused with its name."""
+"""The options of a deployment and the criteria that its version is judged by, declared once."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import sys
 from itertools import pairwise
-from typing import Any, Final
+from typing import Annotated, ClassVar, Final, Literal
 
-from streamb.errors import InvalidInput
-from streamb.rollouts.health import HealthCriteria
+from pydantic import AfterValidator, Field, field_validator
+
+from streamb.metrics.limits import Limits
+from streamb.options import NotNegative, Options, Percent, Seconds, Share, option
 
 START: Final = "start"
 """Names the gate before anything of a deployment happens."""
-_MONTH_S: Final = 30 * 86_400.0
-_RANGES: Final[Mapping[str, tuple[float, float]]] = {
-    "traffic_split_percentage": (1, 100),
-    "step_seconds": (0, _MONTH_S),
-    "step_max_seconds": (0, _MONTH_S),
-    "min_samples": (1, 10**9),
-    "approval_timeout_s": (0, _MONTH_S),
-    "hold_seconds": (0, _MONTH_S),
-    "shadow_percent": (0, 100),
-}
-_FLAGS: Final = frozenset({"rollback_on_failure", "approval_required", "fallback_to_stable"})
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutOptions:
-    """What a user may say about how a deployment proceeds. None: the strategy's own default.
+def _own(path: str) -> str:
+    if path.partition(":")[0].partition(".")[0] in sys.stdlib_module_names:
+        raise ValueError("must name a function of your own, none of Python's library")
+    return path
 
-    Attributes:
-        traffic_split_percentage: where a canary starts.
-        steps: the percents of a canary, instead.
-        step_seconds: how long a step is watched at least.
-        step_max_seconds: how long the evidence may stay inconclusive before somebody is asked.
-        min_samples: judged requests of the target version that a step needs.
-        rollback_on_failure: a version that fails is rolled back; without it the deployment pauses.
-        health_check_criteria: what a version is judged by.
-        approval_required: somebody must approve before the first traffic moves.
-        approval_before: further gates: "start", or the percent of a step.
-        approval_timeout_s: a gate that nobody opens for so long aborts the deployment.
-        fallback_to_stable: requests that the target version fails are answered by the stable one.
-        shadow_percent: so much of the traffic is copied to the target version while it has no weight.
-        hold_seconds: how long the old version is kept warm after the switch.
-        overrides: `{"users": [...]}`: who always gets the target version.
-    """
 
-    traffic_split_percentage: float | None = None
-    steps: tuple[float, ...] = ()
-    step_seconds: float | None = None
-    step_max_seconds: float | None = None
-    min_samples: int | None = None
-    rollback_on_failure: bool = True
-    health_check_criteria: HealthCriteria = field(default_factory=HealthCriteria)
-    approval_required: bool = False
-    approval_before: tuple[str | float, ...] = ()
-    approval_timeout_s: float = 86_400.0
-    fallback_to_stable: bool = True
-    shadow_percent: float = 0.0
-    hold_seconds: float | None = None
-    overrides: frozenset[str] = frozenset()
+ImportPath = Annotated[
+    str,
+    Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"),
+    AfterValidator(_own),
+]
+UserId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Gate = Literal["start"] | Percent
+Gates = Annotated[tuple[Gate, ...], Field(min_length=1, max_length=100, strict=False)]
+
+
+class HealthCriteria(Limits):
+    """What the target version is judged by, in each step."""
+
+    called: ClassVar[str] = "health_check_criteria"
+
+    latency_percentile: Literal[50, 95, 99] = option(
+        "The percentile that is limited, and compared with the stable version's.", default=95
+    )
+    min_success_rate: Share | None = option("Least share of successes that clients told; from feedback.", unit="share")
+    max_error_value: NotNegative | None = option(
+        "Largest mean absolute error against labels (regression); from feedback.", unit="unit of the labels"
+    )
+    max_prediction_shift: Share | None = option(
+        "How far its predictions may lie from the stable version's: Jensen-Shannon distance.", unit="distance"
+    )
+    max_error_increase: Share = option(
+        "How far its error rate may lie above the stable version's.", default=0.01, unit="difference of shares"
+    )
+    max_latency_increase: NotNegative = option(
+        "How far its latency percentile may lie above the stable version's.",
+        default=0.25,
+        unit="share of the percentile",
+    )
+    latency_slack_ms: NotNegative = option(
+        "A latency higher than the stable version's by no more than this never counts.",
+        default=5.0,
+        unit="milliseconds",
+    )
+    compare_with_stable: bool = option("Compare error rate and latency with the stable version's.", default=True)
+    custom: Annotated[tuple[ImportPath, ...], Field(max_length=20, strict=False)] = option(
+        "Criteria of your own: each takes a `StepEvidence` and returns a `Finding`. They run in the Controller, "
+        "so they need an API key.",
+        default=(),
+        unit='`["package.module:function"]`',
+    )
+
+
+class Overrides(Options):
+    """Who gets the target version, whatever the weights say."""
+
+    called: ClassVar[str] = "overrides"
+
+    users: Annotated[tuple[UserId, ...], Field(max_length=10_000, strict=False)] = option("User ids.", default=())
+
+
+class RolloutOptions(Options):
+    """How a strategy proceeds. `immediate` takes no options; what is not given keeps the strategy's default."""
+
+    called: ClassVar[str] = "the options of a deployment"
+
+    traffic_split_percentage: Percent | None = option(
+        "Percent of the traffic where a canary begins; it goes on with those of 5, 25, 50, 100 above it.",
+        unit="percent",
+    )
+    steps: Annotated[tuple[Percent, ...], Field(min_length=1, max_length=100, strict=False)] | None = option(
+        "The steps of a canary instead: percent of the traffic in each, rising.",
+        unit="list of percents",
+        examples=[[5, 50, 100]],
+    )
+    step_seconds: Seconds | None = option("Shortest time of a step.", unit="seconds")
+    step_max_seconds: Seconds | None = option(
+        "Longest time of a step whose evidence is inconclusive; then somebody must approve.", unit="seconds"
+    )
+    min_samples: Annotated[int, Field(ge=1, le=10**9)] | None = option(
+        "Requests of the target version that a step must have judged.", unit="requests"
+    )
+    rollback_on_failure: bool = option(
+        "A version that fails is rolled back; false: it is paused where it is.", default=True
+    )
+    health_check_criteria: HealthCriteria = option("What the target version is judged by.", default=HealthCriteria())
+    approval_required: bool = option(
+        "Somebody other than the author must approve before the first traffic moves.", default=False
+    )
+    approval_before: Gate | Gates | None = option(
+        "Where approval is needed: before anything starts, or before a step; may be a list of them.",
+        unit='"start" or percent',
+        examples=["start", 50, [5, 100]],
+    )
+    approval_timeout_s: Seconds = option(
+        "Longest wait for an approval; then the deployment is aborted.", default=86_400.0, unit="seconds"
+    )
+    fallback_to_stable: bool = option(
+        "What the target version fails is answered by the stable one in the same request; the failure counts.",
+        default=True,
+    )
+    shadow_percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = option(
+        "Percent of the traffic that is copied to the target version while it waits at 0 %.",
+        default=0.0,
+        unit="percent",
+    )
+    hold_seconds: Seconds | None = option(
+        "How long the old version is kept warm afterwards, so that the way back is instant.", unit="seconds"
+    )
+    overrides: Overrides = option(
+        "Who gets the target version, whatever the weights say.", default=Overrides(), unit='`{"users": [ids]}`'
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _rising(cls, steps: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        # In ten-thousandths, as traffic is shared out: 24.999 percent is the same as 25.
+        if steps and any(later <= earlier for earlier, later in pairwise(round(percent * 100) for percent in steps)):
+            raise ValueError("percents must rise from step to step")
+        return steps
+
+    @property
+    def gates(self) -> tuple[str | float, ...]:
+        """`approval_before` as a list."""
+        before = self.approval_before
+        return before if isinstance(before, tuple) else () if before is None else (before,)
 
     @property
     def shadow(self) -> int:
         """`shadow_percent` in ten-thousandths."""
         return round(self.shadow_percent * 100)
 
-
-NAMES: Final = frozenset(one.name for one in fields(RolloutOptions))
-
-
-def read_options(options: Mapping[str, Any]) -> RolloutOptions:
-    """The options as the platform uses them.
-
-    Raises:
-        InvalidInput: names each option that is unknown, or the first one whose value is not allowed.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    unknown = sorted(given.keys() - NAMES)
-    if unknown:
-        raise InvalidInput(
-            f"there is no option {', '.join(unknown)} of a deployment; there are {', '.join(sorted(NAMES))}",
-            options=unknown,
-        )
-    return RolloutOptions(**{name: _read(name, value) for name, value in given.items()})
-
-
-def _read(name: str, value: Any) -> Any:
-    """One option's value."""
-    if name in _RANGES:
-        number = _number(name, value, *_RANGES[name])
-        if name != "min_samples":
-            return number
-        if number != int(number):
-            raise InvalidInput(f"min_samples must be a whole number, not {value!r}")
-        return int(number)
-    if name in _FLAGS:
-        if not isinstance(value, bool):
-            raise InvalidInput(f"{name} must be true or false, not {value!r}")
-        return value
-    if name == "health_check_criteria":
-        return HealthCriteria.from_options(_mapping(name, value))
-    if name == "overrides":
-        return _users(_mapping(name, value))
-    return _steps(value) if name == "steps" else _gates(value)
-
-
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidInput(f"{name} must be a number, not {value!r}")
-    if not low <= value <= high:
-        raise InvalidInput(f"{name} must be from {low:g} to {high:g}, not {value:g}")
-    return float(value)
-
-
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidInput(f"{name} must be an object of names and values, not {value!r}")
-    return value
-
-
-def _users(value: Mapping[str, Any]) -> frozenset[str]:
-    users = value.get("users", [])
-    listed = isinstance(users, Sequence | set | frozenset) and not isinstance(users, str)
-    if set(value) - {"users"} or not listed or not all(isinstance(user, str) and user for user in users):
-        raise InvalidInput('overrides must be {"users": [the user ids that always get the target version]}')
-    return frozenset(users)
-
-
-def _steps(value: Any) -> tuple[float, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= 100:
-        raise InvalidInput(f"steps must be a list of 1 to 100 percents, not {value!r}")
-    percents = tuple(_number("each of steps", one, 1, 100) for one in value)
-    if any(later <= earlier for earlier, later in pairwise(round(percent * 100) for percent in percents)):
-        raise InvalidInput(f"steps must rise from one to the next, unlike {list(value)}")
-    return percents
-
-
-def _gates(value: Any) -> tuple[str | float, ...]:
-    gates = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return tuple(START if gate == START else _number("each of approval_before", gate, 1, 100) for gate in gates)
+    @property
+    def runs_code(self) -> bool:
+        """True when they name code that the platform is to run."""
+        return bool(self.health_check_criteria.custom)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from streamb.errors import InvalidInput
 from streamb.hashing import BASIS_POINTS
-from streamb.rollouts.options import START, RolloutOptions, read_options
+from streamb.rollouts.options import START, RolloutOptions
 
 
 class Strategy(StrEnum):
@@ -66,25 +65,23 @@ AT_ONCE: Final = (Step(BASIS_POINTS, analyse=False),)
 """All traffic as soon as the version runs."""
 
 
-def plan(strategy: Strategy, options: Mapping[str, Any], *, replicas: int = 1, first: bool = False) -> tuple[Step, ...]:
+def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, first: bool = False) -> tuple[Step, ...]:
     """The steps of a deployment.
 
     Args:
-        options: as the user gave them.
         replicas: how many replicas answer now; a rolling deployment replaces them one by one.
         first: nothing answers yet, so that there is nothing to compare with and nothing to take traffic from.
 
     Raises:
-        InvalidInput: an option is unknown, out of range, or not used by the strategy.
+        InvalidInput: an option is not used by the strategy, or names a step that it does not have.
 
-    >>> [step.percent for step in plan(Strategy.CANARY, {"traffic_split_percentage": 10})]
+    >>> [step.percent for step in plan(Strategy.CANARY, RolloutOptions(traffic_split_percentage=10))]
     [10.0, 25.0, 50.0, 100.0]
     """
-    read = read_options(options)
     check_used(strategy, options)
     if strategy is Strategy.IMMEDIATE:
         return AT_ONCE
-    steps = _with_gates(strategy, _weighted(strategy, read, replicas), read)
+    steps = _with_gates(strategy, _weighted(strategy, options, replicas), options)
     if first:
         return (replace(AT_ONCE[0], gate=any(step.gate for step in steps)),)
     return steps
@@ -95,11 +92,14 @@ def hold_seconds(strategy: Strategy, options: RolloutOptions) -> float:
     return HOLD_SECONDS.get(strategy, 0.0) if options.hold_seconds is None else options.hold_seconds
 
 
-def check_used(strategy: Strategy, options: Mapping[str, Any]) -> None:
-    """Refuse (`InvalidInput`) what the strategy would ignore."""
-    unused = set(options) if strategy is Strategy.IMMEDIATE else set()
+def check_used(strategy: Strategy, options: RolloutOptions) -> None:
+    """Refuse (`InvalidInput`) what was given and the strategy would ignore, also where it equals the default."""
+    given = options.model_fields_set
+    unused = given if strategy is Strategy.IMMEDIATE else set()
     if strategy in {Strategy.BLUE_GREEN, Strategy.ROLLING}:
-        unused = set(options) & {"traffic_split_percentage", "steps"}
+        unused = given & {"traffic_split_percentage", "steps"}
+    if strategy is Strategy.CANARY and given >= {"traffic_split_percentage", "steps"}:
+        raise InvalidInput("give either steps or traffic_split_percentage: the first of steps is where a canary begins")
     if unused:
         raise InvalidInput(f"the strategy {strategy} does not use {', '.join(sorted(unused))}: leave it out")
 
@@ -121,7 +121,7 @@ def _weighted(strategy: Strategy, options: RolloutOptions, replicas: int) -> lis
     ]
     samples = options.min_samples or UNPROVEN_SAMPLES
     preview = Step(0, seconds if options.shadow else 0.0, max(longest, seconds), samples, analyse=False)
-    asked = options.approval_required or bool(options.approval_before)
+    asked = options.approval_required or bool(options.gates)
     return [preview, *steps] if strategy is Strategy.BLUE_GREEN or options.shadow or asked else steps
 
 
@@ -160,7 +160,7 @@ def _weights(strategy: Strategy, options: RolloutOptions, replicas: int) -> list
 
 def _with_gates(strategy: Strategy, steps: list[Step], options: RolloutOptions) -> tuple[Step, ...]:
     """The steps with an approval before each that was named."""
-    wanted = {round(gate * 100) for gate in options.approval_before if gate != START and isinstance(gate, float)}
+    wanted = {round(gate * 100) for gate in options.gates if isinstance(gate, float)}
     unknown = wanted - {step.weight for step in steps if step.weight}
     if unknown:
         named = ", ".join(f"{weight / 100:g}" for weight in sorted(unknown))
@@ -168,6 +168,6 @@ def _with_gates(strategy: Strategy, steps: list[Step], options: RolloutOptions) 
         raise InvalidInput(f"approval_before names {named} percent, but the {strategy} steps are {known}")
     if options.approval_required:
         wanted.add(next(step.weight for step in steps if step.weight))
-    if START in options.approval_before:
+    if START in options.gates:
         wanted.add(0)
     return tuple(replace(step, gate=step.weight in wanted) for step in steps)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from streamb.config import Settings, load_settings
 from streamb.errors import NotFound
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _START_SLACK_S = 30.0
-_DEFAULTS: Mapping[str, Any] = {
-    "traffic_split_percentage": 10,
-    "rollback_on_failure": True,
-    "health_check_criteria": {},
-    "approval_required": False,
-}
-"""Of `deploy_model`, and of the platform."""
+_CANARY_PERCENT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,56 +206,51 @@ class ProductionMLManager:
         model_id: str,
         target_version: str,
         rollout_strategy: str = "canary",
-        traffic_split_percentage: float = 10,
-        rollback_on_failure: bool = True,
+        traffic_split_percentage: float | None = None,
+        rollback_on_failure: bool | None = None,
         health_check_criteria: Mapping[str, Any] | None = None,
-        approval_required: bool = False,
+        approval_required: bool | None = None,
         force: bool = False,
         **options: Any,
     ) -> Deployment:
         """Begin to bring a version into traffic; follow it by what is returned.
 
+        An option that is None is not given. One that is given is used, or refused where the strategy would not use it.
+        `streamb.rollouts.options` declares all of them; docs/deployments.md has them in tables.
+
         Args:
             target_version: a version, an alias or "latest".
             rollout_strategy: "canary", "blue_green" or "rolling"; or "immediate", which moves all traffic as soon as
                 the version runs, judges nothing and takes none of the options below.
-            traffic_split_percentage: percent of the traffic where a canary begins; then 25, 50, 100.
-            rollback_on_failure: a version that is judged to fail is rolled back; False: it is paused.
-            health_check_criteria: what it is judged by, besides the comparison with the version before:
-                `max_error_rate` (share, 0 to 1), `max_latency_ms` with `latency_percentile` (50, 95 or 99),
-                `min_accuracy`, `min_success_rate` and `max_error_value` (from feedback), `min_throughput` (requests
-                per second), `max_drift_score` and `max_prediction_shift` (0 to 1), `max_error_increase` (difference
-                of error rates, 0.01), `max_latency_increase` (share of the percentile, 0.25), `latency_slack_ms` (5),
-                `compare_with_stable` (True), `custom` (["package.module:function"]).
-            approval_required: somebody else must `approve` before the traffic moves.
+            traffic_split_percentage: percent of the traffic where a canary begins, 1 to 100, by default 10; it goes on
+                with those of 25, 50, 100 above it. `steps` names all steps instead.
+            rollback_on_failure: a version that is judged to fail is rolled back (the default); False: it is paused.
+            health_check_criteria: what it is judged by, besides the comparison with the version before: the fields of
+                `HealthCriteria` by name, as in `{"max_error_rate": 0.02, "max_latency_ms": 200}`.
+            approval_required: somebody else must `approve` before the traffic moves; by default nobody.
             force: do it although the environment refuses it; needs an administrator's key.
-            **options: `steps` ([5, 50, 100]: percent of each step), `step_seconds`, `step_max_seconds`, `min_samples`
-                (judged requests that a step needs), `approval_before` ("start", a percent, or a list of them),
-                `approval_timeout_s` (86400), `fallback_to_stable` (True: what the target version fails, the version
-                before answers), `shadow_percent` (traffic copied to it while it waits at 0 %), `hold_seconds` (how
-                long the old version is kept warm), `overrides` ({"users": […]}: who gets it in any case).
+            **options: the other fields of `RolloutOptions`, as in `steps=[5, 50, 100]`, `step_seconds=30`.
 
         Raises:
             NotFound: no such model or version.
             Conflict: the model has a deployment under way.
-            InvalidInput: the platform does not know the strategy or an option, or refuses its value; names each.
+            InvalidInput: there is no such strategy or option, or its value is not allowed, or the strategy would not
+                use it; names each.
         """
-        given = {
+        named = {
             "traffic_split_percentage": traffic_split_percentage,
             "rollback_on_failure": rollback_on_failure,
-            "health_check_criteria": dict(health_check_criteria or {}),
+            "health_check_criteria": None if health_check_criteria is None else dict(health_check_criteria),
             "approval_required": approval_required,
         }
-        # A default is no wish: it is sent only to the strategy that it is meant for, so that any other can refuse what
-        # it was asked for and would not do.
-        wishes = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
-        if rollout_strategy == "canary" and "steps" not in options:
-            wishes["traffic_split_percentage"] = traffic_split_percentage
+        given = {name: value for name, value in {**named, **options}.items() if value is not None}
+        if rollout_strategy == "canary" and "steps" not in given:
+            given.setdefault("traffic_split_percentage", _CANARY_PERCENT)
         body = {
             "model_id": model_id,
             "target_version": target_version,
             "strategy": rollout_strategy,
-            "options": {**wishes, **options},
+            "options": given,
             "force": force,
         }
         made = self._client.change("POST", "/api/deployments", body)

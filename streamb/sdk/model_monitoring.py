@@ -104,8 +104,8 @@ class ModelMonitoring:
         """What health is judged by from now on; what is not named is not judged.
 
         Args:
-            **thresholds: `max_latency_ms` (95th percentile), `min_accuracy`, `max_error_rate` (shares),
-                `min_throughput` (requests per second), `max_drift_score` (0 to 1).
+            **thresholds: the fields of `streamb.metrics.limits.Limits`, as in `max_latency_ms=200`; docs/monitoring.md
+                has them in a table.
         """
         return self._client.change("POST", f"{self._path}/thresholds", thresholds)
 

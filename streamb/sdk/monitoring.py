@@ -19,11 +19,11 @@ from streamb.monitoring.drift.drift import DriftReport, Sensitivity, compare
 from streamb.monitoring.health.health import ModelHealth, Status, Thresholds
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
+from streamb.options import LONGEST_WINDOW_MINUTES
 from streamb.sdk.recording import Recorded, Recording, note_label, note_prediction
 
 _FOLD_S: Final = 1.0
 _JOIN_S: Final = 30.0
-_LONGEST_WINDOW_MINUTES: Final = 1_440
 _log = logging.getLogger(__name__)
 
 
@@ -38,8 +38,8 @@ class EnhancedModelMonitoring:
         monitoring_interval_s: how often the thread judges and alerts, in seconds.
         drift_detection_enabled: compare what comes with the baseline.
         drift_sensitivity: "low", "medium" or "high": a shift of 0.5, 0.25 or 0.1 standard deviations scores 0.3.
-        performance_thresholds: `max_latency_ms` (95th percentile), `min_accuracy` and `max_error_rate` (shares),
-            `min_throughput` (predictions per second), `max_drift_score` (0 to 1). What is not named is not judged.
+        performance_thresholds: the fields of `streamb.metrics.limits.Limits` by name, as in `{"max_latency_ms": 200}`;
+            docs/monitoring.md has them in a table. What is not named is not judged.
         alerting_enabled: send alerts.
         alert_channels: where to: "log", or for example `{"type": "slack", "webhook_url": "https://…"}`.
         alert_options: how alerts are routed, grouped and repeated, as in docs/alerting.md.
@@ -67,15 +67,15 @@ class EnhancedModelMonitoring:
     ) -> None:
         if not 0 < monitoring_interval_s < float("inf"):
             raise InvalidInput(f"monitoring_interval_s must be above 0, not {monitoring_interval_s}")
-        if not 1 <= window_minutes <= _LONGEST_WINDOW_MINUTES:
-            raise InvalidInput(f"window_minutes must be 1 to {_LONGEST_WINDOW_MINUTES}, not {window_minutes}")
+        if not 1 <= window_minutes <= LONGEST_WINDOW_MINUTES:
+            raise InvalidInput(f"window_minutes must be 1 to {LONGEST_WINDOW_MINUTES}, not {window_minutes}")
         if drift_sensitivity not in set(Sensitivity):
             raise InvalidInput(f"drift_sensitivity must be one of {', '.join(Sensitivity)}, not {drift_sensitivity!r}")
         self.model_name = model_name
         self._clock = clock or SystemClock()
         self._interval_s = monitoring_interval_s
         self._with_drift = drift_detection_enabled
-        thresholds = Thresholds.from_options(performance_thresholds or {})
+        thresholds = Thresholds.read(performance_thresholds or {})
         self._recording = Recording(model_name, self._clock, window_minutes=window_minutes)
         self._sensitivity = Sensitivity(drift_sensitivity)
         self._watch = VersionWatch(thresholds, self._sensitivity, interval_s=monitoring_interval_s)

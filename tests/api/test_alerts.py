@@ -10,6 +10,7 @@ from tests.monitoring.alerts.incidents import alert
 
 ALERTS = "/api/alerts"
 SILENCES = "/api/alerts/silences"
+DAY_S = 86_400
 WORDS = {"comment": "load test", "author": "ada"}
 
 
@@ -76,6 +77,15 @@ async def test_a_silence_from_its_beginning_to_its_end(client, burning):
     assert (await client.delete(f"{SILENCES}/sil-none")).status_code == 404
 
 
+@pytest.mark.parametrize("days", [60, 90])
+async def test_as_long_a_silence_as_from_python(client, backend, days):
+    """Through each door the same range: `duration_s` of `SilenceOptions`."""
+    made = await client.post(SILENCES, json={"matchers": ["model=iris"], "duration_s": days * DAY_S, **WORDS})
+    assert made.status_code == 201, made.text
+    from_python = backend.core._alerting.manager.silence(["model=iris"], duration_s=days * DAY_S, **WORDS)
+    assert from_python.ends_at - from_python.starts_at == days * DAY_S
+
+
 async def test_who_silences_is_the_key_unless_it_is_said(client, backend):
     body = {"matchers": ["model=iris"], "comment": "why not"}
     made = await client.post(SILENCES, json=body, headers={"X-API-Key": backend.guest_key})
@@ -89,6 +99,7 @@ async def test_who_silences_is_the_key_unless_it_is_said(client, backend):
         ({"matchers": ["no matcher"]}, "is no matcher"),
         ({"matchers": ['model=~".*"']}, "mute every alert"),
         ({"duration_s": 0}, "body.duration_s"),
+        ({"duration_s": 90 * DAY_S + 1}, "body.duration_s"),
         ({"comment": ""}, "body.comment"),
         ({"comment": " "}, "needs its comment"),
     ],

@@ -40,7 +40,7 @@ def deploy(cli, control):
 def test_every_flag_becomes_its_option(deploy, control):
     control.story = [DONE]
     deploy(
-        *("--percent", "10", "--steps", "5, 50%,100", "--step-seconds", "30", "--min-samples", "500"),
+        *("--steps", "5, 50%,100", "--step-seconds", "30", "--min-samples", "500"),
         *("--max-error-rate", "0.02", "--max-latency-ms", "200", "--min-accuracy", "0.9"),
         *("--criterion", "latency_percentile=99", "--criterion", "compare_with_stable=false"),
         *("--approval", "--approval-before", "start", "--approval-before", "50", "--no-fallback", "--no-rollback"),
@@ -50,7 +50,6 @@ def test_every_flag_becomes_its_option(deploy, control):
     (order,) = control.orders
     assert (order["strategy"], order["actor"]) == ("canary", "operator")
     assert order["options"] == {
-        "traffic_split_percentage": 10.0,
         "steps": [5.0, 50.0, 100.0],
         "step_seconds": 30.0,
         "min_samples": 500,
@@ -75,8 +74,13 @@ def test_every_flag_becomes_its_option(deploy, control):
 def test_without_flags_the_platform_decides(cli, deploy, control):
     control.story = [DONE]
     deploy()
+    deploy("--percent", "1")
     cli("deploy", "churn", "1.1.0")
-    assert [(order["strategy"], order["options"]) for order in control.orders] == [("canary", {}), ("immediate", {})]
+    assert [(order["strategy"], order["options"]) for order in control.orders] == [
+        ("canary", {}),
+        ("canary", {"traffic_split_percentage": 1.0}),
+        ("immediate", {}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +118,19 @@ def test_wrong_usage(deploy, options):
     deploy(*options, code=2)
 
 
-def test_immediate_takes_no_options(deploy):
-    assert (
-        "immediate takes no options, got approval_required" in deploy("--approval", strategy="immediate", code=1).stderr
-    )
+@pytest.mark.parametrize(
+    ("strategy", "flags", "named"),
+    [
+        ("immediate", ("--approval",), "immediate does not use approval_required"),
+        ("immediate", ("--option", "rollback_on_failure=true"), "immediate does not use rollback_on_failure"),
+        ("rolling", ("--percent", "10"), "rolling does not use traffic_split_percentage"),
+        ("blue_green", ("--steps", "5,100"), "blue_green does not use steps"),
+        ("canary", ("--percent", "5", "--steps", "5,100"), "either steps or traffic_split_percentage"),
+    ],
+)
+def test_what_the_strategy_would_not_use_is_refused(deploy, control, strategy, flags, named):
+    assert named in deploy(*flags, strategy=strategy, code=1).stderr
+    assert control.orders == []
 
 
 def test_waiting_prints_one_line_per_change(deploy, control):

@@ -98,6 +98,8 @@ def test_alerts_and_silences(cli, live, churn, traffic):
     assert cli.json("alerts", "list")[0]["silenced_by"] == [silence]
     assert "expired" in cli("alerts", "unsilence", silence)
     assert cli.json("alerts", "silence", "model=x", "--comment", "y")["state"] == "active"
+    assert cli.json("alerts", "silence", "model=x", "--for", "60d", "--comment", "y")["state"] == "active"
+    cli("alerts", "silence", "model=x", "--for", "91d", "--comment", "y", code=1)
     cli("alerts", "silence", "model=x", "--for", "soon", "--comment", "y", code=1)
     cli("alerts", "unsilence", "nothing", code=1)
 

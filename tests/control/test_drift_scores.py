@@ -8,8 +8,8 @@ from streamb.control.observations import NodeReport, Observations
 from streamb.metrics import VersionRecorder
 from streamb.metrics.criteria import Verdict
 from streamb.rollouts import Deployment, DeploymentState, Phase, Strategy, plan
-from streamb.rollouts.health import HealthCriteria
 from streamb.rollouts.observation import Observation
+from streamb.rollouts.options import HealthCriteria, RolloutOptions
 
 
 def said(score: float, version: str = "2.0.0", *, proven: bool = True) -> dict[str, object]:
@@ -41,7 +41,8 @@ def canary() -> Deployment:
     return Deployment(
         id="dep-1", model_id="m", target_version="2.0.0", app="m--2.0.0--x", strategy=Strategy.CANARY,
         state=DeploymentState.PROGRESSING, created_by="me", created_at=0, updated_at=0, step_started_at=0,
-        phase=Phase.OBSERVE, share=1000, observed_since=1000.0, steps=plan(Strategy.CANARY, {"min_samples": 10}),
+        phase=Phase.OBSERVE, share=1000, observed_since=1000.0,
+        steps=plan(Strategy.CANARY, RolloutOptions(min_samples=10)),
         criteria=HealthCriteria(max_drift_score=0.3, compare_with_stable=False),
     )  # fmt: skip
 

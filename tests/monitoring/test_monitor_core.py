@@ -114,7 +114,7 @@ class TestHealth:
         assert (kept["thresholds"]["max_latency_ms"], kept["thresholds"]["max_error_rate"]) == (5, None)
         assert (kept["author"], kept["origin"]) == ("ann", "own")
         assert watched.core._watches.described("other")["origin"] == "settings"
-        with pytest.raises(InvalidInput, match="max_latency: no such threshold"):
+        with pytest.raises(InvalidInput, match="max_latency is unknown"):
             watched.core.set_thresholds(MODEL, {"max_latency": 5})
 
     def test_a_version_that_nobody_reports_on_is_unknown(self, house):

@@ -9,12 +9,21 @@ import pytest
 from streamb.errors import InvalidInput
 from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.metrics.criteria import Finding, Verdict, overall
-from streamb.rollouts import custom_criteria
-from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge
-from streamb.rollouts.custom_criteria import run_custom
+from streamb.rollouts import analysis
+from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge, run_custom
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 NONE = Snapshot("m", "2")
+EVERY_LIMIT = HealthCriteria(
+    max_error_rate=0.05,
+    max_latency_ms=100,
+    min_accuracy=0.9,
+    min_success_rate=0.9,
+    max_error_value=1,
+    min_throughput=1,
+    max_drift_score=0.5,
+    max_prediction_shift=0.5,
+)
 
 
 def snapshot(ok=0, errors=0, *, version="2", ms=(20.0,), **more) -> Snapshot:
@@ -94,9 +103,8 @@ class TestSamples:
     @pytest.mark.parametrize("min_samples", [0, 1, 100])
     def test_no_traffic_is_inconclusive(self, min_samples):
         stable = snapshot(10_000, version="1")
-        criteria = HealthCriteria(0.05, 100.0, 95, 0.9, 0.9, 1.0, 1.0, 0.5, 0.5)
-        assert {f.verdict for f in judge(criteria, evidence(stable=stable), min_samples)} == {I}
-        assert {f.verdict for f in judge(criteria, evidence(), min_samples)} == {I}
+        assert {f.verdict for f in judge(EVERY_LIMIT, evidence(stable=stable), min_samples)} == {I}
+        assert {f.verdict for f in judge(EVERY_LIMIT, evidence(), min_samples)} == {I}
 
     def test_too_few_are_inconclusive_and_say_so(self):
         finding = found(HealthCriteria(), evidence(snapshot(99)), min_samples=100)["fast_abort"]
@@ -230,7 +238,7 @@ class TestCustom:
 
     def run(self, function, module, judged=500) -> Finding:
         module.check = function
-        criteria = HealthCriteria.from_options({"custom": ["my_criteria:check"]})
+        criteria = HealthCriteria.read({"custom": ["my_criteria:check"]})
         return judge(criteria, evidence(snapshot(judged)), 100)[-1]
 
     def test_its_finding_counts(self, module):
@@ -269,15 +277,15 @@ class TestOptions:
         assert {one.verdict for one in looks} == {I}
         assert ("within 0.01 s" in looks[0].detail, "earlier look" in looks[1].detail, len(called)) == (True, True, 1)
         let_go.set()
-        custom_criteria._running["slow_criteria:check"].join(60)
+        analysis._running["slow_criteria:check"].join(60)
         assert run_custom("slow_criteria:check", evidence()).verdict is P
 
     def test_what_was_given_is_read_and_written_back(self):
         options = {"max_error_rate": 0.02, "max_latency_ms": 200, "latency_percentile": 99, "custom": ["a.b:c"]}
-        criteria = HealthCriteria.from_options(options)
+        criteria = HealthCriteria.read(options)
         assert (criteria.max_error_rate, criteria.custom) == (0.02, ("a.b:c",))
-        assert HealthCriteria.from_options(criteria.to_options()) == criteria
-        assert HealthCriteria.from_options({"max_error_rate": None}) == HealthCriteria.from_options({})
+        assert HealthCriteria.read(criteria.to_json()) == criteria
+        assert HealthCriteria.read({"max_error_rate": None}) == HealthCriteria.read({})
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -291,20 +299,19 @@ class TestOptions:
     )
     def test_a_bad_one_is_refused_by_name(self, name, value):
         with pytest.raises(InvalidInput) as refused:
-            HealthCriteria.from_options({name: value})
+            HealthCriteria.read({name: value})
         assert len(refused.value.details["problems"]) == 1
         assert name in refused.value.message
 
     def test_all_bad_ones_are_named(self):
         with pytest.raises(InvalidInput) as refused:
-            HealthCriteria.from_options({"max_error_rate": 2, "nonsense": 1, "min_accuracy": 0.5})
+            HealthCriteria.read({"max_error_rate": 2, "nonsense": 1, "min_accuracy": 0.5})
         assert len(refused.value.details["problems"]) == 2
 
 
 def test_every_finding_speaks_to_people():
     stable = snapshot(9000, 90, version="1", predictions={"a": 9000})
     target = snapshot(3000, 30, predictions={"a": 3000}, feedback={"labels": 50, "correct": 49})
-    criteria = HealthCriteria(0.05, 100.0, 95, 0.9, 0.9, 1.0, 1.0, 0.5, 0.5)
-    findings = judge(criteria, replace(evidence(target, stable, target), drift_score=0.1), 100)
+    findings = judge(EVERY_LIMIT, replace(evidence(target, stable, target), drift_score=0.1), 100)
     assert len({finding.criterion for finding in findings}) == len(findings) == 11
     assert all(len(finding.detail) > 10 and "None" not in finding.detail for finding in findings)

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from streamb.metrics.criteria import Finding, Verdict
 from streamb.rollouts import AppPhase, AppStatus, Deployment, DeploymentState, Phase, Strategy, plan, verbs
 from streamb.rollouts.decide import Evidence, Limits, RouteTo, Scale, StartApp, decide
+from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.phases import replicas_for
 
 LIMITS = Limits(start_s=60, acknowledge_s=10)
 START = StartApp("m--1.0.0--x", "1.0.0")
-CANARY = plan(Strategy.CANARY, {"traffic_split_percentage": 10, "step_seconds": 15, "step_max_seconds": 60})
+CANARY = plan(Strategy.CANARY, RolloutOptions(traffic_split_percentage=10, step_seconds=15, step_max_seconds=60))
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 
 
@@ -136,7 +137,7 @@ class TestStep:
 
     def test_nothing_left_to_compare_with_does_not_hold_up_the_last_step(self):
         """Whoever promotes has looked: no samples, no stable traffic and no verdict are needed then, only the time."""
-        steps = plan(Strategy.CANARY, {"steps": [50], "step_seconds": 600})
+        steps = plan(Strategy.CANARY, RolloutOptions.read({"steps": [50], "step_seconds": 600}))
         promoted = verbs.promote(canary(steps=steps, share=5000), "ada", "survived", 5)
         shifting = dataclasses.replace(promoted, phase=Phase.SHIFT, share=10_000)
         watched, _ = decide(shifting, judged(), 6, LIMITS)
@@ -202,7 +203,7 @@ class TestCapacity:
 
 class TestGate:
     def test_a_gate_waits_and_opens(self):
-        steps = plan(Strategy.BLUE_GREEN, {"approval_required": True})
+        steps = plan(Strategy.BLUE_GREEN, RolloutOptions.read({"approval_required": True}))
         shut, _ = decide(canary(Phase.GATE, steps=steps, step=1, share=0), judged(), 5, LIMITS)
         assert (shut.state, shut.waiting_for) == ("awaiting_approval", "100 %")
         assert decide(shut, judged(), 6, LIMITS) == (shut, ())
@@ -227,7 +228,9 @@ STRATEGIES = [(Strategy.IMMEDIATE, {}), *((s, {"step_max_seconds": 30}) for s in
 )
 def test_any_history_ends_in_a_known_state_and_promotes_only_what_passed(chosen, rollback, history):
     strategy, options = chosen
-    current = deployment(strategy=strategy, steps=plan(strategy, options), rollback_on_failure=rollback)
+    current = deployment(
+        strategy=strategy, steps=plan(strategy, RolloutOptions.read(options)), rollback_on_failure=rollback
+    )
     now = 0.0
     for phase, acknowledged, passed, found in history:
         now += passed

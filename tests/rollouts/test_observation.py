@@ -6,6 +6,7 @@ from streamb.metrics.criteria import Verdict, overall
 from streamb.metrics.windows import OutcomeWindows
 from streamb.rollouts import Deployment, DeploymentState, Phase, Strategy, plan
 from streamb.rollouts.observation import Observation
+from streamb.rollouts.options import RolloutOptions
 from tests.rollouts.fakes import FakeOutcomes
 
 CLOCK_START = 1000.0
@@ -15,7 +16,8 @@ def canary(**changes) -> Deployment:
     base = Deployment(
         id="dep-1", model_id="m", target_version="2.0.0", app="m--2.0.0--x", strategy=Strategy.CANARY,
         state=DeploymentState.PROGRESSING, created_by="me", created_at=0, updated_at=0, step_started_at=0,
-        phase=Phase.OBSERVE, share=1000, observed_since=CLOCK_START, steps=plan(Strategy.CANARY, {"min_samples": 100}),
+        phase=Phase.OBSERVE, share=1000, observed_since=CLOCK_START,
+        steps=plan(Strategy.CANARY, RolloutOptions(min_samples=100)),
     )  # fmt: skip
     return dataclasses.replace(base, **changes)
 

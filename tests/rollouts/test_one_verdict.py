@@ -18,7 +18,8 @@ from streamb.monitoring.health.health import HealthJudge, ModelHealth, Threshold
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watches import Standing
 from streamb.rollouts.analysis import judge
-from streamb.rollouts.health import HealthCriteria, StepEvidence
+from streamb.rollouts.evidence import StepEvidence
+from streamb.rollouts.options import HealthCriteria
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 SECONDS = 10.0
@@ -27,7 +28,7 @@ BASELINE = Baseline.learn({"x": np.random.default_rng(1).normal(size=2_000)})
 
 
 def health_of(counted: Snapshot, limits: dict[str, float], drift: DriftReport | None = None) -> ModelHealth:
-    judge = HealthJudge(Thresholds.from_options(limits))
+    judge = HealthJudge(Thresholds.read(limits))
     return judge.judge(metrics_of(counted, SECONDS), drift, None, stale=False, now=1_000.0)
 
 
@@ -37,7 +38,7 @@ def by_both(counted: Snapshot, limits: dict[str, float], drift: DriftReport | No
     standing = Standing("m", "2", health, None, None, 0.0, Totals())
     told = score_answer(standing) or {"score": None, "proven": False}
     evidence = StepEvidence(counted, None, NONE, SECONDS, drift_score=told["score"], drift_proven=told["proven"])
-    _, step = judge(HealthCriteria.from_options(limits), evidence, 1)
+    _, step = judge(HealthCriteria.read(limits), evidence, 1)
     return [health.findings[0], step]
 
 

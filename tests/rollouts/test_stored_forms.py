@@ -7,7 +7,7 @@ import pytest
 
 from streamb.metrics.criteria import Finding, Verdict
 from streamb.rollouts import Approval, Deployment, DeploymentState, Phase, ServingRoute, Standby, Strategy, plan
-from streamb.rollouts.health import HealthCriteria
+from streamb.rollouts.options import HealthCriteria, RolloutOptions
 from tests.rollouts.fakes import House
 
 OLD = {
@@ -21,7 +21,8 @@ def test_a_deployment_comes_back_as_it_was():
     written = Deployment(
         "dep-1", "m", "2.0.0", "m--2.0.0--x", Strategy.CANARY, DeploymentState.AWAITING_APPROVAL, "me", 1.0, 2.0, 3.0,
         previous_version="1.0.0", share=2500, step=1, reason="why", options={"steps": [25, 50]}, phase=Phase.OBSERVE,
-        steps=plan(Strategy.CANARY, {"approval_required": True}), approvals=(Approval("ada", 4.0, "start", "ok"),),
+        steps=plan(Strategy.CANARY, RolloutOptions(approval_required=True)),
+        approvals=(Approval("ada", 4.0, "start", "ok"),),
         criteria=HealthCriteria(max_error_rate=0.1, custom=("a.b:c",)), users=("ada",), back_to="1.0.0",
         findings=(Finding("error_rate", Verdict.PASS, "fine", 0.0, 0.1, 500),), ending=DeploymentState.ABORTED,
     )  # fmt: skip

@@ -3,11 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
-from streamb.rollouts import Strategy, plan
-from streamb.rollouts.options import read_options
-from streamb.rollouts.strategies import samples_of
+from streamb.rollouts import Strategy, strategies
+from streamb.rollouts.options import RolloutOptions
+from streamb.rollouts.strategies import Step, samples_of
 
 CANARY, BLUE_GREEN, ROLLING = Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING
+
+
+def plan(strategy: Strategy, options: dict, **more) -> tuple[Step, ...]:
+    return strategies.plan(strategy, RolloutOptions.read(options), **more)
 
 
 def percents(strategy: Strategy, options: dict, **more) -> list[float]:
@@ -103,6 +107,9 @@ def test_a_first_version_has_one_step_and_keeps_its_gate():
         (Strategy.IMMEDIATE, {"step_seconds": 5}, "step_seconds"),
         (BLUE_GREEN, {"traffic_split_percentage": 5}, "traffic_split_percentage"),
         (ROLLING, {"steps": [5]}, "steps"),
+        (ROLLING, {"traffic_split_percentage": 1}, "traffic_split_percentage"),  # a canary's default
+        (Strategy.IMMEDIATE, {"rollback_on_failure": True}, "rollback_on_failure"),  # the default
+        (CANARY, {"steps": [5], "traffic_split_percentage": 5}, "either steps or traffic_split_percentage"),
     ],
 )
 def test_bad_options_are_named(strategy, options, named):
@@ -111,7 +118,7 @@ def test_bad_options_are_named(strategy, options, named):
 
 
 def test_none_leaves_the_default():
-    assert read_options({"steps": None, "hold_seconds": None}) == read_options({})
+    assert RolloutOptions.read({"steps": None, "hold_seconds": None}) == RolloutOptions.read({})
 
 
 @given(

@@ -48,7 +48,9 @@ class TestOrders:
         assert options("canary", steps=[5, 100]) == {"steps": [5, 100]}
 
     def test_only_what_is_wished_for_is_sent(self, options):
-        assert options("immediate", rollback_on_failure=True, health_check_criteria={}) == {}
+        assert options("immediate") == {}
+        assert options("immediate", rollback_on_failure=None, min_samples=None) == {}
+        assert options("canary", rollback_on_failure=True, steps=[5]) == {"rollback_on_failure": True, "steps": [5]}
         assert options("blue_green", approval_required=True, hold_seconds=5) == {
             "approval_required": True,
             "hold_seconds": 5,
@@ -58,9 +60,23 @@ class TestOrders:
             "health_check_criteria": {"max_error_rate": 0.1},
         }
 
-    def test_an_approval_is_never_dropped_in_silence(self, options):
-        with pytest.raises(InvalidInput, match="immediate takes no options, got approval_required"):
-            options("immediate", approval_required=True)
+    @pytest.mark.parametrize(
+        ("strategy", "given"),
+        [
+            ("immediate", {"approval_required": True}),
+            ("immediate", {"approval_required": False}),
+            ("immediate", {"rollback_on_failure": True}),
+            ("immediate", {"health_check_criteria": {}}),
+            ("rolling", {"traffic_split_percentage": 10}),
+            ("blue_green", {"traffic_split_percentage": 10}),
+            ("rolling", {"steps": [5, 100]}),
+        ],
+    )
+    def test_what_was_given_is_never_dropped_in_silence_also_where_it_is_the_default(self, options, strategy, given):
+        with pytest.raises(InvalidInput, match=f"the strategy {strategy} does not use {next(iter(given))}"):
+            options(strategy, **given)
+        with pytest.raises(InvalidInput, match="either steps or traffic_split_percentage"):
+            options("canary", steps=[5, 100], traffic_split_percentage=10)
 
     def test_unknown_options_are_named(self, options):
         with pytest.raises(InvalidInput, match=r"options\.min_sample: "):

@@ -277,7 +277,7 @@ class TestAlerts:
     ("wrong", "message"),
     [
         ({"drift_sensitivity": "extreme"}, "low, medium, high"),
-        ({"performance_thresholds": {"max_latency": 1}}, "max_latency: no such threshold"),
+        ({"performance_thresholds": {"max_latency": 1}}, "max_latency is unknown"),
         ({"monitoring_interval_s": 0}, "above 0"),
         ({"window_minutes": 0}, "1 to 1440"),
         ({"alerting_enabled": True, "alert_channels": ["pigeon"]}, "pigeon"),

@@ -190,7 +190,7 @@ class AlertManager:
             matchers: `['model="iris"', 'alertname=~"DataDrift|PredictionDrift"']`; an alert must match all of them.
             author: who says so.
             comment: why.
-            duration_s: for how long, at most 90 days.
+            duration_s: for how long, more than 0 seconds and at most 90 days.
             starts_at: from when, seconds since the epoch; None: from now.
 
         Raises:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import Field
 
 from streamb.clock import isoformat
 from streamb.errors import InvalidInput
 from streamb.monitoring.alerts.matchers import WrittenMatcher, matches_all, read_matchers
+from streamb.options import Options, ShortText, SomeText, option
 from streamb.store.plain import to_plain
 
-LONGEST_S: Final = 90 * 86_400.0
+MatcherText = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 KEPT_S: Final = 5 * 86_400.0
 """How long a silence that is over stays on the list."""
-_MOST_MATCHERS: Final = 20
-_MOST_CHARS: Final = 1_000
+
+
+class SilenceOptions(Options):
+    """Nobody is notified of alerts that match, for a while."""
+
+    called: ClassVar[str] = "this silence"
+
+    matchers: Annotated[tuple[MatcherText, ...], Field(min_length=1, max_length=20, strict=False)] = option(
+        "Conditions on labels, as Alertmanager writes them; all must hold.",
+        default=...,
+        examples=[['model="iris"', 'alertname=~"DataDrift|HighLatency"', 'severity!="critical"']],
+    )
+    duration_s: Annotated[float, Field(gt=0, le=90 * 86_400, allow_inf_nan=False)] = option(
+        "How long it lasts.", default=7_200.0, unit="seconds"
+    )
+    author: ShortText = option("Who makes it; by default the name of the API key.", default="")
+    comment: SomeText = option("Why, in words.", default=...)
 
 
 class SilenceState(StrEnum):
@@ -60,15 +77,16 @@ class Silence:
             InvalidInput: says which part is missing or wrong.
         """
         matchers = read_matchers(given)
-        if not 1 <= len(matchers) <= _MOST_MATCHERS:
-            raise InvalidInput(f"a silence has 1 to {_MOST_MATCHERS} matchers, not {len(matchers)}")
+        texts = tuple(str(matcher) for matcher in matchers)
+        asked = SilenceOptions.read(
+            {"matchers": texts, "duration_s": ends_at - starts_at, "author": author, "comment": comment}
+        )
         if matches_all(matchers, {}):
             raise InvalidInput('this silence would mute every alert: add a matcher like model="iris"')
-        for name, text in (("author", author), ("comment", comment)):
-            if not isinstance(text, str) or not text.strip() or len(text) > _MOST_CHARS:
-                raise InvalidInput(f"a silence needs its {name}: 1 to {_MOST_CHARS} characters")
-        _check_times(starts_at, ends_at)
-        return cls(silence_id, matchers, author.strip(), comment.strip(), starts_at, ends_at)
+        for name, text in (("author", asked.author.strip()), ("comment", asked.comment.strip())):
+            if not text:
+                raise InvalidInput(f"a silence needs its {name}")
+        return cls(silence_id, matchers, asked.author.strip(), asked.comment.strip(), starts_at, ends_at)
 
     def mutes(self, labels: Mapping[str, str], now: float) -> bool:
         """Whether alerts with these labels are muted now."""
@@ -100,10 +118,3 @@ class Silence:
             "starts_at": isoformat(self.starts_at),
             "ends_at": isoformat(self.ends_at),
         }
-
-
-def _check_times(starts_at: float, ends_at: float) -> None:
-    if not (math.isfinite(starts_at) and math.isfinite(ends_at)):
-        raise InvalidInput("a silence starts and ends at a time")
-    if not 0 < ends_at - starts_at <= LONGEST_S:
-        raise InvalidInput(f"a silence lasts more than 0 and at most {LONGEST_S / 86_400:g} days")

@@ -14,20 +14,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import ClassVar, Final
 
 from streamb.metrics import measures
 from streamb.metrics.criteria import Finding, Verdict
+from streamb.metrics.limits import Limits
 from streamb.metrics.measures import Metrics
 from streamb.monitoring.drift.concept_alarm import ConceptReport
 from streamb.monitoring.drift.report import DriftReport
-from streamb.monitoring.health.thresholds import Thresholds
 from streamb.stats import binomial_tail
 
 CALM: Final = 0.8
 """A value is calm at so much of its limit: so near the limit and back does not count as recovered."""
 _ALPHA: Final = 0.001
 _FAR: Final = 2.0
+
+
+class Thresholds(Limits):
+    """The limits of a healthy model; what is None is not judged, except drift: then its report's own word counts.
+
+    >>> Thresholds.read({"max_latency_ms": 200, "max_error_rate": 0.05}).max_latency_ms
+    200.0
+    """
+
+    called: ClassVar[str] = "performance_thresholds"
 
 
 class Status(StrEnum):

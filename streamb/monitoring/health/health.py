@@ -15,8 +15,7 @@ from streamb.metrics.criteria import Finding, Verdict
 from streamb.metrics.measures import Metrics, metrics_of
 from streamb.monitoring.drift.concept_alarm import ConceptReport
 from streamb.monitoring.drift.report import DriftReport
-from streamb.monitoring.health.checks import Look, Status, looks
-from streamb.monitoring.health.thresholds import Thresholds
+from streamb.monitoring.health.checks import Look, Status, Thresholds, looks
 from streamb.monitoring.profiles.estimation import Estimate
 
 __all__ = ["HealthJudge", "Metrics", "ModelHealth", "Status", "Thresholds", "metrics_of"]

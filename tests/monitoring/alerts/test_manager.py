@@ -256,14 +256,16 @@ class TestSilences:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"matchers": []}, "1 to 20 matchers"),
+            ({"matchers": []}, "matchers must have at least 1 item"),
             ({"matchers": ["model=~.*"]}, "every alert"),
             ({"matchers": ["model!=iris"]}, "every alert"),
             ({"matchers": 3}, "must be a list"),
             ({"author": " "}, "author"),
             ({"comment": ""}, "comment"),
-            ({"duration_s": 0}, "90 days"),
-            ({"duration_s": float("nan")}, "starts and ends"),
+            ({"duration_s": 0}, "duration_s must be greater than 0"),
+            ({"duration_s": 90 * 86_400 + 1}, "duration_s must be less than or equal to 7776000"),
+            ({"duration_s": float("nan")}, "duration_s must be a finite number"),
+            ({"author": "a" * 201}, "author must have at most 200 characters"),
             ({"starts_at": START - 1_000}, "over already"),
         ],
     )

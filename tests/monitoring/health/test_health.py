@@ -11,9 +11,7 @@ from streamb.monitoring.drift.drift import DriftReport, Sensitivity
 from streamb.monitoring.health.health import HealthJudge, Metrics, Status, Thresholds, metrics_of
 from streamb.monitoring.profiles.estimation import not_estimated
 
-GUIDE = Thresholds.from_options(
-    {"max_latency_ms": 200, "min_accuracy": 0.8, "max_error_rate": 0.05, "max_drift_score": 0.3}
-)
+GUIDE = Thresholds.read({"max_latency_ms": 200, "min_accuracy": 0.8, "max_error_rate": 0.05, "max_drift_score": 0.3})
 INTERVAL = 10.0
 
 
@@ -49,22 +47,22 @@ class Watch:
 
 def test_thresholds_of_the_guide():
     assert (GUIDE.max_latency_ms, GUIDE.min_accuracy, GUIDE.min_throughput) == (200, 0.8, None)
-    assert Thresholds.from_options(GUIDE.to_options()) == GUIDE
-    assert Thresholds.from_options({}) == Thresholds()
+    assert Thresholds.read(GUIDE.to_json()) == GUIDE
+    assert Thresholds.read({}) == Thresholds()
 
 
 def test_every_wrong_threshold_is_named():
     options = {"max_latency": 5, "min_accuracy": 80, "max_error_rate": "low", "min_throughput": -1, "max_latency_ms": 0}
     with pytest.raises(InvalidInput, match="performance_thresholds") as caught:
-        Thresholds.from_options(MappingProxyType(options))
+        Thresholds.read(MappingProxyType(options))
     problems = caught.value.details["problems"]
     assert len(problems) == 5
-    assert "max_latency: no such threshold; there are max_latency_ms" in problems[0]
-    assert "min_accuracy must be a share from 0 to 1, not 80" in problems
-    assert "max_error_rate must be a number, not 'low'" in problems
+    assert "max_latency is unknown; there are max_drift_score, max_error_rate, max_latency_ms" in "; ".join(problems)
+    assert "min_accuracy must be less than or equal to 1, not 80" in problems
+    assert "max_error_rate must be a valid number, not 'low'" in problems
     for bad in (True, float("nan"), float("inf"), [1]):
-        with pytest.raises(InvalidInput, match="must be a number"):
-            Thresholds.from_options({"max_drift_score": bad})
+        with pytest.raises(InvalidInput, match=r"must be a (valid|finite) number"):
+            Thresholds.read({"max_drift_score": bad})
 
 
 # --- metrics ------------------------------------------------------------------------------------------------------

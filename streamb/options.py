@@ -1,0 +1,121 @@
+"""Groups of options, declared once: each with its type, range, unit, default and a sentence.
+
+Python, HTTP, the command line and the tables of the documents read the same declaration.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from streamb.errors import InvalidInput
+
+LONGEST_WINDOW_MINUTES: Final = 1_440
+_NO_NUL: Final = r"^[^\x00]*$"
+_UNKNOWN: Final = "extra_forbidden"
+_ABOUT: Final = ("default", "description", "title", "unit", "examples")
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)]
+WindowMinutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
+ShortText = Annotated[str, Field(max_length=200, pattern=_NO_NUL)]
+SomeText = Annotated[str, Field(min_length=1, max_length=1_000, pattern=_NO_NUL)]
+
+
+def option(description: str, *, default: Any = None, unit: str = "", **more: Any) -> Any:
+    """A field of `Options`.
+
+    Args:
+        description: one sentence.
+        default: its value where it is not given; `...`: it has to be given.
+        unit: of a number, in words: "milliseconds", "share".
+        more: what pydantic's `Field` takes besides.
+    """
+    return Field(default, description=description, json_schema_extra={"unit": unit}, **more)
+
+
+class Strict(BaseModel):
+    """A document that takes known fields only, converts nothing, and does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def canonical(self) -> str:
+        """Equal text for equal content."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class Options(Strict):
+    """The base of every group of options. An option that is None is not given: it keeps its default."""
+
+    called: ClassVar[str] = "options"
+    """What errors call the group."""
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any] | Self) -> Self:
+        """Check what a user gave; what has been read already is returned as it is.
+
+        Raises:
+            InvalidInput: a name is unknown or a value not allowed; `details["problems"]` names each.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            problems = [cls._problem(one) for one in found]
+        raise InvalidInput(f"{cls.called}: {'; '.join(problems)}", problems=problems)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was given, as JSON, also where it equals the default; `read` reads it back."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every option, as JSON; `read` reads it back."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def words_of(cls, name: str) -> str:
+        """What an option is, with its unit, in one sentence."""
+        field = cls.model_fields[name]
+        unit = field.json_schema_extra["unit"] if isinstance(field.json_schema_extra, dict) else ""
+        return f"{field.description or ''} In {unit}." if unit else field.description or ""
+
+    @classmethod
+    def limits_of(cls, name: str) -> tuple[float | None, float | None]:
+        """The lowest and the highest value of a number; None: there is no such limit."""
+        schema = cls.model_json_schema()["properties"][name]
+        number = schema.get("anyOf", [schema])[0]
+        return number.get("minimum", number.get("exclusiveMinimum")), number.get("maximum")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_not_given(cls, given: Any) -> Any:
+        return {name: one for name, one in given.items() if one is not None} if isinstance(given, Mapping) else given
+
+    @classmethod
+    def _problem(cls, found: Mapping[str, Any]) -> str:
+        place = ".".join(str(part) for part in found["loc"])
+        if found["type"] == _UNKNOWN and len(found["loc"]) == 1:
+            return f"{place} is unknown; there are {', '.join(sorted(cls.model_fields))}"
+        words = re.sub(r"^\w+ should ", "must ", str(found["msg"]).removeprefix("Value error, "))
+        return f"{place} {words}, not {found['input']!r:.200}".strip()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        resolved = handler.resolve_ref_schema(schema)
+        for name, one in resolved.get("properties", {}).items():
+            kinds = one.get("anyOf", [])
+            if name not in resolved.get("required", []) and {"type": "null"} not in kinds:
+                about = {key: one.pop(key) for key in _ABOUT if key in one}
+                resolved["properties"][name] = {**about, "anyOf": [*(kinds or [one]), {"type": "null"}]}
+        return schema
