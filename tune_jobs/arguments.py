@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput, StreambError
-from streamb.sdk.job_options import choices, sentence
+from streamb.sdk.job_options import Option
 from tune_jobs.progress import Progress
 
 A = TypeVar("A", bound=BaseModel)
@@ -94,22 +94,15 @@ def validated(model: type[A], given: Mapping[str, Any]) -> A:
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    kind = field.annotation
-    options: dict[str, Any] = {
-        "dest": name,
-        "help": sentence(field).replace("%", "%%"),
-        "required": field.is_required(),
-    }
-    if kind is bool:
-        options["action"] = argparse.BooleanOptionalAction if field.default else "store_true"
-        options["default"] = None
-    elif get_origin(kind) is tuple:
-        options |= {"action": "append", "metavar": name.upper()}
-    elif listed := choices(field):
-        options["choices"] = listed
+    option = Option.of(field)
+    told: dict[str, Any] = {"dest": name, "help": option.sentence.replace("%", "%%"), "required": field.is_required()}
+    if option.kind is bool:
+        told |= {"action": argparse.BooleanOptionalAction if field.default else "store_true", "default": None}
+    elif option.choices:
+        told["choices"] = option.choices
     else:
-        options["metavar"] = name.upper()
-    parser.add_argument(f"--{name.replace('_', '-')}", **options)
+        told |= {"action": "append" if option.many else "store", "metavar": name.upper()}
+    parser.add_argument(f"--{name.replace('_', '-')}", **told)
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:

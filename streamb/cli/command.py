@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
-from streamb.cli.options import Address, ApiKey, AsJson, StateDir, Where
+from streamb.cli.options import Address, ApiKey, AsJson, FieldsOf, StateDir, Where
 from streamb.cli.output import Answer, print_json
 from streamb.sdk.http import HttpClient
 
@@ -39,7 +39,8 @@ def command(group: typer.Typer, name: str) -> Callable[[CommandFunction], Comman
     - `Where`: the options themselves, for a command that connects later or somewhere else.
 
     Either adds `--state-dir`, `--address` and `--api-key`. Every command has `--json`; a function that works otherwise
-    for scripts has a parameter `as_json` and is told. Errors are left to the handler in `streamb.cli.app`.
+    for scripts has a parameter `as_json` and is told. A parameter annotated with `FieldsOf` stands for several options
+    that a model declares. Errors are left to the handler in `streamb.cli.app`.
 
     For example::
 
@@ -61,11 +62,15 @@ def _for_typer(function: Callable[..., Answer]) -> Callable[..., None]:
     """The function as typer is to see it: with all options, and without a result."""
     own = _parameters(function)
     first = own[0].annotation if own else None
+    grouped = {option.name: fields for option in own for fields in _fields(option)}
+    own = [shown for option in own for shown in ([one for f in _fields(option) for one in f.parameters()] or [option])]
     told_json = "as_json" in {parameter.name for parameter in own}
 
     def run(**given: Any) -> None:
         as_json = given["as_json"] if told_json else given.pop("as_json")
         with contextlib.ExitStack() as opened:
+            for name, fields in grouped.items():
+                given[name] = fields.take(given)
             target: list[Any] = []
             if first in _TARGETS:
                 where = Where(**{option.name: given.pop(option.name) for option in _PLATFORM})
@@ -79,6 +84,10 @@ def _for_typer(function: Callable[..., Answer]) -> Callable[..., None]:
         [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in shown]
     )
     return run
+
+
+def _fields(option: inspect.Parameter) -> list[FieldsOf]:
+    return [told for told in getattr(option.annotation, "__metadata__", ()) if isinstance(told, FieldsOf)]
 
 
 def _print(answer: Answer, as_json: bool) -> None:

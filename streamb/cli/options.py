@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from streamb.config import ENVIRONMENTS, load_settings
 from streamb.sdk.discovery import read_api_key, require_platform
 from streamb.sdk.http import HttpClient
+from streamb.sdk.job_options import Option
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -52,6 +56,50 @@ class Where:
             return HttpClient(self.address, self.api_key)
         folder = load_settings(state_dir=self.state_dir).state_dir
         return HttpClient(require_platform(folder).url, self.api_key or read_api_key(folder))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsOf:
+    """Says of a command's parameter that it stands for several options, one for each of these fields of a model.
+
+    The function gets a dict of those that were given. `Annotated[dict[str, Any], FieldsOf(SearchOptions, ("seed",))]`
+    is the option `--seed`, with the model's type, least value, and sentence. A field of seconds (`deadline_s`) is
+    called without its unit (`--deadline`), and a field that has only one value is a flag.
+
+    Attributes:
+        model: declares the fields.
+        names: of the fields, in the order in which the command's help shows them.
+    """
+
+    model: type[BaseModel]
+    names: tuple[str, ...]
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """The options, as typer is to see them."""
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        shown = [(name, _option(name, self.model.model_fields[name])) for name in self.names]
+        return [inspect.Parameter(name, keyword, default=None, annotation=option) for name, option in shown]
+
+    def take(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Take those that were given out of all that a command was given."""
+        told: dict[str, Any] = {}
+        for name in self.names:
+            value = given.pop(name)
+            if value in (None, False, []):
+                continue
+            choices = Option.of(self.model.model_fields[name]).choices
+            told[name] = choices[0] if value is True and choices else value
+        return told
+
+
+def _option(name: str, field: FieldInfo) -> Any:
+    option = Option.of(field)
+    flag = f"--{name.removesuffix('_s').replace('_', '-')}"
+    if option.kind is bool or len(option.choices) == 1:
+        return Annotated[bool, typer.Option(flag, help=option.sentence)]
+    kind = list[str] if option.many else option.kind
+    shown = "|".join(option.choices) or None
+    return Annotated[kind | None, typer.Option(flag, help=option.sentence, min=option.least, metavar=shown)]
 
 
 def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:

@@ -3,74 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from streamb.cli.command import command
-from streamb.cli.options import AsJson, Limit, StateDir, Where
+from streamb.cli.options import AsJson, FieldsOf, Limit, StateDir, Where
 from streamb.cli.output import Answer, Columns, Facts, Table, at, listing, say
 from streamb.cli.tune_job import SearchJob, run_here, submit
 from streamb.config import load_settings
 from streamb.errors import Conflict, InvalidInput
 from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
 from streamb.hpo.study.folder import State, Studies, StudyFolder, best_of
+from streamb.sdk.job_options import SearchOptions
 
 commands = typer.Typer(no_args_is_help=True, help="Searches for hyperparameters.")
 
 StudyId = Annotated[str, typer.Argument(metavar="ID", help="The study.")]
-Trials = Annotated[int | None, typer.Option("--trials", min=1, help="How many trials, the defaults included.")]
-Deadline = Annotated[float | None, typer.Option("--deadline", min=0.0, help="Seconds after which the search ends.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at the same time.")]
+_ON_RESUME: Final = ("trials", "deadline_s", "workers", "model_id", "version", "output")
+_NOT_HERE: Final = {"csv", "resume", "url", "state_dir"}
+_ALL: Final = tuple(name for name in SearchOptions.model_fields if name not in _NOT_HERE)
+Submit = Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")]
 
 
 @command(commands, "run")
 def run(
     where: Where,
     csv: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE.csv", help="The data.")],
-    target: Annotated[str, typer.Option(help="The column to predict.")],
-    model: Annotated[str, typer.Option(help="Such as random_forest, or package.module:Name.")] = "random_forest",
-    preset: Annotated[str, typer.Option(help="fast, balanced or thorough.")] = "balanced",
-    objective: Annotated[str, typer.Option(help="A scikit-learn scorer.")] = "auto",
-    space: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file with the space.")] = None,
-    trials: Trials = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Of the cross-validation.")] = None,
-    deadline: Deadline = None,
-    workers: Workers = None,
-    executor: Annotated[str, typer.Option(help="auto, sequential, processes or ray.")] = "auto",
-    acquisition: Annotated[str, typer.Option(help="auto, ei, pi or ucb.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
-    task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
-    drop: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Leave it out; repeatable.")] = None,
-    category: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="It holds categories.")] = None,
-    text: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="It holds text.")] = None,
-    group: Annotated[str | None, typer.Option(metavar="COLUMN", help="Its equal values stay in one fold.")] = None,
-    order_by: Annotated[str | None, typer.Option(metavar="COLUMN", help="It orders the rows in time.")] = None,
-    study: Annotated[str | None, typer.Option(metavar="ID", help="What to call the study.")] = None,
-    model_id: Annotated[str | None, typer.Option(help="Register the best model under this id.")] = None,
-    version: Annotated[str | None, typer.Option(help="And under this version, as 1.0.0.")] = None,
-    deploy: Annotated[bool, typer.Option("--deploy", help="And deploy it at once.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write the best model into this new folder.")] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files, too.")] = False,
-    on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
+    told: Annotated[dict[str, Any], FieldsOf(SearchOptions, _ALL)],
+    on_platform: Submit = False,
     as_json: AsJson = False,
 ) -> Answer:
     """Search the hyperparameters of a model on a CSV file: streamb tune run data.csv --target y --model svm."""
-    options: dict[str, Any] = {
-        "csv": csv.absolute(), "target": target, "model": model, "preset": preset, "objective": objective,
-        "space": space.absolute() if space else None, "trials": trials, "folds": folds, "deadline-s": deadline,
-        "workers": workers, "executor": executor, "acquisition": acquisition, "seed": seed, "task": task,
-        "drop": drop, "category": category, "text": text, "group": group, "order-by": order_by, "model-id": model_id,
-        "version": version, "deploy": "immediate" if deploy else None, "tensorboard": tensorboard,
-        "output": output.absolute() if output else None,
-    }  # fmt: skip
+    options = {"csv": csv, **told}
     if on_platform:
-        return submit(SearchJob(options, study, where))
+        return submit(SearchJob(options, where))
     studies = _studies(where.state_dir)
-    chosen = study or studies.new_id(model.rpartition(":")[2])
+    study = told.get("study")
     if study is not None and (studies.get(study).path / "study.json").exists():
         raise Conflict(f"there is a study {study!r} already; resume it, or choose another name")
-    return _run_here(SearchJob(options, chosen, where), chosen, as_json=as_json)
+    model = told.get("model", SearchOptions.model_fields["model"].default)
+    chosen = study or studies.new_id(model.rpartition(":")[2])
+    return _run_here(SearchJob({**options, "study": chosen}, where), chosen, as_json=as_json)
 
 
 @command(commands, "list")
@@ -132,13 +106,8 @@ def stop(study_id: StudyId, state_dir: StateDir = None) -> Answer:
 def resume(
     where: Where,
     study_id: StudyId,
-    trials: Trials = None,
-    deadline: Deadline = None,
-    workers: Workers = None,
-    model_id: Annotated[str | None, typer.Option(help="Register the best under this id now.")] = None,
-    version: Annotated[str | None, typer.Option(help="And under this version.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the best model into this new folder.")] = None,
-    on_platform: Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")] = False,
+    told: Annotated[dict[str, Any], FieldsOf(SearchOptions, _ON_RESUME)],
+    on_platform: Submit = False,
     as_json: AsJson = False,
 ) -> Answer:
     """Go on with a study that was stopped or died; finished trials are not evaluated again."""
@@ -147,11 +116,7 @@ def resume(
     state, _ = study.state()
     if state is State.RUNNING:
         raise Conflict(f"study {study_id!r} is running")
-    options = {
-        "resume": study_id, "trials": trials, "deadline-s": deadline, "workers": workers, "model-id": model_id,
-        "version": version, "output": output.absolute() if output else None,
-    }  # fmt: skip
-    job = SearchJob(options, None, where)
+    job = SearchJob({"resume": study_id, **told}, where)
     return submit(job) if on_platform else _run_here(job, study_id, as_json=as_json)
 
 

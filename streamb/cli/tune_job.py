@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from streamb.cli.options import Where
@@ -23,26 +24,23 @@ class SearchJob:
     """What the job is told.
 
     Attributes:
-        options: of the job, by name; None, False and empty ones are left out, lists are repeated.
-        study: what to call the study; None where the job chooses, or goes on with one.
+        options: those that were given, by field of `SearchOptions`.
         where: the platform to register models on, or to run on.
     """
 
     options: Mapping[str, Any]
-    study: str | None
     where: Where
 
     def arguments(self) -> list[str]:
         """The job's command line, without the interpreter."""
         told = [*_PROGRAM]
-        for name, value in {**self.options, "study": self.study}.items():
-            if value is None or value is False or value == []:
-                continue
+        for name, value in self.options.items():
+            option = f"--{name.replace('_', '-')}"
             if value is True:
-                told.append(f"--{name}")
+                told.append(option)
                 continue
             for one in value if isinstance(value, list) else [value]:
-                told += [f"--{name}", str(one)]
+                told += [option, str(one.absolute() if isinstance(one, Path) else one)]
         return told
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
 from pydantic.fields import FieldInfo
 
@@ -86,28 +88,45 @@ class SearchOptions(JobOptions):
     tensorboard: bool = Field(default=False, description="write TensorBoard's files beside the study")
 
 
-def sentence(field: FieldInfo) -> str:
-    """What an option means, and its default where that says something.
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A field as a command line shows it.
 
-    >>> sentence(SearchOptions.model_fields["test_share"])
-    'share of the rows kept apart from the search (default: 0.2)'
-    >>> sentence(SearchOptions.model_fields["workers"])
-    'trials at the same time'
+    Attributes:
+        kind: of one value: bool, int, float, str or Path.
+        many: whether it may be given several times.
+        choices: the values that are allowed; empty for any.
+        least: the least value; None for none.
+        sentence: what it means, and its default if that says something.
     """
-    said = [field.description, *(one.description for one in _inside(field.annotation) if isinstance(one, FieldInfo))]
-    text = next((one for one in said if one), "")
-    shown = not field.is_required() and field.default not in (None, "", (), False)
-    return f"{text} (default: {field.default})" if shown else text
 
+    kind: Any
+    many: bool
+    choices: tuple[str, ...]
+    least: Any
+    sentence: str
 
-def choices(field: FieldInfo) -> list[str]:
-    """The values of an option that has a list of them; empty for others.
+    @classmethod
+    def of(cls, field: FieldInfo) -> Option:
+        """Read a field of a model.
 
-    >>> choices(SearchOptions.model_fields["deploy"])
-    ['immediate']
-    """
-    found = [field.annotation, *_inside(field.annotation)]
-    return [str(choice) for kind in found if get_origin(kind) is Literal for choice in get_args(kind)]
+        >>> Option.of(SearchOptions.model_fields["folds"])
+        Option(kind=<class 'int'>, many=False, choices=(), least=2, sentence='folds of the cross-validation')
+        >>> Option.of(SearchOptions.model_fields["deploy"]).choices
+        ('immediate',)
+        """
+        parts = [field, field.annotation, *_inside(field.annotation)]
+        said = [one for one in parts if isinstance(one, FieldInfo)]
+        text = next((one.description for one in said if one.description), "")
+        if not field.is_required() and field.default not in (None, "", (), False):
+            text += f" (default: {field.default})"
+        return cls(
+            kind=next((one for one in parts if one in (bool, int, float, Path)), str),
+            many=any(get_origin(one) is tuple for one in parts),
+            choices=tuple(str(one) for part in parts if get_origin(part) is Literal for one in get_args(part)),
+            least=next((one.ge for info in said for one in info.metadata if isinstance(one, Ge)), None),
+            sentence=text,
+        )
 
 
 def _inside(kind: Any) -> Iterator[Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
+from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
 from streamb.cli.command import command
-from streamb.cli.options import AsJson, Limit, Where
+from streamb.cli.options import AsJson, FieldsOf, Limit, Where
 from streamb.cli.output import Answer, Facts, Table
 from streamb.errors import NotRunning
 from streamb.sdk.http import HttpClient
@@ -114,3 +116,33 @@ def test_a_function_may_connect_itself(group, run, tmp_path):
     assert json.loads(run("later", "--json", "--state-dir", str(tmp_path))) == [str(tmp_path), None, None]
     done = CliRunner().invoke(group, ["later", "--now", "--state-dir", str(tmp_path)])
     assert isinstance(done.exception, NotRunning)
+
+
+class Told(BaseModel):
+    folds: Annotated[int, Field(ge=2, description="how many parts")] | None = None
+    limit_s: float | None = Field(None, gt=0, description="seconds")
+    color: Literal["red", "blue"] = Field("red", description="the paint")
+    deploy: Literal["immediate"] | None = None
+    tag: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+def test_fields_of_a_model_are_options(group, run):
+    seen = {}
+
+    @command(group, "one")
+    def one(told: Annotated[dict[str, Any], FieldsOf(Told, tuple(Told.model_fields))]) -> Answer:
+        seen.update(told)
+        return Answer(None)
+
+    assert options_of(group, "one") == ["--folds", "--limit", "--color", "--deploy", "--tag", "--quiet", "--json"]
+    run("one")
+    assert seen == {}
+    run("one", "--folds", "3", "--limit", "1.5", "--color", "blue", "--deploy", "--tag", "a", "--tag", "b", "--quiet")
+    assert seen == {
+        "folds": 3, "limit_s": 1.5, "color": "blue", "deploy": "immediate", "tag": ["a", "b"], "quiet": True,
+    }  # fmt: skip
+    run("one", "--folds", "1", code=2)
+    shown = " ".join(run("one", "--help").split())
+    assert "--color red|blue the paint (default: red)" in shown
+    assert "how many parts" in shown
