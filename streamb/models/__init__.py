@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamb.models.archive import pack, unpack
     from streamb.models.artifact import sign_artifact, verify_artifact
-    from streamb.models.catalog import ModelKind, register
     from streamb.models.manifest import FORMAT_VERSION, FileEntry, Manifest
     from streamb.models.model import Model, Task, load_artifact, save_artifact
     from streamb.models.schema import Feature, FeatureKind, FeatureSchema
@@ -24,11 +23,9 @@ _HOMES = {
     "FileEntry": "manifest",
     "Manifest": "manifest",
     "Model": "model",
-    "ModelKind": "catalog",
     "Task": "model",
     "load_artifact": "model",
     "pack": "archive",
-    "register": "catalog",
     "save_artifact": "model",
     "sign_artifact": "artifact",
     "unpack": "archive",
@@ -43,11 +40,9 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "Model",
-    "ModelKind",
     "Task",
     "load_artifact",
     "pack",
-    "register",
     "save_artifact",
     "sign_artifact",
     "unpack",

@@ -1,67 +1,72 @@
-"""Which loader reads which kind of model: class id -> adapter, as data, so that nothing is imported before its use.
+"""Which adapter takes an object, and which reads an artifact. An adapter is a subclass of `Model`.
 
-A built-in model or a plug-in joins with `register(ModelKind(...))`; an id that is not here cannot be loaded.
+Adapters of streamb are the `*_model.py` files of this package; they are imported when one is first looked for, and none
+of them imports its library then. Any other adapter joins when its module is imported. Its artifacts name that module,
+which is imported for them only where a trusted key has signed them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pkgutil
+import sys
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
-from streamb.errors import ArtifactUnsupported, Conflict
+from streamb.errors import ArtifactUnsupported
+from streamb.models.manifest import is_outside
+
+_ADAPTERS: Final[list[type[Any]]] = []
 
 
-@dataclass(frozen=True, slots=True)
-class ModelKind:
-    """One kind of model.
+def join(adapter: type[Any]) -> None:
+    """Take an adapter in; of two for the same class of objects, the one that joined later takes them."""
+    _ADAPTERS.append(adapter)
 
-    Attributes:
-        class_id: written into manifests; never changes its meaning.
-        module, attribute: where the `Model` subclass lives; imported on first use.
+
+def adapters() -> list[type[Any]]:
+    """Every adapter: those of streamb, then those that joined from outside."""
+    _import_ours()
+    return sorted(_ADAPTERS, key=lambda adapter: is_outside(adapter.class_id))
+
+
+@cache
+def _import_ours() -> None:
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name.endswith("_model"):
+            import_module(f"{__package__}.{module.name}")
+
+
+def adapter_for(obj: Any) -> type[Any] | None:
+    """The adapter that takes `obj`: for a path by its suffix, else the one for the most specific class of the object.
+
+    A library that was never imported cannot have made the object, so no library is imported here.
     """
-
-    class_id: str
-    module: str
-    attribute: str
-
-    def resolve(self) -> type[Any]:
-        """Import the `Model` subclass."""
-        found: type[Any] = getattr(import_module(self.module), self.attribute)
-        return found
+    if isinstance(obj, str | Path):
+        return next((one for one in reversed(adapters()) if Path(obj).suffix.lower() in one.file_suffixes), None)
+    by_class = {_loaded(name): adapter for adapter in adapters() for name in adapter.takes}
+    fitting = (by_class[cls] for cls in type(obj).__mro__ if cls in by_class)
+    return next((one for one in fitting if not one.needs_predict or callable(getattr(obj, "predict", None))), None)
 
 
-_KINDS: Final[dict[str, ModelKind]] = {}
-
-
-def register(kind: ModelKind) -> None:
-    """Add a kind; the same one twice is fine.
+def adapter_of(class_id: str) -> type[Any]:
+    """The adapter that wrote a manifest with this id. An adapter from outside is imported: its code runs.
 
     Raises:
-        Conflict: the id already names another class.
+        ArtifactUnsupported: there is no such adapter.
+        ImportError: the module of an adapter from outside is not installed here.
     """
-    known = _KINDS.setdefault(kind.class_id, kind)
-    if known != kind:
-        raise Conflict(f"the class id {kind.class_id!r} already names {known.module}.{known.attribute}")
-
-
-def find(class_id: str) -> ModelKind:
-    """The kind with this id.
-
-    Raises:
-        ArtifactUnsupported: this build knows no such kind.
-    """
-    kind = _KINDS.get(class_id)
-    if kind is None:
-        known = ", ".join(sorted(_KINDS))
+    if is_outside(class_id):
+        import_module(class_id.partition(":")[0])
+    found: type[Any] | None = next((one for one in reversed(adapters()) if one.class_id == class_id), None)
+    if found is None:
+        known = ", ".join(sorted(one.class_id for one in adapters()))
         raise ArtifactUnsupported(f"this build cannot load models of the kind {class_id[:100]!r}; it knows {known}")
-    return kind
+    return found
 
 
-for _kind in (
-    ModelKind("sklearn", "streamb.models.sklearn_model", "SklearnModel"),
-    ModelKind("torch", "streamb.models.torch_model", "TorchModel"),
-    ModelKind("onnx", "streamb.models.onnx_model", "OnnxModel"),
-    ModelKind("own", "streamb.models.own_model", "OwnModel"),
-):
-    register(_kind)
+def _loaded(name: str) -> Any:
+    """The class with this full name; None if its module was never imported."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, None)

@@ -43,7 +43,7 @@ class Manifest:
 
     Attributes:
         framework: "scikit-learn", "torch", "onnx", "python"; for people.
-        class_id: which loader reads the files (`catalog`).
+        class_id: which adapter reads the files (`catalog`); MODULE:CLASS for an adapter that is no part of streamb.
         task: "classification", "regression" or "other".
         schema: `FeatureSchema.to_json()`; `{}` when any rectangular rows are taken.
         files: path below the artifact's folder, with `/` -> digest and size.
@@ -122,6 +122,8 @@ class Manifest:
             )
         except (KeyError, TypeError, AttributeError, InvalidInput) as error:
             raise ArtifactCorrupt(f"{MANIFEST_NAME} lacks a field or has one of a wrong type: {error!r}") from error
+        if is_outside(manifest.class_id) and not manifest.carries_code:
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} names code ({manifest.class_id[:100]!r}) and denies that it does")
         if manifest.task not in TASKS:
             raise ArtifactCorrupt(f"{MANIFEST_NAME}: the task is one of {', '.join(TASKS)}, got {manifest.task!r}")
         if not all(_DIGEST.fullmatch(entry.sha256) and entry.size >= 0 for entry in files.values()):
@@ -140,6 +142,15 @@ class Manifest:
             "files": {path: {"sha256": e.sha256, "size": e.size} for path, e in sorted(self.files.items())},
             "carries_code": self.carries_code,
         }
+
+
+def is_outside(class_id: str) -> bool:
+    """Whether an adapter that is no part of streamb is meant: to load such an artifact is to run that adapter's code.
+
+    >>> is_outside("sklearn"), is_outside("forecasts.adapter:Forecast")
+    (False, True)
+    """
+    return ":" in class_id
 
 
 def check_path(path: str) -> str:

@@ -1,12 +1,12 @@
 """`Model`: what every kind of model can do, and how any object becomes one.
 
-Adapters (one file each) subclass it; which adapter reads which artifact is in `catalog`.
+Adapters subclass it, each in one file; a subclass that says what it `takes` is found by `Model.wrap`. This holds for an
+adapter in your own package, too, once its module is imported.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from streamb.errors import (
 )
 from streamb.models import catalog
 from streamb.models.artifact import is_trusted, seal, verify_artifact
-from streamb.models.manifest import Manifest
+from streamb.models.manifest import Manifest, is_outside
 from streamb.models.schema import FeatureSchema, Rows
 
 Task = Literal["classification", "regression", "other"]
@@ -37,9 +37,15 @@ class Model(ABC):
     """A model that streamb can fit, ask, save and load.
 
     Attributes:
-        class_id: which adapter this is, in manifests (class attribute).
+        class_id: which adapter this is, in manifests (class attribute). For an adapter that is no part of streamb it is
+            always MODULE:CLASS: its artifacts count as code, and load where the platform signed them and that module
+            can be imported.
         framework: for people: "scikit-learn", "torch", … (class attribute).
         libraries: distributions whose versions go into the manifest (class attribute).
+        takes: full names of the classes whose objects `wrap` gives to this adapter, such as "torch.nn.Module"; names,
+            so that nothing is imported (class attribute).
+        file_suffixes: of the files that it takes by their path, such as ".onnx" (class attribute).
+        needs_predict: takes only objects that have a method `predict` (class attribute).
         name: what people call it.
         schema: what it takes; None when that is unknown, then any rectangular rows are taken.
         task: what its predictions mean.
@@ -48,10 +54,19 @@ class Model(ABC):
     class_id: ClassVar[str]
     framework: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
+    file_suffixes: ClassVar[tuple[str, ...]] = ()
+    needs_predict: ClassVar[bool] = False
 
     name: str
     schema: FeatureSchema | None
     task: Task
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if not cls.__module__.startswith(f"{__package__}."):
+            cls.class_id = f"{cls.__module__}:{cls.__qualname__}"
+        catalog.join(cls)
 
     @staticmethod
     def wrap(
@@ -63,6 +78,8 @@ class Model(ABC):
         classes: Sequence[Any] | None = None,
     ) -> Model:
         """Make a `Model` of a scikit-learn estimator or pipeline, a torch module, an ONNX file or your own object.
+
+        Objects that another adapter takes (a subclass of `Model` whose module is imported) go to that one.
 
         Args:
             obj: a `Model` is returned as it is; a path is read as ONNX; anything else needs `predict`.
@@ -78,9 +95,28 @@ class Model(ABC):
             if (schema, name, task, classes) != (None, None, None, None):
                 raise InvalidInput("this is a Model already; give schema, name, task and classes when you make it")
             return obj
-        adapter = catalog.find(_class_id_for(obj)).resolve()
+        adapter = None if isinstance(obj, type) else catalog.adapter_for(obj)
+        if adapter is None:
+            raise InvalidInput(_not_a_model(obj))
         wrapped: Model = adapter.from_object(obj, schema=schema, name=name, task=task, classes=classes)
         return wrapped
+
+    @classmethod
+    def from_object(
+        cls,
+        obj: Any,  # noqa: ARG003 - for adapters that take objects
+        *,
+        schema: FeatureSchema | None,  # noqa: ARG003
+        name: str | None,  # noqa: ARG003
+        task: Task | None,  # noqa: ARG003
+        classes: Sequence[Any] | None,  # noqa: ARG003
+    ) -> Self:
+        """Make a model of one of the objects in `takes`, or of a path; the arguments are those of `wrap`.
+
+        Raises:
+            InvalidInput: the object cannot become one, or an argument has no meaning for it.
+        """
+        raise InvalidInput(f"{cls.__name__} is not made from other objects; use its constructor")
 
     @abstractmethod
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - the ecosystem's name
@@ -155,10 +191,15 @@ def save_artifact(model: Model, folder: Path) -> Manifest:
     """Write `model` as an artifact into `folder`, which must not exist or be empty; all or nothing."""
     if folder.exists() and any(folder.iterdir()):
         raise StorageFailed(f"{folder} is not empty; save into a new folder")
+    if "__main__" in model.class_id or "<locals>" in model.class_id:
+        raise ArtifactUnsupported(
+            f"the adapter {type(model).__name__} is defined in a script or a function; move it to the top level of a "
+            "module that can be imported where the model is loaded"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        carries_code = model.write_payload(draft)
+        carries_code = model.write_payload(draft) or is_outside(model.class_id)
         manifest = seal(
             draft,
             framework=model.framework,
@@ -193,14 +234,13 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
     """
     manifest = verify_artifact(folder)
     may_run_code = is_trusted(folder, trusted)
-    kind = catalog.find(manifest.class_id)
     if manifest.carries_code and not may_run_code:
         raise ArtifactUntrusted(
             f"the model {manifest.name!r} ({manifest.framework}) carries code and is not signed by a key this platform "
             "trusts; register it with a key that may bring code, so that the platform signs it"
         )
     try:
-        model: Model = kind.resolve().read_payload(folder, manifest, may_run_code=may_run_code)
+        model: Model = catalog.adapter_of(manifest.class_id).read_payload(folder, manifest, may_run_code=may_run_code)
     except StreambError:
         raise
     except ImportError as error:
@@ -216,22 +256,13 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
     return model
 
 
-def _class_id_for(obj: Any) -> str:
-    """Which adapter takes `obj`. A library that was never imported cannot have made it, so none is imported here."""
-    if isinstance(obj, str | Path):
-        if Path(obj).suffix.lower() != ".onnx":
-            raise InvalidInput(f"a path is taken as an ONNX file and must end in .onnx, got {str(obj)!r}")
-        return "onnx"
+def _not_a_model(obj: Any) -> str:
     if isinstance(obj, type):
-        raise InvalidInput(f"{obj.__name__} is a class; wrap an object of it: Model.wrap({obj.__name__}(…))")
-    torch, sklearn, onnx = (sys.modules.get(library) for library in ("torch.nn", "sklearn.base", "onnx"))
-    if torch is not None and isinstance(obj, torch.Module):
-        return "torch"
-    if onnx is not None and isinstance(obj, onnx.ModelProto):
-        return "onnx"
-    if not callable(getattr(obj, "predict", None)):
-        raise InvalidInput(
-            f"a {type(obj).__name__} cannot become a Model: give a scikit-learn estimator or pipeline that predicts, a "
-            "torch.nn.Module, the path of an .onnx file, or an object with a predict method"
-        )
-    return "sklearn" if sklearn is not None and isinstance(obj, sklearn.BaseEstimator) else "own"
+        return f"{obj.__name__} is a class; wrap an object of it: Model.wrap({obj.__name__}(…))"
+    if isinstance(obj, str | Path):
+        suffixes = [suffix for adapter in catalog.adapters() for suffix in adapter.file_suffixes]
+        return f"a path must end in {' or '.join(suffixes)}, got {str(obj)!r}"
+    return (
+        f"a {type(obj).__name__} cannot become a Model: give a scikit-learn estimator or pipeline that predicts, a "
+        "torch.nn.Module, the path of an .onnx file, or an object with a predict method"
+    )

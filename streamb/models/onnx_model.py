@@ -44,6 +44,8 @@ class OnnxModel(Model):
     class_id: ClassVar[str] = "onnx"
     framework: ClassVar[str] = "onnx"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "onnxruntime")
+    takes: ClassVar[tuple[str, ...]] = ("onnx.ModelProto",)
+    file_suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class OnnxModel(Model):
         task: Task | None,
         classes: Sequence[Any] | None,
     ) -> Self:
-        """See `Model.wrap`; `obj` is a path or an `onnx.ModelProto`."""
+        """See `Model.from_object`; `obj` is a path or an `onnx.ModelProto`."""
         import onnx
 
         try:  # weights beside the file come along inside of it

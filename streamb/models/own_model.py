@@ -34,6 +34,8 @@ class OwnModel(Model):
     class_id: ClassVar[str] = "own"
     framework: ClassVar[str] = "python"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "skops")
+    takes: ClassVar[tuple[str, ...]] = ("builtins.object",)
+    needs_predict: ClassVar[bool] = True
 
     def __init__(
         self, obj: Any, *, schema: FeatureSchema | None = None, name: str | None = None, task: Task | None = None
@@ -55,7 +57,7 @@ class OwnModel(Model):
         task: Task | None,
         classes: Sequence[Any] | None,
     ) -> Self:
-        """See `Model.wrap`."""
+        """See `Model.from_object`."""
         if classes is not None:
             raise InvalidInput("your own object says its classes itself, in an attribute named classes_")
         return cls(obj, schema=schema, name=name, task=task)

@@ -38,6 +38,8 @@ class SklearnModel(Model):
     class_id: ClassVar[str] = "sklearn"
     framework: ClassVar[str] = "scikit-learn"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn", "scipy", "skops")
+    takes: ClassVar[tuple[str, ...]] = ("sklearn.base.BaseEstimator",)
+    needs_predict: ClassVar[bool] = True
 
     def __init__(
         self, estimator: Any, *, schema: FeatureSchema | None = None, name: str | None = None, task: Task | None = None
@@ -62,7 +64,7 @@ class SklearnModel(Model):
         task: Task | None,
         classes: Sequence[Any] | None,
     ) -> Self:
-        """See `Model.wrap`."""
+        """See `Model.from_object`."""
         if classes is not None:
             raise InvalidInput("a scikit-learn estimator says its classes itself")
         return cls(obj, schema=schema, name=name, task=task)

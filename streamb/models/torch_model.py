@@ -43,6 +43,7 @@ class TorchModel(Model):
     class_id: ClassVar[str] = "torch"
     framework: ClassVar[str] = "torch"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "safetensors", "torch")
+    takes: ClassVar[tuple[str, ...]] = ("torch.nn.Module",)
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class TorchModel(Model):
         task: Task | None,
         classes: Sequence[Any] | None,
     ) -> Self:
-        """See `Model.wrap`."""
+        """See `Model.from_object`."""
         return cls(obj, schema=schema, name=name, task=task, classes=classes)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002 - always refuses

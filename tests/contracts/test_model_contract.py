@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from streamb.errors import ArtifactCorrupt, ArtifactUntrusted, InvalidFeatures, 
 from streamb.models import (
     FeatureSchema,
     Model,
+    catalog,
     load_artifact,
     pack,
     save_artifact,
@@ -32,6 +34,7 @@ from streamb.models import (
     unpack,
     verify_artifact,
 )
+from streamb.models.manifest import is_outside
 from tests.contracts.own_model_samples import Gated, NearestMean, SavesItself
 
 X, y = load_iris(return_X_y=True)
@@ -136,6 +139,17 @@ def answer(model: Model, rows: list[Any]) -> list[Any]:
     """What serving does: check, convert, predict."""
     schema = model.schema or FeatureSchema.open()
     return model.predict(model.to_input(schema.check_rows(rows))).tolist()
+
+
+def test_every_adapter_keeps_the_contract():
+    """A new one adds a case here, or imports `TestModelContract` into its own test file, beside a fixture `case`."""
+    texts = [path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")]
+    elsewhere = [text for text in texts if "import Case, TestModelContract" in text]
+    covered = {type(cache(make)().model) for make in CASES}
+    ours = [adapter for adapter in catalog.adapters() if not is_outside(adapter.class_id)]
+    assert len(ours) >= 4
+    for adapter in ours:
+        assert adapter in covered or any(adapter.__name__ in text for text in elsewhere), adapter
 
 
 class TestModelContract:

@@ -27,10 +27,9 @@ from streamb.errors import (
     ArtifactError,
     ArtifactUnsupported,
     ArtifactUntrusted,
-    Conflict,
     InvalidInput,
 )
-from streamb.models import FeatureSchema, Manifest, Model, ModelKind, load_artifact, register, verify_artifact
+from streamb.models import FeatureSchema, Manifest, Model, load_artifact, verify_artifact
 from streamb.models.artifact import seal
 from streamb.models.onnx_model import refuse_outside_data
 from streamb.models.torch_layers import build_module
@@ -267,12 +266,6 @@ class TestOnnx:
         proto = graph_of([node], [value("c", TensorProto.BOOL, [])], [value("y", TensorProto.FLOAT, [4])])
         with pytest.raises(ArtifactUnsupported, match="outside of its file"):
             refuse_outside_data(proto.SerializeToString())
-
-
-def test_the_catalog_refuses_a_second_meaning_for_an_id():
-    register(ModelKind("onnx", "streamb.models.onnx_model", "OnnxModel"))
-    with pytest.raises(Conflict, match="already names"):
-        register(ModelKind("onnx", "elsewhere", "Model"))
 
 
 HEAVY = ("torch", "sklearn", "pandas", "onnx", "onnxruntime", "skops", "safetensors", "scipy", "joblib")
