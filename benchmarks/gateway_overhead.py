@@ -106,7 +106,7 @@ def full_table(canary: int) -> RoutingTable:
     route = ModelRoute(
         "m",
         "salt",
-        Split.by_weights([("2.0.0", canary), ("1.0.0", BASIS_POINTS - canary)]),
+        Split.by_shares([("2.0.0", canary), ("1.0.0", BASIS_POINTS - canary)]),
         {version: _target(version) for version in ("1.0.0", "2.0.0")},
         overrides=(Override("2.0.0", header=("x-model-version", "2.0.0")),),
         fallback="1.0.0",

@@ -33,7 +33,7 @@ class Rung(Protocol):
     """What the simulation reads of a step; `streamb.rollouts.Step` has it too."""
 
     @property
-    def weight(self) -> int: ...
+    def share(self) -> int: ...
     @property
     def min_time_s(self) -> float: ...
     @property
@@ -211,7 +211,7 @@ def simulate(
     for step in ladder:
         mine.reset()
         theirs.reset()
-        weight = step.weight / BASIS_POINTS
+        weight = step.share / BASIS_POINTS
         seconds = 0
         while True:
             seconds += 1

@@ -117,7 +117,7 @@ def conclude(scenario: Scenario, rate: float, results: Sequence[Result]) -> Line
         share = sum(map(found, results)) / count
         goal = f"{name}: found before {HALF_PERCENT:g} % in >= {scenario.least_found:.0%}"
         return Line(goal, f"{share:.1%} ({rest})", share >= scenario.least_found)
-    promoted = sum(result.percent > LADDER[0].weight / 100 for result in results)
+    promoted = sum(result.percent > LADDER[0].weight for result in results)
     return Line(f"{name}: promoted in 0", f"{promoted} ({rest})", promoted == 0)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streamb.store.records import Page
 
@@ -93,14 +92,6 @@ class StepAnswer(Answer):
     max_time_s: float = Field(description="When the evidence is too thin by then, the deployment awaits approval.")
     min_samples: int = Field(description="Requests that must have been judged.")
     gate: bool = Field(description="It begins only once somebody has approved.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_percent(cls, step: Any) -> Any:
-        """Inside, weights are whole ten-thousandths."""
-        if isinstance(step, Mapping | cls):
-            return step
-        return {**{name: getattr(step, name) for name in cls.model_fields}, "weight": step.weight / 100}
 
 
 class FindingAnswer(Answer):

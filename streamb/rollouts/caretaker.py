@@ -1,18 +1,29 @@
-"""Brings what runs in line with what should: starts, replaces, and has the janitor stop what nobody wants."""
+"""Brings what runs in line with what should: starts, replaces what failed, and stops what nobody wants.
+
+A failed app is replaced under a new name, with growing pauses; an unwanted one stops once its last request is answered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
+from typing import Final
 
 from streamb.clock import Clock
 from streamb.rollouts.creation import new_app
 from streamb.rollouts.deployment import Deployment
-from streamb.rollouts.janitor import Janitor
 from streamb.rollouts.route import ServingRoute
-from streamb.rollouts.runtime import AppStatus, Runtime
+from streamb.rollouts.runtime import AppPhase, AppStatus, Runtime
 from streamb.rollouts.standing import Standing
-from streamb.rollouts.upkeep import abandoned, maintained, missing
+
+GRACE_S: Final = 3.0
+"""How long an unwanted app keeps running at least: longer than a gateway takes to pull a new table."""
+PATIENCE_S: Final = 60.0
+"""How long an unwanted app may hold on to requests; a request never lives this long."""
+FIRST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 300.0
+WELL_S: Final = 600.0
+"""An app that has run for so long since its last restart is well; the next restart follows at once."""
 
 
 class Caretaker:
@@ -52,3 +63,86 @@ class Caretaker:
         for deployment in self._standing.active.values():
             wanted |= {deployment.app, deployment.back_app}
         return frozenset(wanted)
+
+
+class Janitor:
+    """Remembers since when an app has been unwanted, and stops it when it is idle (or has been for too long)."""
+
+    def __init__(self, runtime: Runtime, clock: Clock) -> None:
+        self._runtime = runtime
+        self._clock = clock
+        self._unwanted_since: dict[str, float] = {}
+
+    def sweep(self, running: Mapping[str, AppStatus], wanted: Set[str]) -> None:
+        """Look at every app once.
+
+        Args:
+            wanted: what answers, what is being deployed, and what is kept warm until its time has come.
+        """
+        now = self._clock.monotonic()
+        unwanted = {app for app, status in running.items() if app not in wanted and status.phase != AppPhase.STOPPING}
+        self._unwanted_since = {app: self._unwanted_since.get(app, now) for app in unwanted}
+        for app, since in self._unwanted_since.items():
+            age = now - since
+            idle = age >= GRACE_S and self._runtime.in_flight(app) == 0
+            dead = running[app].phase is AppPhase.FAILED and running[app].replicas == 0
+            if idle or dead or age >= PATIENCE_S:
+                self._runtime.stop(app)
+
+
+def maintained(
+    route: ServingRoute, running: Mapping[str, AppStatus], now: float, new_app: Callable[[str, str], str]
+) -> ServingRoute:
+    """What the route should be now; the same one when all is well.
+
+    Args:
+        new_app: a name that was never used, for a model and a version.
+    """
+    standby = tuple(one for one in route.standby if one.until > now and _may_run(running.get(one.app)))
+    if standby != route.standby:
+        return replace(route, standby=standby)
+    if route.replacement:
+        return _replacing(route, running)
+    status = running.get(route.app)
+    if status is not None and status.phase is AppPhase.FAILED and now >= route.retry_at:
+        pause = min(FIRST_PAUSE_S * 2**route.restarts, LONGEST_PAUSE_S)
+        app = new_app(route.model_id, route.version)
+        return replace(route, replacement=app, restarts=route.restarts + 1, retry_at=now + pause)
+    well = status is not None and status.phase is AppPhase.RUNNING and now >= route.retry_at + WELL_S
+    return replace(route, restarts=0, retry_at=0.0) if well and route.restarts else route
+
+
+def missing(route: ServingRoute, running: Mapping[str, AppStatus]) -> str:
+    """The app that should run and does not exist (a new one, or the whole cluster was gone); "" when there is none."""
+    app = route.replacement or route.app
+    return "" if app in running else app
+
+
+def abandoned(route: ServingRoute, running: Mapping[str, AppStatus]) -> frozenset[str]:
+    """Apps of the route that have failed, answer nobody, and are being replaced: they only hold resources."""
+    status = running.get(route.app)
+    failed = status is not None and status.phase is AppPhase.FAILED and status.replicas == 0
+    return frozenset({route.app}) if route.replacement and failed else frozenset()
+
+
+def _replacing(route: ServingRoute, running: Mapping[str, AppStatus]) -> ServingRoute:
+    """The replacement takes over once it runs; when it fails too, the next one follows after the pause."""
+    status = running.get(route.replacement)
+    if status is None:
+        return route
+    if status.phase is AppPhase.RUNNING:
+        return replace(route, app=route.replacement, replacement="")
+    if status.phase is AppPhase.FAILED:
+        # It becomes the app and is replaced in turn, once its time has come; unless the one before still answers.
+        return replace(route, app=_better(route, running), replacement="")
+    return route
+
+
+def _better(route: ServingRoute, running: Mapping[str, AppStatus]) -> str:
+    """Of two failed apps the one that still has a replica that answers."""
+    old = running.get(route.app)
+    return route.app if old is not None and old.replicas > 0 else route.replacement
+
+
+def _may_run(status: AppStatus | None) -> bool:
+    return status is not None and status.phase in {AppPhase.RUNNING, AppPhase.STARTING}

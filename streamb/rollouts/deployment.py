@@ -174,11 +174,11 @@ class Deployment:
     @property
     def evidence_gate(self) -> str:
         """What the gate is called that closes when the current step's evidence stays inconclusive."""
-        return f"evidence at {self.current.percent:g} %"
+        return f"evidence at {self.current.weight:g} %"
 
     def gate_of(self, step: int) -> str:
         """What the gate of a step is called."""
-        return START if step == 0 else f"{self.steps[step].percent:g} %"
+        return START if step == 0 else f"{self.steps[step].weight:g} %"
 
     def approved(self, gate: str) -> bool:
         """True when somebody has let it pass this gate."""
@@ -203,13 +203,18 @@ class Deployment:
                 "strategy": Strategy(kept["strategy"]),
                 "phase": Phase(kept["phase"]),
                 "ending": DeploymentState(kept["ending"]) if kept["ending"] else None,
-                "steps": tuple(Step(**step) for step in kept["steps"]),
+                "steps": tuple(_step(step) for step in kept["steps"]),
                 "approvals": tuple(Approval(**approval) for approval in kept["approvals"]),
                 "findings": tuple(Finding(**{**one, "verdict": Verdict(one["verdict"])}) for one in kept["findings"]),
                 "criteria": HealthCriteria.read(kept["criteria"]),
                 "users": tuple(kept["users"]),
             }
         )
+
+
+def _step(body: Mapping[str, Any]) -> Step:
+    """A step as it is stored, now or when its share was stored as `weight`."""
+    return Step(**{"share" if name == "weight" else name: value for name, value in body.items()})
 
 
 def _from_before_steps(body: Mapping[str, Any]) -> dict[str, Any]:

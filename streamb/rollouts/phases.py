@@ -30,12 +30,12 @@ def replicas_for(share: int, replicas: int) -> int:
 
 def _at_gate(deployment: Deployment, _evidence: Evidence, now: float, _limits: Limits) -> Decision:
     if not deployment.current.gate or deployment.approved(deployment.gate):
-        reason = "starting the version" if not deployment.shown else f"capacity for {deployment.current.percent:g} %"
+        reason = "starting the version" if not deployment.shown else f"capacity for {deployment.current.weight:g} %"
         started = to_phase(deployment, Phase.CAPACITY, now, reason, waiting_for="")
         return started, (StartApp(deployment.app, deployment.target_version),)
     if deployment.state is _S.AWAITING_APPROVAL:
         return _waiting(deployment, now), _NOTHING
-    what = "anything starts" if deployment.step == 0 else f"{deployment.current.percent:g} % of the traffic"
+    what = "anything starts" if deployment.step == 0 else f"{deployment.current.weight:g} % of the traffic"
     return wait_for(deployment, deployment.gate, now, f"somebody must approve before {what}"), _NOTHING
 
 
@@ -50,7 +50,7 @@ def _waiting(deployment: Deployment, now: float) -> Deployment:
 def _capacity(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:
     app, version = evidence.app, deployment.target_version
     stable = max(deployment.stable_replicas, evidence.stable.replicas if evidence.stable else 0)
-    needed = replicas_for(deployment.current.weight, stable)
+    needed = replicas_for(deployment.current.share, stable)
     if app is not None and app.phase is AppPhase.RUNNING and app.replicas >= needed:
         return _shift(replace(deployment, stable_replicas=stable), now), _NOTHING
     if app is not None and app.phase is AppPhase.FAILED:
@@ -74,11 +74,11 @@ def _cannot(deployment: Deployment, now: float, reason: str) -> Decision:
 
 def _shift(deployment: Deployment, now: float) -> Deployment:
     step = deployment.current
-    what = f"{step.percent:g} % of the traffic to the version" if step.weight else "the version runs, without traffic"
-    if step.weight == BASIS_POINTS:
+    what = f"{step.weight:g} % of the traffic to the version" if step.share else "the version runs, without traffic"
+    if step.share == BASIS_POINTS:
         what = "all traffic to the version"
     reason = f"{what}; waiting for the gateways"
-    return to_phase(deployment, Phase.SHIFT, now, reason, share=step.weight, observed_since=now)
+    return to_phase(deployment, Phase.SHIFT, now, reason, share=step.share, observed_since=now)
 
 
 def _shifting(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:

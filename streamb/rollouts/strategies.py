@@ -25,7 +25,7 @@ class Step:
     """One share of the traffic, and what must be true before the next one.
 
     Attributes:
-        weight: ten-thousandths of the model's traffic; 0: the version runs and is reached by header only.
+        share: ten-thousandths of the model's traffic; 0: the version runs and is reached by header only.
         min_time_s: how long the step is watched at least.
         max_time_s: when the evidence is inconclusive for so long, somebody must approve.
         min_samples: judged requests of the target version without which a criterion is inconclusive.
@@ -33,7 +33,7 @@ class Step:
         analyse: the step must be judged to pass; without it only a failure is acted on.
     """
 
-    weight: int
+    share: int
     min_time_s: float = 0.0
     max_time_s: float = 0.0
     min_samples: int = 0
@@ -41,9 +41,9 @@ class Step:
     analyse: bool = True
 
     @property
-    def percent(self) -> float:
-        """The weight as people say it."""
-        return self.weight / 100
+    def weight(self) -> float:
+        """Percent of the model's traffic."""
+        return self.share / 100
 
 
 CANARY_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
@@ -75,13 +75,13 @@ def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, firs
     Raises:
         InvalidInput: an option is not used by the strategy, or names a step that it does not have.
 
-    >>> [step.percent for step in plan(Strategy.CANARY, RolloutOptions(traffic_split_percentage=10))]
+    >>> [step.weight for step in plan(Strategy.CANARY, RolloutOptions(traffic_split_percentage=10))]
     [10.0, 25.0, 50.0, 100.0]
     """
     check_used(strategy, options)
     if strategy is Strategy.IMMEDIATE:
         return AT_ONCE
-    steps = _with_gates(strategy, _weighted(strategy, options, replicas), options)
+    steps = _with_gates(strategy, _moving(strategy, options, replicas), options)
     if first:
         return (replace(AT_ONCE[0], gate=any(step.gate for step in steps)),)
     return steps
@@ -104,20 +104,20 @@ def check_used(strategy: Strategy, options: RolloutOptions) -> None:
         raise InvalidInput(f"the strategy {strategy} does not use {', '.join(sorted(unused))}: leave it out")
 
 
-def _weighted(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[Step]:
+def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[Step]:
     """The steps that move traffic; the last one moves all, and is watched but needs no proof of its own."""
     seconds = STEP_SECONDS[strategy] if options.step_seconds is None else options.step_seconds
     longest = STEP_MAX_SECONDS if options.step_max_seconds is None else options.step_max_seconds
-    weights = _weights(strategy, options, replicas)
+    shares = _shares(strategy, options, replicas)
     steps = [
         Step(
-            weight,
+            share,
             seconds,
             max(longest, seconds),
-            options.min_samples or samples_of(weights, index),
-            analyse=weight < BASIS_POINTS,
+            options.min_samples or samples_of(shares, index),
+            analyse=share < BASIS_POINTS,
         )
-        for index, weight in enumerate(weights)
+        for index, share in enumerate(shares)
     ]
     samples = options.min_samples or UNPROVEN_SAMPLES
     preview = Step(0, seconds if options.shadow else 0.0, max(longest, seconds), samples, analyse=False)
@@ -125,25 +125,25 @@ def _weighted(strategy: Strategy, options: RolloutOptions, replicas: int) -> lis
     return [preview, *steps] if strategy is Strategy.BLUE_GREEN or options.shadow or asked else steps
 
 
-def samples_of(weights: list[int], index: int) -> int:
+def samples_of(shares: list[int], index: int) -> int:
     """How many judged requests a step needs. `benchmarks/rollout_statistics.py` measures what these numbers buy.
 
-    >>> weights = [100, 500, 2_500, 5_000, 10_000]
-    >>> [samples_of(weights, index) for index in range(5)]
+    >>> shares = [100, 500, 2_500, 5_000, 10_000]
+    >>> [samples_of(shares, index) for index in range(5)]
     [50, 200, 3000, 500, 100]
     """
-    weight, half = weights[index], BASIS_POINTS // 2
-    if weight == BASIS_POINTS:
+    share, half = shares[index], BASIS_POINTS // 2
+    if share == BASIS_POINTS:
         return UNPROVEN_SAMPLES
-    following = weights[index + 1]
-    if weight < half <= following or (index == 0 and weight >= half):
+    following = shares[index + 1]
+    if share < half <= following or (index == 0 and share >= half):
         return PROOF_SAMPLES
-    if weight >= half:
+    if share >= half:
         return HALF_SAMPLES
     return SMALL_SAMPLES if following <= BASIS_POINTS // 10 else SAMPLES
 
 
-def _weights(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[int]:
+def _shares(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[int]:
     if strategy is Strategy.BLUE_GREEN:
         return [BASIS_POINTS]
     if strategy is Strategy.ROLLING:
@@ -154,20 +154,20 @@ def _weights(strategy: Strategy, options: RolloutOptions, replicas: int) -> list
     if not percents:
         start = CANARY_PERCENTS[0] if options.traffic_split_percentage is None else options.traffic_split_percentage
         percents = (start, *(percent for percent in CANARY_PERCENTS if percent > start))
-    weights = list(dict.fromkeys(round(percent * 100) for percent in percents))  # 24.999 percent is the same as 25
-    return weights if weights[-1] == BASIS_POINTS else [*weights, BASIS_POINTS]
+    shares = list(dict.fromkeys(round(percent * 100) for percent in percents))  # 24.999 percent is the same as 25
+    return shares if shares[-1] == BASIS_POINTS else [*shares, BASIS_POINTS]
 
 
 def _with_gates(strategy: Strategy, steps: list[Step], options: RolloutOptions) -> tuple[Step, ...]:
     """The steps with an approval before each that was named."""
     wanted = {round(gate * 100) for gate in options.gates if isinstance(gate, float)}
-    unknown = wanted - {step.weight for step in steps if step.weight}
+    unknown = wanted - {step.share for step in steps if step.share}
     if unknown:
-        named = ", ".join(f"{weight / 100:g}" for weight in sorted(unknown))
-        known = ", ".join(f"{step.percent:g}" for step in steps if step.weight)
+        named = ", ".join(f"{share / 100:g}" for share in sorted(unknown))
+        known = ", ".join(f"{step.weight:g}" for step in steps if step.share)
         raise InvalidInput(f"approval_before names {named} percent, but the {strategy} steps are {known}")
     if options.approval_required:
-        wanted.add(next(step.weight for step in steps if step.weight))
+        wanted.add(next(step.share for step in steps if step.share))
     if START in options.gates:
         wanted.add(0)
-    return tuple(replace(step, gate=step.weight in wanted) for step in steps)
+    return tuple(replace(step, gate=step.share in wanted) for step in steps)

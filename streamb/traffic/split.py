@@ -1,4 +1,4 @@
-"""A sticky split of units over versions by weights in ten-thousandths."""
+"""A sticky split of units over versions by shares in ten-thousandths."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _STRIDE: Final = 6181
 class Split:
     """Which version answers which unit.
 
-    The first version owns the first weight's worth of the line `[0, 10000)`, the next follows. A version that grows at
-    the start of the line takes units only from its neighbour, so raising a weight never moves a unit twice.
+    The first version owns its share of the line `[0, 10000)`, the next follows. A version that grows at
+    the start of the line takes units only from its neighbour, so raising a share never moves a unit twice.
 
     Attributes:
         versions: the versions, in the order in which they lie on the line.
-        bounds: the end of each version's stretch (cumulative weights); the last is 10,000.
+        bounds: the end of each version's stretch (cumulative shares); the last is 10,000.
     """
 
     versions: tuple[str, ...]
@@ -47,22 +47,22 @@ class Split:
         return cls((version,), (BASIS_POINTS,))
 
     @classmethod
-    def by_weights(cls, weights: Sequence[tuple[str, int]]) -> Split:
-        """A split from `(version, weight in ten-thousandths)` pairs that add up to 10,000.
+    def by_shares(cls, shares: Sequence[tuple[str, int]]) -> Split:
+        """A split from `(version, share in ten-thousandths)` pairs that add up to 10,000.
 
-        >>> Split.by_weights([("2.0.0", 1000), ("1.0.0", 9000)]).bounds
+        >>> Split.by_shares([("2.0.0", 1000), ("1.0.0", 9000)]).bounds
         (1000, 10000)
         """
-        versions = [version for version, _ in weights]
-        shares = [share for _, share in weights]
-        if not weights or min(shares) < 0 or sum(shares) != BASIS_POINTS or len(set(versions)) != len(versions):
+        versions = [version for version, _ in shares]
+        sizes = [size for _, size in shares]
+        if not shares or min(sizes) < 0 or sum(sizes) != BASIS_POINTS or len(set(versions)) != len(versions):
             raise InvalidInput(
-                f"weights must be distinct versions whose ten-thousandths add up to {BASIS_POINTS}: {list(weights)}"
+                f"a split shares {BASIS_POINTS} ten-thousandths out to distinct versions, unlike {list(shares)}"
             )
-        return cls(tuple(versions), tuple(accumulate(shares)))
+        return cls(tuple(versions), tuple(accumulate(sizes)))
 
     def choose(self, unit: str, *, salt: str) -> str:
-        """The version that answers `unit`; the same one every time while the weights stand."""
+        """The version that answers `unit`; the same one every time while the shares stand."""
         if len(self.versions) == 1:
             return self.versions[0]
         place = _place if len(unit) <= _LONGEST_REMEMBERED else bucket
@@ -71,9 +71,9 @@ class Split:
     def deal(self, number: int) -> str:
         """The version for the `number`-th request of those that name no unit: nothing to stick to, so they take turns.
 
-        Any 10,000 in a row are shared out exactly as weighted, and any few in a row nearly so.
+        Any 10,000 in a row are shared out exactly, and any few in a row nearly so.
 
-        >>> split = Split.by_weights([("2.0.0", 1000), ("1.0.0", 9000)])
+        >>> split = Split.by_shares([("2.0.0", 1000), ("1.0.0", 9000)])
         >>> sum(split.deal(number) == "2.0.0" for number in range(10_000))
         1000
         """

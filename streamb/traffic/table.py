@@ -93,8 +93,8 @@ class ModelRoute:
 
     Attributes:
         salt: makes this model's assignment independent of every other model's.
-        split: weights over versions.
-        targets: every version that can be called, by version, with or without weight.
+        split: shares of versions.
+        targets: every version that can be called, by version, with or without a share.
         overrides: exceptions from the split; of two that fit, the first counts.
         shadow: where copies of requests go; None: nowhere.
         fallback: the version that answers, within the same request, for another that fails; "": none.

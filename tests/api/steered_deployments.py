@@ -37,7 +37,7 @@ class Seen:
     updated_at: float = 2.0
     steps: tuple[Any, ...] = tuple(
         SimpleNamespace(weight=weight, min_time_s=10.0, max_time_s=600.0, min_samples=100, gate=gate, analyse=True)
-        for weight, gate in ((1_000, False), (2_500, False), (10_000, True))
+        for weight, gate in ((10.0, False), (25.0, False), (100.0, True))
     )
 
 

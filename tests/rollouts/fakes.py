@@ -160,8 +160,8 @@ class House:
         self.runtime.become(AppPhase.RUNNING)
         self.runtime.grow()
         self.runtime.acknowledged_epoch = self.rollouts.table.epoch
-        for version, weight in self.weights().items():
-            count = self.rate * weight // 10_000
+        for version, share in self.shares().items():
+            count = self.rate * share // 10_000
             bad = version in self.failing
             self.outcomes.add(version, ok=0 if bad else count, failed=count if bad else 0)
         self.clock.advance(1)
@@ -169,7 +169,7 @@ class House:
     def route(self) -> ModelRoute | None:
         return self.rollouts.table.models.get("m")
 
-    def weights(self) -> dict[str, int]:
+    def shares(self) -> dict[str, int]:
         """Ten-thousandths of the traffic, by version."""
         route = self.route()
         if route is None:
@@ -180,7 +180,7 @@ class House:
 
     def serving(self) -> str | None:
         """The version that has all the traffic."""
-        whole = [version for version, weight in self.weights().items() if weight == 10_000]
+        whole = [version for version, share in self.shares().items() if share == 10_000]
         return whole[0] if whole else None
 
     def kinds(self) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from streamb.errors import Conflict, NotFound, StorageFailed
 from streamb.rollouts import AppPhase, AppStatus, Strategy
-from streamb.rollouts.janitor import GRACE_S
+from streamb.rollouts.caretaker import GRACE_S
 from streamb.traffic import GatewayPolicy
 from tests.rollouts.fakes import House
 

@@ -134,7 +134,7 @@ class MortalHouse(House):
         self.settle(90)
         latest, route = self.rollouts.latest("m"), self.rollouts.routes["m"]
         apps = sorted((self.runtime.specs[app].version, status.replicas) for app, status in self.runtime.apps().items())
-        return latest.state, latest.weight, latest.step, route.version, self.weights(), apps, self.serving()
+        return latest.state, latest.weight, latest.step, route.version, self.shares(), apps, self.serving()
 
 
 def healthy_canary(house: MortalHouse) -> None:
@@ -355,7 +355,7 @@ class Rollout(RuleBasedStateMachine):
 
     def check_stickiness(self) -> None:
         """While one deployment goes on, a unit leaves a version only for the one whose weight was raised."""
-        route, weights = self.house.route(), self.house.weights()
+        route, weights = self.house.route(), self.house.shares()
         chosen = {unit: route.split.choose(unit, salt=route.salt) for unit in self.units}
         earlier, before = self.before
         if earlier is not None and earlier.keys() == weights.keys():
@@ -380,7 +380,7 @@ class Rollout(RuleBasedStateMachine):
     @invariant()
     def traffic_goes_to_apps_that_nobody_stopped(self):
         route = self.house.route()
-        for version, weight in self.house.weights().items():
+        for version, weight in self.house.shares().items():
             app = route.targets[version].app
             failed = self.house.rollouts.routes["m"].replacement
             assert weight == 0 or app not in self.house.runtime.stopped or failed

@@ -6,7 +6,7 @@ import pytest
 
 from streamb.errors import Conflict, InvalidInput
 from streamb.rollouts import AppPhase, AppStatus, Strategy
-from streamb.rollouts.janitor import GRACE_S
+from streamb.rollouts.caretaker import GRACE_S
 from tests.rollouts.fakes import House
 
 CANARY, BLUE_GREEN, ROLLING = Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING
@@ -24,7 +24,7 @@ def weights_seen(house: House, deployment_id: str, ticks: int = 300) -> list[int
     target = house.rollouts.get(deployment_id).target_version
     for _ in range(ticks):
         house.settle(1)
-        share = house.weights().get(target, 0)
+        share = house.shares().get(target, 0)
         if share != seen[-1]:
             seen.append(share)
         if not house.rollouts.get(deployment_id).active:
@@ -95,7 +95,7 @@ class TestForward:
         ]
         assert route.fallback == "1.0.0"
         house.settle(7)
-        assert (house.route().shadow, house.weights()["2.0.0"]) == (None, 100)
+        assert (house.route().shadow, house.shares()["2.0.0"]) == (None, 100)
         house.until(made.id, "completed")
         assert (house.route().overrides, house.route().fallback) == ((), "")
 
@@ -134,7 +134,7 @@ class TestFailure:
         house.failing.add("2.0.0")
         made = house.create("2.0.0", CANARY, rollback_on_failure=False)
         house.until(made.id, "paused")
-        assert house.weights()["2.0.0"] == 100
+        assert house.shares()["2.0.0"] == 100
         house.rollouts.promote(made.id, "other", "we know")
         house.until(made.id, "completed")
 
@@ -181,7 +181,7 @@ class TestGates:
         house.rollouts.approve(made.id, "other")
         house.settle(3)
         assert house.until(made.id, "awaiting_approval").waiting_for == "50 %"
-        assert house.weights()["2.0.0"] == 2500
+        assert house.shares()["2.0.0"] == 2500
 
     def test_what_nobody_approves_in_time_is_aborted(self, house):
         made = house.create("2.0.0", CANARY, approval_required=True, approval_timeout_s=30)

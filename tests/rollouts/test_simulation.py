@@ -57,7 +57,7 @@ def test_without_enough_traffic_nothing_is_promoted(rate):
 
 
 def test_a_version_that_fails_every_request_goes_at_its_tenth():
-    results = run(Scenario("broken", Behaviour(error_rate=1.0)), 50.0, range(50), [replace(LADDER[1], weight=1000)])
+    results = run(Scenario("broken", Behaviour(error_rate=1.0)), 50.0, range(50), [replace(LADDER[1], share=1000)])
     assert {result.failed for result in results} == {"fast_abort"}
     assert np.median([result.seconds for result in results]) <= 3
     assert max(result.seconds for result in results) <= 6

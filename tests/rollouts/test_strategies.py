@@ -15,7 +15,7 @@ def plan(strategy: Strategy, options: dict, **more) -> tuple[Step, ...]:
 
 
 def percents(strategy: Strategy, options: dict, **more) -> list[float]:
-    return [step.percent for step in plan(strategy, options, **more)]
+    return [step.weight for step in plan(strategy, options, **more)]
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_the_step_before_half_of_the_traffic_needs_the_proof(percents, samples):
     ],
 )
 def test_gates(strategy, options, gated):
-    assert [step.percent for step in plan(strategy, options) if step.gate] == gated
+    assert [step.weight for step in plan(strategy, options) if step.gate] == gated
 
 
 def test_a_first_version_has_one_step_and_keeps_its_gate():
     (step,) = plan(CANARY, {}, first=True)
-    assert (step.percent, step.gate, step.analyse) == (100, False, False)
+    assert (step.weight, step.gate, step.analyse) == (100, False, False)
     assert plan(CANARY, {"approval_before": 50}, first=True)[0].gate
 
 
@@ -137,6 +137,6 @@ def test_none_leaves_the_default():
 )
 def test_every_plan_rises_to_all_of_the_traffic(strategy, options, start, replicas):
     given = {**options, "traffic_split_percentage": start} if strategy is CANARY else options
-    weights = [step.weight for step in plan(strategy, given, replicas=replicas)]
+    weights = [step.share for step in plan(strategy, given, replicas=replicas)]
     assert weights == sorted(set(weights))
     assert (weights[0] >= 0, weights[-1]) == (True, 10_000)

@@ -95,7 +95,7 @@ class TestPause:
     def test_the_weight_stays_until_resumed(self, house):
         made = at(house, "paused")
         house.settle(100)
-        assert house.weights()["2.0.0"] == 100
+        assert house.shares()["2.0.0"] == 100
         house.rollouts.resume(made.id, "ada")
         house.until(made.id, "completed")
 
@@ -113,7 +113,7 @@ class TestPromote:
         made = at(house, "observing")
         house.rollouts.promote(made.id, "ada")
         house.settle(2)
-        assert house.weights()["2.0.0"] == 10_000
+        assert house.shares()["2.0.0"] == 10_000
         house.until(made.id, "completed")
 
     @pytest.mark.parametrize("where", ["pending", "paused"])

@@ -29,7 +29,7 @@ def clock():
 def gateway(predictor, clock):
     def build(new=5000, *, fallback="", policy=POLICY, versions=("1.0.0", "2.0.0")):
         app = GatewayApp(predictor, GatewayLimits(), clock)
-        split = Split.by_weights([("2.0.0", new), ("1.0.0", 10_000 - new)])
+        split = Split.by_shares([("2.0.0", new), ("1.0.0", 10_000 - new)])
         app.apply(table(*map(target, versions), split=split, fallback=fallback, policy=policy))
         return AsgiClient(app)
 

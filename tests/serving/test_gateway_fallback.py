@@ -20,7 +20,7 @@ def predictor():
 
 
 def canary(new=10_000, *targets, **options):
-    split = Split.by_weights([("2.0.0", new), ("1.0.0", 10_000 - new)])
+    split = Split.by_shares([("2.0.0", new), ("1.0.0", 10_000 - new)])
     return table(*(targets or (OLD, NEW)), split=split, **{"fallback": "1.0.0", **options})
 
 

@@ -7,7 +7,7 @@ from tests.serving.asgi_client import AsgiClient
 from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of
 from tests.serving.predictors import table, target
 
-HALVES = table(target("1.0.0"), target("2.0.0"), split=Split.by_weights([("2.0.0", 5000), ("1.0.0", 5000)]))
+HALVES = table(target("1.0.0"), target("2.0.0"), split=Split.by_shares([("2.0.0", 5000), ("1.0.0", 5000)]))
 
 
 async def test_a_user_gets_the_same_version_by_header_and_by_body(make):

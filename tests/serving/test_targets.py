@@ -14,7 +14,7 @@ BOTH = (OLD, NEW)
 
 
 def share(new: int) -> Split:
-    return Split.by_weights([("2.0.0", new), ("1.0.0", 10_000 - new)])
+    return Split.by_shares([("2.0.0", new), ("1.0.0", 10_000 - new)])
 
 
 def built(*targets, builder=None, **options):
@@ -130,7 +130,7 @@ def test_what_is_spared_has_a_fallback_or_leaves_half_of_the_weight(new, fallbac
 @given(st.sets(st.sampled_from(["1.0.0", "2.0.0", "3.0.0"])), st.sampled_from(["", "1.0.0"]))
 def test_there_is_always_a_version_that_is_called(broken, fallback):
     targets = [target(f"{number}.0.0") for number in (3, 2, 1)]
-    split = Split.by_weights([("3.0.0", 2000), ("2.0.0", 3000), ("1.0.0", 5000)])
+    split = Split.by_shares([("3.0.0", 2000), ("2.0.0", 3000), ("1.0.0", 5000)])
     model = built(*targets, split=split, fallback=fallback, policy=POLICY)
     for number in broken:
         trip(model.versions[number])
