@@ -1,4 +1,4 @@
-"""`streamb alerts`: what fires, what is silenced, and what channels deliver."""
+"""`streamb alerts`: alerts, silences, and the channels that deliver notifications."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamb.cli.output import Answer, Columns, Facts, listing
 from streamb.errors import InvalidInput
 from streamb.sdk.http import HttpClient
 
-commands = typer.Typer(no_args_is_help=True, help="Alerts: what fires, silences, channels.")
+commands = typer.Typer(no_args_is_help=True, help="Show alerts, silence them, and check alert channels.")
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -22,33 +22,35 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 @command(commands, "list")
 def list_alerts(
     client: HttpClient,
-    state: Annotated[str | None, typer.Option(help="pending, firing or resolved.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Only those of this model.")] = None,
-    severity: Annotated[str | None, typer.Option(help="low, medium, high or critical.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only alerts in this state: pending, firing or resolved.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only alerts of this model.")] = None,
+    severity: Annotated[str | None, typer.Option(help="Only this severity: low, medium, high or critical.")] = None,
     limit: Limit = 100,
 ) -> Answer:
-    """Alerts, those that fire first."""
+    """List alerts; firing ones come first."""
     return alerts_of(client, limit, state=state, model=model, severity=severity)
 
 
 @command(commands, "silence")
 def silence(
     client: HttpClient,
-    matchers: Annotated[list[str], typer.Argument(metavar="MATCHER", help="Labels, model=iris severity!=critical.")],
-    comment: Annotated[str, typer.Option(help="Why, in words.")],
-    duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 30m, 2h, 1d.")] = "2h",
-    by: Annotated[str, typer.Option("--by", help="Who says so; by default the name of the API key.")] = "",
+    matchers: Annotated[
+        list[str], typer.Argument(metavar="MATCHER", help="Label conditions: model=iris severity!=critical.")
+    ],
+    comment: Annotated[str, typer.Option(help="Why the alerts are silenced.")],
+    duration: Annotated[str, typer.Option("--for", metavar="TIME", help="For how long: 30m, 2h, 1d.")] = "2h",
+    by: Annotated[str, typer.Option("--by", help="Who silences them. By default the name of the API key.")] = "",
 ) -> Answer:
-    """Tell nobody of alerts that match, for a while."""
+    """Stop notifications of matching alerts for a while."""
     body = {"matchers": matchers, "duration_s": _seconds(duration), "comment": comment, "author": by}
     made = client.change("POST", "/api/alerts/silences", body)
-    line = f"{made['id']}: silent until {made['ends_at']}; to end it: streamb alerts unsilence {made['id']}"
+    line = f"{made['id']}: silent until {made['ends_at']}; to end it earlier: streamb alerts unsilence {made['id']}"
     return Answer(made, line)
 
 
 @command(commands, "silences")
 def silences(client: HttpClient) -> Answer:
-    """Silences, those that hold first."""
+    """List silences; active ones come first."""
     columns: Columns = {
         "silence": "id",
         "state": "state",
@@ -57,12 +59,12 @@ def silences(client: HttpClient) -> Answer:
         "by": "author",
         "why": "comment",
     }
-    return listing(client.get("/api/alerts/silences")["items"], columns, empty="nothing is silenced")
+    return listing(client.get("/api/alerts/silences")["items"], columns, empty="there are no silences")
 
 
 @command(commands, "unsilence")
 def unsilence(
-    client: HttpClient, silence_id: Annotated[str, typer.Argument(metavar="ID", help="The silence.")]
+    client: HttpClient, silence_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the silence.")]
 ) -> Answer:
     """End a silence now."""
     ended = client.change("DELETE", f"/api/alerts/silences/{silence_id}")
@@ -71,7 +73,7 @@ def unsilence(
 
 @command(commands, "channels")
 def channels(client: HttpClient) -> Answer:
-    """How each channel does."""
+    """Show the state of each alert channel."""
     columns: Columns = {
         "channel": "name",
         "state": lambda channel: "left alone" if channel["left_alone"] else "in use",
@@ -79,28 +81,28 @@ def channels(client: HttpClient) -> Answer:
         "last delivered": "last_delivered_at",
         "last error": "last_error",
     }
-    return listing(client.get("/api/alerts/channels")["items"], columns, empty="no channel is set up")
+    return listing(client.get("/api/alerts/channels")["items"], columns, empty="no alert channel is set up")
 
 
 @command(commands, "deliveries")
 def deliveries(client: HttpClient, limit: Limit = 100) -> Answer:
-    """What became of notifications, the newest first."""
+    """List notifications and their outcome, newest first."""
     columns = {"at": "at", "channel": "channel", "outcome": "outcome", "notification": "title", "why": "reason"}
-    return listing(list(client.pages("/api/alerts/deliveries", limit=limit)), columns, empty="nothing was sent")
+    return listing(list(client.pages("/api/alerts/deliveries", limit=limit)), columns, empty="no notification was sent")
 
 
 @command(commands, "test")
 def try_channel(
     client: HttpClient,
-    channel: Annotated[str, typer.Argument(help="slack, webhook, email, pagerduty, log, …: one that is set up.")],
+    channel: Annotated[str, typer.Argument(help="A channel that is set up, such as slack or email.")],
 ) -> Answer:
-    """Send a test alert to one channel, and say what became of it. Exit code 1 when it did not arrive."""
+    """Send a test alert to one channel. Exit code 1 if it was not delivered."""
     found = client.change("POST", "/api/alerts/test", {"channel": channel})
     return Answer(found, Facts(found), exit_code=0 if found["delivered"] else 1)
 
 
 def alerts_of(client: HttpClient, limit: int, **filters: str | None) -> Answer:
-    """The first `limit` alerts that all filters let through: `state`, `model`, `severity`; None lets all through."""
+    """List at most `limit` alerts that pass the filters `state`, `model` and `severity`; None filters nothing."""
     columns: Columns = {
         "state": "state",
         "severity": lambda alert: alert["labels"].get("severity"),
@@ -109,11 +111,11 @@ def alerts_of(client: HttpClient, limit: int, **filters: str | None) -> Answer:
         "since": lambda alert: alert["starts_at"] or alert["active_since"],
         "summary": lambda alert: alert["annotations"].get("summary"),
     }
-    return listing(list(client.pages("/api/alerts", limit=limit, **filters)), columns, empty="no alert")
+    return listing(list(client.pages("/api/alerts", limit=limit, **filters)), columns, empty="there are no alerts")
 
 
 def _seconds(text: str) -> float:
-    """30m, 2h, 1d, or several together: 1h30m.
+    """Convert a duration such as 30m, 2h, 1d or 1h30m to seconds.
 
     >>> _seconds("1h30m")
     5400.0

@@ -17,7 +17,7 @@ _REFUSED = 1
 
 
 class _Commands(TyperGroup):
-    """Exit code 1 and one line for what was refused or failed; usage errors exit with 2 by themselves."""
+    """Turns an error into one line on stderr and exit code 1. Typer itself ends usage errors with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

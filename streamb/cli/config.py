@@ -1,4 +1,4 @@
-"""`streamb config`: which settings are in effect, and why."""
+"""`streamb config`: the settings in effect, and where each value comes from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from streamb.cli.options import Presets, StateDir
 from streamb.cli.output import Answer, listing, say
 from streamb.config import explain, load_settings
 
-commands = typer.Typer(no_args_is_help=True, help="The settings in effect.")
+commands = typer.Typer(no_args_is_help=True, help="Show the settings in effect.")
 
 
 @commands.callback()
 def _group() -> None:
-    """The settings in effect."""
+    """Show the settings in effect."""
 
 
 @command(commands, "show")
 def show(environment: Presets = None, state_dir: StateDir = None) -> Answer:
-    """Print every setting: its variable, its value, where the value comes from, and whether it has an effect yet."""
+    """List all settings: variable, value, origin, and effect."""
     from streamb.monitoring.channels import check_channels, explain_channels, settings_warnings
 
     settings = load_settings(environment=environment, state_dir=state_dir)

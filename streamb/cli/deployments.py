@@ -1,4 +1,4 @@
-"""`streamb deploy` and `streamb deployments`: bring versions into traffic, steer them, and see what became of them."""
+"""`streamb deploy` and `streamb deployments`: start deployments, control them, and see how they went."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from streamb.cli.output import Answer, Columns, Facts, Waiting, as_text, at, lis
 from streamb.sdk.deployment import Deployment, DeploymentStatus
 from streamb.sdk.http import HttpClient
 
-commands = typer.Typer(no_args_is_help=True, help="Versions on their way into traffic.")
+commands = typer.Typer(no_args_is_help=True, help="Show and control deployments.")
 
-OfModel = Annotated[str | None, typer.Option("--model", help="Only those of this model.")]
-DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="The deployment.")]
-By = Annotated[str | None, typer.Option("--by", help="Who decides this; by default the name of the API key.")]
-Why = Annotated[str | None, typer.Option("--reason", help="Why, for the history.")]
+OfModel = Annotated[str | None, typer.Option("--model", help="Only deployments of this model.")]
+DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the deployment.")]
+By = Annotated[str | None, typer.Option("--by", help="Who decides this. By default the name of the API key.")]
+Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded in the history.")]
 
 _VERBS: Final[Mapping[str, str]] = {
-    "approve": "Let a deployment that awaits approval go on. Its author may not.",
-    "pause": "Stay at the present weight until resumed.",
-    "resume": "Go on after a pause.",
-    "promote": "Skip the remaining steps: all traffic to the target version.",
-    "abort": "Stop, and give all traffic back to the version before.",
+    "approve": "Approve a deployment that awaits approval. Its author cannot.",
+    "pause": "Keep the current traffic weight until the deployment is resumed.",
+    "resume": "Continue a paused deployment.",
+    "promote": "Skip the remaining steps and send all traffic to the new version.",
+    "abort": "Stop the deployment and send all traffic to the previous version.",
 }
 
 
 def deploy(
     where: Where,
-    model_id: Annotated[str, typer.Argument(metavar="ID", help="The model.")],
-    version: Annotated[str, typer.Argument(help="A version, an alias, or latest.")],
+    model_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the model.")],
+    version: Annotated[str, typer.Argument(help="A version number, an alias, or latest.")],
     strategy: how.Strategy = "immediate",
     percent: how.Percent = None,
     steps: how.Steps = None,
@@ -50,11 +50,11 @@ def deploy(
     shadow_percent: how.ShadowPercent = None,
     hold_seconds: how.HoldSeconds = None,
     option: how.OtherOptions = None,
-    force: Annotated[bool, typer.Option("--force", help="Do it although the environment refuses it.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
-    timeout: Annotated[float, typer.Option(min=1, help="Longest wait, in seconds.")] = 600.0,
+    force: Annotated[bool, typer.Option("--force", help="Deploy even if the environment forbids it.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the deployment has ended.")] = True,
+    timeout: Annotated[float, typer.Option(min=1, help="Maximum wait, in seconds.")] = 600.0,
 ) -> Answer:
-    """Bring a version into traffic. Exit code 1 when it does not get there."""
+    """Deploy a version: send traffic to it. Exit code 1 if it does not complete."""
     criteria = how.criteria(
         criterion, max_error_rate=max_error_rate, max_latency_ms=max_latency_ms, min_accuracy=min_accuracy
     )
@@ -82,7 +82,7 @@ def deploy(
 
 @command(commands, "list")
 def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit = 20) -> Answer:
-    """Deployments, the newest first."""
+    """List deployments, newest first."""
     columns: Columns = {
         "deployment": "id",
         "model": "model_id",
@@ -93,19 +93,19 @@ def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit 
         "reason": "reason",
     }
     found = list(client.pages("/api/deployments", limit=limit, model_id=model_id))
-    return listing(found, columns, empty="nothing was deployed yet")
+    return listing(found, columns, empty="there are no deployments yet")
 
 
 @command(commands, "show")
 def show(client: HttpClient, deployment_id: DeploymentId) -> Answer:
-    """One deployment: where it stands, its plan, and what was found of the version."""
+    """Show one deployment: state, steps, and judgements."""
     found = client.get(f"/api/deployments/{deployment_id}")
     return Answer(found, Facts({**found, **_readable(found)}))
 
 
 @command(commands, "history")
 def history(client: HttpClient, model_id: OfModel = None, limit: Limit = 50) -> Answer:
-    """What happened to deployments, the newest first."""
+    """List the events of deployments, newest first."""
     columns = {
         "when": at("at"),
         "deployment": "deployment_id",
@@ -115,7 +115,7 @@ def history(client: HttpClient, model_id: OfModel = None, limit: Limit = 50) -> 
         "by": "actor",
     }
     found = list(client.pages("/api/deployments/history", limit=limit, model_id=model_id))
-    return listing(found, columns, empty="nothing has happened yet")
+    return listing(found, columns, empty="there are no events yet")
 
 
 def _verb(name: str, sentence: str) -> None:
@@ -135,12 +135,12 @@ def rollback(
     client: HttpClient,
     deployment_id: DeploymentId,
     to_version: Annotated[
-        str | None, typer.Option("--to-version", help="Back to this one; by default the one that answered before.")
+        str | None, typer.Option("--to-version", help="The version to go back to. By default the previous one.")
     ] = None,
     by: By = None,
     reason: Why = None,
 ) -> Answer:
-    """Give all traffic back to the version before, or to an earlier one; also after completion."""
+    """Send all traffic to an earlier version. Also after completion."""
     return _steer(client, deployment_id, "rollback", by=by, reason=reason, to_version=to_version)
 
 
@@ -150,7 +150,7 @@ def _steer(client: HttpClient, deployment_id: str, verb: str, **said: str | None
 
 
 def _follow(client: HttpClient, made: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-    """Wait for the end; one line on stderr for every change on the way."""
+    """Wait until the deployment ends; print each change to stderr. Returns the deployment."""
     with Waiting() as waiting:
         waiting.for_(f"{made['model_id']} {made['target_version']}")
         Deployment(client, made["id"]).wait(timeout, on_change=lambda status: waiting.note(_progress(status)))
@@ -163,7 +163,7 @@ def _progress(status: DeploymentStatus) -> str:
     if status.state != "awaiting_approval":
         return line
     gate = f" ({status.waiting_for})" if status.waiting_for and status.waiting_for not in status.reason else ""
-    return f"{line}{gate}\n  to let it go on: streamb deployments approve {status.id} --by WHO"
+    return f"{line}{gate}\n  to approve: streamb deployments approve {status.id} --by WHO"
 
 
 def _one_line(found: Mapping[str, Any], exit_code: int = 0) -> Answer:
@@ -172,7 +172,7 @@ def _one_line(found: Mapping[str, Any], exit_code: int = 0) -> Answer:
 
 
 def _readable(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person reads instead of the numbers and lists of an answer."""
+    """Return the fields of a deployment that people read better as text."""
     findings = (f"{one['criterion']}: {one['verdict']}, {one['detail']}" for one in found["findings"])
     approvals = (f"{one['gate']}: {one['by']}, {when(one['at'])} {one['reason']}" for one in found["approvals"])
     plan = (f"{one['weight']:g} %{' after approval' if one['gate'] else ''}" for one in found["steps"])

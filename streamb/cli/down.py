@@ -20,9 +20,9 @@ from streamb.sdk.up_lock import lock_holder, wait_until_free
 
 def down(
     state_dir: StateDir = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Longest wait, in seconds.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Maximum wait, in seconds.")] = 60.0,
 ) -> Answer:
-    """Stop the platform. That none runs is fine."""
+    """Stop the platform. Succeeds if no platform runs."""
     folder = load_settings(state_dir=state_dir).state_dir
     info = read_platform_file(folder)
     pid = info.pid if info else lock_holder(folder)

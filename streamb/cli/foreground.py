@@ -31,17 +31,17 @@ _LOOK_S: Final = 0.5
 
 
 def run_platform(settings: Settings, *, sample: bool | None, parent_pipe: bool, announce: Announce) -> None:
-    """Run a platform until a signal (or the end of the parent) asks to stop.
+    """Run a platform until a signal, or the end of the parent process, asks it to stop.
 
     Args:
-        sample: deploy the sample model; None: in development, when there is no model.
-        parent_pipe: standard input is a pipe from the parent; its end means that the parent has gone.
-        announce: told, once it answers, what runs, the operator's key, and how many seconds it took.
+        sample: whether to deploy the sample model; None deploys it in development if no model is registered.
+        parent_pipe: whether standard input is a pipe from the parent, which closes when the parent ends.
+        announce: called once the platform answers, with what runs, the operator's key, and the seconds it took.
 
     Raises:
-        AlreadyRunning: another platform runs on the state directory.
-        StartFailed: a part did not come up; everything that was started is stopped again.
-        NotRunning: the platform ended by itself.
+        AlreadyRunning: another platform uses the state directory.
+        StartFailed: a part did not start; everything that was started is stopped again.
+        NotRunning: the platform ended on its own.
     """
     with UpLock(settings.state_dir), StopRequests() as requests:
         if parent_pipe:
@@ -58,7 +58,7 @@ def run_platform(settings: Settings, *, sample: bool | None, parent_pipe: bool, 
 def _start(
     settings: Settings, sample: bool | None, requests: StopRequests
 ) -> tuple[RunningPlatform, RunningInfo, float]:
-    """What runs, what the platform file says of it, and how many seconds that took."""
+    """Start the platform; returns it, the content of its platform file, and the seconds the start took."""
     # Imported late: Ray takes its time, and a refusal before this should not have to wait for it.
     from streamb.cluster import start_platform
 
@@ -102,7 +102,7 @@ def _stop(settings: Settings, stop: Callable[[], None]) -> None:
 
 
 class StopRequests:
-    """Signals, and the end of the parent, as one wish to stop.
+    """Combines signals and the end of the parent process into one request to stop.
 
     While the platform starts, the first signal interrupts the start. Later it ends the waiting. While the platform
     stops, signals change nothing: half a stop would leave processes behind.
@@ -127,31 +127,33 @@ class StopRequests:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Take the signals."""
+        """Install the signal handlers."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
     def follow_parent(self) -> None:
-        """Ask to stop when the parent closes the pipe on standard input, or is gone."""
+        """Request a stop when the parent process ends or closes the pipe on standard input."""
         threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
 
     def started(self) -> None:
-        """The start is over: from now on a signal interrupts nothing, it only ends `wait`."""
+        """Say that the start is over: from now on a signal only ends `wait`."""
         self._starting = False
 
     def wait(self, alive: Callable[[], bool]) -> None:
-        """Return when a stop was asked for.
+        """Wait until a stop is requested.
 
         Raises:
-            NotRunning: what is waited on is not alive any more.
+            NotRunning: `alive` returned False: the platform has ended.
         """
         while not self._asked.wait(_LOOK_S):  # in pieces, so that a signal's handler gets its turn
             if not alive():
-                raise NotRunning("Ray has ended under the platform; start it again with `streamb up`")
+                raise NotRunning(
+                    "Ray has stopped while the platform was running; start the platform again with `streamb up`"
+                )
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self.stopping:
-            say("still stopping: what was started is being ended in order")
+            say("still stopping; please wait")
             return
         self._asked.set()
         if self._starting:

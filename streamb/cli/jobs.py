@@ -15,9 +15,9 @@ from streamb.cli.options import AsJson, Limit, Where, read_pairs
 from streamb.cli.output import Answer, Facts, at, listing, say
 from streamb.sdk.http import HttpClient
 
-commands = typer.Typer(no_args_is_help=True, help="Commands that run on the cluster.")
+commands = typer.Typer(no_args_is_help=True, help="Run commands on the cluster.")
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
 
 _RUNNING: Final = frozenset({"pending", "running"})
 _PIECE: Final = 65_536
@@ -27,13 +27,15 @@ _POLL_S: Final = 0.5
 @command(commands, "submit")
 def submit(
     where: Where,
-    words: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run; put -- before it.")],
-    name: Annotated[str, typer.Option(help="For people.")] = "",
+    words: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command to run; put -- before it.")],
+    name: Annotated[str, typer.Option(help="Display name of the job.")] = "",
     working_dir: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="A folder that the job gets a copy of.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder to copy to the job.")
     ] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable; repeatable.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Print its output until it ends.")] = False,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Environment variable; repeatable.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Print the output until the job ends.")] = False,
 ) -> Answer:
     """Run a command on the cluster: streamb jobs submit --working-dir . -- python -m tune_jobs.train …"""
     body = {
@@ -56,7 +58,7 @@ def submit(
 
 @command(commands, "list")
 def list_jobs(client: HttpClient, limit: Limit = 20) -> Answer:
-    """Jobs, the newest first."""
+    """List jobs, newest first."""
     columns = {
         "job": "id",
         "name": "name",
@@ -65,17 +67,17 @@ def list_jobs(client: HttpClient, limit: Limit = 20) -> Answer:
         "submitted": at("submitted_at"),
         "command": "entrypoint",
     }
-    return listing(list(client.pages("/api/jobs", limit=limit)), columns, empty="no job was submitted yet")
+    return listing(list(client.pages("/api/jobs", limit=limit)), columns, empty="there are no jobs yet")
 
 
 @command(commands, "logs")
 def logs(
     client: HttpClient,
     job_id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job ends.")] = False,
     as_json: AsJson = False,
 ) -> Answer:
-    """What a job has printed."""
+    """Print the output of a job."""
     if as_json:
         return Answer({"id": job_id, "text": "".join(piece["text"] for piece in _pieces(client, job_id))})
     if follow:
@@ -87,13 +89,13 @@ def logs(
 
 @command(commands, "stop")
 def stop(client: HttpClient, job_id: JobId) -> Answer:
-    """End a job."""
+    """Stop a job."""
     job = client.change("POST", f"/api/jobs/{job_id}/stop")
     return Answer(job, Facts({name: job[name] for name in ("id", "state", "reason")}))
 
 
 def _pieces(client: HttpClient, job_id: str, offset: int = 0) -> Iterator[dict[str, Any]]:
-    """All that was printed from `offset` on: `text` in pieces, each with the `next_offset` after it."""
+    """Yield the output from `offset` on in pieces: each has `text` and the `next_offset` to continue at."""
     while True:
         piece = client.get(f"/api/jobs/{job_id}/logs", offset=offset, limit=_PIECE)
         if piece["next_offset"] == offset:
@@ -103,7 +105,7 @@ def _pieces(client: HttpClient, job_id: str, offset: int = 0) -> Iterator[dict[s
 
 
 def _print_log(client: HttpClient, job_id: str, offset: int = 0) -> int:
-    """Print the log from `offset` on; returns the offset after it."""
+    """Print the output from `offset` on; returns the offset to continue at."""
     for piece in _pieces(client, job_id, offset):
         print(piece["text"], end="", flush=True)
         offset = piece["next_offset"]
@@ -114,7 +116,7 @@ def _follow(client: HttpClient, job_id: str) -> dict[str, Any]:
     """Print a job's output until it has ended; returns the job."""
     offset = 0
     while True:
-        # Asked first: what was printed before the end is then surely read below.
+        # Ask for the state first: if the job has ended, everything it printed is read below.
         job = client.get(f"/api/jobs/{job_id}")
         offset = _print_log(client, job_id, offset)
         if job["state"] not in _RUNNING:

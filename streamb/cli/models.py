@@ -15,11 +15,9 @@ from streamb.cli.platform import running_versions
 from streamb.errors import InvalidInput
 from streamb.sdk.http import HttpClient
 
-commands = typer.Typer(no_args_is_help=True, help="Registered models and their versions.")
+commands = typer.Typer(no_args_is_help=True, help="Manage registered models and their versions.")
 
-ModelId = Annotated[str, typer.Argument(metavar="ID", help="The model.")]
-
-
+ModelId = Annotated[str, typer.Argument(metavar="ID", help="Id of the model.")]
 Owner = Annotated[str | None, typer.Option(help="Only those of exactly this owner.")]
 
 _VERSION_COLUMNS: Final = {
@@ -35,7 +33,7 @@ _VERSION_COLUMNS: Final = {
 
 @command(commands, "list")
 def list_models(client: HttpClient, owner: Owner = None, limit: Limit = 100) -> Answer:
-    """Every registered model."""
+    """List the registered models."""
     columns = {
         "model": "model_id",
         "name": "name",
@@ -49,11 +47,11 @@ def list_models(client: HttpClient, owner: Owner = None, limit: Limit = 100) -> 
 
 @command(commands, "show")
 def show(client: HttpClient, model_id: ModelId, limit: Limit = 20) -> Answer:
-    """One model and its newest versions."""
+    """Show one model and its newest versions."""
     model = client.get(f"/api/models/{model_id}")
     versions = list(client.pages(f"/api/models/{model_id}/versions", limit=limit))
     facts = {name: model[name] for name in ("model_id", "name", "description", "owner", "aliases", "tags")}
-    table = Table(_VERSION_COLUMNS, versions, empty="it has no version")
+    table = Table(_VERSION_COLUMNS, versions, empty="this model has no versions")
     return Answer({**model, "versions": versions}, Facts(facts), "", table)
 
 
@@ -62,22 +60,24 @@ def versions(
     client: HttpClient,
     model_id: ModelId,
     owner: Owner = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="With this tag; repeatable.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this tag; repeatable.")
+    ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(metavar="NAME>=NUMBER", help="Also <=, >, < and =; repeatable.")
+        list[str] | None, typer.Option(metavar="NAME>=NUMBER", help="Only in this range. Also <=, >, <, =; repeatable.")
     ] = None,
     limit: Limit = 100,
 ) -> Answer:
-    """A model's versions, the newest first; those for which every filter holds."""
+    """List the versions of a model that match all filters, newest first."""
     path = f"/api/models/{model_id}/versions"
     found = list(client.pages(path, limit=limit, owner=owner, tag=tag, metric=metric))
     columns = {**_VERSION_COLUMNS, "owner": "owner", "tags": "tags"}
-    return listing(found, columns, empty="no version was found")
+    return listing(found, columns, empty="no version matches")
 
 
 @command(commands, "status")
 def status(client: HttpClient, model_id: ModelId) -> Answer:
-    """What runs for one model, and its newest deployment."""
+    """Show which versions of a model run, and its newest deployment."""
     found = client.get(f"/api/models/{model_id}/status")
     latest = found["deployment"]
     facts = {
@@ -93,11 +93,11 @@ def status(client: HttpClient, model_id: ModelId) -> Answer:
 def register(
     where: Where,
     model_id: ModelId,
-    path: Annotated[Path, typer.Argument(exists=True, help="An ONNX file, an artifact folder, or a packed artifact.")],
-    version: Annotated[str, typer.Option("--version", help="Semantic, 1.0.0; it never changes.")],
-    name: Annotated[str, typer.Option(help="For people.")] = "",
-    description: Annotated[str, typer.Option(help="For people.")] = "",
-    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
+    path: Annotated[Path, typer.Argument(exists=True, help="ONNX file, artifact folder, or packed artifact (.zip).")],
+    version: Annotated[str, typer.Option("--version", help="Semantic version, such as 1.0.0; it is immutable.")],
+    name: Annotated[str, typer.Option(help="Display name of the model.")] = "",
+    description: Annotated[str, typer.Option(help="What the model is for.")] = "",
+    owner: Annotated[str, typer.Option(help="Person or team responsible for the model.")] = "",
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A score; repeatable.")] = None,
     hyperparameter: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeatable.")] = None,
 ) -> Answer:
@@ -121,13 +121,13 @@ def register(
 def alias(
     where: Where,
     model_id: ModelId,
-    alias_name: Annotated[str, typer.Argument(metavar="ALIAS", help="champion, challenger, …")],
-    version: Annotated[str | None, typer.Argument(help="What it shall name.")] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Forget the alias.")] = False,
+    alias_name: Annotated[str, typer.Argument(metavar="ALIAS", help="Name of the alias, such as champion.")],
+    version: Annotated[str | None, typer.Argument(help="The version that the alias will name.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the alias.")] = False,
 ) -> Answer:
-    """Let an alias name a version, or forget it."""
+    """Point an alias at a version, or delete the alias."""
     if delete == (version is not None):
-        raise typer.BadParameter("give a VERSION, or --delete")
+        raise typer.BadParameter("give either a VERSION or --delete")
     path = f"/api/models/{model_id}/aliases/{alias_name}"
     with where.connect() as client:
         found = client.change("DELETE", path) if delete else client.change("PUT", path, {"version": version})
@@ -135,7 +135,7 @@ def alias(
 
 
 def _archive_of(path: Path, scratch: Path) -> Path:
-    """The packed artifact for what `path` holds."""
+    """Return a packed artifact made from `path`; new files go into the folder `scratch`."""
     if path.is_file() and path.suffix == ".zip":
         return path
     from streamb.models import Model, pack, save_artifact

@@ -1,4 +1,4 @@
-"""`streamb monitor`: how models do in service, how far their data drifted, and from which baseline."""
+"""`streamb monitor`: health, drift, baselines, thresholds and alerts of a model."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from streamb.errors import InvalidInput
 from streamb.sdk.http import HttpClient
 from streamb.sdk.model_monitoring import ModelMonitoring
 
-commands = typer.Typer(no_args_is_help=True, help="How models do in service: health, drift, baselines.")
+commands = typer.Typer(no_args_is_help=True, help="Watch models in production: health, drift, baselines.")
 
 OfVersion = Annotated[
-    str | None, typer.Option("--version", help="A version, an alias, or latest; by default the one that serves.")
+    str | None, typer.Option("--version", help="Version, alias, or latest. By default the version that serves.")
 ]
-Minutes = Annotated[int | None, typer.Option("--minutes", min=1, help="Length of the window that is compared.")]
+Minutes = Annotated[int | None, typer.Option("--minutes", min=1, help="Compare the traffic of this many minutes.")]
 
 _MEDIA_TYPES: Final = {".parquet": "application/vnd.apache.parquet", ".pq": "application/vnd.apache.parquet"}
 
 
 @command(commands, "health")
 def health(client: HttpClient, model_id: ModelId, version: OfVersion = None) -> Answer:
-    """How a model does, with reasons. Exit code 1 when it is degraded or unhealthy."""
+    """Show a model's health and its reasons. Exit code 1 if degraded or unhealthy."""
     found = ModelMonitoring(client, model_id).health(version)
     bad = found["status"] in {"degraded", "unhealthy"}
     return Answer(found, found["status"], Facts(_health_facts(found)), exit_code=1 if bad else 0)
@@ -38,7 +38,7 @@ def health(client: HttpClient, model_id: ModelId, version: OfVersion = None) -> 
 
 @command(commands, "drift")
 def drift(client: HttpClient, model_id: ModelId, version: OfVersion = None, minutes: Minutes = None) -> Answer:
-    """How far the newest traffic is from the baseline, column by column."""
+    """Show how far each column has drifted from the baseline."""
     found = ModelMonitoring(client, model_id).drift(version, minutes=minutes)
     columns: Columns = {
         "column": "name",
@@ -49,7 +49,7 @@ def drift(client: HttpClient, model_id: ModelId, version: OfVersion = None, minu
         "rows": "rows",
         "in words": "detail",
     }
-    return Answer(found, found["summary"], Table(columns, _columns_of(found), empty="no column is compared"))
+    return Answer(found, found["summary"], Table(columns, _columns_of(found), empty="no columns were compared"))
 
 
 @command(commands, "baseline")
@@ -61,20 +61,22 @@ def baseline(
     ] = None,
     version: OfVersion = None,
     predictions: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="The column of predictions; repeatable.")
+        list[str] | None, typer.Option(metavar="COLUMN", help="Column with the predictions. Repeatable.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the truth.")] = None,
-    confidence: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the predictions, 0 to 1.")] = None,
+    labels: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the true labels.")] = None,
+    confidence: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with confidences, 0 to 1.")] = None,
     probability: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Of a class; repeatable, one for each class.")
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column with a class probability. Repeat for each class."),
     ] = None,
     from_window: Annotated[
-        int | None, typer.Option(metavar="MINUTES", min=1, help="Instead of a file: the live traffic of these minutes.")
+        int | None,
+        typer.Option(metavar="MINUTES", min=1, help="Use recent traffic instead of a file."),
     ] = None,
 ) -> Answer:
-    """Say what is usual: from a table, or from live traffic."""
+    """Set the baseline that later traffic is compared with."""
     if (table is None) == (from_window is None):
-        raise typer.BadParameter("give a table (Parquet or CSV), or --from-window MINUTES")
+        raise typer.BadParameter("give either a table (Parquet or CSV) or --from-window MINUTES")
     roles = {"predictions": predictions, "labels": labels, "confidence": confidence, "probabilities": probability}
     named = {name: value for name, value in roles.items() if value}
     about = {"model_id": model_id, "version": version}
@@ -82,18 +84,18 @@ def baseline(
         path = "/api/monitoring/baseline"
         if table is None:
             if named:
-                raise InvalidInput("columns are those of a table; live traffic has none to name")
+                raise InvalidInput("options that name columns need a table; leave them out with --from-window")
             made = client.change("POST", path, {**about, "from_window_minutes": from_window})
         else:
             media_type = _MEDIA_TYPES.get(table.suffix.lower(), "text/csv")
             made = client.upload(path, table, {**about, **named}, part="table", media_type=media_type)
-    state = "is being learnt" if made["learning"] else f"{made['rows']} rows, {len(made['columns'])} columns"
+    state = "is being learned" if made["learning"] else f"{made['rows']} rows, {len(made['columns'])} columns"
     return Answer(made, f"baseline {made['number']} of {model_id} {made['version']}: {state}")
 
 
 @command(commands, "baselines")
 def baselines(client: HttpClient, model_id: ModelId) -> Answer:
-    """The baselines of a model's versions, the newest first."""
+    """List the baselines of a model, newest first."""
     columns: Columns = {
         "version": "version",
         "number": "number",
@@ -118,7 +120,7 @@ def thresholds(
     min_throughput: how.MinThroughput = None,
     max_drift_score: how.MaxDriftScore = None,
 ) -> Answer:
-    """Say what health is judged by; what is not named is not judged."""
+    """Set the limits that health is judged by. Limits that are not given are removed."""
     given = {
         "max_latency_ms": max_latency_ms,
         "max_error_rate": max_error_rate,
@@ -134,14 +136,14 @@ def thresholds(
 
 @command(commands, "alerts")
 def alerts(client: HttpClient, model_id: ModelId, limit: Limit = 100) -> Answer:
-    """A model's alerts, those that fire first."""
+    """List the alerts of a model; firing ones come first."""
     return alerts_of(client, limit, model=model_id)
 
 
 def _standing(baseline: Mapping[str, Any]) -> str:
     if not baseline["active"]:
         return ""
-    return "being learnt" if baseline["learning"] else "in force"
+    return "being learned" if baseline["learning"] else "in force"
 
 
 def _health_facts(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _estimate(found: Mapping[str, Any] | None) -> str | None:
 
 
 def _columns_of(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The drifted ones first, then by score."""
+    """Return the columns of a drift report: drifted ones first, then by score."""
     together = [found["multivariate"]] if found.get("multivariate") else []
     columns = [*found["features"].values(), *found["outputs"].values(), *together]
     return sorted(columns, key=lambda one: (not one["drifted"], -(one["score"] or 0.0), one["name"]))

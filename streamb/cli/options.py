@@ -17,7 +17,7 @@ from streamb.sdk.discovery import read_api_key, require_platform
 from streamb.sdk.http import HttpClient
 from streamb.sdk.job_options import Option
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def _one_of_the_presets(name: str | None) -> str | None:
@@ -28,14 +28,19 @@ def _one_of_the_presets(name: str | None) -> str | None:
 
 Presets = Annotated[
     str | None,
-    typer.Option("--environment", "--env", callback=_one_of_the_presets, help="development, staging or production."),
+    typer.Option(
+        "--environment",
+        "--env",
+        callback=_one_of_the_presets,
+        help="development, staging or production.",
+    ),
 ]
 StateDir = Annotated[
-    Path | None, typer.Option("--state-dir", help="The platform's folder; by default ML_STATE_DIR, else .streamb.")
+    Path | None, typer.Option("--state-dir", help="The platform's folder. By default ML_STATE_DIR, else .streamb.")
 ]
-Address = Annotated[str | None, typer.Option("--address", help="http://HOST:PORT of a platform elsewhere.")]
-ApiKey = Annotated[str | None, typer.Option("--api-key", help="The key for --address.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Most lines to show.")]
+Address = Annotated[str | None, typer.Option("--address", help="URL of a remote platform: http://HOST:PORT.")]
+ApiKey = Annotated[str | None, typer.Option("--api-key", help="API key for the platform at --address.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most this many entries.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,11 @@ def _option(name: str, field: FieldInfo) -> Any:
 
 
 def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:
-    """`NAME=VALUE` options as a dict; a usage error when one of them has no `=`."""
+    """Turn repeated `NAME=VALUE` options into a dict.
+
+    Raises:
+        BadParameter: one of them has no name or no `=`; the message names `option`.
+    """
     found: dict[str, str] = {}
     for pair in pairs or ():
         name, separator, value = pair.partition("=")

@@ -20,12 +20,12 @@ Columns = Mapping[str, Column]
 
 
 def say(text: str) -> None:
-    """A line about what goes on; never part of the answer."""
+    """Print a progress line to stderr; stdout is only for the answer."""
     print(text, file=sys.stderr, flush=True)
 
 
 def print_json(answer: Any) -> None:
-    """The answer for a script: one JSON document."""
+    """Print the answer for a script: one JSON document."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
     print(orjson.dumps(answer, default=str, option=options).decode(), flush=True)
 
@@ -113,7 +113,7 @@ def listing(rows: Sequence[Row], columns: Columns, *, empty: str) -> Answer:
 
 
 def as_text(value: Any) -> str:
-    """A value as a person reads it."""
+    """Return a value as text for people: "-" for an empty value, "yes" and "no" for booleans."""
     if value is None or value == "" or value == {} or value == []:
         return "-"
     if isinstance(value, bool):
@@ -126,17 +126,19 @@ def as_text(value: Any) -> str:
 
 
 def when(timestamp: float | None) -> str:
-    """A time in seconds since the epoch, as a person reads it."""
+    """Return a time in seconds since the epoch as text for people; "-" for no time."""
     return isoformat(timestamp) if timestamp else "-"
 
 
 def at(field: str) -> Column:
-    """A column that shows a field of the row, a time in seconds since the epoch, as a person reads it."""
+    """Make a column that shows a field holding a time in seconds since the epoch."""
     return lambda row: when(row[field])
 
 
 class Waiting:
-    """Says on stderr what is waited for, and for how long already: a line that ticks, or one line per change.
+    """Shows on stderr what the command is waiting for and for how long.
+
+    On a terminal it updates one line; otherwise it prints a line for each change.
 
     >>> with Waiting() as waiting:
     ...     waiting.for_("the gateway")  # "waiting for the gateway … 0.0 s"
@@ -168,13 +170,13 @@ class Waiting:
         return self._clock.monotonic() - self._started
 
     def for_(self, what: str) -> None:
-        """From now on it is `what` that is waited for."""
+        """Say that the command now waits for `what`."""
         self._what = what
         if not self._ticks:
             say(self._line())
 
     def note(self, line: str) -> None:
-        """A line that stays, with the time at which it was said."""
+        """Print a line that stays, with the seconds since the waiting began."""
         with self._writing:
             if self._ticks:
                 self._erase()

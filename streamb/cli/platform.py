@@ -1,4 +1,4 @@
-"""`streamb status`, `health` and `metrics`: how the platform is."""
+"""`streamb status`, `health` and `metrics`: the state of the platform."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamb.sdk.http import HttpClient
 
 
 def status(client: HttpClient) -> Answer:
-    """What runs."""
+    """Show what runs: gateways, models and versions."""
     found = client.get("/api/status")
     facts = {
         "url": found["url"],
@@ -25,7 +25,7 @@ def status(client: HttpClient) -> Answer:
 
 
 def health(client: HttpClient) -> Answer:
-    """Whether the platform is well, part by part. Exit code 1 when it is not."""
+    """Show the health of each part of the platform. Exit code 1 unless all are healthy."""
     found = client.get("/api/monitoring/system-health")
     named = {**found["components"], **{f"model {name}": part for name, part in found["models"].items()}}
     parts = [{"part": name, "detail": None, **part} for name, part in named.items()]
@@ -35,13 +35,13 @@ def health(client: HttpClient) -> Answer:
 
 
 def metrics(client: HttpClient, as_json: AsJson = False) -> Answer:
-    """Request counts, durations and more, as Prometheus reads them."""
+    """Print all metrics in Prometheus format."""
     text = client.text("/metrics")
     return Answer(_families(text) if as_json else None, text.removesuffix("\n"))
 
 
 def running_versions(models: Iterable[Row]) -> Table:
-    """A table of what runs for each model."""
+    """Make a table of the versions that run for each model."""
     columns: Columns = {
         "model": "model_id",
         "version": "version",

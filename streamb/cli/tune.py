@@ -1,4 +1,4 @@
-"""`streamb tune`: searches for hyperparameters, and what became of them."""
+"""`streamb tune`: search for hyperparameters, and read the results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from streamb.hpo.reporting.progress import shared_prefix, show_all, without_pref
 from streamb.hpo.study.folder import State, Studies, StudyFolder, best_of
 from streamb.sdk.job_options import SearchOptions
 
-commands = typer.Typer(no_args_is_help=True, help="Searches for hyperparameters.")
+commands = typer.Typer(no_args_is_help=True, help="Search for good hyperparameters.")
 
-StudyId = Annotated[str, typer.Argument(metavar="ID", help="The study.")]
+StudyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the study.")]
 _ON_RESUME: Final = ("trials", "deadline_s", "workers", "model_id", "version", "output")
 _NOT_HERE: Final = {"csv", "resume", "url", "state_dir"}
 _ALL: Final = tuple(name for name in SearchOptions.model_fields if name not in _NOT_HERE)
-Submit = Annotated[bool, typer.Option("--submit", help="As a job on the platform's cluster.")]
+Submit = Annotated[bool, typer.Option("--submit", help="Run it as a job on the platform's cluster.")]
 
 
 @command(commands, "run")
@@ -34,14 +34,14 @@ def run(
     on_platform: Submit = False,
     as_json: AsJson = False,
 ) -> Answer:
-    """Search the hyperparameters of a model on a CSV file: streamb tune run data.csv --target y --model svm."""
+    """Search for good hyperparameters: streamb tune run data.csv --target y --model svm."""
     options = {"csv": csv, **told}
     if on_platform:
         return submit(SearchJob(options, where))
     studies = _studies(where.state_dir)
     study = told.get("study")
     if study is not None and (studies.get(study).path / "study.json").exists():
-        raise Conflict(f"there is a study {study!r} already; resume it, or choose another name")
+        raise Conflict(f"study {study!r} exists already; resume it, or choose another name")
     model = told.get("model", SearchOptions.model_fields["model"].default)
     chosen = study or studies.new_id(model.rpartition(":")[2])
     return _run_here(SearchJob({**options, "study": chosen}, where), chosen, as_json=as_json)
@@ -49,7 +49,7 @@ def run(
 
 @command(commands, "list")
 def list_studies(limit: Limit = 20, state_dir: StateDir = None) -> Answer:
-    """Studies, the newest first."""
+    """List studies, newest first."""
     columns: Columns = {
         "study": "id",
         "state": "state",
@@ -60,12 +60,12 @@ def list_studies(limit: Limit = 20, state_dir: StateDir = None) -> Answer:
         "began": at("created_at"),
     }
     found = [study.row() for study in _studies(state_dir).all()[:limit]]
-    return listing(found, columns, empty="nothing was searched yet; streamb tune run FILE.csv --target COLUMN")
+    return listing(found, columns, empty="there are no studies yet; streamb tune run FILE.csv --target COLUMN")
 
 
 @command(commands, "show")
 def show(study_id: StudyId, limit: Limit = 10, state_dir: StateDir = None) -> Answer:
-    """One study: where it is, its best parameters, and its best trials."""
+    """Show one study: progress, best parameters, best trials."""
     study = _studies(state_dir).get(study_id)
     about, row, trials, result = study.about(), study.row(), study.trials(), study.result()
     prefix = shared_prefix(about.get("space") or ())
@@ -87,19 +87,19 @@ def show(study_id: StudyId, limit: Limit = 10, state_dir: StateDir = None) -> An
     }
     sign = -1.0 if about["direction"] == "maximize" else 1.0
     listed = [trial.to_json() for trial in trials]
-    # a trial that was stopped early has a mean of its first folds only: it does not compare
+    # a trial that was stopped early has the mean of its first folds only, which is not comparable
     ordered = sorted(listed, key=lambda t: (t["status"] != "completed", sign * (t["score"] or 0.0), t["number"]))
     told = {key: value for key, value in (result or {}).items() if key != "trials"}
     value = {**row, "study": about, "result": told or None, "trials": listed}
-    return Answer(value, Facts(facts), "", Table(columns, ordered[:limit], empty="no trial has ended yet"))
+    return Answer(value, Facts(facts), "", Table(columns, ordered[:limit], empty="no trial has finished yet"))
 
 
 @command(commands, "stop")
 def stop(study_id: StudyId, state_dir: StateDir = None) -> Answer:
-    """Have a study stop within a second; `resume` goes on with it."""
+    """Stop a running study within a second. `streamb tune resume` continues it."""
     study = _studies(state_dir).get(study_id)
     study.request_stop()
-    return Answer(study.row(), f"{study_id} is stopping; streamb tune resume {study_id} goes on")
+    return Answer(study.row(), f"{study_id} is stopping; to continue it: streamb tune resume {study_id}")
 
 
 @command(commands, "resume")
@@ -110,12 +110,12 @@ def resume(
     on_platform: Submit = False,
     as_json: AsJson = False,
 ) -> Answer:
-    """Go on with a study that was stopped or died; finished trials are not evaluated again."""
+    """Continue a study that was stopped or that died. Finished trials are kept."""
     study = _studies(where.state_dir).get(study_id)
     study.about()
     state, _ = study.state()
     if state is State.RUNNING:
-        raise Conflict(f"study {study_id!r} is running")
+        raise Conflict(f"study {study_id!r} is still running; stop it first: streamb tune stop {study_id}")
     job = SearchJob({"resume": study_id, **told}, where)
     return submit(job) if on_platform else _run_here(job, study_id, as_json=as_json)
 
@@ -123,12 +123,12 @@ def resume(
 @command(commands, "report")
 def report(
     study_id: StudyId,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The report as one HTML file.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="The trials as CSV.")] = None,
-    png: Annotated[Path | None, typer.Option(metavar="DIR", help="The pictures as PNG; needs matplotlib.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report to this HTML file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the trials to this CSV file.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the charts as PNG. Needs matplotlib.")] = None,
     state_dir: StateDir = None,
 ) -> Answer:
-    """Which parameters mattered; and the report with all pictures as files."""
+    """Show which parameters mattered, and write the report to files."""
     study = _studies(state_dir).get(study_id)
     written, effects = _report(study, html, csv, png)
     for path in written:
@@ -138,7 +138,7 @@ def report(
         "importance": lambda effect: f"{100 * effect['share']:.1f} %",
         "±": lambda effect: f"{100 * effect['spread']:.1f}",
     }
-    table = Table(columns, effects, empty="importance takes some more trials with scores that differ")
+    table = Table(columns, effects, empty="too few trials with different scores to compute the importance")
     return Answer({"id": study_id, "importance": effects, "files": [str(path) for path in written]}, table)
 
 
@@ -181,7 +181,7 @@ def _report(
 
 
 def _worth(row: dict[str, Any], result: dict[str, Any] | None) -> dict[str, Any]:
-    """What the best score is, what it gained, and what is left of it on other folds."""
+    """Return the best score, its gain over the defaults, and its score on other folds."""
     facts: dict[str, Any] = {"best": row["best_score"]}
     if result is not None:
         gained, again = result["improvements"], result["rescored"]

@@ -1,4 +1,4 @@
-"""Starts the search job `tune_jobs.optimize`: as a child of this command, or as a job on the platform's cluster."""
+"""Starts the search job `tune_jobs.optimize`: as a child process, or as a job on the platform's cluster."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _STDERR: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class SearchJob:
-    """What the job is told.
+    """A search job and its options.
 
     Attributes:
-        options: those that were given, by field of `SearchOptions`.
+        options: the options that were given, by their field in `SearchOptions`.
         where: the platform to register models on, or to run on.
     """
 
@@ -45,28 +45,28 @@ class SearchJob:
 
 
 def run_here(job: SearchJob, *, quiet: bool) -> int:
-    """Run the job as a child; returns its exit code. Ctrl-C reaches it, too, and it ends in order.
+    """Run the job as a child process; returns its exit code. Ctrl-C reaches the child too, and it ends cleanly.
 
     Args:
         job: what to run.
-        quiet: its progress goes to stderr, so that stdout stays free for JSON.
+        quiet: send its progress to stderr, which leaves stdout to the JSON answer.
     """
     command = [sys.executable, *job.arguments()]
     if job.where.state_dir is not None:
         command += ["--state-dir", str(job.where.state_dir.absolute())]
     if job.where.address is not None:
         command += ["--url", job.where.address]
-    # a key is no argument: every process of the machine could read it
+    # never pass the key as an argument: every process on the machine could read it
     environment = child_environment(**({"ML_API_KEY": job.where.api_key} if job.where.api_key else {}))
     with subprocess.Popen(command, env=environment, stdout=_STDERR if quiet else None) as child:
         while child.poll() is None:
-            with contextlib.suppress(KeyboardInterrupt):  # it got the same signal, and says what it does about it
+            with contextlib.suppress(KeyboardInterrupt):  # the child got the same signal and reports it
                 child.wait()
     return child.returncode if child.returncode in {0, 1, 2} else 1
 
 
 def submit(job: SearchJob) -> Answer:
-    """Hand the job to the platform, where the data must lie under the same path."""
+    """Submit the job to the platform; the data must exist there under the same path."""
     body: dict[str, Any] = {
         "entrypoint": shlex.join(["python", *job.arguments()]),
         "name": f"tune {job.options.get('model') or job.options.get('resume')}",

@@ -1,4 +1,4 @@
-"""`streamb up`: start a platform, say where it answers, and stop it when asked to."""
+"""`streamb up`: start a platform, print its address, and stop it on request."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def up(
     environment: Presets = None,
     state_dir: StateDir = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0: any that is free.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0: any free port.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `streamb down` stops it.")] = False,
     sample: Annotated[
         bool | None,
         typer.Option(
-            "--sample/--no-sample", help="Deploy the sample model; by default in development, when there is no model."
+            "--sample/--no-sample", help="Deploy the sample model. By default in development if no model is registered."
         ),
     ] = None,
     parent_pipe: Annotated[bool, typer.Option("--parent-pipe", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start the platform; Ctrl-C stops it and everything it started."""
+    """Start the platform. Ctrl-C stops it and everything it started."""
     from streamb.monitoring.channels import check_channels, settings_warnings
 
     settings = load_settings(environment=environment, state_dir=state_dir, host=host, port=port)
@@ -54,7 +54,7 @@ def up(
 
 def _start_in_background(settings: Settings, *, sample: bool | None, as_json: bool) -> None:
     with UpLock(settings.state_dir):
-        pass  # refuses here and now, with the reason, rather than in the log of the background process
+        pass  # report a platform that already runs here, not only in the log of the background process
     options = LaunchOptions(
         settings.state_dir,
         environment=settings.environment,

@@ -40,7 +40,7 @@ def test_versions_are_chosen_by_filters(cli, churn):
     shown = cli("models", "versions", "churn", "--owner", "bob")
     assert "1.1.0" in shown
     assert "1.0.0" not in shown
-    assert cli("models", "versions", "churn", "--tag", "team=risk") == "no version was found\n"
+    assert cli("models", "versions", "churn", "--tag", "team=risk") == "no version matches\n"
     here = ("--state-dir", str(cli.state_dir))
     refused = cli.run("models", "versions", "churn", "--metric", "accuracy~1", *here, code=1)
     assert "such as accuracy>=0.9 [invalid_input]" in refused.stderr
@@ -60,7 +60,7 @@ def test_an_artifact_folder_and_an_onnx_file_can_be_registered(cli, churn, tmp_p
 
 
 def test_deployments(cli, churn):
-    assert "nothing was deployed" in cli("deployments", "list")
+    assert "no deployments yet" in cli("deployments", "list")
     assert "completed" in cli("deploy", "churn", "1.0.0")
     made = cli.json("deployments", "list", "--model", "churn")[0]
     assert made["state"] == "completed"

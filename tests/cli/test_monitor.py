@@ -85,7 +85,7 @@ def fail_for_a_while(live, traffic):
 
 
 def test_alerts_and_silences(cli, live, churn, traffic):
-    assert cli("alerts", "list") == "no alert\n"
+    assert cli("alerts", "list") == "there are no alerts\n"
     fail_for_a_while(live, traffic)
     assert "firing" in cli("alerts", "list", "--state", "firing", "--model", MODEL)
     assert MODEL in cli("monitor", "alerts", MODEL)
@@ -106,7 +106,7 @@ def test_alerts_and_silences(cli, live, churn, traffic):
 
 def test_channels_and_what_they_delivered(cli, live, churn, traffic):
     assert "in use" in cli("alerts", "channels")
-    assert cli("alerts", "deliveries") == "nothing was sent\n"
+    assert cli("alerts", "deliveries") == "no notification was sent\n"
     fail_for_a_while(live, traffic)
     assert cli.json("alerts", "channels")[0]["waiting"] > 0
     live.backend.core._alerting.courier.deliver_due()

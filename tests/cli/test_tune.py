@@ -49,7 +49,7 @@ def test_list(here, study):
 
 
 def test_nothing_was_searched_yet(here):
-    assert "nothing was searched yet" in here("tune", "list")
+    assert "there are no studies yet" in here("tune", "list")
     assert here.json("tune", "list") == []
 
 
@@ -84,7 +84,7 @@ def test_stop_and_resume_of_what_does_not_run(here, study):
         assert "is stopping" in here("tune", "stop", "svc-1")
         assert here.json("tune", "stop", "svc-1")["reason"] == "asked to stop"
         done = here.run("tune", "resume", "svc-1", "--state-dir", str(here.state_dir), code=1)
-        assert "is running" in done.stderr
+        assert "is still running" in done.stderr
 
 
 def test_what_is_not_there(here):
