@@ -123,7 +123,7 @@ class _AppLinks:
         while True:
             usable = [link for link in self._links.values() if link.usable]
             if usable:
-                return min(usable, key=_load)
+                return min(usable, key=lambda link: link.load)
             self.found.clear()
             self._look.set()
             await self.found.wait()
@@ -166,7 +166,3 @@ class _AppLinks:
         if self._links.get(link.address.replica) is link:
             del self._links[link.address.replica]
         self._look.set()
-
-
-def _load(link: Link) -> int:
-    return link.load

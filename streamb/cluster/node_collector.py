@@ -11,7 +11,6 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.cluster.names import COLLECTOR_PREFIX, MONITOR, NAMESPACE, node_collector
-from streamb.cluster.reporting import reply_of
 from streamb.monitoring.collection.push import Ack, Member, Push
 from streamb.monitoring.collection.tree import NodeAggregator
 
@@ -61,7 +60,7 @@ class NodeCollectorActor:
     async def _ask(self, push: Push) -> Ack:
         if self._monitor is None:
             self._monitor = await asyncio.to_thread(ray.get_actor, MONITOR, NAMESPACE)
-        ack: Ack = await asyncio.wait_for(reply_of(self._monitor.push.remote(push)), CALL_TIMEOUT_S)
+        ack: Ack = await asyncio.wait_for(self._monitor.push.remote(push), CALL_TIMEOUT_S)
         return ack
 
     def _tell(self, push: Push, ack: Ack) -> None:

@@ -91,7 +91,7 @@ class Heartbeat:
         try:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
-            table = await asyncio.wait_for(reply_of(self._controller.heartbeat.remote(self.report())), _CALL_TIMEOUT_S)
+            table = await asyncio.wait_for(self._controller.heartbeat.remote(self.report()), _CALL_TIMEOUT_S)
             if table is not None and self._adopt is not None:
                 await self._adopt(table)
                 return True
@@ -102,8 +102,3 @@ class Heartbeat:
         except Exception:
             _log.exception("a heartbeat failed; the next one is due in %s s", INTERVAL_S)
         return False
-
-
-async def reply_of(reference: Any) -> Any:
-    """An actor's answer as a coroutine, which `asyncio.wait_for` can bound."""
-    return await reference

@@ -9,13 +9,13 @@ import os
 import shutil
 import stat
 import struct
-import tempfile
 from pathlib import Path
 from typing import IO, Final
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from streamb.errors import ArtifactCorrupt, ArtifactError, StorageFailed, StreambError
 from streamb.models.manifest import check_path
+from streamb.store.files import new_folder
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time a ZIP can name
 _FILE_MODE: Final = (stat.S_IFREG | 0o644) << 16
@@ -57,21 +57,8 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
         ArtifactError: it holds more than `max_bytes` bytes, or too many files.
         StorageFailed: the folder is in use, or the disk refused.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise StorageFailed(f"{folder} is not empty; unpack into a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        with archive.open("rb") as file:
-            _extract(file, draft, max_bytes)
-        if folder.exists():
-            folder.rmdir()
-        draft.chmod(0o755)
-        draft.replace(folder)
-    except OSError as error:
-        raise StorageFailed(f"cannot unpack {archive} into {folder}: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with new_folder(folder) as draft, archive.open("rb") as file:
+        _extract(file, draft, max_bytes)
 
 
 def _extract(file: IO[bytes], draft: Path, max_bytes: int) -> None:

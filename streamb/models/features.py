@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -87,37 +88,38 @@ class Feature:
             raise InvalidInput(f"not a feature: {error!r} in {str(body)[:200]}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Columns:
     """The columns of a model's input, in order.
 
     Attributes:
         features: the columns; none means that nothing is known of them.
         container: what the model's `predict` takes: an ndarray, a DataFrame or a list of str.
-        names: the columns' names.
-        is_numeric: True when a float64 array can carry every column.
     """
 
     features: tuple[Feature, ...]
     container: Container = "array"
-    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    is_numeric: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = tuple(feature.name for feature in self.features)
+        names = self.names
         if len(set(names)) != len(names):
             raise InvalidInput(f"column names must differ: {sorted({n for n in names if names.count(n) > 1})}")
         if self.container not in get_args(Container):
             raise InvalidInput(f"the container is one of {', '.join(get_args(Container))}, got {self.container!r}")
         if self.container == "texts" and [f.kind for f in self.features] != [FeatureKind.TEXT]:
             raise InvalidInput("the container 'texts' holds exactly one text column")
-        object.__setattr__(self, "names", names)  # derived once; the dataclass is frozen to everybody else
-        object.__setattr__(self, "is_numeric", self._all_numeric())
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """True when a float64 array can carry every column."""
+        return bool(self.features) and all(feature.kind.is_numeric for feature in self.features)
 
     @property
     def is_open(self) -> bool:
         """True when nothing is known of the columns: any rectangular rows are taken."""
         return not self.features
-
-    def _all_numeric(self) -> bool:
-        return bool(self.features) and all(feature.kind.is_numeric for feature in self.features)

@@ -6,8 +6,6 @@ adapter in your own package, too, once its module is imported.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +20,13 @@ from streamb.errors import (
     ArtifactUntrusted,
     InvalidInput,
     ModelFailed,
-    StorageFailed,
     StreambError,
 )
 from streamb.models import catalog
 from streamb.models.artifact import is_trusted, seal, verify_artifact
 from streamb.models.manifest import Manifest, is_outside
 from streamb.models.schema import FeatureSchema, Rows
+from streamb.store.files import new_folder
 
 Task = Literal["classification", "regression", "other"]
 
@@ -189,18 +187,14 @@ class Model(ABC):
 
 def save_artifact(model: Model, folder: Path) -> Manifest:
     """Write `model` as an artifact into `folder`, which must not exist or be empty; all or nothing."""
-    if folder.exists() and any(folder.iterdir()):
-        raise StorageFailed(f"{folder} is not empty; save into a new folder")
     if "__main__" in model.class_id or "<locals>" in model.class_id:
         raise ArtifactUnsupported(
             f"the adapter {type(model).__name__} is defined in a script or a function; move it to the top level of a "
             "module that can be imported where the model is loaded"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with new_folder(folder) as draft:
         carries_code = model.write_payload(draft) or is_outside(model.class_id)
-        manifest = seal(
+        return seal(
             draft,
             framework=model.framework,
             class_id=model.class_id,
@@ -210,15 +204,6 @@ def save_artifact(model: Model, folder: Path) -> Manifest:
             carries_code=carries_code,
             libraries=model.libraries,
         )
-        if folder.exists():
-            folder.rmdir()
-        draft.chmod(0o755)
-        draft.replace(folder)
-    except OSError as error:
-        raise StorageFailed(f"cannot write the artifact {folder}: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return manifest
 
 
 def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ __all__ = ["Feature", "FeatureKind", "FeatureSchema", "Rows"]
 _NUMBER_TYPES: Final = frozenset({int, float})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FeatureSchema(Columns):
     """What a model takes: its columns in order, and the container its `predict` wants them in.
 
@@ -42,15 +43,13 @@ class FeatureSchema(Columns):
     streamb.errors.InvalidFeatures: row 0, column 'height': expected a number, got the string 'tall'
     """
 
-    _plain: bool = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        Columns.__post_init__(self)  # zero-argument super() does not find its class once slots=True has rebuilt it
-        plain = bool(self.features) and all(
+    @cached_property
+    def _plain(self) -> bool:
+        """True when every column takes any finite number, and nothing else."""
+        return bool(self.features) and all(
             f.kind is FeatureKind.NUMBER and f.minimum is None and f.maximum is None and not f.optional
             for f in self.features
         )
-        object.__setattr__(self, "_plain", plain)
 
     @classmethod
     def open(cls) -> FeatureSchema:

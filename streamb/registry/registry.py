@@ -10,7 +10,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from numbers import Real
 from typing import Any, Final, TypeVar
 
@@ -172,13 +172,7 @@ class Registry:
         candidate = ModelVersion(
             model_id=model_id,
             version=version,
-            digest=artifact.digest,
-            blob=artifact.blob,
-            size_bytes=artifact.size_bytes,
-            framework=artifact.framework,
-            task=artifact.task,
-            schema=artifact.schema,
-            carries_code=artifact.carries_code,
+            **asdict(artifact),
             stage=Stage.DEVELOPMENT,
             owner=owner,
             created_at=self._clock.now(),

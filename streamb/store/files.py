@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -41,6 +43,32 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise StorageFailed(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill within the block, which becomes `folder` at its end; nothing is left of it should that fail.
+
+    Args:
+        folder: where it will be; must not exist yet, or be empty. Folders above it are made where there are none.
+
+    Raises:
+        StorageFailed: it is in use, or the disk refused.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise StorageFailed(f"{folder} is not empty; choose a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield draft
+        if folder.exists():
+            folder.rmdir()
+        draft.chmod(0o755)
+        draft.replace(folder)
+    except OSError as error:
+        raise StorageFailed(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

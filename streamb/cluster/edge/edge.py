@@ -18,7 +18,6 @@ from streamb.clock import Clock
 from streamb.cluster.edge.forwarder import Forwarder
 from streamb.cluster.edge.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy
 from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
-from streamb.cluster.reporting import reply_of
 from streamb.config import Settings
 from streamb.control.observations import Endpoint, NodeReport
 from streamb.errors import StartFailed
@@ -107,10 +106,10 @@ class EdgeActor:
         controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
         where = f"{self._endpoint.host}:{self._endpoint.port}"
         report = NodeReport("edge", self._source, self._node, self._proxy.pid or 0, detail=where)
-        answer = await asyncio.wait_for(reply_of(controller.endpoints.remote(report)), _CALL_TIMEOUT_S)
-        reports: list[NodeReport] = answer[0]
+        asked: Any = controller.endpoints.remote(report)
+        answer: tuple[list[NodeReport], bool] = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
         wanted = {}
-        for r in reports:
+        for r in answer[0]:
             if r.endpoint is not None and (r.role != "gateway" or r.epoch):  # without a table it can answer nothing
                 name = f"{r.source}-{r.endpoint.port}"
                 for backend in _BACKENDS_OF[r.role]:

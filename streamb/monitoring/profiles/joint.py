@@ -25,7 +25,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.monitoring.profiles.cells import cell_keys, standardise
 from streamb.monitoring.profiles.halves import first_half
 from streamb.monitoring.profiles.number_bins import MOST_CLASSES, NumberBins
 
@@ -67,10 +66,6 @@ class Joint:
     @cached_property
     def _components(self) -> NDArray[np.float64]:
         return self.components.astype(np.float64)
-
-    @cached_property
-    def _table(self) -> NDArray[np.uint8]:
-        return self.residual.table()
 
     @classmethod
     def learn(cls, members: Sequence[int], bins: Sequence[NumberBins], classes: Classes) -> tuple[Joint, Classes]:
@@ -117,9 +112,8 @@ class Joint:
         counters[1 + self.width : self.residual_start] += (u @ u.T)[np.triu_indices(self.width)].astype(np.int64)
 
     def _add_residuals(self, residuals: Moments, counters: Classes) -> None:
-        z = standardise(residuals[None, :], np.array([self.residual.centre]), np.array([self.residual.factor]))
-        start, stop = self.residual_start, self.residual_start + self.residual.classes
-        counters[start:stop] += np.bincount(self._table[cell_keys(z)[0]], minlength=self.residual.classes)
+        start = self.residual_start
+        counters[start : start + self.residual.classes] += self.residual.count_classes(residuals)
 
     def correlations(self, counters: Classes) -> Moments:
         """The correlations of the normal scores, shape (members, members); 0 where a column does not vary."""

@@ -133,6 +133,11 @@ class NumberBins:
         by_place[NEGATIVE_INFINITY : POSITIVE_INFINITY + 1] = inside
         return by_key(by_place)
 
+    def count_classes(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many of some values are in each class; `values` has shape (rows,)."""
+        z = standardise(values[None, :], np.array([self.centre]), np.array([self.factor]))
+        return np.bincount(self.table()[cell_keys(z)[0]], minlength=self.classes)
+
     def edges(self) -> list[float]:
         """The lower ends of the bins, and the upper end of the last one, in the unit of the values."""
         return [self.centre + place_start(place) / UNITS * self.scale for place in (*self.starts, self.end)]

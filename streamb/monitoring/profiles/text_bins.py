@@ -14,14 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.monitoring.profiles.blocks import Block
-from streamb.monitoring.profiles.cells import cell_keys, standardise
 from streamb.monitoring.profiles.halves import first_half
 from streamb.monitoring.profiles.number_bins import NumberBins
 from streamb.monitoring.profiles.vocabulary import Vocabulary, word_hashes
@@ -37,7 +35,7 @@ _WORD: Final = re.compile(r"\w+")
 _Rows = Sequence[NDArray[np.int64] | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextBins:
     """The classes of one column of texts.
 
@@ -50,10 +48,6 @@ class TextBins:
     vocabulary: Vocabulary
 
     kind = "text"
-
-    @cached_property
-    def _table(self) -> NDArray[np.uint8]:
-        return self.lengths.table()
 
     @classmethod
     def learn(cls, texts: Sequence[str | None]) -> tuple[TextBins, NDArray[np.int64]]:
@@ -96,9 +90,8 @@ class TextBins:
         present = [words for words in rows if words is not None]
         length, unknown, vocabulary = self.blocks
         sizes = np.array([words.size for words in present], np.float64)
-        z = standardise(sizes[None, :], np.array([self.lengths.centre]), np.array([self.lengths.factor]))
         counters = np.zeros(self.size, np.int64)
-        counters[: length.classes] = np.bincount(self._table[cell_keys(z)[0]], minlength=length.classes)
+        counters[: length.classes] = self.lengths.count_classes(sizes)
         for words in present:
             if words.size:
                 share = 1.0 - np.count_nonzero(self.vocabulary.known[words % _BUCKETS]) / words.size
