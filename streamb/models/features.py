@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
+from streamb.store.plain import from_plain
 
 Container = Literal["array", "frame", "texts"]
 Rows = NDArray[np.float64] | list[list[Any]]
@@ -73,19 +74,9 @@ class Feature:
     def from_json(cls, body: Mapping[str, Any]) -> Feature:
         """Read the JSON form; `InvalidInput` when it is not one."""
         try:
-            numbers = {
-                key: None if body.get(key) is None else float(body[key])
-                for key in ("minimum", "maximum", "observed_min", "observed_max")
-            }
-            return cls(
-                name=str(body["name"]),
-                kind=FeatureKind(body["kind"]),
-                categories=tuple(str(item) for item in body.get("categories", ())),
-                optional=bool(body.get("optional", False)),
-                **numbers,
-            )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise InvalidInput(f"not a feature: {error!r} in {str(body)[:200]}") from error
+            return from_plain(cls, body)
+        except ValueError as error:
+            raise InvalidInput(f"{error} in {str(body)[:200]}") from error
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from streamb.errors import NotFound, StreambError
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.store import BlobStore
 from streamb.store.files import JsonFile
+from streamb.store.plain import from_plain, to_plain
 
 RETRY_S: Final = 30.0
 """A baseline that could not be read from the artifact store is asked for again after this long."""
@@ -53,7 +54,7 @@ class BaselineRecord:
 
     def to_answer(self, *, active: bool) -> dict[str, Any]:
         """As JSON for people."""
-        return {**asdict(self), "columns": list(self.columns), "at": isoformat(self.created_at), "active": active}
+        return {**to_plain(self), "at": isoformat(self.created_at), "active": active}
 
 
 class Baselines:
@@ -69,7 +70,7 @@ class Baselines:
         self._blobs = blobs
         self._clock = clock
         self._lock = threading.RLock()
-        self._records = [_record_of(body) for body in self._file.load().get("baselines", [])]
+        self._records = [from_plain(BaselineRecord, body) for body in self._file.load().get("baselines", [])]
         self._in_force = _in_force(self._records)
         self._loaded: dict[str, Baseline] = {}
         self._retry_at: dict[str, float] = {}
@@ -189,7 +190,7 @@ class Baselines:
         return found
 
     def _save(self, records: Sequence[BaselineRecord]) -> None:
-        self._file.save({"baselines": [{**asdict(one), "columns": list(one.columns)} for one in records]})
+        self._file.save({"baselines": [to_plain(one) for one in records]})
         self._records, self._in_force = list(records), _in_force(records)
         wanted = {one.blob for one in self._in_force.values()}
         self._loaded = {blob: found for blob, found in self._loaded.items() if blob in wanted}
@@ -203,7 +204,3 @@ def _in_force(records: Sequence[BaselineRecord]) -> dict[tuple[str, str], Baseli
         found.pop(key, None)  # or it would keep the place of its first one
         found[key] = one
     return found
-
-
-def _record_of(body: Mapping[str, Any]) -> BaselineRecord:
-    return BaselineRecord(**{**body, "columns": tuple(body["columns"])})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streamb.errors import NotRunning, StreambError
 from streamb.sdk.http import HttpClient
 from streamb.store.files import replace_file
+from streamb.store.plain import from_plain, to_plain
 
 PLATFORM_FILE: Final = "platform.json"
 KEY_FILE: Final = "api-key"
@@ -36,22 +36,17 @@ class RunningInfo:
     version: str
     ray_address: str | None = None
 
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> RunningInfo:
-        """From the content of the platform file."""
-        return cls(**{name: body[name] for name in cls.__slots__})
-
 
 def write_platform_file(state_dir: Path, info: RunningInfo) -> None:
     """Say what runs on `state_dir`, in a file that only its owner may read."""
-    replace_file(state_dir / PLATFORM_FILE, json.dumps(asdict(info)).encode(), mode=0o600)
+    replace_file(state_dir / PLATFORM_FILE, json.dumps(to_plain(info)).encode(), mode=0o600)
 
 
 def read_platform_file(state_dir: Path) -> RunningInfo | None:
     """What the platform file says, if there is one and its process lives."""
     try:
-        info = RunningInfo.from_json(json.loads((state_dir / PLATFORM_FILE).read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+        info = from_plain(RunningInfo, json.loads((state_dir / PLATFORM_FILE).read_text()))
+    except (OSError, ValueError):
         return None
     return info if _lives(info) else None
 

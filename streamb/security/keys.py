@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from streamb.asking import verb
 from streamb.clock import Clock, isoformat
 from streamb.errors import NotFound, Unauthorized
 from streamb.hashing import same_secret, sha256_hex
 from streamb.store import RecordStore, every_record
+from streamb.store.plain import from_plain, to_plain
 
 API_KEYS: Final = "api-keys"
 """The collection that keys are kept in, by key id."""
@@ -56,21 +56,6 @@ class KeyRecord:
     digest: str
     admin: bool = False
     created_at: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> KeyRecord:
-        """The record that `to_json` wrote; keys it does not know are ignored."""
-        return cls(
-            key_id=str(body["key_id"]),
-            name=str(body["name"]),
-            digest=str(body["digest"]),
-            admin=bool(body.get("admin", False)),
-            created_at=str(body.get("created_at", "")),
-        )
 
 
 def new_key(name: str, *, admin: bool = False) -> tuple[str, KeyRecord]:
@@ -129,8 +114,8 @@ class KeyRing:
         """
         key_id = parse(plaintext)
         known = self._records.get(API_KEYS, key_id)
-        if known is not None and check(plaintext, KeyRecord.from_json(known.body)):
-            return KeyRecord.from_json(known.body)
+        if known is not None and check(plaintext, from_plain(KeyRecord, known.body)):
+            return from_plain(KeyRecord, known.body)
         return self._store(KeyRecord(key_id=key_id, name=name, digest=digest(plaintext), admin=admin))
 
     @verb
@@ -138,11 +123,11 @@ class KeyRing:
         """The principal behind `key`; None for everything that is not a valid key."""
         match = _KEY.fullmatch(key)
         stored = self._records.get(API_KEYS, match.group(1)) if match else None
-        return check(key, KeyRecord.from_json(stored.body)) if stored else None
+        return check(key, from_plain(KeyRecord, stored.body)) if stored else None
 
     def list(self) -> tuple[KeyRecord, ...]:
         """Every valid key's record, ordered by id."""
-        return tuple(KeyRecord.from_json(record.body) for record in every_record(self._records, API_KEYS))
+        return tuple(from_plain(KeyRecord, record.body) for record in every_record(self._records, API_KEYS))
 
     def digests(self) -> frozenset[str]:
         """The digests of all valid keys: what gateways compare with."""
@@ -159,5 +144,5 @@ class KeyRing:
 
     def _store(self, record: KeyRecord) -> KeyRecord:
         stored = replace(record, created_at=isoformat(self._clock.now()))
-        self._records.put(API_KEYS, record.key_id, stored.to_json())
+        self._records.put(API_KEYS, record.key_id, to_plain(stored))
         return stored

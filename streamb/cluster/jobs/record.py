@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from streamb.cluster.jobs.process import JobState
 from streamb.lifecycle import Lifecycle
+from streamb.store.plain import from_plain
 from streamb.store.records import Record
 
 COLLECTION: Final = "jobs"
@@ -79,5 +80,4 @@ def active_of(record: Record) -> ActiveJob:
 
 def job_of(record: Record) -> Job:
     """A job as it was recorded."""
-    values = {name: record.body[name] for name in Job.__slots__}
-    return Job(**{**values, "state": JobState(values["state"])})
+    return from_plain(Job, record.body)

@@ -20,6 +20,7 @@ from streamb.monitoring.profiles.learning import learn_columns
 from streamb.monitoring.profiles.performance import Performance
 from streamb.monitoring.profiles.profile import Profile, pack_counters, seal, unpack_counters, unseal
 from streamb.monitoring.profiles.tables import named_columns, output_columns
+from streamb.store.plain import from_plain, to_plain
 
 _MAGIC: Final = b"SBB1"
 
@@ -142,7 +143,7 @@ class Baseline:
         try:
             columns = tuple(map(Column.from_plain, body["columns"]))
             joint = Joint.from_plain(body["joint"]) if body["joint"] else None
-            performance = Performance.from_json(body["performance"]) if body["performance"] else None
+            performance = from_plain(Performance, body["performance"]) if body["performance"] else None
             counters = unpack_counters(body["counters"])
             found = _identified(columns, joint, counters, performance)
         except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -162,7 +163,7 @@ def _body(columns: Sequence[Column], joint: Joint | None, performance: Performan
     return {
         "columns": [column.to_plain() for column in columns],
         "joint": joint.to_plain() if joint else None,
-        "performance": performance.to_json() if performance else None,
+        "performance": to_plain(performance) if performance else None,
     }
 
 

@@ -15,7 +15,7 @@ itself. What a regression model answers has no confidence, so nothing is estimat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -159,15 +159,6 @@ class CalibrationTable:
             bend = (x * rows * fitted * (1 - fitted)) @ x.T + _RIDGE * np.eye(2)
             u_v = u_v + np.clip(np.linalg.solve(bend, slope), -1.0, 1.0)
         return _logistic(u_v @ x)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON; `from_json` reads it back."""
-        return {name: list(values) for name, values in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> CalibrationTable:
-        """Read what `to_json` wrote."""
-        return cls(**{name: tuple(values) for name, values in document.items()})
 
 
 def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainSerializer
 
 from streamb.errors import InvalidInput
 from streamb.metrics.truth import same_class
@@ -24,6 +24,14 @@ _LARGEST: Final = 1e12
 """No single error counts for more, as in the feedback of live traffic."""
 _MOST_CLASSES: Final = 50
 _TASKS: Final = ("classification", "regression")
+
+
+def _portable(total: int) -> int | str:
+    return total if total < 2**63 else str(total)
+
+
+Total = Annotated[int, PlainSerializer(_portable)]
+"""A sum that is stored as a text where it needs more than 64 bits: squares of prices soon do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,8 @@ class Performance:
     task: Task
     labels: int
     errors: int = 0
-    loss_micro: int = 0
-    loss_square_micro: int = 0
+    loss_micro: Total = 0
+    loss_square_micro: Total = 0
     calibration: CalibrationTable | None = None
 
     @classmethod
@@ -113,35 +121,6 @@ class Performance:
     def loss_scale(self) -> float:
         """The standard deviation of the absolute errors (regression)."""
         return math.sqrt(max(0.0, self.loss_square_micro / _MICRO / self.labels - self.mean_loss**2))
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON; `from_json` reads it back."""
-        return {
-            "task": self.task,
-            "labels": self.labels,
-            "errors": self.errors,
-            "loss_micro": _portable(self.loss_micro),
-            "loss_square_micro": _portable(self.loss_square_micro),
-            "calibration": self.calibration.to_json() if self.calibration else None,
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Performance:
-        """Read what `to_json` wrote."""
-        table = document["calibration"]
-        return cls(
-            document["task"],
-            document["labels"],
-            document["errors"],
-            int(document["loss_micro"]),
-            int(document["loss_square_micro"]),
-            CalibrationTable.from_json(table) if table else None,
-        )
-
-
-def _portable(total: int) -> int | str:
-    """As a text where it needs more than 64 bits: squares of prices soon do."""
-    return total if total < 2**63 else str(total)
 
 
 def _column(name: str, given: Any) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
 from streamb.monitoring.profiles.estimation import NOTE, CalibrationTable, not_estimated
+from streamb.store.plain import from_plain, to_plain
 
 
 def population(seed, n, a=8, b=2, exponent=1.5):
@@ -92,4 +93,4 @@ def test_wrong_confidences_are_refused(confidence):
 
 
 def test_there_and_back_as_json():
-    assert CalibrationTable.from_json(table().to_json()) == table()
+    assert from_plain(CalibrationTable, to_plain(table())) == table()

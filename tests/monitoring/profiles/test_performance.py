@@ -7,6 +7,7 @@ import pytest
 
 from streamb.errors import InvalidInput
 from streamb.monitoring.profiles.performance import Performance
+from streamb.store.plain import from_plain, to_plain
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,6 @@ def test_a_wild_error_counts_for_no_more_than_feedback_lets_it():
 
 def test_there_and_back_as_json():
     learned = Performance.learn(["a", "b"] * 200, ["a"] * 400, np.linspace(0, 1, 400))
-    assert Performance.from_json(json.loads(json.dumps(learned.to_json()))) == learned
+    assert from_plain(Performance, json.loads(json.dumps(to_plain(learned)))) == learned
     numbers = Performance.learn(np.arange(100) + 0.5, np.arange(100))
-    assert Performance.from_json(numbers.to_json()) == numbers
+    assert from_plain(Performance, to_plain(numbers)) == numbers
