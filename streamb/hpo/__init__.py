@@ -9,7 +9,8 @@ The modules that need scipy are imported when a surrogate is first fitted: impor
 """
 
 from streamb.hpo.drawing import SpaceExhausted
-from streamb.hpo.optimizer import ACQUISITIONS, WARMUP, Optimizer
+from streamb.hpo.gp.acquisition import ACQUISITIONS
+from streamb.hpo.optimizer import WARMUP, Optimizer
 from streamb.hpo.parameters import Categorical, Condition, Fixed, Float, Integer, Ordinal
 from streamb.hpo.space import Space
 from streamb.hpo.trial import Best, Status, Trial

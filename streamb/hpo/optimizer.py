@@ -17,6 +17,7 @@ import numpy as np
 
 from streamb.errors import InvalidInput
 from streamb.hpo.drawing import something_new
+from streamb.hpo.gp.acquisition import acquisition_for
 from streamb.hpo.history import History
 from streamb.hpo.journal import Opened, Told
 from streamb.hpo.parameters import Array
@@ -27,7 +28,6 @@ from streamb.hpo.trial import Best, Status, Trial, is_number
 if TYPE_CHECKING:
     from streamb.hpo.gp.modelling import Lesson, Settings
 
-ACQUISITIONS: Final = ("auto", "ei", "pi", "ucb")
 WARMUP: Final = 10
 """Trials before a surrogate chooses; fewer would be enough for few parameters, and hardly better."""
 
@@ -44,7 +44,7 @@ class Optimizer:
     Args:
         space: a `Space`, or plain data that describes one.
         seed: the same seed, tells and order give the same suggestions.
-        acquisition: "auto", "ei", "pi" or "ucb".
+        acquisition: how the next trial is chosen; a name in `ACQUISITIONS`, by default "auto".
         initial: points to try first, such as a model's own defaults. A value outside of the space is allowed: the
             trial runs and can become the best, the surrogate does not learn from it. Without any, a space that
             declares defaults begins with them.
@@ -77,8 +77,7 @@ class Optimizer:
     ) -> None:
         if direction not in ("minimize", "maximize"):
             raise InvalidInput(f"direction {direction!r} is neither 'minimize' nor 'maximize'")
-        if acquisition not in ACQUISITIONS:
-            raise InvalidInput(f"acquisition {acquisition!r} is not known; use one of {', '.join(ACQUISITIONS)}")
+        acquisition_for(acquisition, 0)  # raises if there is none of this name
         if seed < 0:
             raise InvalidInput(f"the seed must not be negative, as {seed} is")
         self.space = Space.of(space)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from streamb.errors import InvalidInput
-from streamb.hpo.optimizer import ACQUISITIONS
+from streamb.hpo.gp.acquisition import ACQUISITIONS
 
 
 def _known_acquisition(name: str) -> str:
@@ -44,7 +44,7 @@ class OptimizationConfig:
             one; "none" evaluates every fold.
         deadline_s: hard, everything included; None: none.
         trial_timeout_s: a trial that takes longer failed; None: no limit but the deadline.
-        acquisition: "auto", "ei", "pi" or "ucb".
+        acquisition: a name in `ACQUISITIONS`.
         max_concurrent_trials: None: one in this process or while trials are short, else as many as there are CPUs.
         seed: everything random follows from it.
         rescore_repeats: how often the best trial is evaluated again, on other folds; 0: never.

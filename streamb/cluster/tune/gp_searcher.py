@@ -89,7 +89,7 @@ class GPSearcher(Searcher):
         metric: what trials report; None: the Tuner's.
         mode: "min" or "max"; None: the Tuner's.
         seed: the same seed, results and order give the same suggestions.
-        acquisition: "auto", "ei", "pi" or "ucb".
+        acquisition: as `Optimizer`.
         points_to_evaluate: tried first, such as the defaults.
         deterministic: the same parameters always give the same result.
         journal: a file to keep asks and results in and to go on from; None: they are kept while the experiment runs.

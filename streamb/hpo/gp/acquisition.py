@@ -12,17 +12,20 @@ Expected improvement is `sd h(u)` (Jones, Schonlau and Welch 1998, equation 15),
 (Kushner 1964), the bound `-(mu - sqrt(beta) sd)` (Srinivas et al. 2010, equation 6). The first two are handled as
 logarithms: far from the incumbent they and their gradients would be exactly 0, and there would be no hill to climb
     (Ament et al. 2023, section 4.1).
+
+A new one is a class here and an entry in `ACQUISITIONS`: options, commands, checks and the contract test read that.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
-from scipy.special import erfcx, log_ndtr
 
+from streamb.errors import InvalidInput
 from streamb.hpo.parameters import Array
 
 _HALF_LOG_TAU: Final = 0.5 * math.log(2.0 * math.pi)
@@ -69,6 +72,8 @@ class ProbabilityOfImprovement:
 
     def __call__(self, mean: Array, deviation: Array, best: float) -> tuple[Array, Array, Array]:
         u = (best - self.margin - mean) / deviation
+        from scipy.special import log_ndtr
+
         value = log_ndtr(u)
         slope = 1.0 / _mills(u)
         return value, -slope / deviation, -u * slope / deviation
@@ -89,6 +94,31 @@ class ConfidenceBound:
         return width * deviation - mean, -np.ones_like(mean), np.full_like(mean, width)
 
 
+ACQUISITIONS: Final[Mapping[str, tuple[Acquisition, ...]]] = {
+    "auto": (ExpectedImprovement(), ExpectedImprovement(margin=0.02)),
+    "ei": (ExpectedImprovement(),),
+    "pi": (ProbabilityOfImprovement(),),
+    "ucb": (ConfidenceBound(),),
+}
+"""By name, the acquisitions that the suggestions use in turn.
+
+"auto" asks every other time for an improvement of at least a fiftieth of a standard deviation. Plain expected
+improvement goes on polishing the hill it is on: near the incumbent there is always a little to be gained. Asking for
+more sends every other trial to where much may still be found, and costs the polishing little.
+"""
+
+
+def acquisition_for(name: str, turn: int) -> Acquisition:
+    """The acquisition for suggestion number `turn`.
+
+    Raises:
+        InvalidInput: no acquisition has this name.
+    """
+    if name not in ACQUISITIONS:
+        raise InvalidInput(f"acquisition {name!r} is not known; use one of {', '.join(ACQUISITIONS)}")
+    return ACQUISITIONS[name][turn % len(ACQUISITIONS[name])]
+
+
 def log_h(u: Array) -> tuple[Array, Array]:
     """`ln h(u)` and its derivative `Phi(u) / h(u)`, finite for every finite `u` and never falling.
 
@@ -100,6 +130,8 @@ def log_h(u: Array) -> tuple[Array, Array]:
     >>> round(float(value[0]), 4), round(float(value[1]), 1), round(float(slope[1]))
     (-0.9189, -50000019.3, 10000)
     """
+    from scipy.special import log_ndtr
+
     value, slope = np.empty_like(u), np.empty_like(u)
     near, far = u > -1.0, u < _FAR
     between = ~(near | far)
@@ -124,4 +156,6 @@ def log_h(u: Array) -> tuple[Array, Array]:
 
 def _mills(u: Array) -> Array:
     """`Phi(u) / phi(u)`, without underflow below 0; infinite only where `phi` is none."""
+    from scipy.special import erfcx  # late, as above: names of acquisitions are asked for long before one is used
+
     return np.asarray(_ROOT_HALF_PI * erfcx(-u / math.sqrt(2.0)))

@@ -21,9 +21,9 @@ from typing import Final
 
 import numpy as np
 
+from streamb.hpo.gp.acquisition import acquisition_for
 from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, starting_point
 from streamb.hpo.gp.objective import Bounded, Promise
-from streamb.hpo.gp.portfolio import acquisition_for
 from streamb.hpo.gp.proposal import propose
 from streamb.hpo.gp.surrogate import Surrogate, condition, fit
 from streamb.hpo.gp.warping import Warping, fit_warping
@@ -43,7 +43,7 @@ class Settings:
     """How a search models and chooses.
 
     Attributes:
-        acquisition: "auto", "ei", "pi" or "ucb".
+        acquisition: a name in `ACQUISITIONS`.
         deterministic: the objective answers the same for the same point.
         maximize: more is better.
         bend: let the warping bend the values.
