@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from streamb.api import alerts, deployments, jobs, models, monitoring, pages, platform
+from streamb.api import alerts, deployments, jobs, models, monitoring, platform
 from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES, KeyCache, needs_caller
 from streamb.api.bodies import VersionBody
 from streamb.api.console import Console
+from streamb.api.dashboard import pages
 from streamb.api.errors import ERRORS, install_error_handlers, known_parameters
 from streamb.api.front_door import FrontDoor
 from streamb.api.monitoring_bodies import BaselineBody, BaselineForm

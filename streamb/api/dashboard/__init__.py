@@ -1,0 +1,1 @@
+"""Pages for people: what runs, and the description of the API."""
