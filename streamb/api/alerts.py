@@ -1,25 +1,105 @@
-"""Routes of alerts: what fires, silences, channels and what they delivered."""
+"""Alerts: what fires, silences, channels and what they delivered."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
 
-from streamb.api.answers import PageAnswer, page_of
-from streamb.api.bodies import Cursor, Limit
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
-from streamb.api.monitoring_answers import AlertAnswer, ChannelsAnswer, DeliveryAnswer, SilenceAnswer, TrialAnswer
-from streamb.api.monitoring_bodies import ChannelBody, OfModel, OfSeverity, OfState, SilenceId
+from streamb.api.shapes import Answer, Cursor, FiniteOrNull, Limit, OfModel, OpenAnswer, PageAnswer, page_of
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.outbox import Outbox
 from streamb.monitoring.alerts.silences import Silence, SilenceOptions
 from streamb.monitoring.alerts.state import AlertPhase
 from streamb.monitoring.channels import Courier, DeliveryFailed
+from streamb.options import Strict
 
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
+
+OfState = Annotated[Literal["pending", "firing", "resolved"] | None, Query(description="Only those in this state.")]
+OfSeverity = Annotated[
+    Literal["low", "medium", "high", "critical"] | None, Query(description="Only those of this severity.")
+]
+SilenceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="The silence.")]
+
+
+class ChannelBody(Strict):
+    """A channel to try."""
+
+    channel: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class AlertAnswer(OpenAnswer):
+    """One alert."""
+
+    fingerprint: str = Field(description="Its identity.")
+    state: str = Field(description="pending, firing or resolved.")
+    severity: str = Field(description="low, medium, high or critical.")
+    labels: dict[str, str]
+    annotations: dict[str, str] = Field(description="`summary`, `description`, `likely_cause`, `runbook`.")
+    value: FiniteOrNull
+    active_since: str
+    starts_at: str | None = Field(description="Since when it fires.")
+    ends_at: str | None
+    silenced_by: list[str]
+    inhibited_by: str | None = Field(description="The fingerprint of the alert that makes this one superfluous.")
+    receivers: list[str]
+
+
+class SilenceAnswer(OpenAnswer):
+    """Alerts that nobody is told of for a while."""
+
+    id: str
+    state: str = Field(description="pending, active or expired.")
+    matchers: list[str]
+    author: str
+    comment: str
+    starts_at: str
+    ends_at: str
+
+
+class ChannelAnswer(OpenAnswer):
+    """How one channel does."""
+
+    name: str
+    waiting: int = Field(description="Notifications that it is still owed.")
+    left_alone: bool = Field(description="It kept failing, and is not tried for a while.")
+    counts: dict[str, int] = Field(description="Attempts by outcome since the Monitor started.")
+    last_delivered_at: str | None
+    last_error: str = Field(description="Why the last attempt that failed did; empty: none has.")
+    last_error_at: str | None
+
+
+class ChannelsAnswer(Answer):
+    """Every channel."""
+
+    items: list[ChannelAnswer]
+
+
+class DeliveryAnswer(OpenAnswer):
+    """What became of one notification."""
+
+    notification_id: str
+    channel: str
+    title: str
+    status: str = Field(description="firing or resolved: what it said.")
+    severity: str
+    outcome: str = Field(description="delivered, failed (given up) or dropped (too many were waiting).")
+    reason: str = Field(description="Why it failed or was dropped.")
+    attempts: int
+    created_at: str
+    at: str = Field(description="When that was.")
+
+
+class TrialAnswer(OpenAnswer):
+    """What became of a test alert."""
+
+    channel: str
+    delivered: bool
+    detail: str = Field(description="Why it did not arrive; empty when it did.")
 
 
 @router.get("")

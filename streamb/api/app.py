@@ -8,14 +8,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from streamb.api import alerts, deployments, jobs, models, monitoring, platform
+from streamb.api import alerts, baselines, deployments, jobs, models, monitoring, platform, versions
 from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES, KeyCache, needs_caller
-from streamb.api.bodies import VersionBody
+from streamb.api.baselines import BaselineBody, BaselineForm
 from streamb.api.console import Console
 from streamb.api.dashboard import pages
 from streamb.api.errors import ERRORS, install_error_handlers, known_parameters
 from streamb.api.front_door import FrontDoor
-from streamb.api.monitoring_bodies import BaselineBody, BaselineForm
+from streamb.api.versions import VersionBody
 from streamb.asking import Transport
 from streamb.clock import Clock
 from streamb.config import Settings
@@ -56,7 +56,8 @@ def create_app(
     )
     app.state.console = Console(control, monitor or _no_monitor, artifacts, settings, clock)
     app.state.keys = KeyCache(clock)
-    closed = [part.router for part in (models, deployments, monitoring, alerts, jobs, platform, pages)]
+    nouns = (models, versions, deployments, monitoring, baselines, alerts, jobs, platform, pages)
+    closed = [part.router for part in nouns]
     for router in closed:
         app.include_router(router, dependencies=[needs_caller, known_parameters], responses=ERRORS)
     app.include_router(platform.open_router, dependencies=[known_parameters])

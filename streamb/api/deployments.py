@@ -1,28 +1,135 @@
-"""Routes of deployments: bring a version into traffic, steer it, and see what became of it."""
+"""Deployments: bring a version into traffic, steer it, and see what became of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
-from streamb.api.answers import DeploymentAnswer, EventAnswer, PageAnswer, page_of
 from streamb.api.auth import Caller
-from streamb.api.bodies import Cursor, DeploymentBody, Id, Limit, Name, RollbackBody, SteerBody
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import Change, ChangeDep
+from streamb.api.shapes import (
+    Answer,
+    Cursor,
+    FiniteOrNull,
+    Id,
+    Limit,
+    LongText,
+    Name,
+    OfModel,
+    PageAnswer,
+    Reference,
+    page_of,
+)
 from streamb.control.verbs import Control
 from streamb.errors import Forbidden, Unauthorized
-from streamb.rollouts import Deployment, Rollouts
+from streamb.options import ShortText, Strict
+from streamb.rollouts import Deployment, Rollouts, Strategy
+from streamb.rollouts.options import RolloutOptions
+from streamb.rollouts.strategies import check_used
 
 P = ParamSpec("P")
 
 router = APIRouter(prefix="/api/deployments", tags=["deployments"])
 
-OfModel = Annotated[Name | None, Query(description="Only those of this model.")]
+
+class DeploymentBody(Strict):
+    """A version to bring into traffic."""
+
+    model_id: Name
+    target_version: Reference
+    strategy: Strategy = Field(default=Strategy.IMMEDIATE, strict=False)
+    options: RolloutOptions = Field(default_factory=RolloutOptions)
+    force: bool = Field(default=False, description="Do it although the environment refuses it; needs an admin key.")
+
+    @model_validator(mode="after")
+    def _options_are_used(self) -> Self:
+        check_used(self.strategy, self.options)
+        return self
+
+
+class SteerBody(Strict):
+    """Who steers a deployment, and why; both go into its history."""
+
+    by: ShortText = Field(default="", description="Who decides this; by default the name of the API key.")
+    reason: LongText = Field(default="", description="Why, in words.")
+
+
+class RollbackBody(SteerBody):
+    """Back to which version."""
+
+    to_version: Reference | None = Field(
+        default=None, description="Any version that was registered before; by default the one that answered before."
+    )
+
+
+class StepAnswer(Answer):
+    """One step of a deployment's plan."""
+
+    weight: float = Field(description="Percent of the model's traffic that goes to the target version.")
+    min_time_s: float
+    max_time_s: float = Field(description="When the evidence is too thin by then, the deployment awaits approval.")
+    min_samples: int = Field(description="Requests that must have been judged.")
+    gate: bool = Field(description="It begins only once somebody has approved.")
+
+
+class FindingAnswer(Answer):
+    """What one criterion says of the target version."""
+
+    criterion: str
+    verdict: str = Field(description="pass, fail or inconclusive; the last never promotes.")
+    detail: str = Field(description="The same in words.")
+    value: FiniteOrNull = Field(default=None, description="What was measured.")
+    limit: FiniteOrNull = Field(default=None, description="What it may be at most, or must be at least.")
+    samples: int = Field(default=0, description="How many requests this rests on.")
+
+
+class ApprovalAnswer(Answer):
+    """Who let a deployment go on, and past which gate."""
+
+    by: str
+    at: float
+    gate: str
+    reason: str = ""
+
+
+class DeploymentAnswer(Answer):
+    """A version on its way into traffic, or arrived."""
+
+    id: str
+    model_id: str
+    target_version: str
+    previous_version: str | None
+    strategy: str
+    state: str
+    weight: float = Field(description="Percent of the model's traffic that goes to the target version.")
+    step: int
+    reason: str
+    created_by: str
+    created_at: float
+    updated_at: float
+    options: dict[str, Any]
+    phase: str = Field(default="", description="What is done within the step.")
+    steps: list[StepAnswer] = Field(default_factory=list, description="The whole plan.")
+    findings: list[FindingAnswer] = Field(default_factory=list, description="The latest judgement, one per criterion.")
+    waiting_for: str = Field(default="", description="What a gate waits for; empty when it waits for nothing.")
+    approvals: list[ApprovalAnswer] = Field(default_factory=list)
+
+
+class EventAnswer(Answer):
+    """One line of the history of deployments."""
+
+    deployment_id: str
+    model_id: str
+    at: float
+    kind: str
+    detail: str
+    actor: str
+    sequence: int
 
 
 @router.get("")

@@ -1,18 +1,18 @@
-"""Routes of jobs: commands that run on the cluster. Submitting and stopping always need an API key: they run code."""
+"""Jobs: commands that run on the cluster. Submitting and stopping always need an API key: they run code."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from streamb.api.answers import JobAnswer, LogAnswer, PageAnswer, page_of
 from streamb.api.auth import NEEDS_KEY, KnownCaller
-from streamb.api.bodies import Cursor, Id, JobBody, Limit
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
+from streamb.api.shapes import NO_NUL, Answer, Cursor, Id, Limit, LongText, PageAnswer, page_of
 from streamb.control.verbs import JobBoard
+from streamb.options import ShortText, Strict
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -20,6 +20,42 @@ Offset = Annotated[
     int, Query(ge=0, le=2**53, description="Where to start reading; `next_offset` of the answer before.")
 ]
 MostText = Annotated[int, Query(ge=1, le=1_048_576, description="Most characters in the answer.")]
+Variables = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")], LongText],
+    Field(max_length=200, json_schema_extra={"additionalProperties": False}),
+]
+
+
+class JobBody(Strict):
+    """A command to run on the cluster."""
+
+    entrypoint: Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_NUL)]
+    name: ShortText = ""
+    working_dir: Annotated[str, Field(max_length=4_096, pattern=NO_NUL)] | None = Field(
+        default=None, description="A folder on the platform's machine, copied to where the job runs."
+    )
+    env: Variables = Field(default_factory=dict)
+
+
+class JobAnswer(Answer):
+    """A command that runs, or ran, on the cluster."""
+
+    id: str
+    name: str
+    entrypoint: str
+    state: str = Field(description="pending, running, succeeded, failed or stopped.")
+    exit_code: int | None = None
+    submitted_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str = ""
+
+
+class LogAnswer(Answer):
+    """A piece of a job's output."""
+
+    text: str
+    next_offset: int = Field(description="Where to go on reading.")
 
 
 @router.get("")

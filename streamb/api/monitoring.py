@@ -1,50 +1,129 @@
-"""Routes of monitoring: how the platform and each model are, drift, baselines, thresholds."""
+"""Monitoring: how the platform and each model are, drift, and what health is judged by.
+
+Shares are 0 to 1; times are seconds since the Unix epoch, or ISO 8601 (UTC) where they are text.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 
-from streamb.api.answers import HealthAnswer
-from streamb.api.bodies import ModelId
 from streamb.api.console import Console, ConsoleDep
-from streamb.api.errors import as_streamb_error
-from streamb.api.idempotency import Change, ChangeDep
-from streamb.api.monitoring_answers import (
-    BaselineAnswer,
-    BaselinesAnswer,
-    DriftAnswer,
-    ModelHealthAnswer,
-    ThresholdsAnswer,
-)
-from streamb.api.monitoring_bodies import (
-    BASELINE_SCHEMA,
-    BaselineBody,
-    BaselineForm,
-    OfVersion,
-    OfWindow,
-)
-from streamb.api.tables import MAX_TABLE_BYTES, Roles, Sample, read_sample, rows_as_features
-from streamb.api.uploads import receive_upload
+from streamb.api.idempotency import ChangeDep
+from streamb.api.shapes import Answer, FiniteOrNull, ModelId, OpenAnswer, Reference
 from streamb.control.health import with_monitoring
 from streamb.control.verbs import Control
-from streamb.errors import InvalidInput, StreambError
-from streamb.hashing import sha256_hex
-from streamb.models.schema import FeatureSchema
-from streamb.monitoring.baselines import Baselines
+from streamb.errors import StreambError
 from streamb.monitoring.health.checks import Thresholds
 from streamb.monitoring.monitor import MonitorCore
-from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watches import Watches
+from streamb.options import WindowMinutes
 from streamb.registry import LATEST, ModelVersion, Registry
 
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 
-B = TypeVar("B", bound=BaseModel)
+OfWindow = Annotated[
+    WindowMinutes | None, Query(description="Length of the window that is compared; by default the newest.")
+]
+OfVersion = Annotated[
+    Reference | None, Query(description="A version, an alias, or `latest`; by default the one that is asked most.")
+]
+
+
+class Part(Answer):
+    """One part of the platform."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str
+    detail: str = ""
+
+
+class HealthAnswer(Answer):
+    """Is the platform well, and if not, why."""
+
+    status: str = Field(description="healthy, degraded or unhealthy: the worst of the parts.")
+    reasons: list[str]
+    components: dict[str, Part]
+    models: dict[str, Part]
+
+
+class ColumnDriftAnswer(OpenAnswer):
+    """How far one feature, one output, or all features together are from the baseline."""
+
+    name: str
+    kind: str = Field(description="feature, output or multivariate.")
+    status: str = Field(description="stable, drifted or insufficient_data.")
+    score: FiniteOrNull = Field(description="0 to 1; 0.3 is the shift that the sensitivity names. Null: too few rows.")
+    drifted: bool = Field(description="The score is above the threshold, and that is more than chance explains.")
+    p_value: FiniteOrNull = Field(description="How probable so large a difference is by chance.")
+    shift: FiniteOrNull = Field(description="In standard deviations of a normal distribution that moves as far.")
+    rows: int
+    missing_rate: FiniteOrNull = Field(description="Share of rows without a value.")
+    unseen_rate: FiniteOrNull = Field(description="Share of values that the baseline has none like.")
+    detail: str = Field(description="The same in words.")
+
+
+class DriftAnswer(OpenAnswer):
+    """The newest traffic of a version beside its baseline."""
+
+    model_id: str
+    version: str
+    minutes: int = Field(description="Length of the window.")
+    status: str = Field(description="stable, drifted or insufficient_data.")
+    overall_drift_score: float = Field(description="The highest score.")
+    features: dict[str, ColumnDriftAnswer]
+    outputs: dict[str, ColumnDriftAnswer]
+    multivariate: ColumnDriftAnswer | None = Field(description="How the features hang together.")
+    rows: int
+    sensitivity: str = Field(description="low, medium or high.")
+    threshold: float
+    summary: str
+
+
+class DriftSummary(OpenAnswer):
+    """Drift as a part of health."""
+
+    status: str
+    overall_drift_score: float
+    summary: str
+    rows: int
+    drifted: list[str] = Field(description="The columns that drifted.")
+
+
+class ModelHealthAnswer(OpenAnswer):
+    """How a version does in service."""
+
+    model_id: str
+    version: str
+    status: str = Field(description="healthy, degraded, unhealthy; or unknown: nothing was heard of it lately.")
+    reasons: list[str]
+    current_metrics: dict[str, Any] = Field(
+        description="Of the last minutes: `average_latency_ms`, `p95_latency_ms`, `error_rate`, `throughput`, …"
+    )
+    drift_status: DriftSummary | None = Field(description="Null: there is no baseline.")
+    concept: dict[str, Any] | None = Field(
+        description="What labels say against those of the baseline; null: it has none."
+    )
+    estimated_accuracy: dict[str, Any] | None = Field(description="Expected from confidences, not measured.")
+    rows: dict[str, int] = Field(
+        description="Since monitoring began: `rows` counted; not counted are those `dropped` (more came than could be "
+        "counted), `unreadable` (they do not fit the baseline), `late` and `damaged`."
+    )
+    silence_s: FiniteOrNull = Field(description="Seconds since a replica was heard of; null: none is there.")
+    updated_at: float
+
+
+class ThresholdsAnswer(OpenAnswer):
+    """What a model's health is judged by."""
+
+    model_id: str
+    thresholds: dict[str, float | None] = Field(description="Null: not judged.")
+    origin: str = Field(description="own, or settings: the defaults of the platform.")
+    author: str
+    at: str | None
 
 
 @router.get("/system-health")
@@ -56,7 +135,7 @@ async def system_health(console: ConsoleDep) -> HealthAnswer:
 @router.get("/{model_id}/health")
 async def model_health(model_id: ModelId, console: ConsoleDep, version: OfVersion = None) -> ModelHealthAnswer:
     """How a version does in service: status, reasons, the last minutes in numbers, drift."""
-    wanted = await _number_of(console, model_id, version)
+    wanted = await number_of(console, model_id, version)
     return ModelHealthAnswer.model_validate(await console.ask_monitor(MonitorCore.health, model_id, wanted))
 
 
@@ -65,15 +144,8 @@ async def model_drift(
     model_id: ModelId, console: ConsoleDep, version: OfVersion = None, minutes: OfWindow = None
 ) -> DriftAnswer:
     """How far the newest traffic of a version is from its baseline, column by column."""
-    wanted = await _number_of(console, model_id, version)
+    wanted = await number_of(console, model_id, version)
     return DriftAnswer.model_validate(await console.ask_monitor(MonitorCore.drift, model_id, wanted, minutes))
-
-
-@router.get("/{model_id}/baselines")
-async def model_baselines(model_id: ModelId, console: ConsoleDep, version: OfVersion = None) -> BaselinesAnswer:
-    """The baselines of a model's versions, the newest first."""
-    wanted = await _number_of(console, model_id, version)
-    return BaselinesAnswer.model_validate({"items": await console.ask_monitor(Baselines.listed, model_id, wanted)})
 
 
 @router.get("/{model_id}/thresholds")
@@ -96,19 +168,6 @@ async def set_thresholds(model_id: ModelId, body: Thresholds, console: ConsoleDe
     return await change.once(body.canonical(), act)
 
 
-@router.post("/baseline", status_code=201, response_model=BaselineAnswer, openapi_extra=BASELINE_SCHEMA)
-async def set_baseline(request: Request, change: ChangeDep) -> Any:
-    """What later traffic of a version is compared with: rows as JSON, a table as a form, or live traffic.
-
-    Only counts are kept of the rows. The baseline before stays listed.
-    """
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await _from_table(request, change)
-    content = await request.body()
-    body = await asyncio.to_thread(_read, BaselineBody, content, "body")
-    return await change.once(sha256_hex(content), lambda: _from_body(body, change))
-
-
 async def read_health(console: Console) -> HealthAnswer:
     """The verdict over all parts; what the Monitor says of models is joined in, where it answers."""
     report = await console.ask(Control.system_health)
@@ -121,87 +180,16 @@ async def read_health(console: Console) -> HealthAnswer:
     return HealthAnswer.model_validate(with_monitoring(report, said, trouble))
 
 
-async def _from_body(body: BaselineBody, change: Change) -> tuple[int, BaseModel]:
-    console = change.console
-    found = await _version_for(console, body.model_id, body.version)
-    if body.from_window_minutes is not None:
-        minutes, author = body.from_window_minutes, change.actor
-        made = await console.ask_monitor(MonitorCore.update_baseline, found.model_id, found.version, minutes, author)
-        return 201, BaselineAnswer.model_validate(made)
-
-    def sample() -> Sample:
-        features = rows_as_features(body.instances or [], FeatureSchema.from_json(found.schema))
-        return Sample(features, body.predictions, body.labels, body.confidence, body.probabilities)
-
-    async with console.learning:
-        return await _put(change, found, await asyncio.to_thread(lambda: _learn(sample())))
-
-
-async def _from_table(request: Request, change: Change) -> JSONResponse:
-    console = change.console
-    limit = "of an uploaded table"
-    async with receive_upload(
-        request, console.scratch, max_bytes=MAX_TABLE_BYTES, part="table", limit_name=limit
-    ) as upload:
-        form = _checked(BaselineForm, upload.metadata, "metadata")
-        roles = Roles(form.outputs, form.labels, form.confidence, tuple(form.probabilities))
-
-        async def act() -> tuple[int, BaseModel]:
-            found = await _version_for(console, form.model_id, form.version)
-            schema = FeatureSchema.from_json(found.schema)
-            async with console.learning:
-                data = await asyncio.to_thread(lambda: _learn(read_sample(upload.path, schema, roles)))
-                return await _put(change, found, data)
-
-        return await change.once(f"{upload.sha256}\n{form.canonical()}", act)
-
-
-def _learn(sample: Sample) -> bytes:
-    """The baseline of a sample. Blocks.
-
-    Raises:
-        InvalidInput: the columns cannot be used, or do not fit together; names them.
-    """
-    beside = {"probabilities": sample.probabilities, "confidence": sample.confidence}
-    try:
-        return Baseline.learn(sample.features, sample.predictions, sample.labels, **beside).to_bytes()
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"no baseline can be learnt from these values: {error}") from error
-
-
-async def _put(change: Change, found: ModelVersion, data: bytes) -> tuple[int, BaseModel]:
-    features = FeatureSchema.from_json(found.schema).names
-    asked = change.console.ask_monitor(
-        MonitorCore.set_baseline, found.model_id, found.version, data, change.actor, features
-    )
-    return 201, BaselineAnswer.model_validate(await asked)
-
-
-async def _number_of(console: Console, model_id: str, reference: str | None) -> str | None:
+async def number_of(console: Console, model_id: str, reference: str | None) -> str | None:
     """The version that is meant; where none is named the Monitor knows best, and needs no Controller for it."""
     if reference is None:
         return None
-    return (await _version_for(console, model_id, reference)).version
+    return (await version_for(console, model_id, reference)).version
 
 
-async def _version_for(console: Console, model_id: str, reference: str | None) -> ModelVersion:
+async def version_for(console: Console, model_id: str, reference: str | None) -> ModelVersion:
     """The version that is named, else the one that serves, else the newest."""
     if reference is None:
         status = await console.ask(Control.model_status, model_id)
         reference = status["serving_version"] or LATEST
     return await console.ask(Registry.resolve, model_id, reference)
-
-
-def _read(kind: type[B], content: bytes, place: str) -> B:
-    """A JSON body as its model. Blocks for a while when the body is long."""
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        raise as_streamb_error([{**one, "loc": (place, *one["loc"])} for one in error.errors()]) from None
-
-
-def _checked(kind: type[B], value: Any, place: str) -> B:
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise as_streamb_error([{**one, "loc": (place, *one["loc"])} for one in error.errors()]) from None

@@ -1,4 +1,4 @@
-"""Routes about the platform itself: status, health, metrics, and whether this process answers."""
+"""The platform itself: status, metrics, and whether this process answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import Field
 
-from streamb.api.answers import StatusAnswer
 from streamb.api.console import Console, ConsoleDep
+from streamb.api.models import RunningModel
+from streamb.api.shapes import Answer
 from streamb.control.observations import Observations
 from streamb.control.verbs import Control
 from streamb.errors import StreambError
@@ -19,8 +21,22 @@ from streamb.monitoring.monitor import MonitorCore
 from streamb.version import installed_version
 
 router = APIRouter(tags=["platform"])
+
 open_router = APIRouter(include_in_schema=False)
 """Answers without a key, whatever the settings say."""
+
+
+class StatusAnswer(Answer):
+    """The platform in one look."""
+
+    version: str = Field(description="Of streamb itself.")
+    environment: str
+    url: str = Field(description="The address that this request came to.")
+    started_at: float
+    uptime_s: float
+    epoch: int = Field(description="Of the routing table; grows with every change.")
+    gateways: list[dict[str, Any]]
+    models: list[RunningModel]
 
 
 @router.get("/api/status")

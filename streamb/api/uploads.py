@@ -28,32 +28,6 @@ _LONGEST_METADATA: Final = 512 * 1024
 _LONGEST_HEADER: Final = 8 * 1024
 _WRITE_BYTES: Final = 1 << 20
 
-UPLOAD_SCHEMA: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["artifact", "metadata"],
-                    "properties": {
-                        "artifact": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A packed artifact: what `streamb.models.pack` writes.",
-                        },
-                        "metadata": {"$ref": "#/components/schemas/VersionBody"},
-                    },
-                },
-                "encoding": {
-                    "artifact": {"contentType": "application/zip"},
-                    "metadata": {"contentType": "application/json"},
-                },
-            }
-        },
-    }
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Upload:

@@ -101,12 +101,12 @@ class TestUploads:
             assert (await client.post(BASELINE, files=form(as_parquet()))).status_code == 201
             long = {"model_id": MODEL, "instances": rows(400).tolist()}
             assert (await client.post(BASELINE, json=long)).status_code == 413
-            monkeypatch.setattr("streamb.api.monitoring.MAX_TABLE_BYTES", 1_000)
+            monkeypatch.setattr("streamb.api.baselines.MAX_TABLE_BYTES", 1_000)
             answer = await client.post(BASELINE, files=form(as_parquet()))
             assert (answer.status_code, answer.json()["limit_bytes"]) == (413, 1_000)
             monkeypatch.setattr(tables, "MOST_CELLS", 100)
             for table in (as_parquet(), b"x0,x1,x2\n" + b"1,2,3\n" * 100):
-                monkeypatch.setattr("streamb.api.monitoring.MAX_TABLE_BYTES", 1 << 20)
+                monkeypatch.setattr("streamb.api.baselines.MAX_TABLE_BYTES", 1 << 20)
                 assert (await client.post(BASELINE, files=form(table))).status_code == 413
         small.close()
 

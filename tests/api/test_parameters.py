@@ -75,4 +75,4 @@ def test_no_body_takes_unknown_fields(backend):
     for item in document["paths"].values():
         for operation in item.values():
             check(operation.get("requestBody", {}))
-    assert {"ModelBody", "VersionBody", "LineageBody", "DeploymentBody", "SilenceBody", "BaselineForm"} <= seen
+    assert {"ModelBody", "VersionBody", "LineageBody", "DeploymentBody", "SilenceOptions", "BaselineForm"} <= seen

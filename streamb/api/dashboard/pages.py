@@ -11,10 +11,10 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from streamb.api.answers import HealthAnswer, RunningModel, StatusAnswer
 from streamb.api.console import Console, ConsoleDep
-from streamb.api.monitoring import read_health
-from streamb.api.platform import read_status
+from streamb.api.models import RunningModel
+from streamb.api.monitoring import HealthAnswer, read_health
+from streamb.api.platform import StatusAnswer, read_status
 from streamb.clock import isoformat
 from streamb.errors import StreambError
 from streamb.monitoring.alerts.manager import AlertManager, ListedAlert

@@ -1,0 +1,80 @@
+"""What the routes of several nouns share: names and references, pages, and the bases of answers.
+
+Times are seconds since the Unix epoch unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from streamb.store.records import Page
+
+T = TypeVar("T", bound=BaseModel)
+_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+NO_NUL: Final = r"^[^\x00]*$"
+_REFERENCE: Final = r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}$"
+
+
+def _storable_text(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("text must not hold the character NUL")
+    return text
+
+
+Name = Annotated[str, Field(pattern=_NAME, description="Letters, digits, `.`, `_`, `-`; at most 100.")]
+Reference = Annotated[str, Field(pattern=_REFERENCE, description="A semantic version, an alias, or `latest`.")]
+LongText = Annotated[str, Field(max_length=5_000, pattern=NO_NUL)]
+Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable_text)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+ModelId = Annotated[str, Path(pattern=_NAME, description="The model.")]
+VersionReference = Annotated[str, Path(pattern=_REFERENCE, description="A version, an alias, or `latest`.")]
+Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Most items in the answer.")]
+Cursor = Annotated[
+    str | None, Query(max_length=500, pattern=r"^[ -~]+$", description="`next_cursor` of the page before.")
+]
+OfModel = Annotated[Name | None, Query(description="Only those of this model.")]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None
+
+
+FiniteOrNull = Annotated[float | None, AfterValidator(_finite)]
+"""JSON has no infinity."""
+
+
+class Answer(BaseModel):
+    """The base of all answers."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class OpenAnswer(Answer):
+    """An answer that may have more fields than are listed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_json(cls, value: Any) -> Any:
+        """What the Monitor hands out knows how it is told to people."""
+        return value.to_json() if hasattr(value, "to_json") else value
+
+
+class PageAnswer(BaseModel, Generic[T]):
+    """Some items of a list, and the cursor that asks for those after them."""
+
+    items: list[T]
+    next_cursor: str | None = Field(default=None, description="Null: this is the last page.")
+
+
+def page_of(answer: type[T], page: Page[Any]) -> PageAnswer[T]:
+    """A page of the inside as a page of answers."""
+    return PageAnswer[answer](  # type: ignore[valid-type]  # a type made at run time
+        items=[answer.model_validate(item) for item in page.items], next_cursor=page.next_cursor
+    )

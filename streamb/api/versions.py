@@ -1,0 +1,272 @@
+"""Versions of models: uploaded once, never changed, found by number, alias, owner, tag or metric."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from streamb.api.auth import Caller
+from streamb.api.console import Console, ConsoleDep
+from streamb.api.errors import as_streamb_error
+from streamb.api.idempotency import ChangeDep
+from streamb.api.models import OfOwner, Tags
+from streamb.api.shapes import (
+    Answer,
+    Cursor,
+    Key,
+    Limit,
+    ModelId,
+    Number,
+    PageAnswer,
+    Reference,
+    VersionReference,
+    page_of,
+)
+from streamb.api.uploads import Upload, receive_upload
+from streamb.errors import ArtifactUntrusted, NotFound, Unauthorized
+from streamb.options import ShortText, Strict
+from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage
+
+router = APIRouter(prefix="/api/models", tags=["models"])
+
+_DEEPEST: Final = 16
+_LONGEST_JSON: Final = 256 * 1024
+_LARGEST_INT: Final = 2**63
+
+_SEMVER: Final = (  # the one that semver.org suggests
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?"
+    r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+)
+
+
+def _storable_json(value: Any) -> Any:
+    """JSON that every store and every client can hold: bounded, finite, and valid Unicode."""
+    _check_json(value, _DEEPEST)
+    if len(json.dumps(value, ensure_ascii=False).encode()) > _LONGEST_JSON:
+        raise ValueError(f"longer than {_LONGEST_JSON} bytes of JSON")
+    return value
+
+
+def _check_json(value: Any, depth: int) -> None:
+    if depth == 0:
+        raise ValueError(f"nested deeper than {_DEEPEST} levels")
+    if isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("text must be Unicode without NUL and without half characters (surrogates)")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("numbers must be finite")
+    elif isinstance(value, int) and abs(value) >= _LARGEST_INT:
+        raise ValueError("whole numbers must fit in 64 bits")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_json(key, depth)
+            _check_json(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_json(inner, depth - 1)
+
+
+Version = Annotated[
+    str,
+    Field(max_length=100, pattern=_SEMVER, description="A semantic version.", examples=["1.0.0"]),
+]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Condition = Annotated[str, Field(max_length=500)]
+WithTags = Annotated[
+    tuple[Condition, ...],
+    Query(max_length=20, description="Only versions with this tag, `key` or `key=value`; may be repeated."),
+]
+
+WithMetrics = Annotated[
+    tuple[Condition, ...],
+    Query(
+        max_length=20,
+        description="Only versions for whose metric this holds, such as `accuracy>=0.9`, with `>=`, `<=`, `>`, `<` "
+        "or `=`; may be repeated.",
+    ),
+]
+
+
+class LineageBody(Strict):
+    """Where a version comes from."""
+
+    job_id: ShortText | None = None
+    data_digest: ShortText | None = None
+    parent_version: Reference | None = None
+
+
+class VersionBody(Strict):
+    """The `metadata` part of an upload."""
+
+    version: Version
+    owner: ShortText = ""
+    metadata: JsonObject = Field(default_factory=dict)
+    metrics: Annotated[dict[Key, Number], Field(max_length=200)] = Field(default_factory=dict)
+    hyperparameters: JsonObject = Field(default_factory=dict)
+    lineage: LineageBody = Field(default_factory=LineageBody)
+    tags: Tags = Field(default_factory=dict)
+
+
+class StageBody(Strict):
+    """The stage a version goes to."""
+
+    stage: Stage = Field(strict=False)
+
+
+class LineageAnswer(Answer):
+    """Where a version comes from."""
+
+    job_id: str | None = None
+    data_digest: str | None = None
+    parent_version: str | None = None
+
+
+class VersionAnswer(Answer):
+    """One immutable version of a model."""
+
+    model_id: str
+    version: str
+    digest: str = Field(description="SHA-256 that names the content: equal content, equal digest.")
+    blob: str = Field(description="SHA-256 of the stored archive.")
+    size_bytes: int
+    framework: str
+    task: str
+    feature_schema: dict[str, Any] | None = Field(alias="schema", description="Names and types of the features.")
+    carries_code: bool
+    stage: str
+    owner: str
+    created_at: float
+    metadata: dict[str, Any]
+    metrics: dict[str, float]
+    hyperparameters: dict[str, Any]
+    lineage: LineageAnswer
+    tags: dict[str, str]
+
+
+UPLOAD_SCHEMA: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["artifact", "metadata"],
+                    "properties": {
+                        "artifact": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A packed artifact: what `streamb.models.pack` writes.",
+                        },
+                        "metadata": {"$ref": "#/components/schemas/VersionBody"},
+                    },
+                },
+                "encoding": {
+                    "artifact": {"contentType": "application/zip"},
+                    "metadata": {"contentType": "application/json"},
+                },
+            }
+        },
+    }
+}
+
+
+@router.get("/{model_id}/versions")
+async def list_versions(
+    model_id: ModelId,
+    console: ConsoleDep,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    owner: OfOwner = None,
+    tag: WithTags = (),
+    metric: WithMetrics = (),
+) -> PageAnswer[VersionAnswer]:
+    """A model's versions, the newest first. Where filters are given, all of them must hold."""
+    asked = console.ask(Registry.list_versions, model_id, limit, cursor, owner=owner, tags=tag, metrics=metric)
+    return page_of(VersionAnswer, await asked)
+
+
+@router.post(
+    "/{model_id}/versions",
+    status_code=201,
+    response_model=VersionAnswer,
+    responses={200: {"model": VersionAnswer, "description": "The same content was registered before."}},
+    openapi_extra=UPLOAD_SCHEMA,
+)
+async def register_version(
+    model_id: ModelId, request: Request, console: ConsoleDep, change: ChangeDep, caller: Caller
+) -> Any:
+    """Upload a version. A version never changes: the same content again is fine, other content is a conflict.
+
+    An artifact that carries code needs an API key, even where nothing else does.
+    """
+    limit = console.settings.max_artifact_bytes
+    async with console.upload_slot(), receive_upload(request, console.scratch, max_bytes=limit) as upload:
+        body = _version_body(upload)
+
+        async def act() -> tuple[int, BaseModel]:
+            # An upload to a model that does not exist should not be unpacked and stored first.
+            await console.ask(Registry.get_model, model_id)
+            registered = await _registered(console, model_id, body.version)
+            artifact = await _ingest(console, upload, registered, trusted_caller=caller is not None)
+            facts = {**body.model_dump(), "lineage": Lineage(**body.lineage.model_dump())}
+            version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
+            return 201 if created else 200, VersionAnswer.model_validate(version)
+
+        location = "/api/models/{model_id}/versions/{version}"
+        return await change.once(f"{upload.sha256}\n{body.canonical()}", act, location=location)
+
+
+@router.get("/{model_id}/versions/{version}")
+async def get_version(model_id: ModelId, version: VersionReference, console: ConsoleDep) -> VersionAnswer:
+    """One version, by number, alias or `latest`."""
+    return VersionAnswer.model_validate(await console.ask(Registry.resolve, model_id, version))
+
+
+@router.post("/{model_id}/versions/{version}/stage", response_model=VersionAnswer)
+async def set_stage(
+    model_id: ModelId, version: VersionReference, body: StageBody, console: ConsoleDep, change: ChangeDep
+) -> Any:
+    """Move a version to another stage."""
+
+    async def act() -> tuple[int, BaseModel]:
+        found = await console.ask(Registry.resolve, model_id, version)
+        moved = await console.ask(Registry.set_stage, model_id, found.version, body.stage)
+        return 200, VersionAnswer.model_validate(moved)
+
+    return await change.once(body.canonical(), act)
+
+
+def _version_body(upload: Upload) -> VersionBody:
+    try:
+        return VersionBody.model_validate(upload.metadata)
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("metadata", *problem["loc"])} for problem in error.errors()]
+        raise as_streamb_error(problems) from None
+
+
+async def _registered(console: Console, model_id: str, version: str) -> ModelVersion | None:
+    try:
+        return await console.ask(Registry.resolve, model_id, version)
+    except NotFound:
+        return None
+
+
+async def _ingest(
+    console: Console, upload: Upload, registered: ModelVersion | None, *, trusted_caller: bool
+) -> Artifact:
+    """Check and store the archive, off the event loop: hashing gigabytes must not hold up other requests."""
+    try:
+        return await asyncio.to_thread(
+            console.artifacts.ingest, upload.path, may_carry_code=trusted_caller, registered=registered
+        )
+    except ArtifactUntrusted as error:
+        if trusted_caller:
+            raise
+        raise Unauthorized(f"{error.message}; code is only taken from callers with an API key") from error
