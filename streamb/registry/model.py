@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from streamb.errors import InvalidInput
 
@@ -15,7 +15,6 @@ LATEST: Final = "latest"
 MOST_TAGS: Final = 100
 """Of a model, or of a version."""
 
-_OF_THE_RECORD: Final = ("model_id", "created_at", "updated_at")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ALIAS: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
@@ -42,10 +41,6 @@ class RegisteredModel:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     latest_version: str | None = None
-
-    def to_body(self) -> dict[str, Any]:
-        """The JSON-ready form that is stored (times and id are the record's own)."""
-        return {name: value for name, value in asdict(self).items() if name not in _OF_THE_RECORD}
 
 
 def check_model_id(model_id: str) -> None:

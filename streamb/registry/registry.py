@@ -21,6 +21,7 @@ from streamb.registry.model import LATEST, RegisteredModel, check_alias, check_m
 from streamb.registry.semver import Semver
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
 from streamb.store import Journal, Page, Record, RecordStore
+from streamb.store.plain import from_plain, to_plain
 
 R = TypeVar("R")
 
@@ -189,8 +190,9 @@ class Registry:
         key = _version_key(candidate.model_id, Semver.parse(candidate.version))
         record = self._records.get(_VERSIONS, key)
         if record is not None:
-            return _same(ModelVersion.from_body(record.body), candidate), False
-        written = self._records.put(_VERSIONS, key, candidate.to_body(), expected=0)
+            return _same(from_plain(ModelVersion, record.body), candidate), False
+        # Not `to_plain`: it would make a list of a set in the metadata, where the store refuses what is not JSON.
+        written = self._records.put(_VERSIONS, key, asdict(candidate), expected=0)
         self._note(
             "version.registered",
             candidate.model_id,
@@ -201,12 +203,12 @@ class Registry:
         model = _model(model_record)
         if model.latest_version is None or _rank(candidate.version) > _rank(model.latest_version):
             newer = replace(model, latest_version=candidate.version)
-            self._records.put(_MODELS, model.model_id, newer.to_body(), expected=model_record.revision)
-        return ModelVersion.from_body(written.body), True
+            self._records.put(_MODELS, model.model_id, to_plain(newer), expected=model_record.revision)
+        return from_plain(ModelVersion, written.body), True
 
     def get_version(self, model_id: str, version: str) -> ModelVersion:
         """One version by its number, or `NotFound`."""
-        return ModelVersion.from_body(self._version_record(model_id, version).body)
+        return from_plain(ModelVersion, self._version_record(model_id, version).body)
 
     @verb
     def list_versions(
@@ -241,7 +243,7 @@ class Registry:
             return owner in (None, record.body["owner"]) and all(holds(record.body) for holds in conditions)
 
         page = self._selected(keep, _VERSIONS, f"{model_id}/", limit, cursor, reverse=True)
-        return Page(tuple(ModelVersion.from_body(record.body) for record in page.items), page.next_cursor)
+        return Page(tuple(from_plain(ModelVersion, record.body) for record in page.items), page.next_cursor)
 
     @verb
     def resolve(self, model_id: str, ref: str) -> ModelVersion:
@@ -267,11 +269,11 @@ class Registry:
 
         def act() -> ModelVersion:
             record = self._version_record(model_id, version)
-            old = ModelVersion.from_body(record.body)
+            old = from_plain(ModelVersion, record.body)
             if old.stage == stage:
                 return old
             new = replace(old, stage=STAGES.check(old.stage, stage))
-            self._records.put(_VERSIONS, record.key, new.to_body(), expected=record.revision)
+            self._records.put(_VERSIONS, record.key, to_plain(new), expected=record.revision)
             self._note("stage.set", model_id, version=version, before=old.stage, stage=stage)
             return new
 
@@ -327,7 +329,7 @@ class Registry:
         return self._atomically(act)
 
     def _save_model(self, model: RegisteredModel, expected: int, action: str, **facts: Any) -> RegisteredModel:
-        record = self._records.put(_MODELS, model.model_id, model.to_body(), expected=expected)
+        record = self._records.put(_MODELS, model.model_id, to_plain(model), expected=expected)
         self._note(action, model.model_id, **facts)
         return _model(record)
 
@@ -395,9 +397,8 @@ def _same(existing: ModelVersion, candidate: ModelVersion) -> ModelVersion:
 
 
 def _model(record: Record) -> RegisteredModel:
-    return RegisteredModel(
-        model_id=record.key, created_at=record.created_at, updated_at=record.updated_at, **record.body
-    )
+    own = {"model_id": record.key, "created_at": record.created_at, "updated_at": record.updated_at}
+    return from_plain(RegisteredModel, {**record.body, **own})
 
 
 def _lifted(metadata: dict[str, Any], key: str, given: Mapping[str, Any] | None) -> dict[str, Any]:

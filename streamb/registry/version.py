@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -90,12 +90,3 @@ class ModelVersion:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
     tags: Mapping[str, str] = field(default_factory=dict)
-
-    def to_body(self) -> dict[str, Any]:
-        """The JSON-ready form that is stored."""
-        return asdict(self)
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> ModelVersion:
-        """What `to_body` wrote."""
-        return cls(**{**body, "stage": Stage(body["stage"]), "lineage": Lineage(**body["lineage"])})

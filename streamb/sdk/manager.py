@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from streamb.sdk.discovery import find_platform, read_api_key
 from streamb.sdk.http import HttpClient
 from streamb.sdk.launch import LaunchOptions, PlatformProcess, launch
 from streamb.sdk.model_monitoring import ModelMonitoring
+from streamb.store.plain import from_plain
 
 if TYPE_CHECKING:
     from streamb.registry import ModelVersion
@@ -372,7 +373,7 @@ def _version_of(answer: Mapping[str, Any]) -> ModelVersion:
     """From the JSON that the platform answers; what a newer platform adds is left out."""
     from streamb.registry import ModelVersion  # late: a command that only looks needs no models
 
-    return ModelVersion.from_body({field.name: answer[field.name] for field in fields(ModelVersion)})
+    return from_plain(ModelVersion, answer)
 
 
 def _local_key(state_dir: Path, address: str) -> str | None:

@@ -19,6 +19,7 @@ from streamb.clock import ManualClock, SystemClock
 from streamb.errors import BadRequest, Conflict, InvalidInput, InvalidTransition, NotFound, StorageFailed
 from streamb.registry import STREAM, Artifact, Lineage, ModelVersion, RegisteredModel, Registry, Stage
 from streamb.store import Database, open_database
+from streamb.store.plain import to_plain
 from streamb.store.records import encode_body
 from streamb.store.sql_tables import records
 from tests.store.memory import memory_database
@@ -467,7 +468,7 @@ def test_ten_thousand_versions_do_not_slow_a_page(sqlite_url: str):
         for number in range(50):
             registry.register_version("few", f"1.0.{number}", ARTIFACT)
     alone = steps_of_a_page("few")
-    body = encode_body(registry.get_version("few", "1.0.0").to_body())
+    body = encode_body(to_plain(registry.get_version("few", "1.0.0")))
     row = {"collection": "versions", "body": body, "revision": 1, "created_at": 0.0, "updated_at": 0.0}
     with database.records._transactions.writing() as connection:  # registering one by one would take 10 s
         connection.execute(insert(records), [row | {"key": f"many/{number:06}"} for number in range(10_000)])
