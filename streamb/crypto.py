@@ -171,5 +171,10 @@ def _write_once(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # link, unlike rename, never replaces the winner's file
             os.link(draft, path)
+        folder = os.open(path.parent, os.O_RDONLY)  # its name, too, must outlive a power cut: artifacts are signed next
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
         draft.unlink(missing_ok=True)

@@ -170,8 +170,14 @@ def _less(name: str, later: Any, earlier: Any) -> Any:
         return later
     if isinstance(later, LatencyHistogram):
         return later.minus(earlier)
-    difference = Counter({name: later} if isinstance(later, int) else later)
-    difference.subtract({name: earlier} if isinstance(earlier, int) else earlier)
-    if any(count < 0 and key not in _SIGNED for key, count in difference.items()):
+    if isinstance(later, int):
+        return _risen(later - earlier)
+    difference = Counter(later)
+    difference.subtract(earlier)
+    return {key: count if key in _SIGNED else _risen(count) for key, count in difference.items() if count}
+
+
+def _risen(difference: int) -> int:
+    if difference < 0:
         raise ValueError("a counter went back")
-    return difference[name] if isinstance(later, int) else {key: count for key, count in difference.items() if count}
+    return difference

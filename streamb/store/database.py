@@ -38,9 +38,8 @@ def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOU
     """
     # SQLAlchemy takes a quarter of a second to import, and most processes that know of pages never open a database.
     from streamb.store.sql_engine import Transactions, create_sql_engine
-    from streamb.store.sql_journal import SqlJournal
     from streamb.store.sql_migrate import migrate
-    from streamb.store.sql_records import SqlRecords
+    from streamb.store.sql_records import SqlJournal, SqlRecords
 
     transactions = Transactions(create_sql_engine(url, busy_timeout_s=busy_timeout_s))
     try:
@@ -55,8 +54,7 @@ def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOU
 def memory_database(clock: Clock) -> Database:
     """A database that forgets everything when the process ends: SQLite in memory, so it behaves as one in a file."""
     from streamb.store.sql_engine import Transactions, create_memory_engine
-    from streamb.store.sql_journal import SqlJournal
-    from streamb.store.sql_records import SqlRecords
+    from streamb.store.sql_records import SqlJournal, SqlRecords
     from streamb.store.sql_tables import metadata
 
     transactions = Transactions(create_memory_engine())

@@ -1,4 +1,4 @@
-"""The record store over a database: one table, and statements that compare and swap in one step."""
+"""Records and the journal over a database: a table each, and statements that compare and swap in one step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from streamb.clock import Clock
 from streamb.store.cursor import decode_cursor, encode_cursor
-from streamb.store.names import check_collection, check_key
+from streamb.store.journal import Entry, journal_list_name, journal_page
+from streamb.store.names import check_collection, check_key, check_stream
 from streamb.store.records import (
     Page,
     Record,
@@ -23,7 +24,7 @@ from streamb.store.records import (
     stale,
 )
 from streamb.store.sql_engine import Transactions
-from streamb.store.sql_tables import records
+from streamb.store.sql_tables import journal, records, streams
 
 _AT: Final = (records.c.collection == bindparam("at_collection")) & (records.c.key == bindparam("at_key"))
 
@@ -52,9 +53,8 @@ class SqlRecords:
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
         self._clock = clock
-        insert = sqlite_insert if transactions.dialect == "sqlite" else postgresql_insert
         place = [records.c.collection, records.c.key]
-        fresh = insert(records)
+        fresh = _insert_of(transactions)(records)
         self._create = fresh.on_conflict_do_nothing(index_elements=place).returning(
             records.c.revision, records.c.created_at
         )
@@ -150,6 +150,49 @@ class SqlRecords:
 
     def close(self) -> None:
         self._transactions.close()
+
+
+class SqlJournal:
+    """Entries in the table `journal`; a counter for each stream keeps their numbers without gaps."""
+
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions = transactions
+        self._clock = clock
+        begin = _insert_of(transactions)(streams)
+        self._next_sequence = begin.on_conflict_do_update(
+            index_elements=[streams.c.stream], set_={"last_sequence": streams.c.last_sequence + 1}
+        ).returning(streams.c.last_sequence)
+
+    def append(self, stream: str, body: dict[str, Any]) -> Entry:
+        check_stream(stream)
+        text, now = encode_body(body), self._clock.now()
+        with self._transactions.writing() as connection:
+            first = {"stream": stream, "last_sequence": 1}
+            sequence = int(connection.execute(self._next_sequence, first).scalar_one())
+            entry = {"stream": stream, "sequence": sequence, "at": now, "body": text}
+            connection.execute(insert(journal), entry)
+        return Entry(stream, sequence, now, decode_body(text))
+
+    def read(
+        self, stream: str, *, limit: int = 100, cursor: str | None = None, newest_first: bool = False
+    ) -> Page[Entry]:
+        check_stream(stream)
+        check_limit(limit)
+        name = journal_list_name(stream, newest_first=newest_first)
+        sequence = journal.c.sequence
+        query = select(sequence, journal.c.at, journal.c.body).where(journal.c.stream == stream).limit(limit + 1)
+        query = query.order_by(sequence.desc() if newest_first else sequence)
+        if cursor is not None:
+            place = decode_cursor(name, cursor, int)
+            query = query.where(sequence < place if newest_first else sequence > place)
+        with self._transactions.reading() as connection:
+            rows = connection.execute(query).all()
+        return journal_page(name, [Entry(stream, row[0], row[1], decode_body(row[2])) for row in rows], limit)
+
+
+def _insert_of(transactions: Transactions) -> Any:
+    """The `INSERT` that can say what to do on a conflict; each dialect has its own."""
+    return sqlite_insert if transactions.dialect == "sqlite" else postgresql_insert
 
 
 def _starting_with(prefix: str) -> tuple[ColumnElement[bool], ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streamb.crypto import SigningKey
 from streamb.errors import AlreadyRunning, StorageFailed
 from streamb.hpo.study.folder import State, StudyFolder
 from streamb.store.blobs import open_blobs
@@ -111,11 +112,13 @@ for n in itertools.count():
 
 
 def test_whoever_keeps_files_syncs_their_folders(tmp_path, synced):
-    """The state of a study, its journal, and blobs: their names outlive a power cut, too."""
+    """The state of a study, its journal, blobs and the signing key: their names outlive a power cut, too."""
     StudyFolder(tmp_path / "study").mark(State.RUNNING)
     assert inode(tmp_path / "study") in synced
     LineFile(tmp_path / "journal" / "lines").close()
     assert inode(tmp_path / "journal") in synced
+    SigningKey.load_or_create(tmp_path / "keys" / "signing.pem")
+    assert inode(tmp_path / "keys") in synced
     (tmp_path / "content").write_bytes(b"1")
     blob = open_blobs(str(tmp_path / "blobs")).put_file(tmp_path / "content")
     stored = tmp_path / "blobs" / "sha256"
