@@ -19,6 +19,7 @@ from streamb.errors import InvalidInput
 LONGEST_WINDOW_MINUTES: Final = 1_440
 _NO_NUL: Final = r"^[^\x00]*$"
 _UNKNOWN: Final = "extra_forbidden"
+_MISSING: Final = "missing"
 _ABOUT: Final = ("default", "description", "title", "unit", "examples")
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -43,6 +44,17 @@ def option(description: str, *, default: Any = None, unit: str = "", **more: Any
     return Field(default, description=description, json_schema_extra={"unit": unit}, **more)
 
 
+def checked_window(minutes: int) -> int:
+    """The length of a window of traffic, in minutes.
+
+    Raises:
+        InvalidInput: it is not 1 to `LONGEST_WINDOW_MINUTES`.
+    """
+    if not 1 <= minutes <= LONGEST_WINDOW_MINUTES:
+        raise InvalidInput(f"a window must be 1 to {LONGEST_WINDOW_MINUTES} minutes, not {minutes}")
+    return minutes
+
+
 class Strict(BaseModel):
     """A document that takes known fields only, converts nothing, and does not change."""
 
@@ -60,14 +72,18 @@ class Options(Strict):
     """What errors call the group."""
 
     @classmethod
-    def read(cls, given: Mapping[str, Any] | Self) -> Self:
+    def read(cls, given: Mapping[str, Any] | Self, context: Any = None) -> Self:
         """Check what a user gave; what has been read already is returned as it is.
+
+        Args:
+            given: options by name.
+            context: what validators need besides.
 
         Raises:
             InvalidInput: a name is unknown or a value not allowed; `details["problems"]` names each.
         """
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(given, context=context)
         except ValidationError as error:
             found = error.errors(include_url=False)
             problems = [cls._problem(one) for one in found]
@@ -103,10 +119,15 @@ class Options(Strict):
 
     @classmethod
     def _problem(cls, found: Mapping[str, Any]) -> str:
-        place = ".".join(str(part) for part in found["loc"])
-        if found["type"] == _UNKNOWN and len(found["loc"]) == 1:
-            return f"{place} is unknown; there are {', '.join(sorted(cls.model_fields))}"
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"] if part != "[key]")
+        place = "".join(parts).removeprefix(".")
+        if found["type"] == _UNKNOWN:
+            known = f"; there are {', '.join(sorted(cls.model_fields))}" if len(found["loc"]) == 1 else " here"
+            return f"{place} is unknown{known}"
+        if found["type"] == _MISSING:
+            return f"{place} is missing"
         words = re.sub(r"^\w+ should ", "must ", str(found["msg"]).removeprefix("Value error, "))
+        words = re.sub(r" valid dictionary or instance of .*", "n object of names and values", words)
         return f"{place} {words}, not {found['input']!r:.200}".strip()
 
     @classmethod

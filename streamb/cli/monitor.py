@@ -15,6 +15,7 @@ from streamb.cli.models import ModelId
 from streamb.cli.options import Limit, Where
 from streamb.cli.output import Answer, Columns, Facts, Table, as_text, at, listing
 from streamb.errors import InvalidInput
+from streamb.options import LONGEST_WINDOW_MINUTES
 from streamb.sdk.http import HttpClient
 from streamb.sdk.model_monitoring import ModelMonitoring
 
@@ -23,7 +24,10 @@ commands = typer.Typer(no_args_is_help=True, help="Watch models in production: h
 OfVersion = Annotated[
     str | None, typer.Option("--version", help="Version, alias, or latest. By default the version that serves.")
 ]
-Minutes = Annotated[int | None, typer.Option("--minutes", min=1, help="Compare the traffic of this many minutes.")]
+Minutes = Annotated[
+    int | None,
+    typer.Option("--minutes", min=1, max=LONGEST_WINDOW_MINUTES, help="Compare the traffic of this many minutes."),
+]
 
 _MEDIA_TYPES: Final = {".parquet": "application/vnd.apache.parquet", ".pq": "application/vnd.apache.parquet"}
 
@@ -71,7 +75,9 @@ def baseline(
     ] = None,
     from_window: Annotated[
         int | None,
-        typer.Option(metavar="MINUTES", min=1, help="Use recent traffic instead of a file."),
+        typer.Option(
+            metavar="MINUTES", min=1, max=LONGEST_WINDOW_MINUTES, help="Use recent traffic instead of a file."
+        ),
     ] = None,
 ) -> Answer:
     """Set the baseline that later traffic is compared with."""

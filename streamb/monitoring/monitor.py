@@ -23,7 +23,7 @@ from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.tables import check_columns
 from streamb.monitoring.watch import METRICS_S
 from streamb.monitoring.watches import Standing, Watches
-from streamb.options import LONGEST_WINDOW_MINUTES
+from streamb.options import checked_window
 
 _FORGOTTEN_S: Final = 3_600.0
 """A version that nobody has reported on for so long, and nobody asks, is no longer looked at."""
@@ -142,9 +142,10 @@ class MonitorCore:
 
         Raises:
             NotFound: it has no baseline, or is still learning it.
+            InvalidInput: no length of a window.
         """
         version = version if version is not None else self._main_version(model_id)
-        minutes = max(1, min(minutes or self._minutes, LONGEST_WINDOW_MINUTES))
+        minutes = self._minutes if minutes is None else checked_window(minutes)
         baseline = self._baselines.need(model_id, version)
         record = self._baselines.active_record(model_id, version)
         if record is not None and record.learning:
@@ -195,11 +196,12 @@ class MonitorCore:
 
         Raises:
             NotFound: nothing was seen of the version in these minutes.
-            InvalidInput: too few rows.
+            InvalidInput: too few rows, or no length of a window.
         """
         version = version if version is not None else self._main_version(model_id)
+        window = self._minutes if minutes is None else checked_window(minutes)
         with self._lock:
-            record = self._live.take((model_id, version), minutes or self._minutes, author)
+            record = self._live.take((model_id, version), window, author)
             self._activate(self._live_versions())
         return record.to_answer(active=True)
 

@@ -19,7 +19,7 @@ from streamb.monitoring.drift.drift import DriftReport, Sensitivity, compare
 from streamb.monitoring.health.health import ModelHealth, Status, Thresholds
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
-from streamb.options import LONGEST_WINDOW_MINUTES
+from streamb.options import checked_window
 from streamb.sdk.recording import Recorded, Recording, note_label, note_prediction
 
 _FOLD_S: Final = 1.0
@@ -67,8 +67,7 @@ class EnhancedModelMonitoring:
     ) -> None:
         if not 0 < monitoring_interval_s < float("inf"):
             raise InvalidInput(f"monitoring_interval_s must be above 0, not {monitoring_interval_s}")
-        if not 1 <= window_minutes <= LONGEST_WINDOW_MINUTES:
-            raise InvalidInput(f"window_minutes must be 1 to {LONGEST_WINDOW_MINUTES}, not {window_minutes}")
+        checked_window(window_minutes)
         if drift_sensitivity not in set(Sensitivity):
             raise InvalidInput(f"drift_sensitivity must be one of {', '.join(Sensitivity)}, not {drift_sensitivity!r}")
         self.model_name = model_name

@@ -253,6 +253,11 @@ class TestBaselines:
     def test_the_live_window_becomes_the_baseline(self, watched):
         watched.go_on(60, count=500, shift=1.0)
         assert watched.health()["status"] == "degraded"
+        for minutes in (0, 1_441):  # as HTTP refuses them
+            with pytest.raises(InvalidInput, match="1 to 1440 minutes"):
+                watched.core.update_baseline(MODEL, VERSION, minutes=minutes)
+            with pytest.raises(InvalidInput, match="1 to 1440 minutes"):
+                watched.core.drift(MODEL, VERSION, minutes=minutes)
         made = watched.core.update_baseline(MODEL, VERSION, minutes=1, author="ann")
         assert (made["number"], made["origin"], made["rows"] % 500) == (2, "live", 0)
         watched.push()

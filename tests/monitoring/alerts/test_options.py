@@ -51,20 +51,23 @@ class TestOptions:
             "most_alerts": 2.5,
             "external_url": 3,
             "routes": [{"receiver": "sms", "severities": ["urgent"], "matchers": ["=x"], "colour": 1}, 7, {}],
-            "severities": {},
             "inhibit": [{"source": [], "target": ["a=~("], "equal": "x"}],
             "rules": {"HighLatency": {"for_s": "soon", "calm_looks": 0, "x": 1}, "Unknown": {}},
         }
         with pytest.raises(InvalidInput) as refused:
             read_alert_options(wrong, ["log"])
         problems = refused.value.details["problems"]
-        assert problems.keys() == {
-            "group_wait_s", "surprise", "send_resolved", "most_per_hour", "most_alerts", "external_url", "severities",
-            "routes[0].receiver", "routes[0].severities", "routes[0].matchers", "routes[0].colour", "routes[1]",
-            "routes[1].receiver", "routes[2].receiver", "inhibit[0].source", "inhibit[0].target", "inhibit[0].equal",
+        assert {one.split(" ")[0] for one in problems} == {
+            "group_wait_s", "surprise", "send_resolved", "most_per_hour", "most_alerts", "external_url",
+            "routes[0].receiver", "routes[0].severities[0]", "routes[0].matchers", "routes[0].colour", "routes[1]",
+            "routes[2].receiver", "inhibit[0].source", "inhibit[0].target", "inhibit[0].equal",
             "rules.HighLatency.for_s", "rules.HighLatency.calm_looks", "rules.HighLatency.x", "rules.Unknown",
         }  # fmt: skip
-        assert all(place in refused.value.message for place in problems)
+        assert all(one in refused.value.message for one in problems)
+
+    def test_severities_beside_routes_are_one_way_too_many(self):
+        with pytest.raises(InvalidInput, match="severities cannot stand beside routes"):
+            read_alert_options({"routes": [{"receiver": "log"}], "severities": {"low": "log"}}, ["log"])
 
     @pytest.mark.parametrize("wrong", [3, {"routes": []}, {"severities": {"urgent": ["log"]}}, {"rules": []}])
     def test_wrong_shapes(self, wrong):
