@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput, StreambError
@@ -76,8 +75,8 @@ def parse_arguments(model: type[A], argv: Sequence[str] | None, *, program: str,
             `--help`. argparse has printed why.
     """
     parser = argparse.ArgumentParser(prog=program, description=description, allow_abbrev=False)
-    for name, field in model.model_fields.items():
-        _add_option(parser, name, field)
+    for name in model.model_fields:
+        _add_option(parser, name, model)
     return validated(model, {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None})
 
 
@@ -93,15 +92,15 @@ def validated(model: type[A], given: Mapping[str, Any]) -> A:
         raise WrongArgument("; ".join(_sentences(error))) from None
 
 
-def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    option = Option.of(field)
+def _add_option(parser: argparse.ArgumentParser, name: str, model: type[BaseModel]) -> None:
+    field, option = model.model_fields[name], Option.of(model, name)
     told: dict[str, Any] = {"dest": name, "help": option.sentence.replace("%", "%%"), "required": field.is_required()}
     if option.kind is bool:
         told |= {"action": argparse.BooleanOptionalAction if field.default else "store_true", "default": None}
     elif option.choices:
         told["choices"] = option.choices
     else:
-        told |= {"action": "append" if option.many else "store", "metavar": name.upper()}
+        told |= {"action": "append" if option.kind == list[str] else "store", "metavar": name.upper()}
     parser.add_argument(f"--{name.replace('_', '-')}", **told)
 
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from streamb.config import ENVIRONMENTS, load_settings
 from streamb.sdk.discovery import read_api_key, require_platform
@@ -82,29 +81,21 @@ class FieldsOf:
     def parameters(self) -> list[inspect.Parameter]:
         """The options, as typer is to see them."""
         keyword = inspect.Parameter.KEYWORD_ONLY
-        shown = [(name, _option(name, self.model.model_fields[name])) for name in self.names]
-        return [inspect.Parameter(name, keyword, default=None, annotation=option) for name, option in shown]
+        return [inspect.Parameter(name, keyword, default=None, annotation=self._option(name)) for name in self.names]
 
     def take(self, given: dict[str, Any]) -> dict[str, Any]:
         """Take those that were given out of all that a command was given."""
-        told: dict[str, Any] = {}
-        for name in self.names:
-            value = given.pop(name)
-            if value in (None, False, []):
-                continue
-            choices = Option.of(self.model.model_fields[name]).choices
-            told[name] = choices[0] if value is True and choices else value
-        return told
+        told = {name: value for name in self.names if (value := given.pop(name)) not in (None, False, [])}
+        flags = {name: Option.of(self.model, name).choices for name, value in told.items() if value is True}
+        return told | {name: choices[0] for name, choices in flags.items() if choices}
 
-
-def _option(name: str, field: FieldInfo) -> Any:
-    option = Option.of(field)
-    flag = f"--{name.removesuffix('_s').replace('_', '-')}"
-    if option.kind is bool or len(option.choices) == 1:
-        return Annotated[bool, typer.Option(flag, help=option.sentence)]
-    kind = list[str] if option.many else option.kind
-    shown = "|".join(option.choices) or None
-    return Annotated[kind | None, typer.Option(flag, help=option.sentence, min=option.least, metavar=shown)]
+    def _option(self, name: str) -> Any:
+        option = Option.of(self.model, name)
+        flag = f"--{name.removesuffix('_s').replace('_', '-')}"
+        if option.kind is bool or len(option.choices) == 1:
+            return Annotated[bool, typer.Option(flag, help=option.sentence)]
+        shown = "|".join(option.choices) or None
+        return Annotated[option.kind | None, typer.Option(flag, help=option.sentence, min=option.least, metavar=shown)]
 
 
 def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:

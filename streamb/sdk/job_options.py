@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal
 
-from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, model_validator
-from pydantic.fields import FieldInfo
 
 from streamb.errors import StreambError
 from streamb.hpo.presets import Acquisition, Deadline, Executing, FoldCount, Seed, Trials, Workers
@@ -90,47 +88,36 @@ class SearchOptions(JobOptions):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A field as a command line shows it.
+    """A field of a model as a command line shows it.
 
     Attributes:
-        kind: of one value: bool, int, float, str or Path.
-        many: whether it may be given several times.
+        kind: bool, int, float, str, Path, or a list of str for one that may be given several times.
         choices: the values that are allowed; empty for any.
         least: the least value; None for none.
         sentence: what it means, and its default if that says something.
     """
 
     kind: Any
-    many: bool
     choices: tuple[str, ...]
-    least: Any
+    least: float | None
     sentence: str
 
     @classmethod
-    def of(cls, field: FieldInfo) -> Option:
-        """Read a field of a model.
+    def of(cls, model: type[BaseModel], name: str) -> Option:
+        """Read a field.
 
-        >>> Option.of(SearchOptions.model_fields["folds"])
-        Option(kind=<class 'int'>, many=False, choices=(), least=2, sentence='folds of the cross-validation')
-        >>> Option.of(SearchOptions.model_fields["deploy"]).choices
+        >>> Option.of(SearchOptions, "folds")
+        Option(kind=<class 'int'>, choices=(), least=2, sentence='folds of the cross-validation')
+        >>> Option.of(SearchOptions, "deploy").choices
         ('immediate',)
         """
-        parts = [field, field.annotation, *_inside(field.annotation)]
-        said = [one for one in parts if isinstance(one, FieldInfo)]
-        text = next((one.description for one in said if one.description), "")
-        if not field.is_required() and field.default not in (None, "", (), False):
-            text += f" (default: {field.default})"
-        return cls(
-            kind=next((one for one in parts if one in (bool, int, float, Path)), str),
-            many=any(get_origin(one) is tuple for one in parts),
-            choices=tuple(str(one) for part in parts if get_origin(part) is Literal for one in get_args(part)),
-            least=next((one.ge for info in said for one in info.metadata if isinstance(one, Ge)), None),
-            sentence=text,
-        )
+        told, field = model.model_json_schema()["properties"][name], model.model_fields[name]
+        told = {**told.get("anyOf", [{}])[0], **told}
+        shown = not field.is_required() and field.default not in (None, "", (), False)
+        kind = Path if told.get("format", "").endswith("path") else _KINDS[told["type"]]
+        choices = told.get("enum", [told["const"]] if "const" in told else [])
+        default = f" (default: {field.default})" if shown else ""
+        return cls(kind, tuple(choices), told.get("minimum"), told.get("description", "") + default)
 
 
-def _inside(kind: Any) -> Iterator[Any]:
-    """The parts of a type, and what is said about them."""
-    for part in (*getattr(kind, "__metadata__", ()), *get_args(kind)):
-        yield part
-        yield from _inside(part)
+_KINDS: Final = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list[str]}
