@@ -14,7 +14,8 @@ from streamb.cli.tune_job import SearchJob, run_here, submit
 from streamb.config import load_settings
 from streamb.errors import Conflict, InvalidInput
 from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
-from streamb.hpo.study.folder import State, Studies, StudyFolder, best_of
+from streamb.hpo.study.folder import State, Studies, StudyFolder
+from streamb.hpo.study.study import best_first, best_of
 from streamb.sdk.job_options import SearchOptions
 
 commands = typer.Typer(no_args_is_help=True, help="Search for good hyperparameters.")
@@ -85,12 +86,9 @@ def show(study_id: StudyId, limit: Limit = 10, state_dir: StateDir = None) -> An
         "parameters": lambda trial: shown[trial["number"]],
         "error": "error",
     }
-    sign = -1.0 if about["direction"] == "maximize" else 1.0
-    listed = [trial.to_json() for trial in trials]
-    # a trial that was stopped early has the mean of its first folds only, which is not comparable
-    ordered = sorted(listed, key=lambda t: (t["status"] != "completed", sign * (t["score"] or 0.0), t["number"]))
+    ordered = [trial.to_json() for trial in best_first(trials, about["direction"])]
     told = {key: value for key, value in (result or {}).items() if key != "trials"}
-    value = {**row, "study": about, "result": told or None, "trials": listed}
+    value = {**row, "study": about, "result": told or None, "trials": [trial.to_json() for trial in trials]}
     return Answer(value, Facts(facts), "", Table(columns, ordered[:limit], empty="no trial has finished yet"))
 
 

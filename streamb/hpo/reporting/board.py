@@ -12,7 +12,7 @@ from streamb.hpo.parameters import Categorical, Float, Integer, Ordinal
 from streamb.hpo.reporting.importance import Importance, importance
 from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
 from streamb.hpo.space import Space
-from streamb.hpo.study.study import Direction, Outcome, TrialResult
+from streamb.hpo.study.study import Direction, Outcome, TrialResult, best_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class Board:
         prefix = shared_prefix(name for trial in ordered for name in trial.parameters)
         axes = tuple(replace(axis, name=axis.name.removeprefix(prefix)) for axis in axes)
         ordered = tuple(replace(one, parameters=without_prefix(prefix, one.parameters)) for one in ordered)
-        done = completed(ordered)
-        if best_number is None and done:
-            best_number = (max if maximize else min)(done, key=lambda trial: trial.score or 0.0).number
+        best = best_of(ordered, direction)
+        if best_number is None and best is not None:
+            best_number = best.number
         ordered = _comparable(ordered, best_number)
         found = importance(axes, ordered, maximize=maximize, seed=seed)
         seen = worth_seeing([trial.score for trial in scored(ordered) if trial.score is not None], maximize=maximize)
@@ -83,8 +83,10 @@ class Board:
     def running_best(self) -> list[tuple[int, float]]:
         """Number and score of each completed trial that was better than all with smaller numbers."""
         found: list[tuple[int, float]] = []
-        for trial in completed(self.trials):
+        for trial in self.trials:
             score = trial.score or 0.0
+            if not trial.complete:
+                continue
             if not found or (score > found[-1][1] if self.maximize else score < found[-1][1]):
                 found.append((trial.number, score))
         return found
@@ -140,11 +142,6 @@ def _comparable(trials: tuple[TrialResult, ...], best_number: int | None) -> tup
 def scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """Trials with a score, those stopped early too."""
     return [trial for trial in trials if trial.score is not None and math.isfinite(trial.score)]
-
-
-def completed(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Trials with a score over all folds."""
-    return [trial for trial in scored(trials) if trial.status is Outcome.COMPLETED]
 
 
 def tooltip(trial: TrialResult, objective: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamb.errors import ConfigError
-from streamb.hpo.study.study import Direction, OptimizationResult, StudyView, TrialResult, plain_parameters
+from streamb.hpo.study.study import OptimizationResult, StudyView, TrialResult, best_of, plain_parameters
 
 
 class TensorBoardLog:
@@ -71,17 +71,9 @@ def write_tensorboard(result: OptimizationResult, folder: Path) -> None:
     """
     log = TensorBoardLog(folder)
     log.began(_view(result))
-    best: TrialResult | None = None
-    for trial in result.trials:
-        if trial.score is not None and (best is None or _better(trial, best, result.direction)):
-            best = trial
-        log.trial(trial, best, None)
+    for place, trial in enumerate(result.trials):
+        log.trial(trial, best_of(result.trials[: place + 1], result.direction), None)
     log.close()
-
-
-def _better(one: TrialResult, other: TrialResult, direction: Direction) -> bool:
-    mine, its = one.score or 0.0, other.score or 0.0
-    return mine > its if direction == "maximize" else mine < its
 
 
 def _view(result: OptimizationResult) -> StudyView:

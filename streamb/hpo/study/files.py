@@ -11,7 +11,8 @@ from typing import Any
 from streamb.errors import InvalidInput, StorageFailed
 from streamb.hpo.parameters import Condition, Fixed, Float, Integer, Ordinal
 from streamb.hpo.space import Space
-from streamb.hpo.study.study import OptimizationResult, Outcome, TrialResult, plain_parameters
+from streamb.hpo.study.study import OptimizationResult, TrialResult, plain_parameters
+from streamb.store.plain import from_plain
 
 _COLUMNS = ("number", "status", "score", "seconds", "started_at", "node", "error")
 
@@ -57,18 +58,8 @@ def read_trial(body: Mapping[str, Any]) -> TrialResult:
         InvalidInput: it is not one.
     """
     try:
-        return TrialResult(
-            number=int(body["number"]),
-            parameters=dict(body["parameters"]),
-            score=None if body["score"] is None else float(body["score"]),
-            fold_scores=tuple(float(score) for score in body["fold_scores"]),
-            status=Outcome(body["status"]),
-            seconds=float(body["seconds"]),
-            started_at=float(body["started_at"]),
-            error=str(body.get("error", "")),
-            node=str(body.get("node", "")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return from_plain(TrialResult, body)
+    except ValueError as error:
         raise InvalidInput(f"this is not a trial as streamb writes it: {error}") from error
 
 

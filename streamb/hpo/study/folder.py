@@ -23,7 +23,7 @@ from streamb.clock import Clock, SystemClock
 from streamb.errors import AlreadyRunning, Conflict, InvalidInput, NotFound, StorageFailed
 from streamb.hpo.study.files import read_trial
 from streamb.hpo.study.records import FINISHED_FILE
-from streamb.hpo.study.study import Direction, OptimizationResult, TrialResult
+from streamb.hpo.study.study import OptimizationResult, TrialResult, best_of
 from streamb.store.files import JsonFile, is_locked, replace_file, take_lock
 
 FOLDER: Final = "studies"
@@ -218,10 +218,3 @@ class Studies:
         while (self._root / f"{stem}-{number}").exists():
             number += 1
         return f"{stem}-{number}"
-
-
-def best_of(trials: list[TrialResult], direction: Direction) -> TrialResult | None:
-    """The completed trial with the best score."""
-    done = [trial for trial in trials if trial.status.value == "completed" and trial.score is not None]
-    sign = -1.0 if direction == "maximize" else 1.0
-    return min(done, key=lambda trial: sign * (trial.score or 0.0), default=None)

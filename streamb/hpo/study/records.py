@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamb.errors import InvalidInput
-from streamb.hpo.study.study import Outcome, TrialResult
+from streamb.hpo.study.files import read_trial
+from streamb.hpo.study.study import TrialResult
 from streamb.store.files import LineFile
 
 JOURNAL_FILE: Final = "journal.jsonl"
@@ -75,7 +76,7 @@ class Records:
             found = [json.loads(line) for line in self._file.lines]
             before = found[0]["study"]
             kept = tuple(_kept(one) for one in found[1:])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise InvalidInput(f"{self.path} is damaged: {error!r}; use another folder") from error
         differs = sorted(name for name in {*before, *identity} if before.get(name) != identity.get(name))
         if differs:
@@ -85,6 +86,4 @@ class Records:
 
 
 def _kept(line: dict[str, Any]) -> Kept:
-    value, variance = line.pop("value"), line.pop("variance")
-    line["fold_scores"], line["status"] = tuple(line["fold_scores"]), Outcome(line["status"])
-    return Kept(TrialResult(**line), value, variance)
+    return Kept(read_trial(line), line["value"], line["variance"])

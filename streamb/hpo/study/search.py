@@ -15,7 +15,7 @@ from streamb.hpo.optimizer import Optimizer
 from streamb.hpo.study.evaluation import VALIDATION, Answer, Task
 from streamb.hpo.study.pruning import Bar, bar_of, paired_variance
 from streamb.hpo.study.records import Kept, Records
-from streamb.hpo.study.study import Outcome, Progress, StoppedBy, TrialResult
+from streamb.hpo.study.study import Outcome, Progress, StoppedBy, TrialResult, best_of
 from streamb.hpo.trial import Status
 
 _RESERVE: Final = 0.1
@@ -164,15 +164,13 @@ class Search:
 
     def leader(self) -> TrialResult | None:
         """The trial with the best score over all folds."""
-        done = [result for result in self.results if _complete(result)]
-        sign = -1.0 if self._maximize else 1.0
-        return min(done, key=lambda result: sign * (result.score or 0.0), default=None)
+        return best_of(self.results, self._optimizer.direction)
 
     def winner(self, default: TrialResult | None) -> TrialResult | None:
         """The trial to take: under noise the one with the best expectation, but none that scored below the defaults."""
         leader, best = self.leader(), self._optimizer.best
         chosen = None if best is None else self._results.get(best.trial.id)
-        if chosen is None or not _complete(chosen) or chosen.score is None:
+        if chosen is None or not chosen.complete or chosen.score is None:
             return leader
         if default is not None and default.score is not None:
             worse = chosen.score < default.score if self._maximize else chosen.score > default.score
@@ -183,7 +181,7 @@ class Search:
 
     def _reserve_s(self, ends_at: float) -> float:
         """What is kept of the time for scoring the best trial again: as long as that takes, at most a tenth of all."""
-        longest = max((result.seconds for result in self.results if _complete(result)), default=0.0)
+        longest = max((result.seconds for result in self.results if result.complete), default=0.0)
         rounds = math.ceil(self.limits.later / self.limits.workers)
         return min(_RESERVE * (ends_at - self._began_at), longest * rounds)
 
@@ -278,7 +276,3 @@ class Again:
     def scores(self, number: int) -> dict[int, float]:
         """The score of each repeat of a trial."""
         return {repeat: score for (one, repeat), score in self.found.items() if one == number and repeat != VALIDATION}
-
-
-def _complete(result: TrialResult) -> bool:
-    return result.status is Outcome.COMPLETED and result.score is not None

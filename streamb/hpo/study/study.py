@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -63,6 +63,11 @@ class TrialResult:
     started_at: float
     error: str = ""
     node: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has a score over all folds."""
+        return self.status is Outcome.COMPLETED and self.score is not None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; parameters that JSON does not know are texts."""
@@ -204,29 +209,15 @@ class OptimizationResult:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, all trials included."""
-        return {
-            "best_parameters": plain_parameters(self.best_parameters),
-            "best_score": self.best_score,
-            "best_number": self.best_number,
-            "improvements": asdict(self.improvements),
-            "rescored": None if self.rescored is None else asdict(self.rescored),
-            "validation_score": self.validation_score,
-            "direction": self.direction,
-            "objective": self.objective,
-            "stopped_by": self.stopped_by.value,
-            "seconds": self.seconds,
-            "seed": self.seed,
-            "trials": [trial.to_json() for trial in self.trials],
-        }
+        told = asdict(replace(self, best_parameters={}, trials=()))
+        trials = [trial.to_json() for trial in self.trials]
+        return {**told, "best_parameters": plain_parameters(self.best_parameters), "trials": trials}
 
     def table(self, rows: int = 20) -> str:
         """The best trials as a table for people, and below it what the score is worth."""
-        sign = -1.0 if self.direction == "maximize" else 1.0
-        order = [t for t in self.trials if t.status is Outcome.COMPLETED and t.score is not None]
-        order.sort(key=lambda t: (t.number != self.best_number, sign * (t.score or 0.0)))
-        rest = [t for t in self.trials if t.status is not Outcome.COMPLETED]
+        order = sorted(best_first(self.trials, self.direction), key=lambda trial: trial.number != self.best_number)
         lines = [("trial", self.objective, "s", "status", "parameters")]
-        lines += [_line(trial) for trial in [*order, *rest][:rows]]
+        lines += [_line(trial) for trial in order[:rows]]
         widths = [max(len(line[column]) for line in lines) for column in range(4)]
         text = ["  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[4]]) for line in lines]
         hidden = len(self.trials) - (len(lines) - 1)
@@ -242,6 +233,17 @@ class OptimizationResult:
             again = self.rescored
             found.append(f"again on other folds, {again.repeats} times: {again.mean:.6g}, sd {again.sd:.2g}")
         return [*found, f"{len(self.trials)} trials in {self.seconds:.1f} s, stopped by {self.stopped_by.value}"]
+
+
+def best_first(trials: Iterable[TrialResult], direction: Direction) -> list[TrialResult]:
+    """Trials by their scores; those that are not complete come last: a mean of some folds does not compare."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    return sorted(trials, key=lambda trial: (not trial.complete, sign * (trial.score or 0.0), trial.number))
+
+
+def best_of(trials: Iterable[TrialResult], direction: Direction) -> TrialResult | None:
+    """The complete trial with the best score, the first of those that are equally good; None without any."""
+    return next((trial for trial in best_first(trials, direction) if trial.complete), None)
 
 
 class Progress(Protocol):
