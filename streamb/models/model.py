@@ -7,7 +7,7 @@ adapter in your own package, too, once its module is imported.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -44,6 +44,7 @@ class Model(ABC):
             so that nothing is imported (class attribute).
         file_suffixes: of the files that it takes by their path, such as ".onnx" (class attribute).
         needs_predict: takes only objects that have a method `predict` (class attribute).
+        says_classes: why `wrap` takes no classes for it, where its objects say them (class attribute).
         name: what people call it.
         schema: what it takes; None when that is unknown, then any rectangular rows are taken.
         task: what its predictions mean.
@@ -55,6 +56,7 @@ class Model(ABC):
     takes: ClassVar[tuple[str, ...]] = ()
     file_suffixes: ClassVar[tuple[str, ...]] = ()
     needs_predict: ClassVar[bool] = False
+    says_classes: ClassVar[str] = ""
 
     name: str
     schema: FeatureSchema | None
@@ -102,19 +104,25 @@ class Model(ABC):
     @classmethod
     def from_object(
         cls,
-        obj: Any,  # noqa: ARG003 - for adapters that take objects
+        obj: Any,
         *,
-        schema: FeatureSchema | None,  # noqa: ARG003
-        name: str | None,  # noqa: ARG003
-        task: Task | None,  # noqa: ARG003
-        classes: Sequence[Any] | None,  # noqa: ARG003
+        schema: FeatureSchema | None = None,
+        name: str | None = None,
+        task: Task | None = None,
+        classes: Sequence[Any] | None = None,
     ) -> Self:
         """Make a model of one of the objects in `takes`, or of a path; the arguments are those of `wrap`.
+
+        By default the constructor gets the object, and of the arguments those that are not None.
 
         Raises:
             InvalidInput: the object cannot become one, or an argument has no meaning for it.
         """
-        raise InvalidInput(f"{cls.__name__} is not made from other objects; use its constructor")
+        if classes is not None and cls.says_classes:
+            raise InvalidInput(cls.says_classes)
+        named = {"schema": schema, "name": name, "task": task, "classes": classes}
+        make: Callable[..., Self] = cls
+        return make(obj, **{argument: value for argument, value in named.items() if value is not None})
 
     @abstractmethod
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - the ecosystem's name

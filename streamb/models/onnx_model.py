@@ -67,13 +67,7 @@ class OnnxModel(Model):
 
     @classmethod
     def from_object(
-        cls,
-        obj: Any,
-        *,
-        schema: FeatureSchema | None,
-        name: str | None,
-        task: Task | None,
-        classes: Sequence[Any] | None,
+        cls, obj: Any, *, name: str | None = None, classes: Sequence[Any] | None = None, **rest: Any
     ) -> Self:
         """See `Model.from_object`; `obj` is a path or an `onnx.ModelProto`."""
         import onnx
@@ -87,9 +81,7 @@ class OnnxModel(Model):
             raise InvalidInput(f"{obj} is not an ONNX model: {error}") from error
         if name is None and not isinstance(obj, onnx.ModelProto):
             name = Path(obj).stem
-        return cls(
-            content, schema=schema, name=name, task=task, classes=classes if classes is not None else _labels(proto)
-        )
+        return cls(content, name=name, classes=classes if classes is not None else _labels(proto), **rest)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002 - always refuses
         raise InvalidInput("an ONNX model comes trained; train it where it was made and export it again")
@@ -122,12 +114,11 @@ class OnnxModel(Model):
         return False
 
     @classmethod
-    def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:  # noqa: ARG003 - has no code
+    def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:  # noqa: ARG003
         content = (folder / _FILE).read_bytes()
         refuse_outside_data(content)
         classes = json.loads((folder / _DESCRIPTION).read_text("utf-8"))["classes"]
-        task: Task = manifest.task  # type: ignore[assignment]  # checked when the manifest was read
-        return cls(content, schema=FeatureSchema.from_json(manifest.schema), task=task, classes=classes)
+        return cls(content, classes=classes)
 
     def _run(self, output: str, X: Any) -> Any:  # noqa: N803
         if len(self._inputs) == 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -34,6 +33,7 @@ class OwnModel(Model):
     class_id: ClassVar[str] = "own"
     framework: ClassVar[str] = "python"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "skops")
+    says_classes: ClassVar[str] = "your own object says its classes itself, in an attribute named classes_"
     takes: ClassVar[tuple[str, ...]] = ("builtins.object",)
     needs_predict: ClassVar[bool] = True
 
@@ -46,21 +46,6 @@ class OwnModel(Model):
         self.name = name or type(obj).__name__
         self.task = task or ("classification" if self.has_probabilities else "other")
         self._learns_schema = self.schema is None
-
-    @classmethod
-    def from_object(
-        cls,
-        obj: Any,
-        *,
-        schema: FeatureSchema | None,
-        name: str | None,
-        task: Task | None,
-        classes: Sequence[Any] | None,
-    ) -> Self:
-        """See `Model.from_object`."""
-        if classes is not None:
-            raise InvalidInput("your own object says its classes itself, in an attribute named classes_")
-        return cls(obj, schema=schema, name=name, task=task)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
         if not callable(getattr(self.object, "fit", None)):

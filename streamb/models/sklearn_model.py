@@ -7,7 +7,7 @@ needs trust; classes that are not installed come along as source.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -38,6 +38,7 @@ class SklearnModel(Model):
     class_id: ClassVar[str] = "sklearn"
     framework: ClassVar[str] = "scikit-learn"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn", "scipy", "skops")
+    says_classes: ClassVar[str] = "a scikit-learn estimator says its classes itself"
     takes: ClassVar[tuple[str, ...]] = ("sklearn.base.BaseEstimator",)
     needs_predict: ClassVar[bool] = True
 
@@ -53,21 +54,6 @@ class SklearnModel(Model):
         self.name = name or type(estimator).__name__
         self.task = task or _task_of(estimator)
         self._parallel = _wants_workers(estimator)
-
-    @classmethod
-    def from_object(
-        cls,
-        obj: Any,
-        *,
-        schema: FeatureSchema | None,
-        name: str | None,
-        task: Task | None,
-        classes: Sequence[Any] | None,
-    ) -> Self:
-        """See `Model.from_object`."""
-        if classes is not None:
-            raise InvalidInput("a scikit-learn estimator says its classes itself")
-        return cls(obj, schema=schema, name=name, task=task)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
         self.estimator.fit(X, y)
@@ -106,7 +92,7 @@ class SklearnModel(Model):
             raise ArtifactUntrusted("the artifact carries source code and needs a trusted signature")
         modules = install(SourceBundle.read(folder))
         estimator = thaw((folder / _FILE).read_bytes(), may_run_code=may_run_code, modules=modules)
-        return cls(estimator, schema=FeatureSchema.from_json(manifest.schema), task=_task(manifest))
+        return cls(estimator, schema=FeatureSchema.from_json(manifest.schema))
 
     @contextmanager
     def _quickly(self, X: Any) -> Iterator[None]:  # noqa: N803
@@ -135,10 +121,6 @@ def _task_of(estimator: Any) -> Task:
     if is_classifier(estimator):
         return "classification"
     return "regression" if is_regressor(estimator) else "other"
-
-
-def _task(manifest: Manifest) -> Task:
-    return manifest.task  # type: ignore[return-value]  # checked when the manifest was read
 
 
 def _refuse_file_readers(estimator: Any) -> None:

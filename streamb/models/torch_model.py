@@ -65,19 +65,6 @@ class TorchModel(Model):
         )
         self._input_type = _input_type(module)
 
-    @classmethod
-    def from_object(
-        cls,
-        obj: Any,
-        *,
-        schema: FeatureSchema | None,
-        name: str | None,
-        task: Task | None,
-        classes: Sequence[Any] | None,
-    ) -> Self:
-        """See `Model.from_object`."""
-        return cls(obj, schema=schema, name=name, task=task, classes=classes)
-
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002 - always refuses
         raise InvalidInput("a torch module comes trained; train it with your own loop and wrap the result")
 
@@ -123,7 +110,7 @@ class TorchModel(Model):
         return needs_code(structure)
 
     @classmethod
-    def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:
+    def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:  # noqa: ARG003
         from safetensors.torch import load_file
 
         body = json.loads((folder / _ARCHITECTURE).read_text("utf-8"))
@@ -134,8 +121,7 @@ class TorchModel(Model):
 
         module = build_module(body["structure"], find if may_run_code else None)
         _fill(module, load_file(folder / _WEIGHTS), body["aliases"])
-        task: Task = manifest.task  # type: ignore[assignment]  # checked when the manifest was read
-        return cls(module, schema=FeatureSchema.from_json(manifest.schema), task=task, classes=body["classes"])
+        return cls(module, classes=body["classes"])
 
     def _forward(self, X: Any) -> NDArray[Any]:  # noqa: N803
         import torch
