@@ -10,20 +10,31 @@ from __future__ import annotations
 import logging
 import random as chance
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import NotFound, StreambError
+from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, Severity, fingerprint
+from streamb.monitoring.alerts.notification import (
+    FIRING,
+    RESOLVED,
+    Notification,
+    NotifiedAlert,
+    digest_of,
+    milliseconds,
+)
 from streamb.monitoring.alerts.outbox import Outbox
-from streamb.monitoring.channels.channel import AlertChannel
-from streamb.monitoring.channels.trial import trial_notifications
+from streamb.monitoring.channels.channel import AlertChannel, keeps_incidents
 from streamb.monitoring.channels.worker import ChannelState, ChannelWorker
 
 _log = logging.getLogger(__name__)
 
 GIVE_UP_DAYS: Final = 3.0
+TRIAL: Final = "TestAlert"
+"""The `alertname` by which receivers may tell trials from alerts."""
 _DAY_S: Final = 86_400.0
 
 
@@ -145,3 +156,34 @@ class Courier:
                     _log.warning("a notification is not delivered: %s", reason)
         except StreambError as error:
             _log.warning("the outbox cannot be used now: %s", error.message)
+
+
+def trial_notifications(channel: AlertChannel, now: float) -> Iterator[Notification]:
+    """What to send to `channel` to see whether it works: one that fires; then its end, where incidents stay open."""
+    firing = _firing(channel.name, milliseconds(now))
+    yield firing
+    if keeps_incidents(channel):
+        over = replace(firing.alerts[0], status=RESOLVED, ends_at=firing.created_at)
+        identity = digest_of(firing.notification_id, RESOLVED)
+        yield replace(firing, notification_id=identity, status=RESOLVED, alerts=(over,))
+
+
+def _firing(receiver: str, now: float) -> Notification:
+    labels = {ALERT_NAME: TRIAL, MODEL: "", SEVERITY: str(Severity.LOW)}
+    annotations = {
+        "summary": "This is a test: nothing is wrong",
+        "description": "Somebody asked streamb to try this channel. There is nothing to do.",
+    }
+    identity = digest_of(TRIAL, receiver, now)
+    return Notification(
+        notification_id=identity,
+        receiver=receiver,
+        group_key=f"{receiver}:{TRIAL}",
+        status=FIRING,
+        group_labels={ALERT_NAME: TRIAL},
+        common_labels=labels,
+        common_annotations=annotations,
+        alerts=(NotifiedAlert(FIRING, labels, annotations, now, None, fingerprint(labels)),),
+        dedup_key=identity,
+        created_at=now,
+    )

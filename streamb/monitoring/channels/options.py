@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
@@ -31,8 +31,9 @@ from streamb.clock import Clock
 from streamb.config import resolve_secret
 from streamb.errors import ConfigError, InvalidInput
 from streamb.monitoring.alerts.alert import Severity
+from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES, AlertChannel
-from streamb.monitoring.channels.http import Patience, Poster, url_parts
+from streamb.monitoring.channels.http import Patience, Poster, judge, url_parts
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -162,6 +163,31 @@ class SendingOptions(ChannelOptions):
     def patience(self) -> Patience:
         """How long one delivery may take."""
         return Patience(self.connect_timeout_s, self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class PostingChannel:
+    """Posts each notification as one JSON body to one address.
+
+    Attributes:
+        name: see `AlertChannel`.
+        poster: to that address; whatever is secret in it stays there.
+        body: from a notification to what is posted.
+        severities: of which alerts it is told.
+        interval_s: the shortest time between two sends that the receiver allows, in seconds.
+        keeps_incidents: what was triggered stays open there until it is resolved.
+    """
+
+    name: str
+    poster: Poster
+    body: Callable[[Notification], bytes] = field(repr=False)
+    severities: frozenset[Severity] = ALL_SEVERITIES
+    interval_s: float = 0.0
+    keeps_incidents: bool = False
+
+    def send(self, notification: Notification) -> None:
+        """See `AlertChannel.send`."""
+        judge(self.poster.host, self.poster.post(self.body(notification), {}))
 
 
 class PostingOptions(SendingOptions):

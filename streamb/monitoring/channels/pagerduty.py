@@ -7,7 +7,7 @@ A summary has at most 1,024 characters, an event 512 KB, a `dedup_key` 255 chara
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final
 
 import orjson
@@ -17,8 +17,7 @@ from streamb.clock import Clock
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification, rfc3339
 from streamb.monitoring.channels.channel import one_line
-from streamb.monitoring.channels.http import Poster, judge
-from streamb.monitoring.channels.options import PostingOptions, Secret, Variable
+from streamb.monitoring.channels.options import PostingChannel, PostingOptions, Secret, Variable
 from streamb.monitoring.channels.wording import is_link, paragraphs, subject
 
 ENDPOINT: Final = "https://events.pagerduty.com/v2/enqueue"
@@ -36,29 +35,6 @@ _SEVERITIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PagerDutyChannel:
-    """Tells one service of PagerDuty.
-
-    Attributes:
-        name: see `AlertChannel`.
-        poster: to the endpoint.
-        routing_key: the integration key of the service.
-        severities: of which alerts it is told.
-    """
-
-    name: str
-    poster: Poster
-    routing_key: SecretStr = field(repr=False)
-    severities: frozenset[Severity] = URGENT
-    keeps_incidents: ClassVar[bool] = True
-
-    def send(self, notification: Notification) -> None:
-        """See `AlertChannel.send`."""
-        body = pagerduty_body(notification, self.routing_key.get_secret_value())
-        judge(self.poster.host, self.poster.post(body, {}))
-
-
 _ROUTING_KEY: Final = Variable("alert_pagerduty_routing_key", "Integration key of a PagerDuty service (Events API v2).")
 
 
@@ -71,10 +47,11 @@ class PagerDutyOptions(PostingOptions):
     routing_key: Annotated[Secret, _ROUTING_KEY]
     endpoint: Secret | None = None
 
-    def open(self, clock: Clock) -> PagerDutyChannel:
+    def open(self, clock: Clock) -> PostingChannel:
         """See `ChannelOptions.open`."""
         poster = self.poster(self.endpoint or SecretStr(ENDPOINT), clock, self.routing_key)
-        return PagerDutyChannel(self.called, poster, self.routing_key, self.hears_of)
+        body = partial(pagerduty_body, routing_key=self.routing_key.get_secret_value())
+        return PostingChannel(self.called, poster, body, self.hears_of, keeps_incidents=True)
 
 
 def pagerduty_body(notification: Notification, routing_key: str) -> bytes:

@@ -6,7 +6,6 @@ of 150 characters, a section of 3,000, 50 blocks, about one message a second; a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
 import orjson
@@ -14,11 +13,11 @@ import orjson
 from streamb.clock import Clock
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification
-from streamb.monitoring.channels.channel import ALL_SEVERITIES, one_line
-from streamb.monitoring.channels.http import Poster, judge
-from streamb.monitoring.channels.options import PostingOptions, Secret, web_address
+from streamb.monitoring.channels.channel import one_line
+from streamb.monitoring.channels.options import PostingChannel, PostingOptions, Secret, web_address
 from streamb.monitoring.channels.wording import Paragraph, paragraphs, subject, untold
 
+_INTERVAL_S: Final = 1.0
 _HEADER_CHARS: Final = 150
 _SECTION_CHARS: Final = 3_000
 _HEADLINE_CHARS: Final = 300
@@ -32,26 +31,6 @@ _MARKS: Final = {
 _RESOLVED_MARK: Final = ":white_check_mark:"
 
 
-@dataclass(frozen=True, slots=True)
-class SlackChannel:
-    """Posts to one channel of one Slack workspace.
-
-    Attributes:
-        name: see `AlertChannel`.
-        poster: to the webhook's address, which is all the secret there is.
-        severities: of which alerts it is told.
-    """
-
-    name: str
-    poster: Poster
-    severities: frozenset[Severity] = ALL_SEVERITIES
-    interval_s: ClassVar[float] = 1.0
-
-    def send(self, notification: Notification) -> None:
-        """See `AlertChannel.send`."""
-        judge(self.poster.host, self.poster.post(orjson.dumps(slack_body(notification)), {}))
-
-
 class SlackOptions(PostingOptions):
     """Slack's incoming webhook."""
 
@@ -59,13 +38,15 @@ class SlackOptions(PostingOptions):
 
     webhook_url: Annotated[Secret, web_address("alert_slack_webhook_url", "Slack's incoming webhook.")]
 
-    def open(self, clock: Clock) -> SlackChannel:
+    def open(self, clock: Clock) -> PostingChannel:
         """See `ChannelOptions.open`."""
-        return SlackChannel(self.called, self.poster(self.webhook_url, clock), self.hears_of)
+        return PostingChannel(
+            self.called, self.poster(self.webhook_url, clock), slack_body, self.hears_of, interval_s=_INTERVAL_S
+        )
 
 
-def slack_body(notification: Notification) -> dict[str, Any]:
-    """The message; never larger than Slack takes, however long the texts and however many the alerts."""
+def slack_body(notification: Notification) -> bytes:
+    """The message as JSON; never larger than Slack takes, however long the texts and however many the alerts."""
     mark = _RESOLVED_MARK if notification.status == RESOLVED else _MARKS[notification.severity]
     title = subject(notification)
     header = {"type": "plain_text", "text": one_line(f"{mark} {title}", _HEADER_CHARS), "emoji": True}
@@ -78,7 +59,7 @@ def slack_body(notification: Notification) -> dict[str, Any]:
     if notes:
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": one_line(n, 300)} for n in notes]})
     fallback = one_line(f"{title}: {told[0].headline}" if told else title, _FALLBACK_CHARS)
-    return {"text": escaped(fallback), "blocks": blocks}
+    return orjson.dumps({"text": escaped(fallback), "blocks": blocks})
 
 
 def _section(paragraph: Paragraph) -> str:

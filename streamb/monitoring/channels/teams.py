@@ -8,7 +8,6 @@ all its clients.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
 import orjson
@@ -16,11 +15,11 @@ import orjson
 from streamb.clock import Clock
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import RESOLVED, Notification
-from streamb.monitoring.channels.channel import ALL_SEVERITIES, one_line
-from streamb.monitoring.channels.http import Poster, judge
-from streamb.monitoring.channels.options import PostingOptions, Secret, web_address
+from streamb.monitoring.channels.channel import one_line
+from streamb.monitoring.channels.options import PostingChannel, PostingOptions, Secret, web_address
 from streamb.monitoring.channels.wording import Paragraph, is_link, paragraphs, subject, untold
 
+_INTERVAL_S: Final = 0.25
 MOST_MESSAGE_BYTES: Final = 28_000
 _SIZES: Final = ((20, 1_000), (10, 500), (5, 300), (2, 200), (1, 100))
 """Alerts in a message and characters in one text, from what is best to what always fits."""
@@ -36,26 +35,6 @@ _STYLES: Final = {
 _RESOLVED_STYLE: Final = "good"
 
 
-@dataclass(frozen=True, slots=True)
-class TeamsChannel:
-    """Posts to one channel of one team.
-
-    Attributes:
-        name: see `AlertChannel`.
-        poster: to the webhook's address, which is all the secret there is.
-        severities: of which alerts it is told.
-    """
-
-    name: str
-    poster: Poster
-    severities: frozenset[Severity] = ALL_SEVERITIES
-    interval_s: ClassVar[float] = 0.25
-
-    def send(self, notification: Notification) -> None:
-        """See `AlertChannel.send`."""
-        judge(self.poster.host, self.poster.post(teams_body(notification), {}))
-
-
 class TeamsOptions(PostingOptions):
     """The webhook of a Teams channel, from a workflow or a connector."""
 
@@ -63,9 +42,11 @@ class TeamsOptions(PostingOptions):
 
     webhook_url: Annotated[Secret, web_address("alert_teams_webhook_url", "Webhook of a Microsoft Teams channel.")]
 
-    def open(self, clock: Clock) -> TeamsChannel:
+    def open(self, clock: Clock) -> PostingChannel:
         """See `ChannelOptions.open`."""
-        return TeamsChannel(self.called, self.poster(self.webhook_url, clock), self.hears_of)
+        return PostingChannel(
+            self.called, self.poster(self.webhook_url, clock), teams_body, self.hears_of, interval_s=_INTERVAL_S
+        )
 
 
 def teams_body(notification: Notification) -> bytes:

@@ -15,7 +15,6 @@ from streamb.clock import Clock, isoformat
 from streamb.errors import StreambError
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.alerts.outbox import LONGEST_WAIT_S, Outbox, Queued
-from streamb.monitoring.channels.breaker import ChannelBreaker
 from streamb.monitoring.channels.channel import AlertChannel, DeliveryFailed, interval_of
 
 _log = logging.getLogger(__name__)
@@ -34,6 +33,12 @@ LONGEST_RETRY_AFTER_S: Final = LONGEST_WAIT_S
 
 LOOK_S: Final = 0.5
 """How often a worker looks for something to do when nobody wakes it."""
+
+BREAKER_FAILURES: Final = 5
+"""Failures in a row, worth a retry each, that open a channel's breaker."""
+
+BREAKER_RECOVERY_S: Final = 30.0
+"""How long it stays open, in seconds; then one delivery tries."""
 
 TROUBLE_S: Final = 5.0
 """How long it leaves an outbox alone that could not be written."""
@@ -71,6 +76,48 @@ class ChannelState:
             "last_error_at": None if error_at is None else isoformat(error_at),
             "last_delivered_at": None if delivered_at is None else isoformat(delivered_at),
         }
+
+
+class ChannelBreaker:
+    """When a channel may be used: one that keeps failing is left alone for a while, then asked once whether it is back.
+
+    `now` is of one clock that the caller holds.
+
+    Not the breaker of `streamb.serving`: one worker asks it, one delivery at a time, so there are no generations of
+    calls to tell apart; and it also keeps what a receiver asked for by `Retry-After`.
+    """
+
+    __slots__ = ("_failures", "_open", "_until")
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._open = False
+        self._until = 0.0
+
+    @property
+    def open(self) -> bool:
+        """True from the failure that opened it until a delivery works."""
+        return self._open
+
+    def wait_s(self, now: float) -> float:
+        """How long the channel must not be used yet, in seconds; 0 when it may be."""
+        return max(0.0, self._until - now)
+
+    def succeeded(self) -> None:
+        """A delivery worked."""
+        self._failures = 0
+        self._open = False
+
+    def failed(self, now: float) -> None:
+        """A delivery failed in a way that says something about the receiver."""
+        self._failures += 1
+        if self._open or self._failures >= BREAKER_FAILURES:
+            self._open = True
+            self.leave_alone(now, BREAKER_RECOVERY_S)
+
+    def leave_alone(self, now: float, seconds: float) -> None:
+        """Not before so many seconds from now."""
+        self._until = max(self._until, now + seconds)
 
 
 class ChannelWorker:

@@ -6,16 +6,16 @@ import orjson
 import pytest
 
 from streamb.clock import ManualClock
-from streamb.monitoring.channels import open_channels
+from streamb.monitoring.channels import AlertChannel, open_channels
 from streamb.monitoring.channels.channel import DeliveryFailed, severities_of
-from streamb.monitoring.channels.pagerduty import MOST_EVENT_BYTES, PagerDutyChannel, pagerduty_body
+from streamb.monitoring.channels.pagerduty import MOST_EVENT_BYTES, pagerduty_body
 from tests.monitoring.channels.notifications import notification
 from tests.monitoring.channels.receivers import Receiver, Reply
 
 KEY = "R0UTINGKEY" * 3 + "ab"
 
 
-def channel(http: Receiver) -> PagerDutyChannel:
+def channel(http: Receiver) -> AlertChannel:
     endpoint = f"http://127.0.0.1:{http.port}/v2/enqueue"
     spec = {"type": "pagerduty", "routing_key": KEY, "endpoint": endpoint, "allow_private_addresses": True}
     return open_channels([spec], clock=ManualClock())[0]
