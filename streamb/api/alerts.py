@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
@@ -128,24 +128,24 @@ async def list_silences(console: ConsoleDep, limit: Limit = 100, cursor: Cursor 
 async def create_silence(body: SilenceOptions, console: ConsoleDep, change: ChangeDep) -> Any:
     """Tell nobody of alerts that match, for a while. They stay on the list."""
 
-    async def act() -> tuple[int, BaseModel]:
+    async def act() -> SilenceAnswer:
         author = body.author.strip() or change.actor
         asked = console.ask_monitor(
             AlertManager.silence, body.matchers, author=author, comment=body.comment, duration_s=body.duration_s
         )
-        return 201, _silence(console, await asked)
+        return _silence(console, await asked)
 
-    return await change.once(body.canonical(), act)
+    return await change.make(SilenceAnswer, body, act, status=201)
 
 
 @router.delete("/silences/{silence_id}", response_model=SilenceAnswer)
 async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: ChangeDep) -> Any:
     """End a silence now. One that is over stays as it was."""
 
-    async def act() -> tuple[int, BaseModel]:
-        return 200, _silence(console, await console.ask_monitor(AlertManager.expire_silence, silence_id, change.actor))
+    async def act() -> SilenceAnswer:
+        return _silence(console, await console.ask_monitor(AlertManager.expire_silence, silence_id, change.actor))
 
-    return await change.once("", act)
+    return await change.make(SilenceAnswer, None, act)
 
 
 @router.get("/channels")
@@ -164,14 +164,14 @@ async def list_deliveries(console: ConsoleDep, limit: Limit = 100, cursor: Curso
 async def test_channel(body: ChannelBody, console: ConsoleDep, change: ChangeDep) -> Any:
     """Send a test alert to one channel. Answers 200 in any case: what became of it is in the body."""
 
-    async def act() -> tuple[int, BaseModel]:
+    async def act() -> TrialAnswer:
         try:
             await console.ask_monitor(Courier.try_channel, body.channel)
         except DeliveryFailed as error:
-            return 200, TrialAnswer(channel=body.channel, delivered=False, detail=error.message)
-        return 200, TrialAnswer(channel=body.channel, delivered=True, detail="")
+            return TrialAnswer(channel=body.channel, delivered=False, detail=error.message)
+        return TrialAnswer(channel=body.channel, delivered=True, detail="")
 
-    return await change.once(body.canonical(), act)
+    return await change.make(TrialAnswer, body, act)
 
 
 def _silence(console: Console, silence: Silence) -> SilenceAnswer:

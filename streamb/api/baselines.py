@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from streamb.api.console import ConsoleDep
-from streamb.api.errors import as_streamb_error
+from streamb.api.errors import checked
 from streamb.api.idempotency import Change, ChangeDep
 from streamb.api.monitoring import OfVersion, number_of, version_for
 from streamb.api.shapes import Answer, Key, ModelId, Name, Number, OpenAnswer, Reference
 from streamb.api.tables import MAX_TABLE_BYTES, Roles, Sample, read_sample, rows_as_features
-from streamb.api.uploads import receive_upload
+from streamb.api.uploads import form_schema, receive_upload
 from streamb.errors import InvalidInput
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
@@ -25,35 +25,16 @@ from streamb.monitoring.profiles.baseline import Baseline
 from streamb.options import Share, Strict, WindowMinutes
 from streamb.registry import ModelVersion
 
-B = TypeVar("B", bound=BaseModel)
-
 router = APIRouter(prefix="/api/monitoring", tags=["monitoring"])
 
-BASELINE_SCHEMA: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/BaselineBody"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["table", "metadata"],
-                    "properties": {
-                        "table": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "Parquet, or CSV in UTF-8 with the column names on top.",
-                        },
-                        "metadata": {"$ref": "#/components/schemas/BaselineForm"},
-                    },
-                },
-                "encoding": {
-                    "table": {"contentType": "application/vnd.apache.parquet, text/csv"},
-                    "metadata": {"contentType": "application/json"},
-                },
-            },
-        },
-    }
+_CONTENT: Final = {
+    "application/json": {"schema": {"$ref": "#/components/schemas/BaselineBody"}},
+    **form_schema(
+        "table",
+        "Parquet, or CSV in UTF-8 with the column names on top.",
+        "application/vnd.apache.parquet, text/csv",
+        "BaselineForm",
+    ),
 }
 
 Column = Annotated[Key | None, Field(description="Name of that column, where the table has one.")]
@@ -136,7 +117,12 @@ async def model_baselines(model_id: ModelId, console: ConsoleDep, version: OfVer
     return BaselinesAnswer.model_validate({"items": await console.ask_monitor(Baselines.listed, model_id, wanted)})
 
 
-@router.post("/baseline", status_code=201, response_model=BaselineAnswer, openapi_extra=BASELINE_SCHEMA)
+@router.post(
+    "/baseline",
+    status_code=201,
+    response_model=BaselineAnswer,
+    openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
+)
 async def set_baseline(request: Request, change: ChangeDep) -> Any:
     """What later traffic of a version is compared with: rows as JSON, a table as a form, or live traffic.
 
@@ -145,7 +131,7 @@ async def set_baseline(request: Request, change: ChangeDep) -> Any:
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _from_table(request, change)
     content = await request.body()
-    body = await asyncio.to_thread(_read, BaselineBody, content, "body")
+    body = await asyncio.to_thread(checked, BaselineBody, content, "body")
     return await change.once(sha256_hex(content), lambda: _from_body(body, change))
 
 
@@ -171,7 +157,7 @@ async def _from_table(request: Request, change: Change) -> JSONResponse:
     async with receive_upload(
         request, console.scratch, max_bytes=MAX_TABLE_BYTES, part="table", limit_name=limit
     ) as upload:
-        form = _checked(BaselineForm, upload.metadata, "metadata")
+        form = checked(BaselineForm, upload.metadata, "metadata")
         roles = Roles(form.outputs, form.labels, form.confidence, tuple(form.probabilities))
 
         async def act() -> tuple[int, BaseModel]:
@@ -203,18 +189,3 @@ async def _put(change: Change, found: ModelVersion, data: bytes) -> tuple[int, B
         MonitorCore.set_baseline, found.model_id, found.version, data, change.actor, features
     )
     return 201, BaselineAnswer.model_validate(await asked)
-
-
-def _read(kind: type[B], content: bytes, place: str) -> B:
-    """A JSON body as its model. Blocks for a while when the body is long."""
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        raise as_streamb_error([{**one, "loc": (place, *one["loc"])} for one in error.errors()]) from None
-
-
-def _checked(kind: type[B], value: Any, place: str) -> B:
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise as_streamb_error([{**one, "loc": (place, *one["loc"])} for one in error.errors()]) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Self
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from streamb.api.auth import Caller
 from streamb.api.console import ConsoleDep
@@ -148,8 +148,8 @@ async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: C
     if body.options.runs_code and caller is None:
         raise Unauthorized("criteria of your own run code on the cluster, so they need an API key even in development")
 
-    async def act() -> tuple[int, BaseModel]:
-        made = await console.ask(
+    async def act() -> Deployment:
+        return await console.ask(
             Control.create_deployment,
             body.model_id,
             body.target_version,
@@ -158,9 +158,8 @@ async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: C
             change.actor,
             force=body.force,
         )
-        return 201, DeploymentAnswer.model_validate(made)
 
-    return await change.once(body.canonical(), act, location="/api/deployments/{id}")
+    return await change.make(DeploymentAnswer, body, act, status=201, location="/api/deployments/{id}")
 
 
 @router.get("/history")
@@ -224,9 +223,8 @@ async def _steer(
 ) -> JSONResponse:
     wanted = body or SteerBody()
 
-    async def act() -> tuple[int, BaseModel]:
+    def act() -> Awaitable[Deployment]:
         by = wanted.by.strip() or change.actor
-        steered = await change.console.ask(verb, deployment_id, by, wanted.reason, *more, **named)
-        return 200, DeploymentAnswer.model_validate(steered)
+        return change.console.ask(verb, deployment_id, by, wanted.reason, *more, **named)
 
-    return await change.once(wanted.canonical(), act)
+    return await change.make(DeploymentAnswer, wanted, act)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from fastapi import Depends, FastAPI, Request
@@ -14,7 +14,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from streamb.errors import (
@@ -27,6 +27,8 @@ from streamb.errors import (
     StreambError,
     UnsupportedMediaType,
 )
+
+B = TypeVar("B", bound=BaseModel)
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +129,23 @@ def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:
     more = f" (and {len(found) - _MOST_PROBLEMS} more)" if len(found) > _MOST_PROBLEMS else ""
     listed = "; ".join(f"{problem['where']}: {problem['problem']}" for problem in problems)
     return InvalidInput(f"{listed}{more}", problems=problems)
+
+
+def checked(kind: type[B], value: Any, place: str) -> B:
+    """A document that the framework does not read, as its model. Blocks for a while when it is long.
+
+    Args:
+        value: the document, or its JSON as bytes.
+        place: where it came, for messages: "body", "metadata".
+
+    Raises:
+        BadRequest: not JSON.
+        InvalidInput: names every value that is missing or not allowed.
+    """
+    try:
+        return kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
+    except ValidationError as error:
+        raise as_streamb_error([{**one, "loc": (place, *one["loc"])} for one in error.errors()]) from None
 
 
 async def _check_parameters(request: Request) -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
@@ -19,6 +19,7 @@ from streamb.api.auth import Caller
 from streamb.api.console import Console, ConsoleDep
 from streamb.errors import Conflict, StreambError
 from streamb.hashing import sha256_hex
+from streamb.options import Strict
 from streamb.store import Idempotency
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,30 @@ class Change:
     def fingerprint(self, content: str) -> str:
         """Equal for equal requests."""
         return sha256_hex(f"{self.place}\n{content}".encode())
+
+    async def make(
+        self,
+        answer: type[BaseModel],
+        body: Strict | None,
+        act: Callable[[], Awaitable[Any]],
+        *,
+        status: int = 200,
+        location: str | None = None,
+    ) -> JSONResponse:
+        """Do the change `once`, and answer with what it made.
+
+        Args:
+            answer: the form of the answer.
+            body: what is asked for; None: the path says it all.
+            act: does it; returns what `answer` is made of.
+            status: the HTTP status of success.
+            location: as in `once`.
+        """
+
+        async def answered() -> tuple[int, BaseModel]:
+            return status, answer.model_validate(await act())
+
+        return await self.once(body.canonical() if body is not None else "", answered, location)
 
     async def once(
         self, content: str, act: Callable[[], Awaitable[tuple[int, BaseModel]]], location: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from streamb.api.auth import NEEDS_KEY, KnownCaller
 from streamb.api.console import ConsoleDep
@@ -67,13 +67,14 @@ async def list_jobs(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = No
 @router.post("", status_code=201, response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
 async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
     """Run a command on the cluster."""
-    content = body.canonical()
-
-    async def act() -> tuple[int, BaseModel]:
-        submitted = await console.ask(JobBoard.submit, **body.model_dump(), request=change.name_of(content))
-        return 201, JobAnswer.model_validate(submitted)
-
-    return await change.once(content, act, location="/api/jobs/{id}")
+    request = change.name_of(body.canonical())
+    return await change.make(
+        JobAnswer,
+        body,
+        lambda: console.ask(JobBoard.submit, **body.model_dump(), request=request),
+        status=201,
+        location="/api/jobs/{id}",
+    )
 
 
 @router.get("/{job_id}")
@@ -92,9 +93,4 @@ async def job_logs(job_id: Id, console: ConsoleDep, offset: Offset = 0, limit: M
 @router.post("/{job_id}/stop", response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
 async def stop_job(caller: KnownCaller, job_id: Id, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
     """End a job. One that has ended already stays as it is."""
-
-    async def act() -> tuple[int, BaseModel]:
-        await console.ask(JobBoard.stop, job_id)
-        return 200, JobAnswer.model_validate(await console.ask(JobBoard.get, job_id))
-
-    return await change.once("", act)
+    return await change.make(JobAnswer, None, lambda: console.ask(JobBoard.stop, job_id))

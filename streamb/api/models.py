@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from streamb.api.console import ConsoleDep
 from streamb.api.deployments import DeploymentAnswer
@@ -95,12 +95,13 @@ async def list_models(
 @router.post("", status_code=201, response_model=ModelAnswer)
 async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) -> Any:
     """Register a model, or bring what is known of it up to date. Versions follow by upload."""
-
-    async def act() -> tuple[int, BaseModel]:
-        made = await console.ask(Registry.create_model, **body.model_dump())
-        return 201, ModelAnswer.model_validate(made)
-
-    return await change.once(body.canonical(), act, location="/api/models/{model_id}")
+    return await change.make(
+        ModelAnswer,
+        body,
+        lambda: console.ask(Registry.create_model, **body.model_dump()),
+        status=201,
+        location="/api/models/{model_id}",
+    )
 
 
 @router.get("/{model_id}")
@@ -118,28 +119,16 @@ async def model_status(model_id: ModelId, console: ConsoleDep) -> ModelStatusAns
 @router.put("/{model_id}/aliases/{alias}", response_model=ModelAnswer)
 async def set_alias(model_id: ModelId, alias: Alias, body: AliasBody, console: ConsoleDep, change: ChangeDep) -> Any:
     """Let an alias name a version."""
-
-    async def act() -> tuple[int, BaseModel]:
-        return 200, ModelAnswer.model_validate(await console.ask(Registry.set_alias, model_id, alias, body.version))
-
-    return await change.once(body.canonical(), act)
+    return await change.make(ModelAnswer, body, lambda: console.ask(Registry.set_alias, model_id, alias, body.version))
 
 
 @router.delete("/{model_id}/aliases/{alias}", response_model=ModelAnswer)
 async def delete_alias(model_id: ModelId, alias: Alias, console: ConsoleDep, change: ChangeDep) -> Any:
     """Forget an alias."""
-
-    async def act() -> tuple[int, BaseModel]:
-        return 200, ModelAnswer.model_validate(await console.ask(Registry.delete_alias, model_id, alias))
-
-    return await change.once("", act)
+    return await change.make(ModelAnswer, None, lambda: console.ask(Registry.delete_alias, model_id, alias))
 
 
 @router.put("/{model_id}/tags", response_model=ModelAnswer)
 async def set_tags(model_id: ModelId, body: TagsBody, console: ConsoleDep, change: ChangeDep) -> Any:
     """Replace all tags of a model."""
-
-    async def act() -> tuple[int, BaseModel]:
-        return 200, ModelAnswer.model_validate(await console.ask(Registry.set_tags, model_id, body.tags))
-
-    return await change.once(body.canonical(), act)
+    return await change.make(ModelAnswer, body, lambda: console.ask(Registry.set_tags, model_id, body.tags))

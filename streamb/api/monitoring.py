@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
@@ -159,13 +159,12 @@ async def model_thresholds(model_id: ModelId, console: ConsoleDep) -> Thresholds
 async def set_thresholds(model_id: ModelId, body: Thresholds, console: ConsoleDep, change: ChangeDep) -> Any:
     """What a model's health is judged by from now on; what is not named is not judged."""
 
-    async def act() -> tuple[int, BaseModel]:
+    async def act() -> dict[str, Any]:
         await console.ask(Registry.get_model, model_id)
         options = body.model_dump(exclude_none=True)
-        made = await console.ask_monitor(MonitorCore.set_thresholds, model_id, options, change.actor)
-        return 200, ThresholdsAnswer.model_validate(made)
+        return await console.ask_monitor(MonitorCore.set_thresholds, model_id, options, change.actor)
 
-    return await change.once(body.canonical(), act)
+    return await change.make(ThresholdsAnswer, body, act)
 
 
 async def read_health(console: Console) -> HealthAnswer:

@@ -29,6 +29,25 @@ _LONGEST_HEADER: Final = 8 * 1024
 _WRITE_BYTES: Final = 1 << 20
 
 
+def form_schema(part: str, description: str, media_type: str, metadata: str) -> dict[str, Any]:
+    """The OpenAPI words for a form of a file and its metadata.
+
+    Args:
+        part: the name of the file's part.
+        description: what the file is.
+        media_type: of the file.
+        metadata: the name of the schema of the other part.
+    """
+    file = {"type": "string", "format": "binary", "description": description}
+    properties = {part: file, "metadata": {"$ref": f"#/components/schemas/{metadata}"}}
+    return {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": [part, "metadata"], "properties": properties},
+            "encoding": {part: {"contentType": media_type}, "metadata": {"contentType": "application/json"}},
+        }
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What arrived.

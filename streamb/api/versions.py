@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field
 
 from streamb.api.auth import Caller
 from streamb.api.console import Console, ConsoleDep
-from streamb.api.errors import as_streamb_error
+from streamb.api.errors import checked
 from streamb.api.idempotency import ChangeDep
 from streamb.api.models import OfOwner, Tags
 from streamb.api.shapes import (
@@ -28,7 +28,7 @@ from streamb.api.shapes import (
     VersionReference,
     page_of,
 )
-from streamb.api.uploads import Upload, receive_upload
+from streamb.api.uploads import Upload, form_schema, receive_upload
 from streamb.errors import ArtifactUntrusted, NotFound, Unauthorized
 from streamb.options import ShortText, Strict
 from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage
@@ -150,31 +150,9 @@ class VersionAnswer(Answer):
     tags: dict[str, str]
 
 
-UPLOAD_SCHEMA: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["artifact", "metadata"],
-                    "properties": {
-                        "artifact": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A packed artifact: what `streamb.models.pack` writes.",
-                        },
-                        "metadata": {"$ref": "#/components/schemas/VersionBody"},
-                    },
-                },
-                "encoding": {
-                    "artifact": {"contentType": "application/zip"},
-                    "metadata": {"contentType": "application/json"},
-                },
-            }
-        },
-    }
-}
+_UPLOAD_SCHEMA: Final = form_schema(
+    "artifact", "A packed artifact: what `streamb.models.pack` writes.", "application/zip", "VersionBody"
+)
 
 
 @router.get("/{model_id}/versions")
@@ -197,7 +175,7 @@ async def list_versions(
     status_code=201,
     response_model=VersionAnswer,
     responses={200: {"model": VersionAnswer, "description": "The same content was registered before."}},
-    openapi_extra=UPLOAD_SCHEMA,
+    openapi_extra={"requestBody": {"required": True, "content": _UPLOAD_SCHEMA}},
 )
 async def register_version(
     model_id: ModelId, request: Request, console: ConsoleDep, change: ChangeDep, caller: Caller
@@ -208,7 +186,7 @@ async def register_version(
     """
     limit = console.settings.max_artifact_bytes
     async with console.upload_slot(), receive_upload(request, console.scratch, max_bytes=limit) as upload:
-        body = _version_body(upload)
+        body = checked(VersionBody, upload.metadata, "metadata")
 
         async def act() -> tuple[int, BaseModel]:
             # An upload to a model that does not exist should not be unpacked and stored first.
@@ -235,20 +213,11 @@ async def set_stage(
 ) -> Any:
     """Move a version to another stage."""
 
-    async def act() -> tuple[int, BaseModel]:
+    async def act() -> ModelVersion:
         found = await console.ask(Registry.resolve, model_id, version)
-        moved = await console.ask(Registry.set_stage, model_id, found.version, body.stage)
-        return 200, VersionAnswer.model_validate(moved)
+        return await console.ask(Registry.set_stage, model_id, found.version, body.stage)
 
-    return await change.once(body.canonical(), act)
-
-
-def _version_body(upload: Upload) -> VersionBody:
-    try:
-        return VersionBody.model_validate(upload.metadata)
-    except ValidationError as error:
-        problems = [{**problem, "loc": ("metadata", *problem["loc"])} for problem in error.errors()]
-        raise as_streamb_error(problems) from None
+    return await change.make(VersionAnswer, body, act)
 
 
 async def _registered(console: Console, model_id: str, version: str) -> ModelVersion | None:
