@@ -61,12 +61,11 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelVersion:
-    """One version of a model. All but `stage` and `tags` is fixed for ever.
+class ModelVersion(Artifact):
+    """One version of a model: its content, and its story. All but `stage` and `tags` is fixed for ever.
 
     Attributes:
         version: a semantic version.
-        digest, blob, size_bytes, framework, task, schema, carries_code: as in `Artifact`.
         created_at: seconds since the epoch.
         metadata: what else its author wanted to say (JSON-ready).
         metrics: scores by name, finite numbers.
@@ -75,13 +74,6 @@ class ModelVersion:
 
     model_id: str
     version: str
-    digest: str
-    blob: str
-    size_bytes: int
-    framework: str
-    task: str
-    schema: Mapping[str, Any]
-    carries_code: bool
     stage: Stage
     owner: str
     created_at: float

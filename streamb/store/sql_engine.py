@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,20 +184,36 @@ class Transactions:
                 "put the database on a local disk"
             )
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """A connection for one statement that reads (the open write of this thread, when there is one)."""
+        return self._joined_or(self._reader)
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction: committed when the block ends, undone when it raises. Joins the open one of this thread."""
+        return self._joined_or(self._writer)
+
+    @contextmanager
+    def _joined_or(self, fresh: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        """The connection of this thread's open write, else a fresh one."""
         open_write: _Open | None = getattr(self._local, "open", None)
-        if open_write is not None:
-            with self._joined(open_write) as connection:
-                yield connection
+        if open_write is None:
+            if self._closed:
+                raise StorageFailed("this database is closed")
+            try:
+                with self._turn, fresh() as connection:
+                    yield connection
+            except SQLAlchemyError as error:
+                raise _translated(error) from error
             return
-        self._check_open()
+        # After an error of its own a database may have ended the transaction, and would run what follows outside of
+        # any. So one error dooms the whole batch, even when the caller goes on.
+        if open_write.failure is not None:
+            raise open_write.failure
         try:
-            with self._turn, self._reader() as connection:
-                yield connection
+            yield open_write.connection
         except SQLAlchemyError as error:
-            raise _translated(error) from error
+            open_write.failure = _translated(error)
+            raise open_write.failure from error
 
     @contextmanager
     def _reader(self) -> Iterator[Connection]:
@@ -220,37 +236,15 @@ class Transactions:
             connection.close()
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction: committed when the block ends, undone when it raises. Joins the open one of this thread."""
-        open_write: _Open | None = getattr(self._local, "open", None)
-        if open_write is not None:
-            with self._joined(open_write) as connection:
+    def _writer(self) -> Iterator[Connection]:
+        with self._write_engine.begin() as connection:
+            self._local.open = begun = _Open(connection)
+            try:
                 yield connection
-            return
-        self._check_open()
-        try:
-            with self._turn, self._write_engine.begin() as connection:
-                self._local.open = begun = _Open(connection)
-                try:
-                    yield connection
-                    if begun.failure is not None:
-                        raise begun.failure
-                finally:
-                    self._local.open = None
-        except SQLAlchemyError as error:
-            raise _translated(error) from error
-
-    @contextmanager
-    def _joined(self, open_write: _Open) -> Iterator[Connection]:
-        # After an error of its own a database may have ended the transaction, and would run what follows outside of
-        # any. So one error dooms the whole batch, even when the caller goes on.
-        if open_write.failure is not None:
-            raise open_write.failure
-        try:
-            yield open_write.connection
-        except SQLAlchemyError as error:
-            open_write.failure = _translated(error)
-            raise open_write.failure from error
+                if begun.failure is not None:
+                    raise begun.failure
+            finally:
+                self._local.open = None
 
     def close(self) -> None:
         """Close all connections; idempotent."""
@@ -258,10 +252,6 @@ class Transactions:
         while self._idle_readers:
             self._idle_readers.pop().close()
         self._engine.dispose()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageFailed("this database is closed")
 
 
 def _translated(error: SQLAlchemyError) -> StreambError:
