@@ -1,7 +1,6 @@
-"""streamb: register a model, roll it out behind a gateway, watch it.
+"""streamb: register models, deploy them behind a gateway, and monitor them.
 
-Everything public is imported on first use, so that `import streamb` stays instant and a process loads only what it
-really needs.
+Public names are imported on first use, so `import streamb` is fast and a process loads only what it needs.
 """
 
 from __future__ import annotations

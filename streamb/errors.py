@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 
 class StreambError(Exception):
-    """Base of every error that streamb raises on purpose.
+    """The base class of all errors that streamb raises on purpose.
 
     Attributes:
-        status: the HTTP status a server answers with.
-        code: a stable, machine-readable name; never reworded.
-        details: JSON-ready facts about this occurrence.
+        status: the HTTP status that a server answers with.
+        code: a stable, machine-readable name that never changes.
+        details: facts about this occurrence, as JSON-ready values.
     """
 
     status: ClassVar[int] = 500
@@ -36,15 +36,15 @@ def _rebuild(cls: type[StreambError], message: str, details: dict[str, Any]) -> 
 
 
 def error_classes() -> dict[str, type[StreambError]]:
-    """Every error class by its code, to turn an answer from a remote platform back into an exception.
+    """Return every error class by its code, to turn the answer of a remote platform back into an exception.
 
-    A class without a code of its own comes back as the one that it has its code from.
+    A class that inherits its code is represented by the class that declares the code.
     """
     found: dict[str, type[StreambError]] = {}
     waiting: list[type[StreambError]] = [StreambError]
     while waiting:
         cls = waiting.pop()
-        found.setdefault(cls.code, cls)  # a class comes before those that are made from it
+        found.setdefault(cls.code, cls)  # base classes are visited before their subclasses
         waiting.extend(cls.__subclasses__())
     return found
 
@@ -53,85 +53,85 @@ def error_classes() -> dict[str, type[StreambError]]:
 
 
 class BadRequest(StreambError):
-    """The request is not well formed (not JSON, a missing field, a wrong shape)."""
+    """The request is malformed: not JSON, a missing field, or a wrong shape."""
 
     status, code = 400, "bad_request"
 
 
 class Unauthorized(StreambError):
-    """No valid API key."""
+    """The request has no valid API key."""
 
     status, code = 401, "unauthorized"
 
 
 class Forbidden(StreambError):
-    """A valid caller that may not do this."""
+    """The API key is valid but does not permit this request."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(StreambError):
-    """The thing named does not exist."""
+    """The named object does not exist."""
 
     status, code = 404, "not_found"
 
 
 class MethodNotAllowed(StreambError):
-    """The path exists, the method does not."""
+    """The path exists but does not support this HTTP method."""
 
     status, code = 405, "method_not_allowed"
 
 
 class RequestTimeout(StreambError):
-    """The body did not arrive in time."""
+    """The request body did not arrive in time."""
 
     status, code = 408, "request_timeout"
 
 
 class Conflict(StreambError):
-    """The request contradicts what is already there."""
+    """The request conflicts with the current state."""
 
     status, code = 409, "conflict"
 
 
 class InvalidTransition(Conflict):
-    """A state machine does not allow this step from where it is."""
+    """The object is in a state that does not allow this change."""
 
     code = "invalid_transition"
 
 
 class StaleRevision(Conflict):
-    """A compare-and-swap met a newer revision than the one it read."""
+    """The record was changed by somebody else after it was read."""
 
     code = "stale_revision"
 
 
 class BodyTooLarge(StreambError):
-    """The body passes the limit."""
+    """The request body is larger than the limit."""
 
     status, code = 413, "body_too_large"
 
 
 class UnsupportedMediaType(StreambError):
-    """The content type is not one this route reads."""
+    """This route does not accept the content type."""
 
     status, code = 415, "unsupported_media_type"
 
 
 class InvalidInput(StreambError):
-    """Well formed, but a value is not allowed."""
+    """The request is well formed, but a value is not allowed."""
 
     status, code = 422, "invalid_input"
 
 
 class InvalidFeatures(InvalidInput):
-    """Rows that do not fit the model's feature schema; `details["problems"]` names each."""
+    """The rows do not match the model's feature schema; `details["problems"]` lists each problem."""
 
     code = "invalid_features"
 
 
 class RateLimited(StreambError):
-    """The caller's request rate passes its limit; `details["retry_after_s"]` says how long to wait."""
+    """The caller sends more requests than its limit; `details["retry_after_s"]` says how long to wait."""
 
     status, code = 429, "rate_limited"
 
@@ -140,7 +140,7 @@ class RateLimited(StreambError):
 
 
 class ModelFailed(StreambError):
-    """The model version raised, or answered something that is not a prediction."""
+    """The model version raised an error or did not return a prediction."""
 
     status, code = 500, "model_error"
 
@@ -152,7 +152,7 @@ class Unavailable(StreambError):
 
 
 class BreakerOpen(Unavailable):
-    """A version that kept failing is not called for a while: says nothing new about the version."""
+    """An open circuit breaker rejected the call, so this is no new evidence about the version."""
 
 
 class Overloaded(Unavailable):
@@ -162,7 +162,7 @@ class Overloaded(Unavailable):
 
 
 class DeadlineExceeded(StreambError):
-    """The answer did not come within the time limit."""
+    """The operation did not finish within its time limit."""
 
     status, code = 504, "timeout"
 
@@ -171,37 +171,37 @@ class DeadlineExceeded(StreambError):
 
 
 class ArtifactError(StreambError):
-    """A model artifact cannot be used."""
+    """The model artifact cannot be used."""
 
     status, code = 422, "artifact_invalid"
 
 
 class ArtifactCorrupt(ArtifactError):
-    """Bytes are missing or do not match the digest in the manifest."""
+    """Bytes of the artifact are missing or do not match the digest in its manifest."""
 
     code = "artifact_corrupt"
 
 
 class ArtifactUntrusted(ArtifactError):
-    """The artifact carries code and is not signed by this platform's key."""
+    """The artifact contains code and is not signed with this platform's key."""
 
     status, code = 403, "artifact_untrusted"
 
 
 class ArtifactUnsupported(ArtifactError):
-    """A format version, model class or type that this build cannot load."""
+    """The artifact has a format version, model class or type that this build cannot load."""
 
     code = "artifact_unsupported"
 
 
 class StorageFailed(StreambError):
-    """The database or the artifact store refused a write or a read (disk full, locked, unreachable)."""
+    """The database or the artifact store failed: disk full, locked, or unreachable."""
 
     status, code = 503, "storage_failed"
 
 
 class DatabaseTooNew(StorageFailed):
-    """A newer streamb has migrated this database; this one would misread it."""
+    """A newer release of streamb has migrated this database; this release cannot read it."""
 
     code = "database_too_new"
 
@@ -210,24 +210,24 @@ class DatabaseTooNew(StorageFailed):
 
 
 class ConfigError(StreambError):
-    """A setting has a value that is not allowed; names the variable, the value and what is allowed."""
+    """A setting has an invalid value; the message names the variable, the value, and what is allowed."""
 
     status, code = 422, "config_error"
 
 
 class AlreadyRunning(Conflict):
-    """A platform already runs on this state directory."""
+    """Another platform already uses this state directory."""
 
     code = "already_running"
 
 
 class NotRunning(StreambError):
-    """No platform answers where one was expected."""
+    """No platform answers at the expected address."""
 
     status, code = 503, "not_running"
 
 
 class StartFailed(StreambError):
-    """A part of the platform did not come up in time."""
+    """A part of the platform did not start in time."""
 
     status, code = 503, "start_failed"

@@ -1,4 +1,4 @@
-"""What `import streamb` shows of the platform: the manager, deployments and predictions, over one HTTP client."""
+"""The platform from Python: the manager, deployments and predictions, over one HTTP client."""
 
 from streamb.sdk.deployment import Deployment, DeploymentStatus
 from streamb.sdk.manager import Prediction, ProductionMLManager

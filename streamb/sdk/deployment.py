@@ -1,4 +1,4 @@
-"""A handle on one deployment: follow it, and steer it."""
+"""A handle on one deployment: see its status, wait for its end, control it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _POLL_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStatus:
-    """Where a deployment stands.
+    """The status of a deployment.
 
     Attributes:
         state: pending, awaiting_approval, progressing, paused, completed, rolled_back, aborted or failed.
-        weight: percent of the model's traffic that goes to the target version.
-        step: which step of the strategy is being worked on, from 0.
-        reason: why it stands there, in words.
-        phase: what is done within the step: "gate", "capacity", "shift", "observe", …
-        findings: what each criterion said of the target version when it was last judged.
-        waiting_for: what a gate waits for; empty when it waits for nothing.
-        steps: percent of the traffic in each step of the whole plan.
+        weight: percent of the model's traffic that the target version gets, 0 to 100.
+        step: index of the current step, counted from 0.
+        reason: why it is in this state, in words.
+        phase: what happens in the current step: "gate", "capacity", "shift", "observe", …
+        findings: the latest result of each criterion.
+        waiting_for: which approval it waits for; empty if it waits for none.
+        steps: percent of the traffic in each step of the plan.
     """
 
     id: str
@@ -49,12 +49,12 @@ class DeploymentStatus:
 
     @property
     def ended(self) -> bool:
-        """True when the deployment does nothing more by itself."""
+        """True if the deployment has ended: it is completed, rolled back, aborted or failed."""
         return self.state in _ENDED
 
     @classmethod
     def from_answer(cls, body: Mapping[str, Any]) -> DeploymentStatus:
-        """From the JSON that the platform answers; what a newer platform adds is left out."""
+        """Read the JSON of a platform; unknown fields, which a newer platform may add, are ignored."""
         known = {name: body[name] for name in cls.__slots__ if name in body}
         findings = tuple(_finding(one) for one in body.get("findings", ()))
         steps = tuple(float(step["weight"]) for step in body.get("steps", ()))
@@ -65,7 +65,7 @@ class Deployment:
     """One deployment on a platform.
 
     Attributes:
-        id: its name on the platform.
+        id: its id on the platform, such as "dep-0123456789ab".
     """
 
     def __init__(self, client: HttpClient, deployment_id: str, clock: Clock | None = None) -> None:
@@ -77,22 +77,23 @@ class Deployment:
         return f"Deployment({self.id!r})"
 
     def status(self) -> DeploymentStatus:
-        """Where it stands now."""
+        """Return its current status."""
         return DeploymentStatus.from_answer(self._client.get(f"/api/deployments/{self.id}"))
 
     def wait(
         self, timeout: float = 300.0, *, on_change: Callable[[DeploymentStatus], None] | None = None
     ) -> DeploymentStatus:
-        """Wait until it has ended, whichever way: look at `.state`. One that is paused or awaits approval has not.
+        """Wait until the deployment has ended, and return its status; `.state` says how it ended.
 
-        A platform that cannot answer for a moment (its Controller is restarting) is waited for as well.
+        A deployment that is paused or awaits approval has not ended. If the platform cannot answer for a moment, for
+        example while its Controller restarts, the wait continues.
 
         Args:
-            timeout: seconds.
-            on_change: told where it stands, first at once, then whenever state, step, weight or gate are others.
+            timeout: maximum wait, in seconds.
+            on_change: called with the status at once, and again whenever state, step, weight or gate change.
 
         Raises:
-            DeadlineExceeded: it has not ended by then; it goes on nevertheless.
+            DeadlineExceeded: it has not ended after `timeout` seconds. The deployment itself continues.
         """
         deadline = self._clock.monotonic() + timeout
         told: tuple[object, ...] = ()
@@ -115,35 +116,41 @@ class Deployment:
             time.sleep(min(_POLL_S, left))
 
     def approve(self, by: str = "", reason: str = "") -> DeploymentStatus:
-        """Let a deployment that awaits approval go on; `by` names who approves, by default the owner of the API key.
+        """Approve a deployment that awaits approval.
+
+        Args:
+            by: who approves it; by default the name of the API key. The same holds for the methods below.
+            reason: why; recorded in the history.
 
         Raises:
-            Forbidden: `by` is who began the deployment.
-            InvalidTransition: it does not await approval.
+            Forbidden: `by` is the author of the deployment.
+            InvalidTransition: the deployment does not await approval.
         """
         return self._steer("approve", by=by, reason=reason)
 
     def pause(self, by: str = "", reason: str = "") -> DeploymentStatus:
-        """Stay at the present weight."""
+        """Keep the current traffic weight until `resume`."""
         return self._steer("pause", by=by, reason=reason)
 
     def resume(self, by: str = "", reason: str = "") -> DeploymentStatus:
-        """Go on after a pause."""
+        """Continue a paused deployment."""
         return self._steer("resume", by=by, reason=reason)
 
     def promote(self, by: str = "", reason: str = "") -> DeploymentStatus:
-        """Skip the remaining steps: all traffic to the target version."""
+        """Skip the remaining steps and send all traffic to the target version."""
         return self._steer("promote", by=by, reason=reason)
 
     def abort(self, by: str = "", reason: str = "") -> DeploymentStatus:
-        """Stop, and give all traffic back to the version before."""
+        """Stop the deployment and send all traffic to the previous version."""
         return self._steer("abort", by=by, reason=reason)
 
     def rollback(self, to_version: str | None = None, reason: str = "", by: str = "") -> DeploymentStatus:
-        """Give all traffic back to the version before, even after completion; `wait` then waits for that.
+        """Send all traffic to an earlier version, even after completion. `wait` then waits for that.
 
         Args:
-            to_version: any version that was registered before; by default the one that answered before.
+            to_version: the version to go back to; by default the one that answered before this deployment.
+            reason: why; recorded in the history.
+            by: who decides it; by default the name of the API key.
         """
         return self._steer("rollback", by=by, reason=reason, to_version=to_version)
 
@@ -153,7 +160,7 @@ class Deployment:
             answer = self._client.change("POST", f"/api/deployments/{self.id}/{verb}", body or None)
         except NotFound as error:
             if "nothing at" in error.message:
-                raise StreambError(f"this platform cannot {verb} a deployment; it needs a newer streamb") from error
+                raise StreambError(f"this platform cannot {verb} a deployment; upgrade its streamb") from error
             raise
         return DeploymentStatus.from_answer(answer)
 
@@ -170,8 +177,8 @@ def _finding(body: Mapping[str, Any]) -> Finding:
 def _too_late(deployment_id: str, timeout: float, last: DeploymentStatus | StreambError) -> DeadlineExceeded:
     if isinstance(last, StreambError):
         return DeadlineExceeded(
-            f"deployment {deployment_id} has not ended after {timeout:g} s as far as is known; the platform does not "
-            f"answer: {last.message}"
+            f"the platform does not answer, so the state of deployment {deployment_id} after {timeout:g} s is not "
+            f"known: {last.message}"
         )
     waits = f", waiting for {last.waiting_for}" if last.waiting_for else ""
     return DeadlineExceeded(

@@ -24,10 +24,10 @@ class RunningInfo:
 
     Attributes:
         url: where the platform answers.
-        pid: of the process that started it, and stops it on SIGTERM.
+        pid: the id of the process that started it; SIGTERM to it stops the platform.
         started_at: seconds since the Unix epoch.
-        version: of streamb.
-        ray_address: of the Ray cluster it runs on; None when it is not known.
+        version: the version of streamb.
+        ray_address: the address of its Ray cluster; None if unknown.
     """
 
     url: str
@@ -43,7 +43,7 @@ def write_platform_file(state_dir: Path, info: RunningInfo) -> None:
 
 
 def read_platform_file(state_dir: Path) -> RunningInfo | None:
-    """What the platform file says, if there is one and its process lives."""
+    """Return what the platform file says; None if there is no file or its process has ended."""
     try:
         info = from_plain(RunningInfo, json.loads((state_dir / PLATFORM_FILE).read_text()))
     except (OSError, ValueError):
@@ -52,7 +52,7 @@ def read_platform_file(state_dir: Path) -> RunningInfo | None:
 
 
 def read_api_key(state_dir: Path) -> str | None:
-    """The operator's key of the platform on `state_dir`."""
+    """Return the operator's key of the platform on `state_dir`; None if there is no key file."""
     try:
         return (state_dir / KEY_FILE).read_text().strip() or None
     except OSError:
@@ -60,7 +60,7 @@ def read_api_key(state_dir: Path) -> str | None:
 
 
 def find_platform(state_dir: Path) -> RunningInfo | None:
-    """The platform that runs on `state_dir` and answers; None when there is none."""
+    """Return the platform that runs on `state_dir` and answers; None if there is no such platform."""
     info = read_platform_file(state_dir)
     if info is None:
         return None
@@ -70,15 +70,15 @@ def find_platform(state_dir: Path) -> RunningInfo | None:
         except NotRunning:
             return None
         except StreambError:
-            return info  # it answers, though not well: starting a second one would not help
+            return info  # it answers, although with an error: starting a second one would not help
     return info
 
 
 def require_platform(state_dir: Path) -> RunningInfo:
-    """As `find_platform`, but none is an error.
+    """Return the platform that runs on `state_dir`.
 
     Raises:
-        NotRunning: says how to start one.
+        NotRunning: no platform runs there; the message says how to start one.
     """
     info = find_platform(state_dir)
     if info is None:
@@ -87,7 +87,7 @@ def require_platform(state_dir: Path) -> RunningInfo:
 
 
 def _lives(info: RunningInfo) -> bool:
-    """Whether the process exists and is not a later one under the same number."""
+    """Whether the process still exists, and the id has not been reused by a later process."""
     import psutil
 
     with contextlib.suppress(psutil.Error):

@@ -33,12 +33,13 @@ _LONGEST_PAUSE_S: Final = 2.0
 
 
 class HttpClient:
-    """Talks to one platform. Safe to use from many threads.
+    """An HTTP client of one platform. Thread-safe.
 
     Args:
         url: the platform's address, "http://127.0.0.1:8000".
-        api_key: sent with every request when given.
-        timeout_s: longest wait for one answer, in seconds.
+        api_key: sent with every request; None sends no key.
+        timeout_s: maximum wait for one answer, in seconds.
+        transport: replaces the network, for tests.
         sleep: how to pause between attempts.
     """
 
@@ -62,22 +63,22 @@ class HttpClient:
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=15.0),
-            # What is meant for this machine goes to no proxy, and needs no certificate in its name.
+            # Requests to this machine use no proxy, and their certificate is not checked.
             trust_env=not loopback,
             verify=not loopback,
             transport=transport,
         )
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """The JSON object at `path`; parameters that are None are left out."""
+        """Return the JSON object at `path`; parameters that are None are left out."""
         return self._json(self._send("GET", path, params=_without_none(params)))
 
     def text(self, path: str) -> str:
-        """The text at `path`."""
+        """Return the text at `path`."""
         return self._send("GET", path).text
 
     def pages(self, path: str, *, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
-        """Every item of a paged list, or the first `limit`; pages are read as they are needed."""
+        """Iterate over the items of a paged list, or over the first `limit`. Pages are read when needed."""
         cursor, left = None, limit
         while left is None or left > 0:
             size = 100 if left is None else min(left, 100)
@@ -89,7 +90,7 @@ class HttpClient:
                 return
 
     def change(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Make a change, once, however often the connection breaks."""
+        """Make a change. It happens once, even if the request is repeated after a broken connection."""
         content = None if body is None else _encode(body)
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         if content is not None:
@@ -97,7 +98,7 @@ class HttpClient:
         return self._json(self._send(method, path, content=content, headers=headers))
 
     def ask(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Post something that changes nothing, like rows to predict."""
+        """Post a body that changes nothing on the platform, such as rows to predict."""
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self._json(self._send("POST", path, content=_encode(body), headers=sent, retry_answers=False))
 
@@ -110,7 +111,15 @@ class HttpClient:
         part: str = "artifact",
         media_type: str = "application/zip",
     ) -> dict[str, Any]:
-        """Send a file and its metadata as a form, whose part `part` is the file."""
+        """Upload a file and its metadata as a form.
+
+        Args:
+            path: the path on the platform.
+            source: the file to send.
+            metadata: sent as JSON in the part `metadata`.
+            part: the name of the part that holds the file.
+            media_type: the content type of the file.
+        """
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         with source.open("rb") as file:
             form = {
@@ -142,7 +151,7 @@ class HttpClient:
         before: Callable[[], None] | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """Send, with retries; returns a successful response or raises."""
+        """Send a request, with retries; returns a successful response or raises its error."""
         for attempt in range(1, _ATTEMPTS + 1):
             last = attempt == _ATTEMPTS
             if before is not None:
@@ -150,14 +159,16 @@ class HttpClient:
             try:
                 response = self._client.request(method, path, **request)
             except httpx.TimeoutException as error:
-                # A connection that could not be opened carried nothing; one that fell silent has used up our patience.
+                # A connection that was never opened can be retried; one that fell silent has used up the time.
                 if last or not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-                    raise DeadlineExceeded(f"no answer from {self.url}{path} in time") from error
+                    raise DeadlineExceeded(f"{self.url}{path} did not answer in time") from error
                 self._pause(attempt, None)
                 continue
             except httpx.TransportError as error:
                 if last:
-                    raise NotRunning(f"no platform answers at {self.url} ({error}); is it up? `streamb up`") from error
+                    raise NotRunning(
+                        f"no platform answers at {self.url} ({error}); start it with `streamb up`"
+                    ) from error
                 self._pause(attempt, None)
                 continue
             if response.is_success:
@@ -187,13 +198,13 @@ class HttpClient:
 
 
 def _error_of(response: httpx.Response) -> StreambError:
-    """The exception that the answer stands for."""
+    """Return the exception that an error response stands for."""
     try:
         body = orjson.loads(response.content)
         message, code = str(body["error"]), str(body["code"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         kind = Unavailable if response.status_code in {502, 503} else StreambError
-        return kind(f"{response.request.url} answered {response.status_code} and not in the form of a streamb platform")
+        return kind(f"{response.request.url} answered {response.status_code}, but not like a streamb platform")
     details = {name: value for name, value in body.items() if name not in {"error", "code", "message"}}
     return error_classes().get(code, StreambError)(message, **details)
 
@@ -212,7 +223,7 @@ def _without_none(params: Mapping[str, Any]) -> dict[str, Any]:
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BadRequest(f"{url!r} is not the address of a platform; it reads http://HOST:PORT or https://HOST:PORT")
+        raise BadRequest(f"{url!r} is not the address of a platform; it must be http://HOST:PORT or https://HOST:PORT")
     return url.rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""One instance of a model: what a pool asks of it, and what it keeps of it."""
+"""One instance of a model: its interface, and its state in a pool."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Instance(Protocol):
 
     @property
     def started(self) -> Future[None]:
-        """Done once the model can be asked; fails with `StartFailed` when it could not be made."""
+        """Done once the model is ready; fails with `StartFailed` if it could not be made."""
         ...
 
     def predict(self, rows: list[Any]) -> Future[list[Any]]:
-        """Ask the model; fails with `Unavailable` when the process died."""
+        """Ask the model; fails with `Unavailable` if the process died."""
         ...
 
     def numbers(self) -> Future[dict[str, float]]:
@@ -25,7 +25,7 @@ class Instance(Protocol):
         ...
 
     def stop(self) -> None:
-        """End it, whatever it is doing."""
+        """Stop it at once."""
         ...
 
 
@@ -34,11 +34,11 @@ class Member:
     """An instance in a pool.
 
     Attributes:
-        in_flight: requests that it has.
-        ready: it can be asked.
-        leaving: it gets no more requests, and ends with the last one.
-        dead: it failed; the next look removes it.
-        numbers: what it has said of itself last, at `numbers_at`.
+        in_flight: the requests that it works on.
+        ready: whether it can take requests.
+        leaving: whether it takes no new requests and stops after the last one.
+        dead: whether it failed; the next tick removes it.
+        numbers: its latest CPU, memory and busy numbers, reported at `numbers_at`.
     """
 
     instance: Instance
@@ -51,7 +51,7 @@ class Member:
     numbers_at: float = -math.inf
 
     def look(self, now: float) -> None:
-        """Take in what has come from the instance, and ask it again; raises what the instance failed with."""
+        """Read what the instance has reported and ask it again; raises the error that the instance failed with."""
         if not self.ready and self.instance.started.done():
             self.instance.started.result()
             self.ready = True

@@ -20,12 +20,12 @@ from streamb.sdk.instance import Instance, Member
 from streamb.serving.scaling import ScalingPolicy, ScalingState, Signals, aggregate, desired_instances
 
 _DEPTH: Final = 2
-"""Requests that an instance has at once: one it works on, and the next, so that it never waits for us."""
+"""Requests per instance: the one it works on, and the next one, so that it never has to wait."""
 _TRIES: Final = 2
 _FRESH_S: Final = 5.0
-"""What an instance said of itself counts for so long."""
+"""How long the numbers that an instance reported are used."""
 _LOOKS: Final = 3
-"""The queue is the mean of so many looks, so that a burst between two of them starts no instance."""
+"""The queue length is the mean of this many ticks, so that a short burst does not start an instance."""
 _LATENCIES: Final = 2_000
 _LATENCY_S: Final = 10.0
 _BACKOFF_S: Final = 60.0
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScalerStatus:
-    """How a model is scaled now; None where a number is not known yet.
+    """How a model is scaled now; a number that is not known yet is None.
 
     Attributes:
         instances: how many answer requests.
@@ -126,7 +126,7 @@ class InstancePool:
         raise Unavailable(f"{_TRIES} instances of {self._name!r} died on this request", retry_after_s=1)
 
     def status(self) -> ScalerStatus:
-        """How it stands, as of the last tick."""
+        """Return the status as of the last tick."""
         with self._lock:
             ready = sum(1 for member in self._members if member.ready and not member.leaving)
             known = self._signals
@@ -142,7 +142,7 @@ class InstancePool:
             )
 
     def wait_until_ready(self, timeout_s: float) -> None:
-        """Return once an instance answers, or at once where the policy wants none.
+        """Return once an instance answers, or at once if the policy asks for no instances.
 
         Raises:
             StartFailed: the model cannot be made.
@@ -152,7 +152,7 @@ class InstancePool:
             self._release(self._acquire(self._clock.monotonic() + timeout_s))
 
     def tick(self) -> None:
-        """Look at every instance, decide how many there should be, and start or end some."""
+        """Check every instance, decide how many there should be, and start or stop some."""
         now = self._clock.monotonic()
         with self._lock:
             if self._closed:
@@ -164,7 +164,7 @@ class InstancePool:
             self._hand_out()
 
     def close(self) -> None:
-        """End every instance and refuse every request. Idempotent."""
+        """Stop all instances and refuse all requests. Idempotent."""
         with self._lock:
             self._closed = True
             self._refuse(Unavailable(f"the model {self._name!r} is no longer served here"))
@@ -224,7 +224,7 @@ class InstancePool:
         self._wake()
 
     def _hand_out(self) -> None:
-        """Give the freest instances to those who wait longest."""
+        """Assign the requests that have waited longest to the least busy instances."""
         while self._waiters:
             able = [one for one in self._members if one.ready and not (one.leaving or one.dead)]
             member = min(able, key=lambda one: one.in_flight, default=None)
@@ -234,7 +234,7 @@ class InstancePool:
             self._waiters.popleft().set_result(member)
 
     def _raise_if_hopeless(self, waiter: Future[Member]) -> None:
-        """Nobody need wait for a model that cannot be made, while the next try is not due."""
+        """Fail the waiting requests if the model could not be made and the next attempt is not due yet."""
         if isinstance(self._failure, StartFailed) and self._clock.monotonic() < self._launch_at:
             self._waiters.remove(waiter)
             raise self._failure

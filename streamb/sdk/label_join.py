@@ -1,4 +1,4 @@
-"""Labels that come later, brought to the predictions they are about by request id."""
+"""Joins labels, which arrive later, to their predictions by request id."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from streamb.sdk.rows import plain_value
 from streamb.serving.labels import compare
 
 MOST_JOINABLE: Final = 100_000
-"""Predictions that still wait for their label; the oldest is forgotten first."""
+"""Most predictions that may wait for a label; the oldest is forgotten first."""
 _EVEN: Final = 0.5
 
 
 class LabelJoin:
-    """Brings labels to the predictions they are about. Each prediction takes one label.
+    """Joins labels to their predictions. Each prediction takes one label.
 
     Args:
-        most: predictions that are remembered, labelled ones included.
+        most: how many waiting predictions, and how many labelled ids, are remembered.
     """
 
     def __init__(self, most: int = MOST_JOINABLE) -> None:
@@ -28,17 +28,19 @@ class LabelJoin:
         self._labelled: OrderedDict[str, None] = OrderedDict()
 
     def predicted(self, request_id: str, prediction: Any) -> None:
-        """A prediction was made; should the id come again, the first one stays."""
+        """Remember a prediction. If the id is used again, the first prediction stays."""
         if request_id not in self._waiting and request_id not in self._labelled:
             self._waiting[request_id] = prediction
             if len(self._waiting) > self._most:
                 self._waiting.popitem(last=False)
 
     def labelled(self, request_id: str, label: Any, task: str | None) -> Counter[str]:
-        """What a label adds to the counts of feedback: `labels`, `correct`, `error_micro`, …, or why it adds nothing.
+        """Return what a label adds to the feedback counts: `labels`, `correct`, …; or the reason why it adds nothing.
 
         Args:
-            task: "classification" or "regression"; None: judged by what was predicted.
+            request_id: the id of its prediction.
+            label: the true label.
+            task: "classification" or "regression"; None: decided by the type of the prediction.
         """
         if request_id not in self._waiting:
             return Counter(["duplicates" if request_id in self._labelled else "orphans"])
@@ -55,9 +57,9 @@ class LabelJoin:
 
 def _compared(prediction: Any, truth: Any, task: str | None) -> Counter[str]:
     if is_missing(truth):
-        raise InvalidInput("a label that is missing is none")
+        raise InvalidInput("the label is missing")
     if any(isinstance(value, list | tuple | dict) for value in (prediction, truth)):
-        raise InvalidInput("several values for one prediction: which of them is right or wrong is not known")
+        raise InvalidInput("a prediction with several values cannot be compared with a label")
     if isinstance(truth, bool | str) or task == "classification":
         prediction = _as_class(prediction)
         task = "classification"
@@ -69,7 +71,7 @@ def _task_of(prediction: Any) -> str:
 
 
 def _as_class(prediction: Any) -> Any:
-    """A class; a number between 0 and 1 is the probability of the positive one."""
+    """Convert a prediction to a class; a number between 0 and 1 is the probability of the positive class."""
     if isinstance(prediction, float) and 0.0 < prediction < 1.0:
         return prediction >= _EVEN
     return prediction

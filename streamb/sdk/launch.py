@@ -33,10 +33,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """How to start a platform; None leaves a setting to its variable or preset.
+    """How to start a platform; None leaves a setting to its environment variable or preset.
 
     Attributes:
-        sample: register and deploy the sample model; None: in development, when there is no model yet.
+        sample: whether to deploy the sample model; None: in development, if no model is registered.
     """
 
     state_dir: Path
@@ -46,7 +46,7 @@ class LaunchOptions:
     sample: bool | None = None
 
     def arguments(self) -> list[str]:
-        """As arguments of `streamb up`."""
+        """Return these options as arguments of `streamb up`."""
         given = {"--environment": self.environment, "--host": self.host, "--port": self.port}
         named = [text for name, value in given.items() if value is not None for text in (name, str(value))]
         sample = [] if self.sample is None else ["--sample" if self.sample else "--no-sample"]
@@ -54,7 +54,7 @@ class LaunchOptions:
 
 
 class PlatformProcess:
-    """A platform that was started from here.
+    """A platform that this process started.
 
     Attributes:
         info: where it answers.
@@ -65,7 +65,7 @@ class PlatformProcess:
         self.info = info
 
     def stop(self) -> None:
-        """End a tied platform and wait until it is gone. Idempotent."""
+        """Stop the platform and wait until its process has ended. Idempotent."""
         _end(self._process)
 
 
@@ -80,12 +80,15 @@ def launch(
     """Start a platform and wait until it answers.
 
     Args:
-        tied: the platform ends with this process; else it stays until `streamb down`.
-        timeout_s: longest wait, in seconds.
-        progress: told every line that the child prints while it starts.
+        options: the settings to start it with.
+        tied: True: the platform ends with this process; False: it runs until `streamb down`.
+        timeout_s: maximum wait, in seconds.
+        progress: called with each line that the platform prints while it starts.
+        clock: the source of time; None: the system clock.
 
     Raises:
-        StartFailed: it ended, or did not answer in time; carries the end of its log. Nothing is left running.
+        StartFailed: the platform ended or did not answer in time. The message has the end of its log; nothing is
+            left running.
     """
     options.state_dir.mkdir(parents=True, exist_ok=True)
     log = options.state_dir / LOG_FILE
@@ -97,7 +100,7 @@ def launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=child_environment(PYTHONUNBUFFERED="1"),
-            start_new_session=True,  # Ctrl-C here must not reach it beside us: we stop it in order
+            start_new_session=True,  # Ctrl-C must not reach the child directly: this process stops it in order
         )
     try:
         info = _wait_until_ready(process, options.state_dir, log, timeout_s, progress, clock or SystemClock())
@@ -122,7 +125,7 @@ def _wait_until_ready(
             for line in lines:
                 progress(line.rstrip())
             info = find_platform(state_dir)
-            # Somebody else may have been quicker: then the child has refused, and theirs serves as well.
+            # Another process may have started a platform first: the child then refuses, and that platform is used.
             if info is not None and (ended or info.pid == process.pid):
                 return info
             if ended and lock_holder(state_dir) is None:
@@ -133,7 +136,7 @@ def _wait_until_ready(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a child to stop by closing its pipe, then by signals that it can hear less and less politely."""
+    """Stop a child process: close its pipe (or terminate it), then terminate, then kill."""
     if process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()

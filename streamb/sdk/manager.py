@@ -1,4 +1,4 @@
-"""`ProductionMLManager`: the platform from Python, whether it runs here already, is started here, or is elsewhere."""
+"""`ProductionMLManager`: use a platform from Python, whether it runs already, is started here, or is remote."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _CANARY_PERCENT: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer to some rows.
+    """The answer to a prediction request.
 
     Attributes:
-        predictions: one for each row.
-        version: of the model, the one that answered.
-        request_id: names this answer, for feedback and for logs.
-        variant: of the experiment that these rows took part in; None where there is none.
-        probabilities: for each row one per class; None where the model has none.
+        predictions: one prediction for each row.
+        version: the version of the model that answered.
+        request_id: the id of this answer, used for feedback and in logs.
+        variant: the variant of the experiment that answered; None if no experiment runs.
+        probabilities: for each row one probability per class; None if the model gives none.
     """
 
     predictions: list[Any]
@@ -47,23 +47,23 @@ class Prediction:
 
 
 class ProductionMLManager:
-    """A platform to register models on, deploy them, and ask them.
+    """Registers models on a platform, deploys them, and asks them for predictions.
 
-    Attaches to the platform that runs on the state directory. Where none runs, it starts one in a process of its own,
-    which ends with this manager, or with this process. With `address` it uses a platform elsewhere.
+    Without `address` it attaches to the platform that runs on the state directory. If no platform runs there, it
+    starts one in a separate process, which ends with this manager or with this process.
 
     Args:
-        environment: presets of a platform that is started here: development, staging or production.
-        state_dir: where its files are; by default ML_STATE_DIR, else `.streamb`.
-        address: "http://HOST:PORT" of a platform elsewhere.
-        api_key: for that platform; by default the key in the state directory if that is where the address leads.
-        timeout_s: longest wait for one answer, in seconds.
-        progress: told what is waited for while a platform starts.
+        environment: presets for a platform that is started here: "development", "staging" or "production".
+        state_dir: the folder of the platform's files; by default `ML_STATE_DIR`, else `.streamb`.
+        address: the URL of a remote platform, "http://HOST:PORT"; None uses the platform on the state directory.
+        api_key: the key for the platform. By default the key in the state directory, if its platform is the one used.
+        timeout_s: maximum wait for one answer, in seconds.
+        progress: called with each progress line while a platform starts; by default the lines are logged.
 
     Raises:
-        StartFailed: no platform runs and none could be started.
+        StartFailed: no platform runs here, and none could be started.
         NotRunning: nothing answers at `address`.
-        ConfigError: a setting is wrong.
+        ConfigError: a setting has an invalid value.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class ProductionMLManager:
 
     @property
     def embedded(self) -> bool:
-        """True when this manager has started the platform, and will stop it."""
+        """True if this manager started the platform and will stop it."""
         return self._process is not None
 
     def close(self) -> None:
-        """Let go of the platform, and stop it if it was started here. Idempotent."""
+        """Close the connections, and stop the platform if it was started here. Idempotent."""
         self._client.close()
         if self._process is not None:
             self._process.stop()
@@ -128,24 +128,28 @@ class ProductionMLManager:
         tags: Mapping[str, str] | None = None,
         baseline: Sequence[Any] | None = None,
     ) -> ModelVersion:
-        """Register a version of a model; the model itself is made, or brought up to date, on the way.
+        """Register a version of a model. This creates the model itself, or updates its name, description and owner.
 
         Args:
-            model_id: letters, digits, `.`, `_`, `-`.
+            model_id: the id of the model: letters, digits, `.`, `_` and `-`.
+            name: the display name of the model.
+            description: what the model is for.
             model: a fitted scikit-learn estimator or pipeline, a torch module, the path of an ONNX file, an instance of
                 your own class, or a `Model`.
-            version: semantic, "1.0.0". It never changes: the same content again is fine, other content is not.
-            metadata: anything JSON; `metrics` (numbers by name) and `hyperparameters` in it are shown as such.
-            lineage: `job_id`, `data_digest`, `parent_version`, as far as known.
-            tags: of this version.
-            baseline: what monitoring compares later requests with: `(X, predictions, labels)`, training or test data.
-                Predictions of None are asked of the model; labels may be left out. Only counts are kept of it.
+            version: the semantic version, such as "1.0.0". It is immutable: registering the same content again is
+                allowed, other content under the same version is refused.
+            metadata: anything JSON-ready; its `metrics` (numbers by name) and `hyperparameters` are shown as such.
+            owner: the person or team responsible for the model and this version.
+            lineage: where the version comes from: `job_id`, `data_digest`, `parent_version`; all optional.
+            tags: tags of this version, by key.
+            baseline: the data that monitoring compares later requests with, as `(X, predictions, labels)`. If
+                predictions are None, the model computes them; labels may be left out. Only counts are stored.
 
         Raises:
-            Conflict: the version exists with other content.
+            Conflict: the version exists with different content.
             ArtifactError: this object cannot be saved as a model.
-            InvalidInput: the baseline's columns do not fit. The version is registered: repeat the call with others.
-            Unavailable: monitoring is away and took no baseline. The version is registered: repeat the call.
+            InvalidInput: the baseline's columns do not match. The version is registered; call again to correct it.
+            Unavailable: the Monitor did not take the baseline. The version is registered; call again.
         """
         from streamb.models import Model, pack, save_artifact
 
@@ -173,7 +177,18 @@ class ProductionMLManager:
         owner: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Make a model, or bring what is known of it up to date, without a version."""
+        """Create a model without a version, or update what is known about it.
+
+        Args:
+            model_id: the id of the model: letters, digits, `.`, `_` and `-`.
+            name: the display name.
+            description: what the model is for.
+            owner: the person or team responsible for it.
+            tags: tags of the model, by key.
+
+        Raises:
+            InvalidInput: a value is not allowed; the message names it.
+        """
         body = {"model_id": model_id, "name": name, "description": description, "owner": owner}
         return self._client.change("POST", "/api/models", {**body, "tags": dict(tags or {})})
 
@@ -188,7 +203,22 @@ class ProductionMLManager:
         lineage: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
-        """Register a packed artifact (what `streamb.models.pack` writes) as a version of an existing model."""
+        """Register a packed artifact as a version of an existing model.
+
+        Args:
+            model_id: the id of the model.
+            version: the semantic version, such as "1.0.0".
+            archive: the path of the packed artifact, as written by `streamb.models.pack`.
+            metadata: anything JSON-ready; its `metrics` and `hyperparameters` are shown as such.
+            owner: the person or team responsible for this version.
+            lineage: where the version comes from: `job_id`, `data_digest`, `parent_version`; all optional.
+            tags: tags of this version, by key.
+
+        Raises:
+            NotFound: there is no such model.
+            Conflict: the version exists with different content.
+            ArtifactError: the artifact cannot be used.
+        """
         rest = dict(metadata or {})
         body = {
             "version": version,
@@ -214,27 +244,29 @@ class ProductionMLManager:
         force: bool = False,
         **options: Any,
     ) -> Deployment:
-        """Begin to bring a version into traffic; follow it by what is returned.
+        """Start the deployment of a version. The returned handle shows its status and controls it.
 
-        An option that is None is not given. One that is given is used, or refused where the strategy would not use it.
-        `streamb.rollouts.options` declares all of them; docs/deployments.md has them in tables.
+        An option that is None counts as not given. An option that the strategy would not use is refused.
+        `streamb.rollouts.options` declares all options; docs/deployments.md lists them in tables.
 
         Args:
-            target_version: a version, an alias or "latest".
+            model_id: the id of the model.
+            target_version: a version number, an alias, or "latest".
             rollout_strategy: "canary", "blue_green" or "rolling"; or "immediate", which moves all traffic as soon as
-                the version runs, judges nothing and takes none of the options below.
-            traffic_split_percentage: percent of the traffic where a canary begins, 1 to 100, by default 10; it goes on
-                with those of 25, 50, 100 above it. `steps` names all steps instead.
-            rollback_on_failure: a version that is judged to fail is rolled back (the default); False: it is paused.
-            health_check_criteria: what it is judged by, besides the comparison with the version before: the fields of
-                `HealthCriteria` by name, as in `{"max_error_rate": 0.02, "max_latency_ms": 200}`.
-            approval_required: somebody else must `approve` before the traffic moves; by default nobody.
-            force: do it although the environment refuses it; needs an administrator's key.
-            **options: the other fields of `RolloutOptions`, as in `steps=[5, 50, 100]`, `step_seconds=30`.
+                the version runs. "immediate" does not judge the version and takes none of the options below.
+            traffic_split_percentage: percent of the traffic in the first step of a canary, 1 to 100; by default 10. The
+                next steps are those of 25, 50 and 100 percent that are higher. `steps` sets all steps instead.
+            rollback_on_failure: True (the default) rolls a failing version back; False pauses the deployment.
+            health_check_criteria: limits for the version, in addition to the comparison with the previous version: the
+                fields of `HealthCriteria` by name, such as `{"max_error_rate": 0.02, "max_latency_ms": 200}`.
+            approval_required: True: somebody other than the author must `approve` before any traffic moves. The default
+                is False.
+            force: deploy even if the environment forbids it; needs an administrator's key.
+            **options: the other fields of `RolloutOptions`, such as `steps=[5, 50, 100]` or `step_seconds=30`.
 
         Raises:
-            NotFound: no such model or version.
-            Conflict: the model has a deployment under way.
+            NotFound: there is no such model or version.
+            Conflict: another deployment of the model has not ended.
             InvalidInput: there is no such strategy or option, or its value is not allowed, or the strategy would not
                 use it; names each.
         """
@@ -258,50 +290,52 @@ class ProductionMLManager:
         return Deployment(self._client, made["id"])
 
     def deployment(self, deployment_id: str) -> Deployment:
-        """The handle of a deployment that was begun elsewhere."""
+        """Return the handle of an existing deployment."""
         return Deployment(self._client, deployment_id)
 
     def monitoring(self, model_id: str) -> ModelMonitoring:
-        """A model in service: its health, drift, baselines and alerts."""
+        """Return the monitoring of a model: health, drift, baselines and alerts."""
         return ModelMonitoring(self._client, model_id)
 
     def models(self, *, owner: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every registered model, or those of one owner."""
+        """Iterate over all registered models, or over those of exactly one owner."""
         return self._client.pages("/api/models", owner=owner)
 
     def list_versions(
         self, model_id: str, *, owner: str | None = None, tags: Sequence[str] = (), metrics: Sequence[str] = ()
     ) -> list[ModelVersion]:
-        """A model's versions, the newest first; those for which every filter holds.
+        """Return the versions of a model that match all filters, newest first.
 
         Args:
-            model_id: the model.
-            owner: only versions of exactly this owner.
-            tags: only versions with all of these: "key", or "key=value".
-            metrics: only versions for which all of these hold, such as "accuracy>=0.9" (also `<=`, `>`, `<`, `=`).
+            model_id: the id of the model.
+            owner: only versions of exactly this owner; None: of any owner.
+            tags: only versions that have all these tags, each "key" or "key=value".
+            metrics: only versions that meet all these conditions, such as "accuracy>=0.9" (also `<=`, `>`, `<`, `=`).
 
         Raises:
-            InvalidInput: a tag or a metric cannot be read.
-            NotFound: no such model.
+            InvalidInput: a tag or a condition is not well formed.
+            NotFound: there is no such model.
         """
         path = f"/api/models/{model_id}/versions"
         found = self._client.pages(path, owner=owner, tag=list(tags), metric=list(metrics))
         return [_version_of(one) for one in found]
 
     def status(self) -> dict[str, Any]:
-        """The platform in one look."""
+        """Return the status of the platform: gateways, models, versions."""
         return self._client.get("/api/status")
 
     def predict(self, model_id: str, rows: Any, *, user_id: str | None = None) -> Prediction:
-        """Ask a model.
+        """Ask a model for predictions.
 
         Args:
+            model_id: the id of the model.
             rows: shape (rows, features) as an array or nested lists, a DataFrame, a list of dicts by column name, or a
                 list of strings for a model of texts.
-            user_id: the same user gets the same version while traffic is shared out.
+            user_id: while traffic is split, the same user always gets the same version; None: each request may get
+                another version.
 
         Raises:
-            InvalidFeatures: the rows do not fit; names each problem.
+            InvalidFeatures: the rows do not match the model's features; the message names each problem.
             Unavailable: no version can answer now.
         """
         from streamb.sdk.rows import wire_rows
@@ -327,21 +361,23 @@ class ProductionMLManager:
         success: bool | None = None,
         value: float | None = None,
     ) -> dict[str, Any]:
-        """Tell what became known of a prediction made before. What was told already is not counted again.
+        """Report the true outcome of an earlier prediction. Each field is counted once; repeats are ignored.
 
         Args:
-            request_id: `Prediction.request_id`.
-            label: what should have been predicted; for several rows one for each, None where it is not known.
-            success: whether what was done with the prediction went well.
-            value: what it was worth.
+            model_id: the id of the model.
+            request_id: `Prediction.request_id` of that prediction.
+            label: the true label; for several rows a list with one label each, None where it is unknown.
+            success: whether the action taken on the prediction succeeded.
+            value: what the prediction was worth, as a number.
 
         Returns:
-            `joined`, the fields that were counted, under `version`; and `not_joined`: field -> "duplicate", "late",
-            "orphan" (no prediction of this model is known under this id) or "unjoinable" (it has too many rows).
+            `joined` lists the fields that were counted, under `version`. `not_joined` maps every other field to the
+            reason: "duplicate", "late", "orphan" (the model made no known prediction with this id) or "unjoinable"
+            (the prediction has too many rows).
 
         Raises:
             NotFound: the platform takes no feedback for this model.
-            InvalidInput: nothing was told, or something does not fit the prediction.
+            InvalidInput: no field was given, or a field does not match the prediction.
         """
         given = {"label": label, "success": success, "value": value}
         body = {"request_id": request_id, **{name: _plain(one) for name, one in given.items() if one is not None}}
@@ -365,18 +401,18 @@ class ProductionMLManager:
 
 
 def _plain(value: Any) -> Any:
-    """A value of NumPy or pandas as Python's own."""
+    """Convert a NumPy or pandas value to plain Python."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _version_of(answer: Mapping[str, Any]) -> ModelVersion:
-    """From the JSON that the platform answers; what a newer platform adds is left out."""
-    from streamb.registry import ModelVersion  # late: a command that only looks needs no models
+    """Read the JSON of a platform; unknown fields, which a newer platform may add, are ignored."""
+    from streamb.registry import ModelVersion  # imported late: most programs need no version
 
     return from_plain(ModelVersion, answer)
 
 
 def _local_key(state_dir: Path, address: str) -> str | None:
-    """The key in the state directory, if the platform at `address` is the one that runs there."""
+    """Return the key in the state directory if the platform at `address` is the one that runs there."""
     running = find_platform(state_dir)
     return read_api_key(state_dir) if running is not None and running.url == address.rstrip("/") else None

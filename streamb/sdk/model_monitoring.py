@@ -1,4 +1,4 @@
-"""Monitoring of one model on a platform: its health, drift and baselines, over HTTP."""
+"""Monitoring of one model on a platform: health, drift and baselines, over HTTP."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PROBABILITY: Final = "streamb probability"
 
 
 class ModelMonitoring:
-    """What a platform knows of one model in service; `ProductionMLManager.monitoring` makes one.
+    """The monitoring of one model; `ProductionMLManager.monitoring` returns one.
 
-    Everywhere, `version` is a number, an alias or "latest"; by default the version that serves.
+    In all methods, `version` is a version number, an alias or "latest"; by default the version that serves.
     """
 
     def __init__(self, client: HttpClient, model_id: str) -> None:
@@ -31,22 +31,23 @@ class ModelMonitoring:
         return f"ModelMonitoring(model_id={self.model_id!r})"
 
     def health(self, version: str | None = None) -> dict[str, Any]:
-        """How a version does: `status` (healthy, degraded, unhealthy, unknown), `reasons`, `current_metrics`, drift.
+        """Return the health of a version: `status` (healthy, degraded, unhealthy, unknown), `reasons`, metrics, drift.
 
         Raises:
-            NotFound: no such model or version.
-            Unavailable: the Monitor is away for a moment.
+            NotFound: there is no such model or version.
+            Unavailable: the Monitor cannot answer now, for example because it restarts.
         """
         return self._client.get(f"{self._path}/health", version=version)
 
     def drift(self, version: str | None = None, *, minutes: int | None = None) -> dict[str, Any]:
-        """How far its newest traffic is from the baseline: `overall_drift_score`, and a score for each of `features`.
+        """Return how far recent traffic has drifted from the baseline: `overall_drift_score`, and one per feature.
 
         Args:
-            minutes: length of the window that is compared, ending now.
+            version: the version; by default the one that serves.
+            minutes: compare the traffic of this many minutes; by default `ML_MONITORING_WINDOW_MINUTES`.
 
         Raises:
-            NotFound: no such version, or it has no baseline.
+            NotFound: there is no such version, or it has no baseline.
         """
         return self._client.get(f"{self._path}/drift", version=version, minutes=minutes)
 
@@ -60,19 +61,20 @@ class ModelMonitoring:
         probabilities: Any = None,
         version: str | None = None,
     ) -> dict[str, Any]:
-        """Say what is usual for a version; what it is asked later is compared with that. Only counts are kept.
+        """Set the baseline of a version, which later traffic is compared with. Only counts are stored.
 
         Args:
             X: shape (rows, features): a DataFrame, a list of dicts or a mapping by column name; or an array or a list
                 of rows in the order of the version's features.
             predictions: for these rows, shape (rows,) or (rows, outputs).
-            labels: the truth for these rows, shape (rows,).
-            confidence: of each prediction, 0 to 1, shape (rows,).
-            probabilities: of the classes, shape (rows, classes).
+            labels: the true labels of these rows, shape (rows,).
+            confidence: the confidence of each prediction, 0 to 1, shape (rows,).
+            probabilities: the probability of each class, shape (rows, classes).
+            version: the version; by default the one that serves.
 
         Raises:
-            InvalidFeatures: the columns are not those of the version; names each.
-            BodyTooLarge: the table is too large; a sample of its rows does as well.
+            InvalidFeatures: the columns do not match those of the version; the message names each.
+            BodyTooLarge: the table is too large; a sample of its rows is enough.
         """
         import numpy as np
 
@@ -91,17 +93,17 @@ class ModelMonitoring:
         return self._upload({**columns, **dict(outputs), **dict(shares), **dict(single)}, metadata)
 
     def update_baseline(self, minutes: int = 60, *, version: str | None = None) -> dict[str, Any]:
-        """The live traffic of the last minutes becomes the baseline."""
+        """Make the traffic of the last `minutes` the new baseline."""
         body = {"model_id": self.model_id, "version": version, "from_window_minutes": minutes}
         return self._client.change("POST", "/api/monitoring/baseline", body)
 
     def baselines(self) -> list[dict[str, Any]]:
-        """The baselines of all versions, the newest first."""
+        """Return the baselines of all versions, newest first."""
         found: list[dict[str, Any]] = self._client.get(f"{self._path}/baselines")["items"]
         return found
 
     def set_thresholds(self, **thresholds: float) -> dict[str, Any]:
-        """What health is judged by from now on; what is not named is not judged.
+        """Set the limits that health is judged by. Limits that are not given are removed.
 
         Args:
             **thresholds: the fields of `streamb.metrics.limits.Limits`, as in `max_latency_ms=200`; docs/monitoring.md
@@ -110,11 +112,11 @@ class ModelMonitoring:
         return self._client.change("POST", f"{self._path}/thresholds", thresholds)
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Its alerts: those that fire or are pending, and those that were resolved lately."""
+        """Return the alerts of the model: firing, pending, and recently resolved."""
         return list(self._client.pages("/api/alerts", model=self.model_id))
 
     def _named(self, data: Any, version: str | None) -> dict[str, Any]:
-        """The columns by name; what has no names gets those of the version's features."""
+        """Return the columns by name; unnamed columns get the names of the version's features."""
         from streamb.monitoring.profiles.tables import named_columns
         from streamb.monitoring.profiles.values import is_frame
 
@@ -135,7 +137,7 @@ class ModelMonitoring:
         try:
             table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
         except (pa.ArrowException, TypeError, ValueError) as error:
-            raise InvalidInput(f"these columns are not a table: {error}") from error
+            raise InvalidInput(f"these columns do not form a table: {error}") from error
         with tempfile.TemporaryDirectory(prefix="streamb-") as scratch:
             path = Path(scratch) / "baseline.parquet"
             parquet.write_table(table, path, compression="zstd")
@@ -145,7 +147,7 @@ class ModelMonitoring:
 
 
 def _split(values: Any, name: str) -> list[tuple[str, Any]]:
-    """One column, or one for each output."""
+    """Return one column, or one for each output."""
     from streamb.monitoring.profiles.tables import output_columns
 
     found = list(output_columns(values).values())

@@ -1,4 +1,4 @@
-"""`EnhancedModelMonitoring`: drift, health and alerts of one model, in any process: a notebook, a job, a service."""
+"""`EnhancedModelMonitoring`: drift, health and alerts of one model in any process: a notebook, a job, a service."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ _log = logging.getLogger(__name__)
 
 
 class EnhancedModelMonitoring:
-    """Watches one model: its latency, errors, accuracy and drift; says how it is, and alerts.
+    """Monitors the latency, errors, accuracy and drift of one model, reports its health, and sends alerts.
 
-    Recording a prediction costs about a microsecond: it is noted, and counted later, in batches, by a background thread
-    (or by whoever asks). No rows are kept, only counts. Safe to use from many threads.
+    Recording a prediction takes about a microsecond: it is queued, and a background thread (or the next call that
+    needs the counts) counts it later. Rows are not stored, only counts. Thread-safe.
 
     Args:
-        model_name: what alerts and health call it.
-        monitoring_interval_s: how often the thread judges and alerts, in seconds.
-        drift_detection_enabled: compare what comes with the baseline.
-        drift_sensitivity: "low", "medium" or "high": a shift of 0.5, 0.25 or 0.1 standard deviations scores 0.3.
-        performance_thresholds: the fields of `streamb.metrics.limits.Limits` by name, as in `{"max_latency_ms": 200}`;
-            docs/monitoring.md has them in a table. What is not named is not judged.
-        alerting_enabled: send alerts.
-        alert_channels: where to: "log", or for example `{"type": "slack", "webhook_url": "https://…"}`.
+        model_name: the name of the model in alerts and health.
+        monitoring_interval_s: seconds between two checks of the background thread; above 0.
+        drift_detection_enabled: whether to compare recorded predictions with the baseline.
+        drift_sensitivity: "low", "medium" or "high": the drift score is 0.3 for a shift of 0.5, 0.25 or 0.1 standard
+            deviations.
+        performance_thresholds: the fields of `metrics.limits.Limits` by name, such as `{"max_latency_ms": 200}`;
+            docs/monitoring.md lists them. A limit that is not given is not checked.
+        alerting_enabled: whether to send alerts.
+        alert_channels: where alerts go: "log", or for example `{"type": "slack", "webhook_url": "https://…"}`.
         alert_options: how alerts are routed, grouped and repeated, as in docs/alerting.md.
-        window_minutes: minutes of predictions whose drift is measured.
-        alerts_file: where alerts outlive the process; None: they do not.
+        window_minutes: measure drift over this many minutes, 1 to 1440.
+        alerts_file: the file that keeps alerts across restarts; None: alerts end with the process.
+        clock: the source of time; None: the system clock.
 
     Raises:
-        InvalidInput: a threshold, channel, option or sensitivity is unknown or not possible; names each.
+        InvalidInput: a threshold, channel, option or sensitivity is unknown or invalid; the message names each.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class EnhancedModelMonitoring:
     def __repr__(self) -> str:
         return f"EnhancedModelMonitoring(model_name={self.model_name!r})"
 
-    # --- what is told -------------------------------------------------------------------------------------------------
+    # --- recording ---------------------------------------------------------------------------------------------------
 
     def set_baseline(
         self,
@@ -111,23 +113,24 @@ class EnhancedModelMonitoring:
         *,
         confidence: Any = None,
     ) -> Baseline:
-        """Say what is usual; what comes later is compared with it. The window begins anew.
+        """Set the baseline that later predictions are compared with. The window starts anew.
 
         Args:
             X: shape (rows, features): a DataFrame, an array, a list of dicts by column name, or a list of texts.
-            predictions: for these rows; drift of predictions is measured, too.
-            labels: the truth for these rows; with predictions, changes of the error rate are noticed.
-            confidence: of each prediction, 0 to 1; with labels, accuracy can be estimated without labels.
+            predictions: the predictions for these rows; with them, drift of predictions is measured too.
+            labels: the true labels of these rows; with predictions, a change of the error rate is detected.
+            confidence: the confidence of each prediction, 0 to 1; with labels, accuracy can later be estimated
+                before labels arrive.
 
         Raises:
-            InvalidInput: names the columns that cannot be used, or what does not fit together.
+            InvalidInput: a column cannot be used, or the arguments do not match; the message names them.
         """
         baseline = Baseline.learn(X, predictions, labels, confidence=confidence)
         self.use_baseline(baseline)
         return baseline
 
     def use_baseline(self, baseline: Baseline) -> None:
-        """Take a baseline that was learnt before (`Baseline.from_bytes` reads one)."""
+        """Use a baseline that was made earlier (`Baseline.from_bytes` reads one)."""
         with self._looking:
             self._recording.use(baseline)
             self._watch.use(baseline)
@@ -139,39 +142,41 @@ class EnhancedModelMonitoring:
         features: Any,
         latency_ms: float,
         confidence: float | None = None,
-        user_id: str | None = None,  # noqa: ARG002 - told by callers, and not needed to count
+        user_id: str | None = None,  # noqa: ARG002 - part of the public signature; not needed for counting
         *,
         failed: bool = False,
     ) -> None:
-        """Note one prediction.
+        """Record one prediction.
 
         Args:
-            request_id: by which its label will be told.
-            features: of one row: by column name (a dict, a Series, a frame of one row), or a list or array in the
-                baseline's order, or a text.
-            latency_ms: how long it took.
-            confidence: of this prediction, 0 to 1; anything else counts as not known.
-            failed: there is no prediction: the model raised, or was too late.
+            request_id: the id that `record_label` will use for its label.
+            prediction: what the model predicted.
+            features: one row: a dict, a Series or a frame of one row by column name; a list or array in the order of
+                the baseline; or a text.
+            latency_ms: how long the prediction took, in milliseconds.
+            confidence: the confidence of the prediction, 0 to 1; any other value counts as unknown.
+            user_id: accepted for completeness; it is not used.
+            failed: whether the model failed or was too late, so that there is no prediction.
 
         Raises:
-            ValueError: the latency is no number.
+            ValueError: the latency is not a number.
         """
         note = note_prediction(request_id, prediction, features, latency_ms, confidence, failed=failed)
         if self._recording.note(note) and not self._wake.is_set():
             self._wake.set()
 
     def record_label(self, request_id: str, label: Any) -> None:
-        """Note what should have been predicted. The first label of a prediction counts; others are counted apart.
+        """Record the true label of a prediction. Only its first label is used; later ones are counted as duplicates.
 
-        A label that is missing (None, NaN) is none, and the prediction goes on waiting for one.
+        A missing label (None, NaN) is ignored, and the prediction keeps waiting for its label.
         """
         if self._recording.note(note_label(request_id, label)) and not self._wake.is_set():
             self._wake.set()
 
-    # --- what is answered ---------------------------------------------------------------------------------------------
+    # --- results ------------------------------------------------------------------------------------------------------
 
     def get_model_health(self) -> ModelHealth:
-        """How the model is, with everything that was recorded before this call; unknown before anything was."""
+        """Return the health of the model from all that was recorded so far; unknown if nothing was recorded."""
         with self._looking:
             self._recording.flush()
             total = self._recording.total()
@@ -188,22 +193,22 @@ class EnhancedModelMonitoring:
             )
 
     def detect_drift(self, X: Any, predictions: Any = None) -> DriftReport:  # noqa: N803
-        """Compare a table with the baseline, at once; nothing of it is kept. `report.table()` reads well.
+        """Compare a table with the baseline now; the table is not recorded. `report.table()` is text for people.
 
         Args:
-            X: as in `set_baseline`.
-            predictions: for these rows.
+            X: the rows, as in `set_baseline`.
+            predictions: the predictions for these rows.
 
         Raises:
             InvalidInput: there is no baseline yet.
-            InvalidFeatures: the columns are not those of the baseline; names each.
+            InvalidFeatures: the columns do not match those of the baseline; the message names each.
         """
         baseline = self._needed_baseline()
         window = baseline.fold(X, predictions)
         return compare(baseline, window, self._sensitivity, threshold=drift_threshold(self._watch.thresholds))
 
     def drift_picture(self, X: Any, path: str | Path, predictions: Any = None) -> Path:  # noqa: N803
-        """Draw what `detect_drift` says into a file (.svg, .png, .pdf).
+        """Draw the report of `detect_drift` to a file (.svg, .png or .pdf), and return its path.
 
         Raises:
             ConfigError: any format but SVG needs matplotlib, which is not installed.
@@ -211,33 +216,33 @@ class EnhancedModelMonitoring:
         return write_chart(self.detect_drift(X, predictions).chart(), path)
 
     def update_baseline(self) -> Baseline:
-        """Make what came in the last minutes the new baseline: same bins, its counts.
+        """Make the predictions of the window the new baseline; the bins stay the same.
 
         Raises:
-            InvalidInput: there is no baseline yet, or nothing came.
+            InvalidInput: there is no baseline yet, or the window is empty.
         """
         baseline = self._needed_baseline()
         self._recording.flush()
         window = self._recording.window()
         if window is None or not window.rows:
-            raise InvalidInput("nothing was recorded in the window: there is nothing to make a baseline of")
+            raise InvalidInput("no prediction was recorded in the window, so there is nothing to make a baseline from")
         found = baseline.relearn(window)
         self.use_baseline(found)
         return found
 
     def recorded(self) -> Recorded:
-        """What was recorded so far."""
+        """Return how much was recorded so far."""
         self._recording.flush()
         return self._recording.recorded()
 
     def alerts(self) -> list[dict[str, Any]]:
-        """What is pending, firing or was resolved lately; empty where alerting is off."""
+        """Return pending, firing and recently resolved alerts; empty if alerting is off."""
         return [one.to_json() for one in self._alerting.manager.alerts()] if self._alerting is not None else []
 
     # --- the background -----------------------------------------------------------------------------------------------
 
     def start_monitoring(self) -> None:
-        """Judge and alert every `monitoring_interval_s`, in the background. Idempotent."""
+        """Start the background thread, which checks and alerts every `monitoring_interval_s`. Idempotent."""
         with self._starting:
             if self._thread is None:
                 self._stopping.clear()
@@ -247,7 +252,7 @@ class EnhancedModelMonitoring:
                 self._thread.start()
 
     def stop(self) -> None:
-        """End the background work; what was noted is counted, and answers go on. Idempotent."""
+        """Stop the background thread and count what was recorded. The object stays usable. Idempotent."""
         with self._starting:
             thread, self._thread = self._thread, None
             if thread is None:
@@ -260,7 +265,7 @@ class EnhancedModelMonitoring:
                 self._alerting.stop()
 
     def close(self) -> None:
-        """Stop, and let go of the file of alerts. Idempotent."""
+        """Stop the background thread and close the alerts file. Idempotent."""
         self.stop()
         alerting, self._alerting = self._alerting, None
         if alerting is not None:
@@ -290,5 +295,5 @@ class EnhancedModelMonitoring:
     def _needed_baseline(self) -> Baseline:
         baseline = self._watch.baseline
         if baseline is None:
-            raise InvalidInput("there is nothing to compare with: call set_baseline first")
+            raise InvalidInput("there is no baseline to compare with: call set_baseline first")
         return baseline

@@ -1,4 +1,4 @@
-"""Predictions and labels on their way to counts: noted in a moment, folded in batches, joined by request id."""
+"""Turns recorded predictions and labels into counts: queued at once, folded in batches, joined by request id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from streamb.sdk.rows import one_row, plain_value
 BATCH: Final = 1024
 """Records that are folded together."""
 MOST_WAITING: Final = 16 * BATCH
-"""With so many records waiting, who brings one more folds a batch: nothing is lost, and memory stays bounded."""
+"""When this many records wait, the caller who adds another one folds a batch, so that memory stays bounded."""
 _SOURCE: Final = "here"
 _LONGEST_S: Final = 1e6
 _log = logging.getLogger(__name__)
@@ -34,17 +34,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was recorded so far.
+    """How much was recorded so far.
 
     Attributes:
-        predictions: answered ones.
+        predictions: predictions that were answered.
         failures: predictions that failed.
-        labels: joined to their prediction.
-        duplicates: labels for a prediction that had one already.
-        orphans: labels whose prediction is not known (never was, or no longer).
-        unjoinable: labels of the wrong kind, or missing ones.
-        misfits: predictions whose features are not those of the baseline; drift does not see them.
-        misfit: what was wrong with the last of them.
+        labels: labels that were joined to their prediction.
+        duplicates: labels for a prediction that already had one.
+        orphans: labels whose prediction is not known, or not known any more.
+        unjoinable: labels that are missing or of the wrong type.
+        misfits: predictions whose features do not match the baseline; drift ignores them.
+        misfit: what was wrong with the last of these.
     """
 
     predictions: int
@@ -58,7 +58,7 @@ class Recorded:
 
 
 class _Prediction(NamedTuple):
-    """A tuple is made in a third of the time that a frozen dataclass takes, and this is the path that counts."""
+    """A tuple, because creating one takes a third of the time of a frozen dataclass, and this path is hot."""
 
     request_id: str
     prediction: Any
@@ -75,7 +75,7 @@ class _Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Confidences:
-    """How many predictions fell into which bin of the baseline's table of confidences."""
+    """The number of predictions in each bin of the baseline's table of confidences."""
 
     counts: NDArray[np.int64]
 
@@ -84,12 +84,12 @@ class _Confidences:
 
 
 class Recording:
-    """What was recorded of one model. Any thread may note; whoever folds, does so alone.
+    """What was recorded of one model. Any thread may add records; a lock lets one thread fold at a time.
 
     Args:
-        model_name: what the counts are of.
-        window_minutes: minutes of rows that are kept, as counts.
-
+        model_name: the model that the counts belong to.
+        clock: the source of time.
+        window_minutes: how many minutes of counts to keep.
     """
 
     def __init__(self, model_name: str, clock: Clock, *, window_minutes: int) -> None:
@@ -108,7 +108,7 @@ class Recording:
         self._misfit = ""
 
     def note(self, note: _Prediction | _Label) -> bool:
-        """Keep it for later. True when a batch is full."""
+        """Add a record. Returns True if a batch is full."""
         self._notes.append(note)
         waiting = len(self._notes)
         if waiting > MOST_WAITING:
@@ -116,38 +116,38 @@ class Recording:
         return waiting >= BATCH
 
     def use(self, baseline: Baseline) -> None:
-        """Count by the bins of this baseline from now on; the window begins anew."""
+        """Count in the bins of this baseline from now on; the window starts anew."""
         with self._lock:
             self.flush()
             self._baseline, self._panes, self._confidences = baseline, Panes(), Panes()
 
     def flush(self) -> None:
-        """Fold everything that was noted before this call."""
+        """Fold all records that were added before this call."""
         self._fold(len(self._notes))
 
     def window(self) -> Profile | None:
-        """The rows of the last minutes; None without a baseline."""
+        """Return the counts of the window; None without a baseline."""
         with self._lock:
             if self._baseline is None:
                 return None
             return self._panes.window(self._pane(), self._window_minutes) or Profile.empty(self._baseline)
 
     def confidences(self) -> NDArray[np.int64] | None:
-        """Predictions of the last minutes by confidence, in bins of the baseline's table; None where there is none."""
+        """Return the window's predictions by confidence, in the baseline's bins; None if it has no such bins."""
         with self._lock:
             found = self._confidences.window(self._pane(), self._window_minutes)
             return found.counts if found is not None else None
 
     def recent(self, seconds: int) -> Snapshot:
-        """What was counted in the last seconds."""
+        """Return what was counted in the last `seconds`."""
         return self._windows.recent(self._model_name, "", self._clock.monotonic(), seconds)
 
     def total(self) -> Snapshot:
-        """Everything counted so far."""
+        """Return everything that was counted so far."""
         return self._windows.total(self._model_name, "")
 
     def recorded(self) -> Recorded:
-        """What was counted so far, by what became of it."""
+        """Return how many predictions and labels were counted, and how many were not."""
         total = self.total()
         told = {key: total.feedback.get(key, 0) for key in ("labels", "duplicates", "orphans", "unjoinable")}
         return Recorded(total.ok, total.blamed, **told, misfits=self._misfits, misfit=self._misfit)
@@ -187,15 +187,13 @@ class Recording:
                 self._joins.predicted(note.request_id, note.prediction)
 
     def _profile(self, notes: list[_Prediction]) -> None:
-        """Features and predictions, all rows of a batch at once; where one does not fit, row by row."""
+        """Fold the rows of a batch at once; if one does not match, fold them one by one."""
         if self._baseline is None or not notes:
             return
         table = self._baseline.performance.calibration if self._baseline.performance is not None else None
         if table is not None:
             self._confidences.add(self._pane(), _Confidences(table.fold([one.confidence for one in notes])))
-        alike: dict[
-            type, list[_Prediction]
-        ] = {}  # named values, lists of them, and single ones are tables of their own
+        alike: dict[type, list[_Prediction]] = {}  # dicts, lists and single values form separate tables
         for one in notes:
             alike.setdefault(type(one.features), []).append(one)
         for group in alike.values():
@@ -204,7 +202,7 @@ class Recording:
     def _add_all(self, baseline: Baseline, notes: list[_Prediction]) -> None:
         try:
             self._add(baseline, notes)
-        except Exception as error:  # whatever a program notes, it must not stop the others from being counted
+        except Exception as error:  # one bad record must not keep the others from being counted
             if len(notes) == 1:
                 self._misfits += 1
                 self._complain(error.message if isinstance(error, StreambError) else repr(error))
@@ -228,10 +226,10 @@ class Recording:
 def note_prediction(
     request_id: str, prediction: Any, features: Any, latency_ms: float, confidence: float | None, *, failed: bool
 ) -> _Prediction:
-    """What `record_prediction` was told, so that its caller may go on changing what it gave.
+    """Make the record of a prediction; it copies what the caller may change later.
 
     Raises:
-        ValueError: the latency is no number.
+        ValueError: the latency is not a number.
     """
     seconds = float(latency_ms) / 1e3
     return _Prediction(
@@ -245,7 +243,7 @@ def note_prediction(
 
 
 def _share(confidence: Any) -> float:
-    """A share; NaN for what is none."""
+    """Convert a confidence to a share, 0 to 1; NaN for anything else."""
     try:
         share = float(confidence)
     except (TypeError, ValueError):
@@ -254,5 +252,5 @@ def _share(confidence: Any) -> float:
 
 
 def note_label(request_id: str, label: Any) -> _Label:
-    """What `record_label` was told."""
+    """Make the record of a label."""
     return _Label(request_id, label)

@@ -1,4 +1,4 @@
-"""Rows and values as people have them (arrays, frames, lists) as plain ones: to go over the wire, or to be kept."""
+"""Converts rows and values (arrays, frames, lists) to plain Python, to send or to store them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from streamb.errors import InvalidInput
 
 
 def wire_rows(rows: Any) -> list[Any]:
-    """Rows as JSON-ready values.
+    """Convert rows to JSON-ready values.
 
     Args:
         rows: shape (rows, features) as an array or nested lists; a DataFrame, which goes by column name; a list of
             dicts by column name; a list of strings for a model of texts.
 
     Raises:
-        InvalidInput: not rows; a single row must be put in a list.
+        InvalidInput: this is not a list of rows; a single row must be put in a list.
     """
-    pandas = sys.modules.get("pandas")  # a caller with a DataFrame has imported it
+    pandas = sys.modules.get("pandas")  # whoever passes a DataFrame has imported pandas
     if pandas is not None and isinstance(rows, pandas.DataFrame):
         columns = [str(name) for name in rows.columns]
         return [
@@ -43,7 +43,7 @@ def wire_rows(rows: Any) -> list[Any]:
 
 
 def one_row(features: Any) -> Any:
-    """One row as a new dict by column name, a new list, or a text; what is no row stays as it is.
+    """Convert one row to a new dict by column name, a new list, or a text; anything else is returned unchanged.
 
     Args:
         features: a mapping, a list or tuple, an array, a Series, a text; or a table of any kind with a single row.
@@ -71,7 +71,7 @@ def one_row(features: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """A value of an array library as Python's own; an array of one value as that value, a longer one as a list.
+    """Convert a value of an array library to plain Python: an array of one value to it, a longer array to a list.
 
     >>> plain_value(np.float64(0.5)), plain_value(np.array([3])), plain_value(np.array([0.1, 0.9])), plain_value("a")
     (0.5, 3, [0.1, 0.9], 'a')
@@ -82,5 +82,5 @@ def plain_value(value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether it holds values of an array library that Python has like ones of; moments in nanoseconds are none."""
+    """Whether the value is an array whose values have Python equivalents; nanosecond times have none."""
     return hasattr(value, "tolist") and getattr(getattr(value, "dtype", None), "kind", "O") not in "mM"

@@ -1,4 +1,4 @@
-"""The sample model: Fisher's irises, which come with scikit-learn; trained in a moment, with its feature names."""
+"""The sample model, trained in a moment on Fisher's iris data, which comes with scikit-learn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEPLOY_S: Final = 120.0
 
 
 def train_sample() -> tuple[Any, dict[str, Any]]:
-    """A fitted pipeline that tells three species of iris apart, and its metadata."""
+    """Return a fitted pipeline that classifies three species of iris, and its metadata."""
     from sklearn.datasets import load_iris
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
@@ -39,16 +39,16 @@ def train_sample() -> tuple[Any, dict[str, Any]]:
 
 
 def deploy_sample(manager: ProductionMLManager) -> None:
-    """Register the sample model and bring it into traffic.
+    """Register and deploy the sample model.
 
     Raises:
-        StartFailed: it did not come up.
+        StartFailed: the deployment did not complete.
     """
     model, metadata = train_sample()
     manager.register_model(
         SAMPLE_ID,
         "Iris species",
-        "Tells three species of iris by the measures of their flowers (Fisher, 1936)",
+        "Classifies three species of iris by the measurements of their flowers (Fisher, 1936)",
         model,
         SAMPLE_VERSION,
         metadata,
@@ -63,7 +63,13 @@ def deploy_sample(manager: ProductionMLManager) -> None:
 
 
 def curl_line(url: str, api_key: str | None, model_id: str = SAMPLE_ID) -> str:
-    """A command that asks the sample model about one flower, to be pasted into a shell."""
+    """Return a shell command that asks a model about one flower.
+
+    Args:
+        url: the address of the platform.
+        api_key: the key to send; None sends no key.
+        model_id: the model to ask.
+    """
     key = f" -H 'Authorization: Bearer {api_key}'" if api_key else ""
     insecure = " -k" if url.startswith("https://127.0.0.1") else ""
     body = json.dumps({"instances": [SAMPLE_ROW]})

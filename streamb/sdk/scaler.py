@@ -1,4 +1,4 @@
-"""`ModelScaler`: a model on as many instances as its load needs, from a script or notebook, without a platform."""
+"""`ModelScaler`: scale models with their load from a script or notebook, without a platform."""
 
 from __future__ import annotations
 
@@ -24,43 +24,44 @@ class InstanceHost(Protocol):
     """Where instances run."""
 
     def launcher(self, factory: Callable[[], Any]) -> Callable[[], Instance]:
-        """What starts an instance whose model `factory` makes."""
+        """Return a function that starts an instance with the model that `factory` makes."""
         ...
 
     def close(self) -> None:
-        """Let go of it. Idempotent."""
+        """Release its resources. Idempotent."""
         ...
 
 
 class ModelScaler:
-    """Models on instances of their own, whose number follows the load.
+    """Runs each model on instances of its own, and changes their number with the load.
 
-    Each instance is a Ray actor with the model that your factory makes. Where this process is connected to Ray, they
-    run there; else Ray is joined at `address`, or started on this machine, and left again at the end. A background
-    thread looks every second and decides as `streamb.serving.scaling` says (docs/scaling.md).
+    Each instance is a Ray actor with the model that your factory makes. If this process is connected to Ray, instances
+    run there. Otherwise the scaler joins Ray at `address`, or starts it on this machine, and disconnects when it is
+    closed. A background thread checks every second and decides as docs/scaling.md explains.
 
     Args:
-        min_instances: never fewer; 0 lets the last one go after `idle_s` without a request.
-        max_instances: never more.
-        target_cpu: percent of CPU, and of busy time, to run at.
-        scale_up_threshold: above this percent, more instances.
-        scale_down_threshold: below this percent for `cooldown_down_s`, fewer.
-        target_queue: requests that may wait, per instance.
-        target_latency_ms: of `latency_percentile`; counts only while the instances are at their target load.
-        target_memory: percent of the machine's memory, likewise.
-        latency_percentile: 1 to 99.
-        cooldown_up_s: from one step up to the next.
-        cooldown_down_s: how long the load must have been low before each step down.
-        idle_s: how long nothing must have come before the last instance goes.
-        max_queued_requests: that may wait for one model; more are refused.
-        timeout_s: longest wait for an answer.
-        start_timeout_s: longest wait for the first instance of a model.
+        min_instances: the lowest number of instances; 0 stops the last one after `idle_s` without a request.
+        max_instances: the highest number of instances.
+        target_cpu: the CPU use, and the busy time, to aim for, in percent.
+        scale_up_threshold: add instances above this percentage.
+        scale_down_threshold: remove instances after `cooldown_down_s` below this percentage.
+        target_queue: waiting requests to aim for, per instance.
+        target_latency_ms: latency to aim for, at `latency_percentile`; considered only while the instances are at
+            their target load. None: not considered.
+        target_memory: percent of the machine's memory; considered likewise.
+        latency_percentile: the percentile that `target_latency_ms` refers to, 1 to 99.
+        cooldown_up_s: seconds between two increases.
+        cooldown_down_s: seconds of low load before each decrease.
+        idle_s: seconds without a request before the last instance is stopped.
+        max_queued_requests: most requests that may wait for one model; more are refused.
+        timeout_s: maximum wait for an answer, in seconds.
+        start_timeout_s: maximum wait for the first instance of a model, in seconds.
         instance_cpus: CPU share that each instance reserves on the cluster.
-        address: of a Ray cluster to join; by default ML_RAY_ADDRESS.
-        host: where instances run instead of Ray.
+        address: the Ray cluster to join; by default `ML_RAY_ADDRESS`.
+        host: where instances run; None: on Ray.
 
     Raises:
-        InvalidInput: names each value that is not possible.
+        InvalidInput: a value is not allowed; the message names each.
     """
 
     def __init__(
@@ -99,9 +100,11 @@ class ModelScaler:
             idle_s=idle_s,
         )
         if not 1 <= latency_percentile <= 99:
-            raise InvalidInput(f"latency_percentile must lie between 1 and 99, not at {latency_percentile}")
+            raise InvalidInput(f"latency_percentile must be 1 to 99, not {latency_percentile}")
         if min(timeout_s, start_timeout_s) <= 0 or min(max_queued_requests, instance_cpus) < 0:
-            raise InvalidInput("times must be above 0, max_queued_requests and instance_cpus not below it")
+            raise InvalidInput(
+                "timeout_s and start_timeout_s must be above 0, max_queued_requests and instance_cpus at least 0"
+            )
         self._percentile, self._max_queued = latency_percentile, max_queued_requests
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
         self._address, self._cpus = address, instance_cpus
@@ -122,22 +125,23 @@ class ModelScaler:
         return f"ModelScaler(models={sorted(self._pools)})"
 
     def register_model(self, name: str, factory: Callable[[], Any]) -> None:
-        """Serve a model; returns once an instance answers (at once with `min_instances=0`).
+        """Serve a model. Returns once an instance answers, or at once with `min_instances=0`.
 
         Args:
+            name: the name of the model.
             factory: called in each instance, without arguments; returns a fitted estimator or pipeline, a torch module,
-                an object of your own with `predict`, or a `Model`. It travels by pickle, with what it refers to.
+                an object of your own with `predict`, or a `Model`. It is sent by pickle.
 
         Raises:
-            Conflict: the name is taken.
-            InvalidInput: the factory is no function, or cannot be sent to another process.
+            Conflict: a model with this name is served already.
+            InvalidInput: the factory is not a function, or cannot be pickled.
             StartFailed: the factory raised, or Ray did not start.
         """
         if not callable(factory) or (hasattr(factory, "predict") and not isinstance(factory, type)):
             raise InvalidInput("the factory must be a function that makes the model, as in `lambda: model`")
         with self._lock:
             if name in self._pools:
-                raise Conflict(f"a model {name!r} is served here already; unregister it first")
+                raise Conflict(f"model {name!r} is already served here; unregister it first")
             pool = InstancePool(
                 name,
                 self._started_host().launcher(factory),
@@ -156,41 +160,42 @@ class ModelScaler:
             raise
 
     def predict(self, name: str, rows: Any) -> list[Any]:
-        """One prediction per row, from the instance that has least to do.
+        """Return one prediction per row, from the least busy instance.
 
         Args:
+            name: the name of the model.
             rows: shape (rows, features) as an array or nested lists, a DataFrame, a list of dicts by column name, or a
                 list of strings for a model of texts.
 
         Raises:
-            NotFound: no such model.
-            InvalidFeatures: the rows do not fit; names each problem.
-            ModelFailed: the model raised.
+            NotFound: there is no such model.
+            InvalidFeatures: the rows do not match the model's features; the message names each problem.
+            ModelFailed: the model raised an error.
             Overloaded: too many requests wait.
-            DeadlineExceeded: no answer in time.
-            Unavailable: the instance died, and the next one that was asked, too.
+            DeadlineExceeded: there was no answer in time.
+            Unavailable: two instances in a row died while they had this request.
         """
         return self._pool(name).predict(wire_rows(rows), self._timeout_s)
 
     def status(self, name: str) -> ScalerStatus:
-        """How a model is scaled now, and why.
+        """Return how many instances a model has, and why.
 
         Raises:
-            NotFound: no such model.
+            NotFound: there is no such model.
         """
         return self._pool(name).status()
 
     def unregister_model(self, name: str) -> None:
-        """Serve a model no longer, and end its instances.
+        """Stop serving a model, and stop its instances.
 
         Raises:
-            NotFound: no such model.
+            NotFound: there is no such model.
         """
         self._pool(name)
         self._drop(name)
 
     def close(self) -> None:
-        """End every instance, and Ray if it was started for them. Idempotent; also done when the program ends."""
+        """Stop all instances, and Ray if it was started for them. Runs at exit too. Idempotent."""
         with self._lock:
             if self._closed:
                 return
@@ -208,7 +213,7 @@ class ModelScaler:
     def _pool(self, name: str) -> InstancePool:
         pool = self._pools.get(name)
         if pool is None:
-            raise NotFound(f"no model {name!r} is served here; there are: {', '.join(sorted(self._pools)) or 'none'}")
+            raise NotFound(f"no model {name!r} is served here; models: {', '.join(sorted(self._pools)) or 'none'}")
         return pool
 
     def _drop(self, name: str) -> None:
@@ -218,11 +223,11 @@ class ModelScaler:
             pool.close()
 
     def _started_host(self) -> InstanceHost:
-        """Ray, and the thread that looks after the instances; both begin with the first model."""
+        """Return the host; the first call starts Ray and the thread that scales."""
         if self._closed:
             raise Unavailable("this ModelScaler is closed")
         if self._host is None:
-            from streamb.cluster.instances import RayHost  # late: Ray takes a second to import
+            from streamb.cluster.instances import RayHost  # imported late: Ray takes a second to import
 
             self._host = RayHost(self._address, self._cpus)
         if self._thread is None:

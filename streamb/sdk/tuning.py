@@ -1,4 +1,4 @@
-"""`HyperparameterOptimizer`: find good parameters for a model or for any function, in any process."""
+"""`HyperparameterOptimizer`: find good parameters for a model or for any function."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Watching = Progress | Sequence[Progress] | None
 
 
 class HyperparameterOptimizer:
-    """Searches parameters with a Gaussian process, beginning with the defaults.
+    """Searches for good parameters with a Gaussian process; the first trial uses the defaults.
 
-    Needs no running platform: trials run in this process or in workers beside it; with `executor="ray"` or the
-    `address` of a cluster they run there, through Ray Tune.
+    It needs no running platform. Trials run in this process or in worker processes; with `executor="ray"`, or the
+    `address` of a cluster, they run on Ray through Ray Tune.
 
     Args:
-        config: a preset's name, or what `create_optimization_config` gives; None: "balanced".
-        clock: for deadlines.
+        config: the name of a preset, or the result of `create_optimization_config`; None: "balanced".
+        clock: the source of time for deadlines; None: the system clock.
 
     Raises:
-        InvalidInput: no such preset.
+        InvalidInput: there is no such preset.
     """
 
     def __init__(self, config: OptimizationConfig | str | None = None, *, clock: Clock | None = None) -> None:
@@ -53,7 +53,7 @@ class HyperparameterOptimizer:
 
     @staticmethod
     def create_optimization_config(name: str = "balanced", **changes: Any) -> OptimizationConfig:
-        """The settings of a preset, some of them changed: fast, balanced or thorough.
+        """Return the settings of a preset (fast, balanced or thorough) with some of them changed.
 
         >>> HyperparameterOptimizer.create_optimization_config("fast", seed=3).folds
         3
@@ -62,10 +62,10 @@ class HyperparameterOptimizer:
 
     @staticmethod
     def create_search_space(kind: str) -> dict[str, Any]:
-        """What is worth searching in a kind of model ("neural_network", …) or in an estimator, by its class.
+        """Return a search space for a kind of model ("neural_network", …) or for the class of an estimator.
 
         Raises:
-            NotFound: there is none of this name; says which there are.
+            NotFound: there is no space of this name; the message lists the names.
         """
         return named_space(kind)
 
@@ -82,27 +82,27 @@ class HyperparameterOptimizer:
         progress: Watching = None,
         name: str = "",
     ) -> OptimizationResult:
-        """Find the parameters with which a model scores best on rows it was not trained on.
+        """Find the parameters that give a model its best score on rows it was not trained on.
 
         Args:
             model: a scikit-learn estimator or pipeline (it is copied, never changed), a class, or a function that
-                makes a model of the parameters. Its own parameters are the first trial.
+                makes a model from parameters. Its own parameters are the first trial.
             training_data: `(X, y)`; X is an array, a frame, a sparse matrix or a list of texts; or X alone for a
                 model that needs no y.
-            validation_data: `(X, y)`. With `cross_validation_folds` the best parameters are scored on it in the end
-                (`validation_score`), without every trial is scored on it instead of on folds.
+            validation_data: `(X, y)`. With `cross_validation_folds`, the best parameters are scored on it at the end
+                (`validation_score`). Without, each trial is scored on it instead of on folds.
             search_space: parameters by name, as plain data or as Ray Tune's; None: the space for the model's class.
-            objective: a scorer of scikit-learn by name, or `scorer(model, X, y)`; more is better. None: the model's
-                own score.
-            cross_validation_folds: None: as the settings say.
-            groups: one value per row; rows of a group are never both trained and scored on.
-            progress: who is told of each trial.
-            name: what people call the study.
+            objective: the score to maximize: a scikit-learn scorer by name, or `scorer(model, X, y)`. None: the
+                model's own score.
+            cross_validation_folds: the number of folds, at least 2; None: as in `config`.
+            groups: one value per row; rows with the same value stay in one fold.
+            progress: one or more observers that are told of each trial.
+            name: the name of the study; by default that of the model.
 
         Raises:
-            InvalidInput: data, space, objective or model cannot be meant; says what to change.
-            NoTrialSucceeded: every trial failed; the message has the first reason.
-            DeadlineExceeded: the deadline came before any trial had ended.
+            InvalidInput: data, space, objective or model are not usable; the message says what to change.
+            NoTrialSucceeded: all trials failed; the message has the first reason.
+            DeadlineExceeded: the deadline passed before any trial had ended.
         """
         began_at = self._clock.monotonic()
         inner = getattr(model, "estimator", None)
@@ -154,20 +154,20 @@ class HyperparameterOptimizer:
     ) -> OptimizationResult:
         """Find the parameters for which a function is lowest (or highest).
 
-        It is called in this process unless the settings say otherwise; what it raises, or an answer that is not a
-        number, makes a failed trial.
+        The function is called in this process unless `config` says otherwise. If it raises an error or does not
+        return a number, the trial fails.
 
         Args:
-            objective_function: called with a dict of parameters; nested where the space is.
-            search_space: parameters by name, as plain data or as Ray Tune's; with defaults, these are the first trial.
-                Results name a nested parameter by its way, as `model/lr`.
-            n_trials: None: as the settings say.
+            objective_function: called with a dict of parameters, which is nested if the space is nested.
+            search_space: parameters by name, as plain data or as Ray Tune's. If they have defaults, these are the first
+                trial. Results name a nested parameter by its path, such as `model/lr`.
+            n_trials: the number of trials, at least 1; None: as in `config`.
             direction: "minimize" or "maximize".
-            progress: who is told of each trial.
-            name: what people call the study.
+            progress: one or more observers that are told of each trial.
+            name: the name of the study; by default that of the function.
 
         Raises:
-            InvalidInput: function, space or direction cannot be meant.
+            InvalidInput: function, space or direction are not usable.
             NoTrialSucceeded, DeadlineExceeded: as for `optimize_model`.
         """
         began_at = self._clock.monotonic()
@@ -188,7 +188,7 @@ class HyperparameterOptimizer:
         return self._run(plan, separate=False)
 
     def stop(self) -> None:
-        """End the study that runs, with what it has found; from any thread. Does nothing when none runs."""
+        """Stop the running study and keep what it has found. May be called from any thread; does nothing if idle."""
         if self._study is not None:
             self._study.stop()
 
@@ -218,7 +218,7 @@ def _watchers(progress: Watching) -> tuple[Progress, ...]:
 
 
 def _space(described: Any) -> Space:
-    """A space from plain data; what is Ray Tune's in it is translated."""
+    """Read a space from plain data; Ray Tune's objects in it are translated."""
     if _is_of_tune(described):
         from streamb.cluster.tune.space import plain_space
 
@@ -227,7 +227,9 @@ def _space(described: Any) -> Space:
         return described
     parameters = read_parameters(described)
     if all(isinstance(one, Fixed) for one in parameters):
-        raise InvalidInput("nothing in the search space varies: a single value is fixed, a list or a range is searched")
+        raise InvalidInput(
+            "nothing in the search space varies: give at least one parameter a list or a range of values"
+        )
     return Space(parameters)
 
 
@@ -236,7 +238,7 @@ def _is_of_tune(described: Any) -> bool:
 
 
 def _nests(described: Any) -> bool:
-    """Whether a space of Ray Tune has dicts of parameters within it."""
+    """Whether a space of Ray Tune contains nested dicts of parameters."""
     return _is_of_tune(described) and any(
         isinstance(value, Mapping) and "type" not in value and "grid_search" not in value
         for value in described.values()

@@ -1,4 +1,4 @@
-"""One platform per state directory: whoever starts one holds this lock until it has stopped."""
+"""The lock that allows one platform per state directory; it is held from the start until the platform has stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UpLock:
     The file stays: removing it would let two processes lock two files of the same name.
 
     Raises:
-        AlreadyRunning: another process holds it; names its address, or its process id while it starts.
+        AlreadyRunning: another process holds the lock; the message has its address, or its process id during a start.
         StorageFailed: the state directory cannot be written.
     """
 
@@ -58,8 +58,8 @@ class UpLock:
         info = read_platform_file(self._state_dir)
         if info is not None:
             return AlreadyRunning(
-                f"a platform runs on {self._state_dir} already: {info.url} (process {info.pid}); "
-                "stop it with `streamb down`, or use it",
+                f"a platform already runs on {self._state_dir}: {info.url} (process {info.pid}); "
+                "use it, or stop it with `streamb down`",
                 url=info.url,
                 pid=info.pid,
             )
@@ -68,7 +68,7 @@ class UpLock:
 
 
 def lock_holder(state_dir: Path) -> int | None:
-    """The process that holds the lock on `state_dir`; None when it is free."""
+    """Return the id of the process that holds the lock on `state_dir`; None if it is free."""
     path = state_dir / LOCK_FILE
     try:
         return int(path.read_bytes() or b"0") or None if is_locked(path) else None
@@ -77,7 +77,16 @@ def lock_holder(state_dir: Path) -> int | None:
 
 
 def wait_until_free(state_dir: Path, clock: Clock, timeout_s: float) -> bool:
-    """Wait until nobody holds the lock; False when somebody still does after `timeout_s` seconds."""
+    """Wait until the lock is free.
+
+    Args:
+        state_dir: the state directory.
+        clock: the source of time.
+        timeout_s: maximum wait, in seconds.
+
+    Returns:
+        False if the lock is still held after `timeout_s`.
+    """
     deadline = clock.monotonic() + timeout_s
     while lock_holder(state_dir) is not None:
         if clock.monotonic() >= deadline:

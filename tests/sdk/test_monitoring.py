@@ -201,7 +201,7 @@ class TestBatch:
         assert other.detect_drift(frame(1000, shift=1.5, seed=4)).drifted
 
     def test_the_window_becomes_the_baseline(self, watched):
-        with pytest.raises(InvalidInput, match="nothing was recorded"):
+        with pytest.raises(InvalidInput, match="no prediction was recorded"):
             watched.update_baseline()
         record(watched, frame(1000, shift=1.5, seed=4))
         watched.update_baseline()

@@ -341,7 +341,7 @@ class TestModelScaler:
     def test_names(self, scaler, host):
         with pytest.raises(Conflict):
             scaler.register_model("total", lambda: sum)
-        with pytest.raises(NotFound, match="there are: total"):
+        with pytest.raises(NotFound, match="models: total"):
             scaler.predict("other", [[1]])
         scaler.unregister_model("total")
         assert host.fleets[0].alive == []
