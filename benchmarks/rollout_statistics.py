@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rollout_simulation import Behaviour, End, Result, Rung, simulate
-from streamb.rollouts import Strategy, plan
 from streamb.rollouts.options import RolloutOptions
+from streamb.rollouts.strategies import Strategy, plan
 
 RATES = (50.0, 200.0, 1000.0)
 HALF_PERCENT = 50.0

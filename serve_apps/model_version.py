@@ -16,7 +16,7 @@ from streamb.cluster.model_version import model_application
 from streamb.config import load_settings
 from streamb.crypto import SigningKey
 from streamb.registry import Registry
-from streamb.rollouts import AppSpec
+from streamb.rollouts.runtime import AppSpec
 from streamb.store import open_database
 
 

@@ -28,9 +28,10 @@ from streamb.api.shapes import (
 from streamb.control.verbs import Control
 from streamb.errors import Forbidden, Unauthorized
 from streamb.options import ShortText, Strict
-from streamb.rollouts import Deployment, Rollouts, Strategy
+from streamb.rollouts.controller import Rollouts
+from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.options import RolloutOptions
-from streamb.rollouts.strategies import check_used
+from streamb.rollouts.strategies import Strategy, check_used
 
 P = ParamSpec("P")
 

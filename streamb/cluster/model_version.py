@@ -17,7 +17,7 @@ from streamb.config import Settings
 from streamb.control.platform import open_artifacts
 from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
-from streamb.rollouts import AppSpec
+from streamb.rollouts.runtime import AppSpec
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor

@@ -17,7 +17,7 @@ from streamb.config import Settings
 from streamb.control.observations import Observations
 from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
-from streamb.rollouts import AppPhase, AppSpec, AppStatus
+from streamb.rollouts.runtime import AppPhase, AppSpec, AppStatus
 
 ANSWER_S: Final = 2.0
 """How long a look at Serve is waited for. Its controller answers nobody while it is being restarted."""

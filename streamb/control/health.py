@@ -8,7 +8,8 @@ from typing import Any, Final, TypedDict
 
 from streamb.control.observations import Observations
 from streamb.metrics import Snapshot
-from streamb.rollouts import AppPhase, AppStatus, Rollouts
+from streamb.rollouts.controller import Rollouts
+from streamb.rollouts.runtime import AppPhase, AppStatus
 
 _RANK: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}
 _UNWELL: Final = frozenset({"degraded", "unhealthy"})

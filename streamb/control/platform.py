@@ -12,9 +12,10 @@ from streamb.clock import Clock, SystemClock
 from streamb.config import Settings
 from streamb.crypto import PublicKey, SigningKey
 from streamb.registry import ArtifactStore, Registry
-from streamb.rollouts import Outcomes, Rollouts, Runtime
+from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.decide import Limits
-from streamb.rollouts.observation import DriftOf
+from streamb.rollouts.observation import DriftOf, Outcomes
+from streamb.rollouts.runtime import Runtime
 from streamb.security.keys import KeyRing
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
 from streamb.store.files import replace_file

@@ -10,7 +10,9 @@ from streamb.control.health import HealthReport, describe_models, system_health
 from streamb.control.observations import Observations
 from streamb.control.platform import Platform
 from streamb.errors import Forbidden, InvalidInput, StorageFailed
-from streamb.rollouts import AppStatus, Deployment, DeploymentEvent, Runtime, Strategy
+from streamb.rollouts.deployment import Deployment, DeploymentEvent
+from streamb.rollouts.runtime import AppStatus, Runtime
+from streamb.rollouts.strategies import Strategy
 from streamb.store import Page
 
 _LATELY_S: Final = 1_800.0

@@ -21,7 +21,8 @@ from streamb.errors import NotFound, StreambError
 from streamb.monitoring.monitor import MonitorCore
 from streamb.monitoring.opening import open_monitor
 from streamb.registry import ArtifactStore, Registry
-from streamb.rollouts import AppPhase, AppSpec, AppStatus, Rollouts
+from streamb.rollouts.controller import Rollouts
+from streamb.rollouts.runtime import AppPhase, AppSpec, AppStatus
 from streamb.security.keys import KeyRing
 from streamb.store import Idempotency, Page, open_blobs
 from tests.store.memory import memory_database

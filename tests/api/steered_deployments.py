@@ -10,7 +10,7 @@ from typing import Any
 
 from streamb.control.verbs import Control
 from streamb.errors import Forbidden, NotFound
-from streamb.rollouts import Rollouts
+from streamb.rollouts.controller import Rollouts
 from tests.api.fakes import InProcess
 
 

@@ -13,7 +13,7 @@ from streamb.config import load_settings
 from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
-from streamb.rollouts import AppPhase, AppSpec
+from streamb.rollouts.runtime import AppPhase, AppSpec
 
 APP = "m--1.0.0--x"
 RUNNING = SimpleNamespace(

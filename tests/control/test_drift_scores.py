@@ -7,9 +7,10 @@ from streamb.control.drift_scores import FRESH_S, DriftScores
 from streamb.control.observations import NodeReport, Observations
 from streamb.metrics import VersionRecorder
 from streamb.metrics.criteria import Verdict
-from streamb.rollouts import Deployment, DeploymentState, Phase, Strategy, plan
+from streamb.rollouts.deployment import Deployment, DeploymentState, Phase
 from streamb.rollouts.observation import Observation
 from streamb.rollouts.options import HealthCriteria, RolloutOptions
+from streamb.rollouts.strategies import Strategy, plan
 
 
 def said(score: float, version: str = "2.0.0", *, proven: bool = True) -> dict[str, object]:

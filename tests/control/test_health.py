@@ -1,7 +1,7 @@
 from streamb.clock import ManualClock
 from streamb.control.health import coming_up, system_health, with_monitoring
 from streamb.control.observations import Endpoint, NodeReport, Observations
-from streamb.rollouts import AppPhase
+from streamb.rollouts.runtime import AppPhase
 
 
 def observations(*roles: str) -> Observations:

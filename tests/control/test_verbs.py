@@ -5,7 +5,7 @@ import pytest
 from streamb.control.platform import breaker_policy, build, token_key
 from streamb.control.verbs import Control
 from streamb.errors import Forbidden, InvalidInput, NotFound
-from streamb.rollouts import Rollouts
+from streamb.rollouts.controller import Rollouts
 from streamb.security.keys import KeyRing
 from streamb.traffic import BreakerPolicy
 from tests.api.fakes import InProcess, InstantRuntime

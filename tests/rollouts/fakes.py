@@ -11,8 +11,11 @@ from streamb.clock import ManualClock
 from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.metrics.histogram import bucket_of
 from streamb.registry import Artifact, Registry
-from streamb.rollouts import AppPhase, AppSpec, AppStatus, Deployment, Rollouts, Strategy
+from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.decide import Limits
+from streamb.rollouts.deployment import Deployment
+from streamb.rollouts.runtime import AppPhase, AppSpec, AppStatus
+from streamb.rollouts.strategies import Strategy
 from streamb.store import Database
 from streamb.traffic import ModelRoute
 from tests.store.memory import memory_database

@@ -3,8 +3,9 @@
 import pytest
 
 from streamb.errors import Conflict, NotFound, StorageFailed
-from streamb.rollouts import AppPhase, AppStatus, Strategy
 from streamb.rollouts.caretaker import GRACE_S
+from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.strategies import Strategy
 from streamb.traffic import GatewayPolicy
 from tests.rollouts.fakes import House
 

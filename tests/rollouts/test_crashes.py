@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streamb.errors import StreambError
-from streamb.rollouts import AppPhase, AppStatus, Strategy
+from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.strategies import Strategy
 from tests.rollouts.fakes import VERSIONS, House
 
 QUICK = {"step_seconds": 1, "min_samples": 20, "step_max_seconds": 60}

@@ -5,10 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.metrics.criteria import Finding, Verdict
-from streamb.rollouts import AppPhase, AppStatus, Deployment, DeploymentState, Phase, Strategy, plan, verbs
+from streamb.rollouts import verbs
 from streamb.rollouts.decide import Evidence, Limits, RouteTo, Scale, StartApp, decide
+from streamb.rollouts.deployment import Deployment, DeploymentState, Phase
 from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.phases import replicas_for
+from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.strategies import Strategy, plan
 
 LIMITS = Limits(start_s=60, acknowledge_s=10)
 START = StartApp("m--1.0.0--x", "1.0.0")

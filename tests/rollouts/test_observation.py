@@ -4,9 +4,10 @@ from streamb.clock import ManualClock
 from streamb.metrics import Snapshot
 from streamb.metrics.criteria import Verdict, overall
 from streamb.metrics.windows import OutcomeWindows
-from streamb.rollouts import Deployment, DeploymentState, Phase, Strategy, plan
+from streamb.rollouts.deployment import Deployment, DeploymentState, Phase
 from streamb.rollouts.observation import Observation
 from streamb.rollouts.options import RolloutOptions
+from streamb.rollouts.strategies import Strategy, plan
 from tests.rollouts.fakes import FakeOutcomes
 
 CLOCK_START = 1000.0

@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 
 from streamb.errors import Conflict, InvalidInput
-from streamb.rollouts import AppPhase, AppStatus, Strategy
 from streamb.rollouts.caretaker import GRACE_S
+from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.strategies import Strategy
 from tests.rollouts.fakes import House
 
 CANARY, BLUE_GREEN, ROLLING = Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING

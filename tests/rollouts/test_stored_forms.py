@@ -6,8 +6,10 @@ import json
 import pytest
 
 from streamb.metrics.criteria import Finding, Verdict
-from streamb.rollouts import Approval, Deployment, DeploymentState, Phase, ServingRoute, Standby, Strategy, plan
+from streamb.rollouts.deployment import Approval, Deployment, DeploymentState, Phase
 from streamb.rollouts.options import HealthCriteria, RolloutOptions
+from streamb.rollouts.route import ServingRoute, Standby
+from streamb.rollouts.strategies import Strategy, plan
 from tests.rollouts.fakes import House
 
 OLD = {

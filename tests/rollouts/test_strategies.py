@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.errors import InvalidInput
-from streamb.rollouts import Strategy, strategies
+from streamb.rollouts import strategies
 from streamb.rollouts.options import RolloutOptions
-from streamb.rollouts.strategies import Step, samples_of
+from streamb.rollouts.strategies import Step, Strategy, samples_of
 
 CANARY, BLUE_GREEN, ROLLING = Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING
 

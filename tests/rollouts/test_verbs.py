@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from streamb.errors import Conflict, Forbidden, InvalidTransition
-from streamb.rollouts import Strategy
+from streamb.rollouts.strategies import Strategy
 from tests.rollouts.fakes import House
 
 VERBS = ("approve", "pause", "resume", "promote", "abort", "rollback")
