@@ -27,8 +27,8 @@ from streamb.hpo.study.folder import State, StudyFolder
 from streamb.hpo.study.study import OptimizationResult, StoppedBy, plain_parameters
 from streamb.hpo.study.training import build_model, random_parameters
 from streamb.models import Model
+from streamb.sdk.job_options import SearchOptions
 from tune_jobs.arguments import run_job
-from tune_jobs.optimize_args import OptimizeArgs
 from tune_jobs.optimize_plan import Plan, about, config_of, prepare
 from tune_jobs.platform import deliver, provenance, write_artifact
 from tune_jobs.progress import Progress
@@ -42,10 +42,10 @@ _LOOK_S: Final = 0.25
 def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """Run the job; returns the exit code."""
     about = "Search the hyperparameters of a model."
-    return run_job(run, OptimizeArgs, argv, clock, program=f"python -m {MODULE}", description=about)
+    return run_job(run, SearchOptions, argv, clock, program=f"python -m {MODULE}", description=about)
 
 
-def run(args: OptimizeArgs, progress: Progress) -> int:
+def run(args: SearchOptions, progress: Progress) -> int:
     """Read, search, deliver; returns the exit code.
 
     Raises:

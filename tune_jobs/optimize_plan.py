@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,9 +11,9 @@ from streamb.hpo import Space
 from streamb.hpo.presets import OptimizationConfig, preset
 from streamb.hpo.study.files import describe
 from streamb.hpo.study.folder import Studies, StudyFolder
+from streamb.sdk.job_options import ON_RESUME, SearchOptions
 from tune_jobs import pipelines
-from tune_jobs.arguments import WrongArgument
-from tune_jobs.optimize_args import OptimizeArgs
+from tune_jobs.arguments import WrongArgument, validated
 from tune_jobs.platform import JobSurroundings
 from tune_jobs.progress import Progress
 from tune_jobs.searchable import STEP, Searchable, find_searchable
@@ -26,7 +27,7 @@ _OBJECTIVES: Final = {"classification": "accuracy", "regression": "r2"}
 class Plan:
     """Everything that is fixed before the first trial; `goes_on` for a study that was begun before."""
 
-    args: OptimizeArgs
+    args: SearchOptions
     study: StudyFolder
     table: Table
     rows: Rows
@@ -36,15 +37,13 @@ class Plan:
     goes_on: bool
 
 
-def prepare(args: OptimizeArgs, progress: Progress) -> Plan:
+def prepare(args: SearchOptions, progress: Progress) -> Plan:
     """Read the data, and find the model, its space, and the study that goes on, if one is to."""
     studies = Studies(load_settings(state_dir=args.state_dir).state_dir)
     known: dict[str, Any] | None = None
     if args.resume is not None:
         known = studies.get(args.resume).about()
-        args = args.going_on(known["arguments"], args.resume).model_copy(
-            update={"state_dir": args.state_dir, "url": args.url}
-        )
+        args = going_on(args, known["arguments"])
     table, rows = rows_to_search(table_of(args, progress), args.group, args.order_by, args.test_share, args.seed)
     if known is not None and known["data_digest"] != table.digest:
         raise WrongArgument.of("resume", args.study, f"{args.csv} has changed since; its scores would not compare")
@@ -53,6 +52,18 @@ def prepare(args: OptimizeArgs, progress: Progress) -> Plan:
     study = studies.get(args.study or studies.new_id(args.model.rpartition(":")[2], progress.clock))
     return Plan(
         args, study, table, rows, searchable, _pipeline(table, searchable), objective, goes_on=known is not None
+    )
+
+
+def going_on(args: SearchOptions, remembered: Mapping[str, Any]) -> SearchOptions:
+    """The options of a study that goes on: as it was asked for, with what is said now on top.
+
+    Raises:
+        WrongArgument: together they are not allowed, such as a folder to write to that is there by now.
+    """
+    said = args.model_fields_set & {*ON_RESUME, "state_dir", "url"}
+    return validated(
+        SearchOptions, {**remembered, "study": args.resume, **{name: getattr(args, name) for name in said}}
     )
 
 

@@ -16,12 +16,11 @@ from streamb.errors import Conflict, InvalidInput
 from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
 from streamb.hpo.study.folder import State, Studies, StudyFolder
 from streamb.hpo.study.study import best_first, best_of
-from streamb.sdk.job_options import SearchOptions
+from streamb.sdk.job_options import ON_RESUME, SearchOptions
 
 commands = typer.Typer(no_args_is_help=True, help="Search for good hyperparameters.")
 
 StudyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the study.")]
-_ON_RESUME: Final = ("trials", "deadline_s", "workers", "model_id", "version", "output")
 _NOT_HERE: Final = {"csv", "resume", "url", "state_dir"}
 _ALL: Final = tuple(name for name in SearchOptions.model_fields if name not in _NOT_HERE)
 Submit = Annotated[bool, typer.Option("--submit", help="Run it as a job on the platform's cluster.")]
@@ -104,7 +103,7 @@ def stop(study_id: StudyId, state_dir: StateDir = None) -> Answer:
 def resume(
     where: Where,
     study_id: StudyId,
-    told: Annotated[dict[str, Any], FieldsOf(SearchOptions, _ON_RESUME)],
+    told: Annotated[dict[str, Any], FieldsOf(SearchOptions, ON_RESUME)],
     on_platform: Submit = False,
     as_json: AsJson = False,
 ) -> Answer:

@@ -8,11 +8,10 @@
 The modules that need scipy are imported when a surrogate is first fitted: importing this package loads numpy alone.
 """
 
-from streamb.hpo.drawing import SpaceExhausted
 from streamb.hpo.gp.acquisition import ACQUISITIONS
 from streamb.hpo.optimizer import WARMUP, Optimizer
 from streamb.hpo.parameters import Categorical, Condition, Fixed, Float, Integer, Ordinal
-from streamb.hpo.space import Space
+from streamb.hpo.space import Space, SpaceExhausted
 from streamb.hpo.trial import Best, Status, Trial
 
 __all__ = [

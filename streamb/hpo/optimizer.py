@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import numpy as np
 
 from streamb.errors import InvalidInput
-from streamb.hpo.drawing import something_new
 from streamb.hpo.gp.acquisition import acquisition_for
 from streamb.hpo.history import History
 from streamb.hpo.journal import Opened, Told
 from streamb.hpo.parameters import Array
-from streamb.hpo.space import Space
+from streamb.hpo.space import Space, something_new
 from streamb.hpo.threads import one_thread
 from streamb.hpo.trial import Best, Status, Trial, is_number
 

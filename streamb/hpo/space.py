@@ -7,13 +7,13 @@ of a category. What is not active lies at `INACTIVE` or `INACTIVE_CATEGORY`, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import InvalidInput
+from streamb.errors import Conflict, InvalidInput
 from streamb.hashing import sha256_hex
 from streamb.hpo.parameters import INACTIVE, INACTIVE_CATEGORY, Array, Condition, Fixed, Parameter, holds
 from streamb.hpo.reading import read_parameters
@@ -24,6 +24,13 @@ _DIGITS: Final = 9
 _SAME: Final = 1e-9
 
 _MOST_LISTED: Final = 4096
+_TRIES: Final = 64
+
+
+class SpaceExhausted(Conflict):
+    """Every point of a finite search space has been tried: there is nothing left to suggest."""
+
+    code = "space_exhausted"
 
 
 class Space:
@@ -213,6 +220,20 @@ class Space:
         axes = [parameter.spread((np.arange(m) + 0.5) / m) for parameter, m in zip(self.searched, levels, strict=True)]
         rows = self._rest(np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1))
         return np.unique(rows, axis=0)
+
+
+def something_new(space: Space, taken: Set[object], rng: np.random.Generator) -> Array:
+    """A random point that has not been tried.
+
+    Raises:
+        SpaceExhausted: there is none.
+    """
+    every = space.every
+    for rows in [rng.permutation(every)] if every is not None else (space.sample(rng, 256) for _ in range(_TRIES)):
+        for row in rows:
+            if space.key(row) not in taken:
+                return np.asarray(row)
+    raise SpaceExhausted("every point of the search space has been tried; widen the space or stop the search")
 
 
 def _shape(parameter: Parameter) -> list[Any]:

@@ -14,6 +14,8 @@ from streamb.hpo.presets import Acquisition, Deadline, Executing, FoldCount, See
 from streamb.registry.model import check_model_id
 from streamb.registry.semver import Semver
 
+ON_RESUME: Final = ("trials", "deadline_s", "workers", "executor", "model_id", "version", "output")
+"""What may be said again when a study goes on; everything else is as it was asked for."""
 _LARGEST_SEED: Final = 2**31 - 1
 
 
@@ -84,6 +86,32 @@ class SearchOptions(JobOptions):
         None, description="go on with this study; its limits, and where its best model goes, may be new"
     )
     tensorboard: bool = Field(default=False, description="write TensorBoard's files beside the study")
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> SearchOptions:
+        if self.resume is not None:
+            others = sorted(self.model_fields_set - {*ON_RESUME, "resume", "state_dir", "url"})
+            if others:
+                shown = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+                raise ValueError(f"--resume goes on as it was asked for: leave out {shown}")
+            return self
+        if self.csv is None or self.target is None:
+            raise ValueError("--csv and --target say what to learn from; --resume goes on with a study")
+        if (self.model_id is None) != (self.version is None):
+            raise ValueError("--model-id and --version go together: the best model is registered under both")
+        if self.deploy and self.model_id is None:
+            raise ValueError("--deploy needs --model-id and --version")
+        if self.group is not None and self.order_by is not None:
+            raise ValueError("--group and --order-by exclude each other")
+        return self
+
+    def remembered(self) -> dict[str, Any]:
+        """What a study keeps, JSON-ready; files by their whole path, so that it may go on from another folder."""
+        told = self.model_dump(mode="json", exclude={"resume", "study", "state_dir", "url"}, exclude_defaults=True)
+        for name in ("csv", "space", "output"):
+            if told.get(name):
+                told[name] = str(Path(told[name]).absolute())
+        return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ import pytest
 from streamb.crypto import SigningKey
 from streamb.hpo.study.folder import State, Studies
 from streamb.models import load_artifact, sign_artifact
+from streamb.sdk.job_options import SearchOptions
 from tests.tune_jobs.conftest import customers
 from tune_jobs.estimators import MODELS
 from tune_jobs.optimize import main
-from tune_jobs.optimize_args import OptimizeArgs
+from tune_jobs.optimize_plan import going_on
 from tune_jobs.searchable import find_searchable, own_names
 from tune_jobs.searched_rows import rows_to_search
 from tune_jobs.table import read_table
@@ -249,6 +250,9 @@ def test_every_named_model_has_a_space(task: str) -> None:
 
 
 def test_a_study_remembers_what_it_was_asked(plain_csv: Path) -> None:
-    args = OptimizeArgs(csv=plain_csv, target="label", trials=7, drop=("note",), seed=3)
-    again = OptimizeArgs(resume="s", trials=9, workers=2).going_on(json.loads(json.dumps(args.remembered())), "s")
+    args = SearchOptions(csv=plain_csv, target="label", trials=7, drop=("note",), seed=3, state_dir=Path("here"))
+    told = args.remembered()
+    assert told == {"csv": str(plain_csv), "target": "label", "trials": 7, "drop": ["note"], "seed": 3}
+    again = going_on(SearchOptions(resume="s", trials=9, workers=2), json.loads(json.dumps(told)))
     assert (again.csv, again.trials, again.workers, again.drop, again.seed) == (plain_csv, 9, 2, ("note",), 3)
+    assert (again.study, again.state_dir) == ("s", None)

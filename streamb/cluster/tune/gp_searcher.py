@@ -17,10 +17,9 @@ from ray.tune.search import Searcher
 
 from streamb.cluster.tune.space import plain_space
 from streamb.errors import InvalidInput
-from streamb.hpo.drawing import SpaceExhausted
 from streamb.hpo.nesting import flat, nested
 from streamb.hpo.optimizer import Optimizer
-from streamb.hpo.space import Space
+from streamb.hpo.space import Space, SpaceExhausted
 from streamb.hpo.trial import Status, Trial
 
 _WAIT_S: Final = 0.05

@@ -17,11 +17,10 @@ from typing import Final
 
 import numpy as np
 
-from streamb.hpo.drawing import something_new
 from streamb.hpo.gp.ascent import climb
 from streamb.hpo.gp.objective import Promise
 from streamb.hpo.parameters import Array
-from streamb.hpo.space import Space
+from streamb.hpo.space import Space, something_new
 
 _EVEN: Final = 1024
 _LOCAL: Final = 256

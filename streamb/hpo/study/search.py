@@ -10,8 +10,8 @@ from typing import Final
 
 from streamb.clock import Clock
 from streamb.errors import InvalidInput
-from streamb.hpo.drawing import SpaceExhausted
 from streamb.hpo.optimizer import Optimizer
+from streamb.hpo.space import SpaceExhausted
 from streamb.hpo.study.evaluation import VALIDATION, Answer, Task
 from streamb.hpo.study.pruning import Bar, bar_of, paired_variance
 from streamb.hpo.study.records import Kept, Records
