@@ -1,4 +1,4 @@
-"""The options of `streamb deploy` that say how a version takes over the traffic, and the body that they become."""
+"""The options of `streamb deploy` that say how a version gets traffic, and the request body made from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def declared(group: type[Options], name: str, **more: Any) -> Any:
 
 Strategy = Annotated[str, typer.Option(help="immediate, canary, blue_green or rolling.")]
 Percent = Annotated[float | None, declared(RolloutOptions, "traffic_split_percentage")]
-Steps = Annotated[str | None, typer.Option(help="Percent of the traffic in each step: 5,50,100.")]
+Steps = Annotated[str | None, typer.Option(help="Percent of the traffic in each step, such as 5,50,100.")]
 StepSeconds = Annotated[float | None, declared(RolloutOptions, "step_seconds")]
 MinSamples = Annotated[int | None, declared(RolloutOptions, "min_samples")]
 MaxErrorRate = Annotated[float | None, declared(Limits, "max_error_rate")]
@@ -31,27 +31,31 @@ MinAccuracy = Annotated[float | None, declared(Limits, "min_accuracy")]
 MinThroughput = Annotated[float | None, declared(Limits, "min_throughput")]
 MaxDriftScore = Annotated[float | None, declared(Limits, "max_drift_score")]
 Criteria = Annotated[
-    list[str] | None, typer.Option("--criterion", metavar="NAME=VALUE", help="Another criterion; may be repeated.")
+    list[str] | None, typer.Option("--criterion", metavar="NAME=VALUE", help="Any other criterion; repeatable.")
 ]
 Approval = Annotated[bool, typer.Option("--approval", help=RolloutOptions.words_of("approval_required"))]
 ApprovalBefore = Annotated[
     list[str] | None,
-    typer.Option(metavar="WHEN", help="Approval before this: start, or the percent of a step; may be repeated."),
+    typer.Option(
+        metavar="WHEN", help="Require approval before start, or before the step with this percent; repeatable."
+    ),
 ]
 NoFallback = Annotated[
-    bool, typer.Option("--no-fallback", help="What the new version fails is not answered by the old one.")
+    bool, typer.Option("--no-fallback", help="Do not let the old version answer requests that the new one fails.")
 ]
-NoRollback = Annotated[bool, typer.Option("--no-rollback", help="A version that fails is paused, not rolled back.")]
+NoRollback = Annotated[
+    bool, typer.Option("--no-rollback", help="Pause a failing deployment instead of rolling it back.")
+]
 ShadowPercent = Annotated[float | None, declared(RolloutOptions, "shadow_percent")]
 HoldSeconds = Annotated[float | None, declared(RolloutOptions, "hold_seconds")]
 OtherOptions = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; may be repeated."),
+    typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; repeatable."),
 ]
 
 
 def options(others: Iterable[str] | None, **flags: Any) -> dict[str, Any]:
-    """The `options` of the body: what was given by flag, and by `--option`.
+    """Return the `options` of the request: those given by their flags, and those given by `--option`.
 
     Raises:
         BadParameter: an option has no value, or is given twice.
@@ -62,7 +66,7 @@ def options(others: Iterable[str] | None, **flags: Any) -> dict[str, Any]:
 
 
 def criteria(others: Iterable[str] | None, **flags: float | None) -> dict[str, Any]:
-    """The health criteria: what was given by flag, and by `--criterion`.
+    """Return the health criteria: those given by their flags, and those given by `--criterion`.
 
     Raises:
         BadParameter: a criterion has no value, or is given twice.
@@ -73,10 +77,10 @@ def criteria(others: Iterable[str] | None, **flags: float | None) -> dict[str, A
 
 
 def percents(text: str | None) -> list[float] | None:
-    """`5,50,100` as numbers.
+    """Read percents such as `5,50,100`.
 
     Raises:
-        BadParameter: one of them is no number.
+        BadParameter: one of them is not a number.
     """
     if text is None:
         return None
@@ -89,10 +93,10 @@ def percents(text: str | None) -> list[float] | None:
 
 
 def gates(words: Iterable[str] | None) -> list[str | float] | None:
-    """Where approval is needed: `start`, or the percent of a step.
+    """Read where approval is needed: `start`, or the percent of a step.
 
     Raises:
-        BadParameter: neither of the two.
+        BadParameter: a word is neither of the two.
     """
     try:
         return [word if word == "start" else float(word.removesuffix("%")) for word in words or ()] or None

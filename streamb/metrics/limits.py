@@ -8,12 +8,14 @@ from streamb.options import NotNegative, Options, Positive, Share, option
 class Limits(Options):
     """What a version is held against; what is None is not judged. A value exactly at its limit is within it."""
 
-    max_error_rate: Share | None = option("Share of requests that may fail.", unit="share")
+    max_error_rate: Share | None = option("Highest share of failed requests.", unit="share")
     max_latency_ms: Positive | None = option(
-        "Longest latency: the 95th percentile, in a deployment `latency_percentile`.", unit="milliseconds"
+        "Highest latency, at the 95th percentile; in a deployment at `latency_percentile`.", unit="milliseconds"
     )
-    min_accuracy: Share | None = option("Least share of right labels; from feedback.", unit="share")
-    min_throughput: NotNegative | None = option("Least requests answered per second.", unit="requests per second")
+    min_accuracy: Share | None = option("Lowest share of correct predictions; from feedback.", unit="share")
+    min_throughput: NotNegative | None = option(
+        "Lowest number of requests answered per second.", unit="requests per second"
+    )
     max_drift_score: Share | None = option(
-        "Highest drift score, beyond chance; it takes a baseline and 200 rows.", unit="score"
+        "Highest drift score, beyond chance; needs a baseline and 200 rows.", unit="score"
     )

@@ -37,25 +37,25 @@ class HealthCriteria(Limits):
     called: ClassVar[str] = "health_check_criteria"
 
     latency_percentile: Literal[50, 95, 99] = option(
-        "The percentile that is limited, and compared with the stable version's.", default=95
+        "The latency percentile that is limited, and compared with the stable version's.", default=95
     )
-    min_success_rate: Share | None = option("Least share of successes that clients told; from feedback.", unit="share")
+    min_success_rate: Share | None = option("Lowest share of successes; from feedback.", unit="share")
     max_error_value: NotNegative | None = option(
         "Largest mean absolute error against labels (regression); from feedback.", unit="unit of the labels"
     )
     max_prediction_shift: Share | None = option(
-        "How far its predictions may lie from the stable version's: Jensen-Shannon distance.", unit="distance"
+        "How far its predictions may differ from the stable version's: Jensen-Shannon distance.", unit="distance"
     )
     max_error_increase: Share = option(
-        "How far its error rate may lie above the stable version's.", default=0.01, unit="difference of shares"
+        "How far its error rate may be above the stable version's.", default=0.01, unit="difference of shares"
     )
     max_latency_increase: NotNegative = option(
-        "How far its latency percentile may lie above the stable version's.",
+        "How far its latency percentile may be above the stable version's.",
         default=0.25,
         unit="share of the percentile",
     )
     latency_slack_ms: NotNegative = option(
-        "A latency higher than the stable version's by no more than this never counts.",
+        "A latency difference up to this never counts.",
         default=5.0,
         unit="milliseconds",
     )
@@ -69,7 +69,7 @@ class HealthCriteria(Limits):
 
 
 class Overrides(Options):
-    """Who gets the target version, whatever the weights say."""
+    """Users who always get the target version, whatever the weights."""
 
     called: ClassVar[str] = "overrides"
 
@@ -82,30 +82,30 @@ class RolloutOptions(Options):
     called: ClassVar[str] = "the options of a deployment"
 
     traffic_split_percentage: Percent | None = option(
-        "Percent of the traffic where a canary begins; it goes on with those of 5, 25, 50, 100 above it.",
+        "Percent of the traffic in the first step of a canary; the next steps are the higher ones of 5, 25, 50, 100.",
         unit="percent",
     )
     steps: Annotated[tuple[Percent, ...], Field(min_length=1, max_length=100, strict=False)] | None = option(
-        "The steps of a canary instead: percent of the traffic in each, rising.",
+        "All steps of a canary instead: percent of the traffic in each, rising.",
         unit="list of percents",
         examples=[[5, 50, 100]],
     )
-    step_seconds: Seconds | None = option("Shortest time of a step.", unit="seconds")
+    step_seconds: Seconds | None = option("Minimum time of a step.", unit="seconds")
     step_max_seconds: Seconds | None = option(
-        "Longest time of a step whose evidence is inconclusive; then somebody must approve.", unit="seconds"
+        "Maximum time of a step whose evidence stays inconclusive; then somebody must approve.", unit="seconds"
     )
     min_samples: Annotated[int, Field(ge=1, le=10**9)] | None = option(
-        "Requests of the target version that a step must have judged.", unit="requests"
+        "Requests of the target version that must be judged in each step.", unit="requests"
     )
     rollback_on_failure: bool = option(
-        "A version that fails is rolled back; false: it is paused where it is.", default=True
+        "Roll a failing version back; false: pause its deployment instead.", default=True
     )
     health_check_criteria: HealthCriteria = option("What the target version is judged by.", default=HealthCriteria())
     approval_required: bool = option(
         "Somebody other than the author must approve before the first traffic moves.", default=False
     )
     approval_before: Gate | Gates | None = option(
-        "Where approval is needed: before anything starts, or before a step; may be a list of them.",
+        "Where approval is needed: before anything starts, or before a step; may be a list.",
         unit='"start" or percent',
         examples=["start", 50, [5, 100]],
     )
@@ -113,7 +113,7 @@ class RolloutOptions(Options):
         "Longest wait for an approval; then the deployment is aborted.", default=86_400.0, unit="seconds"
     )
     fallback_to_stable: bool = option(
-        "What the target version fails is answered by the stable one in the same request; the failure counts.",
+        "If the target version fails a request, the stable version answers it; the failure still counts.",
         default=True,
     )
     shadow_percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = option(
@@ -122,10 +122,10 @@ class RolloutOptions(Options):
         unit="percent",
     )
     hold_seconds: Seconds | None = option(
-        "How long the old version is kept warm afterwards, so that the way back is instant.", unit="seconds"
+        "How long the old version is kept warm afterwards, so that a rollback is instant.", unit="seconds"
     )
     overrides: Overrides = option(
-        "Who gets the target version, whatever the weights say.", default=Overrides(), unit='`{"users": [ids]}`'
+        "Users who always get the target version, whatever the weights.", default=Overrides(), unit='`{"users": [ids]}`'
     )
 
     @field_validator("steps")

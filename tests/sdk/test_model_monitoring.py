@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_named(monitoring, manager):
         monitoring.set_baseline(pd.DataFrame({"age": [1.0]}))
     with pytest.raises(InvalidInput, match="3 features; these rows have 2"):
         monitoring.set_baseline(rows(10)[:, :2])
-    with pytest.raises(InvalidInput, match="not a table"):
+    with pytest.raises(InvalidInput, match="do not form a table"):
         monitoring.set_baseline({"x0": [1, 2], "x1": [1, 2], "x2": ["a", 2]})
     with pytest.raises(NotFound):
         manager.monitoring("nobody").health()
