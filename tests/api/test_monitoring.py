@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamb.errors import Unavailable
+from tests.api.conftest import client_of
 from tests.api.monitored import MODEL, NAMES, Traffic, answers, baseline_body, rows
 from tests.api.test_deployments import ORDER, register
 
@@ -190,7 +191,6 @@ class TestSystemHealth:
 
 
 async def test_monitoring_needs_the_key_that_everything_needs(tmp_path):
-    from tests.api.conftest import client_of
     from tests.api.fakes import InProcess
 
     staging = InProcess(tmp_path, environment="staging")
@@ -201,3 +201,26 @@ async def test_monitoring_needs_the_key_that_everything_needs(tmp_path):
             assert (await client.post(path, json={})).status_code == 401, path
         assert (await client.get("/api/alerts", headers={"X-API-Key": staging.guest_key})).status_code == 200
     staging.close()
+
+
+class TestWithoutAMonitor:
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("GET", "/api/alerts", None),
+            ("GET", "/api/alerts/silences", None),
+            ("GET", "/api/alerts/channels", None),
+            ("GET", "/api/alerts/deliveries", None),
+            ("POST", "/api/alerts/test", {"channel": "log"}),
+            ("GET", HEALTH, None),
+            ("GET", DRIFT, None),
+            ("GET", f"/api/monitoring/{MODEL}/thresholds", None),
+        ],
+    )
+    async def test_every_question_to_it_says_that_monitoring_is_off(self, backend, churn, method, path, body):
+        backend.monitor = None
+        async with client_of(backend) as client:
+            answer = await client.request(method, path, json=body)
+        assert answer.status_code == 503
+        assert "ML_MONITORING_ENABLED" in answer.json()["error"]
+        assert answer.json()["code"] == "unavailable"
