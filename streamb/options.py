@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema
 from streamb.errors import InvalidInput
 
 LONGEST_WINDOW_MINUTES: Final = 1_440
-_NO_NUL: Final = r"^[^\x00]*$"
+NO_NUL: Final = r"^[^\x00]*$"
 _UNKNOWN: Final = "extra_forbidden"
 _MISSING: Final = "missing"
 _ABOUT: Final = ("default", "description", "title", "unit", "examples")
@@ -28,8 +28,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)]
 WindowMinutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
-ShortText = Annotated[str, Field(max_length=200, pattern=_NO_NUL)]
-SomeText = Annotated[str, Field(min_length=1, max_length=1_000, pattern=_NO_NUL)]
+ShortText = Annotated[str, Field(max_length=200, pattern=NO_NUL)]
+SomeText = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
 
 
 def option(description: str, *, default: Any = None, unit: str = "", **more: Any) -> Any:

@@ -10,9 +10,9 @@ from pydantic import Field
 from streamb.api.auth import NEEDS_KEY, KnownCaller
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
-from streamb.api.shapes import NO_NUL, Answer, Cursor, Id, Limit, LongText, PageAnswer, page_of
+from streamb.api.shapes import Answer, Cursor, Id, Limit, LongText, PageAnswer, page_of
 from streamb.control.verbs import JobBoard
-from streamb.options import ShortText, Strict
+from streamb.options import NO_NUL, ShortText, Strict
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 

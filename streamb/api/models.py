@@ -14,10 +14,11 @@ from streamb.api.shapes import Answer, Cursor, Key, Limit, LongText, ModelId, Na
 from streamb.control.verbs import Control
 from streamb.options import ShortText, Strict
 from streamb.registry import MOST_TAGS, Registry
+from streamb.registry.model import ALIAS
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
-Alias = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$", description="`champion`, `challenger`, …")]
+Alias = Annotated[str, Path(pattern=rf"^{ALIAS}$", description="`champion`, `challenger`, …")]
 OfOwner = Annotated[str | None, Query(max_length=200, description="Only those of exactly this owner.")]
 Tags = Annotated[dict[Key, ShortText], Field(max_length=MOST_TAGS)]
 

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from streamb.options import NO_NUL
+from streamb.registry.model import MODEL_ID
 from streamb.store.records import Page
 
 T = TypeVar("T", bound=BaseModel)
-_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-NO_NUL: Final = r"^[^\x00]*$"
+_NAME: Final = rf"^{MODEL_ID}$"
 _REFERENCE: Final = r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}$"
 
 

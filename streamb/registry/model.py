@@ -15,8 +15,8 @@ LATEST: Final = "latest"
 MOST_TAGS: Final = 100
 """Of a model, or of a version."""
 
-_MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ALIAS: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+MODEL_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+ALIAS: Final = r"[A-Za-z][A-Za-z0-9._-]{0,99}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class RegisteredModel:
 
 def check_model_id(model_id: str) -> None:
     """Refuse (`InvalidInput`) what cannot be a model's id."""
-    if not _MODEL_ID.fullmatch(model_id):
+    if not re.fullmatch(MODEL_ID, model_id):
         raise InvalidInput(
             f"{model_id[:120]!r} cannot be a model id: use 1 to 100 letters, digits, '.', '_' and '-', "
             "starting with a letter or digit"
@@ -56,7 +56,7 @@ def check_alias(alias: str) -> None:
     """Refuse (`InvalidInput`) what cannot be an alias; it starts with a letter, so it never looks like a version."""
     if alias.lower() == LATEST:
         raise InvalidInput(f"{LATEST!r} always means the highest version and cannot be set: choose another alias")
-    if not _ALIAS.fullmatch(alias):
+    if not re.fullmatch(ALIAS, alias):
         raise InvalidInput(
             f"{alias[:120]!r} cannot be an alias: use 1 to 100 letters, digits, '.', '_' and '-', "
             "starting with a letter"
