@@ -75,7 +75,7 @@ class RaySession:
 
         family = _with_descendants(self.processes)
         # Ray waits for a minute, and then aborts the program, when its head has died before us.
-        leaving = threading.Thread(target=_shutdown, name="leave-ray", daemon=True)
+        leaving = threading.Thread(target=ray.shutdown, name="leave-ray", daemon=True)
         leaving.start()
         leaving.join(_LEAVE_S if self.alive else 0)
         if leaving.is_alive():
@@ -94,12 +94,6 @@ def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Proces
         with contextlib.suppress(psutil.Error):
             found += [process, *process.children(recursive=True)]
     return found
-
-
-def _shutdown() -> None:
-    import ray
-
-    ray.shutdown()
 
 
 def prepare_ray() -> None:

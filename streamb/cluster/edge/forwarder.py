@@ -118,7 +118,8 @@ class Forwarder:
             has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
             return await self._ask_any("consoles", None, scope, lambda: _chunks(receive) if has_body else b"")
         limit = self._config.max_body_bytes
-        body = await read_body(receive, declared=None, limit=limit, timeout_s=_BODY_S, hold=_uncounted)
+        # The gateways count the bytes of large bodies; here each request has a bound of its own.
+        body = await read_body(receive, declared=None, limit=limit, timeout_s=_BODY_S, hold=lambda _size: None)
         if body is None:
             raise ClientGone
         about = _request_id(body) if path.startswith("/v2/models/") and path.endswith("/feedback") else None
@@ -189,10 +190,6 @@ def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 def _steers(header: bytes) -> bool:
     name = header.decode("latin-1")
     return name in STEERING_HEADERS or name.startswith(STEERING_PREFIX)
-
-
-def _uncounted(_size: int) -> None:
-    """The gateways count the bytes of large bodies; here each request has a bound of its own."""
 
 
 async def _chunks(receive: Any) -> AsyncIterator[bytes]:

@@ -55,7 +55,10 @@ class Sketch:
             raise InvalidInput(f"the rows have {width} columns; there are {len(names)} features")
         given = names if names is not None else [f"x{place}" for place in range(len(features))]
         several = [OUTPUT] if answers == 1 else [f"{OUTPUT}.{place}" for place in range(len(outputs))]
-        found = tuple(_sketch_of(values) for values in (*features, *outputs))
+        found = tuple(
+            ColumnSketch.of_numbers(values) if isinstance(values, np.ndarray) else ColumnSketch.of_values(values)
+            for values in (*features, *outputs)
+        )
         return cls((*given[: len(features)], *several), count, found)
 
     def plus(self, other: Sketch) -> Sketch:
@@ -113,7 +116,3 @@ def _columns_of(table: Any) -> tuple[int, _Columns]:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"these rows are no table: {error}") from error
     return len(columns), columns[:MOST_COLUMNS]
-
-
-def _sketch_of(values: NDArray[np.float64] | Sequence[Any]) -> ColumnSketch:
-    return ColumnSketch.of_numbers(values) if isinstance(values, np.ndarray) else ColumnSketch.of_values(values)

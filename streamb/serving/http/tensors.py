@@ -114,11 +114,13 @@ def count_rows(tensors: Sequence[Tensor]) -> int:
 
 def rows_from_tensors(tensors: Sequence[Tensor], schema: FeatureSchema | None) -> Rows:
     """The rows of a request, checked against the schema where there is one."""
-    if len(tensors) == 1 and not _is_column(tensors[0], schema):
+    is_column = schema is not None and tensors[0].name in schema.names and len(schema.names) > 1
+    if len(tensors) == 1 and not is_column:
         values = tensors[0].values
         if schema is not None:
             return schema.check_array(values)
-        return _untyped(values if values.ndim > 1 else values[:, None])
+        values = values if values.ndim > 1 else values[:, None]
+        return values.astype(np.float64, copy=False) if values.dtype.kind in "biuf" else values.tolist()
     columns = {tensor.name: _column(tensor) for tensor in tensors}
     if schema is None:
         listed = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -128,10 +130,6 @@ def rows_from_tensors(tensors: Sequence[Tensor], schema: FeatureSchema | None) -
         if all(column.dtype.kind in "iuf" for column in ordered):
             return schema.check_array(np.column_stack([column.astype(np.float64) for column in ordered]))
     return schema.check_array(columns)
-
-
-def _is_column(tensor: Tensor, schema: FeatureSchema | None) -> bool:
-    return schema is not None and tensor.name in schema.names and len(schema.names) > 1
 
 
 def _column(tensor: Tensor) -> NDArray[Any]:
@@ -144,10 +142,6 @@ def _column(tensor: Tensor) -> NDArray[Any]:
         f"input {tensor.name!r} has shape {list(values.shape)}; send one tensor of shape [rows, features], "
         "or one of shape [rows] for each feature, named after it"
     )
-
-
-def _untyped(values: NDArray[Any]) -> Rows:
-    return values.astype(np.float64, copy=False) if values.dtype.kind in "biuf" else values.tolist()
 
 
 # --- outputs ------------------------------------------------------------------------------------------------------
