@@ -98,20 +98,6 @@ class Options(Strict):
         """Every option, as JSON; `read` reads it back."""
         return self.model_dump(mode="json")
 
-    @classmethod
-    def words_of(cls, name: str) -> str:
-        """What an option is, with its unit, in one sentence."""
-        field = cls.model_fields[name]
-        unit = field.json_schema_extra["unit"] if isinstance(field.json_schema_extra, dict) else ""
-        return f"{field.description or ''} In {unit}." if unit else field.description or ""
-
-    @classmethod
-    def limits_of(cls, name: str) -> tuple[float | None, float | None]:
-        """The lowest and the highest value of a number; None: there is no such limit."""
-        schema = cls.model_json_schema()["properties"][name]
-        number = schema.get("anyOf", [schema])[0]
-        return number.get("minimum", number.get("exclusiveMinimum")), number.get("maximum")
-
     @model_validator(mode="before")
     @classmethod
     def _none_is_not_given(cls, given: Any) -> Any:

@@ -37,40 +37,32 @@ def deploy(
     strategy: how.Strategy = "immediate",
     percent: how.Percent = None,
     steps: how.Steps = None,
-    step_seconds: how.StepSeconds = None,
-    min_samples: how.MinSamples = None,
-    max_error_rate: how.MaxErrorRate = None,
-    max_latency_ms: how.MaxLatencyMs = None,
-    min_accuracy: how.MinAccuracy = None,
+    *,
+    declared: how.Declared,
+    limits: how.Limited,
     criterion: how.Criteria = None,
     approval: how.Approval = False,
     approval_before: how.ApprovalBefore = None,
     no_fallback: how.NoFallback = False,
     no_rollback: how.NoRollback = False,
-    shadow_percent: how.ShadowPercent = None,
-    hold_seconds: how.HoldSeconds = None,
     option: how.OtherOptions = None,
     force: Annotated[bool, typer.Option("--force", help="Deploy even if the environment forbids it.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the deployment has ended.")] = True,
     timeout: Annotated[float, typer.Option(min=1, help="Maximum wait, in seconds.")] = 600.0,
 ) -> Answer:
     """Deploy a version: send traffic to it. Exit code 1 if it does not complete."""
-    criteria = how.criteria(
-        criterion, max_error_rate=max_error_rate, max_latency_ms=max_latency_ms, min_accuracy=min_accuracy
-    )
-    options = how.options(
+    criteria = how.united("--criterion", criterion, **limits)
+    options = how.united(
+        "--option",
         option,
         traffic_split_percentage=percent,
         steps=how.percents(steps),
-        step_seconds=step_seconds,
-        min_samples=min_samples,
         health_check_criteria=criteria or None,
         approval_required=approval or None,
         approval_before=how.gates(approval_before),
         fallback_to_stable=False if no_fallback else None,
         rollback_on_failure=False if no_rollback else None,
-        shadow_percent=shadow_percent,
-        hold_seconds=hold_seconds,
+        **declared,
     )
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}
     with where.connect() as client:

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from streamb.cli import strategies as how
 from streamb.cli.alerts import alerts_of
 from streamb.cli.command import command
 from streamb.cli.models import ModelId
-from streamb.cli.options import Limit, Where
+from streamb.cli.options import FieldsOf, Limit, Where
 from streamb.cli.output import Answer, Columns, Facts, Table, as_text, at, listing
 from streamb.errors import InvalidInput
+from streamb.metrics.limits import Limits
 from streamb.options import LONGEST_WINDOW_MINUTES
 from streamb.sdk.http import HttpClient
 from streamb.sdk.model_monitoring import ModelMonitoring
@@ -118,26 +118,13 @@ def baselines(client: HttpClient, model_id: ModelId) -> Answer:
 
 @command(commands, "thresholds")
 def thresholds(
-    client: HttpClient,
-    model_id: ModelId,
-    max_latency_ms: how.MaxLatencyMs = None,
-    max_error_rate: how.MaxErrorRate = None,
-    min_accuracy: how.MinAccuracy = None,
-    min_throughput: how.MinThroughput = None,
-    max_drift_score: how.MaxDriftScore = None,
+    client: HttpClient, model_id: ModelId, told: Annotated[dict[str, Any], FieldsOf(Limits, tuple(Limits.model_fields))]
 ) -> Answer:
     """Set the limits that health is judged by. Limits that are not given are removed."""
-    given = {
-        "max_latency_ms": max_latency_ms,
-        "max_error_rate": max_error_rate,
-        "min_accuracy": min_accuracy,
-        "min_throughput": min_throughput,
-        "max_drift_score": max_drift_score,
-    }
-    made = ModelMonitoring(client, model_id).set_thresholds(
-        **{name: value for name, value in given.items() if value is not None}
+    made = ModelMonitoring(client, model_id).set_thresholds(**told)
+    return Answer(
+        made, Facts({"model": model_id, **{name: made["thresholds"].get(name) for name in Limits.model_fields}})
     )
-    return Answer(made, Facts({"model": model_id, **{name: made["thresholds"].get(name) for name in given}}))
 
 
 @command(commands, "alerts")

@@ -81,21 +81,31 @@ class FieldsOf:
     def parameters(self) -> list[inspect.Parameter]:
         """The options, as typer is to see them."""
         keyword = inspect.Parameter.KEYWORD_ONLY
-        return [inspect.Parameter(name, keyword, default=None, annotation=self._option(name)) for name in self.names]
+        shown = [(name, option_of(self.model, name)) for name in self.names]
+        return [inspect.Parameter(name, keyword, default=None, annotation=option) for name, option in shown]
 
     def take(self, given: dict[str, Any]) -> dict[str, Any]:
         """Take those that were given out of all that a command was given."""
-        told = {name: value for name in self.names if (value := given.pop(name)) not in (None, False, [])}
+        told = {name: value for name in self.names if (value := given.pop(name)) or type(value) in (int, float)}
         flags = {name: Option.of(self.model, name).choices for name, value in told.items() if value is True}
         return told | {name: choices[0] for name, choices in flags.items() if choices}
 
-    def _option(self, name: str) -> Any:
-        option = Option.of(self.model, name)
-        flag = f"--{name.removesuffix('_s').replace('_', '-')}"
-        if option.kind is bool or len(option.choices) == 1:
-            return Annotated[bool, typer.Option(flag, help=option.sentence)]
-        shown = "|".join(option.choices) or None
-        return Annotated[option.kind | None, typer.Option(flag, help=option.sentence, min=option.least, metavar=shown)]
+
+def option_of(model: type[BaseModel], name: str, flag: str | None = None) -> Any:
+    """The option for a field of a model, with its type, range and sentence.
+
+    Args:
+        model: declares the field.
+        name: of the field.
+        flag: what the command line calls it; None: by the field's name.
+    """
+    option = Option.of(model, name)
+    flag = flag or f"--{name.removesuffix('_s').replace('_', '-')}"
+    if option.kind is bool or len(option.choices) == 1:
+        return Annotated[bool, typer.Option(flag, help=option.sentence)]
+    shown = "|".join(option.choices) or None
+    declared = typer.Option(flag, help=option.sentence, min=option.least, max=option.most, metavar=shown)
+    return Annotated[option.kind | None, declared]
 
 
 def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:

@@ -8,32 +8,17 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from streamb.cli.options import read_pairs
+from streamb.cli.options import FieldsOf, option_of, read_pairs
 from streamb.metrics.limits import Limits
-from streamb.options import Options
 from streamb.rollouts.options import RolloutOptions
 
-
-def declared(group: type[Options], name: str, **more: Any) -> Any:
-    """A command-line option with the words, the unit and the range of a declared one."""
-    low, high = group.limits_of(name)
-    return typer.Option(min=low, max=high, help=group.words_of(name), show_default=False, **more)
-
-
 Strategy = Annotated[str, typer.Option(help="immediate, canary, blue_green or rolling.")]
-Percent = Annotated[float | None, declared(RolloutOptions, "traffic_split_percentage")]
+Percent: Any = option_of(RolloutOptions, "traffic_split_percentage", "--percent")
 Steps = Annotated[str | None, typer.Option(help="Percent of the traffic in each step, such as 5,50,100.")]
-StepSeconds = Annotated[float | None, declared(RolloutOptions, "step_seconds")]
-MinSamples = Annotated[int | None, declared(RolloutOptions, "min_samples")]
-MaxErrorRate = Annotated[float | None, declared(Limits, "max_error_rate")]
-MaxLatencyMs = Annotated[float | None, declared(Limits, "max_latency_ms")]
-MinAccuracy = Annotated[float | None, declared(Limits, "min_accuracy")]
-MinThroughput = Annotated[float | None, declared(Limits, "min_throughput")]
-MaxDriftScore = Annotated[float | None, declared(Limits, "max_drift_score")]
 Criteria = Annotated[
     list[str] | None, typer.Option("--criterion", metavar="NAME=VALUE", help="Any other criterion; repeatable.")
 ]
-Approval = Annotated[bool, typer.Option("--approval", help=RolloutOptions.words_of("approval_required"))]
+Approval: Any = option_of(RolloutOptions, "approval_required", "--approval")
 ApprovalBefore = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,34 +31,33 @@ NoFallback = Annotated[
 NoRollback = Annotated[
     bool, typer.Option("--no-rollback", help="Pause a failing deployment instead of rolling it back.")
 ]
-ShadowPercent = Annotated[float | None, declared(RolloutOptions, "shadow_percent")]
-HoldSeconds = Annotated[float | None, declared(RolloutOptions, "hold_seconds")]
 OtherOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; repeatable."),
 ]
+Declared = Annotated[
+    dict[str, Any], FieldsOf(RolloutOptions, ("step_seconds", "min_samples", "shadow_percent", "hold_seconds"))
+]
+Limited = Annotated[dict[str, Any], FieldsOf(Limits, ("max_error_rate", "max_latency_ms", "min_accuracy"))]
 
 
-def options(others: Iterable[str] | None, **flags: Any) -> dict[str, Any]:
-    """Return the `options` of the request: those given by their flags, and those given by `--option`.
+def united(flag: str, others: Iterable[str] | None, **flags: Any) -> dict[str, Any]:
+    """What was given by options of its own, and by the repeated one for all others.
 
-    Raises:
-        BadParameter: an option has no value, or is given twice.
-    """
-    given = {name: value for name, value in flags.items() if value is not None}
-    rest = {name: _json_or_text(value) for name, value in read_pairs(others, "--option").items()}
-    return _united(given, rest, "--option")
-
-
-def criteria(others: Iterable[str] | None, **flags: float | None) -> dict[str, Any]:
-    """Return the health criteria: those given by their flags, and those given by `--criterion`.
+    Args:
+        flag: the repeated one, for messages.
+        others: what was given by it, each `NAME=VALUE`; the value may be JSON.
+        flags: what was given by options of its own, by name; None: it was not given.
 
     Raises:
-        BadParameter: a criterion has no value, or is given twice.
+        BadParameter: one has no value, or is given twice.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    rest = {name: _json_or_text(value) for name, value in read_pairs(others, "--criterion").items()}
-    return _united(given, rest, "--criterion")
+    rest = {name: _json_or_text(value) for name, value in read_pairs(others, flag).items()}
+    twice = sorted(given.keys() & rest.keys())
+    if twice:
+        raise typer.BadParameter(f"{', '.join(twice)} is given by its own option and by {flag}; choose one")
+    return {**given, **rest}
 
 
 def percents(text: str | None) -> list[float] | None:
@@ -109,10 +93,3 @@ def _json_or_text(value: str) -> Any:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
         return value
-
-
-def _united(given: dict[str, Any], rest: dict[str, Any], option: str) -> dict[str, Any]:
-    twice = sorted(given.keys() & rest.keys())
-    if twice:
-        raise typer.BadParameter(f"{', '.join(twice)} is given by its own option and by {option}; choose one")
-    return {**given, **rest}

@@ -122,12 +122,14 @@ class Option:
         kind: bool, int, float, str, Path, or a list of str for one that may be given several times.
         choices: the values that are allowed; empty for any.
         least: the least value; None for none.
-        sentence: what it means, and its default if that says something.
+        most: the greatest value; None for none.
+        sentence: what it means, its unit, and its default if that says something.
     """
 
     kind: Any
     choices: tuple[str, ...]
     least: float | None
+    most: float | None
     sentence: str
 
     @classmethod
@@ -135,7 +137,7 @@ class Option:
         """Read a field.
 
         >>> Option.of(SearchOptions, "folds")
-        Option(kind=<class 'int'>, choices=(), least=2, sentence='folds of the cross-validation')
+        Option(kind=<class 'int'>, choices=(), least=2, most=None, sentence='folds of the cross-validation')
         >>> Option.of(SearchOptions, "deploy").choices
         ('immediate',)
         """
@@ -144,8 +146,10 @@ class Option:
         shown = not field.is_required() and field.default not in (None, "", (), False)
         kind = Path if told.get("format", "").endswith("path") else _KINDS[told["type"]]
         choices = told.get("enum", [told["const"]] if "const" in told else [])
-        default = f" (default: {field.default})" if shown else ""
-        return cls(kind, tuple(choices), told.get("minimum"), told.get("description", "") + default)
+        unit = f" In {told['unit']}." if told.get("unit") else ""
+        sentence = told.get("description", "") + unit + (f" (default: {field.default})" if shown else "")
+        least = told.get("minimum", told.get("exclusiveMinimum"))
+        return cls(kind, tuple(choices), least, told.get("maximum"), sentence)
 
 
 _KINDS: Final = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list[str]}

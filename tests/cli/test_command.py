@@ -125,6 +125,7 @@ class Told(BaseModel):
     deploy: Literal["immediate"] | None = None
     tag: tuple[str, ...] = ()
     quiet: bool = False
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 def test_fields_of_a_model_are_options(group, run):
@@ -135,14 +136,27 @@ def test_fields_of_a_model_are_options(group, run):
         seen.update(told)
         return Answer(None)
 
-    assert options_of(group, "one") == ["--folds", "--limit", "--color", "--deploy", "--tag", "--quiet", "--json"]
+    assert options_of(group, "one") == [
+        "--folds",
+        "--limit",
+        "--color",
+        "--deploy",
+        "--tag",
+        "--quiet",
+        "--share",
+        "--json",
+    ]
     run("one")
     assert seen == {}
     run("one", "--folds", "3", "--limit", "1.5", "--color", "blue", "--deploy", "--tag", "a", "--tag", "b", "--quiet")
     assert seen == {
         "folds": 3, "limit_s": 1.5, "color": "blue", "deploy": "immediate", "tag": ["a", "b"], "quiet": True,
     }  # fmt: skip
-    run("one", "--folds", "1", code=2)
+    seen.clear()
+    run("one", "--share", "0")
+    assert seen == {"share": 0.0}
+    for wrong in (("--folds", "1"), ("--share", "2")):
+        run("one", *wrong, code=2)
     shown = " ".join(run("one", "--help").split())
     assert "--color red|blue the paint (default: red)" in shown
     assert "how many parts" in shown
