@@ -35,6 +35,11 @@ tr.best td { font-weight: 600; color: var(--chart-orange, #c2410c); }
 @media (prefers-color-scheme: dark) { :root { --text: #e5e7eb; --note: #9ca3af; --line: #374151; DARK } }
 """.replace("DARK", DARK_STYLE)
 
+_SLICES: Final = (
+    "Later trials are deeper in colour; the line is the forest's mean over all other parameters, where that is among "
+    "the scores shown."
+)
+
 
 def report_page(
     board: Board, *, title: str, result: OptimizationResult | None = None, facts: Mapping[str, Any] | None = None
@@ -92,15 +97,7 @@ def _facts(board: Board, result: OptimizationResult | None) -> dict[str, Any]:
     if best is not None and best.score is not None:
         facts["best score"] = f"{best.score:.6g} (trial {best.number})"
     if result is not None:
-        gained = result.improvements
-        if gained.default_score is not None:
-            percent = "" if gained.relative_improvement is None else f" ({gained.relative_improvement:+.2f} %)"
-            facts["defaults, same folds"] = f"{gained.default_score:.6g}{percent}"
-        if result.rescored is not None:
-            again = result.rescored
-            facts["best again, other folds"] = f"{again.mean:.6g} ± {again.sd:.2g}, {again.repeats} times"
-        if result.validation_score is not None:
-            facts["on validation data"] = f"{result.validation_score:.6g}"
+        facts |= result.worth()
     facts["trials"] = f"{len(board.trials)} ({counted})" if board.trials else "none yet"
     if result is not None:
         facts["time"] = f"{result.seconds:.1f} s, stopped by {result.stopped_by.value}"
@@ -137,11 +134,7 @@ def _pictures(board: Board) -> Iterable[str]:
     yield _figure("Importance", explained if bars else too_few, bars or "")
     others = (
         ("Parallel coordinates", "A line per trial, the deeper the better.", parallel_coordinates(board)),
-        (
-            "Slices",
-            "Later trials are deeper in colour; the line is the mean over all other parameters, if among these scores.",
-            slices(board),
-        ),
+        ("Slices", _SLICES, slices(board)),
         ("Contour", "The forest's mean over all other parameters, deep where it is good.", contour(board)),
     )
     yield from (_figure(title, note, picture) for title, note, picture in others if picture is not None)

@@ -94,6 +94,11 @@ def importance(axes: Sequence[Axis], trials: Sequence[TrialResult], *, maximize:
     return Importance(alone, together, len(scored), marginals)
 
 
+def place(axis: Axis, trial: TrialResult) -> float | None:
+    """Where a trial lies on a parameter's axis; None where it does not have the parameter."""
+    return axis.position(trial.parameters[axis.name]) if axis.name in trial.parameters else None
+
+
 def _rows(axes: Sequence[Axis], trials: Sequence[TrialResult], rng: np.random.Generator) -> Array:
     """Positions (n, d). A parameter that is not active gets a random one: left at a fixed place it would tell the
     forest which branch the trial is in, and take the credit of its parent."""
@@ -102,7 +107,7 @@ def _rows(axes: Sequence[Axis], trials: Sequence[TrialResult], rng: np.random.Ge
         if axis.values is not None:
             rows[:, i] = (np.floor(rows[:, i] * len(axis.values)) + 0.5) / len(axis.values)
         for row, trial in enumerate(trials):
-            position = axis.position(trial.parameters[axis.name]) if axis.name in trial.parameters else None
+            position = place(axis, trial)
             if position is not None:
                 rows[row, i] = min(max(position, 0.0), 1.0)
     return rows

@@ -17,7 +17,7 @@ from streamb.charts.parallel import Thread, parallel
 from streamb.charts.svg import BLUE, GREY, ORANGE, Canvas, Plot, shade
 from streamb.errors import InvalidInput
 from streamb.hpo.reporting.board import Board, scored, tooltip
-from streamb.hpo.reporting.importance import Effect
+from streamb.hpo.reporting.importance import Effect, place
 from streamb.hpo.reporting.marginals import Array
 from streamb.hpo.study.study import Outcome, TrialResult
 
@@ -100,14 +100,13 @@ def slices(board: Board) -> Canvas | None:
     canvas = Canvas(*size, "score by parameter", _best_in_words(board))
     last = max([trial.number for trial in board.trials], default=0) or 1
     on_top = sorted(scored(board.trials), key=lambda one: one.number == board.best_number)
-    for place, axis in enumerate(axes):
-        row, column = divmod(place, _COLUMNS)
+    for number, axis in enumerate(axes):
+        row, column = divmod(number, _COLUMNS)
         left, top = column * _CELL_WIDTH + 64, row * _CELL_HEIGHT + 28
         plot = Plot(canvas, left, top, _CELL_WIDTH - 84, _CELL_HEIGHT - 76)
         plot.frame(axis, board.scores)
         for trial in on_top:
-            position = axis.position(trial.parameters[axis.name]) if axis.name in trial.parameters else None
-            if position is not None:
+            if (position := place(axis, trial)) is not None:
                 best, early = trial.number == board.best_number, trial.status is not Outcome.COMPLETED
                 colour = ORANGE if best else GREY if early else shade(0.25 + 0.75 * trial.number / last)
                 x, y, size_of = plot.x(position), plot.y(board.scores.within(trial.score or 0.0)), 4.4 if best else 3.0
@@ -130,8 +129,7 @@ def contour(board: Board) -> Canvas | None:
         across, up, heights, name=board.objective, maximize=board.maximize, description=_best_in_words(board)
     )
     for trial in scored(board.trials):
-        x = across.position(trial.parameters[across.name]) if across.name in trial.parameters else None
-        y = up.position(trial.parameters[up.name]) if up.name in trial.parameters else None
+        x, y = place(across, trial), place(up, trial)
         if x is not None and y is not None:
             best, early = trial.number == board.best_number, trial.status is not Outcome.COMPLETED
             said, at = tooltip(trial, board.objective), (plot.x(x), plot.y(y))
@@ -190,8 +188,8 @@ def _bar(effect: Effect) -> Row:
 
 
 def _thread(board: Board, trial: TrialResult, axes: Sequence[Axis]) -> Thread:
-    found = [axis.position(trial.parameters[axis.name]) if axis.name in trial.parameters else None for axis in axes]
-    positions, said = [board.scores.within(trial.score or 0.0), *found], tooltip(trial, board.objective)
+    positions = [board.scores.within(trial.score or 0.0), *(place(axis, trial) for axis in axes)]
+    said = tooltip(trial, board.objective)
     if trial is board.best:
         return Thread(positions, ORANGE, "best\n" + said, width=2.4, opacity=1.0)
     return Thread(positions, shade(board.goodness(trial.score or 0.0)), said)

@@ -221,18 +221,23 @@ class OptimizationResult:
         widths = [max(len(line[column]) for line in lines) for column in range(4)]
         text = ["  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[4]]) for line in lines]
         hidden = len(self.trials) - (len(lines) - 1)
-        return "\n".join([*text, *([f"and {hidden} more"] if hidden > 0 else []), *self._remarks()])
+        told = {"best": f"trial {self.best_number} with {self.objective} {self.best_score:.6g}", **self.worth()}
+        told["trials"] = f"{len(self.trials)} in {self.seconds:.1f} s, stopped by {self.stopped_by.value}"
+        more = [f"and {hidden} more"] if hidden > 0 else []
+        return "\n".join([*text, *more, *(f"{name}: {words}" for name, words in told.items())])
 
-    def _remarks(self) -> list[str]:
-        found = [f"best: trial {self.best_number} with {self.objective} {self.best_score:.6g}"]
-        gained = self.improvements
+    def worth(self) -> dict[str, str]:
+        """What the search gained, and what is left of it on other data, each in words."""
+        gained, again = self.improvements, self.rescored
+        told = {}
         if gained.default_score is not None:
             percent = "" if gained.relative_improvement is None else f" ({gained.relative_improvement:+.2f} %)"
-            found.append(f"defaults on the same folds: {gained.default_score:.6g}{percent}")
-        if self.rescored is not None:
-            again = self.rescored
-            found.append(f"again on other folds, {again.repeats} times: {again.mean:.6g}, sd {again.sd:.2g}")
-        return [*found, f"{len(self.trials)} trials in {self.seconds:.1f} s, stopped by {self.stopped_by.value}"]
+            told["defaults, same folds"] = f"{gained.default_score:.6g}{percent}"
+        if again is not None:
+            told["best again, other folds"] = f"{again.mean:.6g} ± {again.sd:.2g}, {again.repeats} times"
+        if self.validation_score is not None:
+            told["on validation data"] = f"{self.validation_score:.6g}"
+        return told
 
 
 def best_first(trials: Iterable[TrialResult], direction: Direction) -> list[TrialResult]:

@@ -75,7 +75,7 @@ def test_the_table_begins_with_the_best_and_shows_failures_with_their_reason():
     lines = RESULT.table().splitlines()
     assert lines[1].startswith("1")
     assert "C must be positive" in lines[3]
-    assert any("again on other folds" in line for line in lines)
+    assert any("best again, other folds" in line for line in lines)
     assert "and 2 more" in RESULT.table(rows=1)
     assert "defaults" not in replace(RESULT, improvements=Improvement.of(0.95, None, "maximize")).table()
 
