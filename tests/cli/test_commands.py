@@ -154,6 +154,21 @@ class TestConfig:
         assert "ML_PORT" in done.stderr
         assert "[config_error]" in done.stderr
 
+    @pytest.mark.parametrize("command", [("config", "show"), ("up",)], ids=" ".join)
+    def test_a_wrong_setting_of_a_channel_is_told_before_anything_starts(self, cli, monkeypatch, command):
+        monkeypatch.setenv("ML_ALERT_CHANNELS", "slack")
+        done = cli.run(*command, code=1)
+        assert "slack, which needs ML_ALERT_SLACK_WEBHOOK_URL" in done.stderr
+        monkeypatch.setenv("ML_ALERT_SLACK_WEBHOOK_URL", "env:NOT_SET_ANYWHERE")
+        assert "is empty or not set [config_error]" in cli.run(*command, code=1).stderr
+
+    def test_settings_of_channels_are_shown(self, cli, monkeypatch):
+        monkeypatch.setenv("ML_ALERT_WEBHOOK_URL", "https://alerts.example.com/hunter2")
+        done = cli.run("config", "show", "--json")
+        (shown,) = [one for one in json.loads(done.stdout) if one["name"] == "alert_webhook_url"]
+        assert (shown["value"], shown["origin"]) == ("***", "variable ML_ALERT_WEBHOOK_URL")
+        assert "ML_ALERT_CHANNELS does not name webhook" in done.stderr
+
     def test_a_variable_with_a_typing_error_is_told(self, cli, monkeypatch):
         monkeypatch.setenv("ML_MAX_BATCH_ROW", "17")
         assert "ML_MAX_BATCH_ROWS" in cli.run("config", "show").stderr
