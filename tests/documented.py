@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streamb.config import VARIABLES_OF_JOBS, Settings, variable_of
-from streamb.monitoring.channels.settings import channel_variables
+from streamb.monitoring.channels.opening import channel_variables
 from streamb.options import Options
 
 ROOT = Path(__file__).parent.parent

@@ -2,8 +2,13 @@
 
 from streamb.monitoring.channels.channel import AlertChannel, DeliveryFailed, severities_of
 from streamb.monitoring.channels.courier import Courier
-from streamb.monitoring.channels.opening import ChannelSpec, open_channels
-from streamb.monitoring.channels.settings import check_channels, explain_channels, settings_warnings
+from streamb.monitoring.channels.opening import (
+    ChannelSpec,
+    check_channels,
+    explain_channels,
+    open_channels,
+    settings_warnings,
+)
 from streamb.monitoring.channels.worker import OUTCOMES, ChannelState
 
 __all__ = [

@@ -1,16 +1,30 @@
-"""From specifications, or from the settings of the platform, to channels that are ready to send."""
+"""Opens channels, from specifications or from settings; says what is wrong or probably not meant in their settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from streamb.clock import Clock, SystemClock
-from streamb.config import Settings, chosen_channels, load_settings
-from streamb.errors import InvalidInput
+from streamb.config import (
+    HIDDEN,
+    NO_CHANNELS,
+    GivenSetting,
+    SettingOrigin,
+    Settings,
+    chosen_channels,
+    config_error,
+    config_warnings,
+    is_reference,
+    load_settings,
+    resolve_secret,
+    shown_secret,
+    unknown_setting,
+    variable_of,
+)
+from streamb.errors import ConfigError, InvalidInput
 from streamb.monitoring.channels.channel import AlertChannel
-from streamb.monitoring.channels.options import read_options
-from streamb.monitoring.channels.settings import spec_of
+from streamb.monitoring.channels.options import Variable, channel_types, read_options
 
 ChannelSpec = str | Mapping[str, Any] | AlertChannel
 """The name of a type that the settings describe ("slack"), a mapping of options, or a channel of the user's own."""
@@ -47,3 +61,109 @@ def _opened(spec: ChannelSpec, clock: Clock) -> AlertChannel:
     if isinstance(spec, Mapping):
         return read_options(spec).open(clock)
     return spec
+
+
+def channel_variables() -> dict[str, Variable]:
+    """Every setting that a type of channel declares, by its name."""
+    return {one.name: one for kind in channel_types().values() for one in kind.variables().values()}
+
+
+def check_channels(settings: Settings) -> None:
+    """Find what is wrong with the settings of channels before any of them is opened.
+
+    Raises:
+        ConfigError: names every channel that lacks a variable, every value that is not allowed, and every reference
+            that leads nowhere (`details["problems"]` lists them); it repeats no secret.
+    """
+    if problems := list(_problems(settings)):
+        raise config_error(problems)
+
+
+def settings_warnings(settings: Settings) -> list[str]:
+    """What is allowed but probably not meant, of the platform and of its channels."""
+    return [*config_warnings(settings, channel_variables()), *_warnings(settings)]
+
+
+def explain_channels(settings: Settings) -> list[SettingOrigin]:
+    """Every setting that a channel declares with its origin; secrets are masked, references are shown."""
+    return [_explained(variable, settings.channel_settings.get(name)) for name, variable in channel_variables().items()]
+
+
+def spec_of(kind: str, settings: Settings) -> Mapping[str, Any]:
+    """The specification of one type of channel, from the settings; references in it stay references.
+
+    Raises:
+        InvalidInput: there is no such type.
+        ConfigError: names the variables that are missing.
+    """
+    types = channel_types()
+    if kind not in types:
+        raise InvalidInput(f"no type of alert channel is called {kind!r}; there are {', '.join(types)}")
+    options = types[kind]
+    if missing := _missing(kind, settings):
+        raise ConfigError(f"the alert channel {kind} needs {' and '.join(missing)}")
+    given = settings.channel_settings
+    shared = {"ca_file": settings.alert_ca_file, "allow_private_addresses": settings.alert_allow_private_addresses}
+    return {
+        "type": kind,
+        **{option: given[one.name].value for option, one in options.variables().items() if one.name in given},
+        **{option: value for option, value in shared.items() if option in options.model_fields},
+    }
+
+
+def _missing(kind: str, settings: Settings) -> list[str]:
+    given = settings.channel_settings
+    return [variable_of(name) for name in channel_types()[kind].needed() if name not in given or not given[name].value]
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    types, known = channel_types(), channel_variables()
+    chosen = chosen_channels(settings)
+    if set(chosen) - types.keys():
+        yield (
+            f"{variable_of('alert_channels')} is {settings.alert_channels!r}; allowed: a list, with commas, of "
+            f"{', '.join(types)}; or {NO_CHANNELS}"
+        )
+    for kind in chosen:
+        if kind in types and (missing := _missing(kind, settings)):
+            yield (
+                f"ML_ALERT_CHANNELS names {kind}, which needs {' and '.join(missing)}; set it, or take {kind} from "
+                "the list"
+            )
+    for name, given in settings.channel_settings.items():
+        if name in known:
+            yield from _problems_of(known[name], given)
+        elif given.origin == "argument":  # a variable that is unknown is a warning
+            yield unknown_setting(name, [*Settings.model_fields, *known])
+
+
+def _problems_of(variable: Variable, given: GivenSetting) -> Iterator[str]:
+    if variable.secret and is_reference(given.value):
+        try:
+            resolve_secret(given.value)
+        except ConfigError as error:
+            yield f"{variable_of(variable.name)}: {error.message}"
+    elif not variable.fits(given.value):
+        place = f"the argument {variable.name}" if given.origin == "argument" else variable_of(variable.name)
+        shown = HIDDEN if variable.secret else repr(given.value)
+        yield f"{place} is {shown}; allowed: {variable.allowed}"
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    """Channels that were set up but are not on the list, and settings that a channel on it should have."""
+    chosen, given = chosen_channels(settings), settings.channel_settings
+    for kind, options in channel_types().items():
+        if kind not in chosen:
+            if found := [variable_of(name) for name in options.needed() if name in given]:
+                yield f"{found[0]} is set, but ML_ALERT_CHANNELS does not name {kind}: no alert is sent there"
+            continue
+        for variable in options.variables().values():
+            if variable.if_missing and variable.name not in given:
+                yield f"{variable_of(variable.name)} is not set: {variable.if_missing}"
+
+
+def _explained(variable: Variable, given: GivenSetting | None) -> SettingOrigin:
+    value, origin = None, "default"
+    if given is not None:
+        value, origin = shown_secret(given.value) if variable.secret else given.value, given.origin
+    return SettingOrigin(variable.name, variable_of(variable.name), value, origin, "in effect")
