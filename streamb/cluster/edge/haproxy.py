@@ -79,7 +79,6 @@ def render(config: EdgeConfig) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
-    errors = "\n".join(f"    http-error status {status} {_as_json(refusal(status))}" for status in _REFUSALS)
     no_gateway, no_console = (_as_json(unavailable(backend)) for backend in ("gateways", "consoles"))
     return f"""\
 global
@@ -107,7 +106,7 @@ defaults
     http-reuse always
     # ...which needs the whole request at hand (as far as a buffer holds it), and keeps slow senders off the gateways.
     option http-buffer-request
-{errors}
+{_own_errors()}
 
 frontend edge
     bind {host}:{config.port}{tls}
@@ -136,6 +135,10 @@ backend consoles
     option httpchk GET /healthz
     http-error status 503 {no_console} hdr Retry-After 1
 """
+
+
+def _own_errors() -> str:
+    return "\n".join(f"    http-error status {status} {_as_json(refusal(status))}" for status in _REFUSALS)
 
 
 def _as_json(body: str) -> str:
