@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, InvalidInput
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
+from streamb.store.plain import from_plain
 
 FORMAT_VERSION: Final = 1
 """The version of the artifact format that this build writes and reads."""
@@ -105,43 +106,23 @@ class Manifest:
     @classmethod
     def _from_body(cls, body: Mapping[str, Any]) -> Manifest:
         try:
-            files = {
-                check_path(path): FileEntry(_checked(entry["sha256"], str), _checked(entry["size"], int))
-                for path, entry in body["files"].items()
-            }
-            FeatureSchema.from_json(body["schema"])
-            manifest = cls(
-                framework=_checked(body["framework"], str),
-                class_id=_checked(body["class_id"], str),
-                task=_checked(body["task"], str),
-                schema=_checked(body["schema"], dict),
-                files=files,
-                carries_code=_checked(body["carries_code"], bool),
-                name=_checked(body["name"], str),
-                versions={name: _checked(number, str) for name, number in body["versions"].items()},
-            )
-        except (KeyError, TypeError, AttributeError, InvalidInput) as error:
-            raise ArtifactCorrupt(f"{MANIFEST_NAME} lacks a field or has one of a wrong type: {error!r}") from error
+            manifest = from_plain(cls, body)  # what it turns into another type, `from_bytes` finds by the bytes
+            FeatureSchema.from_json(manifest.schema)
+        except (ValueError, InvalidInput) as error:
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} lacks a field or has one of a wrong type: {error}") from error
+        for path in manifest.files:
+            check_path(path)
         if is_outside(manifest.class_id) and not manifest.carries_code:
             raise ArtifactCorrupt(f"{MANIFEST_NAME} names code ({manifest.class_id[:100]!r}) and denies that it does")
         if manifest.task not in TASKS:
             raise ArtifactCorrupt(f"{MANIFEST_NAME}: the task is one of {', '.join(TASKS)}, got {manifest.task!r}")
-        if not all(_DIGEST.fullmatch(entry.sha256) and entry.size >= 0 for entry in files.values()):
+        if not all(_DIGEST.fullmatch(entry.sha256) and entry.size >= 0 for entry in manifest.files.values()):
             raise ArtifactCorrupt(f"{MANIFEST_NAME} lists a file with a digest or size that is none")
         return manifest
 
     def _body(self) -> dict[str, Any]:
-        return {
-            "format_version": self.format_version,
-            "framework": self.framework,
-            "class_id": self.class_id,
-            "task": self.task,
-            "name": self.name,
-            "schema": dict(self.schema),
-            "versions": dict(self.versions),
-            "files": {path: {"sha256": e.sha256, "size": e.size} for path, e in sorted(self.files.items())},
-            "carries_code": self.carries_code,
-        }
+        files = {path: asdict(entry) for path, entry in self.files.items()}
+        return {**{name: getattr(self, name) for name in self.__slots__}, "files": files}
 
 
 def is_outside(class_id: str) -> bool:
@@ -172,12 +153,6 @@ def check_path(path: str) -> str:
     ):
         raise ArtifactCorrupt(f"the artifact names a path that no file in its folder can have: {str(path)[:100]!r}")
     return path
-
-
-def _checked(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {value!r}"[:200])
-    return value
 
 
 def _canonical(body: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from streamb.monitoring.drift.report import DriftReport
 from streamb.monitoring.exposition import VersionFacts
 from streamb.monitoring.health.health import Status
 from streamb.monitoring.watches import STALE_S, Standing
+from streamb.store.plain import to_plain
 
 _RANK: Final[Mapping[str, int]] = {Status.HEALTHY: 0, Status.UNKNOWN: 1, Status.DEGRADED: 2, Status.UNHEALTHY: 3}
 
@@ -51,7 +52,7 @@ def drift_answer(report: DriftReport, model_id: str, version: str, minutes: int,
     """A report with what it is about."""
     described = baseline.to_answer(active=True) if baseline is not None else None
     about = {"model_id": model_id, "version": version, "minutes": minutes, "baseline": described}
-    return {**about, **report.to_json()}
+    return {**about, **to_plain(report)}
 
 
 def facts_of(standing: Standing) -> VersionFacts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 from streamb.clock import isoformat
@@ -43,10 +43,6 @@ class ConceptReport:
     since_label: int | None
     since: float | None
     summary: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 class ConceptDetector(ABC):

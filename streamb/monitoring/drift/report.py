@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import PlainSerializer
 
 from streamb.charts.axes import Axis, show
 from streamb.charts.intervals import Row, intervals
@@ -14,6 +16,8 @@ from streamb.charts.svg import BLUE, GREY, RED, Canvas
 
 ColumnKind = Literal["feature", "output", "multivariate"]
 DriftState = Literal["stable", "drifted", "insufficient_data"]
+Shown = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
+"""A number that is rounded to six places in JSON."""
 MOST_BARS: Final = 40
 """Columns in one chart, those that drifted most; its note says how many there are."""
 _NAME_CHARS: Final = 40
@@ -51,19 +55,14 @@ class ColumnDrift:
     name: str
     kind: ColumnKind
     status: DriftState
-    score: float | None
+    score: Shown | None
     drifted: bool
     p_value: float
-    shift: float
+    shift: Shown
     rows: int
-    missing_rate: float
-    unseen_rate: float
+    missing_rate: Shown
+    unseen_rate: Shown
     detail: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        rounded = {name: round(getattr(self, name), 6) for name in ("shift", "missing_rate", "unseen_rate")}
-        return {**asdict(self), **rounded, "score": None if self.score is None else round(self.score, 6)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class DriftReport:
     """
 
     status: DriftState
-    overall_drift_score: float
+    overall_drift_score: Shown
     features: Mapping[str, ColumnDrift]
     outputs: Mapping[str, ColumnDrift]
     multivariate: ColumnDrift | None
@@ -120,20 +119,6 @@ class DriftReport:
         yield from self.outputs.values()
         if self.multivariate is not None:
             yield self.multivariate
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "status": self.status,
-            "overall_drift_score": round(self.overall_drift_score, 6),
-            "features": {name: one.to_json() for name, one in self.features.items()},
-            "outputs": {name: one.to_json() for name, one in self.outputs.items()},
-            "multivariate": self.multivariate.to_json() if self.multivariate else None,
-            "rows": self.rows,
-            "sensitivity": str(self.sensitivity),
-            "threshold": self.threshold,
-            "summary": self.summary,
-        }
 
     def table(self) -> str:
         """As text: one line for each column, the highest scores first."""

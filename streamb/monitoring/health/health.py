@@ -8,7 +8,7 @@ that asking often neither hurries nor delays anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streamb.metrics.criteria import Finding, Verdict
@@ -17,6 +17,7 @@ from streamb.monitoring.drift.concept_alarm import ConceptReport
 from streamb.monitoring.drift.report import DriftReport
 from streamb.monitoring.health.checks import Look, Status, Thresholds, looks
 from streamb.monitoring.profiles.estimation import Estimate
+from streamb.store.plain import from_plain, to_plain
 
 __all__ = ["HealthJudge", "Metrics", "ModelHealth", "Status", "Thresholds", "metrics_of"]
 
@@ -56,16 +57,7 @@ class ModelHealth:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "status": str(self.status),
-            "reasons": list(self.reasons),
-            "current_metrics": self.current_metrics.to_json(),
-            "drift_status": self.drift_status.to_json() if self.drift_status else None,
-            "concept": self.concept.to_json() if self.concept else None,
-            "estimated_accuracy": self.estimated_accuracy.to_json() if self.estimated_accuracy else None,
-            "findings": [{**asdict(one), "verdict": str(one.verdict)} for one in self.findings],
-            "updated_at": self.updated_at,
-        }
+        return {**to_plain(self), "current_metrics": self.current_metrics.to_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +126,11 @@ class HealthJudge:
 
     def to_json(self) -> dict[str, Any]:
         """What earlier looks have come to, as JSON, for `restore`."""
-        return {name: asdict(one) for name, one in self._standings.items()}
+        return {name: to_plain(one) for name, one in self._standings.items()}
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """Go on from what `to_json` gave."""
-        self._standings = {name: _Standing(**{**one, "level": Status(one["level"])}) for name, one in document.items()}
+        self._standings = {name: from_plain(_Standing, one) for name, one in document.items()}
 
     def _verdict(self) -> tuple[Status, tuple[str, ...]]:
         bad = [one for one in self._standings.values() if one.level is not Status.HEALTHY]

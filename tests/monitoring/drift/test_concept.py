@@ -18,6 +18,7 @@ from streamb.monitoring.drift.concept import (
 from streamb.monitoring.drift.concept_alarm import RUN_LENGTH
 from streamb.monitoring.drift.drift import Sensitivity
 from streamb.monitoring.profiles.performance import Performance
+from streamb.store.plain import to_plain
 
 LARGE = 10**8  # so many labels that the baseline's error is known
 
@@ -95,7 +96,7 @@ def test_the_report_says_since_when_and_how_far():
     assert found.summary == (
         "the error rate has risen from 20.0 % to 32.0 % (since about 1970-01-01T00:19:00Z, over the last 1,000 labels)"
     )
-    json.dumps(found.to_json())
+    json.dumps(to_plain(found))
 
 
 def test_calm_reports():

@@ -10,6 +10,7 @@ from streamb.errors import InvalidInput
 from streamb.monitoring.drift.drift import LEAST_ROWS, Sensitivity, compare
 from streamb.monitoring.drift.report import score_of
 from streamb.monitoring.profiles.baseline import Baseline
+from streamb.store.plain import to_plain
 
 
 def normal(seed, rows, shift=0.0, spread=1.0):
@@ -191,7 +192,7 @@ def test_a_hundred_features_that_stay_as_they_are_raise_no_alarm(rows):
 
 def test_a_report_is_json_and_a_table():
     found = report(normal(19, 1000, shift=1))
-    body = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    body = json.loads(json.dumps(to_plain(found), allow_nan=False))
     assert body["features"]["x"]["drifted"]
     assert math.isclose(body["overall_drift_score"], found.overall_drift_score, abs_tol=1e-6)
     lines = found.table().splitlines()

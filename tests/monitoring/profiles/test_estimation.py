@@ -83,7 +83,7 @@ def test_a_regression_is_not_estimated_and_says_so():
     assert not_estimated("regression").accuracy is None
     assert "numbers have no confidence" in not_estimated("regression").note
     assert "set_baseline" in not_estimated("classification").note
-    assert not_estimated("regression").to_json()["is_estimate"]
+    assert to_plain(not_estimated("regression"))["is_estimate"]
 
 
 @pytest.mark.parametrize("confidence", [[1.2] * 200, [-0.1] * 200, [[0.5, 0.5]] * 200, [0.5] * 199, [math.inf] * 200])
