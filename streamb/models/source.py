@@ -150,7 +150,7 @@ def _imported(name: str, package: str, content: bytes) -> Iterator[str]:
 
 
 def _origin(module: str) -> Path | None:
-    """The file of a module, found without importing anything; None where there is none."""
+    """The file of a module, found without importing anything; None if there is no such file."""
     loaded = sys.modules.get(module)
     if loaded is not None:
         file = getattr(loaded, "__file__", None)
@@ -167,7 +167,7 @@ def _origin(module: str) -> Path | None:
 
 
 def _folders(package: str) -> list[Path]:
-    """Where the modules of a package lie; nowhere when it is none."""
+    """The folders that hold the modules of a package; empty if this is not a package."""
     loaded = sys.modules.get(package)
     if loaded is not None:
         return [Path(folder) for folder in getattr(loaded, "__path__", ())]

@@ -155,7 +155,7 @@ def log_h(u: Array) -> tuple[Array, Array]:
 
 
 def _mills(u: Array) -> Array:
-    """`Phi(u) / phi(u)`, without underflow below 0; infinite only where `phi` is none."""
+    """`Phi(u) / phi(u)`, without underflow below 0; infinite only where `phi` underflows to 0."""
     from scipy.special import erfcx  # late, as above: names of acquisitions are asked for long before one is used
 
     return np.asarray(_ROOT_HALF_PI * erfcx(-u / math.sqrt(2.0)))

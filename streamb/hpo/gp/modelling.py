@@ -116,7 +116,7 @@ def _kept(turned: Array) -> list[int]:
 
 
 def _part(evidence: Evidence) -> Evidence:
-    """What hyperparameters are fitted to: all, or the better ones and every so-manieth of the others."""
+    """What hyperparameters are fitted to: all, or the better ones and every k-th of the remaining rows."""
     n = len(evidence.values)
     if n <= _MOST_FITTED:
         return evidence

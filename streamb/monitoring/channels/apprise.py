@@ -76,8 +76,8 @@ class AppriseChannel:
                 known = False
             if not known:
                 raise ConfigError(
-                    f"URL {position} of the alert channel {self.name} is none that Apprise knows (it may be secret and "
-                    "is not shown); see https://github.com/caronc/apprise/wiki"
+                    f"URL {position} of the alert channel {self.name} is of no kind that Apprise knows (it is not "
+                    "shown, since it may be secret); see https://github.com/caronc/apprise/wiki"
                 )
         return services
 

@@ -80,7 +80,7 @@ class Poster:
         hide: more secrets that an answer might repeat.
 
     Raises:
-        ConfigError: the URL is none, or the certificates cannot be read.
+        ConfigError: this is not an http or https URL, or the certificates cannot be read.
     """
 
     def __init__(
@@ -216,10 +216,10 @@ def _reason(error: OSError) -> str:
 
 
 def judge(host: str, answer: Answer) -> None:
-    """Nothing for a success.
+    """Return None if the receiver accepted the notification (any 2xx status).
 
     Raises:
-        DeliveryFailed: for everything else; worth a retry for 408, 425, 429 and from 500 on.
+        DeliveryFailed: for any other status; a retry is worthwhile for 408, 425, 429 and from 500 on.
     """
     if 200 <= answer.status < 300:
         return
@@ -236,7 +236,7 @@ def judge(host: str, answer: Answer) -> None:
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3); None when there is none that can be read.
+    """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3); None if it is missing or cannot be read.
 
     >>> retry_after("120", now=0.0), retry_after("Thu, 01 Jan 1970 00:01:00 GMT", now=50.0), retry_after("soon", 0.0)
     (120.0, 10.0, None)
