@@ -299,7 +299,7 @@ class TestAuthentication:
 class TestAlerts:
     def test_a_file_of_options_must_be_readable(self, tmp_path: Path):
         file = tmp_path / "alerts.toml"
-        wrong = f"ML_ALERT_OPTIONS_FILE={file} is no readable file of TOML: "
+        wrong = f"ML_ALERT_OPTIONS_FILE={file} is not a readable TOML file: "
         assert problems_of(alert_options_file=file) == [f"{wrong}No such file or directory"]
         file.write_text("group_wait_s = soon")
         assert problems_of(alert_options_file=file)[0].startswith(wrong)

@@ -119,8 +119,8 @@ def _join(address: str) -> RaySession:
             ray.init(address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     except Exception as error:
         raise StartFailed(
-            f"no Ray cluster took us in at {address}: {error}; is it up? One that was started with RAY_AUTH_MODE=token "
-            "wants the same variable, and its token, here"
+            f"cannot join the Ray cluster at {address}: {error}; check that it is running. "
+            "If it was started with RAY_AUTH_MODE=token, set the same variable and its token here"
         ) from error
     return RaySession(address, None, ())
 

@@ -51,4 +51,4 @@ def alert_options(settings: _AlertSettings) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{variable_of('alert_options_file')}={file} is no readable file of TOML: {reason}") from None
+        raise ConfigError(f"{variable_of('alert_options_file')}={file} is not a readable TOML file: {reason}") from None

@@ -274,7 +274,7 @@ def _parents_first(parameters: Sequence[Parameter | Fixed]) -> list[Parameter | 
         ready = [p for p in waiting if all(condition.parent in placed for condition in p.conditions)]
         if not ready:
             stuck = ", ".join(repr(p.name) for p in waiting)
-            raise InvalidInput(f"the conditions of {stuck} go round in a circle; one of them must depend on none")
+            raise InvalidInput(f"the conditions of {stuck} form a cycle; one of them must not depend on another")
         ordered += ready
         waiting = [p for p in waiting if p not in ready]
     return ordered

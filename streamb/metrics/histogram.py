@@ -108,7 +108,7 @@ class LatencyHistogram:
             ValueError: `q` is not between 0 and 1.
         """
         if not 0.0 <= q <= 1.0:
-            raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
+            raise ValueError(f"a quantile must be 0 to 1, not {q}")
         index = quantile_bin(self.buckets, q)
         return None if index is None else bucket_value(index)
 

@@ -30,7 +30,7 @@ _EXACT_FLOAT_LIMIT: Final = 2**53  # whole numbers beyond it change when carried
 
 
 class _Full(Exception):
-    """Enough problems are named."""
+    """Raised internally to stop after `MAX_PROBLEMS` messages."""
 
 
 class _Problems:

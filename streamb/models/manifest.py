@@ -117,7 +117,7 @@ class Manifest:
         if manifest.task not in TASKS:
             raise ArtifactCorrupt(f"{MANIFEST_NAME}: the task is one of {', '.join(TASKS)}, got {manifest.task!r}")
         if not all(_DIGEST.fullmatch(entry.sha256) and entry.size >= 0 for entry in manifest.files.values()):
-            raise ArtifactCorrupt(f"{MANIFEST_NAME} lists a file with a digest or size that is none")
+            raise ArtifactCorrupt(f"{MANIFEST_NAME} lists a file whose digest or size is not valid")
         return manifest
 
     def _body(self) -> dict[str, Any]:

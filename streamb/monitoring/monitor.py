@@ -271,5 +271,5 @@ class MonitorCore:
         known = {*self._aggregator.versions(), *self._baselines.versions()}
         versions = sorted(version for model, version in known if model == model_id)
         if not versions:
-            raise NotFound(f"nothing was heard of a model {model_id!r} yet; deploy a version and send requests")
+            raise NotFound(f"no data of model {model_id!r} has arrived yet; deploy a version and send requests")
         return versions[-1]

@@ -17,7 +17,7 @@ START: Final = "start"
 
 def _own(path: str) -> str:
     if path.partition(":")[0].partition(".")[0] in sys.stdlib_module_names:
-        raise ValueError("must name a function of your own, none of Python's library")
+        raise ValueError("must name a function of your own, not one of Python's standard library")
     return path
 
 

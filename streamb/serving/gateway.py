@@ -220,7 +220,7 @@ class GatewayApp:
         try:
             encoded = request.encode(answer, origin)
         except (TypeError, UnicodeError) as error:
-            raise ModelFailed(f"the model answered what cannot be written: {error}") from None
+            raise ModelFailed(f"the model's answer cannot be encoded: {error}") from None
         exchange.request_id = request_id  # from here on it names an answer
         if exchange.own_id:
             self._feedback.remember(exchange.own_id, version, answer)

@@ -136,6 +136,6 @@ def _add_error(counts: Counter[str], prediction: float, label: Label) -> None:
     if type(label) not in (int, float):
         raise InvalidInput(f'the model answers numbers, so "label" must be a number, not {str(label)[:50]!r}')
     error = abs(float(label) - prediction)
-    error = error if error < LIMIT else LIMIT  # so that nothing can come of a number that is none
+    error = error if error < LIMIT else LIMIT  # this also turns NaN into LIMIT
     counts["error_micro"] += micro(error)
     counts["squared_error_micro"] += micro(error * error)

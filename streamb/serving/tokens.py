@@ -5,7 +5,7 @@ The layout, in base64url without padding (little-endian; `sbt1` is how every tok
     mark (3) | task (1) | length of version (1) | version | time (4) | number (8) | unit (8) | predictions | tag (16)
 
 The tag is HMAC-SHA256 over the model's id and all that stands before it, cut to 16 bytes: a token that was changed, or
-is shown for another model, is none. The unit is a keyed hash, so that nobody can tell a user's id from a token.
+that belongs to another model, is not valid. The unit is a keyed hash, so that a token does not reveal a user's id.
 """
 
 from __future__ import annotations

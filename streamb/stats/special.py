@@ -57,7 +57,7 @@ def chi_square_tail(x: float, freedom: float) -> float:
     (0.05, 0.05)
     """
     a, z = freedom / 2.0, x / 2.0
-    if z <= 0.0:  # also where half of the smallest number is none
+    if z <= 0.0:  # also where half of the smallest number underflows to 0
         return 1.0
     front = math.exp(a * math.log(z) - z - math.lgamma(a))
     if z < a + 1.0:

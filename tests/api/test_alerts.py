@@ -96,7 +96,7 @@ async def test_who_silences_is_the_key_unless_it_is_said(client, backend):
     ("change", "words"),
     [
         ({"matchers": []}, "body.matchers"),
-        ({"matchers": ["no matcher"]}, "is no matcher"),
+        ({"matchers": ["no matcher"]}, "is not a matcher"),
         ({"matchers": ['model=~".*"']}, "mute every alert"),
         ({"duration_s": 0}, "body.duration_s"),
         ({"duration_s": 90 * DAY_S + 1}, "body.duration_s"),

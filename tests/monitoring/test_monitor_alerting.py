@@ -21,7 +21,7 @@ def test_alerts_are_told_as_the_options_say(tmp_path):
     finally:
         house.close()
     file.write_text("[severities]\ncritical = 'slack'\n")
-    with pytest.raises(InvalidInput, match=r"severities\.critical\[0\] is no channel: there are log, not 'slack'"):
+    with pytest.raises(InvalidInput, match=r"severities\.critical\[0\] is not a channel; channels: log, not 'slack'"):
         check_alerting(house.settings)
 
 

@@ -119,7 +119,7 @@ class TestHealth:
 
     def test_a_version_that_nobody_reports_on_is_unknown(self, house):
         assert house.core.health("iris", "9.9.9")["status"] == "unknown"
-        with pytest.raises(NotFound, match="nothing was heard of a model 'iris'"):
+        with pytest.raises(NotFound, match="no data of model 'iris' has arrived"):
             house.core.health("iris")
         house.go_on(10, count=10)
         assert house.core.health("iris")["version"] == VERSION

@@ -122,7 +122,7 @@ class TestModels:
             ({"validation_data": (X, Y[:-1])}, "one for every row"),
             ({"validation_data": X}, "validation_data has none"),
             ({"search_space": {"D": [1]}}, "no parameter D"),
-            ({"objective": "precisionn"}, "no scorer"),
+            ({"objective": "precisionn"}, "not a scikit-learn scorer"),
             ({"cross_validation_folds": 1}, "folds"),
             ({"cross_validation_folds": 500}, "use fewer folds"),
             ({"search_space": {"C": "log"}}, "nothing in the search space varies"),

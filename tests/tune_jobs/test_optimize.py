@@ -212,7 +212,7 @@ def test_what_fails_ends_with_code_1(plain_csv: Path, state: Path, capsys: pytes
     assert main(["--resume", "nobody"]) == 1
     assert "there is no study 'nobody'" in capsys.readouterr().out
     assert search(plain_csv, "--study", "s", "--objective", "magic") == 1
-    assert "no scorer" in capsys.readouterr().out
+    assert "not a scikit-learn scorer" in capsys.readouterr().out
     assert Studies(state).get("s").state()[0] is State.FAILED
     assert main(["--csv", "a.csv"]) == 2
 

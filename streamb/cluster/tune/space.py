@@ -45,7 +45,7 @@ def _plain(name: str, what: Any) -> Any:
     if not isinstance(sampler, Uniform | LogUniform):
         raise InvalidInput(
             f"search space: parameter {name!r}: {_called(what)} has no limits to search"
-            " within; use uniform, loguniform, randint, choice or one of their kin"
+            " within; use uniform, loguniform, randint, choice or a similar one"
         )
     log = isinstance(sampler, LogUniform)
     if log and step not in (None, 1):

@@ -30,7 +30,7 @@ def scorer_of(objective: Any, model: Any) -> tuple[Scorer, str]:
         return objective, str(getattr(named, "__name__", type(objective).__name__))
     if objective not in get_scorer_names():
         raise InvalidInput(
-            f"objective {objective!r} is no scorer of scikit-learn; use a name such as 'accuracy', 'roc_auc', 'r2' or"
+            f"objective {objective!r} is not a scikit-learn scorer; use a name such as 'accuracy', 'roc_auc', 'r2' or"
             " 'neg_root_mean_squared_error', or a function of (model, X, y) for which more is better"
         )
     return get_scorer(objective), objective

@@ -211,7 +211,7 @@ class AlertManager:
                 ends_at=begin + duration_s,
             )
             if silence.state(now) is SilenceState.EXPIRED:
-                raise InvalidInput("this silence would be over already")
+                raise InvalidInput("this silence would already have ended")
             self._keep(silence)
         return silence
 

@@ -54,7 +54,9 @@ class Matcher:
 
     def __post_init__(self) -> None:
         if not _LABEL.fullmatch(self.name):
-            raise InvalidInput(f"{self.name!r} is no label: letters, digits and _, and no digit first")
+            raise InvalidInput(
+                f"{self.name!r} is not a label: use letters, digits and _, and do not begin with a digit"
+            )
         if self.operator in _REGULAR:
             object.__setattr__(self, "_pattern", _compiled(self.value))
 
@@ -80,7 +82,7 @@ class Matcher:
         """
         found = _WRITTEN.fullmatch(written)
         if found is None:
-            raise InvalidInput(f'{written!r} is no matcher: write LABEL="VALUE", with =, !=, =~ or !~ between')
+            raise InvalidInput(f'{written!r} is not a matcher: write LABEL="VALUE", with =, !=, =~ or !~ between')
         name, operator, quoted, bare = found.groups()
         value = bare if quoted is None else re.sub(r"\\.", _unescaped, quoted, flags=re.DOTALL)
         return cls(name, Operator(operator), value)
@@ -100,7 +102,7 @@ class Matcher:
             regular, equal = given.get("isRegex", False), given.get("isEqual", True)
             operator = ("=~" if equal else "!~") if regular else ("=" if equal else "!=")
             return cls(given["name"], Operator(operator), given["value"])
-        raise InvalidInput(f'{given!r} is no matcher: write LABEL="VALUE", or {{"name": …, "value": …}}')
+        raise InvalidInput(f'{given!r} is not a matcher: write LABEL="VALUE", or {{"name": …, "value": …}}')
 
 
 WrittenMatcher = Annotated[Matcher, PlainValidator(Matcher.read), PlainSerializer(str)]

@@ -47,19 +47,19 @@ def _some(matchers: tuple[Matcher, ...]) -> tuple[Matcher, ...]:
 
 def _any_route(routes: tuple[RouteOptions, ...]) -> tuple[RouteOptions, ...]:
     if not routes:
-        raise ValueError("must name at least one route: else nobody is ever told")
+        raise ValueError("must name at least one route; otherwise no alert is ever sent")
     return routes
 
 
 def _channel(name: str, info: ValidationInfo) -> str:
     if name not in (info.context or ()):
-        raise ValueError(f"is no channel: there are {', '.join(info.context or ()) or 'none'}")
+        raise ValueError(f"is not a channel; channels: {', '.join(info.context or ()) or 'none'}")
     return name
 
 
 def _alert(name: str) -> str:
     if name not in CATALOG:
-        raise ValueError(f"is no alert: there are {', '.join(CATALOG)}")
+        raise ValueError(f"is not an alert; alerts: {', '.join(CATALOG)}")
     return name
 
 
@@ -138,7 +138,7 @@ class AlertOptions(GroupingOptions):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.routes is not None and self.severities is not None:
-            raise ValueError("severities cannot stand beside routes: choose one of them")
+            raise ValueError("severities and routes cannot be combined: choose one of them")
         return self
 
 

@@ -116,7 +116,7 @@ class EmailChannel:
         except smtplib.SMTPResponseException as error:
             raise self._refused(error) from None
         except smtplib.SMTPNotSupportedError as error:
-            raise DeliveryFailed(f"{host} cannot do what is needed: {error}", retry=False) from None
+            raise DeliveryFailed(f"{host} lacks a needed feature: {error}", retry=False) from None
         except ssl.SSLCertVerificationError as error:
             raise DeliveryFailed(f"the certificate of {host} is not trusted: {error.verify_message}") from None
         except TimeoutError:

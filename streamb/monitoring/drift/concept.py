@@ -73,7 +73,7 @@ class ErrorDetector(ConceptDetector):
 
     def __init__(self, errors: int, labels: int, sensitivity: Sensitivity = Sensitivity.MEDIUM) -> None:
         if not 0 <= errors <= labels or not labels:
-            raise InvalidInput(f"a baseline with {errors} errors of {labels} labels says nothing; give it labels")
+            raise InvalidInput(f"a baseline with {errors} errors of {labels} labels is not usable; give it labels")
         confidence = baseline_confidence(labels, Sensitivity(sensitivity))
         bound = min(max(binomial_upper(errors, labels, confidence), _CERTAIN), 1.0 - _CERTAIN)
         super().__init__(Bets.on_errors(bound), errors / labels, sensitivity, errors=errors, labels=labels)

@@ -56,7 +56,7 @@ def learn_columns(features: Named, outputs: Named) -> tuple[tuple[Column, ...], 
 
 
 def _learn_column(name: str, role: Role, values: Any) -> tuple[Column, Any]:
-    """The column; and its values, where it is of numbers, with how many are none, or else its counters."""
+    """Return the column and, for numbers, the values and how many are not numbers; else its counters."""
     kind = column_kind(values)
     if kind == "number":
         numbers, strange = to_numbers(values)

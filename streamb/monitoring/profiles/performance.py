@@ -93,7 +93,7 @@ class Performance:
         except (TypeError, ValueError) as error:
             raise InvalidInput("regression needs numbers as predictions and as labels") from error
         if np.isnan(errors).any():
-            raise InvalidInput("a prediction or a label is no number (NaN, or infinity on both sides)")
+            raise InvalidInput("a prediction or a label is not a number (NaN, or infinity on both sides)")
         errors = np.minimum(errors, _LARGEST).tolist()
         return cls(
             "regression",

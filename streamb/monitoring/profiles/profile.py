@@ -133,7 +133,7 @@ def unseal(magic: bytes, data: bytes, what: str) -> dict[str, Any]:
     """
     packed, digest = data[:-_DIGEST], data[-_DIGEST:]
     if not packed.startswith(magic):
-        raise ArtifactCorrupt(f"these bytes are no {what}: they do not begin with {magic.decode()}")
+        raise ArtifactCorrupt(f"these bytes are not a {what}: they do not begin with {magic.decode()}")
     if hashlib.sha256(packed).digest()[:_DIGEST] != digest:
         raise ArtifactCorrupt(f"the bytes of this {what} are damaged or cut off; fetch or make it again")
     try:

@@ -114,5 +114,5 @@ def _columns_of(table: Any) -> tuple[int, _Columns]:
     try:
         columns: _Columns = [list(column) for column in zip(*listed, strict=True)]
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"these rows are no table: {error}") from error
+        raise InvalidInput(f"these rows do not form a table: {error}") from error
     return len(columns), columns[:MOST_COLUMNS]

@@ -146,7 +146,7 @@ class ColumnSketch:
 
 
 def _number(value: Any) -> float:
-    """A number as a float; NaN for what is none."""
+    """Convert a number to a float; NaN for anything else."""
     try:
         return float(value) if isinstance(value, (bool, int, float, np.generic)) else math.nan
     except OverflowError:

@@ -24,7 +24,7 @@ def named_columns(data: Any) -> dict[str, Any]:
             dicts, of rows or of texts. Columns without names are called x0, x1, …, a single one of texts "text".
 
     Raises:
-        InvalidInput: it is none of these, has no columns, or columns of different lengths.
+        InvalidInput: `data` is of another type, has no columns, or has columns of different lengths.
     """
     columns = _named_columns(data)
     if not columns:
@@ -83,7 +83,7 @@ def _rectangular(data: Any) -> NDArray[Any]:
     except ValueError as error:
         raise InvalidInput(f"not a table of rows and columns: {error}") from error
     if table.ndim not in (1, 2):
-        raise InvalidInput(f"a table has rows and columns; the shape {list(table.shape)} has not")
+        raise InvalidInput(f"a table has rows and columns; this has the shape {list(table.shape)}")
     return table
 
 
@@ -126,7 +126,7 @@ def matched_columns(data: Any, wanted: Sequence[str], names: Sequence[str] | Non
         twice = sorted({name for name in found if found.count(name) > 1})
         if twice:
             raise InvalidFeatures(
-                f"columns are there twice: {_shown(twice)}", problems=[f"{name}: twice" for name in twice[:_MOST_NAMED]]
+                f"columns appear twice: {_shown(twice)}", problems=[f"{name}: twice" for name in twice[:_MOST_NAMED]]
             )
         return [data.iloc[:, found.index(name)] for name in wanted]
     if isinstance(data, Mapping):

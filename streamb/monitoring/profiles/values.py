@@ -92,7 +92,7 @@ def to_numbers(values: Any) -> tuple[NDArray[np.float64], int]:
 
 
 def _number(value: Any) -> float:
-    """A value as a float; NaN where it is none."""
+    """Convert a value to a float; NaN if it is not a number."""
     if isinstance(value, np.datetime64 | np.timedelta64):  # before float(), which would take its unit for seconds
         unit = "M8[ns]" if isinstance(value, np.datetime64) else "m8[ns]"
         return math.nan if np.isnat(value) else float(value.astype(unit).astype(np.int64)) / 1e9

@@ -41,7 +41,7 @@ class RequestIds:
 def own_id(headers: Headers) -> str:
     """The client's own id when it is printable ASCII of at most 128 characters, else "".
 
-    A token is the id of an earlier answer. As the id of another request it would name two predictions, so it is none.
+    A token, which is the id of an earlier answer, is not accepted: an id used twice would be ambiguous.
     """
     given = headers.get(b"x-request-id")
     if given is None or not _PRINTABLE.fullmatch(given) or _TOKEN.fullmatch(given):

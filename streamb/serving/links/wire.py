@@ -232,7 +232,7 @@ def _error_of(head: Any, _cursor: _Cursor) -> StreambError:
 
 
 def _sendable(value: Any) -> Any:
-    """A detail as it is where it arrives as it is, else its text."""
+    """Return `value` if MessagePack can carry it unchanged, else `str(value)`."""
     try:
         _unpack(_pack(value))
     except _CANNOT_PACK:

@@ -266,7 +266,7 @@ class TestSilences:
             ({"duration_s": 90 * 86_400 + 1}, "duration_s must be less than or equal to 7776000"),
             ({"duration_s": float("nan")}, "duration_s must be a finite number"),
             ({"author": "a" * 201}, "author must have at most 200 characters"),
-            ({"starts_at": START - 1_000}, "over already"),
+            ({"starts_at": START - 1_000}, "already have ended"),
         ],
     )
     def test_a_silence_that_cannot_be_is_refused(self, change, words):

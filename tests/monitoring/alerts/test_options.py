@@ -66,7 +66,7 @@ class TestOptions:
         assert all(one in refused.value.message for one in problems)
 
     def test_severities_beside_routes_are_one_way_too_many(self):
-        with pytest.raises(InvalidInput, match="severities cannot stand beside routes"):
+        with pytest.raises(InvalidInput, match="severities and routes cannot be combined"):
             read_alert_options({"routes": [{"receiver": "log"}], "severities": {"low": "log"}}, ["log"])
 
     @pytest.mark.parametrize("wrong", [3, {"routes": []}, {"severities": {"urgent": ["log"]}}, {"rules": []}])

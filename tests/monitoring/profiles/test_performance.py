@@ -65,7 +65,7 @@ def test_confidences_come_with_the_labels():
         (["a"] * 29, ["a"] * 29, None, "29 rows have a label"),
         (["a"] * 50, [None] * 50, None, "0 rows have a label"),
         (np.zeros((50, 2)), np.zeros(50), None, "one value for each row"),
-        ([0.5, math.nan] * 50, [0.25, 0.5] * 50, None, "no number"),
+        ([0.5, math.nan] * 50, [0.25, 0.5] * 50, None, "is not a number"),
         (["a"] * 200, ["a"] * 200, [0.5] * 100, "one number for each of 200 rows"),
         (["a"] * 200, ["a"] * 200, ["high"] * 200, "confidence must be numbers"),
     ],
