@@ -182,7 +182,7 @@ class Watches:
         return {**self._watches[key].to_json(), "since": self._since.get(key)}
 
     def _window(self, key: VersionKey, baseline: Baseline, minutes: int) -> Profile:
-        return self._aggregator.window(*key, minutes, baseline.baseline_id) or Profile.empty(baseline)
+        return self._aggregator.window(*key, minutes, baseline.baseline_id) or baseline.empty()
 
     def _baseline_of(self, key: VersionKey) -> Baseline | None:
         record = self._baselines.active_record(*key)

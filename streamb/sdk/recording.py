@@ -73,16 +73,6 @@ class _Label(NamedTuple):
     label: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _Confidences:
-    """The number of predictions in each bin of the baseline's table of confidences."""
-
-    counts: NDArray[np.int64]
-
-    def plus(self, other: _Confidences) -> _Confidences:
-        return _Confidences(self.counts + other.counts)
-
-
 class Recording:
     """What was recorded of one model. Any thread may add records; a lock lets one thread fold at a time.
 
@@ -103,7 +93,7 @@ class Recording:
         self._joins = LabelJoin()
         self._baseline: Baseline | None = None
         self._panes: Panes[Profile] = Panes()
-        self._confidences: Panes[_Confidences] = Panes()
+        self._confidences: Panes[NDArray[np.int64]] = Panes()
         self._misfits = 0
         self._misfit = ""
 
@@ -130,13 +120,12 @@ class Recording:
         with self._lock:
             if self._baseline is None:
                 return None
-            return self._panes.window(self._pane(), self._window_minutes) or Profile.empty(self._baseline)
+            return self._panes.window(self._pane(), self._window_minutes) or self._baseline.empty()
 
     def confidences(self) -> NDArray[np.int64] | None:
         """Return the window's predictions by confidence, in the baseline's bins; None if it has no such bins."""
         with self._lock:
-            found = self._confidences.window(self._pane(), self._window_minutes)
-            return found.counts if found is not None else None
+            return self._confidences.window(self._pane(), self._window_minutes)
 
     def recent(self, seconds: int) -> Snapshot:
         """Return what was counted in the last `seconds`."""
@@ -192,7 +181,7 @@ class Recording:
             return
         table = self._baseline.performance.calibration if self._baseline.performance is not None else None
         if table is not None:
-            self._confidences.add(self._pane(), _Confidences(table.fold([one.confidence for one in notes])))
+            self._confidences.add(self._pane(), table.fold([one.confidence for one in notes]))
         alike: dict[type, list[_Prediction]] = {}  # dicts, lists and single values form separate tables
         for one in notes:
             alike.setdefault(type(one.features), []).append(one)

@@ -12,10 +12,8 @@ import msgpack
 
 from streamb.errors import ArtifactCorrupt, StreambError
 from streamb.metrics.windows import WindowsState
-from streamb.monitoring.collection.push import Counts, Member, VersionKey, pack_snapshots, unpack_snapshots
+from streamb.monitoring.collection.push import Counts, Member, VersionKey, pack_snapshots, read_counts, unpack_snapshots
 from streamb.monitoring.collection.sources import SourceState
-from streamb.monitoring.profiles.profile import Profile
-from streamb.monitoring.profiles.sketch import Sketch
 
 _FORMAT: Final = 1
 
@@ -100,7 +98,7 @@ def decode_state(data: bytes) -> AggregatorState:
             sources=tuple(SourceState(Member(*member), float(at)) for member, at in body["sources"]),
             totals={(model, version): Totals(*numbers) for model, version, numbers in body["totals"]},
             series={
-                (model, version, baseline_id): tuple((pane, _counts(baseline_id, one)) for pane, one in panes)
+                (model, version, baseline_id): tuple((pane, read_counts(baseline_id, one)) for pane, one in panes)
                 for model, version, baseline_id, panes in body["series"]
             },
             outcomes=WindowsState(
@@ -114,7 +112,3 @@ def decode_state(data: bytes) -> AggregatorState:
         raise ArtifactCorrupt(f"the Monitor's state cannot be read: {error!r}") from error
     except StreambError as error:
         raise ArtifactCorrupt(f"the Monitor's state cannot be read: {error.message}") from error
-
-
-def _counts(baseline_id: str, data: bytes) -> Counts:
-    return Profile.from_bytes(data) if baseline_id else Sketch.from_bytes(data)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from streamb.clock import Clock
 from streamb.errors import StreambError
 from streamb.monitoring.collection.panes import pane_of
-from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push
+from streamb.monitoring.collection.push import Ack, Counts, Member, PaneCounts, Push, added
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.sketch import Sketch
 
@@ -49,7 +49,7 @@ class _Pane:
 
     def add(self, other: _Pane) -> None:
         """Both together."""
-        self.counts = _sum(self.counts, other.counts)
+        self.counts = added([self.counts, other.counts])
         self.rows += other.rows
         self.dropped += other.dropped
         self.unreadable += other.unreadable
@@ -254,13 +254,6 @@ class Collector:
         except StreambError as error:
             self._complain(error)
             return None
-
-
-def _sum(one: Counts | None, other: Counts | None) -> Counts | None:
-    if one is None or other is None:
-        return one if other is None else other
-    # Of one baseline, or both of none: a pane holds nothing else.
-    return one.plus(other)  # type: ignore[arg-type]
 
 
 def _width(rows: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streamb.monitoring.collection.panes import Panes, pane_of
@@ -13,20 +12,12 @@ WINDOW_MINUTES: Final = 60
 _COUNTED: Final = ("labels", "correct", "error_micro", "squared_error_micro")
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-    def plus(self, other: _Counts) -> _Counts:
-        return _Counts(Counter(self.counts) + Counter(other.counts))
-
-
 class LabelWindow:
     """Turns totals that only grow into what is new, and into the window. Not thread-safe."""
 
     def __init__(self) -> None:
         self._before: dict[str, int] = {}
-        self._panes: Panes[_Counts] = Panes()
+        self._panes: Panes[Counter[str]] = Panes()
 
     def take(self, totals: Mapping[str, int], now: float) -> Mapping[str, int]:
         """Take in the totals of a moment (as `metrics.Snapshot.feedback`); returns what came since the last ones.
@@ -41,17 +32,16 @@ class LabelWindow:
         found = {key: count for key, count in new.items() if count}
         self._panes.rewind(pane_of(now))  # where the clock was set back; else this does nothing
         if found:
-            self._panes.add(pane_of(now), _Counts(found))
+            self._panes.add(pane_of(now), Counter(found))
         return found
 
     def window(self, now: float, minutes: int = WINDOW_MINUTES) -> Mapping[str, int]:
         """The labels that came in the last minutes, counted under the same names."""
-        found = self._panes.window(pane_of(now), minutes)
-        return {} if found is None else dict(found.counts)
+        return dict(self._panes.window(pane_of(now), minutes) or {})
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; `from_json` goes on from there."""
-        return {"before": self._before, "panes": [[pane, dict(one.counts)] for pane, one in self._panes.items()]}
+        return {"before": self._before, "panes": [[pane, dict(one)] for pane, one in self._panes.items()]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> LabelWindow:
@@ -59,5 +49,5 @@ class LabelWindow:
         found = cls()
         found._before = dict(document["before"])
         for pane, counts in document["panes"]:
-            found._panes.add(pane, _Counts(counts))
+            found._panes.add(pane, Counter(counts))
         return found

@@ -7,7 +7,9 @@ a window is the same whether its rows came in one push or in thousands, in order
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
+from functools import reduce
 from typing import Final, Generic, Protocol, TypeVar
 
 PANE_S: Final = 60
@@ -25,7 +27,7 @@ def pane_of(at: float) -> int:
 class Summable(Protocol):
     """Counts that add up exactly."""
 
-    def plus(self: S, other: S, /) -> S: ...
+    def __add__(self: S, other: S, /) -> S: ...
 
 
 S = TypeVar("S", bound=Summable)
@@ -79,12 +81,7 @@ class Panes(Generic[S]):
         from_hour, to_hour = math.ceil(first / _PANES_PER_HOUR), last // _PANES_PER_HOUR
         found = [counts for hour, counts in self._hours.items() if from_hour <= hour <= to_hour]
         found += [counts for pane, counts in self._minutes.items() if first <= pane <= last]
-        if not found:
-            return None
-        total = found[0]
-        for counts in found[1:]:
-            total = total.plus(counts)
-        return total
+        return reduce(operator.add, found) if found else None
 
     def items(self) -> Iterator[tuple[int, S]]:
         """Every pane that is kept, the oldest first; an hour as its first minute. `add` of them all makes the same."""
@@ -100,4 +97,4 @@ class Panes(Generic[S]):
 
 
 def _add(panes: dict[int, S], pane: int, counts: S) -> None:
-    panes[pane] = panes[pane].plus(counts) if pane in panes else counts
+    panes[pane] = panes[pane] + counts if pane in panes else counts

@@ -7,9 +7,11 @@ a node has merged several (`streamb.monitoring.collection.tree`). Members, not p
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from typing import Any, Final, TypeAlias
 
 import msgpack
@@ -141,9 +143,18 @@ def decode_counts(counts: PaneCounts) -> Counts | None:
     Raises:
         StreambError: the bytes are damaged.
     """
-    if not counts.data:
-        return None
-    return Profile.from_bytes(counts.data) if counts.baseline_id else Sketch.from_bytes(counts.data)
+    return read_counts(counts.baseline_id, counts.data) if counts.data else None
+
+
+def read_counts(baseline_id: str, data: bytes) -> Counts:
+    """Counts from their bytes: a `Profile` where there is a baseline, else a `Sketch`."""
+    return Profile.from_bytes(data) if baseline_id else Sketch.from_bytes(data)
+
+
+def added(parts: Iterable[Counts | None]) -> Counts | None:
+    """The sum of counts by one baseline, or of sketches; None where no row could be folded."""
+    found = [one for one in parts if one is not None]
+    return reduce(operator.add, found) if found else None
 
 
 def pack_snapshots(snapshots: Iterable[Snapshot]) -> bytes:

@@ -15,12 +15,12 @@ from dataclasses import replace
 from streamb.errors import StreambError
 from streamb.monitoring.collection.push import (
     Ack,
-    Counts,
     Member,
     PaneCounts,
     Push,
     SourceName,
     VersionKey,
+    added,
     decode_counts,
 )
 
@@ -50,12 +50,8 @@ def merged(pushes: Iterable[Push]) -> Push:
 def _added(group: list[PaneCounts]) -> list[PaneCounts]:
     if len(group) == 1:
         return group
-    total: Counts | None = None
     try:
-        for told in group:
-            counts = decode_counts(told)
-            if counts is not None:
-                total = counts if total is None else total.plus(counts)  # type: ignore[arg-type]
+        total = added(map(decode_counts, group))
     except StreambError:
         return group
     return [

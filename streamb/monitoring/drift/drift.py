@@ -172,7 +172,7 @@ def _column_drift(
     column: Column, one: _Evidence, verdict: tuple[DriftState, float | None], before: Counters, after: Counters
 ) -> ColumnDrift:
     state, score = verdict
-    rows = int(after[column.bins.blocks[0].start :][: column.bins.blocks[0].classes].sum())
+    rows = int(after[column.bins.blocks[0].part].sum())
     return ColumnDrift(
         name=column.name,
         kind=column.role,

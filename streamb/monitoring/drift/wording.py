@@ -170,12 +170,10 @@ def _text_facts(bins: TextBins, before: Counters, after: Counters) -> list[tuple
     if abs(now - was) >= _CLASS_CHANGE:
         found.append((abs(now - was), f"unknown words {percent(was)} -> {percent(now)}"))
     length, _, vocabulary = bins.blocks
-    edges = bins.lengths.edges()
-    part = slice(length.start, length.start + length.classes)
-    moved = _largest_class(bins.lengths, edges, before[part], after[part])
+    moved = _largest_class(bins.lengths, bins.lengths.edges(), before[length.part], after[length.part])
     found += [(0.0, f"texts of {fact.removeprefix('from ')}".replace(":", " words:", 1)) for _, fact in moved]
-    part = slice(vocabulary.start, vocabulary.start + vocabulary.classes)
-    shares = [counters[part] / max(1, int(counters[part].sum())) for counters in (before, after)]
+    told = [counters[vocabulary.part] for counters in (before, after)]
+    shares = [counters / max(1, int(counters.sum())) for counters in told]
     apart = float(np.abs(shares[1] - shares[0]).sum()) / 2.0
     if apart >= 0.1:
         found.append((apart, f"other words: {percent(apart)} of the texts are about something else"))

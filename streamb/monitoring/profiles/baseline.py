@@ -86,10 +86,9 @@ class Baseline:
         """How tables are counted: the layout of the counters, and look-up tables (64 KiB for a column of numbers)."""
         return Counting(self.columns, self.joint)
 
-    @property
-    def size(self) -> int:
-        """How many counters a profile has."""
-        return int(self.profile.counters.size)
+    def empty(self) -> Profile:
+        """The profile of no rows."""
+        return Profile(self.baseline_id, np.zeros_like(self.profile.counters))
 
     @cached_property
     def features(self) -> tuple[str, ...]:
@@ -122,7 +121,7 @@ class Baseline:
         Raises:
             InvalidInput: the window is empty, or of another baseline.
         """
-        total = Profile.empty(self).plus(window)
+        total = self.empty().plus(window)
         if not total.rows:
             raise InvalidInput("the window is empty: wait until the model has answered some requests")
         return _identified(self.columns, self.joint, total.counters.copy(), self.performance)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 BINS: Final = 20
 """Quantile bins of a column of numbers."""
-
-Aspect = Literal["values", "length", "unknown words", "vocabulary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,6 @@ class Block:
         start: where it begins among the column's counters.
         classes: how many counters.
         ordered: whether the classes ascend, so that cumulative shares mean something.
-        aspect: what of the value is counted.
         known_and_not: the classes of what the baseline knew and of what it did not, where they are told apart only if
             the latter has grown: rows that were seen before, as in the baseline's own data, are no drift.
         rising: whether only a shift to higher classes is drift.
@@ -28,6 +25,10 @@ class Block:
     start: int
     classes: int
     ordered: bool
-    aspect: Aspect = "values"
     known_and_not: tuple[int, int] | None = None
     rising: bool = False
+
+    @property
+    def part(self) -> slice:
+        """The places of these counters among the column's."""
+        return slice(self.start, self.start + self.classes)

@@ -67,10 +67,6 @@ class CategoryBins:
         hits = np.bincount(word_hashes(others) % _BUCKETS, weights=rows, minlength=_BUCKETS)
         return cls(named, Vocabulary.learn(hits.astype(np.int64)))
 
-    def is_complete(self, counts: Mapping[str, int]) -> bool:
-        """Whether every value has a class of its own."""
-        return len(self.named) == len(counts)
-
     @property
     def size(self) -> int:
         """How many counters."""

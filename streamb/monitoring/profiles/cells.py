@@ -30,14 +30,10 @@ ZERO: Final = _SIGN
 """The place of the centre itself; the one before it is that of -0.0, which counts as the same."""
 
 
-def standardise(
-    values: NDArray[np.float64], centres: NDArray[np.float64], factors: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """`z` of values, shape (columns, rows), with one centre and factor for each column."""
+def standardise(values: NDArray[np.float64], centre: float, factor: float) -> NDArray[np.float64]:
+    """`z` of the values of one column, shape (rows,)."""
     with np.errstate(over="ignore", invalid="ignore"):
-        z = values - centres[:, None]
-        z *= factors[:, None]
-    return z
+        return (values - centre) * factor
 
 
 def cell_keys(z: NDArray[np.float64]) -> NDArray[np.uint16]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -56,7 +56,7 @@ class Counting:
         if features is None:
             self._count_columns(list(range(len(values))), values, counters)
         else:
-            self._count_numbers(list(range(len(features))), features, counters)
+            self.count_numbers(list(range(len(features))), features, {}, counters)
         self._count_outputs(predictions, rows, counters)
         return counters
 
@@ -109,21 +109,32 @@ class Counting:
                 counters[start : start + bins.size] += bins.count(*name_counts(column_values))
             elif isinstance(bins, TextBins):
                 counters[start : start + bins.size] += bins.count(to_texts(column_values))
-        if numbers:
-            self._count_numbers(numbers, arrays, counters)
-        for place, rows in strange.items():
-            bins, start = self._columns[place].bins, self.starts[place]
-            if rows and isinstance(bins, NumberBins):  # they were counted as missing, being NaN
-                counters[start + bins.missing] -= rows
-                counters[start + bins.invalid] += rows
+        self.count_numbers(numbers, arrays, strange, counters)
 
-    def _count_numbers(self, places: list[int], values: Any, counters: NDArray[np.int64]) -> None:
+    def count_numbers(
+        self, places: list[int], values: Any, strange: Mapping[int, int], counters: NDArray[np.int64]
+    ) -> None:
+        """Add columns of numbers to the counters of a table.
+
+        Args:
+            places: which columns.
+            values: theirs, each of shape (rows,), or one array of shape (columns, rows).
+            strange: by column, how many values are NaN because they are no numbers.
+            counters: the table's.
+        """
+        if not places:
+            return
         block = self._block(places)
         counted, together = block.count(values)
         for place, found in zip(places, counted, strict=True):
             counters[self.starts[place] : self.starts[place] + found.size] += found
         if together is not None:
             counters[self.joint_start :] += together
+        for place, rows in strange.items():
+            bins, start = self._columns[place].bins, self.starts[place]
+            if isinstance(bins, NumberBins):  # they were counted as missing, being NaN
+                counters[start + bins.missing] -= rows
+                counters[start + bins.invalid] += rows
 
     def _block(self, places: list[int]) -> NumberBlock:
         """The tables of these columns of numbers; built when first needed, for features and for outputs."""

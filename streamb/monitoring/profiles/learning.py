@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamb.errors import InvalidInput, StreambError
 from streamb.monitoring.profiles.category_bins import LEAST_OF_ALL, CategoryBins
 from streamb.monitoring.profiles.column import Column, Role
-from streamb.monitoring.profiles.counting import Counting
+from streamb.monitoring.profiles.counting import ROWS, Counting
 from streamb.monitoring.profiles.halves import first_half
 from streamb.monitoring.profiles.joint import LEAST_COLUMNS, MOST_COLUMNS, Joint
 from streamb.monitoring.profiles.number_bins import NumberBins
@@ -45,14 +45,18 @@ def learn_columns(features: Named, outputs: Named) -> tuple[tuple[Column, ...], 
                 raise InvalidInput(f"column {name!r} cannot be read: {error}") from error
     columns = tuple(column for column, _ in learned)
     joint, together = _learn_joint(learned, len(features))
-    counting = Counting(columns, joint)
+    counting = Counting(columns, None)
     counters = np.zeros(counting.size, np.int64)
-    counters[0] = len(next(iter(features.values())))
-    for start, (column, found) in zip(counting.starts, learned, strict=True):
-        counted = _count_alone(column, found)
-        counters[start : start + counted.size] = counted
-    counters[counting.joint_start :] = together
-    return columns, joint, counters
+    counters[ROWS] = len(next(iter(features.values())))
+    numbers: dict[int, tuple[NDArray[np.float64], int]] = {}
+    for place, (start, (column, found)) in enumerate(zip(counting.starts, learned, strict=True)):
+        if column.kind == "number":
+            numbers[place] = found
+        else:
+            counters[start : start + found.size] = found
+    strange = {place: rows for place, (_, rows) in numbers.items()}
+    counting.count_numbers(list(numbers), [values for values, _ in numbers.values()], strange, counters)
+    return columns, joint, np.concatenate([counters, together])
 
 
 def _learn_column(name: str, role: Role, values: Any) -> tuple[Column, Any]:
@@ -66,23 +70,12 @@ def _learn_column(name: str, role: Role, values: Any) -> tuple[Column, Any]:
         return Column(name, role, texts), counters
     counts, missing = name_counts(values)
     bins = CategoryBins.learn(counts, LEAST_OF_ALL)
-    if not bins.is_complete(counts):
+    if len(bins.named) < len(counts):
         array = plain_array(values)
         first = first_half(len(array))
         bins = CategoryBins.learn(name_counts(array[first])[0])
         counts, missing = name_counts(array[~first])
     return Column(name, role, bins), bins.count(counts, missing)
-
-
-def _count_alone(column: Column, found: Any) -> Counters:
-    bins = column.bins
-    if not isinstance(bins, NumberBins):
-        return np.asarray(found)
-    numbers, strange = found
-    (counters,), _ = NumberBlock([bins], None, []).count([numbers])
-    counters[bins.missing] -= strange
-    counters[bins.invalid] += strange
-    return counters
 
 
 def _learn_joint(learned: Sequence[tuple[Column, Any]], features: int) -> tuple[Joint | None, Counters]:

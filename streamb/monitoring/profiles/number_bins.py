@@ -72,8 +72,7 @@ class NumberBins:
         """The bins of a baseline, shape (rows,); NaN and infinities are no values."""
         finite = values[np.isfinite(values)]
         centre, scale = _location(finite)
-        z = standardise(finite[None, :], np.array([centre]), np.array([UNITS / scale]))
-        counts = np.bincount(places(cell_keys(z))[0], minlength=CELLS)
+        counts = np.bincount(places(cell_keys(standardise(finite, centre, UNITS / scale))), minlength=CELLS)
         counts[: NEGATIVE_INFINITY + 1] = 0  # too far out for a cell of their own
         counts[POSITIVE_INFINITY:] = 0
         starts, end = _cut(counts, most_bins)
@@ -135,8 +134,8 @@ class NumberBins:
 
     def count_classes(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """How many of some values are in each class; `values` has shape (rows,)."""
-        z = standardise(values[None, :], np.array([self.centre]), np.array([self.factor]))
-        return np.bincount(self.table()[cell_keys(z)[0]], minlength=self.classes)
+        keys = cell_keys(standardise(values, self.centre, self.factor))
+        return np.bincount(self.table()[keys], minlength=self.classes)
 
     def edges(self) -> list[float]:
         """The lower ends of the bins, and the upper end of the last one, in the unit of the values."""

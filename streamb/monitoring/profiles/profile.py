@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgpack
 import numpy as np
@@ -16,18 +16,6 @@ from streamb.errors import ArtifactCorrupt, InvalidInput
 _MAGIC: Final = b"SBP1"
 _DIGEST: Final = 8
 MOST_COUNTERS: Final = 10_000_000
-
-
-class Layout(Protocol):
-    """What gives counters their meaning: a `Baseline`."""
-
-    @property
-    def baseline_id(self) -> str:
-        """Which one."""
-
-    @property
-    def size(self) -> int:
-        """How many counters."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +29,6 @@ class Profile:
 
     baseline_id: str
     counters: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, baseline: Layout) -> Profile:
-        """The profile of no rows."""
-        return cls(baseline.baseline_id, np.zeros(baseline.size, np.int64))
 
     @property
     def rows(self) -> int:
@@ -61,14 +44,7 @@ class Profile:
         self._check(other)
         return Profile(self.baseline_id, self.counters + other.counters)
 
-    def minus(self, other: Profile) -> Profile:
-        """The profile of the rows that are not the other's.
-
-        Raises:
-            InvalidInput: they belong to different baselines.
-        """
-        self._check(other)
-        return Profile(self.baseline_id, self.counters - other.counters)
+    __add__ = plus
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Profile):

@@ -68,6 +68,8 @@ class Sketch:
         columns = tuple(mine.plus(theirs) for mine, theirs in zip(self.columns, other.columns, strict=True))
         return Sketch(self.names, self.rows + other.rows, columns)
 
+    __add__ = plus
+
     def table(self, rows: int = 2_000) -> dict[str, list[Any]]:
         """A table of so many rows whose columns are distributed as those seen, each shuffled for itself.
 

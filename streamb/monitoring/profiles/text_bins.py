@@ -62,8 +62,7 @@ class TextBins:
         bins = cls(NumberBins.learn(np.array(sizes, np.float64)), Vocabulary.learn(hits))
         counters = bins._count_rows(rows)
         later = bins._count_rows([words for words, chosen in zip(rows, first, strict=True) if not chosen])
-        unknown = bins.blocks[1]
-        part = slice(unknown.start, unknown.start + unknown.classes)
+        part = bins.blocks[1].part
         counters[part] = later[part]
         return bins, counters
 
@@ -77,9 +76,9 @@ class TextBins:
         """The histograms among the counters; the last class of each is that of missing values."""
         shares = len(_SHARES) + 3
         return (
-            Block(0, self.lengths.classes, ordered=True, aspect="length"),
-            Block(self.lengths.classes, shares, ordered=True, aspect="unknown words", rising=True),
-            Block(self.lengths.classes + shares, _WORD_BUCKETS + 2, ordered=False, aspect="vocabulary"),
+            Block(0, self.lengths.classes, ordered=True),
+            Block(self.lengths.classes, shares, ordered=True, rising=True),
+            Block(self.lengths.classes + shares, _WORD_BUCKETS + 2, ordered=False),
         )
 
     def count(self, texts: Sequence[str | None]) -> NDArray[np.int64]:
@@ -107,8 +106,7 @@ class TextBins:
 
     def unknown_share(self, counters: NDArray[np.int64]) -> float:
         """The share of unknown words, from the classes of it; 0 without any text."""
-        block = self.blocks[1]
-        rows = counters[block.start : block.start + block.classes - 2]
+        rows = counters[self.blocks[1].part][:-2]
         middles = np.array([0.0, *((a + b) / 2.0 for a, b in zip(_SHARES, (*_SHARES[1:], 1.0), strict=True))])
         return float(rows @ middles / rows.sum()) if rows.sum() else 0.0
 

@@ -19,7 +19,6 @@ from streamb.monitoring.collection.push import (
     pack_snapshots,
     unpack_snapshots,
 )
-from streamb.monitoring.profiles.profile import Profile
 from tests.monitoring.sources import KEY, MODEL, START, VERSION, baseline, fed, table
 
 
@@ -67,7 +66,7 @@ class TestCounting:
         random.shuffle(arriving)
         for push in arriving:
             aggregator.receive(push)
-        whole = Profile.empty(baseline())
+        whole = baseline().empty()
         for seed, rows in enumerate(sizes):
             whole = whole.plus(baseline().fold(*table(rows, seed)))
         assert aggregator.window(MODEL, VERSION, 5, baseline().baseline_id) == whole

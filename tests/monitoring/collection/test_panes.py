@@ -13,7 +13,7 @@ NOW = 30_000_000
 class Count:
     n: int
 
-    def plus(self, other):
+    def __add__(self, other):
         return Count(self.n + other.n)
 
 
