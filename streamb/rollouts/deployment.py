@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from streamb.lifecycle import Lifecycle
-from streamb.metrics.criteria import Finding, Verdict
+from streamb.metrics.criteria import Finding
 from streamb.rollouts.options import START, HealthCriteria
 from streamb.rollouts.strategies import AT_ONCE, Step, Strategy
+from streamb.store.plain import from_plain
 
 
 class DeploymentState(StrEnum):
@@ -184,37 +185,15 @@ class Deployment:
         """True when somebody has let it pass this gate."""
         return any(approval.gate == gate for approval in self.approvals)
 
-    def to_body(self) -> dict[str, Any]:
-        """The JSON form that the store keeps."""
-        plain = {"state": str(self.state), "strategy": str(self.strategy), "phase": str(self.phase)}
-        plain["ending"] = str(self.ending) if self.ending else ""
-        findings = [{**asdict(finding), "verdict": str(finding.verdict)} for finding in self.findings]
-        given = {"options": dict(self.options), "criteria": self.criteria.to_json()}
-        return {**asdict(self), **plain, **given, "findings": findings}
-
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Deployment:
-        """Read back what `to_body` wrote, now or before there were steps."""
-        kept = dict(body) if "steps" in body else _from_before_steps(body)
-        return cls(
-            **{
-                **kept,
-                "state": DeploymentState(kept["state"]),
-                "strategy": Strategy(kept["strategy"]),
-                "phase": Phase(kept["phase"]),
-                "ending": DeploymentState(kept["ending"]) if kept["ending"] else None,
-                "steps": tuple(_step(step) for step in kept["steps"]),
-                "approvals": tuple(Approval(**approval) for approval in kept["approvals"]),
-                "findings": tuple(Finding(**{**one, "verdict": Verdict(one["verdict"])}) for one in kept["findings"]),
-                "criteria": HealthCriteria.read(kept["criteria"]),
-                "users": tuple(kept["users"]),
-            }
-        )
-
-
-def _step(body: Mapping[str, Any]) -> Step:
-    """A step as it is stored, now or when its share was stored as `weight`."""
-    return Step(**{"share" if name == "weight" else name: value for name, value in body.items()})
+        """Read what the store keeps: written now, with "" for no `ending`, with a step's share as `weight`, or before
+        there were steps.
+        """
+        kept = body if "steps" in body else _from_before_steps(body)
+        steps = [{"share" if name == "weight" else name: step[name] for name in step} for step in kept["steps"]]
+        criteria = HealthCriteria.read(kept["criteria"])
+        return from_plain(cls, {**kept, "criteria": criteria, "steps": steps, "ending": kept["ending"] or None})
 
 
 def _from_before_steps(body: Mapping[str, Any]) -> dict[str, Any]:

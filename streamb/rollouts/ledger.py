@@ -10,6 +10,7 @@ from streamb.errors import NotFound
 from streamb.rollouts.deployment import Deployment, DeploymentEvent
 from streamb.rollouts.route import ServingRoute
 from streamb.store import Journal, Page, RecordStore, every_record
+from streamb.store.plain import from_plain, to_plain
 
 DEPLOYMENTS: Final = "deployments"
 ROUTES: Final = "routes"
@@ -42,7 +43,7 @@ class Ledger:
 
     def routes(self) -> Iterator[ServingRoute]:
         """What answers for each model."""
-        return (ServingRoute.from_body(record.body) for record in every_record(self._records, ROUTES))
+        return (from_plain(ServingRoute, record.body) for record in every_record(self._records, ROUTES))
 
     def active(self) -> Iterator[Deployment]:
         """The deployments that still have work to do."""
@@ -65,11 +66,11 @@ class Ledger:
         """Write what is given: all or nothing."""
         with self._records.batch():
             if deployment is not None:
-                self._records.put(DEPLOYMENTS, deployment.id, deployment.to_body())
+                self._records.put(DEPLOYMENTS, deployment.id, to_plain(deployment))
                 if note is not None:
                     self._tell(deployment, note)
             if route is not None:
-                self._records.put(ROUTES, route.model_id, route.to_body())
+                self._records.put(ROUTES, route.model_id, to_plain(route))
             if epoch is not None:
                 self._records.put(CONTROL, EPOCH, {"value": epoch})
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +60,3 @@ class ServingRoute:
             return self
         held = (Standby(self.version, self.app, now + hold_s),) if hold_s > 0 and version != self.version else ()
         return ServingRoute(self.model_id, version, app, self.salt, held)
-
-    def to_body(self) -> dict[str, Any]:
-        """The JSON form that the store keeps."""
-        return asdict(self)
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> ServingRoute:
-        """Read back what `to_body` wrote, now or before versions were kept warm."""
-        return cls(**{**body, "standby": tuple(Standby(**one) for one in body.get("standby", ()))})

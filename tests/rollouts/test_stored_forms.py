@@ -10,6 +10,7 @@ from streamb.rollouts.deployment import Approval, Deployment, DeploymentState, P
 from streamb.rollouts.options import HealthCriteria, RolloutOptions
 from streamb.rollouts.route import ServingRoute, Standby
 from streamb.rollouts.strategies import Strategy, plan
+from streamb.store.plain import from_plain, to_plain
 from tests.rollouts.fakes import House
 
 OLD = {
@@ -28,7 +29,13 @@ def test_a_deployment_comes_back_as_it_was():
         criteria=HealthCriteria(max_error_rate=0.1, custom=("a.b:c",)), users=("ada",), back_to="1.0.0",
         findings=(Finding("error_rate", Verdict.PASS, "fine", 0.0, 0.1, 500),), ending=DeploymentState.ABORTED,
     )  # fmt: skip
-    assert Deployment.from_body(json.loads(json.dumps(written.to_body()))) == written
+    assert Deployment.from_body(json.loads(json.dumps(to_plain(written)))) == written
+
+
+def test_no_ending_was_stored_as_an_empty_text():
+    now = Deployment("d", "m", "1.0.0", "a", Strategy.IMMEDIATE, DeploymentState.PENDING, "me", 1.0, 2.0, 3.0)
+    assert to_plain(now)["ending"] is None
+    assert Deployment.from_body({**to_plain(now), "ending": ""}) == now
 
 
 def test_steps_that_were_stored_by_weight_in_ten_thousandths_are_read_as_shares():
@@ -38,7 +45,7 @@ def test_steps_that_were_stored_by_weight_in_ten_thousandths_are_read_as_shares(
         "dep-1", "m", "2.0.0", "m--2.0.0--x", Strategy.CANARY, DeploymentState.PROGRESSING, "me", 1.0, 2.0, 3.0,
         steps=steps,
     )  # fmt: skip
-    body = json.loads(json.dumps(now.to_body()))
+    body = json.loads(json.dumps(to_plain(now)))
     assert {step["share"] for step in body["steps"]} == {1250, 5000, 10_000}
     before = {**body, "steps": [{"weight": step.pop("share"), **step} for step in body["steps"]]}
     assert Deployment.from_body(before) == now
@@ -46,8 +53,8 @@ def test_steps_that_were_stored_by_weight_in_ten_thousandths_are_read_as_shares(
 
 def test_a_route_comes_back_as_it_was():
     written = ServingRoute("m", "2.0.0", "app", "salt", (Standby("1.0.0", "old", 5.0),), "new", 2, 7.0)
-    assert ServingRoute.from_body(json.loads(json.dumps(written.to_body()))) == written
-    assert ServingRoute.from_body({"model_id": "m", "version": "1.0.0", "app": "a", "salt": "s"}).standby == ()
+    assert from_plain(ServingRoute, json.loads(json.dumps(to_plain(written)))) == written
+    assert from_plain(ServingRoute, {"model_id": "m", "version": "1.0.0", "app": "a", "salt": "s"}).standby == ()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,7 @@ def test_what_was_stored_before_there_were_steps_goes_on(state, step, weight, ph
     ended = "failed" if state == "failed" else "completed"
     assert house.rollouts.get("dep-1").state == ended
     assert house.serving() == ("1.0.0" if ended == "failed" else "2.0.0")
-    body = house.rollouts.get("dep-1").to_body()
+    body = to_plain(house.rollouts.get("dep-1"))
     assert dataclasses.asdict(Deployment.from_body(body)) == dataclasses.asdict(house.rollouts.get("dep-1"))
 
 
