@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import logging
 import queue
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from streamb.cluster.autoscaling import ReplicaStats
-from streamb.cluster.session import RaySession, open_session, prepare_ray
+from streamb.cluster.session import open_session, prepare_ray
 from streamb.config import load_settings
 from streamb.errors import InvalidInput, StartFailed, StreambError, Unavailable
 from streamb.models import Model
@@ -139,39 +138,32 @@ class _SharedRay:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._session: RaySession | None = None
-        self._folder: Path | None = None
+        self._opened: ExitStack | None = None
 
     def enter(self, address: str | None) -> None:
         with self._lock:
             prepare_ray()
             import ray
 
-            if self._session is None and not ray.is_initialized():
+            if self._opened is None and not ray.is_initialized():
                 self._open(address)
             self._users += 1
 
     def leave(self) -> None:
         with self._lock:
             self._users -= 1
-            if self._users == 0 and self._session is not None:
-                self._session.leave()
-                self._session = None
-                self._forget_folder()
+            if self._users == 0 and self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
     def _open(self, address: str | None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="streamb-scaler-"))
-        try:
-            settings = load_settings(environment="development", state_dir=self._folder, ray_address=address)
-            self._session = open_session(settings)
-        except BaseException:
-            self._forget_folder()
-            raise
-
-    def _forget_folder(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        with ExitStack() as opened:
+            folder = TemporaryDirectory(prefix="streamb-scaler-", ignore_cleanup_errors=True)
+            settings = load_settings(
+                environment="development", state_dir=opened.enter_context(folder), ray_address=address
+            )
+            opened.callback(open_session(settings).leave)
+            self._opened = opened.pop_all()
 
 
 _SHARED: Final = _SharedRay()

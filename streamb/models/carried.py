@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, Final
 
@@ -46,13 +47,11 @@ def find_attribute(module: str, qualname: str) -> Any:
     Raises:
         ArtifactUnsupported: the module has no such thing.
     """
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError as error:
-            raise ArtifactUnsupported(f"the module {module!r} has no {qualname!r}") from error
-    return found
+    found = importlib.import_module(module)
+    try:
+        return attrgetter(qualname)(found)
+    except AttributeError as error:
+        raise ArtifactUnsupported(f"the module {module!r} has no {qualname!r}") from error
 
 
 class _Finder(MetaPathFinder):

@@ -87,9 +87,8 @@ def is_local(module: str) -> bool:
     if top == "streamb" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return False
     origin = _origin(module)
-    if (
-        origin is None
-    ):  # typed at a prompt: `collect` says so; anything else without a file is part of something installed
+    if origin is None:
+        # typed at a prompt: `collect` says so; anything else without a file is part of something installed
         root = sys.modules.get(top)
         return root is not None and getattr(root, "__file__", None) is None and not hasattr(root, "__path__")
     return not _is_installed(origin)
@@ -187,11 +186,7 @@ def _is_installed(origin: Path) -> bool:
 
 def _check_size(files: Mapping[str, bytes]) -> None:
     if len(files) > MAX_SOURCE_FILES or sum(map(len, files.values())) > MAX_SOURCE_BYTES:
-        _refuse_size()
-
-
-def _refuse_size() -> None:
-    raise ArtifactUnsupported(
-        f"the code to carry has more than {MAX_SOURCE_FILES} files or {MAX_SOURCE_BYTES >> 20} MiB; move the model's "
-        "class into a small package of its own, or install its package where streamb runs"
-    )
+        raise ArtifactUnsupported(
+            f"the code to carry has more than {MAX_SOURCE_FILES} files or {MAX_SOURCE_BYTES >> 20} MiB; move the "
+            "model's class into a small package of its own, or install its package where streamb runs"
+        )

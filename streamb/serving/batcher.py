@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 from collections import deque
+from collections.abc import Callable
 from functools import cached_property
 from typing import Final
 
@@ -97,7 +98,7 @@ class Batcher:
         now = self._clock.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
-            self._drop_dead()
+            self._keep(lambda _lane, waiting: not waiting.is_over())
         if self.queued < self._limits.max_queued_requests:
             return
         longest = max(self._waiting, key=lambda other: len(other.queue), default=lane)
@@ -109,12 +110,12 @@ class Batcher:
             raise error
         self._unqueue(longest, longest.queue.pop()).fail(error)
 
-    def _drop_dead(self) -> None:
+    def _keep(self, is_live: Callable[[Lane, Waiting], bool]) -> None:
         """Take out of the queues what nobody waits for any more."""
-        for lane in list(self._waiting):
-            alive = [waiting for waiting in lane.queue if not waiting.is_over()]
+        for lane in self._waiting:
+            alive = deque(waiting for waiting in lane.queue if is_live(lane, waiting))
             self.queued -= len(lane.queue) - len(alive)
-            lane.queue = deque(alive)
+            lane.queue = alive
         self._waiting = deque(lane for lane in self._waiting if lane.queue)
 
     def _unqueue(self, lane: Lane, waiting: Waiting) -> Waiting:
@@ -263,9 +264,7 @@ class Batcher:
         self._timer = None
         self._sweep_at = math.inf
         now = self._clock.monotonic()
-        for lane in self._waiting:
-            self._sweep_queue(lane, now)
-        self._waiting = deque(lane for lane in self._waiting if lane.queue)
+        self._keep(lambda lane, waiting: self._is_live(lane, waiting, now))
         for call in list(self._calls):
             if not any(self._is_live(call.lane, waiting, now) for waiting in call.requests):
                 if call.task is not None:
@@ -275,11 +274,6 @@ class Batcher:
         following += [w.deadline for call in self._calls for w in call.requests if not w.future.done()]
         if following and self._timer is None:
             self._watch(max(min(following) - now, _SWEEP_S))
-
-    def _sweep_queue(self, lane: Lane, now: float) -> None:
-        alive = deque(waiting for waiting in lane.queue if self._is_live(lane, waiting, now))
-        self.queued -= len(lane.queue) - len(alive)
-        lane.queue = alive
 
     def _is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
         if waiting.deadline <= now:

@@ -39,9 +39,8 @@ def _ready(document: dict[str, Any], *, ready: bool) -> Reply:
 
 
 def _versions(route: Route, served: ServedTable) -> list[ServedVersion]:
-    if route.version:
-        return [served.pinned(route.model_id, route.version)]
-    return list(served.model(route.model_id).versions.values())
+    model = served.model(route.model_id)
+    return [model.pinned(route.version)] if route.version else list(model.versions.values())
 
 
 def _model(route: Route, versions: list[ServedVersion]) -> dict[str, Any]:

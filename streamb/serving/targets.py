@@ -158,10 +158,6 @@ class ServedTable:
             raise Unavailable("this gateway has no routing table yet; try again in a moment", retry_after_s=1)
         raise NotFound(f"no model {model_id!r} is deployed here", model_id=model_id)
 
-    def pinned(self, model_id: str, version: str) -> ServedVersion:
-        """The version a path names; `NotFound` when it does not run."""
-        return self.model(model_id).pinned(version)
-
 
 class TableBuilder:
     """Builds served tables and keeps what outlives them.

@@ -282,14 +282,7 @@ class JobRunner(JobBoard):
         return JobOutcome(JobState.FAILED, self._clock.now(), reason=reason)
 
     def _finish(self, active: ActiveJob, outcome: JobOutcome) -> None:
-        ended = replace(
-            active.job,
-            state=outcome.state,
-            exit_code=outcome.exit_code,
-            finished_at=outcome.finished_at,
-            reason=outcome.reason,
-        )
-        self._change(active, ended)
+        self._change(active, replace(active.job, **asdict(outcome)))
         del self._active[active.job.id]
         self._ended.append(active.job.id)
         if active.actor is not None:
