@@ -21,7 +21,7 @@ MAPPED = ("streamb", "serve_apps", "tune_jobs")
 ARCHITECTURE = ROOT / "docs/architecture.md"
 CONFIGURATION = ROOT / "docs/configuration.md"
 MAP_BEGINS = "<!-- `make map` writes what follows, from the first line of each module. -->"
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def settings_rows() -> Iterator[str]:
