@@ -92,25 +92,6 @@ class PublicKey:
             return False
         return True
 
-    def to_text(self) -> str:
-        """One line of text, `ed25519:<base64>`, read back by `from_text`."""
-        return f"{_SCHEME}:{base64.b64encode(self.raw).decode('ascii')}"
-
-    @classmethod
-    def from_text(cls, text: str) -> PublicKey:
-        """Read what `to_text` wrote.
-
-        Raises:
-            ConfigError: it is not a public key in that form.
-        """
-        scheme, _, encoded = text.strip().partition(":")
-        if scheme != _SCHEME:
-            raise ConfigError(f"a public key looks like '{_SCHEME}:<base64>', got {text[:40]!r}")
-        try:
-            return cls(base64.b64decode(encoded, validate=True))
-        except binascii.Error as error:
-            raise ConfigError(f"the public key is not base64: {error}") from error
-
 
 class SigningKey:
     """A private key that stays on this platform."""

@@ -63,7 +63,7 @@ from streamb.models import load_artifact
 assert "tests.models.outside_adapter" not in sys.modules
 folder, key = sys.argv[1:]
 try:
-    model = load_artifact(Path(folder), trusted=[PublicKey.from_text(key)])
+    model = load_artifact(Path(folder), trusted=[PublicKey(bytes.fromhex(key))])
     print(type(model).__name__, model.predict([[2.0]]).tolist())
 except Exception as error:
     print(type(error).__name__, "tests.models.outside_adapter" in sys.modules)
@@ -71,7 +71,7 @@ except Exception as error:
 
 
 def load_in_a_new_process(folder: Path, cwd: Path | None = None) -> str:
-    key = KEY.public.to_text()
+    key = KEY.public.raw.hex()
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(folder), key], capture_output=True, text=True, timeout=60, cwd=cwd,
         env=child_environment(PYTHONPATH=str(Path(__file__).parents[2])),
