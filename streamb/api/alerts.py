@@ -1,4 +1,4 @@
-"""Alerts: what fires, silences, channels and what they delivered."""
+"""Routes for alerts, silences, channels and deliveries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SilenceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", d
 
 
 class ChannelBody(Strict):
-    """A channel to try."""
+    """The channel to send a test alert to."""
 
     channel: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -35,22 +35,22 @@ class ChannelBody(Strict):
 class AlertAnswer(OpenAnswer):
     """One alert."""
 
-    fingerprint: str = Field(description="Its identity.")
+    fingerprint: str = Field(description="Identifies the alert: a hash of its labels except the severity.")
     state: str = Field(description="pending, firing or resolved.")
     severity: str = Field(description="low, medium, high or critical.")
     labels: dict[str, str]
     annotations: dict[str, str] = Field(description="`summary`, `description`, `likely_cause`, `runbook`.")
     value: FiniteOrNull
     active_since: str
-    starts_at: str | None = Field(description="Since when it fires.")
+    starts_at: str | None = Field(description="When it began to fire.")
     ends_at: str | None
     silenced_by: list[str]
-    inhibited_by: str | None = Field(description="The fingerprint of the alert that makes this one superfluous.")
+    inhibited_by: str | None = Field(description="The fingerprint of the worse alert that mutes this one.")
     receivers: list[str]
 
 
 class SilenceAnswer(OpenAnswer):
-    """Alerts that nobody is told of for a while."""
+    """A silence: matching alerts are not sent to anybody until it ends."""
 
     id: str
     state: str = Field(description="pending, active or expired.")
@@ -62,44 +62,44 @@ class SilenceAnswer(OpenAnswer):
 
 
 class ChannelAnswer(OpenAnswer):
-    """How one channel does."""
+    """The state of one channel."""
 
     name: str
-    waiting: int = Field(description="Notifications that it is still owed.")
-    left_alone: bool = Field(description="It kept failing, and is not tried for a while.")
+    waiting: int = Field(description="Notifications that wait for delivery.")
+    left_alone: bool = Field(description="It kept failing, so it is not tried for a while.")
     counts: dict[str, int] = Field(description="Attempts by outcome since the Monitor started.")
     last_delivered_at: str | None
-    last_error: str = Field(description="Why the last attempt that failed did; empty: none has.")
+    last_error: str = Field(description="Why the last failed attempt failed; empty if none has failed.")
     last_error_at: str | None
 
 
 class ChannelsAnswer(Answer):
-    """Every channel."""
+    """The states of all channels."""
 
     items: list[ChannelAnswer]
 
 
 class DeliveryAnswer(OpenAnswer):
-    """What became of one notification."""
+    """The outcome of one notification."""
 
     notification_id: str
     channel: str
     title: str
-    status: str = Field(description="firing or resolved: what it said.")
+    status: str = Field(description="What the notification reported: firing or resolved.")
     severity: str
     outcome: str = Field(description="delivered, failed (given up) or dropped (too many were waiting).")
     reason: str = Field(description="Why it failed or was dropped.")
     attempts: int
     created_at: str
-    at: str = Field(description="When that was.")
+    at: str = Field(description="When the outcome was recorded.")
 
 
 class TrialAnswer(OpenAnswer):
-    """What became of a test alert."""
+    """Whether a test alert was delivered."""
 
     channel: str
     delivered: bool
-    detail: str = Field(description="Why it did not arrive; empty when it did.")
+    detail: str = Field(description="Why it was not delivered; empty if it was.")
 
 
 @router.get("")
@@ -111,7 +111,7 @@ async def list_alerts(
     model: OfModel = None,
     severity: OfSeverity = None,
 ) -> PageAnswer[AlertAnswer]:
-    """Alerts: what fires first, the worst of it first; what was resolved stays on the list for a day."""
+    """List alerts: firing ones first, the most severe on top. Resolved alerts stay on the list for a day."""
     phase = AlertPhase(state) if state is not None else None
     asked = console.ask_monitor(AlertManager.list_alerts, limit, cursor, phase=phase, model_id=model, severity=severity)
     return page_of(AlertAnswer, await asked)
@@ -119,14 +119,14 @@ async def list_alerts(
 
 @router.get("/silences")
 async def list_silences(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[SilenceAnswer]:
-    """Silences, those that end last first; what is over stays on the list for five days."""
+    """List silences, those that end last first. Expired silences stay on the list for five days."""
     page = await console.ask_monitor(AlertManager.list_silences, limit, cursor)
     return PageAnswer(items=[_silence(console, one) for one in page.items], next_cursor=page.next_cursor)
 
 
 @router.post("/silences", status_code=201, response_model=SilenceAnswer)
 async def create_silence(body: SilenceOptions, console: ConsoleDep, change: ChangeDep) -> Any:
-    """Tell nobody of alerts that match, for a while. They stay on the list."""
+    """Send no notifications for matching alerts until the silence ends. The alerts stay on the list."""
 
     async def act() -> SilenceAnswer:
         author = body.author.strip() or change.actor
@@ -140,7 +140,7 @@ async def create_silence(body: SilenceOptions, console: ConsoleDep, change: Chan
 
 @router.delete("/silences/{silence_id}", response_model=SilenceAnswer)
 async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: ChangeDep) -> Any:
-    """End a silence now. One that is over stays as it was."""
+    """End a silence now. An expired silence stays unchanged."""
 
     async def act() -> SilenceAnswer:
         return _silence(console, await console.ask_monitor(AlertManager.expire_silence, silence_id, change.actor))
@@ -150,19 +150,19 @@ async def end_silence(silence_id: SilenceId, console: ConsoleDep, change: Change
 
 @router.get("/channels")
 async def list_channels(console: ConsoleDep) -> ChannelsAnswer:
-    """How each channel does: what it is owed, and when it last worked or failed."""
+    """List the channels: how many notifications wait for each, and when it last delivered or failed."""
     return ChannelsAnswer.model_validate({"items": await console.ask_monitor(Courier.states)})
 
 
 @router.get("/deliveries")
 async def list_deliveries(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[DeliveryAnswer]:
-    """What became of notifications, the newest first; kept for a week."""
+    """List the outcomes of notifications, the newest first. They are kept for a week."""
     return page_of(DeliveryAnswer, await console.ask_monitor(Outbox.history, limit, cursor))
 
 
 @router.post("/test", response_model=TrialAnswer)
 async def test_channel(body: ChannelBody, console: ConsoleDep, change: ChangeDep) -> Any:
-    """Send a test alert to one channel. Answers 200 in any case: what became of it is in the body."""
+    """Send a test alert to one channel. The status is always 200: the body says whether it was delivered."""
 
     async def act() -> TrialAnswer:
         try:

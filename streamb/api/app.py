@@ -1,4 +1,4 @@
-"""The Console's application: routes, errors and the front door, put together once."""
+"""Assembles the Console's application: routes, error handlers and the front door."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from streamb.registry import ArtifactStore
 from streamb.version import installed_version
 
 _DESCRIPTION = """\
-Registers models, brings their versions into traffic, and tells how they are. Predictions are answered elsewhere, under
-`/v2`. Every error reads `{"error", "code", "request_id", …}`. Every change takes an `Idempotency-Key`: repeated
-under the same key, it happens once. Lists page with `limit` and `cursor`.
+Registers models, brings their versions into traffic, and reports their health. Predictions are answered under `/v2`, by
+the gateways. Every error has the form `{"error", "code", "request_id", …}`. Every change takes an `Idempotency-Key`:
+repeated under the same key, it happens once. Lists are paged with `limit` and `cursor`.
 """
 
 
@@ -37,13 +37,14 @@ def create_app(
     clock: Clock,
     monitor: Transport | None = None,
 ) -> FastAPI:
-    """The Console as an ASGI application.
+    """Return the Console as an ASGI application.
 
     Args:
         control: carries calls to the verbs of the control side (`Control.verbs`).
-        artifacts: where uploaded artifacts are checked and stored.
-        settings: who may call, how large and how long a request may be.
-        monitor: carries calls to the verbs of the Monitor; None where nothing is monitored.
+        artifacts: checks and stores uploaded artifacts.
+        settings: whether an API key is required, and the limits on a request's size and time.
+        clock: gives the time for answers and for the cache of API keys.
+        monitor: carries calls to the verbs of the Monitor; None if monitoring is disabled.
     """
     app = FastAPI(
         title="streamb",
@@ -69,12 +70,12 @@ def create_app(
 
 
 async def _no_monitor(_name: str, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> Any:
-    """The transport where there is no Monitor."""
+    """The transport that is used when there is no Monitor; raises Unavailable."""
     raise Unavailable("monitoring is not enabled on this platform (ML_MONITORING_ENABLED)", retry_after_s=60)
 
 
 def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """The OpenAPI document; made once."""
+    """Return the OpenAPI document; it is built on the first call."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         components = schema["components"]

@@ -1,4 +1,4 @@
-"""Who is calling: the API key of a request becomes a `Principal`, and routes say whether they need one."""
+"""Authentication: finds the `Principal` of a request's API key, for the routes that need one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SECURITY_SCHEMES: Final = {
     "HeaderKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 NEEDS_KEY: Final[list[dict[str, list[str]]]] = [{"BearerKey": []}, {"HeaderKey": []}]
-"""The OpenAPI words for "a key, in either header"."""
+"""OpenAPI's form of "an API key, in either header"."""
 
 
 class KeyCache:
-    """Answers about keys, remembered for a few seconds, so that a busy client does not ask the Controller each time.
+    """Caches checked keys for a few seconds, so that a busy client does not need the Controller for each request.
 
-    Wrong keys are remembered as well. Only digests are held. A revoked key works for at most those seconds.
+    Invalid keys are cached as well. Only digests are stored. A revoked key works for at most those few seconds.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -34,7 +34,7 @@ class KeyCache:
         self._known: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
 
     async def check(self, console: Console, key: str) -> Principal | None:
-        """The principal behind `key`, or None."""
+        """Return the principal that `key` belongs to, or None if the key is not valid."""
         name, now = digest(key), self._clock.monotonic()
         known = self._known.get(name)
         if known is not None and known[0] > now:
@@ -48,10 +48,10 @@ class KeyCache:
 
 
 async def _caller(request: Request, console: ConsoleDep) -> Principal | None:
-    """The checked caller; None for an anonymous one where the settings allow that.
+    """Return the principal of the request's key; None for an anonymous caller where the settings allow that.
 
     Raises:
-        Unauthorized: a key was sent and is not valid, or the settings demand one and none was sent.
+        Unauthorized: the key that was sent is not valid, or no key was sent and the settings require one.
     """
     key = _sent_key(request)
     if key is None:
@@ -66,13 +66,13 @@ async def _caller(request: Request, console: ConsoleDep) -> Principal | None:
 
 
 needs_caller: Final = Depends(_caller)
-"""For a whole router: refuse what `_caller` refuses."""
+"""A dependency for a whole router: refuses every request that `_caller` refuses."""
 
 Caller = Annotated[Principal | None, needs_caller]
 
 
 async def _known_caller(caller: Caller) -> Principal:
-    """A caller with a valid key, whatever the settings say.
+    """Return a caller with a valid key; a key is required even if the settings allow anonymous callers.
 
     Some changes run code on the cluster. Even on a laptop they need the key, because any web page that its owner
     visits can send requests to a port on localhost.

@@ -37,21 +37,21 @@ _CONTENT: Final = {
     ),
 }
 
-Column = Annotated[Key | None, Field(description="Name of that column, where the table has one.")]
+Column = Annotated[Key | None, Field(description="Name of the column, if the table has it.")]
 
 
 class BaselineBody(Strict):
-    """What later traffic of a version is compared with: rows, or what was asked of it lately."""
+    """A baseline for later traffic of a version, made of rows or of its recent traffic."""
 
     model_id: Name
     version: Reference | None = Field(default=None, description="By default the version that serves.")
     instances: Annotated[list[Any], Field(min_length=1)] | None = Field(
-        default=None, description="Rows: lists in the order of the features, or objects by name."
+        default=None, description="Rows: lists in the order of the features, or objects with the features by name."
     )
-    predictions: list[Any] | None = Field(default=None, description="What the version predicts for them, one each.")
-    labels: list[Any] | None = Field(default=None, description="The truth, one each.")
-    confidence: list[Share] | None = Field(default=None, description="Of the predictions, 0 to 1, one each.")
-    probabilities: list[list[Number]] | None = Field(default=None, description="Of the classes, a list for each row.")
+    predictions: list[Any] | None = Field(default=None, description="The version's predictions, one for each row.")
+    labels: list[Any] | None = Field(default=None, description="The true values, one for each row.")
+    confidence: list[Share] | None = Field(default=None, description="Confidence of each prediction, 0 to 1.")
+    probabilities: list[list[Number]] | None = Field(default=None, description="Class probabilities, a list per row.")
     from_window_minutes: WindowMinutes | None = Field(
         default=None, description="Instead of rows: the live traffic of the last minutes becomes the baseline."
     )
@@ -67,22 +67,22 @@ class BaselineBody(Strict):
 
 
 class BaselineForm(Strict):
-    """The `metadata` part of an uploaded table; every column that is not named here is a feature."""
+    """The `metadata` part of an uploaded table. Every column that is not named here is a feature."""
 
     model_id: Name
     version: Reference | None = Field(default=None, description="By default the version that serves.")
     predictions: Key | Annotated[list[Key], Field(max_length=1_000)] | None = Field(
-        default=None, description="Name of that column, or names where the version has several outputs."
+        default=None, description="Name of the column of predictions, or names if the version has several outputs."
     )
     labels: Column = None
     confidence: Column = None
     probabilities: Annotated[list[Key], Field(max_length=1_000)] = Field(
-        default_factory=list, description="Names of the columns of the classes' probabilities."
+        default_factory=list, description="Names of the columns with class probabilities."
     )
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The columns of predictions."""
+        """The names of the columns of predictions."""
         if self.predictions is None:
             return ()
         return (self.predictions,) if isinstance(self.predictions, str) else tuple(self.predictions)
@@ -101,18 +101,18 @@ class BaselineAnswer(OpenAnswer):
     author: str
     created_at: float
     active: bool
-    learning: bool = Field(description="Made of live traffic, and not complete yet: nothing is compared so far.")
+    learning: bool = Field(description="Still being collected from live traffic: nothing is compared with it yet.")
 
 
 class BaselinesAnswer(Answer):
-    """The baselines of a model's versions."""
+    """All baselines of a model's versions."""
 
     items: list[BaselineAnswer]
 
 
 @router.get("/{model_id}/baselines")
 async def model_baselines(model_id: ModelId, console: ConsoleDep, version: OfVersion = None) -> BaselinesAnswer:
-    """The baselines of a model's versions, the newest first."""
+    """List the baselines of a model's versions, the newest first."""
     wanted = await number_of(console, model_id, version)
     return BaselinesAnswer.model_validate({"items": await console.ask_monitor(Baselines.listed, model_id, wanted)})
 
@@ -124,9 +124,9 @@ async def model_baselines(model_id: ModelId, console: ConsoleDep, version: OfVer
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )
 async def set_baseline(request: Request, change: ChangeDep) -> Any:
-    """What later traffic of a version is compared with: rows as JSON, a table as a form, or live traffic.
+    """Set the baseline of a version from rows (JSON), a table (form upload) or live traffic.
 
-    Only counts are kept of the rows. The baseline before stays listed.
+    Only counts of the rows are kept. The previous baseline stays on the list.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _from_table(request, change)
@@ -171,10 +171,10 @@ async def _from_table(request: Request, change: Change) -> JSONResponse:
 
 
 def _learn(sample: Sample) -> bytes:
-    """The baseline of a sample. Blocks.
+    """Return the baseline of a sample, as bytes. Blocks.
 
     Raises:
-        InvalidInput: the columns cannot be used, or do not fit together; names them.
+        InvalidInput: the columns cannot be used, or do not fit together; the message names them.
     """
     beside = {"probabilities": sample.probabilities, "confidence": sample.confidence}
     try:

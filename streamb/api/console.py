@@ -1,4 +1,4 @@
-"""What the routes work with: the verbs of other processes, the artifact store, settings, and a limit on every wait."""
+"""What the routes use: calls to other processes with a limit on every wait, the artifact store, and settings."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PATIENCE_S: Final = 3.0
-"""How long an answer waits for the Monitor that is useful without it."""
+"""How long a request waits for the Monitor if its answer is useful without the Monitor's part."""
 
 MOST_UPLOADS: Final = 8
-"""As many artifacts are taken in at once: each may need twice its size of the disk, and a thread."""
+"""How many artifacts may be uploaded at once: each may need twice its size on disk, and a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Everything a route may use.
+    """Everything that a route may use.
 
     Attributes:
         control, monitor: carry calls to the Controller and to the Monitor.
         keys_in_use: idempotency keys whose first request is being worked on in this process.
-        learning: held while a baseline is learnt: a large table takes memory, so one at a time.
-        uploads: held while an artifact is taken in.
+        learning: held while a baseline is learnt; one at a time, because a large table takes much memory.
+        uploads: held while an artifact is uploaded.
     """
 
     control: Transport
@@ -49,22 +49,22 @@ class Console:
 
     @property
     def scratch(self) -> Path:
-        """Where uploads land before they are checked."""
+        """The folder for uploads that are not checked yet."""
         return self.settings.state_dir / "scratch"
 
     @asynccontextmanager
     async def upload_slot(self) -> AsyncIterator[None]:
-        """Wait for a turn to take in an artifact; its body stays with the sender meanwhile.
+        """Hold one of the upload slots, waiting for it if necessary; the body is not read while waiting.
 
         Raises:
-            Overloaded: no turn came in `request_timeout_s`.
+            Overloaded: no slot became free within `request_timeout_s`.
         """
         limit = self.settings.request_timeout_s
         try:
             async with asyncio.timeout(limit):
                 await self.uploads.acquire()
         except TimeoutError:
-            busy = f"{MOST_UPLOADS} uploads are under way, the most that may be, for {limit:g} s; try again later"
+            busy = f"no upload slot became free within {limit:g} s ({MOST_UPLOADS} may run at once); try again later"
             raise Overloaded(busy, retry_after_s=limit) from None
         try:
             yield
@@ -75,29 +75,29 @@ class Console:
         """Call a verb of the control side: `await console.ask(Registry.get_model, "iris")`.
 
         Raises:
-            DeadlineExceeded: the answer did not come in `request_timeout_s`.
-            StreambError: whatever the verb raised.
+            DeadlineExceeded: no answer came within `request_timeout_s`.
+            StreambError: the error that the verb raised.
         """
         answer: R = await self._wait(self.control(verb.__qualname__, args, kwargs), "the Controller")
         return answer
 
     async def ask_monitor(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a verb of the Monitor, as `ask` does one of the control side."""
+        """Call a verb of the Monitor; otherwise like `ask`."""
         answer: R = await self._wait(self.monitor(verb.__qualname__, args, kwargs), "the Monitor")
         return answer
 
     async def glance(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a verb of the Monitor, but wait only as long as an answer can that is useful without it, too.
+        """Call a verb of the Monitor, but wait at most `PATIENCE_S`, for answers that are useful without it.
 
         Raises:
-            Unavailable: the Monitor does not answer so soon.
+            Unavailable: the Monitor did not answer in that time.
         """
         try:
             async with asyncio.timeout(PATIENCE_S):
                 answer: R = await self.monitor(verb.__qualname__, args, kwargs)
                 return answer
         except TimeoutError:
-            raise Unavailable(f"the monitor does not answer within {PATIENCE_S:g} s") from None
+            raise Unavailable(f"the Monitor did not answer within {PATIENCE_S:g} s") from None
 
     async def _wait(self, answer: Awaitable[Any], who: str) -> Any:
         limit = self.settings.request_timeout_s
@@ -106,7 +106,7 @@ class Console:
                 return await answer
         except TimeoutError:
             raise DeadlineExceeded(
-                f"{who} did not answer within {limit:g} s; whether the change was made is not known: "
+                f"{who} did not answer within {limit:g} s, so it is not known whether the change was made: "
                 "read the state, or repeat the request with the same Idempotency-Key",
                 timeout_s=limit,
             ) from None

@@ -1,4 +1,4 @@
-"""Deployments: bring a version into traffic, steer it, and see what became of it."""
+"""Routes for deployments: create, read, approve, pause, resume, promote, abort, roll back."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ router = APIRouter(prefix="/api/deployments", tags=["deployments"])
 
 
 class DeploymentBody(Strict):
-    """A version to bring into traffic."""
+    """A version to bring into traffic, and how."""
 
     model_id: Name
     target_version: Reference
     strategy: Strategy = Field(default=Strategy.IMMEDIATE, strict=False)
     options: RolloutOptions = Field(default_factory=RolloutOptions)
-    force: bool = Field(default=False, description="Do it although the environment refuses it; needs an admin key.")
+    force: bool = Field(default=False, description="Deploy even if the environment forbids it; needs an admin key.")
 
     @model_validator(mode="after")
     def _options_are_used(self) -> Self:
@@ -54,17 +54,17 @@ class DeploymentBody(Strict):
 
 
 class SteerBody(Strict):
-    """Who steers a deployment, and why; both go into its history."""
+    """Who changes a deployment, and why; both are recorded in its history."""
 
     by: ShortText = Field(default="", description="Who decides this; by default the name of the API key.")
-    reason: LongText = Field(default="", description="Why, in words.")
+    reason: LongText = Field(default="", description="Why, as free text.")
 
 
 class RollbackBody(SteerBody):
-    """Back to which version."""
+    """The version to roll back to, by whom, and why."""
 
     to_version: Reference | None = Field(
-        default=None, description="Any version that was registered before; by default the one that answered before."
+        default=None, description="Any registered version; by default the one that served before."
     )
 
 
@@ -73,24 +73,24 @@ class StepAnswer(Answer):
 
     weight: float = Field(description="Percent of the model's traffic that goes to the target version.")
     min_time_s: float
-    max_time_s: float = Field(description="When the evidence is too thin by then, the deployment awaits approval.")
-    min_samples: int = Field(description="Requests that must have been judged.")
-    gate: bool = Field(description="It begins only once somebody has approved.")
+    max_time_s: float = Field(description="If there is too little evidence by then, the deployment awaits approval.")
+    min_samples: int = Field(description="How many requests must have been judged before the step ends.")
+    gate: bool = Field(description="The step begins only after an approval.")
 
 
 class FindingAnswer(Answer):
-    """What one criterion says of the target version."""
+    """The verdict of one criterion on the target version."""
 
     criterion: str
-    verdict: str = Field(description="pass, fail or inconclusive; the last never promotes.")
-    detail: str = Field(description="The same in words.")
-    value: FiniteOrNull = Field(default=None, description="What was measured.")
-    limit: FiniteOrNull = Field(default=None, description="What it may be at most, or must be at least.")
-    samples: int = Field(default=0, description="How many requests this rests on.")
+    verdict: str = Field(description="pass, fail or inconclusive; an inconclusive finding never promotes.")
+    detail: str = Field(description="The finding as a sentence.")
+    value: FiniteOrNull = Field(default=None, description="The measured value.")
+    limit: FiniteOrNull = Field(default=None, description="The highest or lowest value that passes.")
+    samples: int = Field(default=0, description="How many requests the finding is based on.")
 
 
 class ApprovalAnswer(Answer):
-    """Who let a deployment go on, and past which gate."""
+    """One approval: who gave it, when, why, and for which gate."""
 
     by: str
     at: float
@@ -99,7 +99,7 @@ class ApprovalAnswer(Answer):
 
 
 class DeploymentAnswer(Answer):
-    """A version on its way into traffic, or arrived."""
+    """One deployment: its plan, its state, and the latest findings."""
 
     id: str
     model_id: str
@@ -114,15 +114,15 @@ class DeploymentAnswer(Answer):
     created_at: float
     updated_at: float
     options: dict[str, Any]
-    phase: str = Field(default="", description="What is done within the step.")
-    steps: list[StepAnswer] = Field(default_factory=list, description="The whole plan.")
-    findings: list[FindingAnswer] = Field(default_factory=list, description="The latest judgement, one per criterion.")
-    waiting_for: str = Field(default="", description="What a gate waits for; empty when it waits for nothing.")
+    phase: str = Field(default="", description="The phase within the step.")
+    steps: list[StepAnswer] = Field(default_factory=list, description="All steps of the plan.")
+    findings: list[FindingAnswer] = Field(default_factory=list, description="The latest finding of each criterion.")
+    waiting_for: str = Field(default="", description="What a gate waits for; empty if it waits for nothing.")
     approvals: list[ApprovalAnswer] = Field(default_factory=list)
 
 
 class EventAnswer(Answer):
-    """One line of the history of deployments."""
+    """One event in the history of deployments."""
 
     deployment_id: str
     model_id: str
@@ -137,13 +137,13 @@ class EventAnswer(Answer):
 async def list_deployments(
     console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, model_id: OfModel = None
 ) -> PageAnswer[DeploymentAnswer]:
-    """Deployments, the newest first."""
+    """List deployments, the newest first."""
     return page_of(DeploymentAnswer, await console.ask(Rollouts.list, limit, cursor, model_id))
 
 
 @router.post("", status_code=201, response_model=DeploymentAnswer)
 async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: ChangeDep, caller: Caller) -> Any:
-    """Begin to bring a version into traffic. Follow it at the address in `Location`."""
+    """Start a deployment. Its state can be read at the address in `Location`."""
     if body.force and (caller is None or not caller.admin):
         raise Forbidden("`force` needs the API key of an administrator")
     if body.options.runs_code and caller is None:
@@ -167,49 +167,49 @@ async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: C
 async def deployment_history(
     console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, model_id: OfModel = None
 ) -> PageAnswer[EventAnswer]:
-    """What happened to deployments, the newest first."""
+    """List the events of deployments, the newest first."""
     return page_of(EventAnswer, await console.ask(Rollouts.history, limit, cursor, model_id))
 
 
 @router.get("/{deployment_id}")
 async def get_deployment(deployment_id: Id, console: ConsoleDep) -> DeploymentAnswer:
-    """One deployment."""
+    """Return one deployment."""
     return DeploymentAnswer.model_validate(await console.ask(Rollouts.get, deployment_id))
 
 
 @router.post("/{deployment_id}/approve", response_model=DeploymentAnswer)
 async def approve_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
-    """Let a deployment that awaits approval go on. Its author may not."""
+    """Approve a deployment that awaits approval. Its author may not approve it."""
     return await _steer(Rollouts.approve, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/pause", response_model=DeploymentAnswer)
 async def pause_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
-    """Stay at the present weight until resumed."""
+    """Keep the current weight until the deployment is resumed."""
     return await _steer(Rollouts.pause, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/resume", response_model=DeploymentAnswer)
 async def resume_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
-    """Go on after a pause."""
+    """Continue a paused deployment."""
     return await _steer(Rollouts.resume, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/promote", response_model=DeploymentAnswer)
 async def promote_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
-    """Skip the remaining steps: all traffic to the target version."""
+    """Skip the remaining steps: send all traffic to the target version."""
     return await _steer(Rollouts.promote, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/abort", response_model=DeploymentAnswer)
 async def abort_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
-    """Stop, and give all traffic back to the version before."""
+    """Stop the deployment and send all traffic back to the previous version."""
     return await _steer(Rollouts.abort, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/rollback", response_model=DeploymentAnswer)
 async def rollback_deployment(deployment_id: Id, change: ChangeDep, body: RollbackBody | None = None) -> Any:
-    """Give all traffic back to the version before, or to an earlier one; also after completion."""
+    """Send all traffic back to the previous version, or to `to_version`; also possible after completion."""
     to_version = body.to_version if body is not None else None
     return await _steer(Rollouts.rollback, deployment_id, body, change, to_version)
 

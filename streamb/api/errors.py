@@ -1,4 +1,4 @@
-"""The one place where errors become HTTP answers: `{"error", "code", "request_id", …}` for all of them."""
+"""Turns errors into HTTP answers, all of the form `{"error", "code", "request_id", …}`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _BODY_LEFT_UNREAD: Final = frozenset({408, 413})
 
 
 class ErrorAnswer(BaseModel):
-    """What every refused or failed request answers; facts about the occurrence stand beside these three."""
+    """The body of every error answer; it may have more fields with details of the error."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -60,13 +60,13 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
     for status in (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 }
-"""The `responses` of every documented route: any of them may happen to any request."""
+"""The `responses` of every documented route: any request may be answered with any of them."""
 
 
 def error_response(error: StreambError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer for `error`; `details["retry_after_s"]` becomes a Retry-After header as well."""
+    """Return the HTTP answer for `error`; `details["retry_after_s"]` is also sent as a Retry-After header."""
     named = {"error": error.message, "code": error.code, "request_id": request_id}
-    # No detail replaces one of the three; what JSON has no word for goes as text (or null: infinities).
+    # No detail replaces one of the three; values that JSON cannot hold are sent as text (infinities as null).
     body = orjson.dumps({**named, **error.details, **named}, default=str, option=orjson.OPT_NON_STR_KEYS)
     sent = dict(headers or {})
     if error.status in _RETRIED_LATER:
@@ -79,7 +79,7 @@ def error_response(error: StreambError, request_id: str, headers: Mapping[str, s
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer the error tree, the framework's own errors and wrong input in one shape."""
+    """Make `app` answer our errors, the framework's own errors and invalid input in the same form."""
 
     @app.exception_handler(StreambError)
     async def _ours(request: Request, error: StreambError) -> Response:
@@ -91,7 +91,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _wrong_input(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         if any(problem["loc"] == ("body",) and isinstance(problem["input"], bytes) for problem in found):
-            # The framework reads a body as JSON only when its Content-Type says so, and hands on bytes otherwise.
+            # The framework parses a body as JSON only if its Content-Type says so, and passes on bytes otherwise.
             refusal: StreambError = UnsupportedMediaType("send the body as JSON, with Content-Type: application/json")
         else:
             refusal = as_streamb_error(found)
@@ -101,7 +101,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _framework(request: Request, error: HTTPException) -> Response:
         cls = _OF_FRAMEWORK.get(error.status_code, BadRequest)
         message = {
-            400: "the body cannot be read: send JSON that is nested less deep, without numbers of thousands of digits",
+            400: "the body cannot be read: send JSON that is nested less deeply, without numbers of 1,000s of digits",
             404: f"there is nothing at {request.url.path}; the API is described at /api/openapi.json",
             405: f"{request.url.path} does not answer {request.method}",
         }.get(error.status_code, error.detail)
@@ -112,13 +112,13 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def _methods_at(app: FastAPI, path: str) -> set[str]:
-    """Every method that some route answers at `path`; the framework names only those of the first one."""
+    """Return the methods of all routes at `path`; the framework names only those of the first route."""
     routes = [route for router in app.state.routers for route in router.routes if isinstance(route, APIRoute)]
     return {method for route in routes if route.path_regex.fullmatch(path) for method in route.methods or ()}
 
 
 def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:
-    """Not JSON at all is 400; a value that is missing or not allowed is 422, and every one of them is named."""
+    """Return 400 for a body that is not JSON, and 422 with every problem for missing or invalid values."""
     if any(problem["type"] == "json_invalid" for problem in found):
         reason = found[0].get("ctx", {}).get("error", "not JSON")
         return BadRequest(f"the body is not JSON ({reason})")
@@ -132,15 +132,16 @@ def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:
 
 
 def checked(kind: type[B], value: Any, place: str) -> B:
-    """A document that the framework does not read, as its model. Blocks for a while when it is long.
+    """Validate a document that the framework does not read itself. Blocks for a while if it is long.
 
     Args:
-        value: the document, or its JSON as bytes.
-        place: where it came, for messages: "body", "metadata".
+        kind: the model to validate it with.
+        value: the parsed document, or its JSON as bytes.
+        place: where the document was sent, for messages: "body", "metadata".
 
     Raises:
-        BadRequest: not JSON.
-        InvalidInput: names every value that is missing or not allowed.
+        BadRequest: the document is not JSON.
+        InvalidInput: values are missing or not allowed; the message names each of them.
     """
     try:
         return kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
@@ -165,11 +166,11 @@ async def _check_parameters(request: Request) -> None:
 
 
 def _declared(dependant: Dependant) -> Iterator[str]:
-    """The query parameters of a route and of what it depends on."""
+    """Yield the query parameters of a route and of its dependencies."""
     yield from (parameter.alias for parameter in dependant.query_params)
     for inner in dependant.dependencies:
         yield from _declared(inner)
 
 
 known_parameters: Final = Depends(_check_parameters)
-"""For a whole router: refuse unknown query parameters."""
+"""A dependency for a whole router: refuses unknown query parameters."""

@@ -1,7 +1,7 @@
-"""What happens to every request before a route sees it, as plain ASGI.
+"""ASGI middleware that every request passes before it reaches a route.
 
-It gives the request an id, refuses changes that another site's page sends through a browser, bounds the body in size
-and time, turns a crash into a 500 that says nothing of the inside, and sets the headers of every answer.
+It gives the request an id, refuses changes that another site's page sends through a browser, limits the body in size
+and time, turns a crash into a 500 that reveals no internals, and sets the headers of every answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VERSIONS_PATH: Final = re.compile(r"/api/models/[^/]+/versions")
 _BASELINE_PATH: Final = "/api/monitoring/baseline"
 _FORM: Final = "multipart/form-data"
 _MULTIPART_OVERHEAD_BYTES: Final = 1 << 20
-"""An upload may be this much longer than its file: metadata, boundaries."""
+"""How much longer than its file an upload may be, for metadata and boundaries."""
 
 _ANSWER_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -44,7 +44,7 @@ _ANSWER_HEADERS: Final[Mapping[str, str]] = {
 
 
 class FrontDoor:
-    """The outermost layer of the Console."""
+    """The outermost middleware of the Console."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -69,11 +69,11 @@ class FrontDoor:
         try:
             await self._app(scope, body, reply)
         except ClientDisconnect:
-            _log.info("%s %s: the client left before its body was here", scope["method"], scope["path"])
+            _log.info("%s %s: the client disconnected before its whole body arrived", scope["method"], scope["path"])
         except Exception:
             _log.exception("%s %s failed (request %s)", scope["method"], scope["path"], request_id)
             if not reply.started:
-                failure = StreambError(f"an error of the platform itself; its log has the details under {request_id}")
+                failure = StreambError(f"internal error of the platform; its log has the details under {request_id}")
                 await error_response(failure, request_id)(scope, receive, reply)
 
     def _refusal(self, scope: Scope, headers: Headers) -> StreambError | None:
@@ -86,7 +86,7 @@ class FrontDoor:
         return None
 
     def _file_limit(self, path: str, headers: Headers) -> int | None:
-        """Largest file that may be uploaded at this path; None where requests bring none."""
+        """Return the size limit of a file uploaded to this path, in bytes; None if the path takes no file."""
         if _VERSIONS_PATH.fullmatch(path):
             return self._settings.max_artifact_bytes
         is_form = headers.get("content-type", "").lower().startswith(_FORM)
@@ -97,7 +97,7 @@ class FrontDoor:
 
 
 class _Reply:
-    """Sends an answer with the headers that every answer has."""
+    """Sends an answer and adds the headers that every answer has."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -115,9 +115,9 @@ class _Reply:
 
 
 class _BoundedBody:
-    """Receives a body that may neither grow nor dawdle beyond its limits.
+    """Receives a body within limits on its size and time.
 
-    A body must be there within `seconds`; an upload, which may be long, only has to bring its next piece in that time.
+    A body must arrive within `seconds`; for an upload, which may be long, this limit applies to each piece instead.
     """
 
     def __init__(self, receive: Receive, limit_bytes: int, seconds: float, *, per_piece: bool) -> None:
@@ -152,10 +152,10 @@ def _request_id(headers: Headers) -> str:
 
 
 def _is_cross_site(headers: Headers, *, loopback: bool) -> bool:
-    """Whether a browser sent this for a page that is not ours.
+    """Return whether a browser sent this request for a page of another site.
 
-    Browsers name the page's origin with every change. On a platform that only this machine can reach, the name must
-    also be a loopback name: else a site could point its own name at 127.0.0.1 and pass as the same host.
+    Browsers send the page's origin with every change. On a platform that only this machine can reach, the origin must
+    also be a loopback name: otherwise a site could point its own name at 127.0.0.1 and pass as the same host.
     """
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return True

@@ -1,6 +1,6 @@
-"""A change that is asked for twice under one `Idempotency-Key` happens once; the second answer repeats the first.
+"""A change that is requested twice under one `Idempotency-Key` happens once; the second answer repeats the first.
 
-Only successful answers are kept (by the Controller, for 24 hours): after a failure the same key may try again.
+Only successful answers are kept (by the Controller, for 24 hours): after a failure the same key may be used again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="Any name for this one change; a repetition under the same name changes nothing more.",
+        description="Any name for this one change; repeating the request under the same name changes nothing.",
         min_length=1,
         max_length=200,
         pattern=r"^[!-~]+$",
@@ -40,12 +40,12 @@ IdempotencyKey = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change as asked for.
+    """One requested change.
 
     Attributes:
-        actor: who asks, for the history.
-        key: the idempotency key, made unique to the caller; None when none was sent.
-        place: method and path.
+        actor: the name of the caller, for the history.
+        key: the idempotency key, made unique to the caller; None if none was sent.
+        place: method and path of the request.
     """
 
     console: Console
@@ -54,14 +54,14 @@ class Change:
     place: str
 
     def name_of(self, content: str) -> str | None:
-        """A name that only this request has, and its repetitions; None where no key was sent.
+        """Return a name shared only by this request and its repetitions; None if no key was sent.
 
-        For what may not even happen twice when the answer to the first request was lost, and is not remembered.
+        It is for work that must not run twice even if the answer to the first request was lost.
         """
         return None if self.key is None else sha256_hex(f"{self.key}\n{self.fingerprint(content)}".encode())
 
     def fingerprint(self, content: str) -> str:
-        """Equal for equal requests."""
+        """Return a hash of the place and `content`; equal requests have equal hashes."""
         return sha256_hex(f"{self.place}\n{content}".encode())
 
     async def make(
@@ -73,12 +73,12 @@ class Change:
         status: int = 200,
         location: str | None = None,
     ) -> JSONResponse:
-        """Do the change `once`, and answer with what it made.
+        """Make the change with `once`, and return its result as the answer.
 
         Args:
-            answer: the form of the answer.
-            body: what is asked for; None: the path says it all.
-            act: does it; returns what `answer` is made of.
+            answer: the model of the answer.
+            body: the body of the request; None if it has none.
+            act: makes the change; returns the object that `answer` is made from.
             status: the HTTP status of success.
             location: as in `once`.
         """
@@ -91,15 +91,15 @@ class Change:
     async def once(
         self, content: str, act: Callable[[], Awaitable[tuple[int, BaseModel]]], location: str | None = None
     ) -> JSONResponse:
-        """Do the change, unless it was done before under the same key.
+        """Make the change, unless it was made before under the same key.
 
         Args:
-            content: what is asked for, in a form that is equal for equal requests.
-            act: does it; returns the HTTP status and the answer.
-            location: pattern of the path of what was made, `{id}` standing for the answer's id.
+            content: the content of the request, in a form that is equal for equal requests.
+            act: makes the change; returns the HTTP status and the answer.
+            location: pattern of the path of the new object, with `{id}` for the answer's id.
 
         Raises:
-            Conflict: the key was used for something else, or its first request has not finished.
+            Conflict: the key was used for another request, or its first request has not finished.
         """
         if self.key is None:
             status, answer = await act()
@@ -132,8 +132,8 @@ class Change:
         try:
             await console.ask(Idempotency.remember, key, fingerprint, status, json.dumps(body))
         except StreambError as error:
-            # The change is made: answering an error now would invite the repetition that the key is there to prevent.
-            _log.warning("%s was done but cannot be remembered: %s", self.place, error.message)
+            # The change is made: an error now would invite the repetition that the key is there to prevent.
+            _log.warning("%s was done, but its answer cannot be stored for repetitions: %s", self.place, error.message)
         return _respond(status, body, location)
 
 

@@ -1,4 +1,4 @@
-"""Jobs: commands that run on the cluster. Submitting and stopping always need an API key: they run code."""
+"""Routes for jobs: commands that run on the cluster. Submitting and stopping always need an API key."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from streamb.options import NO_NUL, ShortText, Strict
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 Offset = Annotated[
-    int, Query(ge=0, le=2**53, description="Where to start reading; `next_offset` of the answer before.")
+    int, Query(ge=0, le=2**53, description="Where to start reading: `next_offset` of the previous answer.")
 ]
-MostText = Annotated[int, Query(ge=1, le=1_048_576, description="Most characters in the answer.")]
+MostText = Annotated[int, Query(ge=1, le=1_048_576, description="The most characters in the answer.")]
 Variables = Annotated[
     dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")], LongText],
     Field(max_length=200, json_schema_extra={"additionalProperties": False}),
@@ -38,7 +38,7 @@ class JobBody(Strict):
 
 
 class JobAnswer(Answer):
-    """A command that runs, or ran, on the cluster."""
+    """One job: its command, state, times and exit code."""
 
     id: str
     name: str
@@ -55,12 +55,12 @@ class LogAnswer(Answer):
     """A piece of a job's output."""
 
     text: str
-    next_offset: int = Field(description="Where to go on reading.")
+    next_offset: int = Field(description="The offset for the next request.")
 
 
 @router.get("")
 async def list_jobs(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None) -> PageAnswer[JobAnswer]:
-    """Jobs, the newest first."""
+    """List jobs, the newest first."""
     return page_of(JobAnswer, await console.ask(JobBoard.list, limit, cursor))
 
 
@@ -79,18 +79,18 @@ async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, ch
 
 @router.get("/{job_id}")
 async def get_job(job_id: Id, console: ConsoleDep) -> JobAnswer:
-    """One job."""
+    """Return one job."""
     return JobAnswer.model_validate(await console.ask(JobBoard.get, job_id))
 
 
 @router.get("/{job_id}/logs")
 async def job_logs(job_id: Id, console: ConsoleDep, offset: Offset = 0, limit: MostText = 65_536) -> LogAnswer:
-    """A piece of a job's output. Read on at `next_offset`; it stays the same while there is nothing new."""
+    """Return a piece of a job's output. Continue at `next_offset`; it stays the same while there is no new output."""
     text, next_offset = await console.ask(JobBoard.logs, job_id, offset, limit)
     return LogAnswer(text=text, next_offset=next_offset)
 
 
 @router.post("/{job_id}/stop", response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
 async def stop_job(caller: KnownCaller, job_id: Id, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
-    """End a job. One that has ended already stays as it is."""
+    """Stop a job. A job that has already ended stays unchanged."""
     return await change.make(JobAnswer, None, lambda: console.ask(JobBoard.stop, job_id))

@@ -1,4 +1,4 @@
-"""Models: their names, owners, tags and aliases, and what runs for each."""
+"""Routes for models: names, owners, tags and aliases, and the versions that run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from streamb.registry.model import ALIAS
 router = APIRouter(prefix="/api/models", tags=["models"])
 
 Alias = Annotated[str, Path(pattern=rf"^{ALIAS}$", description="`champion`, `challenger`, …")]
-OfOwner = Annotated[str | None, Query(max_length=200, description="Only those of exactly this owner.")]
+OfOwner = Annotated[str | None, Query(max_length=200, description="Only those of this owner; matched exactly.")]
 Tags = Annotated[dict[Key, ShortText], Field(max_length=MOST_TAGS)]
 
 
 class ModelBody(Strict):
-    """A model to create, or to bring up to date: values that are not empty replace what is there."""
+    """A model to create or update: values that are not empty replace the existing ones."""
 
     model_id: Name
     name: ShortText = ""
@@ -34,13 +34,13 @@ class ModelBody(Strict):
 
 
 class TagsBody(Strict):
-    """All tags of a model; those that are not named are removed."""
+    """The new set of tags of a model; tags that are not in it are removed."""
 
     tags: Tags
 
 
 class AliasBody(Strict):
-    """Which version an alias names."""
+    """The version that an alias refers to."""
 
     version: Reference
 
@@ -60,18 +60,18 @@ class ModelAnswer(Answer):
 
 
 class RunningVersion(Answer):
-    """One version's set of replicas."""
+    """The app of one version, with its replicas."""
 
     version: str
     app: str
     state: str
     replicas: int
-    weight: float = Field(default=0.0, description="Percent of the model's traffic that goes to it.")
+    weight: float = Field(default=0.0, description="Percent of the model's traffic that this version gets.")
     reason: str = ""
 
 
 class RunningModel(Answer):
-    """What runs for one model."""
+    """The running versions of one model."""
 
     model_id: str
     serving_version: str | None
@@ -80,7 +80,7 @@ class RunningModel(Answer):
 
 
 class ModelStatusAnswer(RunningModel):
-    """What runs for one model, and its newest deployment."""
+    """The running versions of one model, and its newest deployment."""
 
     deployment: DeploymentAnswer | None = None
 
@@ -89,13 +89,13 @@ class ModelStatusAnswer(RunningModel):
 async def list_models(
     console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, owner: OfOwner = None
 ) -> PageAnswer[ModelAnswer]:
-    """Every registered model."""
+    """List the registered models."""
     return page_of(ModelAnswer, await console.ask(Registry.list_models, limit, cursor, owner=owner))
 
 
 @router.post("", status_code=201, response_model=ModelAnswer)
 async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) -> Any:
-    """Register a model, or bring what is known of it up to date. Versions follow by upload."""
+    """Register a model, or update its description. Versions are uploaded separately."""
     return await change.make(
         ModelAnswer,
         body,
@@ -107,25 +107,25 @@ async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) 
 
 @router.get("/{model_id}")
 async def get_model(model_id: ModelId, console: ConsoleDep) -> ModelAnswer:
-    """One model."""
+    """Return one model."""
     return ModelAnswer.model_validate(await console.ask(Registry.get_model, model_id))
 
 
 @router.get("/{model_id}/status")
 async def model_status(model_id: ModelId, console: ConsoleDep) -> ModelStatusAnswer:
-    """What runs for a model, what it is asked, and its newest deployment."""
+    """Return a model's running versions, its request counts, and its newest deployment."""
     return ModelStatusAnswer.model_validate(await console.ask(Control.model_status, model_id))
 
 
 @router.put("/{model_id}/aliases/{alias}", response_model=ModelAnswer)
 async def set_alias(model_id: ModelId, alias: Alias, body: AliasBody, console: ConsoleDep, change: ChangeDep) -> Any:
-    """Let an alias name a version."""
+    """Make an alias refer to a version."""
     return await change.make(ModelAnswer, body, lambda: console.ask(Registry.set_alias, model_id, alias, body.version))
 
 
 @router.delete("/{model_id}/aliases/{alias}", response_model=ModelAnswer)
 async def delete_alias(model_id: ModelId, alias: Alias, console: ConsoleDep, change: ChangeDep) -> Any:
-    """Forget an alias."""
+    """Delete an alias."""
     return await change.make(ModelAnswer, None, lambda: console.ask(Registry.delete_alias, model_id, alias))
 
 

@@ -1,4 +1,4 @@
-"""The platform itself: status, metrics, and whether this process answers."""
+"""Routes for the platform itself: status, metrics, and a liveness check."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from streamb.version import installed_version
 router = APIRouter(tags=["platform"])
 
 open_router = APIRouter(include_in_schema=False)
-"""Answers without a key, whatever the settings say."""
+"""Routes that never need an API key."""
 
 
 class StatusAnswer(Answer):
-    """The platform in one look."""
+    """The platform's state: versions, gateways, and the running models."""
 
-    version: str = Field(description="Of streamb itself.")
+    version: str = Field(description="The version of streamb.")
     environment: str
-    url: str = Field(description="The address that this request came to.")
+    url: str = Field(description="The address that this request was sent to.")
     started_at: float
     uptime_s: float
-    epoch: int = Field(description="Of the routing table; grows with every change.")
+    epoch: int = Field(description="The number of the routing table; grows with every change.")
     gateways: list[dict[str, Any]]
     models: list[RunningModel]
 
 
 @router.get("/api/status")
 async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
-    """The platform in one look."""
+    """Return the platform's state: versions, gateways, and the running models."""
     return await read_status(console, str(request.base_url).rstrip("/"))
 
 
@@ -51,7 +51,7 @@ async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."}},
 )
 async def metrics(console: ConsoleDep) -> Any:
-    """Request counts, durations, drift, health and more, for Prometheus."""
+    """Return request counts, durations, drift, health and more, in Prometheus' text format."""
     snapshots = await console.ask(Observations.snapshots)
     gateways = await console.ask(Control.live_gateways)
     text = prometheus_text(snapshots, gateways=gateways, version=installed_version())
@@ -60,12 +60,12 @@ async def metrics(console: ConsoleDep) -> Any:
 
 @open_router.api_route("/healthz", methods=["GET", "HEAD"])
 async def healthz() -> PlainTextResponse:
-    """This process answers; says nothing of the rest of the platform."""
+    """Answer `ok` while this process works; the rest of the platform is not checked."""
     return PlainTextResponse("ok\n")
 
 
 async def _monitor_text(console: Console) -> bytes:
-    """What the Monitor exports; that it is away, when it is: a scrape does not fail for that."""
+    """Return the Monitor's metrics; if it does not answer, a metric that reports that, so that the scrape succeeds."""
     try:
         return await console.glance(MonitorCore.exposition)
     except StreambError:
@@ -73,6 +73,6 @@ async def _monitor_text(console: Console) -> bytes:
 
 
 async def read_status(console: Console, url: str) -> StatusAnswer:
-    """The platform in one look, as reached under `url`."""
+    """Return the platform's state, with `url` as its address if it knows none."""
     known = dict(await console.ask(Control.status))
     return StatusAnswer.model_validate({"version": installed_version(), **known, "url": known.get("url") or url})

@@ -1,4 +1,4 @@
-"""What the routes of several nouns share: names and references, pages, and the bases of answers.
+"""Types that several routes share: names and references, pages, and the base classes of answers.
 
 Times are seconds since the Unix epoch unless the name says otherwise.
 """
@@ -34,9 +34,9 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 ModelId = Annotated[str, Path(pattern=_NAME, description="The model.")]
 VersionReference = Annotated[str, Path(pattern=_REFERENCE, description="A version, an alias, or `latest`.")]
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Limit = Annotated[int, Query(ge=1, le=500, description="Most items in the answer.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="The most items in the answer.")]
 Cursor = Annotated[
-    str | None, Query(max_length=500, pattern=r"^[ -~]+$", description="`next_cursor` of the page before.")
+    str | None, Query(max_length=500, pattern=r"^[ -~]+$", description="`next_cursor` of the previous page.")
 ]
 OfModel = Annotated[Name | None, Query(description="Only those of this model.")]
 
@@ -46,36 +46,36 @@ def _finite(value: float | None) -> float | None:
 
 
 FiniteOrNull = Annotated[float | None, AfterValidator(_finite)]
-"""JSON has no infinity."""
+"""A number, or null for an infinity or NaN, which JSON cannot hold."""
 
 
 class Answer(BaseModel):
-    """The base of all answers."""
+    """The base class of all answers."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True, serialize_by_alias=True)
 
 
 class OpenAnswer(Answer):
-    """An answer that may have more fields than are listed."""
+    """An answer that may have more fields than those declared."""
 
     model_config = ConfigDict(extra="allow")
 
     @model_validator(mode="before")
     @classmethod
     def _in_json(cls, value: Any) -> Any:
-        """What the Monitor hands out knows how it is told to people."""
+        """The Monitor's objects have a method `to_json`, which is used where there is one."""
         return value.to_json() if hasattr(value, "to_json") else value
 
 
 class PageAnswer(BaseModel, Generic[T]):
-    """Some items of a list, and the cursor that asks for those after them."""
+    """One page of a list, and the cursor of the next page."""
 
     items: list[T]
-    next_cursor: str | None = Field(default=None, description="Null: this is the last page.")
+    next_cursor: str | None = Field(default=None, description="Null on the last page.")
 
 
 def page_of(answer: type[T], page: Page[Any]) -> PageAnswer[T]:
-    """A page of the inside as a page of answers."""
+    """Convert each item of `page` to an `answer`."""
     return PageAnswer[answer](  # type: ignore[valid-type]  # a type made at run time
         items=[answer.model_validate(item) for item in page.items], next_cursor=page.next_cursor
     )

@@ -1,4 +1,4 @@
-"""A table that was uploaded, Parquet or CSV: read into columns by name, bounded, and checked against a feature schema.
+"""Reads an uploaded table (Parquet or CSV) into columns by name, with size limits, and checks its feature schema.
 
 Reading blocks: call it in a thread.
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_TABLE_BYTES: Final = 256 << 20
-"""Largest file."""
+"""The largest file that is accepted."""
 MOST_CELLS: Final = 25_000_000
-"""Rows times columns; as much memory as 200 MB of numbers. A baseline learns nothing from more: send a sample."""
+"""Most rows times columns: 200 MB of memory as numbers. More do not improve a baseline: send a sample."""
 _MOST_UNPACKED_BYTES: Final = 2 << 30
 _PARQUET_MAGIC: Final = b"PAR1"
 _HEAD_BYTES: Final = 4096
@@ -33,7 +33,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which columns of a table are not features; None or none where the table has none of that kind."""
+    """The names of the columns that are not features; None or empty if the table has no such column."""
 
     predictions: tuple[str, ...] = ()
     labels: str | None = None
@@ -42,14 +42,14 @@ class Roles:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that are named."""
+        """The names of all these columns."""
         single = (name for name in (self.labels, self.confidence) if name is not None)
         return (*self.predictions, *single, *self.probabilities)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a baseline is learnt from; everything has one entry for each row.
+    """The data that a baseline is learnt from; each field has one entry for each row.
 
     Attributes:
         features: columns by name, or rows as lists, objects or strings.
@@ -64,16 +64,18 @@ class Sample:
 
 
 def read_sample(path: Path, schema: FeatureSchema, roles: Roles) -> Sample:
-    """Read an uploaded file.
+    """Read an uploaded table.
 
     Args:
-        schema: of the model version; an open one takes any columns.
+        path: the uploaded file.
+        schema: the schema of the model version; an open schema takes any columns.
+        roles: the columns that are not features.
 
     Raises:
-        UnsupportedMediaType: neither Parquet nor CSV.
-        InvalidInput: the file cannot be read as what it seems to be, or a column that is named has no values.
-        InvalidFeatures: its columns are not those of the schema; names each.
-        BodyTooLarge: more than `MOST_CELLS` values.
+        UnsupportedMediaType: the file is neither Parquet nor CSV.
+        InvalidInput: the file looks like Parquet or CSV but cannot be read as such, or it has no rows.
+        InvalidFeatures: its columns are not those of the schema; the message names each problem.
+        BodyTooLarge: the table has more than `MOST_CELLS` values.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -97,10 +99,10 @@ def read_sample(path: Path, schema: FeatureSchema, roles: Roles) -> Sample:
 
 
 def rows_as_features(instances: list[Any], schema: FeatureSchema) -> Any:
-    """Rows as a request brings them, checked by the schema, as features of a `Sample`.
+    """Check the rows of a request by the schema, and return them as features of a `Sample`.
 
     Raises:
-        InvalidFeatures: names every problem by row and column.
+        InvalidFeatures: the message names every problem by row and column.
     """
     rows = schema.check_rows(instances)
     if schema.container == "texts":
@@ -123,7 +125,7 @@ def _read_parquet(path: Path) -> pa.Table:
                 raise BodyTooLarge(f"the table unpacks to {unpacked} bytes; send a sample of its rows")
             return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidInput(f"the file begins like Parquet and cannot be read as such: {_first_line(error)}") from error
+        raise InvalidInput(f"the file begins like Parquet but cannot be read as such: {_first_line(error)}") from error
 
 
 def _read_csv(path: Path, schema: FeatureSchema) -> pa.Table:
@@ -133,7 +135,7 @@ def _read_csv(path: Path, schema: FeatureSchema) -> pa.Table:
     _check_size(_most_cells_of_csv(path))
     texts = [feature.name for feature in schema.features if not feature.kind.is_numeric]
     options = csv.ConvertOptions(
-        # A text stays what it is: neither "0123" nor the country code "NA" means anything else.
+        # A text stays unchanged: "0123" is no number, and the country code "NA" is no missing value.
         column_types=dict.fromkeys(texts, pa.string()),
         strings_can_be_null=False,
     )
@@ -144,7 +146,7 @@ def _read_csv(path: Path, schema: FeatureSchema) -> pa.Table:
 
 
 def _without_empty_categories(table: pa.Table, schema: FeatureSchema) -> pa.Table:
-    """CSV has no other word for a missing value than an empty field."""
+    """Replace empty fields of category columns by null: CSV has no other way to write a missing value."""
     from pyarrow import compute
 
     for feature in schema.features:
@@ -156,7 +158,7 @@ def _without_empty_categories(table: pa.Table, schema: FeatureSchema) -> pa.Tabl
 
 
 def _most_cells_of_csv(path: Path) -> int:
-    """At most so many cells: separators and line ends, counted without parsing."""
+    """Return an upper limit of the number of cells: separators and line ends, counted without parsing."""
     cells = 0
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):
@@ -172,8 +174,8 @@ def _check_size(cells: int) -> None:
 
 
 def _check_names(found: Sequence[str], schema: FeatureSchema, roles: Roles) -> None:
-    """Every column has one meaning, and none is missing."""
-    problems = [f"the column {name!r} is there twice" for name in sorted({n for n in found if found.count(n) > 1})]
+    """Raise InvalidFeatures if a column is repeated, missing or unknown."""
+    problems = [f"the column {name!r} occurs twice" for name in sorted({n for n in found if found.count(n) > 1})]
     problems += [
         f"missing column {name!r}, which is named in the metadata" for name in roles.names if name not in found
     ]
@@ -202,7 +204,7 @@ def _feature_columns(table: pa.Table, schema: FeatureSchema, roles: Roles) -> Co
 
 
 def _wrong_kind(feature: Feature, values: NDArray[Any]) -> str:
-    """What is wrong with a column's values; empty when nothing is."""
+    """Return what is wrong with a column's values, or an empty string."""
     if feature.kind.is_numeric:
         return "" if values.dtype.kind in "iufb" else f"expected numbers, got {_sample_of(values)}"
     is_text = values.dtype.kind == "O" and all(isinstance(value, str | None) for value in values)
@@ -215,7 +217,7 @@ def _sample_of(values: NDArray[Any]) -> str:
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column as numpy has it: numbers with NaN where one is missing, or objects with None."""
+    """Return a column as a numpy array: numbers with NaN for missing values, or objects with None."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -235,7 +237,7 @@ def _column(table: pa.Table, name: str | None) -> NDArray[Any] | None:
 
 
 def _columns(table: pa.Table, names: Sequence[str]) -> NDArray[Any] | None:
-    """One column of shape (rows,), several of shape (rows, columns)."""
+    """Return one column as shape (rows,), several as shape (rows, columns)."""
     if len(names) <= 1:
         return _column(table, names[0]) if names else None
     found = [_values(table[name]) for name in names]

@@ -1,7 +1,7 @@
-"""Takes in `multipart/form-data` with a file of any size: it goes straight to disk, piece by piece.
+"""Receives `multipart/form-data` with a file of any size and writes the file to disk piece by piece.
 
-The framework's own form reader would copy a file twice and bounds only what is not a file. Two parts are read, in any
-order: the file (`artifact`, or what the route calls it) and `metadata` (a JSON object); anything else is refused.
+The framework's own form reader would copy a file twice, and it limits only the parts that are not files. Two parts are
+read, in any order: the file (`artifact`, or the route's name for it) and `metadata` (JSON); others are refused.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _WRITE_BYTES: Final = 1 << 20
 
 
 def form_schema(part: str, description: str, media_type: str, metadata: str) -> dict[str, Any]:
-    """The OpenAPI words for a form of a file and its metadata.
+    """Return the OpenAPI schema of a form with a file and its metadata.
 
     Args:
-        part: the name of the file's part.
-        description: what the file is.
-        media_type: of the file.
-        metadata: the name of the schema of the other part.
+        part: the name of the part that holds the file.
+        description: a sentence about the file.
+        media_type: the media type of the file.
+        metadata: the name of the schema of the part `metadata`.
     """
     file = {"type": "string", "format": "binary", "description": description}
     properties = {part: file, "metadata": {"$ref": f"#/components/schemas/{metadata}"}}
@@ -50,12 +50,12 @@ def form_schema(part: str, description: str, media_type: str, metadata: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What arrived.
+    """A received upload.
 
     Attributes:
-        path: where the file lies; gone when the `receive_upload` block ends.
-        sha256: of the file, 64 hexadecimal digits.
-        metadata: the other part, as parsed JSON.
+        path: the file on disk; removed when the `receive_upload` block ends.
+        sha256: the file's SHA-256, 64 hexadecimal digits.
+        metadata: the part `metadata`, as parsed JSON.
     """
 
     path: Path
@@ -72,18 +72,21 @@ async def receive_upload(
     part: str = "artifact",
     limit_name: str = "ML_MAX_ARTIFACT_BYTES",
 ) -> AsyncIterator[Upload]:
-    """Read a whole upload into a folder of its own under `scratch`, which is removed afterwards.
+    """Write an upload into a new folder under `scratch`, which is removed when the block ends.
 
     Args:
-        part: the name of the part that is the file.
-        limit_name: what sets `max_bytes`, for the message.
+        request: the request whose body is read.
+        scratch: the folder for uploads; created if necessary.
+        max_bytes: the size limit of the file.
+        part: the name of the part that holds the file.
+        limit_name: the name of the setting behind `max_bytes`, for the message.
 
     Raises:
-        UnsupportedMediaType: not `multipart/form-data`.
+        UnsupportedMediaType: the body is not `multipart/form-data`.
         BadRequest: the form, or the JSON in it, is not well formed.
         InvalidInput: a part is missing, repeated or unknown.
         BodyTooLarge: the file is longer than `max_bytes`.
-        StorageFailed: the disk refuses the file.
+        StorageFailed: the file cannot be written to disk.
     """
     boundary = _boundary(request, part)
     try:
@@ -128,7 +131,7 @@ def _boundary(request: Request, part: str) -> bytes:
 
 
 class _Form:
-    """Collects the parts while a streaming parser finds them."""
+    """Collects the parts of the form as a streaming parser finds them."""
 
     def __init__(self, boundary: bytes, file: BinaryIO, part: str, max_bytes: int, limit_name: str) -> None:
         self._file = file
@@ -169,13 +172,13 @@ class _Form:
             raise BadRequest(f"the multipart form is not well formed: {error}") from error
 
     def write_out(self) -> None:
-        """Move what has arrived of the file to disk. Blocks."""
+        """Write the part of the file that has arrived to disk. Blocks."""
         self.sha256.update(self.unwritten)
         self._file.write(self.unwritten)
         self.unwritten.clear()
 
     def metadata(self) -> Any:
-        """The JSON of the `metadata` part, once the form is complete."""
+        """Return the parsed JSON of the part `metadata`, after the whole form has arrived."""
         if not self._complete:
             raise BadRequest("the multipart form ends before its last boundary; send it again")
         missing = {self._file_part, "metadata"} - self._seen

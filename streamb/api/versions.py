@@ -1,4 +1,4 @@
-"""Versions of models: uploaded once, never changed, found by number, alias, owner, tag or metric."""
+"""Routes for versions of models: upload, read, list by owner, tag or metric, change the stage."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _SEMVER: Final = (  # the one that semver.org suggests
 
 
 def _storable_json(value: Any) -> Any:
-    """JSON that every store and every client can hold: bounded, finite, and valid Unicode."""
+    """Return `value` if every store and client can hold it: limited in size, finite, valid Unicode."""
     _check_json(value, _DEEPEST)
     if len(json.dumps(value, ensure_ascii=False).encode()) > _LONGEST_JSON:
         raise ValueError(f"longer than {_LONGEST_JSON} bytes of JSON")
@@ -88,14 +88,14 @@ WithMetrics = Annotated[
     tuple[Condition, ...],
     Query(
         max_length=20,
-        description="Only versions for whose metric this holds, such as `accuracy>=0.9`, with `>=`, `<=`, `>`, `<` "
+        description="Only versions whose metric satisfies a condition like `accuracy>=0.9`, with `>=`, `<=`, `>`, `<` "
         "or `=`; may be repeated.",
     ),
 ]
 
 
 class LineageBody(Strict):
-    """Where a version comes from."""
+    """The origin of a version: the job, data and version that it was made from."""
 
     job_id: ShortText | None = None
     data_digest: ShortText | None = None
@@ -103,7 +103,7 @@ class LineageBody(Strict):
 
 
 class VersionBody(Strict):
-    """The `metadata` part of an upload."""
+    """The part `metadata` of an upload."""
 
     version: Version
     owner: ShortText = ""
@@ -115,13 +115,13 @@ class VersionBody(Strict):
 
 
 class StageBody(Strict):
-    """The stage a version goes to."""
+    """The stage to move a version to."""
 
     stage: Stage = Field(strict=False)
 
 
 class LineageAnswer(Answer):
-    """Where a version comes from."""
+    """The origin of a version: the job, data and version that it was made from."""
 
     job_id: str | None = None
     data_digest: str | None = None
@@ -133,7 +133,7 @@ class VersionAnswer(Answer):
 
     model_id: str
     version: str
-    digest: str = Field(description="SHA-256 that names the content: equal content, equal digest.")
+    digest: str = Field(description="SHA-256 of the content; equal content has an equal digest.")
     blob: str = Field(description="SHA-256 of the stored archive.")
     size_bytes: int
     framework: str
@@ -165,7 +165,7 @@ async def list_versions(
     tag: WithTags = (),
     metric: WithMetrics = (),
 ) -> PageAnswer[VersionAnswer]:
-    """A model's versions, the newest first. Where filters are given, all of them must hold."""
+    """List a model's versions, the newest first. If several filters are given, all of them must hold."""
     asked = console.ask(Registry.list_versions, model_id, limit, cursor, owner=owner, tags=tag, metrics=metric)
     return page_of(VersionAnswer, await asked)
 
@@ -180,16 +180,16 @@ async def list_versions(
 async def register_version(
     model_id: ModelId, request: Request, console: ConsoleDep, change: ChangeDep, caller: Caller
 ) -> Any:
-    """Upload a version. A version never changes: the same content again is fine, other content is a conflict.
+    """Upload a version. A version never changes: the same content is accepted again, other content is a conflict.
 
-    An artifact that carries code needs an API key, even where nothing else does.
+    An artifact that carries code always needs an API key, even where other requests do not.
     """
     limit = console.settings.max_artifact_bytes
     async with console.upload_slot(), receive_upload(request, console.scratch, max_bytes=limit) as upload:
         body = checked(VersionBody, upload.metadata, "metadata")
 
         async def act() -> tuple[int, BaseModel]:
-            # An upload to a model that does not exist should not be unpacked and stored first.
+            # Check that the model exists before the upload is unpacked and stored.
             await console.ask(Registry.get_model, model_id)
             registered = await _registered(console, model_id, body.version)
             artifact = await _ingest(console, upload, registered, trusted_caller=caller is not None)
@@ -203,7 +203,7 @@ async def register_version(
 
 @router.get("/{model_id}/versions/{version}")
 async def get_version(model_id: ModelId, version: VersionReference, console: ConsoleDep) -> VersionAnswer:
-    """One version, by number, alias or `latest`."""
+    """Return one version, by number, alias or `latest`."""
     return VersionAnswer.model_validate(await console.ask(Registry.resolve, model_id, version))
 
 
@@ -230,7 +230,7 @@ async def _registered(console: Console, model_id: str, version: str) -> ModelVer
 async def _ingest(
     console: Console, upload: Upload, registered: ModelVersion | None, *, trusted_caller: bool
 ) -> Artifact:
-    """Check and store the archive, off the event loop: hashing gigabytes must not hold up other requests."""
+    """Check and store the archive in a thread: hashing gigabytes must not delay other requests."""
     try:
         return await asyncio.to_thread(
             console.artifacts.ingest, upload.path, may_carry_code=trusted_caller, registered=registered
@@ -238,4 +238,4 @@ async def _ingest(
     except ArtifactUntrusted as error:
         if trusted_caller:
             raise
-        raise Unauthorized(f"{error.message}; code is only taken from callers with an API key") from error
+        raise Unauthorized(f"{error.message}; code is accepted only from callers with an API key") from error

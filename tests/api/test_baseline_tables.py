@@ -163,7 +163,7 @@ class TestReading:
         assert rows_as_features(["hello"], FeatureSchema.texts()) == ["hello"]
 
     def test_twice_the_same_name(self, tmp_path):
-        with pytest.raises(InvalidFeatures, match="'age' is there twice"):
+        with pytest.raises(InvalidFeatures, match="'age' occurs twice"):
             self.read(tmp_path, "age,age\n1,2\n", FeatureSchema.open())
 
     def test_what_is_neither(self, tmp_path):

@@ -1,1 +1,1 @@
-"""Pages for people: what runs, and the description of the API."""
+"""HTML pages for people: the platform's status, and the description of the API."""

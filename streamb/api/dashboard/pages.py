@@ -1,4 +1,4 @@
-"""Pages for people, rendered here and complete in themselves: nothing is loaded from anywhere, nothing runs in them."""
+"""HTML pages for people, rendered on the server: they load nothing from elsewhere and run no scripts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _HEADERS: Final = {
 
 @router.get("/")
 async def home(request: Request, console: ConsoleDep) -> HTMLResponse:
-    """What runs."""
+    """Return the status page: health, models, firing alerts."""
     try:
         status = await read_status(console, str(request.base_url).rstrip("/"))
         health = await read_health(console)
@@ -61,18 +61,18 @@ async def home(request: Request, console: ConsoleDep) -> HTMLResponse:
 
 @router.get("/api/openapi.json")
 async def openapi(request: Request) -> JSONResponse:
-    """The description of the API for programs."""
+    """Return the OpenAPI document."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/api/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """The description of the API for people."""
+    """Return the description of the API as an HTML page."""
     return _page("streamb API", _docs_body(request.app.openapi()))
 
 
 async def _firing(console: Console) -> Page[ListedAlert]:
-    """The worst alerts that fire; none where the Monitor does not answer, which the health says."""
+    """Return the most severe firing alerts; none if the Monitor does not answer, which the health part reports."""
     try:
         return await console.glance(AlertManager.list_alerts, _MOST_ALERTS, phase=AlertPhase.FIRING)
     except StreambError:
@@ -115,7 +115,7 @@ def _alerts_table(firing: Page[ListedAlert]) -> str:
 
 def _models_table(models: Sequence[RunningModel], health: HealthAnswer) -> str:
     if not models:
-        return "<p>None is deployed. <code>streamb models register</code>, then <code>streamb deploy</code>.</p>"
+        return "<p>No model is deployed. <code>streamb models register</code>, then <code>streamb deploy</code>.</p>"
     rows = []
     for model in models:
         for running in model.versions or (None,):
@@ -134,7 +134,7 @@ def _models_table(models: Sequence[RunningModel], health: HealthAnswer) -> str:
 
 
 def _monitored(health: HealthAnswer, model_id: str, version: str) -> str:
-    """What the Monitor says of a version."""
+    """Return the health of a version as the Monitor reports it."""
     part = health.models.get(model_id)
     said: Mapping[str, Any] = getattr(part, "monitoring", None) or {}
     return str(said.get("versions", {}).get(version, "unknown"))
@@ -158,7 +158,7 @@ def _docs_body(schema: Mapping[str, Any]) -> str:
 
 
 class _Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML and is not escaped again."""
 
     __slots__ = ()
 
