@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -46,9 +47,7 @@ def up(
         _start_in_background(settings, sample=sample, as_json=as_json)
         return
 
-    def announce(info: RunningInfo, api_key: str, seconds: float) -> None:
-        _announce(settings, info, api_key, seconds, as_json=as_json)
-
+    announce = partial(_announce, settings, as_json=as_json)
     run_platform(settings, sample=sample, parent_pipe=parent_pipe, announce=announce)
 
 

@@ -74,7 +74,7 @@ class OwnModel(Model):
         cls = type(self.object)
         _check_findable(cls)
         modules = {cls.__module__}
-        if _saves_itself(self.object):
+        if callable(getattr(self.object, "save", None)) and callable(getattr(cls, "load", None)):
             (folder / _STATE_FOLDER).mkdir()
             self.object.save(folder / _STATE_FOLDER)
         else:
@@ -111,10 +111,6 @@ def _check_findable(cls: type) -> None:
             f"the class {cls.__qualname__} cannot be found in the module {cls.__module__!r}; define it at the top "
             "level of a .py file (not in a function, not at a prompt)"
         )
-
-
-def _saves_itself(obj: Any) -> bool:
-    return callable(getattr(obj, "save", None)) and callable(getattr(type(obj), "load", None))
 
 
 def _state_of(obj: Any) -> Any:

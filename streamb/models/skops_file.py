@@ -50,10 +50,8 @@ def freeze(obj: Any, *, module_name: Rename = lambda name: name) -> Frozen:
     Raises:
         ArtifactUnsupported: something in the object has no skops form.
     """
-    sio = skops_io()
-
     try:
-        raw = sio.dumps(obj)
+        raw = skops_io().dumps(obj)
     except RecursionError as error:
         raise ArtifactUnsupported(
             f"{type(obj).__name__} refers to itself or is nested too deep to be stored"
@@ -70,9 +68,7 @@ def freeze(obj: Any, *, module_name: Rename = lambda name: name) -> Frozen:
 
 def untrusted_types(content: bytes) -> list[str]:
     """The types in the file that skops does not trust by itself."""
-    sio = skops_io()
-
-    return list(sio.get_untrusted_types(data=content))
+    return list(skops_io().get_untrusted_types(data=content))
 
 
 def thaw(content: bytes, *, may_run_code: bool, modules: Mapping[str, str] | None = None) -> Any:
@@ -89,8 +85,6 @@ def thaw(content: bytes, *, may_run_code: bool, modules: Mapping[str, str] | Non
     with zipfile.ZipFile(io.BytesIO(content)) as source:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in source.infolist()):
             raise ArtifactCorrupt("the skops file is compressed; save the model with streamb")
-    sio = skops_io()
-
     types = untrusted_types(content)
     if types and not may_run_code:
         named = ", ".join(types[:_MAX_NAMED])
@@ -101,7 +95,7 @@ def thaw(content: bytes, *, may_run_code: bool, modules: Mapping[str, str] | Non
     if modules:
         content = _renamed(content, modules)
         types = untrusted_types(content)
-    return sio.loads(content, trusted=types)
+    return skops_io().loads(content, trusted=types)
 
 
 def _renamed(content: bytes, modules: Mapping[str, str]) -> bytes:

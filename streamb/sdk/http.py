@@ -11,6 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -71,7 +72,9 @@ class HttpClient:
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """Return the JSON object at `path`; parameters that are None are left out."""
-        return self._json(self._send("GET", path, params=_without_none(params)))
+        return self._json(
+            self._send("GET", path, params={name: one for name, one in params.items() if one is not None})
+        )
 
     def text(self, path: str) -> str:
         """Return the text at `path`."""
@@ -126,11 +129,7 @@ class HttpClient:
                 "metadata": (None, _encode(metadata), "application/json"),
                 part: (source.name, file, media_type),
             }
-
-            def rewind() -> None:
-                file.seek(0)
-
-            return self._json(self._send("POST", path, files=form, headers=headers, before=rewind))
+            return self._json(self._send("POST", path, files=form, headers=headers, before=partial(file.seek, 0)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -148,7 +147,7 @@ class HttpClient:
         path: str,
         *,
         retry_answers: bool = True,
-        before: Callable[[], None] | None = None,
+        before: Callable[[], object] | None = None,
         **request: Any,
     ) -> httpx.Response:
         """Send a request, with retries; returns a successful response or raises its error."""
@@ -214,10 +213,6 @@ def _encode(body: Any) -> bytes:
         return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     except (TypeError, orjson.JSONEncodeError) as error:
         raise BadRequest(f"this cannot be sent as JSON: {error}") from error
-
-
-def _without_none(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}
 
 
 def _checked_url(url: str) -> str:

@@ -130,16 +130,8 @@ class InstancePool:
         with self._lock:
             ready = sum(1 for member in self._members if member.ready and not member.leaving)
             known = self._signals
-            return ScalerStatus(
-                ready,
-                self._state.target,
-                len(self._waiters),
-                cpu=known.cpu,
-                memory=known.memory,
-                busy=known.busy,
-                latency_ms=known.latency_ms,
-                reason=self._reason,
-            )
+            measured = (known.cpu, known.memory, known.busy, known.latency_ms)
+            return ScalerStatus(ready, self._state.target, len(self._waiters), *measured, self._reason)
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Return once an instance answers, or at once if the policy asks for no instances.

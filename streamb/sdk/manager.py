@@ -344,13 +344,8 @@ class ProductionMLManager:
         if user_id is not None:
             body["user_id"] = user_id
         answer = self._client.ask(f"/v2/models/{model_id}/predict", body)
-        return Prediction(
-            predictions=answer["predictions"],
-            version=answer["version"],
-            request_id=answer["request_id"],
-            variant=answer.get("variant"),
-            probabilities=answer.get("probabilities"),
-        )
+        told = {name: answer[name] for name in Prediction.__slots__ if name in answer}
+        return Prediction(**told)
 
     def record_feedback(
         self,

@@ -17,7 +17,7 @@ Rows: TypeAlias = NDArray[np.float64] | list[Any]
 
 
 class Answer(NamedTuple):  # a tuple, like the next two: one is made for every request
-    """What the model version said about one request.
+    """What a model version said about one request, or about several in one call.
 
     Attributes:
         predictions: one entry per row.
@@ -26,6 +26,12 @@ class Answer(NamedTuple):  # a tuple, like the next two: one is made for every r
 
     predictions: NDArray[Any]
     probabilities: NDArray[np.float64] | None = None
+
+    def rows(self, start: int, end: int) -> Answer:
+        """The part about some of the rows."""
+        return Answer(
+            self.predictions[start:end], None if self.probabilities is None else self.probabilities[start:end]
+        )
 
 
 class Origin(NamedTuple):

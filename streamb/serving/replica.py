@@ -6,7 +6,6 @@ Runs wherever the model runs; knows nothing of HTTP, routing or Ray.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, Protocol
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from streamb.clock import Clock, SystemClock
 from streamb.errors import InvalidInput, ModelFailed, StreambError
 from streamb.models.schema import FeatureSchema
-from streamb.serving.answer import Rows
+from streamb.serving.answer import Answer, Rows
 from streamb.serving.batch import Batch, BatchReply
 
 _PLAIN: Final = (str, bool, int, float, np.generic, type(None))
@@ -36,18 +35,6 @@ class Predicts(Protocol):
     def predict(self, X: Any) -> NDArray[Any]: ...  # noqa: N803 - the ecosystem's name
 
     def predict_proba(self, X: Any) -> NDArray[Any]: ...  # noqa: N803
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What the model answered for some of the requests."""
-
-    predictions: NDArray[Any]
-    probabilities: NDArray[Any] | None
-
-    def rows(self, start: int, end: int) -> _Part:
-        probabilities = None if self.probabilities is None else self.probabilities[start:end]
-        return _Part(self.predictions[start:end], probabilities)
 
 
 class BatchPredictor:
@@ -74,7 +61,7 @@ class BatchPredictor:
         """
         everyone = list(range(len(batch.counts)))
         ends = list(accumulate(batch.counts))
-        parts: dict[int, _Part] = {}
+        parts: dict[int, Answer] = {}
         errors: dict[int, StreambError] = {}
         groups = [everyone]
         give_up_at = self._clock.monotonic() + self._search_s
@@ -89,7 +76,7 @@ class BatchPredictor:
         return _assemble([parts[index] for index in everyone if index in parts], errors)
 
     def _try(
-        self, batch: Batch, ends: Sequence[int], group: list[int], parts: dict[int, _Part]
+        self, batch: Batch, ends: Sequence[int], group: list[int], parts: dict[int, Answer]
     ) -> tuple[list[int], StreambError]:
         """Predict for a group; returns the requests that failed, with the reason."""
         spans = [(ends[index] - batch.counts[index], ends[index]) for index in group]
@@ -114,7 +101,7 @@ class BatchPredictor:
             "the model answered a number that is not finite (NaN or infinity) to these features"
         )
 
-    def _predict(self, rows: Rows, *, probabilities: bool) -> _Part:
+    def _predict(self, rows: Rows, *, probabilities: bool) -> Answer:
         """One call of the model on some rows, its answer checked for shape and type.
 
         Raises:
@@ -140,7 +127,7 @@ class BatchPredictor:
             _check_shape(chances, count, "probabilities")
             if chances.ndim != 2 or chances.dtype.kind not in "fiub":
                 raise ModelFailed(f"the model's probabilities must have shape (rows, classes), not {chances.shape}")
-        return _Part(_checked_type(predictions), None if chances is None else np.ascontiguousarray(chances))
+        return Answer(_checked_type(predictions), None if chances is None else np.ascontiguousarray(chances))
 
 
 def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:
@@ -182,7 +169,7 @@ def _checked_type(predictions: NDArray[Any]) -> NDArray[Any]:
     raise ModelFailed(f"the model answered {predictions.dtype} values; predictions are numbers, booleans or strings")
 
 
-def _not_finite(part: _Part) -> NDArray[np.bool_] | None:
+def _not_finite(part: Answer) -> NDArray[np.bool_] | None:
     """Which rows hold a number that is not finite; None when none does."""
     bad = _bad_rows(part.predictions)
     if part.probabilities is not None:
@@ -200,7 +187,7 @@ def _bad_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
     return bad if bad.ndim == 1 else np.logical_or.reduce(bad.reshape(len(bad), -1), axis=1)
 
 
-def _assemble(parts: list[_Part], errors: dict[int, StreambError]) -> BatchReply:
+def _assemble(parts: list[Answer], errors: dict[int, StreambError]) -> BatchReply:
     if not parts:
         return BatchReply(np.empty(0), None, errors)
     if len(parts) == 1:

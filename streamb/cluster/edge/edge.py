@@ -35,7 +35,6 @@ class Server:
     """A server as HAProxy knows it."""
 
     backend: Backend
-    name: str
     endpoint: Endpoint
 
 
@@ -111,9 +110,8 @@ class EdgeActor:
         wanted = {}
         for r in answer[0]:
             if r.endpoint is not None and (r.role != "gateway" or r.epoch):  # without a table it can answer nothing
-                name = f"{r.source}-{r.endpoint.port}"
                 for backend in _BACKENDS_OF[r.role]:
-                    wanted[f"{backend}-{name}"] = Server(backend, f"{backend}-{name}", r.endpoint)
+                    wanted[f"{backend}-{r.source}-{r.endpoint.port}"] = Server(backend, r.endpoint)
         return wanted, answer[1]
 
     async def _synchronise(self, wanted: dict[str, Server], *, complete: bool) -> None:

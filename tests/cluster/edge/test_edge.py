@@ -3,7 +3,7 @@ from streamb.control.observations import Endpoint
 
 
 def servers(**backends: str) -> dict[str, Server]:
-    return {name: Server(backend, name, Endpoint("127.0.0.1", 1)) for name, backend in backends.items()}
+    return {name: Server(backend, Endpoint("127.0.0.1", 1)) for name, backend in backends.items()}
 
 
 def test_a_replaced_server_leaves():
