@@ -1,1 +1,1 @@
-"""Alerts: what rules say becomes incidents that start, end and are told to the right receivers, once."""
+"""Alerts: turns the results of rules into incidents, and notifies the right receivers of each change once."""

@@ -1,4 +1,4 @@
-"""An alert: what a rule says of a model now, and which alerts are the same one."""
+"""An alert: the result of a rule for a model now, and which alerts count as the same one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_CHARS: Final = 4_000
 
 
 class Severity(StrEnum):
-    """How bad it is; they compare by badness, not by spelling."""
+    """How severe an alert is. Compare severities by `rank`, not by their text."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -28,7 +28,7 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 (low) to 3 (critical)."""
+        """The severity as a number, from 0 (low) to 3 (critical)."""
         return _RANKS[self]
 
 
@@ -36,21 +36,21 @@ _RANKS: Final = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 def worst(severities: Iterable[Severity]) -> Severity:
-    """The worst of some severities; low when there are none."""
+    """Return the worst of the severities, or LOW if there are none."""
     return max(severities, key=lambda one: one.rank, default=Severity.LOW)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a rule says at one look.
+    """The result of a rule at one look.
 
     Attributes:
-        labels: which alert it is: always `alertname`, `model` ("" when it concerns none) and `severity`.
-        annotations: for people: `summary`, `description`, `runbook`, `likely_cause`.
-        value: the number that was judged, in the rule's own unit; None where there is none.
-        active: the threshold is passed now.
-        clears: it is calm now (a rule with hysteresis says so below 0.8 of its threshold). Neither active nor clear:
-            between the two, or nothing can be said; then nothing changes.
+        labels: identify the alert: always `alertname`, `model` ("" if it concerns no model) and `severity`.
+        annotations: texts for people: `summary`, `description`, `runbook`, `likely_cause`.
+        value: the number that was judged, in the rule's own unit; None if there is no number.
+        active: the value exceeds its limit now.
+        clears: the value is well within its limit now (with hysteresis: at most 0.8 of it). If an alert is neither
+            active nor clear, the value is in between or unknown, and the alert's state does not change.
     """
 
     labels: Mapping[str, str]
@@ -61,22 +61,22 @@ class Alert:
 
     @property
     def name(self) -> str:
-        """The rule's name."""
+        """The rule's name, from the label `alertname`."""
         return self.labels.get(ALERT_NAME, "")
 
     @property
     def severity(self) -> Severity:
-        """How bad it is now; low when the label says nothing that is known."""
+        """The severity now; LOW if the label is missing or unknown."""
         return severity_of(self.labels)
 
     @property
     def fingerprint(self) -> str:
-        """Which alert this is: see `fingerprint`."""
+        """The alert's identity: see the function `fingerprint`."""
         return fingerprint(self.labels)
 
 
 def severity_of(labels: Mapping[str, str]) -> Severity:
-    """The severity that labels carry; low when there is none that is known."""
+    """Return the severity in the labels, or LOW if it is missing or unknown."""
     try:
         return Severity(labels.get(SEVERITY, ""))
     except ValueError:
@@ -84,10 +84,10 @@ def severity_of(labels: Mapping[str, str]) -> Severity:
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
-    """The identity of an alert: 16 hexadecimal digits of its labels but the severity.
+    """Return the identity of an alert: 16 hexadecimal digits of a hash of all its labels except the severity.
 
-    Alertmanager takes all labels. Here an incident that gets worse stays the same incident: it is told again, under
-    the same key, instead of once for each severity. An empty value is as good as no label.
+    Alertmanager hashes all labels. Here an incident that gets worse stays the same incident: it is notified again
+    under the same key, instead of once for each severity. A label with an empty value counts as missing.
 
     >>> fingerprint({"alertname": "HighErrorRate", "severity": "low"}) == fingerprint({"alertname": "HighErrorRate"})
     True
@@ -97,7 +97,7 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 
 def sound(alert: Alert) -> Alert:
-    """The alert with texts and a value that every receiver and every store can hold."""
+    """Return the alert with cleaned texts and a finite value, so that every receiver and store accepts it."""
     return replace(
         alert,
         labels={_text(name): _text(value) for name, value in alert.labels.items()},
@@ -107,7 +107,7 @@ def sound(alert: Alert) -> Alert:
 
 
 def merged(alerts: Iterable[Alert]) -> dict[str, Alert]:
-    """Alerts by fingerprint. Of several that are the same one: the worst active one, and clear only if all are."""
+    """Return the alerts by fingerprint. Duplicates become one: the worst active one, clear only if all are clear."""
     found: dict[str, Alert] = {}
     for alert in map(sound, alerts):
         key = alert.fingerprint
@@ -117,7 +117,7 @@ def merged(alerts: Iterable[Alert]) -> dict[str, Alert]:
 
 
 def told_apart(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that say which alert it is: all but the severity, and none that is empty."""
+    """Return the labels that identify an alert: all that are not empty, except the severity."""
     return {name: value for name, value in labels.items() if value and name != SEVERITY}
 
 
@@ -127,7 +127,7 @@ def _worse(left: Alert, right: Alert) -> Alert:
 
 
 def _text(value: str) -> str:
-    """Text without lone surrogates and control characters (a feature's name may hold anything), of a bounded length."""
+    """Remove lone surrogates and control characters (feature names may contain any), and cut to `_MOST_CHARS`."""
     if len(value) <= _MOST_CHARS and value.isprintable():
         return value
     clean = value.encode("utf-8", "replace").decode()

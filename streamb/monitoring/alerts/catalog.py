@@ -1,4 +1,4 @@
-"""The alerts that streamb raises by itself: their names, their runbooks, and how fast each fires and is resolved."""
+"""The alerts that streamb raises itself: their names, their runbooks, and how fast each fires and is resolved."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DELIVERY_FAILING: Final = "DeliveryFailing"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One alert.
+    """The runbook and the policy of one alert.
 
     Attributes:
-        runbook: the file that says what to do, from the root of the repository.
-        policy: how fast it fires and is resolved, where no option says otherwise.
+        runbook: path of the file that explains what to do, relative to the root of the repository.
+        policy: how fast the alert fires and is resolved, unless an option overrides it.
     """
 
     runbook: str
@@ -39,7 +39,7 @@ CATALOG: Final[Mapping[str, Entry]] = {
         HIGH_LATENCY: Policy(for_s=60.0),
         LOW_ACCURACY: Policy(for_s=60.0),
         LOW_THROUGHPUT: Policy(for_s=120.0),
-        # A drift score is drawn from many minutes already, and a detector's alarm from all labels: no need to wait.
+        # A drift score covers many minutes already, and a detector's alarm covers all labels: no need to wait.
         DATA_DRIFT: Policy(for_s=0.0, keep_firing_s=900.0),
         PREDICTION_DRIFT: Policy(for_s=0.0, keep_firing_s=900.0),
         CONCEPT_DRIFT: Policy(for_s=0.0, keep_firing_s=900.0),
@@ -50,6 +50,6 @@ CATALOG: Final[Mapping[str, Entry]] = {
 
 
 def policy_of(name: str) -> Policy:
-    """The policy of an alert; that of no alert in particular where the name is not in the catalog."""
+    """Return the policy of the alert with this name, or the default policy if the catalog has no such alert."""
     entry = CATALOG.get(name)
     return Policy() if entry is None else entry.policy

@@ -1,4 +1,4 @@
-"""Likely causes in plain words, found in the data: what drifted, which failures there were, what was changed before."""
+"""Likely causes in plain words, found in the data: what drifted, which failures occurred, what was changed before."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from streamb.monitoring.drift.report import ColumnDrift, DriftReport
 from streamb.monitoring.health.health import ModelHealth
 
 SHORTLY_S: Final = 1_800.0
-"""What was done so long before something began may be why."""
+"""A change to a model at most this long before an alert began may be its cause."""
 _MOST_COLUMNS: Final = 3
 _FAILURES: Final[Mapping[str, str]] = {
-    Outcome.MODEL_ERROR: "the model failed on what it was given",
-    Outcome.TIMEOUT: "requests ran out of time",
+    Outcome.MODEL_ERROR: "the model failed on its input",
+    Outcome.TIMEOUT: "requests timed out",
     Outcome.UNAVAILABLE: "no replica answered",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that was done to a model, from the history of deployments.
+    """A change that was made to a model, from the history of deployments.
 
     Attributes:
-        at: when, seconds since the epoch.
-        words: what, as a clause: "version 1.2.0 took 50 % of the traffic".
+        at: when it was made, seconds since the epoch.
+        words: a clause that describes it: "version 1.2.0 took 50 % of the traffic".
     """
 
     at: float
@@ -37,16 +37,16 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one version of a model at one look.
+    """What is known about one version of a model at one look.
 
     Attributes:
-        model_id: which model.
-        version: which version of it.
-        health: how it is judged.
-        silent_s: seconds since anything was last heard of it; None where that is not known.
-        outcomes: how its requests ended lately, by `Outcome`.
-        happenings: what was done to the model lately.
-        since: since when each alert of this version is active, by the alert's name (`AlertManager.since`).
+        model_id: the model's name.
+        version: the version's number.
+        health: the verdict on the version's health.
+        silent_s: seconds since a source last reported on the version; None if unknown.
+        outcomes: recent requests of the version, counted by `Outcome`.
+        happenings: recent changes to the model.
+        since: the time at which each alert of this version became active, by its name (`AlertManager.since`).
     """
 
     model_id: str
@@ -59,7 +59,7 @@ class Facts:
 
 
 def of_errors(facts: Facts, name: str) -> str:
-    """Why requests fail."""
+    """Return the likely cause of failed requests."""
     failed = {kind: facts.outcomes.get(kind, 0) for kind in _FAILURES}
     total = sum(failed.values())
     kind = max(failed, key=lambda one: failed[one])
@@ -68,10 +68,10 @@ def of_errors(facts: Facts, name: str) -> str:
 
 
 def of_latency(facts: Facts, name: str) -> str:
-    """Why requests are slow."""
+    """Return the likely cause of slow requests."""
     metrics = facts.health.current_metrics
     median, tail = metrics.p50_latency_ms, metrics.p95_latency_ms
-    words = "requests wait for a free replica: it has too few of them" if metrics.waiting else ""
+    words = "requests wait for a free replica: there are too few replicas" if metrics.waiting else ""
     if not words and median is not None and tail is not None:
         share = f"p50 {median:,.0f} ms, p95 {tail:,.0f} ms"
         words = f"all requests are slow ({share})" if 2 * median > tail else f"only some requests are slow ({share})"
@@ -79,35 +79,35 @@ def of_latency(facts: Facts, name: str) -> str:
 
 
 def of_throughput(facts: Facts, name: str) -> str:
-    """Why so few requests are answered."""
+    """Return the likely cause of a low throughput."""
     waiting = facts.health.current_metrics.waiting
-    words = "requests wait for a free replica" if waiting else "fewer requests come in: look at who sends them"
+    words = "requests wait for a free replica" if waiting else "fewer requests come in: check the clients"
     return _joined([words, _before(facts, name)])
 
 
 def of_accuracy(facts: Facts, name: str) -> str:
-    """Why predictions are wrong."""
+    """Return the likely cause of wrong predictions."""
     concept = facts.health.concept
-    told = name == CONCEPT_DRIFT  # its description says so already
+    told = name == CONCEPT_DRIFT  # the description of that alert has the summary already
     changed = concept.summary if concept is not None and concept.drifted and not told else ""
     inputs = _inputs(facts)
-    unexplained = "" if inputs else "the inputs look as they did: what they mean may have changed"
+    unexplained = "" if inputs else "the inputs have not drifted: their relation to the labels may have changed"
     return _joined([changed, *inputs, unexplained, _began(facts, name), _before(facts, name)])
 
 
 def of_drift(facts: Facts, name: str, columns: Iterable[ColumnDrift]) -> str:
-    """Where the drift is, and what came before it."""
+    """Return which columns drifted, when that began, and what was changed shortly before."""
     return _joined([drifted_words(columns), _began(facts, name), _before(facts, name)])
 
 
 def of_silence(facts: Facts, name: str) -> str:
-    """Why nothing is heard."""
-    silent = "" if facts.silent_s is None else f"nothing was heard for {facts.silent_s:,.0f} seconds"
-    return _joined([silent, _before(facts, name) or "its replicas, the gateways or the way from them may be down"])
+    """Return the likely cause of missing reports."""
+    silent = "" if facts.silent_s is None else f"no report arrived for {facts.silent_s:,.0f} seconds"
+    return _joined([silent, _before(facts, name) or "its replicas, the gateways or their network may be down"])
 
 
 def drifted_words(columns: Iterable[ColumnDrift]) -> str:
-    """The columns that drifted, the furthest first.
+    """Name the columns that drifted, the highest score first; "" if no column did.
 
     >>> drifted_words([])
     ''
@@ -133,7 +133,7 @@ def _began(facts: Facts, name: str) -> str:
 
 
 def _before(facts: Facts, name: str) -> str:
-    """What was done last before it began."""
+    """The last change to the model within `SHORTLY_S` before the alert began."""
     began = facts.since.get(name, facts.health.updated_at)
     before = [one for one in facts.happenings if began - SHORTLY_S <= one.at <= began]
     if not before:
@@ -148,4 +148,4 @@ def _time(timestamp: float) -> str:
 
 def _joined(clauses: Iterable[str]) -> str:
     found = [clause for clause in clauses if clause]
-    return "; ".join(found) if found else "nothing in the data explains it"
+    return "; ".join(found) if found else "the data shows no cause"

@@ -1,4 +1,4 @@
-"""One look at everything: what rules say now, into what alerts and groups become and who is told. Pure."""
+"""One look: computes from the rules' results the next state of alerts and groups, and the notifications. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from streamb.monitoring.alerts.silences import Silence
 from streamb.monitoring.alerts.state import AlertPhase, AlertState, step
 
 RESOLVED_KEPT_S: Final = 86_400.0
-"""How long an alert that is over stays on the list."""
+"""How long a resolved alert stays on the list."""
 MOST_ALERTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All that alerting knows.
+    """The whole state of alerting.
 
     Attributes:
-        states: alerts that are not inactive, by fingerprint.
-        groups: what receivers were told, by the group's id.
-        silences: by their id.
+        states: all alerts that are not inactive, by fingerprint.
+        groups: what each receiver was notified of, by the group's id.
+        silences: all silences, by their id.
     """
 
     states: Mapping[str, AlertState]
@@ -34,22 +34,22 @@ class Board:
     silences: Mapping[str, Silence]
 
     def silenced_by(self, labels: Mapping[str, str], now: float) -> tuple[str, ...]:
-        """The silences that mute an alert with these labels now."""
+        """Return the ids of the silences that mute an alert with these labels now."""
         return tuple(key for key, one in self.silences.items() if one.mutes(labels, now))
 
 
 def decide(
     board: Board, alerts: Mapping[str, Alert], config: AlertConfig, now: float
 ) -> tuple[Board, tuple[Notification, ...]]:
-    """What the board becomes, and the notifications that follow.
+    """Return the next board, and the notifications to send.
 
     Args:
-        board: as it was.
-        alerts: what rules say now, by fingerprint.
-        config: by which options.
+        board: the state before this look.
+        alerts: the results of the rules now, by fingerprint.
+        config: the options of alerting.
         now: seconds since the epoch.
     """
-    # Else a clock that was set back would have everything wait until it is as late again.
+    # If the clock was set back, times in the future would otherwise delay everything until the clock passes them.
     before = {key: state.not_after(now) for key, state in board.states.items()}
     states = _stepped(before, alerts, config, now)
     silences = {key: one for key, one in board.silences.items() if not one.forgotten(now)}
@@ -71,7 +71,7 @@ def decide(
 def _stepped(
     before: Mapping[str, AlertState], alerts: Mapping[str, Alert], config: AlertConfig, now: float
 ) -> dict[str, AlertState]:
-    """Every alert's next state; forgotten are those that have been over for a day, and the least of too many."""
+    """Every alert's next state, without those resolved a day ago, and of too many without the least severe."""
     states: dict[str, AlertState] = {}
     for key in sorted(before.keys() | alerts.keys()):
         alert, state = alerts.get(key), before.get(key)
@@ -86,7 +86,7 @@ def _stepped(
 
 
 def _gathered(board: Board, config: AlertConfig, now: float) -> tuple[dict[str, Group], dict[str, dict[str, Member]]]:
-    """All groups, new ones too, and by their ids the alerts that fire in each."""
+    """All groups, including new ones, and the firing alerts of each, by the group's id."""
     by_inhibition = inhibited(board.states, config.inhibitions)
     firing = {
         key: Member(state, key in by_inhibition or bool(board.silenced_by(state.labels, now)))
@@ -101,7 +101,7 @@ def _gathered(board: Board, config: AlertConfig, now: float) -> tuple[dict[str, 
             group = Group(route.receiver, route.group_key(labels), labels)
             groups.setdefault(group.group_id, group)
             members.setdefault(group.group_id, {})[key] = member
-    # An alert that got worse may have left a route: whoever was told of it there is not told that it is over.
+    # A worse severity may take an alert off a route: its old receiver must not be notified that it is resolved.
     for group_id, group in board.groups.items():
         for key, told in group.told.items():
             if told.firing and key in firing:
@@ -110,7 +110,7 @@ def _gathered(board: Board, config: AlertConfig, now: float) -> tuple[dict[str, 
 
 
 def _grouping_of(group: Group, config: AlertConfig) -> Grouping:
-    """How a group is told; as usual where its route is gone."""
+    """The grouping of the group's route, or the default if the route no longer exists."""
     routes = (route for route in config.routes if route.receiver == group.receiver)
     same = next((route for route in routes if route.group_key(group.labels) == group.key), None)
     return Grouping() if same is None else same.grouping

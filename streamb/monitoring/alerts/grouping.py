@@ -1,12 +1,11 @@
-"""Groups: alerts that one receiver is told of together, and when. Pure.
+"""Groups: alerts that one receiver is notified of together, and when. Pure.
 
-A group waits `wait_s` for alerts that come together, is told at most every `interval_s`, and again after `repeat_s`
-while anything fires (Alertmanager's group_wait, group_interval, repeat_interval). It remembers what its receiver was
-told of each alert, so nothing is told twice, and what was told to fire is told to be over, silenced or not.
-
-Beyond Alertmanager: what one alert does is told at most `most_per_hour` times within an hour, unless it gets worse
-than it was. Changes that come too soon wait; when there is room again the state of that moment is told, if it differs
-from what the receiver knows.
+A group waits `wait_s` for alerts that start together, sends at most one notification every `interval_s`, and repeats
+it after `repeat_s` while any alert fires (Alertmanager's group_wait, group_interval, repeat_interval). It remembers
+what its receiver was told about each alert: nothing is sent twice, and a firing alert that was sent is also sent as
+resolved, silenced or not.
+Unlike Alertmanager, a group sends at most `most_per_hour` changes of one alert within an hour, unless the alert gets
+worse. Later changes wait; then the state at that time is sent, if it differs from what the receiver was told.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ FLAPPING: Final = "flapping"
 
 
 class Told(NamedTuple):
-    """What a receiver was told of one alert; a list of these four in the store.
+    """What a receiver was told about one alert; stored as a list of these four fields.
 
     Attributes:
-        firing: told that it fires, and not yet that it is over.
-        severity: the worst that was told lately.
-        state: the alert as it was told; kept to tell its end when nothing else remembers it.
-        sent: when it was told, within the last hour.
+        firing: the receiver was told that the alert fires, and not yet that it is resolved.
+        severity: the worst severity that was sent within the last hour.
+        state: the alert as it was last sent; kept to send its end if the alert itself is forgotten.
+        sent: the times at which it was sent, within the last hour.
     """
 
     firing: bool
@@ -47,23 +46,23 @@ class Told(NamedTuple):
     sent: tuple[float, ...] = ()
 
     def recent(self, now: float) -> tuple[float, ...]:
-        """When it was told, within the hour before now."""
+        """Return the times at which the alert was sent within the hour before `now`."""
         return tuple(at for at in self.sent if at > now - _HOUR_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One receiver's view of alerts that belong together. Times are seconds since the epoch.
+    """One receiver's view of the alerts of a group. Times are seconds since the epoch.
 
     Attributes:
         receiver: the name of a channel.
         key: the group's name within its receiver.
-        labels: what its alerts have in common, by definition.
-        waiting_since: when the first alert came that nothing was told of; None while there is none.
-        told_at: when anything was told last.
-        dedup_key: names the incident that is open; "" while there is none.
-        sequence: how many notifications there were.
-        told: what the receiver knows, by fingerprint.
+        labels: the labels that all its alerts share, by which they were grouped.
+        waiting_since: when the first alert came that was not sent yet; None if there is no such alert.
+        told_at: when the last notification was created; None before the first one.
+        dedup_key: identifies the open incident; "" if no incident is open.
+        sequence: the number of notifications so far.
+        told: what the receiver was told about each alert, by fingerprint.
     """
 
     receiver: str
@@ -77,11 +76,11 @@ class Group:
 
     @property
     def group_id(self) -> str:
-        """Its key in the store."""
+        """The group's key in the store."""
         return digest_of(self.receiver, self.key)
 
     def not_after(self, now: float) -> Group:
-        """The same, with nothing that happened later than now: a clock that was set back leaves such times behind."""
+        """Return a copy whose times are at most `now`: a clock that was set back leaves later ones behind."""
         times = [self.waiting_since or 0.0, self.told_at or 0.0, *(at for one in self.told.values() for at in one.sent)]
         if max(times) <= now:
             return self
@@ -93,14 +92,14 @@ class Group:
         )
 
     def empty(self, now: float) -> bool:
-        """Whether there is nothing to remember."""
+        """Return whether the group can be forgotten: nothing open, waiting or sent within the last hour."""
         quiet = self.told_at is None or now >= self.told_at + _HOUR_S
         return quiet and self.waiting_since is None and not self.told and not self.dedup_key
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An alert that fires, as a group sees it; a muted one causes no notification."""
+    """A firing alert of a group; a muted one causes no notification."""
 
     state: AlertState
     muted: bool
@@ -108,7 +107,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When to tell, and how much: see `Grouping` and `AlertConfig`."""
+    """When a group sends, and how much: see `Grouping` and `AlertConfig`."""
 
     grouping: Grouping
     most_per_hour: int = 2
@@ -118,7 +117,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """What the receiver does not know yet, by fingerprint: the alerts that fire anew, got worse, or are over."""
+    """What the receiver was not told yet: fingerprints of alerts that are new, got worse, or are resolved."""
 
     fresh: frozenset[str]
     worse: frozenset[str]
@@ -128,13 +127,13 @@ class _News:
 def look(
     group: Group, members: Mapping[str, Member], ended: Mapping[str, AlertState], rules: Rules, now: float
 ) -> tuple[Group, Notification | None]:
-    """The group's next state, and what to tell its receiver now.
+    """Return the group's next state, and the notification to send now (None if there is nothing to send).
 
     Args:
-        group: as it was.
+        group: the group before this look.
         members: its alerts that fire now, by fingerprint.
-        ended: alerts that are resolved, by fingerprint; one that is in neither was forgotten, and ends now.
-        rules: when to tell, and how much.
+        ended: resolved alerts, by fingerprint; an alert in neither mapping was forgotten, and ends now.
+        rules: when the group sends, and how much.
         now: seconds since the epoch.
     """
     news = _news(group, members)
@@ -174,7 +173,7 @@ def _closed_silently(group: Group, news: _News) -> tuple[Group, _News]:
 
 
 def _remembered(told: Mapping[str, Told], now: float) -> dict[str, Told]:
-    """Without what no longer matters: alerts that are over and were told of more than an hour ago."""
+    """`told` without resolved alerts that were last sent more than an hour ago."""
     return {key: one for key, one in told.items() if one.firing or one.recent(now)}
 
 
@@ -184,7 +183,7 @@ def _knows(group: Group, key: str) -> bool:
 
 
 def _has_room(group: Group, members: Mapping[str, Member], key: str, rules: Rules, now: float) -> bool:
-    """Whether a change of this alert may be told now."""
+    """Whether a change of this alert may be sent now."""
     told = group.told.get(key)
     if told is None or len(told.recent(now)) < rules.most_per_hour:
         return True
@@ -211,7 +210,7 @@ def _telling(
     rules: Rules,
     now: float,
 ) -> tuple[Group, Notification]:
-    """The group once its receiver is told this, and the notification that tells it."""
+    """The notification about these alerts, and the group after it was sent."""
     group = replace(group, dedup_key=group.dedup_key or digest_of(group.receiver, group.key, now, group.sequence))
     notification = _notification(group, firing, over, rules, now)
     told = dict(group.told)
@@ -258,7 +257,7 @@ def _notified(key: str, state: AlertState, status: str, now: float) -> NotifiedA
     annotations = dict(state.annotations)
     if state.flapping(now):
         annotations[FLAPPING] = (
-            f"it fired {len(state.firings)} times within two hours: its end is told after a calm hour"
+            f"it fired {len(state.firings)} times within two hours: it is resolved only after a calm hour"
         )
     return NotifiedAlert(
         status=status,

@@ -1,4 +1,4 @@
-"""Inhibition: an alert that fires makes lesser ones superfluous, where they concern the same thing."""
+"""Inhibition: a firing alert mutes less severe ones that concern the same thing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from streamb.monitoring.alerts.state import AlertState
 
 @dataclass(frozen=True, slots=True)
 class Inhibition:
-    """While an alert that matches `source` fires, those that match `target` are muted.
+    """While an alert that matches `source` fires, alerts that match `target` are muted.
 
     Attributes:
-        source: which alerts mute.
-        target: which are muted.
-        equal: labels that both must have in common; missing counts as "".
+        source: conditions on the alert that mutes.
+        target: conditions on the alerts that are muted.
+        equal: names of labels whose values must be equal in both; a missing label has the value "".
     """
 
     source: tuple[Matcher, ...]
@@ -24,17 +24,17 @@ class Inhibition:
     equal: tuple[str, ...] = ()
 
     def mutes(self, source: Mapping[str, str], target: Mapping[str, str]) -> bool:
-        """Whether an alert with the labels `source` mutes one with the labels `target`."""
+        """Return whether an alert with the labels `source` mutes one with the labels `target`."""
         if not (matches_all(self.source, source) and matches_all(self.target, target)):
             return False
-        # As in Alertmanager: two alerts that match both sides would mute each other, and nobody would hear of either.
+        # As in Alertmanager: two alerts that match both sides would mute each other, and neither would be sent.
         if matches_all(self.target, source) and matches_all(self.source, target):
             return False
         return all(source.get(name, "") == target.get(name, "") for name in self.equal)
 
 
 def inhibited(states: Mapping[str, AlertState], rules: Iterable[Inhibition]) -> dict[str, str]:
-    """Which firing alerts are muted by others, by fingerprint: muted -> the one that mutes it."""
+    """Return the firing alerts that others mute: fingerprint of the muted alert -> of the one that mutes it."""
     firing = {key: state for key, state in states.items() if state.firing}
     muted: dict[str, str] = {}
     for rule in rules:

@@ -1,8 +1,8 @@
-"""The alert manager: takes what rules say at each look, and decides who is told of what. Nothing here sends.
+"""The alert manager: takes the results of the rules at each look, and decides which notifications to send.
 
-Every look is one decision and one write: what the alerts and groups have become, and the notifications that follow,
-in one transaction of the outbox. Where the process dies before it, the successor decides the same again from what was
-there before; where it dies after it, the notifications are in the outbox.
+Every look is one decision and one write: the new state of alerts and groups and the notifications go into the outbox
+in one transaction. If the process dies before it, the next process makes the same decision from the old state; if it
+dies after it, the notifications are in the outbox. Nothing here sends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from streamb.store.plain import from_plain, to_plain
 
 MOST_SILENCES: Final = 1_000
 REWRITTEN_S: Final = 60.0
-"""How old the numbers of an alert that just goes on firing may be in the file."""
+"""How old the stored values of an alert that keeps firing may be, in seconds."""
 _ID_BYTES: Final = 6
 _log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ class ListedAlert:
     """An alert as a list shows it.
 
     Attributes:
-        state: what it is and since when.
-        silenced_by: the silences that mute it now.
-        inhibited_by: the fingerprint of the alert that mutes it; "" when none does.
-        receivers: who is told of it.
-        flapping: it fired again and again lately.
+        state: the alert's state.
+        silenced_by: the ids of the silences that mute it now.
+        inhibited_by: the fingerprint of the alert that mutes it; "" if no alert does.
+        receivers: the channels that are notified of it.
+        flapping: whether it fired at least three times within the last two hours.
     """
 
     state: AlertState
@@ -59,7 +59,7 @@ class ListedAlert:
     flapping: bool
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, times in ISO 8601."""
+        """Return the alert as a JSON object, with times in ISO 8601."""
         state = self.state
         return {
             "fingerprint": state.fingerprint,
@@ -79,7 +79,7 @@ class ListedAlert:
 
 
 class AlertManager:
-    """Alerts, groups and silences, as they were when last written. Thread-safe."""
+    """Keeps alerts, groups and silences, and writes each change to the outbox first. Thread-safe."""
 
     def __init__(self, clock: Clock, config: AlertConfig, outbox: Outbox) -> None:
         self._clock = clock
@@ -95,15 +95,15 @@ class AlertManager:
         )
 
     def evaluate(self, alerts: Iterable[Alert]) -> list[Notification]:
-        """One look: everything that rules say now.
+        """Take one look: update all alerts with the results of the rules, and queue the notifications.
 
-        Alerts that are not among these stay as they are, for a while (`Policy.resolve_timeout_s`).
+        An alert that is not among `alerts` keeps its state until `Policy.resolve_timeout_s` has passed.
 
         Returns:
             The notifications that were put into the outbox.
 
         Raises:
-            StorageFailed: nothing was written, and nothing has changed: the next look decides again.
+            StorageFailed: nothing was written, and nothing has changed; the next look decides again.
         """
         with self._lock:
             before = self._board
@@ -126,7 +126,7 @@ class AlertManager:
     # --- alerts ----------------------------------------------------------------------------------------------------
 
     def alerts(self, *, model_id: str | None = None, phase: AlertPhase | None = None) -> list[ListedAlert]:
-        """What is pending, firing, or was resolved within a day: what fires first, then the worst, then the newest."""
+        """Return pending, firing and recently (1 day) resolved alerts: firing ones first, then by severity and age."""
         with self._lock:
             now, config = self._now(), self._config
             muted = inhibited(self._board.states, config.inhibitions)
@@ -153,23 +153,30 @@ class AlertManager:
         model_id: str | None = None,
         severity: str | None = None,
     ) -> Page[ListedAlert]:
-        """A page of `alerts`; None in a filter: all of them.
+        """Return a page of `alerts`.
+
+        Args:
+            limit: the most alerts on the page.
+            cursor: `next_cursor` of the page before; None: the first page.
+            phase: only alerts in this phase; None: in any.
+            model_id: only alerts of this model; None: of any.
+            severity: only alerts of this severity; None: of any.
 
         Raises:
-            BadRequest: the cursor is not one of this list, or the alert where it stood is gone.
+            BadRequest: the cursor is not from this list, or the alert that it points to is no longer listed.
         """
         found = self.alerts(model_id=model_id, phase=phase)
         chosen = [one for one in found if severity in (None, one.state.severity)]
         return _page(chosen, lambda one: one.state.fingerprint, "alerts", limit, cursor)
 
     def firing(self) -> dict[Severity, int]:
-        """How many alerts fire, by severity."""
+        """Return the number of firing alerts by severity."""
         with self._lock:
             found = [state.severity for state in self._board.states.values() if state.firing]
         return {severity: found.count(severity) for severity in Severity}
 
     def since(self, model_id: str, version: str) -> dict[str, float]:
-        """Since when each alert of one version is active, seconds since the epoch, by the alert's name."""
+        """Return when each active alert of one version became active, in seconds since the epoch, by its name."""
         with self._lock:
             return {
                 state.labels[ALERT_NAME]: state.active_since
@@ -184,17 +191,17 @@ class AlertManager:
     def silence(
         self, matchers: Any, *, author: str, comment: str, duration_s: float, starts_at: float | None = None
     ) -> Silence:
-        """Mute alerts for a while. What was told to fire before is still told to be over.
+        """Mute alerts for a while. The end of an alert that was sent before is still sent.
 
         Args:
             matchers: `['model="iris"', 'alertname=~"DataDrift|PredictionDrift"']`; an alert must match all of them.
-            author: who says so.
-            comment: why.
-            duration_s: for how long, more than 0 seconds and at most 90 days.
-            starts_at: from when, seconds since the epoch; None: from now.
+            author: who makes the silence.
+            comment: the reason for it.
+            duration_s: how long it lasts in seconds, more than 0 and at most 90 days.
+            starts_at: when it starts, seconds since the epoch; None: now.
 
         Raises:
-            InvalidInput: says what is missing or wrong; or there are too many silences.
+            InvalidInput: an argument is missing or wrong (the message names it), or there are too many silences.
         """
         with self._lock:
             now = self._now()
@@ -220,18 +227,18 @@ class AlertManager:
         """End a silence now.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: there is no silence with this id.
         """
         with self._lock:
             silence = self._board.silences.get(silence_id)
             if silence is None:
-                raise NotFound(f"no silence {silence_id}; `streamb alerts silences` shows those there are")
+                raise NotFound(f"there is no silence {silence_id}; `streamb alerts silences` lists the silences")
             ended = silence.expired(self._now(), by)
             self._keep(ended)
         return ended
 
     def silences(self, state: SilenceState | None = None) -> list[Silence]:
-        """Silences, those that end last first; those that are over stay on the list for five days."""
+        """Return the silences, those that end last first; expired ones stay on the list for five days."""
         with self._lock:
             now = self._now()
             found = [one for one in self._board.silences.values() if state in (None, one.state(now))]
@@ -239,15 +246,15 @@ class AlertManager:
 
     @verb
     def list_silences(self, limit: int = 100, cursor: str | None = None) -> Page[Silence]:
-        """A page of `silences`.
+        """Return a page of at most `limit` `silences`; `cursor` is the `next_cursor` of the page before.
 
         Raises:
-            BadRequest: the cursor is not one of this list, or the silence where it stood is gone.
+            BadRequest: the cursor is not from this list, or the silence that it points to is no longer listed.
         """
         return _page(self.silences(), lambda one: one.silence_id, "silences", limit, cursor)
 
     def _keep(self, silence: Silence) -> None:
-        """Write it; of those that are over, only the newest stay on the list."""
+        """Write the silence; of the expired ones, keep only the newest `MOST_SILENCES`."""
         silences = {**self._board.silences, silence.silence_id: silence}
         over = [one for one in silences.values() if one.state(self._now()) is SilenceState.EXPIRED]
         over.sort(key=lambda one: one.ends_at, reverse=True)
@@ -267,7 +274,7 @@ def _page(items: Sequence[T], key: Callable[[T], str], name: str, limit: int, cu
         last = decode_cursor(name, cursor, str)
         places = [place for place, item in enumerate(items) if key(item) == last]
         if not places:
-            raise BadRequest("the list has changed where this cursor stood: start again without a cursor")
+            raise BadRequest("the item that this cursor points to is gone: start again without a cursor")
         begin = places[0] + 1
     shown = tuple(items[begin : begin + limit])
     more = begin + limit < len(items)
@@ -275,18 +282,18 @@ def _page(items: Sequence[T], key: Callable[[T], str], name: str, limit: int, cu
 
 
 def _silences_of(outbox: Outbox) -> dict[str, Silence]:
-    """Those that can be read. Without the others too much is told; with an error for all of them nothing would be."""
+    """The readable silences. An unreadable one mutes nothing, which is better than an error that stops alerting."""
     found: dict[str, Silence] = {}
     for key, body in outbox.load(SILENCES).items():
         try:
             found[key] = from_plain(Silence, {**body, "silence_id": key})
         except (InvalidInput, ValueError) as error:
-            _log.error("the silence %s mutes nothing any more: %s", key, error)
+            _log.error("the silence %s cannot be read, so it mutes nothing: %s", key, error)
     return found
 
 
 def _as_written(written: AlertState, state: AlertState) -> bool:
-    """Whether an alert just goes on firing: its numbers change at every look, and are not worth a write each time."""
+    """Whether an alert just keeps firing: its values change at every look, but need not be written each time."""
     same = replace(
         state,
         annotations=written.annotations,
@@ -298,14 +305,14 @@ def _as_written(written: AlertState, state: AlertState) -> bool:
 
 
 def _resumed(state: AlertState, now: float) -> AlertState:
-    """An alert after a restart. While nothing ran nobody looked, so nothing that fires has been calm or gone since."""
+    """An alert after a restart. There was no look in the meantime, so that time does not count as calm or unseen."""
     if not state.firing:
         return state
     return replace(state, seen_at=now, unclear_at=state.unclear_at if state.calm else now)
 
 
 def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, dict[str, Any] | None]:
-    """What must be written to get from one to the other."""
+    """The entries to write (None: to remove) to get from `before` to `after`."""
     changed: dict[str, dict[str, Any] | None] = {
         key: to_plain(one) for key, one in after.items() if before.get(key) != one
     }

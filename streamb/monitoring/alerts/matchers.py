@@ -22,7 +22,7 @@ _MOST_CHOICES: Final = 3
 
 
 class Operator(StrEnum):
-    """How a label's value is compared; expressions must match the whole value."""
+    """How a label's value is compared; a regular expression must match the whole value."""
 
     EQUAL = "="
     NOT_EQUAL = "!="
@@ -36,15 +36,15 @@ _NEGATIVE: Final = frozenset({Operator.NOT_EQUAL, Operator.MATCHES_NOT})
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition; a label that is missing has the value "".
+    """One condition on a label; a missing label has the value "".
 
     Attributes:
-        name: the label.
-        operator: how to compare.
-        value: text or regular expression.
+        name: the label's name.
+        operator: how the label's value is compared with `value`.
+        value: a text, or a regular expression for `=~` and `!~`.
 
     Raises:
-        InvalidInput: the name cannot be a label's, or the expression cannot be used.
+        InvalidInput: the name is not a valid label name, or the regular expression cannot be used.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Matcher:
             object.__setattr__(self, "_pattern", _compiled(self.value))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels fulfil the condition."""
+        """Return whether the labels meet the condition."""
         found = labels.get(self.name, "")
         hit = found == self.value if self._pattern is None else self._pattern.fullmatch(found) is not None
         return hit != (self.operator in _NEGATIVE)
@@ -72,13 +72,13 @@ class Matcher:
 
     @classmethod
     def parse(cls, written: str) -> Matcher:
-        """A matcher from its text; quotes may be left out around a value without quotes in it.
+        """Return the matcher that a text describes; a value that contains no quotes may be written without quotes.
 
         >>> str(Matcher.parse("model = iris"))
         'model="iris"'
 
         Raises:
-            InvalidInput: it is not one.
+            InvalidInput: the text is not a matcher.
         """
         found = _WRITTEN.fullmatch(written)
         if found is None:
@@ -89,10 +89,10 @@ class Matcher:
 
     @classmethod
     def read(cls, given: Any) -> Matcher:
-        """A matcher as text, or as Alertmanager's API has it: `{"name", "value", "isRegex", "isEqual"}`.
+        """Return a matcher from its text or from Alertmanager's API form: `{"name", "value", "isRegex", "isEqual"}`.
 
         Raises:
-            InvalidInput: it is neither.
+            InvalidInput: `given` is neither.
         """
         if isinstance(given, Matcher):
             return given
@@ -110,10 +110,10 @@ WrittenMatcher = Annotated[Matcher, PlainValidator(Matcher.read), PlainSerialize
 
 
 def read_matchers(given: Any) -> tuple[Matcher, ...]:
-    """Matchers from a list of them; a single text is one matcher.
+    """Return the matchers in a list of matchers or texts; a single text counts as a list of one.
 
     Raises:
-        InvalidInput: it is no list, or one of them is no matcher.
+        InvalidInput: `given` is not a list, or an item is not a matcher.
     """
     if isinstance(given, str | Matcher):
         return (Matcher.read(given),)
@@ -123,7 +123,7 @@ def read_matchers(given: Any) -> tuple[Matcher, ...]:
 
 
 def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
-    """Whether labels fulfil every condition (also when there is none)."""
+    """Return whether the labels meet every condition (true if there is no condition)."""
     return all(matcher.matches(labels) for matcher in matchers)
 
 
@@ -132,16 +132,16 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """An expression that cannot take for ever: no repeated groups, and only a few places with a choice."""
+    """Compile an expression that matches in bounded time: no repeated groups, and few places with a choice."""
     if len(pattern) > _MOST_PATTERN_CHARS:
         raise InvalidInput(f"a regular expression has at most {_MOST_PATTERN_CHARS} characters, not {len(pattern)}")
-    # Python's engine goes back and tries again: many choices one after the other would stop all alerting for hours.
+    # Python's engine backtracks: many choices one after the other could block all alerting for hours.
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "c", re.sub(r"\\.", "c", pattern, flags=re.DOTALL))
     bare = re.sub(r"([*+?}])[?+]", r"\1", bare.removeprefix("(?i)").replace("(?:", "("))
     if "(?" in bare or re.search(r"\)[*+{]", bare) or len(re.findall(r"[*+?{(]", bare)) > _MOST_CHOICES:
         raise InvalidInput(
             f"the regular expression {pattern!r} repeats a group, has a group with (? that is not (?:, or more than "
-            f"{_MOST_CHOICES} repetitions, optional parts and groups together: it could take for ever; write "
+            f"{_MOST_CHOICES} repetitions, optional parts and groups together: matching could take forever; write "
             "alternatives a|b|c, or several matchers"
         )
     try:

@@ -1,4 +1,4 @@
-"""A notification: what one receiver is told of one group of alerts, in the body that Alertmanager's webhooks have."""
+"""A notification: the message to one receiver about one group of alerts, in the format of Alertmanager's webhooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, VERSION, Severity
 FIRING: Final = "firing"
 RESOLVED: Final = "resolved"
 BODY_VERSION: Final = "4"
-"""The version of the body, which is Alertmanager's."""
+"""The version of Alertmanager's webhook format."""
 _NEVER: Final = "0001-01-01T00:00:00Z"
 _ID_DIGITS: Final = 32
 
@@ -25,9 +25,9 @@ class NotifiedAlert:
 
     Attributes:
         status: "firing" or "resolved".
-        labels: with the worst severity that this incident had.
+        labels: the alert's labels, with the worst severity of this incident.
         annotations: `summary`, `description`, `runbook`, `likely_cause`, as they were when it was last active.
-        starts_at: since when it fires, seconds since the epoch in whole milliseconds.
+        starts_at: when it began to fire, seconds since the epoch in whole milliseconds.
         ends_at: when it was resolved; None while it fires.
         fingerprint: the alert's identity.
     """
@@ -41,27 +41,27 @@ class NotifiedAlert:
 
     @property
     def severity(self) -> Severity:
-        """How bad it is or was."""
+        """The worst severity of this incident."""
         return severity_of(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a receiver is told. Whoever sends it may send it twice: the receiver knows it by `notification_id`.
+    """A message to a receiver. It may be sent twice: the receiver recognizes a repetition by `notification_id`.
 
     Attributes:
         notification_id: the same for every attempt to deliver it.
         receiver: the name of a channel.
-        group_key: which group of alerts of that receiver, in words.
+        group_key: the group's name within that receiver.
         status: "firing" while any alert fires, else "resolved".
-        group_labels: the labels by which alerts were put together, with the values of this group.
-        common_labels: what all its alerts have in common.
-        common_annotations: likewise.
-        alerts: the worst first.
+        group_labels: the labels by which alerts are grouped, with the values of this group.
+        common_labels: the labels that all its alerts share.
+        common_annotations: the annotations that all its alerts share.
+        alerts: its alerts, firing ones first, then the worst first.
         dedup_key: the same from an incident's first notification to its last (PagerDuty's `dedup_key`).
         created_at: seconds since the epoch in whole milliseconds.
         truncated_alerts: how many more alerts there are than `alerts` holds.
-        external_url: where streamb's own pages are; "" when it has none.
+        external_url: the address of streamb's own pages; "" if there is none.
     """
 
     notification_id: str
@@ -79,13 +79,13 @@ class Notification:
 
     @property
     def severity(self) -> Severity:
-        """The worst severity among the alerts that fire; of all of them when none does."""
+        """The worst severity of the firing alerts, or of all alerts if none fires."""
         firing = [alert.severity for alert in self.alerts if alert.status == FIRING]
         return worst(firing or [alert.severity for alert in self.alerts])
 
     @property
     def title(self) -> str:
-        """One line for subjects and headers: `[FIRING:2] HighErrorRate iris 1.2.0`."""
+        """One line for subjects and headings, such as `[FIRING:2] HighErrorRate iris 1.2.0`."""
         firing = sum(alert.status == FIRING for alert in self.alerts) + self.truncated_alerts
         mark = f"FIRING:{firing}" if self.status == FIRING else "RESOLVED"
         labels = {**self.common_labels, **self.group_labels}
@@ -93,7 +93,7 @@ class Notification:
         return " ".join([f"[{mark}]", *(words or ["alerts"])])
 
     def to_json(self) -> dict[str, Any]:
-        """The body of Alertmanager's webhook, version "4", with our ids beside it."""
+        """Return the body of Alertmanager's webhook, version "4", with streamb's own ids added."""
         return {
             "version": BODY_VERSION,
             "groupKey": self.group_key,
@@ -123,10 +123,10 @@ class Notification:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Notification:
-        """What `to_json` wrote.
+        """Return the notification from the result of `to_json`.
 
         Raises:
-            InvalidInput: the body is not one of these; says what is missing or wrong.
+            InvalidInput: the body is not a notification; the message names what is missing or wrong.
         """
         try:
             if body["version"] != BODY_VERSION:
@@ -163,11 +163,11 @@ def _alert_from_json(body: Mapping[str, Any]) -> NotifiedAlert:
 
 
 def rfc3339(timestamp: float) -> str:
-    """Seconds since the epoch as RFC 3339 with milliseconds, UTC.
+    """Return a time (seconds since the epoch) in the format of RFC 3339, in UTC with milliseconds.
 
     >>> rfc3339(0.25)
     '1970-01-01T00:00:00.250Z'
-    >>> rfc3339(9646829722.72)  # which a float holds as a little less
+    >>> rfc3339(9646829722.72)  # a float holds slightly less than this number
     '2275-09-12T02:55:22.720Z'
     """
     seconds, thousandths = divmod(round(timestamp * 1000), 1000)
@@ -176,7 +176,7 @@ def rfc3339(timestamp: float) -> str:
 
 
 def milliseconds(timestamp: float) -> float:
-    """A timestamp in whole milliseconds, as bodies carry it."""
+    """Return a timestamp (seconds) rounded to milliseconds, the precision of notifications."""
     return round(timestamp, 3)
 
 
@@ -185,7 +185,7 @@ def _timestamp(text: str) -> float:
 
 
 def common(mappings: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The entries that all of some mappings have.
+    """Return the entries that all of the mappings share.
 
     >>> common([{"model": "iris", "severity": "low"}, {"model": "iris", "severity": "high"}])
     {'model': 'iris'}
@@ -196,6 +196,6 @@ def common(mappings: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def digest_of(*parts: object) -> str:
-    """32 hexadecimal digits that stand for these parts, in this order."""
+    """Return 32 hexadecimal digits of a hash of these parts, in this order."""
     text = "".join(f"{len(part)}:{part}" for part in map(str, parts))
     return sha256_hex(text.encode("utf-8", "surrogatepass"))[:_ID_DIGITS]

@@ -1,4 +1,4 @@
-"""The options of alerting, declared once: how alerts are routed, grouped and repeated, and how fast each one fires."""
+"""The options of alerting: how alerts are routed, grouped and repeated, and how fast each one fires."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 
 def _alone(given: Any) -> Any:
-    """One text is as good as a list of it."""
+    """Turn a single text into a list of it."""
     return [given] if isinstance(given, str) else given
 
 
@@ -75,65 +75,65 @@ Severities = Annotated[frozenset[AnySeverity], Field(strict=False), BeforeValida
 
 
 class GroupingOptions(Options):
-    """How alerts become notifications: of all routes, or of one."""
+    """How alerts become notifications, for all routes or for one."""
 
-    group_by: Texts = option("Alerts with the same values of these labels are told together.", default=())
+    group_by: Texts = option("Alerts with the same values of these labels go into one notification.", default=())
     group_wait_s: Wait | None = option("How long the first alert of a group waits for others.", unit="seconds")
     group_interval_s: Wait | None = option("Shortest time between two notifications of a group.", unit="seconds")
     repeat_interval_s: Annotated[float, Field(ge=0, le=4 * _WEEK_S, allow_inf_nan=False)] | None = option(
-        "What still fires is told again after so long.", unit="seconds"
+        "How long until an alert that still fires is sent again.", unit="seconds"
     )
-    send_resolved: bool = option("Tell the end of an incident too.", default=True)
+    send_resolved: bool = option("Whether the end of an incident is sent too.", default=True)
 
     def over(self, default: Grouping) -> Grouping:
-        """`default`, but for what was given."""
+        """Return `default` with the options that were given."""
         return replace(
             default, **{_FIELDS[name]: getattr(self, name) for name in self.model_fields_set & _FIELDS.keys()}
         )
 
 
 class RouteOptions(GroupingOptions):
-    """Who is told of which alerts."""
+    """Which alerts a receiver is notified of."""
 
     receiver: Receiver = option("The name of a channel.", default=...)
-    severities: Severities = option("Only alerts of these.", default=EVERY_SEVERITY)
-    matchers: Matchers = option("And only those whose labels match all of these.", default=())
+    severities: Severities = option("Only alerts of these severities.", default=EVERY_SEVERITY)
+    matchers: Matchers = option("Only alerts whose labels match all of these.", default=())
     proceed: bool = option("Later routes may match the same alert too.", default=False, alias="continue")
 
 
 class InhibitionOptions(Options):
-    """While an alert that matches `source` fires, those that match `target` are not told."""
+    """While an alert that matches `source` fires, alerts that match `target` are not sent."""
 
-    source: SomeMatchers = option("Which alerts mute.", default=...)
-    target: SomeMatchers = option("Which are muted.", default=...)
-    equal: Texts = option("Labels that both must have in common.", default=())
+    source: SomeMatchers = option("The alerts that mute others.", default=...)
+    target: SomeMatchers = option("The alerts that are muted.", default=...)
+    equal: Texts = option("Labels whose values must be equal in both.", default=())
 
 
 class PolicyOptions(Options):
-    """How fast an alert fires and is resolved; what is not given is as in the catalog."""
+    """How fast an alert fires and is resolved; an option that is not given is taken from the catalog."""
 
     for_s: Wait | None = option("How long it must be active without a break.", unit="seconds")
     keep_firing_s: Wait | None = option("How long it must be calm before it is resolved.", unit="seconds")
     calm_looks: Most | None = option("Calm looks in a row before it is resolved.", unit="looks")
-    resolve_timeout_s: Wait | None = option("It is over when no rule says anything for so long.", unit="seconds")
+    resolve_timeout_s: Wait | None = option("It is resolved when no rule reports it for this long.", unit="seconds")
 
 
 class AlertOptions(GroupingOptions):
-    """Everything that may be said about how alerts are told."""
+    """All options of alerting."""
 
     called: ClassVar[str] = "the options of alerting cannot be used"
 
     routes: Annotated[tuple[RouteOptions, ...], Field(strict=False), AfterValidator(_any_route)] | None = option(
-        "Who is told of what; tried in order."
+        "Which receiver is notified of which alerts; tried in order."
     )
-    severities: dict[AnySeverity, Receivers] | None = option("Shorter than routes: who is told, by severity.")
+    severities: dict[AnySeverity, Receivers] | None = option("Instead of routes: receivers by severity.")
     inhibit: Annotated[tuple[InhibitionOptions, ...], Field(strict=False)] | None = option(
-        "Which alerts make others superfluous."
+        "Which alerts mute others while they fire."
     )
     rules: dict[Annotated[str, AfterValidator(_alert)], PolicyOptions] = option("Policies by alert.", default={})
-    most_per_hour: Most | None = option("Changes of one alert that a receiver is told in an hour.", unit="changes")
-    most_alerts: Most | None = option("Alerts that one notification lists; it counts the others.", unit="alerts")
-    external_url: str | None = option("Where the pages of this platform are, for links.")
+    most_per_hour: Most | None = option("Most changes of one alert that a receiver gets in an hour.", unit="changes")
+    most_alerts: Most | None = option("Most alerts that one notification lists; it counts the others.", unit="alerts")
+    external_url: str | None = option("The address of this platform's pages, for links.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -147,18 +147,17 @@ def read_alert_options(
     receivers: Sequence[str],
     severities: Mapping[str, frozenset[Severity]] | None = None,
 ) -> AlertConfig:
-    """How alerts are told, from options as a file or a user gives them: `AlertOptions` by name.
+    """Return the configuration of alerting from the options in a file or of a user: the fields of `AlertOptions`.
 
-    Without `routes` or `severities` every receiver is told of everything that it wants to hear, and without receivers
-    nobody is.
+    Without `routes` and `severities`, every receiver is notified of all alerts of its severities.
 
     Args:
-        options: JSON-ready.
-        receivers: the names of the channels that there are.
-        severities: what a channel wants to hear of, by its name; one that is missing hears of all.
+        options: options by name, as JSON values.
+        receivers: the names of the available channels.
+        severities: the severities of each channel, by its name; a channel without an entry gets all of them.
 
     Raises:
-        InvalidInput: names every field that is wrong; `details["problems"]` has them, each with its place.
+        InvalidInput: names every wrong field; `details["problems"]` lists them.
     """
     read = AlertOptions.read(options, tuple(receivers))
     plain = {name: getattr(read, name) for name in ("most_per_hour", "most_alerts", "external_url")}

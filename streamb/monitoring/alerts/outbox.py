@@ -1,9 +1,9 @@
-"""The outbox: what alerting must not forget, in one SQLite file: alerts, groups, silences, notifications to deliver.
+"""The outbox: the durable state of alerting in one SQLite file: alerts, groups, silences, notifications to deliver.
 
-A change of state and the notifications that it causes are written in one transaction, before anything is sent. Whoever
-delivers claims a notification, sends it, and then says what became of it. A process that dies in between leaves the
-notification in the file, and its successor sends it again under the same id: at least once, and once for a receiver
-that knows ids. The file has one writer, the process that opened it; its threads may share the outbox.
+A change of state and the notifications that it causes are written in one transaction, before anything is sent. The
+courier claims a notification, sends it, and then records the outcome. If the process dies in between, the notification
+stays in the file, and the next process sends it again with the same id: delivery is at least once, and exactly once
+for a receiver that checks ids. The file has one writer, the process that opened it; its threads may share the outbox.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_QUEUED: Final = 2_000
 MOST_HISTORY: Final = 10_000
 HISTORY_DAYS: Final = 7.0
 LONGEST_WAIT_S: Final = 3_600.0
-"""Nothing is put off for longer; what seems to be was put off before the clock was set back."""
+"""The longest delay of a retry, in seconds; a longer one means that the clock was set back, and is ignored."""
 _DAY_S: Final = 86_400.0
 _PRUNED_AT_ONCE: Final = 50
 _MOST_PRUNED: Final = 1_000
@@ -47,16 +47,16 @@ WrittenNotification = Annotated[
 """A notification that is stored as the body of a webhook."""
 
 State = Mapping[str, Mapping[str, Any] | None]
-"""Bodies by key; None: it is forgotten."""
+"""Bodies by key; None removes the entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is written together: all or nothing.
+    """Changes that are written together, all or nothing.
 
     Attributes:
-        alerts, groups, silences: bodies by key (JSON-ready); None removes.
-        notifications: to deliver, in this order.
+        alerts, groups, silences: bodies by key, as JSON values; None removes the entry.
+        notifications: notifications to deliver, in this order.
     """
 
     alerts: State = field(default_factory=dict)
@@ -74,9 +74,9 @@ class Queued:
 
     Attributes:
         position: its place in the queue.
-        attempts: how often sending it has failed.
-        retry_at: not before this time, seconds since the epoch.
-        last_error: why the last attempt failed; "" before there was one.
+        attempts: the number of failed attempts to send it.
+        retry_at: the earliest time of the next attempt, seconds since the epoch.
+        last_error: why the last attempt failed; "" if none has failed.
     """
 
     notification: WrittenNotification
@@ -87,19 +87,19 @@ class Queued:
 
     @property
     def key(self) -> str:
-        """Its key in the store; keys sort as the queue does."""
+        """The key in the store; keys sort in the order of the queue."""
         return f"{self.position:015d}"
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What became of a notification.
+    """The outcome of a notification.
 
     Attributes:
         outcome: "delivered", "failed" (given up) or "dropped" (the outbox was full).
-        at: when, seconds since the epoch.
-        attempts: how often it was tried.
-        reason: why it failed or was dropped; "" when it was delivered.
+        at: when it left the queue, seconds since the epoch.
+        attempts: the number of attempts to send it.
+        reason: why it failed or was dropped; "" if it was delivered.
     """
 
     notification: WrittenNotification
@@ -109,7 +109,7 @@ class Past:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, for people: times in ISO 8601."""
+        """Return the outcome as a JSON object, with times in ISO 8601."""
         told = self.notification
         return {
             "notification_id": told.notification_id,
@@ -126,7 +126,13 @@ class Past:
 
 
 class Outbox:
-    """Writes to the file first and to memory after; reads from memory. Thread-safe."""
+    """Writes each change to the file first and then to memory; reads from memory. Thread-safe.
+
+    Args:
+        history_days: how many days outcomes are kept.
+        most_queued: the most notifications that may wait; beyond it the oldest is dropped.
+        most_history: the most outcomes that are kept.
+    """
 
     def __init__(
         self,
@@ -165,15 +171,15 @@ class Outbox:
     # --- what alerting keeps -------------------------------------------------------------------------------------
 
     def load(self, collection: str) -> dict[str, dict[str, Any]]:
-        """Every body of `ALERTS`, `GROUPS` or `SILENCES` by its key."""
+        """Return every body of `ALERTS`, `GROUPS` or `SILENCES` by its key."""
         return {record.key: record.body for record in every_record(self._records, collection)}
 
     def commit(self, change: Change) -> None:
         """Write a change, all or nothing; its notifications can be claimed as soon as this returns.
 
-        A notification whose id is queued already is not queued again. One that still waits, for the same receiver and
-        incident and with the same status, is replaced: a receiver that was away hears the newest. When the queue is
-        full the oldest that nobody sends now is dropped, and the history says so.
+        A notification whose id is queued already is not queued again. A firing one replaces a waiting one of the same
+        receiver and incident: a receiver that was unavailable gets only the newest. When the queue is full, the oldest
+        notification that is not being sent is dropped, which the history records.
 
         Raises:
             StorageFailed: nothing was written.
@@ -212,7 +218,7 @@ class Outbox:
                 self._records.put(collection, key, dict(body))
 
     def _admit(self, notifications: tuple[Notification, ...]) -> tuple[list[Queued], list[tuple[Queued, str]]]:
-        """What joins the queue, and what leaves it for that, each with the reason ("" when it was replaced)."""
+        """The notifications to add to the queue, and those to remove, each with the reason ("" if replaced)."""
         waiting = {id_: queued for id_, queued in self._queue.items() if id_ not in self._claimed}
         free = self._most_queued - len(self._queue)
         added: dict[str, Queued] = {}
@@ -224,7 +230,7 @@ class Outbox:
             old = next((q for q in waiting.values() if _same_news(q.notification, notification)), None)
             if old is not None:
                 removed.append((waiting.pop(old.notification.notification_id), ""))
-                added[id_] = replace(old, notification=notification)  # with its place, and its wait for the receiver
+                added[id_] = replace(old, notification=notification)  # keeps its position and retry time
                 continue
             if free <= 0 and waiting:
                 oldest = min(waiting.values(), key=lambda queued: queued.position)
@@ -236,14 +242,14 @@ class Outbox:
     # --- what is to be delivered ---------------------------------------------------------------------------------
 
     def claim(self, *, receiver: str | None = None, limit: int = 1) -> list[Queued]:
-        """Take notifications that are due, the oldest first; nobody else gets them until their outcome is told.
+        """Claim notifications that are due, the oldest first; they cannot be claimed again until an attempt ended.
 
-        Of one group of one receiver only the oldest can be claimed: a resolve never overtakes its trigger. A claim
-        dies with the process.
+        Only the oldest notification of each group and receiver can be claimed, so a resolve never overtakes its
+        trigger. A claim ends with the process.
 
         Args:
-            receiver: only what goes to this one; None: whatever is due.
-            limit: how many at most.
+            receiver: only notifications to this receiver; None: to any.
+            limit: the most notifications to claim.
         """
         now = self._clock.now()
         with self._lock:
@@ -264,16 +270,16 @@ class Outbox:
             return due
 
     def delivered(self, notification_id: str) -> None:
-        """The receiver has it: it leaves the queue for the history."""
+        """Record that the receiver accepted the notification: moves it from the queue to the history."""
         self._finish(notification_id, DELIVERED, "")
 
     def failed(self, notification_id: str, reason: str, *, retry_at: float | None) -> None:
-        """Sending it failed.
+        """Record that an attempt to send the notification failed.
 
         Args:
-            reason: for people; without secrets.
-            retry_at: when it may be claimed again, seconds since the epoch, within `LONGEST_WAIT_S`; None: it is
-                given up.
+            notification_id: the notification that was claimed.
+            reason: a text for people, without secrets.
+            retry_at: when it may be claimed again, seconds since the epoch, within `LONGEST_WAIT_S`; None: give it up.
         """
         if retry_at is None:
             self._finish(notification_id, FAILED, reason)
@@ -288,19 +294,19 @@ class Outbox:
             self._claimed.discard(notification_id)
 
     def queued(self, *, receiver: str | None = None) -> list[Queued]:
-        """What waits or is being sent, the oldest first."""
+        """Return the notifications that wait or are being sent, the oldest first."""
         with self._lock:
             found = [q for q in self._queue.values() if receiver in (None, q.notification.receiver)]
         return sorted(found, key=lambda one: one.position)
 
     @verb
     def history(self, limit: int = 100, cursor: str | None = None) -> Page[Past]:
-        """What became of notifications, the newest first."""
+        """Return a page of the outcomes of notifications, the newest first."""
         page = self._records.list(HISTORY, limit=limit, cursor=cursor, reverse=True)
         return Page(tuple(from_plain(Past, record.body) for record in page.items), page.next_cursor)
 
     def latest(self) -> dict[str, Past]:
-        """The last notification of each receiver that was delivered or given up."""
+        """Return the last notification of each receiver that was delivered or given up."""
         with self._lock:
             return dict(self._latest)
 
@@ -326,7 +332,7 @@ class Outbox:
         return past
 
     def _prune(self, added: int) -> int:
-        """Forget a few of the oldest that are too old or too many, after so many more; returns how many."""
+        """Remove some of the oldest outcomes that are too old or too many once `added` join; returns how many."""
         oldest = self._clock.now() - self._history_s
         surplus = self._past + added - self._most_history
         gone = 0
@@ -339,13 +345,13 @@ class Outbox:
 
 
 def _same_news(waiting: Notification, newer: Notification) -> bool:
-    """Whether the newer one makes the waiting one superfluous: both say of the same incident that it is there."""
+    """Whether the newer notification replaces the waiting one: both report the same incident as firing."""
     same = waiting.dedup_key == newer.dedup_key and waiting.receiver == newer.receiver
     return same and waiting.status == newer.status == FIRING
 
 
 def open_outbox(path: Path | None, clock: Clock, *, history_days: float = HISTORY_DAYS) -> Outbox:
-    """Open the file of an outbox, made when missing; None: one that forgets everything when the process ends.
+    """Open the outbox in a file, which is created if missing; with None, the outbox is in memory only.
 
     Raises:
         StorageFailed: the file cannot be opened or is locked.

@@ -1,4 +1,4 @@
-"""Routing: which receivers are told of an alert, by its severity and its other labels."""
+"""Routing: which receivers are notified of an alert, by its severity and its other labels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from streamb.monitoring.alerts.matchers import Matcher, Operator, matches_all
 from streamb.monitoring.alerts.state import Policy
 
 CHANNEL: Final = "channel"
-"""The label of an alert about a channel of ours."""
+"""The label that names the channel in an alert about a channel."""
 EVERY_SEVERITY: Final = frozenset(Severity)
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How alerts become notifications; the names are Alertmanager's, and so are the defaults.
+    """How alerts become notifications, with Alertmanager's defaults. Times are in seconds.
 
     Attributes:
-        by: alerts with the same values of these labels are told together.
-        wait_s: after the first alert of a group, how long to wait for others before anything is told.
+        by: alerts with the same values of these labels go into one notification.
+        wait_s: how long the first alert of a group waits for others.
         interval_s: the shortest time between two notifications of one group.
-        repeat_s: what still fires is told again after so long.
-        send_resolved: tell the end of an incident too.
+        repeat_s: how long until an alert that still fires is sent again.
+        send_resolved: whether the end of an incident is sent too.
     """
 
     by: tuple[str, ...] = (ALERT_NAME, MODEL)
@@ -38,14 +38,14 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Alerts that match go to a receiver.
+    """Sends the alerts that match to a receiver.
 
     Attributes:
         receiver: the name of a channel.
-        severities: only alerts of these.
-        matchers: and only those that match all of these.
-        grouping: how they are put together.
-        proceed: later routes may match the same alert too (Alertmanager's `continue`).
+        severities: only alerts of these severities.
+        matchers: only alerts whose labels match all of these.
+        grouping: how the alerts become notifications.
+        proceed: whether later routes may match the same alert too (Alertmanager's `continue`).
     """
 
     receiver: str
@@ -55,15 +55,15 @@ class Route:
     proceed: bool = False
 
     def takes(self, labels: Mapping[str, str]) -> bool:
-        """Whether an alert with these labels goes this way."""
+        """Return whether the route takes an alert with these labels."""
         return severity_of(labels) in self.severities and matches_all(self.matchers, labels)
 
     def group_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """The labels, with their values, of the group that an alert belongs to."""
+        """Return the labels, with their values, that identify the group of an alert."""
         return {name: labels[name] for name in self.grouping.by if labels.get(name)}
 
     def group_key(self, group_labels: Mapping[str, str]) -> str:
-        """A group's name within its receiver, as Alertmanager writes it: `{}:{alertname="DataDrift", model="iris"}`."""
+        """Return a group's name in its receiver, in Alertmanager's form `{}:{alertname="DataDrift", model="iris"}`."""
         conditions = ", ".join(map(str, self.matchers))
         if self.severities != EVERY_SEVERITY:
             severities = "|".join(one for one in Severity if one in self.severities)
@@ -75,20 +75,20 @@ class Route:
 _CRITICAL: Final = (Matcher(SEVERITY, Operator.EQUAL, Severity.CRITICAL),)
 _LESSER: Final = (Matcher(SEVERITY, Operator.NOT_EQUAL, Severity.CRITICAL),)
 CRITICAL_MUTES_LESSER: Final = Inhibition(_CRITICAL, _LESSER, (MODEL, VERSION, CHANNEL))
-"""While something critical is wrong with a version of a model (or a channel), what is less than that is not told."""
+"""While a critical alert of a version (or a channel) fires, its less severe alerts are not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertConfig:
-    """Everything that may be said about how alerts are told.
+    """The configuration of alerting.
 
     Attributes:
-        routes: tried in order.
-        inhibitions: which alerts make others superfluous.
+        routes: which receiver is notified of which alerts; tried in order.
+        inhibitions: which alerts mute others while they fire.
         policies: how fast alerts fire and are resolved, by name, where it differs from the catalog.
-        most_per_hour: changes of one alert that one receiver is told within an hour.
-        most_alerts: alerts that one notification lists; it counts the others.
-        external_url: where streamb's own pages are, for links.
+        most_per_hour: most changes of one alert that one receiver gets within an hour.
+        most_alerts: most alerts that one notification lists; it counts the others.
+        external_url: the address of streamb's own pages, for links; "" if there is none.
     """
 
     routes: tuple[Route, ...] = ()
@@ -102,19 +102,19 @@ class AlertConfig:
     def for_receivers(
         cls, receivers: Sequence[str], severities: Mapping[str, frozenset[Severity]] | None = None
     ) -> AlertConfig:
-        """Every receiver is told of everything, or of the severities given for it; without any, nobody is told."""
+        """Return a configuration in which each receiver gets all alerts, or those of the severities given for it."""
         wanted = severities or {}
         routes = [Route(one, wanted.get(one, EVERY_SEVERITY), proceed=True) for one in receivers]
         return cls(routes=tuple(routes))
 
     def policy(self, name: str) -> Policy:
-        """How fast the alert of this name fires and is resolved."""
+        """Return how fast the alert of this name fires and is resolved."""
         return self.policies.get(name) or policy_of(name)
 
     def routes_of(self, labels: Mapping[str, str]) -> list[Route]:
-        """The routes of an alert, at most one for each receiver.
+        """Return the routes of an alert, at most one for each receiver.
 
-        That a channel does not deliver is told through the others, where there are any.
+        An alert about a failing channel is sent through the other channels, if there are any.
         """
         found: dict[str, Route] = {}
         for route in self.routes:

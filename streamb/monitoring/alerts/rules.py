@@ -1,19 +1,19 @@
-"""The rules: what is known of a version becomes alerts, with a severity, a runbook and a likely cause. Pure.
+"""The rules: compute the alerts of a version from its health, with severity, runbook and likely cause. Pure.
 
 | alert | active | low | medium | high | critical |
 | --- | --- | --- | --- | --- | --- |
 | HighErrorRate | error rate above its limit | not proven | 1 | 2 | 5, or half of all |
 | HighLatency | p95 above its limit | not proven | 1 | 2 | 4 |
 | LowAccuracy | more wrong labels than allowed | not proven | 1 | 1.5 | 2 |
-| LowThroughput | fewer answers than wanted | no more came | 1 | 2 | 10 |
+| LowThroughput | fewer answers than required | no more requests came | 1 | 2 | 10 |
 | DataDrift, PredictionDrift | a column drifted | 1 | 1.5 | 2.5 | |
 | ConceptDrift | the detector's alarm | | always | 2, of the baseline's error | |
-| MonitoringStale | health is unknown | | always | silent for 10 minutes | |
-| DeliveryFailing | a channel does not take notifications | | for 2 minutes | 15 minutes | an hour |
+| MonitoringStale | health is unknown | | always | no report for 10 minutes | |
+| DeliveryFailing | a channel does not accept notifications | | for 2 minutes | 15 minutes | an hour |
 
-Numbers are how many times its limit a value is. What is not proven (`metrics.criteria`) counts from 20 samples on. All
-but the last three are clear at 0.8 of the limit.
-While a model's health is unknown the other rules say neither that something is wrong nor that it is right.
+The numbers are multiples of the limit that the value must reach. A value above its limit that is not proven
+(`metrics.criteria`) counts from 20 samples on. All but the last three are clear at 0.8 of the limit.
+While a model's health is unknown, the alerts of the other rules are neither active nor clear.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CRITERIA: Final[Mapping[str, tuple[str, Callable[[Facts, str], str]]]] = {
 
 
 def alerts_of(facts: Facts) -> list[Alert]:
-    """Everything that the rules say of one version now: one alert for each rule that has something to judge by."""
+    """Return the results of the rules for one version now: one alert for each rule that has data to judge."""
     known = facts.health.status is not Status.UNKNOWN
     found = [_of_finding(facts, one, known=known) for one in facts.health.findings if one.criterion in _CRITERIA]
     found += _drifts(facts, known=known)
@@ -79,7 +79,7 @@ def alerts_of(facts: Facts) -> list[Alert]:
 
 
 def graded(name: str, ratio: float) -> Severity:
-    """The severity of a rule's alert whose value is so many times its limit.
+    """Return the severity of an alert (by its name) whose value is `ratio` times its limit.
 
     >>> graded("HighErrorRate", 2.5), graded("HighErrorRate", 0.3)
     (<Severity.HIGH: 'high'>, <Severity.LOW: 'low'>)
@@ -133,7 +133,7 @@ def _drift(facts: Facts, name: str, columns: list[ColumnDrift], limit: float, *,
     what = "the inputs" if name == DATA_DRIFT else "the predictions"
     description = f"{what}: {len(drifted)} of {len(columns)} columns drifted from the baseline"
     if value is not None:
-        description += f"; the highest score is {value:.2f}, {limit:g} is the threshold"
+        description += f"; the highest score is {value:.2f}, the limit is {limit:g}"
     return _alert(
         facts,
         name,
@@ -172,7 +172,7 @@ def _stale(facts: Facts, *, known: bool) -> Alert:
         active=not known,
         clears=known,
         value=facts.silent_s,
-        description="; ".join(facts.health.reasons) if not known else "it is reported on",
+        description="; ".join(facts.health.reasons) if not known else "reports arrive",
         cause="" if known else causes.of_silence(facts, MONITORING_STALE),
     )
 
@@ -185,8 +185,8 @@ _SUMMARIES: Final[Mapping[str, str]] = {
     DATA_DRIFT: "the inputs of {what} have changed",
     PREDICTION_DRIFT: "the predictions of {what} have changed",
     CONCEPT_DRIFT: "{what} is wrong more often than it was in its baseline",
-    MONITORING_STALE: "nothing is heard of {what}",
-    DELIVERY_FAILING: "the channel {what} does not take notifications",
+    MONITORING_STALE: "there are no reports on {what}",
+    DELIVERY_FAILING: "the channel {what} does not accept notifications",
 }
 
 
@@ -207,7 +207,14 @@ def _alert(
 
 
 def annotations_of(name: str, what: str, description: str, cause: str) -> dict[str, str]:
-    """What people read of an alert."""
+    """Return the texts of an alert for people.
+
+    Args:
+        name: the alert's name in the catalog.
+        what: the version or channel that the alert is about, for the summary.
+        description: what was measured, and the limit.
+        cause: the likely cause; "" if there is none to name.
+    """
     return {
         "summary": _SUMMARIES[name].format(what=what),
         "description": description,
@@ -219,12 +226,12 @@ def annotations_of(name: str, what: str, description: str, cause: str) -> dict[s
 def delivery_alerts(
     channels: Iterable[str], queued: Iterable[Queued], latest: Mapping[str, Past], now: float
 ) -> list[Alert]:
-    """Alerts about our own channels: one for each, active while it does not take what is sent to it.
+    """Return an alert for each channel, active while the channel does not accept notifications.
 
     Args:
-        channels: their names.
-        queued: what waits (`Outbox.queued`).
-        latest: what became of the last one of each channel (`Outbox.latest`).
+        channels: the names of the channels.
+        queued: the notifications that wait (`Outbox.queued`).
+        latest: the outcome of the last notification of each channel (`Outbox.latest`).
         now: seconds since the epoch.
     """
     waiting = [one for one in queued if one.attempts]
@@ -237,9 +244,9 @@ def _delivery(channel: str, waiting: list[Queued], last: Past | None, now: float
     lost = last if last is not None and last.outcome == FAILED and last.at > now - _RECENTLY_S else None
     active = age >= _LADDERS[DELIVERY_FAILING][0][0] or lost is not None
     reason = stuck[0].last_error if stuck else lost.reason if lost is not None else ""
-    description = f"{len(stuck)} notifications wait, the oldest for {age:,.0f} seconds" if stuck else "nothing waits"
+    description = f"{len(stuck)} notifications wait, the oldest for {age:,.0f} seconds" if stuck else "none waits"
     if lost is not None:
-        description += "; the last one was given up"
+        description += "; the last notification was given up"
     labels = {ALERT_NAME: DELIVERY_FAILING, MODEL: "", CHANNEL: channel}
     labels[SEVERITY] = str(max(graded(DELIVERY_FAILING, age), Severity.MEDIUM, key=_rank))
     annotations = annotations_of(DELIVERY_FAILING, channel, description, reason)

@@ -1,4 +1,4 @@
-"""Silences: for a while, alerts with these labels are told to nobody; who said so and why is kept."""
+"""Silences: mute the alerts with certain labels for a while; each keeps its author and reason."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from streamb.store.plain import to_plain
 
 MatcherText = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 KEPT_S: Final = 5 * 86_400.0
-"""How long a silence that is over stays on the list."""
+"""How long an expired silence stays on the list, in seconds."""
 
 
 class SilenceOptions(Options):
-    """Nobody is notified of alerts that match, for a while."""
+    """The options of a silence, which mutes matching alerts for a while."""
 
     called: ClassVar[str] = "this silence"
 
@@ -38,7 +38,7 @@ class SilenceOptions(Options):
 
 
 class SilenceState(StrEnum):
-    """Where a silence is in its life."""
+    """The state of a silence: not started yet, in effect, or over."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -50,13 +50,13 @@ class Silence:
     """Mutes the alerts that match all its matchers.
 
     Attributes:
-        silence_id: its name.
-        matchers: at least one that an alert without that label would not match.
-        author: who made it.
-        comment: why.
-        starts_at: from when, seconds since the epoch.
-        ends_at: until when; earlier than it was made for when somebody ended it.
-        expired_by: who ended it; "" when its time just passes.
+        silence_id: the silence's id.
+        matchers: conditions on labels; at least one of them rejects an alert that lacks its label.
+        author: who made the silence.
+        comment: the reason for it.
+        starts_at: when it starts, seconds since the epoch.
+        ends_at: when it ends, or when somebody ended it early.
+        expired_by: who ended it early; "" if nobody did.
     """
 
     silence_id: str
@@ -71,10 +71,18 @@ class Silence:
     def create(
         cls, silence_id: str, given: Any, *, author: str, comment: str, starts_at: float, ends_at: float
     ) -> Silence:
-        """A silence of matchers as a user gives them, checked.
+        """Check the input of a user and return a silence.
+
+        Args:
+            silence_id: the new silence's id.
+            given: matchers as texts or in Alertmanager's API form.
+            author: who makes it; not blank.
+            comment: the reason for it; not blank.
+            starts_at: when it starts, seconds since the epoch.
+            ends_at: when it ends, at most 90 days later.
 
         Raises:
-            InvalidInput: says which part is missing or wrong.
+            InvalidInput: the message names the part that is missing or wrong.
         """
         matchers = read_matchers(given)
         texts = tuple(str(matcher) for matcher in matchers)
@@ -89,27 +97,27 @@ class Silence:
         return cls(silence_id, matchers, asked.author.strip(), asked.comment.strip(), starts_at, ends_at)
 
     def mutes(self, labels: Mapping[str, str], now: float) -> bool:
-        """Whether alerts with these labels are muted now."""
+        """Return whether the silence mutes an alert with these labels now."""
         return self.starts_at <= now < self.ends_at and matches_all(self.matchers, labels)
 
     def state(self, now: float) -> SilenceState:
-        """Where it is in its life."""
+        """Return the silence's state at the time `now`."""
         if now >= self.ends_at:
             return SilenceState.EXPIRED
         return SilenceState.ACTIVE if now >= self.starts_at else SilenceState.PENDING
 
     def forgotten(self, now: float) -> bool:
-        """Whether it has been over for so long that nobody asks for it."""
+        """Return whether the silence ended more than `KEPT_S` ago, so that it leaves the list."""
         return now >= self.ends_at + KEPT_S
 
     def expired(self, now: float, by: str) -> Silence:
-        """The same, ended now; one that is over stays as it was."""
+        """Return a copy that ends now; an expired silence is returned unchanged."""
         if self.state(now) is SilenceState.EXPIRED:
             return self
         return replace(self, starts_at=min(self.starts_at, now), ends_at=now, expired_by=by)
 
     def to_json(self, now: float) -> dict[str, Any]:
-        """JSON-ready, for people: with its id and state, times in ISO 8601."""
+        """Return the silence as a JSON object with its id and state, and times in ISO 8601."""
         plain = to_plain(self)
         return {
             "id": plain.pop("silence_id"),

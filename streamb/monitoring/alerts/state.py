@@ -1,9 +1,9 @@
-"""The life of an alert: inactive, pending, firing, resolved. Pure: what it was, what the rule says, and the time.
+"""The life of an alert: inactive, pending, firing, resolved. Pure: depends on its state, the rule and the time.
 
 An alert fires once its rule has found it active for `for_s` without a break (Prometheus' `for`). It is resolved when
 the rule has found it clear at `calm_looks` looks in a row and `keep_firing_s` have passed since it was last not clear:
-a value that swings about its threshold neither fires nor resolves again and again. An alert that fired three times
-within two hours is flapping: it goes on firing until it was clear for an hour.
+a value that swings around its limit does not fire and resolve again and again. An alert that fired three times
+within two hours is flapping: it keeps firing until it was clear for an hour.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_FIRINGS: Final = 20
 
 
 class AlertPhase(StrEnum):
-    """Where an alert is in its life."""
+    """The phase of an alert's life."""
 
     INACTIVE = "inactive"
     PENDING = "pending"
@@ -47,10 +47,10 @@ class Policy:
     """How fast an alert fires and is resolved.
 
     Attributes:
-        for_s: seconds that it must be active without a break.
-        keep_firing_s: seconds that it must not have been anything but clear, before it is resolved.
-        calm_looks: clear looks in a row, before it is resolved.
-        resolve_timeout_s: an alert of which no rule says anything for so long is over.
+        for_s: seconds that it must be active without a break before it fires.
+        keep_firing_s: seconds that it must be clear without a break before it is resolved.
+        calm_looks: clear looks in a row that are needed before it is resolved.
+        resolve_timeout_s: seconds without a result of its rule after which it is resolved.
     """
 
     for_s: float = 0.0
@@ -61,20 +61,20 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """One alert and what happened to it. Times are seconds since the epoch.
+    """The state of one alert. Times are seconds since the epoch.
 
     Attributes:
-        labels: with the worst severity since it fired (since it is pending, before).
-        annotations: as the rule last gave them while the alert was active.
+        labels: its labels, with the worst severity since it fired (before that: since it became pending).
+        annotations: the annotations from the last look at which it was active.
         phase: pending, firing or resolved; an inactive alert has no state.
-        value: what was last judged.
-        active_since: since when it is active without a break.
-        starts_at: since when it fires, or fired; 0 before.
-        ends_at: when it was resolved; None while it is not.
-        unclear_at: when it was last anything but clear.
-        calm: clear looks in a row.
-        seen_at: when a rule last said anything of it.
-        firings: when it began to fire, lately, the oldest first.
+        value: the value that was last judged; None if there was none.
+        active_since: when it became active.
+        starts_at: when it last began to fire; 0 before it fired.
+        ends_at: when it was resolved; None if it is not resolved.
+        unclear_at: when it was last not clear.
+        calm: the number of clear looks in a row.
+        seen_at: when its rule last had a result for it.
+        firings: when it recently began to fire, the oldest first.
     """
 
     labels: Mapping[str, str]
@@ -91,25 +91,25 @@ class AlertState:
 
     @property
     def fingerprint(self) -> str:
-        """The alert's identity."""
+        """The alert's identity: see `alert.fingerprint`."""
         return fingerprint(self.labels)
 
     @property
     def severity(self) -> Severity:
-        """The worst of this incident."""
+        """The worst severity of this incident."""
         return severity_of(self.labels)
 
     @property
     def firing(self) -> bool:
-        """Whether it fires."""
+        """Whether the alert is in the phase `firing`."""
         return self.phase is AlertPhase.FIRING
 
     def flapping(self, now: float) -> bool:
-        """Whether it fired again and again lately."""
+        """Return whether it fired at least `FLAP_FIRINGS` times within the last `FLAP_WINDOW_S`."""
         return sum(at > now - FLAP_WINDOW_S for at in self.firings) >= FLAP_FIRINGS
 
     def not_after(self, now: float) -> AlertState:
-        """The same, with nothing that happened later than now: a clock that was set back leaves such times behind."""
+        """Return a copy whose times are at most `now`: a clock that was set back leaves later ones behind."""
         latest = max(self.active_since, self.starts_at, self.ends_at or 0.0, self.unclear_at, self.seen_at)
         if max((latest, *self.firings)) <= now:
             return self
@@ -125,16 +125,16 @@ class AlertState:
 
 
 def step(state: AlertState | None, alert: Alert | None, policy: Policy, now: float) -> AlertState | None:
-    """The alert's next state.
+    """Return the alert's next state.
 
     Args:
-        state: what it was; None: inactive, and not known from before.
-        alert: what its rule says now; None: nothing.
-        policy: how fast it changes.
+        state: the state before; None: the alert is inactive.
+        alert: the result of its rule now; None: the rule has none.
+        policy: how fast the alert fires and is resolved.
         now: seconds since the epoch.
 
     Returns:
-        None when it is inactive and there is nothing to remember.
+        The new state, or None if the alert is inactive.
     """
     if alert is None:
         return None if state is None else _unseen(state, policy, now)
@@ -181,8 +181,8 @@ def _active(state: AlertState | None, alert: Alert, policy: Policy, now: float) 
 
 
 def _continues(state: AlertState, policy: Policy, now: float) -> bool:
-    """Whether what is active now is what was there before."""
-    if state.phase is AlertPhase.PENDING:  # nobody looked for long: nothing is known of the time between
+    """Whether the alert that is active now is the same incident as before."""
+    if state.phase is AlertPhase.PENDING:  # after a long pause without looks, it may not have been active throughout
         return now - state.seen_at < policy.resolve_timeout_s
     return state.firing
 

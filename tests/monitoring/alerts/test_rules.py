@@ -139,7 +139,7 @@ class TestDrift:
     def test_errors_name_the_failures_and_the_drift(self, reports):
         found = said(health(ok=500, failed=500, drift=reports["far"]), outcomes={"model_error": 480, "timeout": 20})
         cause = found["HighErrorRate"].annotations["likely_cause"]
-        assert "480 of 500 failures: the model failed on what it was given" in cause
+        assert "480 of 500 failures: the model failed on its input" in cause
         assert "at the same time the drift is in emissions" in cause
 
     def test_concept_drift(self):
@@ -148,7 +148,7 @@ class TestDrift:
         one = said(health(concept=detector.report()))["ConceptDrift"]
         assert one.active
         assert one.severity == "high"
-        assert "what they mean may have changed" in one.annotations["likely_cause"]
+        assert "their relation to the labels may have changed" in one.annotations["likely_cause"]
         calm = ErrorDetector(1_000, 5_000)
         assert said(health(concept=calm.report()))["ConceptDrift"].clears
 
