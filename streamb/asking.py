@@ -1,11 +1,11 @@
-"""Verbs: the methods that another process may call. The caller names the method itself, so mypy checks both sides.
+"""Verbs: methods that another process may call. The caller passes the method itself, so mypy checks both sides.
 
-The object that does the work marks the method; nothing else can be called from outside:
+The class that does the work marks the method; no other method can be called from outside:
 
     @verb
     def get_model(self, model_id: str) -> RegisteredModel: ...
 
-The caller passes the method, and gets what it returns, or the error that it raised:
+The caller passes the method, and gets its result or the error that it raised:
 
     model = await console.ask(Registry.get_model, "iris")
 """
@@ -23,13 +23,13 @@ _MARK: Final = "_streamb_verb"
 
 
 def verb(method: F) -> F:
-    """Allow other processes to call this method, with arguments and an answer that can be pickled."""
+    """Allow other processes to call this method; its arguments and result must be picklable."""
     setattr(method, _MARK, True)
     return method
 
 
 class Transport(Protocol):
-    """Carries one call to the process where the verb runs, and brings back what it returned or raised.
+    """Sends one call to the process where the verb runs, and returns its result or raises its error.
 
     Args:
         name: the method's qualified name, such as "Registry.get_model".
@@ -39,7 +39,7 @@ class Transport(Protocol):
 
 
 class Verbs:
-    """The verbs of some objects: what a process lets others call. One marked in a base class runs the override.
+    """The verbs of some objects, which other processes may call. A verb marked in a base class runs the override.
 
     >>> class Greeter:
     ...     @verb
@@ -62,10 +62,10 @@ class Verbs:
         return name in self._methods
 
     def run(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call the verb of that qualified name.
+        """Call the verb with this qualified name, and return its result.
 
         Raises:
-            NotFound: no object here has a verb of this name.
+            NotFound: there is no verb of this name.
         """
         method = self._methods.get(name)
         if method is None:

@@ -1,6 +1,6 @@
-"""Groups of options, declared once: each with its type, range, unit, default and a sentence.
+"""Groups of options, declared once: each with its type, range, unit, default and description.
 
-Python, HTTP, the command line and the tables of the documents read the same declaration.
+Python, HTTP, the command line and the documentation's tables read the same declaration.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ SomeText = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
 
 
 def option(description: str, *, default: Any = None, unit: str = "", **more: Any) -> Any:
-    """A field of `Options`.
+    """Declare a field of `Options`.
 
     Args:
         description: one sentence.
-        default: its value where it is not given; `...`: it has to be given.
-        unit: of a number, in words: "milliseconds", "share".
-        more: what pydantic's `Field` takes besides.
+        default: the value if the option is not given; `...` if it is required.
+        unit: the unit of a number, in words: "milliseconds", "share".
+        more: further arguments of pydantic's `Field`.
     """
     return Field(default, description=description, json_schema_extra={"unit": unit}, **more)
 
 
 def checked_window(minutes: int) -> int:
-    """The length of a window of traffic, in minutes.
+    """Return `minutes` if it is a valid length of a window of traffic.
 
     Raises:
-        InvalidInput: it is not 1 to `LONGEST_WINDOW_MINUTES`.
+        InvalidInput: it is not within 1 to `LONGEST_WINDOW_MINUTES`.
     """
     if not 1 <= minutes <= LONGEST_WINDOW_MINUTES:
         raise InvalidInput(f"a window must be 1 to {LONGEST_WINDOW_MINUTES} minutes, not {minutes}")
@@ -56,31 +56,31 @@ def checked_window(minutes: int) -> int:
 
 
 class Strict(BaseModel):
-    """A document that takes known fields only, converts nothing, and does not change."""
+    """An immutable document that accepts only declared fields, and converts no types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def canonical(self) -> str:
-        """Equal text for equal content."""
+        """Return the content as JSON with sorted keys; equal content gives equal text."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
 class Options(Strict):
-    """The base of every group of options. An option that is None is not given: it keeps its default."""
+    """The base class of all groups of options. An option that is None counts as not given and keeps its default."""
 
     called: ClassVar[str] = "options"
-    """What errors call the group."""
+    """The name of the group in error messages."""
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | Self, context: Any = None) -> Self:
-        """Check what a user gave; what has been read already is returned as it is.
+        """Validate the options that a user gave; an instance of this class is returned unchanged.
 
         Args:
             given: options by name.
-            context: what validators need besides.
+            context: passed on to the validators.
 
         Raises:
-            InvalidInput: a name is unknown or a value not allowed; `details["problems"]` names each.
+            InvalidInput: a name is unknown or a value is not allowed; `details["problems"]` lists them.
         """
         try:
             return cls.model_validate(given, context=context)
@@ -91,11 +91,11 @@ class Options(Strict):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What was given, as JSON, also where it equals the default; `read` reads it back."""
+        """The options that were given, as JSON, even if equal to the default; `read` accepts the result."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     def to_json(self) -> dict[str, Any]:
-        """Every option, as JSON; `read` reads it back."""
+        """Return every option as JSON; `read` accepts the result."""
         return self.model_dump(mode="json")
 
     @model_validator(mode="before")

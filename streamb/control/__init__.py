@@ -1,4 +1,4 @@
-"""Everything below, put together once: the platform, and the verbs that API, CLI and jobs reach it by.
+"""The control side: assembles the platform, and offers the verbs that API, CLI and jobs call.
 
-Import from the modules: a gateway needs `observations` only, and should not load a database for it.
+Import from its modules: a gateway needs only `observations`, and should not load a database for it.
 """

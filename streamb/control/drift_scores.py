@@ -1,4 +1,4 @@
-"""What the Monitor last said of each version's drift, for the judgement of deployments. In memory: it says it again."""
+"""The latest drift score of each version from the Monitor, for judging deployments; in memory, it is sent again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Final
 from streamb.clock import Clock
 
 FRESH_S: Final = 60.0
-"""A score that is older says nothing: the Monitor may be dead, or have no data."""
+"""The age in seconds up to which a score is used: with an older one the Monitor may be dead or have no data."""
 
 
 class DriftScores:
     """The newest drift score of each model version. Safe to use from several threads.
 
-    What monitoring does not name (too few rows, or none pushed for a while) has no score; nothing has one once
-    monitoring is silent. A judgement without a score is inconclusive.
+    A version that the latest report does not name (too few rows, or no recent ones) has no score. There are no scores
+    once the Monitor stops reporting. A judgement without a score is inconclusive.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,10 +27,11 @@ class DriftScores:
         self._scores: dict[tuple[str, str], tuple[float, bool]] = {}
 
     def take(self, report: Iterable[Mapping[str, Any]]) -> None:
-        """Take in the Monitor's report, which replaces the one before it.
+        """Store the Monitor's report in place of the previous one.
 
         Args:
-            report: for each version that has one, `model_id`, `version`, `score` (0 to 1), `proven`: it is no chance.
+            report: for each version with a score: `model_id`, `version`, `score` (0 to 1), and `proven` (True if chance
+                is ruled out as its reason).
         """
         scores = {(one["model_id"], one["version"]): (float(one["score"]), bool(one["proven"])) for one in report}
         with self._lock:
@@ -38,7 +39,7 @@ class DriftScores:
             self._scores = scores
 
     def of(self, model_id: str, version: str) -> tuple[float, bool] | None:
-        """The version's score, and whether it is more than chance; None where nothing was said for a minute."""
+        """Return the version's score and whether chance is ruled out; None if there is no score of the last minute."""
         with self._lock:
             if self._clock.monotonic() - self._at > FRESH_S:
                 return None

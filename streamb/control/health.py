@@ -1,4 +1,4 @@
-"""Is the platform well: one verdict per part, in words. Pure functions over what the Controller has heard."""
+"""The health of the platform: one verdict for each part, with reasons. Pure functions of the reports received."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNWELL: Final = frozenset({"degraded", "unhealthy"})
 
 
 class HealthReport(TypedDict):
-    """`status` is the worst of the parts; `reasons` says why it is not healthy."""
+    """The health of the platform: `status` is the worst status of any part; `reasons` explain it unless healthy."""
 
     status: str
     reasons: list[str]
@@ -27,7 +27,14 @@ class HealthReport(TypedDict):
 def describe_models(
     rollouts: Rollouts, apps: Mapping[str, AppStatus], observations: Observations, only: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What runs for each model (or for `only` one), by model id."""
+    """Return what runs for each model, by model id.
+
+    Args:
+        rollouts: gives the serving version and the weights.
+        apps: the state of every app.
+        observations: gives the counts of requests.
+        only: the id of the only model to describe; None for all.
+    """
     routes = rollouts.routes
     snapshots = observations.snapshots()
     names = [only] if only is not None else sorted(routes)
@@ -47,7 +54,7 @@ def describe_models(
 
 
 def _requests(snapshots: Sequence[Snapshot], model_id: str) -> dict[str, int]:
-    """Requests of one model by outcome, over all versions."""
+    """Return the number of requests of one model by outcome, over all versions."""
     counts: Counter[str] = Counter()
     for snapshot in snapshots:
         if snapshot.model_id == model_id:
@@ -56,7 +63,7 @@ def _requests(snapshots: Sequence[Snapshot], model_id: str) -> dict[str, int]:
 
 
 def _weights(rollouts: Rollouts, model_id: str) -> dict[str, float]:
-    """Percent of the model's traffic, by the app that gets it."""
+    """Return the percent of the model's traffic that each app gets."""
     route = rollouts.table.models.get(model_id)
     if route is None:
         return {}
@@ -80,7 +87,13 @@ def _describe(app: str, status: AppStatus, weights: Mapping[str, float]) -> dict
 
 
 def system_health(observations: Observations, models: dict[str, dict[str, Any]], database_error: str) -> HealthReport:
-    """The verdict over all parts."""
+    """Return the health of all parts.
+
+    Args:
+        observations: the reports of gateways, consoles and edges.
+        models: the result of `describe_models`.
+        database_error: why the database does not answer; empty if it does.
+    """
     components: dict[str, dict[str, Any]] = {
         "controller": {"status": "healthy", "detail": "answers"},
         "database": {"status": "unhealthy" if database_error else "healthy", "detail": database_error or "answers"},
@@ -101,12 +114,13 @@ def system_health(observations: Observations, models: dict[str, dict[str, Any]],
 
 
 def with_monitoring(report: HealthReport, said: Mapping[str, Mapping[str, Any]], trouble: str) -> HealthReport:
-    """The verdict with the Monitor's part in it.
+    """Return `report` with the Monitor's verdicts added.
 
     Args:
-        said: of each model that the Monitor knows, the `status` and `reasons` of what it serves. What is unknown to the
-            Monitor makes nothing worse: no traffic is no illness.
-        trouble: why the Monitor says nothing; empty when it answers.
+        report: the health without the Monitor.
+        said: `status` and `reasons` of the serving version of each model that the Monitor knows. A model that it does
+            not know, for example without traffic, makes the health no worse.
+        trouble: why the Monitor does not answer; empty if it does.
     """
     monitor = {"status": "degraded" if trouble else "healthy", "detail": trouble or "answers"}
     models = {name: _joined(part, said.get(name)) for name, part in report["models"].items()}
@@ -137,13 +151,13 @@ def _joined(part: Mapping[str, Any], said: Mapping[str, Any] | None) -> dict[str
 
 
 def coming_up(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Models whose serving version neither runs nor has failed: those that waiting helps."""
+    """Return the models whose serving version neither runs nor has failed, so that it may still start."""
     settled = {AppPhase.RUNNING, AppPhase.FAILED}
     return [name for name, model in models.items() if model["serving_version"] and model["phase"] not in settled]
 
 
 def _judge(model: Mapping[str, Any]) -> dict[str, Any]:
-    """One model's verdict: its serving version must run."""
+    """Return one model's health: its serving version must run."""
     version = model["serving_version"]
     serving = [v for v in model["versions"] if v["version"] == version]
     found = {v["state"]: v for v in serving}

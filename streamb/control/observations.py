@@ -1,4 +1,4 @@
-"""What the Controller has last heard from gateways, consoles and edges. In memory: they report again."""
+"""The latest reports of gateways, consoles and edges to the Controller, in memory: they report again every second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SILENCE_S: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a process listens."""
+    """The address on which a process listens."""
 
     host: str
     port: int
@@ -30,16 +30,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What a serving process says of itself, every second.
+    """A report that a serving process sends about itself every second.
 
     Attributes:
         source: unique per incarnation of the process.
-        epoch: the routing table that it works by (gateways).
-        in_flight: requests waiting for an answer, by app (gateways).
+        epoch: the epoch of the routing table that it uses (gateways).
+        in_flight: number of requests that wait for an answer, by app (gateways).
         snapshots: counters since the process started (gateways).
         detail: one line for people.
-        uptime_s: how long the process had been reporting when it made this report: tells which of two reports is the
-            newer one, and whether the process is older than its listener.
+        uptime_s: how long the process had been reporting when it made this report; shows which of two reports is the
+            newer one, and whether the process is older than the Controller.
     """
 
     role: Role
@@ -55,15 +55,15 @@ class NodeReport:
 
 
 RETIRED_VERSIONS: Final = 256
-"""Of so many versions that no gateway tells of any more the counts are kept; each is a page of Prometheus series."""
+"""Number of versions whose counts are kept after no gateway reports them any more; each has many Prometheus series."""
 
 
 class Observations:
-    """The latest report of every source, the counters of those that are gone, and what happened when.
+    """The latest report of every source, the counters of sources that are gone, and outcomes over time.
 
     Attributes:
-        windows: outcomes by the second, in seconds of the monotonic clock; `recent` knows what time it is.
-        drift: what the Monitor last said about the versions' drift.
+        windows: outcomes for each second of the monotonic clock; see `recent`.
+        drift: the drift scores of versions that the Monitor last sent.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -78,45 +78,45 @@ class Observations:
 
     @property
     def settled(self) -> bool:
-        """True once everybody alive has had the time to report: from then on, silence means something."""
+        """True once every live process has had the time to report: from then on, a missing report means it is gone."""
         return self._clock.monotonic() - self._since >= SILENCE_S
 
     def receive(self, report: NodeReport) -> None:
-        """Take in a report; it replaces the source's earlier one. One that was overtaken on its way says nothing."""
+        """Store a report in place of the source's earlier one; a report that is older than that one is ignored."""
         with self._lock:
             self._receive(report)
 
     def goodbye(self, report: NodeReport) -> None:
-        """A source's last words: its counts are taken in, and it is gone now, not only after the silence."""
+        """Store a source's last report and treat the source as gone at once, without waiting for its silence."""
         with self._lock:
             self._receive(report)
             self._forget(report.source)
 
     def forget(self, source: str) -> None:
-        """A source is gone. Should it come back, its counts are not counted twice."""
+        """Treat a source as gone. If it reports again, its counts are not counted twice."""
         with self._lock:
             self._forget(source)
 
     def live(self, role: Role | None = None) -> tuple[NodeReport, ...]:
-        """The reports of every source that is not silent."""
+        """Return the latest reports of all live sources, or of those with this role."""
         with self._lock:
             self._retire_silent()
             return tuple(report for _, report in self._reports.values() if role in (None, report.role))
 
     def acknowledged(self, epoch: int) -> bool:
-        """True when there is a live gateway and all of them route by this epoch or a later one."""
+        """Return True if there is a live gateway and all live gateways use this epoch or a later one."""
         gateways = self.live("gateway")
         return bool(gateways) and all(gateway.epoch >= epoch for gateway in gateways)
 
     def in_flight(self, app: str) -> int:
-        """Requests that live gateways have waiting for this app."""
+        """Return how many requests for this app are waiting for an answer in live gateways."""
         return sum(gateway.in_flight.get(app, 0) for gateway in self.live("gateway"))
 
     @verb
     def snapshots(self) -> list[Snapshot]:
-        """Counters of all gateways, those that are gone included, so that no sum shrinks.
+        """Return the counters of all gateways, including those that are gone, so that no sum decreases.
 
-        Except for that of versions long gone, which is forgotten after `RETIRED_VERSIONS` others.
+        Counts of a version that is no longer reported are dropped after `RETIRED_VERSIONS` others.
         """
         with self._lock:
             self._retire_silent()
@@ -125,7 +125,7 @@ class Observations:
             return merge([*self._retired.values(), *told])
 
     def recent(self, model_id: str, version: str, seconds: int) -> Snapshot:
-        """What a version did in the last seconds, over all gateways."""
+        """Return a version's outcomes in the last `seconds`, summed over all gateways."""
         return self.windows.recent(model_id, version, self._clock.monotonic(), seconds)
 
     def _receive(self, report: NodeReport) -> None:
@@ -153,12 +153,12 @@ class Observations:
         counts = tuple(replace(snapshot, in_flight=0, queued=0) for snapshot in report.snapshots)
         self._gone[source] = replace(report, snapshots=counts)
         while len(self._gone) > REMEMBERED_SOURCES:
-            # Merging is for good: after so many others have gone, this one is not expected back.
+            # Merging cannot be undone: after so many others have gone, this source is not expected to return.
             oldest = self._gone.pop(next(iter(self._gone)))
             self._retire(oldest.snapshots)
 
     def _retire(self, snapshots: Iterable[Snapshot]) -> None:
-        """Keep counts whose source will not tell them again."""
+        """Keep counts that their source will not report again."""
         for snapshot in snapshots:
             key = snapshot.model_id, snapshot.version
             counted = replace(snapshot, in_flight=0, queued=0)

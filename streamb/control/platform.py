@@ -1,4 +1,4 @@
-"""`build(settings)`: every part of the control side, connected. What runs models and gateways is handed in."""
+"""`build(settings)` creates and connects the parts of the control side; the runtime that runs models is passed in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streamb.store.files import replace_file
 from streamb.traffic import BreakerPolicy, GatewayPolicy
 
 API_KEY_FILE: Final = "api-key"
-"""File in the state directory, readable by its owner only."""
+"""Name of the file with the operator's key, in the state directory; only its owner may read it."""
 _TOKEN_KEY_BYTES: Final = 32
 
 
@@ -39,7 +39,7 @@ class Platform:
     idempotency: Idempotency
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self.database.close()
 
 
@@ -53,13 +53,16 @@ def build(
     on_table: Callable[[], None] | None = None,
     on_order: Callable[[], None] = lambda: None,
 ) -> Platform:
-    """Open the store and connect everything.
+    """Open the store, then create and connect all parts.
 
     Args:
-        outcomes: what happened to requests; deployments that go step by step are judged by it.
-        drift: what monitoring says about a version's drift, for those that have a limit on it.
-        on_table: called, from any thread, when there is a newer routing table; must return at once.
-        on_order: called, from any thread, after every order to a deployment; must return at once.
+        settings: the settings of the platform.
+        runtime: starts, watches and stops apps.
+        clock: the source of time; None for the system's clock.
+        outcomes: counts of requests by outcome; deployments that proceed in steps are judged by them.
+        drift: returns a version's drift score, for deployments with a limit on it.
+        on_table: called from any thread when there is a newer routing table; must return at once.
+        on_order: called from any thread after every order to a deployment; must return at once.
 
     Raises:
         StorageFailed: the database cannot be opened.
@@ -92,7 +95,7 @@ def build(
 
 
 def breaker_policy(settings: Settings) -> BreakerPolicy | None:
-    """How gateways take a failing version out of traffic; None when they do not."""
+    """Return the settings of the gateways' circuit breakers; None if they are disabled."""
     if not settings.circuit_breaker_enabled:
         return None
     return BreakerPolicy(
@@ -103,7 +106,10 @@ def breaker_policy(settings: Settings) -> BreakerPolicy | None:
 
 
 def token_key(records: RecordStore) -> bytes:
-    """The key that signs request ids, so that feedback can be joined without a table; made once for each platform."""
+    """Return the key that signs request tokens; it is created once for each platform.
+
+    With signed tokens, feedback is joined to its prediction without a table of requests.
+    """
     record = records.get("control", "token-key")
     if record is None:
         record = records.put("control", "token-key", {"value": secrets.token_hex(_TOKEN_KEY_BYTES)}, expected=0)
@@ -111,11 +117,12 @@ def token_key(records: RecordStore) -> bytes:
 
 
 def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: PublicKey) -> ArtifactStore:
-    """The artifact store of these settings.
+    """Return the artifact store of these settings.
 
     Args:
-        signing: the platform's own key where code-carrying artifacts are taken in; None where they are only loaded.
-        trusted: the public half, by which code is trusted when it is loaded.
+        settings: where artifacts are stored, and the largest size of one.
+        signing: the platform's own key, to sign uploaded artifacts that carry code; None if artifacts are only loaded.
+        trusted: the public key; artifacts signed with its private half may run their code when they are loaded.
     """
     scratch = Path(settings.state_dir) / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -126,7 +133,7 @@ def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: Publ
 
 
 def operator_key(settings: Settings, keys: KeyRing) -> str:
-    """The key that may do everything, as it lies in the state directory; made when there is none yet."""
+    """Return the operator's admin key from the state directory; it is created if there is none yet."""
     path = settings.state_dir / API_KEY_FILE
     plaintext = path.read_text().strip() if path.exists() else ""
     if plaintext:

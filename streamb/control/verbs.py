@@ -1,4 +1,4 @@
-"""What needs several parts of the control side at once: whether a deployment is allowed, what runs, how all are."""
+"""Verbs that need several parts of the control side at once: create a deployment, status, health."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class JobBoard(Protocol):
 
 
 class Control:
-    """The verbs that no single part can answer. Synchronous, safe to use from many threads; runs inside the Controller.
+    """Verbs that need several parts. Runs inside the Controller; synchronous, safe to use from many threads.
 
     Attributes:
-        verbs: everything that another process may ask of the control side.
+        verbs: all verbs of the control side that another process may call.
     """
 
     def __init__(self, platform: Platform, runtime: Runtime, observations: Observations, jobs: JobBoard) -> None:
@@ -56,18 +56,18 @@ class Control:
     def create_deployment(
         self, model_id: str, target_version: str, strategy: str, options: Mapping[str, Any], actor: str, *, force: bool
     ) -> Deployment:
-        """Begin to deploy a registered version.
+        """Start to deploy a registered version.
 
         Args:
             model_id, target_version: what to deploy; the version may also be an alias, or "latest".
             strategy: one of `Strategy`.
-            options: of that strategy, by name.
-            actor: who asks, for the history.
+            options: options of that strategy, by name.
+            actor: the name of the caller, for the history.
             force: allow an immediate deployment outside development.
 
         Raises:
-            Forbidden: an immediate deployment outside development, without `force`.
-            InvalidInput, NotFound, Conflict: as `Rollouts.create`.
+            Forbidden: the deployment is immediate, the environment is not development, and `force` is not set.
+            InvalidInput, NotFound, Conflict: see `Rollouts.create`.
         """
         if strategy not in set(Strategy):
             raise InvalidInput(f"strategy {strategy!r} is not one of {', '.join(Strategy)}")
@@ -75,12 +75,12 @@ class Control:
         if wanted is Strategy.IMMEDIATE and environment != "development" and not force:
             raise Forbidden(
                 f"an immediate deployment moves all traffic at once without a check and is refused in {environment}; "
-                "take another strategy (canary, rolling, blue_green), or have an administrator ask for it with force"
+                "choose another strategy (canary, rolling, blue_green), or have an administrator request it with force"
             )
         return self._platform.rollouts.create(model_id, target_version, wanted, options, actor)
 
     def happenings(self) -> list[dict[str, Any]]:
-        """What deployments did to models in the last half hour, for people who look for causes."""
+        """Return the events of deployments in the last half hour, as possible causes of an alert."""
         since = self._platform.clock.now() - _LATELY_S
         return [
             {"model_id": event.model_id, "at": event.at, "words": _clause(event)}
@@ -88,18 +88,18 @@ class Control:
             if event.at >= since
         ]
 
-    # --- looking ------------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     @verb
     def model_status(self, model_id: str) -> dict[str, Any]:
-        """What runs for one model, what it is asked, and its newest deployment."""
+        """Return one model's running versions, its request counts, and its newest deployment."""
         self._platform.registry.get_model(model_id)
         found = describe_models(self._platform.rollouts, self._apps(), self._observations, only=model_id)
         return {**found[model_id], "deployment": self._platform.rollouts.latest(model_id)}
 
     @verb
     def system_health(self) -> HealthReport:
-        """Healthy, degraded or unhealthy, part by part, with reasons."""
+        """Return the health of the platform and of each part, with reasons."""
         return system_health(
             self._observations,
             describe_models(self._platform.rollouts, self._apps(), self._observations),
@@ -108,7 +108,7 @@ class Control:
 
     @verb
     def status(self) -> dict[str, Any]:
-        """The platform in one look."""
+        """Return the platform's state: environment, uptime, epoch, gateways, and the running models."""
         clock, settings, rollouts = self._platform.clock, self._platform.settings, self._platform.rollouts
         return {
             "environment": settings.environment,
@@ -130,7 +130,7 @@ class Control:
 
     @verb
     def live_gateways(self) -> int:
-        """How many gateways report."""
+        """Return the number of live gateways."""
         return len(self._observations.live("gateway"))
 
     def _apps(self) -> Mapping[str, AppStatus]:

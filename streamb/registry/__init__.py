@@ -1,4 +1,4 @@
-"""The registry of models: names, immutable versions, aliases, stages, and the artifacts behind them."""
+"""The registry of models: names, immutable versions, aliases, stages, and artifacts."""
 
 from streamb.registry.artifacts import ArtifactStore
 from streamb.registry.model import LATEST, MOST_TAGS, RegisteredModel

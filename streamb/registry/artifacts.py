@@ -1,4 +1,4 @@
-"""Artifacts between the outside, the blob store and memory: taken in once, checked every time they are used."""
+"""Stores uploaded artifacts in the blob store and loads them; each is checked on upload and on every use."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class ArtifactStore:
     """Model artifacts in a blob store.
 
     Args:
-        signing: the platform's own key; None where no code-carrying artifact is taken in.
-        trusted: keys whose signature lets an artifact run its code when it is loaded.
-        scratch: folder for work in progress; everything in it is removed again, what a killed process left after a day.
-        max_bytes: the most bytes an artifact may unpack to.
+        blobs: the store of the packed artifacts.
+        signing: the platform's own key; None if no artifact that carries code is accepted.
+        trusted: keys whose signature allows an artifact to run its code when it is loaded.
+        scratch: folder for temporary files; files left by a killed process are removed after a day.
+        max_bytes: the largest unpacked size of an artifact, in bytes.
     """
 
     def __init__(
@@ -45,19 +46,20 @@ class ArtifactStore:
         self._max_bytes = max_bytes
 
     def ingest(self, archive: Path, *, may_carry_code: bool, registered: ModelVersion | None = None) -> Artifact:
-        """Check an archive that came from outside, sign it when it brings code, and store it.
+        """Check an uploaded archive, sign it if it carries code, and store it.
 
-        The same model has the same `digest`, however its archive was made.
+        The same model has the same `digest`, no matter how its archive was made.
 
         Args:
-            may_carry_code: the caller is trusted to bring code that this platform will run.
-            registered: the version that the archive is meant for, where there is one already. Versions never change,
-                so another model is not stored: the digest says that it is another.
+            archive: the uploaded file.
+            may_carry_code: whether the caller may upload code that this platform will run.
+            registered: the registered version with the number that the archive is meant for, if there is one. Versions
+                never change, so different content is not stored; the returned digest shows that it differs.
 
         Raises:
-            ArtifactError: it is no sound artifact, too large, or of a kind that this build cannot load.
-            ArtifactUntrusted: it brings code, and the caller may not, or there is no key to sign it with.
-            StorageFailed: it could not be stored; nothing is left of it.
+            ArtifactError: the archive is no valid artifact, is too large, or is of a kind that this build cannot load.
+            ArtifactUntrusted: it carries code, and the caller may not upload code, or there is no key to sign it.
+            StorageFailed: it could not be stored; no part of it is left.
         """
         with self._workplace() as place:
             folder, packed = place / "artifact", place / "artifact.zip"
@@ -65,7 +67,7 @@ class ArtifactStore:
             manifest = verify_artifact(folder)
             if not is_outside(manifest.class_id):  # else its code would run here
                 catalog.adapter_of(manifest.class_id)
-            # A signature that came along says nothing here, and a wrong one would make the artifact useless later.
+            # An uploaded signature is not trusted, and a wrong one would make the artifact unusable later.
             (folder / SIGNATURE_NAME).unlink(missing_ok=True)
             if manifest.carries_code:
                 sign_artifact(folder, self._key_for_code(may_carry_code=may_carry_code))
@@ -85,11 +87,11 @@ class ArtifactStore:
         )
 
     def fetch(self, blob: str, folder: Path) -> Manifest:
-        """Bring a stored artifact into `folder` (new or empty) and check it, without loading the model.
+        """Unpack a stored artifact into `folder` (new or empty) and check it, without loading the model.
 
         Raises:
             ArtifactCorrupt: the blob is missing or damaged.
-            StorageFailed: the store cannot be read, or `folder` not be written.
+            StorageFailed: the store cannot be read, or `folder` cannot be written.
         """
         with self._workplace() as place:
             self._blobs.get_file(blob, place / "artifact.zip")
@@ -97,11 +99,11 @@ class ArtifactStore:
         return verify_artifact(folder)
 
     def load(self, blob: str) -> Model:
-        """The model of a stored artifact.
+        """Load and return the model of a stored artifact.
 
         Raises:
             ArtifactCorrupt: the blob is missing or damaged.
-            ArtifactUntrusted: it brings code, and no trusted key has signed it.
+            ArtifactUntrusted: it carries code, and no trusted key has signed it.
             ArtifactUnsupported: this build cannot load it.
         """
         with self._workplace() as place:
@@ -111,10 +113,10 @@ class ArtifactStore:
     def _key_for_code(self, *, may_carry_code: bool) -> SigningKey:
         if not may_carry_code:
             raise ArtifactUntrusted(
-                "the artifact brings code that would run on this platform, and this caller may not bring any"
+                "the artifact carries code that would run on this platform, and this caller may not upload code"
             )
         if self._signing is None:
-            raise ArtifactUntrusted("the artifact brings code, and there is no key here to sign it with")
+            raise ArtifactUntrusted("the artifact carries code, and there is no key here to sign it with")
         return self._signing
 
     @contextmanager
@@ -124,13 +126,13 @@ class ArtifactStore:
             place = tempfile.TemporaryDirectory(dir=self._scratch, prefix="artifact-")
             _clear_abandoned(self._scratch, Path(place.name).stat().st_mtime)
         except OSError as error:
-            raise StorageFailed(f"{self._scratch} cannot be used to work in: {error.strerror}") from error
+            raise StorageFailed(f"{self._scratch} cannot be used for temporary files: {error.strerror}") from error
         with place as name:
             yield Path(name)
 
 
 def _clear_abandoned(scratch: Path, now: float) -> None:
-    """Remove what lies there for more than a day: processes that were killed cannot clear up themselves."""
+    """Remove files older than a day: processes that were killed cannot remove their own."""
     for left in scratch.iterdir():
         try:
             abandoned = now - left.lstat().st_mtime > _ABANDONED_AFTER_S

@@ -1,4 +1,4 @@
-"""What a registered model is: a name that versions gather under."""
+"""The registered model: a name with its description, tags, aliases and versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LATEST: Final = "latest"
 """The reserved reference to the highest version; no alias can take it."""
 
 MOST_TAGS: Final = 100
-"""Of a model, or of a version."""
+"""The most tags of a model, or of a version."""
 
 MODEL_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ALIAS: Final = r"[A-Za-z][A-Za-z0-9._-]{0,99}"
@@ -24,11 +24,11 @@ class RegisteredModel:
     """A model in the registry.
 
     Attributes:
-        name: for people; the id when nobody gave one.
+        name: a name for people; the id if none was given.
         created_at: seconds since the epoch.
-        updated_at: seconds since the epoch; also moved by aliases, tags and a new latest version.
+        updated_at: seconds since the epoch; changes of aliases, tags and the latest version update it as well.
         aliases: alias -> version, such as champion -> 1.4.0.
-        latest_version: the highest release by semantic versioning (without any release: the highest pre-release);
+        latest_version: the highest release by semantic versioning, or the highest pre-release if there is no release;
             None while there is no version.
     """
 
@@ -44,7 +44,7 @@ class RegisteredModel:
 
 
 def check_model_id(model_id: str) -> None:
-    """Refuse (`InvalidInput`) what cannot be a model's id."""
+    """Raise InvalidInput unless `model_id` is a valid id of a model."""
     if not re.fullmatch(MODEL_ID, model_id):
         raise InvalidInput(
             f"{model_id[:120]!r} cannot be a model id: use 1 to 100 letters, digits, '.', '_' and '-', "
@@ -53,7 +53,7 @@ def check_model_id(model_id: str) -> None:
 
 
 def check_alias(alias: str) -> None:
-    """Refuse (`InvalidInput`) what cannot be an alias; it starts with a letter, so it never looks like a version."""
+    """Raise InvalidInput unless `alias` is valid; it starts with a letter, so it never looks like a version."""
     if alias.lower() == LATEST:
         raise InvalidInput(f"{LATEST!r} always means the highest version and cannot be set: choose another alias")
     if not re.fullmatch(ALIAS, alias):
@@ -64,10 +64,10 @@ def check_alias(alias: str) -> None:
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags as a dict; `InvalidInput` when one is not text, or there are too many."""
+    """Return the tags as a dict; raise InvalidInput if one is not text, or if there are too many."""
     if len(tags) > MOST_TAGS:
-        raise InvalidInput(f"there may be {MOST_TAGS} tags, and these would be {len(tags)}; take some away first")
+        raise InvalidInput(f"there may be {MOST_TAGS} tags, and these would be {len(tags)}; remove some first")
     for key, value in tags.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key:
-            raise InvalidInput(f"tags are texts by name; the tag {key!r} is {value!r}")
+            raise InvalidInput(f"names and values of tags must be text; the tag {key!r} is {value!r}")
     return dict(tags)

@@ -1,7 +1,7 @@
-"""The registry: which models and versions there are, what they are called, and how far each has come.
+"""The registry: stores models and versions with their names, tags, aliases and stages.
 
-Versions never change once registered. Every change is written together with its line in the journal's stream
-`registry`. The registry holds facts about artifacts; their bytes are the business of `ArtifactStore`.
+Versions never change once registered. Every change is written together with an entry in the journal's stream
+`registry`. The registry holds facts about artifacts; `ArtifactStore` holds their bytes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from streamb.store.plain import from_plain, to_plain
 R = TypeVar("R")
 
 STREAM: Final = "registry"
-"""The journal stream that tells every change."""
+"""The journal stream that records every change."""
 
 _MODELS: Final = "models"
 _VERSIONS: Final = "versions"
 _ATTEMPTS: Final = 100
 _READ_AHEAD: Final = 100
-"""Records that are read at once while a filter looks for more."""
+"""How many records are read at a time while a filter needs more."""
 _COMPARED: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
 _METRIC: Final = re.compile(
     r"\s*([^<>=\s].*?)\s*(>=|<=|>|<|=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII
@@ -43,7 +43,9 @@ class Registry:
     """Models and their versions. Safe to use from many threads and processes.
 
     Args:
-        journal: the one beside `records`, so that a change and its line are written together.
+        records: the store of models and versions.
+        journal: the journal of the same database, so that a change and its entry are written together.
+        clock: the source of time stamps.
     """
 
     def __init__(self, records: RecordStore, journal: Journal, clock: Clock) -> None:
@@ -63,10 +65,10 @@ class Registry:
         owner: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> RegisteredModel:
-        """Make sure that the model exists; what is given and not empty replaces what is there, tags are added.
+        """Create the model, or update it: values that are not empty replace the existing ones, tags are added.
 
         Raises:
-            InvalidInput: the id cannot be one.
+            InvalidInput: the id or a tag is not valid.
         """
         check_model_id(model_id)
         new_tags = check_tags(tags or {})
@@ -91,14 +93,14 @@ class Registry:
 
     @verb
     def get_model(self, model_id: str) -> RegisteredModel:
-        """The model, or `NotFound`."""
+        """Return the model; raises NotFound if there is none."""
         return _model(self._model_record(model_id))
 
     @verb
     def list_models(
         self, limit: int = 100, cursor: str | None = None, *, owner: str | None = None
     ) -> Page[RegisteredModel]:
-        """A page of the models, by id; `owner` keeps those of one owner."""
+        """Return a page of at most `limit` models, by id; `owner` selects the models of one owner."""
         page = self._selected(lambda record: owner in (None, record.body["owner"]), _MODELS, "", limit, cursor)
         return Page(tuple(map(_model, page.items)), page.next_cursor)
 
@@ -110,11 +112,11 @@ class Registry:
 
     @verb
     def set_alias(self, model_id: str, alias: str, version: str) -> RegisteredModel:
-        """Let `alias` name a version of the model (given as `resolve` takes it), instead of what it named before.
+        """Make `alias` refer to a version of the model, given as for `resolve`.
 
         Raises:
-            InvalidInput: this cannot be an alias.
-            NotFound: no such model or version.
+            InvalidInput: the alias is not valid.
+            NotFound: there is no such model or version.
         """
         check_alias(alias)
         target = self.resolve(model_id, version).version
@@ -128,7 +130,7 @@ class Registry:
 
     @verb
     def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
-        """Forget an alias; `NotFound` when the model has none of that name."""
+        """Delete an alias; raises NotFound if the model has no such alias."""
 
         def without(old: RegisteredModel) -> RegisteredModel:
             if alias not in old.aliases:
@@ -153,20 +155,23 @@ class Registry:
         lineage: Lineage | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> tuple[ModelVersion, bool]:
-        """Register content under a version number, once and for ever.
+        """Register content under a version number, which it keeps for ever.
 
         Args:
-            metadata: its keys `metrics` and `hyperparameters` are taken out and count as those arguments, which win
-                where both name the same thing.
+            model_id: the model.
+            version: a semantic version.
+            artifact: the stored content.
+            metadata: its keys `metrics` and `hyperparameters` are moved into those arguments, which win if both have
+                the same key.
 
         Returns:
-            The version, and True when it is new. The same version with the same content is found as it was
-            registered, whatever else was given this time.
+            The version, and True if it is new. If the version exists with the same content, it is returned as it was
+            registered; the other arguments are ignored.
 
         Raises:
             Conflict: the version exists with other content.
-            InvalidInput: not a semantic version, or a metric that is not a finite number.
-            NotFound: no such model.
+            InvalidInput: `version` is not a semantic version, or a metric is not a finite number.
+            NotFound: there is no such model.
         """
         Semver.parse(version)
         rest = dict(metadata or {})
@@ -191,7 +196,7 @@ class Registry:
         record = self._records.get(_VERSIONS, key)
         if record is not None:
             return _same(from_plain(ModelVersion, record.body), candidate), False
-        # Not `to_plain`: it would make a list of a set in the metadata, where the store refuses what is not JSON.
+        # Not `to_plain`: it would turn a set in the metadata into a list; the store must refuse what is not JSON.
         written = self._records.put(_VERSIONS, key, asdict(candidate), expected=0)
         self._note(
             "version.registered",
@@ -207,7 +212,7 @@ class Registry:
         return from_plain(ModelVersion, written.body), True
 
     def get_version(self, model_id: str, version: str) -> ModelVersion:
-        """One version by its number, or `NotFound`."""
+        """Return a version by its number; raises NotFound if there is none."""
         return from_plain(ModelVersion, self._version_record(model_id, version).body)
 
     @verb
@@ -221,20 +226,20 @@ class Registry:
         tags: Sequence[str] = (),
         metrics: Sequence[str] = (),
     ) -> Page[ModelVersion]:
-        """A page of a model's versions in the order of semantic versioning, the highest first.
+        """Return a page of a model's versions in the order of semantic versioning, the highest first.
 
         Args:
             model_id: the model.
-            limit: most versions in the page.
-            cursor: `next_cursor` of the page before; it goes with the same filters.
+            limit: the most versions in the page.
+            cursor: `next_cursor` of the previous page; use it with the same filters.
             owner: only versions of exactly this owner.
             tags: only versions with all of these: `key`, or `key=value`.
             metrics: only versions for which all of these hold, such as `accuracy>=0.9`; the operators are
                 `>=`, `<=`, `>`, `<` and `=`. A version without the metric is left out.
 
         Raises:
-            InvalidInput: a tag or a metric cannot be read.
-            NotFound: no such model.
+            InvalidInput: a condition on a tag or metric cannot be parsed.
+            NotFound: there is no such model.
         """
         self._model_record(model_id)
         conditions = [*map(_tag_condition, tags), *map(_metric_condition, metrics)]
@@ -247,10 +252,10 @@ class Registry:
 
     @verb
     def resolve(self, model_id: str, ref: str) -> ModelVersion:
-        """The version that `ref` means: a version number, an alias, or `latest`.
+        """Return the version that `ref` refers to: a version number, an alias, or `latest`.
 
         Raises:
-            NotFound: no such model, or nothing of that name.
+            NotFound: there is no such model, version or alias.
         """
         model = self.get_model(model_id)
         version = model.latest_version if ref == LATEST else model.aliases.get(ref, ref)
@@ -260,11 +265,11 @@ class Registry:
 
     @verb
     def set_stage(self, model_id: str, version: str, stage: Stage) -> ModelVersion:
-        """Move a version to another stage; to be there already is fine.
+        """Move a version to another stage; if it is there already, nothing changes.
 
         Raises:
-            InvalidTransition: the stages do not follow each other.
-            NotFound: no such version.
+            InvalidTransition: a version cannot move from its stage to this one.
+            NotFound: there is no such version.
         """
 
         def act() -> ModelVersion:
@@ -282,7 +287,7 @@ class Registry:
     # --- within ---------------------------------------------------------------------------------------------------
 
     def _atomically(self, act: Callable[[], R]) -> R:
-        """Run `act` in a batch; again from the start when another writer was faster."""
+        """Run `act` in a batch; run it again from the start if another writer was faster."""
         for _ in range(_ATTEMPTS - 1):
             try:
                 with self._records.batch():
@@ -302,14 +307,14 @@ class Registry:
         *,
         reverse: bool = False,
     ) -> Page[Record]:
-        """A page of the records that `keep` accepts: full, unless the list ends."""
+        """Return a page of the records that `keep` accepts; it is full unless the list ends."""
         found: list[Record] = []
         size = limit
         while True:
             page = self._records.list(collection, prefix=prefix, limit=size, cursor=cursor, reverse=reverse)
             kept = [place for place, record in enumerate(page.items) if keep(record)]
             room = limit - len(found)
-            if len(kept) > room:  # read again up to the last that fits: there the next page begins
+            if len(kept) > room:  # read again up to the last record that fits, so that the cursor points behind it
                 size = kept[room - 1] + 1
                 page = self._records.list(collection, prefix=prefix, limit=size, cursor=cursor, reverse=reverse)
             found += filter(keep, page.items)
@@ -360,13 +365,13 @@ def _version_key(model_id: str, version: Semver) -> str:
 
 
 def _rank(version: str) -> tuple[bool, str]:
-    """Releases before pre-releases, then by number."""
+    """Return a sort key that ranks releases above pre-releases, then by number."""
     parsed = Semver.parse(version)
     return parsed.is_release, parsed.sort_key
 
 
 def _tag_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """`key` or `key=value`, as a question about a version's body."""
+    """Turn `key` or `key=value` into a condition on a version's body."""
     key, equals, value = text.partition("=")
     if not key:
         raise InvalidInput(f"the tag {text[:100]!r} cannot be read: write KEY or KEY=VALUE")
@@ -374,7 +379,7 @@ def _tag_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _metric_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """`name>=number`, as a question about a version's body."""
+    """Turn `name>=number` into a condition on a version's body."""
     found = _METRIC.fullmatch(text)
     if found is None:
         raise InvalidInput(
@@ -402,7 +407,7 @@ def _model(record: Record) -> RegisteredModel:
 
 
 def _lifted(metadata: dict[str, Any], key: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Take `key` out of the metadata; what was `given` wins."""
+    """Remove `key` from the metadata and merge its value with `given`, which wins."""
     found = metadata.pop(key, None)
     if found is None:
         found = {}

@@ -1,4 +1,4 @@
-"""Semantic versions (semver.org, 2.0.0): parsed strictly, and ordered by one text key that a database can sort."""
+"""Semantic versions (semver.org, 2.0.0): strict parsing, and a text key by which a database can sort them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Semver:
 
     @classmethod
     def parse(cls, text: str) -> Semver:
-        """Read a version.
+        """Parse a version.
 
         Raises:
-            InvalidInput: it is not one by semver 2.0, or longer than 100 characters.
+            InvalidInput: it is no semantic version (2.0.0), or longer than 100 characters.
         """
         match = _SEMVER.fullmatch(text) if len(text) <= MAX_VERSION_CHARS else None
         if match is None:
@@ -57,9 +57,9 @@ class Semver:
     def sort_key(self) -> str:
         """Text whose order by code point is the order of versions (item 11 of the specification).
 
-        One key per version: build metadata, which the specification leaves unordered, decides last. A number is
-        written behind its length, so that longer is greater; a character that separates is less than all it
-        separates; `~`, which follows every letter, puts a release behind its pre-releases.
+        Each version has one key: build metadata, which the specification leaves unordered, decides last. A number is
+        preceded by its length, so that longer is greater; a separator is less than every character that it
+        separates; `~`, which follows every letter, puts a release after its pre-releases.
         """
         core = "".join(map(_number_key, self.core))
         fields = "!".join(f"0{_number_key(i)}" if i.isdecimal() else f"1{i}" for i in self.prerelease)

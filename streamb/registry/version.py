@@ -1,4 +1,4 @@
-"""What a version of a model is: fixed content with its story, and a stage that moves by rules."""
+"""The version of a model: immutable content with its origin, and a stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamb.lifecycle import Lifecycle
 
 
 class Stage(StrEnum):
-    """How far a version has come. It is a statement of people; traffic is moved by deployments alone."""
+    """The stage of a version's life. People set it; it has no effect on traffic, which only deployments move."""
 
     DEVELOPMENT = "development"
     STAGING = "staging"
@@ -32,14 +32,14 @@ STAGES: Final = Lifecycle(
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A model's content, checked and stored.
+    """The stored content of a model.
 
     Attributes:
-        digest: SHA-256 of what the model is (its manifest): equal for the same model saved twice.
-        blob: SHA-256 of the stored archive: where the bytes are.
-        size_bytes: size of the archive.
-        schema: the feature schema as JSON; `{}` when the model takes any rectangular rows.
-        carries_code: loading it runs code that came with it.
+        digest: SHA-256 of the model's manifest; equal for the same model saved twice.
+        blob: SHA-256 of the stored archive, by which the blob store finds it.
+        size_bytes: size of the archive, in bytes.
+        schema: the feature schema as JSON; `{}` if the model takes any rectangular rows.
+        carries_code: True if loading it runs code that the artifact contains.
     """
 
     digest: str
@@ -53,7 +53,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Where a version comes from: the job that made it, the data it saw, the version it continues."""
+    """The origin of a version: the job that made it, the data it was trained on, the version it continues."""
 
     job_id: str | None = None
     data_digest: str | None = None
@@ -62,14 +62,14 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion(Artifact):
-    """One version of a model: its content, and its story. All but `stage` and `tags` is fixed for ever.
+    """One version of a model: its content and origin. Only `stage` and `tags` can change.
 
     Attributes:
         version: a semantic version.
         created_at: seconds since the epoch.
-        metadata: what else its author wanted to say (JSON-ready).
+        metadata: further facts from its author, as JSON values.
         metrics: scores by name, finite numbers.
-        hyperparameters: JSON-ready.
+        hyperparameters: hyperparameters of its training by name, as JSON values.
     """
 
     model_id: str
