@@ -142,21 +142,6 @@ def fold(counts: Mapping[Prediction, int], kept: Container[Prediction]) -> dict[
     return folded
 
 
-def aligned(
-    one: Mapping[Prediction, int], other: Mapping[Prediction, int]
-) -> tuple[dict[Prediction, int], dict[Prediction, int]]:
-    """Two versions' counts under the same labels, exact for both, to compare them.
-
-    Where a version has more than 64 labels, it keeps the first 64 of its own; what only one of two folded would look
-    like a difference between them.
-
-    >>> aligned({"a": 1, 7: 2}, {"b": 3})
-    ({'a': 1, 7: 2}, {'b': 3})
-    """
-    kept = add([one, other])
-    return fold(one, kept), fold(other, kept)
-
-
 def _named(raw: Mapping[Any, int]) -> dict[Prediction, int]:
     named: dict[Prediction, int] = {}
     for value, count in raw.items():

@@ -12,10 +12,8 @@ from streamb.metrics.predictions import (
     OTHER,
     PredictionCounter,
     add,
-    aligned,
     bucket_of,
     bucket_value,
-    fold,
     label_of,
 )
 
@@ -107,14 +105,3 @@ def test_folding_on_the_way_changes_nothing(batches):
     for batch in batches:
         counter.count(np.array(batch), "classification")
     assert counter.counts() == counted([label for batch in batches for label in batch], "classification")
-
-
-@given(MANY_LABELS, MANY_LABELS)
-def test_aligned_counts_are_exact_under_the_same_labels(one, other):
-    left, right = ([label_of(label) for label, _ in side] for side in (one, other))
-    found = aligned(counted(left), counted(right))
-    kept = set(sorted({*left, *right})[:MOST_LABELS])
-    for labels, counts in zip((left, right), found, strict=True):
-        assert counts == fold(add([{label: labels.count(label)} for label in set(labels) if label in kept]), kept) | (
-            {OTHER: rest} if (rest := sum(label not in kept for label in labels)) else {}
-        )
