@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Final, Self
@@ -101,17 +101,12 @@ class SklearnModel(Model):
         A float array that is finite as a whole need not be searched again by every step (a fifth of the time of a small
         pipeline), parameters were validated at fit, and no prediction may start worker processes.
         """
+        from joblib import parallel_config
         from sklearn import config_context
 
-        with ExitStack() as stack:
-            if self._parallel:
-                from joblib import parallel_config
-
-                stack.enter_context(parallel_config(backend="sequential"))
-            finite = isinstance(X, np.ndarray) and X.dtype == np.float64 and bool(np.isfinite(X).all())
-            stack.enter_context(
-                config_context(skip_parameter_validation=True, **({"assume_finite": True} if finite else {}))
-            )
+        workers = parallel_config(backend="sequential") if self._parallel else nullcontext()
+        finite = isinstance(X, np.ndarray) and X.dtype == np.float64 and bool(np.isfinite(X).all())
+        with workers, config_context(skip_parameter_validation=True, assume_finite=finite or None):
             yield
 
 
