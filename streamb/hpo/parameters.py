@@ -9,8 +9,9 @@ logarithm where `log` is set. A parameter with `m` levels gives each level a cel
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,54 +35,68 @@ class Condition:
     values: tuple[Any, ...]
 
 
-class Parameter(Protocol):
-    """What a space asks of a parameter.
+@dataclass(frozen=True)
+class Parameter(ABC):
+    """One dimension of a space. A parameter with levels says which level a value is and what is at a level.
 
     Attributes:
         name: unique in its space.
         default: a value to begin with; None where none was given.
         conditions: all of them must hold for the parameter to be active.
-        levels: how many values there are; None for a continuum.
         categorical: whether positions are numbers of categories, without an order.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def default(self) -> Any: ...
-    @property
-    def conditions(self) -> tuple[Condition, ...]: ...
-    @property
-    def levels(self) -> int | None: ...
-    @property
-    def categorical(self) -> bool: ...
+    name: str
+    default: Any = field(default=None, kw_only=True)
+    conditions: tuple[Condition, ...] = field(default=(), kw_only=True)
+    categorical: ClassVar[bool] = False
 
+    @property
+    @abstractmethod
+    def levels(self) -> int | None:
+        """How many values there are; None for a continuum."""
+
+    @abstractmethod
     def contains(self, value: Any) -> bool:
         """Whether the parameter may take this value."""
-        ...
+
+    @abstractmethod
+    def _level(self, value: Any) -> int:
+        """The number of a value, from 0."""
+
+    @abstractmethod
+    def _at(self, level: int) -> Any:
+        """The value of a level."""
 
     def position(self, value: Any) -> float:
         """Where a value lies that `contains` accepts."""
-        ...
+        return (self._level(value) + 0.5) / (self.levels or 1)
 
     def value(self, position: float) -> Any:
         """The value at a position: the nearest one, in the cell of which the position lies."""
-        ...
+        return self._at(self._cell(position))
 
     def snap(self, positions: Array) -> Array:
         """Positions moved to those of the nearest values, all at once."""
-        ...
+        u, levels = np.clip(positions, 0.0, 1.0), self.levels
+        return u if levels is None else (np.minimum(np.floor(u * levels), levels - 1) + 0.5) / levels
 
     def spread(self, uniform: Array) -> Array:
         """Uniform numbers from `[0, 1)` as positions, every value with its fair share."""
-        ...
+        return self.snap(uniform)
 
     def neighbours(self, position: float) -> Array:
         """The other positions that one step of a local search may try; empty for a continuum."""
-        ...
+        levels = self.levels
+        return np.empty(0) if levels is None else (_rungs(self._cell(position), levels) + 0.5) / levels
+
+    def _cell(self, position: float) -> int:
+        levels = self.levels or 1
+        return min(max(int(position * levels), 0), levels - 1)
 
 
 def _is_number(value: Any) -> bool:
+    """Whether a value is a number, of Python or of numpy; True and False are none."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
@@ -93,18 +108,14 @@ def _rungs(level: int, levels: int) -> NDArray[np.int64]:
     return near[(near >= 0) & (near < levels)]
 
 
-@dataclass(frozen=True, slots=True)
-class Float:
+@dataclass(frozen=True)
+class Float(Parameter):
     """A real number between `low` and `high`, both included; with `step`, only `low + k * step`."""
 
-    name: str
     low: float
     high: float
     log: bool = False
     step: float | None = None
-    default: float | None = None
-    conditions: tuple[Condition, ...] = ()
-    categorical: bool = False
 
     @property
     def levels(self) -> int | None:
@@ -118,7 +129,7 @@ class Float:
 
     def position(self, value: Any) -> float:
         if self.step is not None:
-            return (round((float(value) - self.low) / self.step) + 0.5) / (self.levels or 1)
+            return super().position(value)
         if self.high == self.low:
             return 0.5
         if self.log:
@@ -126,45 +137,27 @@ class Float:
         return (float(value) - self.low) / (self.high - self.low)
 
     def value(self, position: float) -> float:
-        u = min(max(float(position), 0.0), 1.0)
         if self.step is not None:
-            levels = self.levels or 1
-            # through 12 digits: 0.1 * 3 is to read 0.3
-            return float(f"{self.low + min(int(u * levels), levels - 1) * self.step:.12g}")
+            return self._at(self._cell(position))
+        u = min(max(float(position), 0.0), 1.0)
         value = self.low * (self.high / self.low) ** u if self.log else self.low + u * (self.high - self.low)
         return min(max(value, self.low), self.high)
 
-    def snap(self, positions: Array) -> Array:
-        u = np.clip(positions, 0.0, 1.0)
-        levels = self.levels
-        return u if levels is None else _cells(u, levels)
+    def _level(self, value: Any) -> int:
+        return round((float(value) - self.low) / (self.step or 1.0))
 
-    def spread(self, uniform: Array) -> Array:
-        return self.snap(uniform)
-
-    def neighbours(self, position: float) -> Array:
-        levels = self.levels
-        if levels is None:
-            return np.empty(0)
-        return (_rungs(min(int(position * levels), levels - 1), levels) + 0.5) / levels
+    def _at(self, level: int) -> float:
+        return float(f"{self.low + level * (self.step or 1.0):.12g}")  # through 12 digits: 0.1 * 3 is to read 0.3
 
 
-def _cells(u: Array, levels: int) -> Array:
-    return (np.minimum(np.floor(u * levels), levels - 1) + 0.5) / levels
-
-
-@dataclass(frozen=True, slots=True)
-class Integer:
+@dataclass(frozen=True)
+class Integer(Parameter):
     """A whole number between `low` and `high`, both included, in steps of `step`."""
 
-    name: str
     low: int
     high: int
     log: bool = False
     step: int = 1
-    default: int | None = None
-    conditions: tuple[Condition, ...] = ()
-    categorical: bool = False
 
     @property
     def levels(self) -> int:
@@ -172,35 +165,34 @@ class Integer:
 
     def contains(self, value: Any) -> bool:
         whole = _is_number(value) and float(value).is_integer() and self.low <= value <= self.high
-        return bool(whole) and (int(value) - self.low) % self.step == 0
+        return bool(whole) and self._level(value) * self.step == int(value) - self.low
 
     def position(self, value: Any) -> float:
-        if self.log:
-            return float(self._log_position(np.asarray(float(value))))
-        return ((int(value) - self.low) // self.step + 0.5) / self.levels
+        return float(self._log_position(np.asarray(float(value)))) if self.log else super().position(value)
 
     def value(self, position: float) -> int:
-        if self.log:
-            return int(self._log_value(np.asarray(float(position))))
-        level = min(max(int(position * self.levels), 0), self.levels - 1)
-        return self.low + level * self.step
+        return int(self._log_value(np.asarray(float(position)))) if self.log else self._at(self._cell(position))
 
     def snap(self, positions: Array) -> Array:
-        u = np.clip(positions, 0.0, 1.0)
-        return self._log_position(self._log_value(u)) if self.log else _cells(u, self.levels)
-
-    def spread(self, uniform: Array) -> Array:
-        return self.snap(uniform)
+        if not self.log:
+            return super().snap(positions)
+        return self._log_position(self._log_value(np.clip(positions, 0.0, 1.0)))
 
     def neighbours(self, position: float) -> Array:
-        rungs = _rungs((self.value(position) - self.low) // self.step, self.levels)
         if not self.log:
-            return (rungs + 0.5) / self.levels
+            return super().neighbours(position)
         # far steps by cell of the logarithm too: from 16 to 1024 is one step for a search
-        values = self.low + rungs * self.step
+        value = self.value(position)
+        near = self.low + _rungs(self._level(value), self.levels) * self.step
         reach = self._log_value(np.clip(position + np.array([-0.4, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.4]), 0.0, 1.0))
-        found = np.unique(np.concatenate([values, reach]))
-        return self._log_position(found[found != self.value(position)].astype(float))
+        found = np.unique(np.concatenate([near, reach]))
+        return self._log_position(found[found != value].astype(float))
+
+    def _level(self, value: Any) -> int:
+        return (int(value) - self.low) // self.step
+
+    def _at(self, level: int) -> int:
+        return self.low + level * self.step
 
     def _log_value(self, u: Array) -> Array:
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
@@ -211,15 +203,11 @@ class Integer:
         return np.asarray((np.log(values) - low) / (high - low))
 
 
-@dataclass(frozen=True, slots=True)
-class Ordinal:
+@dataclass(frozen=True)
+class Ordinal(Parameter):
     """One of several values whose order means something, such as layer sizes 16, 64, 256; equally far apart."""
 
-    name: str
     values: tuple[Any, ...]
-    default: Any = None
-    conditions: tuple[Condition, ...] = ()
-    categorical: bool = False
 
     @property
     def levels(self) -> int:
@@ -228,44 +216,21 @@ class Ordinal:
     def contains(self, value: Any) -> bool:
         return _index(self.values, value) is not None
 
-    def position(self, value: Any) -> float:
-        return ((_index(self.values, value) or 0) + 0.5) / self.levels
+    def _level(self, value: Any) -> int:
+        return _index(self.values, value) or 0
 
-    def value(self, position: float) -> Any:
-        return self.values[min(max(int(position * self.levels), 0), self.levels - 1)]
-
-    def snap(self, positions: Array) -> Array:
-        return _cells(np.clip(positions, 0.0, 1.0), self.levels)
-
-    def spread(self, uniform: Array) -> Array:
-        return self.snap(uniform)
-
-    def neighbours(self, position: float) -> Array:
-        return (_rungs(min(int(position * self.levels), self.levels - 1), self.levels) + 0.5) / self.levels
+    def _at(self, level: int) -> Any:
+        return self.values[level]
 
 
-@dataclass(frozen=True, slots=True)
-class Categorical:
-    """One of several values without an order."""
+@dataclass(frozen=True)
+class Categorical(Ordinal):
+    """One of several values without an order: its position is its number."""
 
-    name: str
-    values: tuple[Any, ...]
-    default: Any = None
-    conditions: tuple[Condition, ...] = ()
-    categorical: bool = True
-
-    @property
-    def levels(self) -> int:
-        return len(self.values)
-
-    def contains(self, value: Any) -> bool:
-        return _index(self.values, value) is not None
+    categorical: ClassVar[bool] = True
 
     def position(self, value: Any) -> float:
-        return float(_index(self.values, value) or 0)
-
-    def value(self, position: float) -> Any:
-        return self.values[min(max(int(position), 0), self.levels - 1)]
+        return float(self._level(value))
 
     def snap(self, positions: Array) -> Array:
         return np.clip(np.rint(positions), 0, self.levels - 1)
@@ -275,6 +240,9 @@ class Categorical:
 
     def neighbours(self, position: float) -> Array:
         return np.delete(np.arange(self.levels, dtype=float), int(position))
+
+    def _cell(self, position: float) -> int:
+        return min(max(int(position), 0), self.levels - 1)
 
 
 @dataclass(frozen=True, slots=True)

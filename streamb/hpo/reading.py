@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -53,7 +54,7 @@ def _read(name: Any, what: Any) -> Parameter | Fixed:
     if isinstance(what, Mapping):
         return _from_mapping(name, what)
     if isinstance(what, list):
-        return _categorical(name, {"values": what}, ())
+        return _listed(Categorical, name, {"values": what})
     if isinstance(what, tuple):
         return _from_tuple(name, what)
     if isinstance(what, _BARE):
@@ -74,8 +75,8 @@ def _from_mapping(name: str, what: Mapping[str, Any]) -> Parameter | Fixed:
             name,
             f"{', '.join(unknown)} is not known for type {kind!r}; allowed: {', '.join(sorted(allowed | _COMMON))}",
         )
-    parameter = read(name, what, _conditions(name, what.get("when")))
     default = what.get("default")
+    parameter = read(name, what, default=default, conditions=_conditions(name, what.get("when")))
     if default is not None and not isinstance(parameter, Fixed) and not parameter.contains(default):
         raise _refusal(name, f"the default {default!r} is not one of its values")
     return parameter
@@ -87,10 +88,10 @@ def _from_tuple(name: str, what: tuple[Any, ...]) -> Parameter:
         raise _refusal(name, f"a tuple is (low, high) or (low, high, 'log'), not {what!r}; a list holds categories")
     described = {"low": what[0], "high": what[1], "log": log}
     whole = all(isinstance(end, int | np.integer) and not isinstance(end, bool) for end in what[:2])
-    return _integer(name, described, ()) if whole else _float(name, described, ())
+    return _integer(name, described) if whole else _float(name, described)
 
 
-def _float(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Float:
+def _float(name: str, what: Mapping[str, Any], **common: Any) -> Float:
     low, high = _number(name, what, "low"), _number(name, what, "high")
     log, step = _flag(name, what), what.get("step")
     _check_range(name, low, high, log=log)
@@ -100,10 +101,10 @@ def _float(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]
             raise _refusal(name, f"step {step!r} must be positive and at most high - low")
         if log:
             raise _refusal(name, "log and step exclude each other; list the values as type 'ordinal' instead")
-    return Float(name, low, high, log, step, what.get("default"), conditions)
+    return Float(name, low, high, log, step, **common)
 
 
-def _integer(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Integer:
+def _integer(name: str, what: Mapping[str, Any], **common: Any) -> Integer:
     low, high, step = _whole(name, what, "low"), _whole(name, what, "high"), 1
     log = _flag(name, what)
     _check_range(name, low, high, log=log)
@@ -113,38 +114,32 @@ def _integer(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ..
             raise _refusal(name, f"step {step!r} must be positive")
         if log and step != 1:
             raise _refusal(name, "log and step exclude each other; list the values as type 'ordinal' instead")
-    default = what.get("default")
-    return Integer(name, low, high, log, step, default, conditions)
+    return Integer(name, low, high, log, step, **common)
 
 
-def _categorical(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Categorical:
-    return Categorical(name, _values(name, what), what.get("default"), conditions)
+def _listed(kind: type[Ordinal], name: str, what: Mapping[str, Any], **common: Any) -> Ordinal:
+    return kind(name, _values(name, what), **common)
 
 
-def _ordinal(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Ordinal:
-    return Ordinal(name, _values(name, what), what.get("default"), conditions)
+def _bool(name: str, what: Mapping[str, Any], **common: Any) -> Ordinal:  # noqa: ARG001 - as the other readers
+    return Categorical(name, (False, True), **common)
 
 
-def _bool(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Categorical:
-    return Categorical(name, (False, True), what.get("default"), conditions)
-
-
-def _fixed(name: str, what: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Fixed:
+def _fixed(name: str, what: Mapping[str, Any], *, conditions: tuple[Condition, ...], **_: Any) -> Fixed:
     if "value" not in what:
         raise _refusal(name, "a fixed parameter needs a 'value'")
     return Fixed(name, what["value"], conditions)
 
 
-_Reader = Callable[[str, Mapping[str, Any], tuple[Condition, ...]], Parameter | Fixed]
 _RANGE: Final = {"low", "high", "log", "step"}
 _LISTED: Final = {"values", "choices"}
-_KINDS: Final[dict[str, tuple[_Reader, set[str]]]] = {
+_KINDS: Final[dict[str, tuple[Callable[..., Parameter | Fixed], set[str]]]] = {
     "float": (_float, _RANGE),
     "int": (_integer, _RANGE),
     "integer": (_integer, _RANGE),
-    "categorical": (_categorical, _LISTED),
-    "choice": (_categorical, _LISTED),
-    "ordinal": (_ordinal, _LISTED),
+    "categorical": (partial(_listed, Categorical), _LISTED),
+    "choice": (partial(_listed, Categorical), _LISTED),
+    "ordinal": (partial(_listed, Ordinal), _LISTED),
     "bool": (_bool, set()),
     "fixed": (_fixed, {"value"}),
 }

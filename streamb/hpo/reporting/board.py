@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from streamb.charts.axes import Axis, axis_around, axis_through, distinct, range_axis, show
-from streamb.hpo.parameters import Categorical, Float, Integer, Ordinal
+from streamb.hpo.parameters import Ordinal
 from streamb.hpo.reporting.importance import Importance, importance
 from streamb.hpo.reporting.progress import shared_prefix, show_all, without_prefix
 from streamb.hpo.space import Space
@@ -117,11 +117,9 @@ def axes_of(space: Space | None, tried: Sequence[Mapping[str, Any]]) -> tuple[Ax
 
 
 def _axis(parameter: Any, tried: Sequence[Any]) -> Axis:
-    if isinstance(parameter, Categorical | Ordinal):
+    if isinstance(parameter, Ordinal):
         return Axis(parameter.name, distinct(tried, first=parameter.values))
-    if isinstance(parameter, Float | Integer):
-        return range_axis(parameter.name, parameter.low, parameter.high, tried, log=parameter.log)
-    return axis_through(parameter.name, tried) or Axis(parameter.name)
+    return range_axis(parameter.name, parameter.low, parameter.high, tried, log=parameter.log)
 
 
 def _comparable(trials: tuple[TrialResult, ...], best_number: int | None) -> tuple[TrialResult, ...]:

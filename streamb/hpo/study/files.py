@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamb.errors import InvalidInput, StorageFailed
-from streamb.hpo.parameters import Condition, Fixed, Float, Integer, Ordinal
+from streamb.hpo.parameters import Fixed, Float, Ordinal, Parameter
 from streamb.hpo.space import Space
 from streamb.hpo.study.study import OptimizationResult, TrialResult, plain_parameters
 from streamb.store.plain import from_plain
@@ -69,7 +69,7 @@ def describe(space: Space) -> dict[str, Any]:
     >>> describe(Space.of({"C": (0.1, 10.0, "log"), "kernel": ["rbf", "poly"]}))["C"]
     {'type': 'float', 'low': 0.1, 'high': 10.0, 'log': True}
     """
-    parameters: tuple[Any, ...] = (*space.searched, *space.fixed)
+    parameters: tuple[Parameter | Fixed, ...] = (*space.searched, *space.fixed)
     return {parameter.name: _described(parameter) for parameter in parameters}
 
 
@@ -87,30 +87,26 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value if isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 
-def _described(parameter: Any) -> dict[str, Any]:
+def _described(parameter: Parameter | Fixed) -> dict[str, Any]:
     told = _shape(parameter)
     if parameter.conditions:
-        told["when"] = {one.parent: _plain(list(one.values)) for one in _conditions(parameter)}
+        told["when"] = {one.parent: _plain(list(one.values)) for one in parameter.conditions}
     return told
 
 
 def _shape(parameter: Any) -> dict[str, Any]:
     if isinstance(parameter, Fixed):
         return {"type": "fixed", "value": _plain(parameter.constant)}
-    if isinstance(parameter, Float | Integer):
-        kind = "float" if isinstance(parameter, Float) else "int"
-        told: dict[str, Any] = {"type": kind, "low": parameter.low, "high": parameter.high}
-        if parameter.log:
-            told["log"] = True
-        elif parameter.step not in (None, 1) or (isinstance(parameter, Float) and parameter.step is not None):
-            told["step"] = parameter.step
-        return told
-    kind = "ordinal" if isinstance(parameter, Ordinal) else "categorical"
-    return {"type": kind, "values": [_plain(value) for value in parameter.values]}
-
-
-def _conditions(parameter: Any) -> tuple[Condition, ...]:
-    return tuple(parameter.conditions)
+    if isinstance(parameter, Ordinal):
+        kind = "categorical" if parameter.categorical else "ordinal"
+        return {"type": kind, "values": [_plain(value) for value in parameter.values]}
+    kind, least = ("float", None) if isinstance(parameter, Float) else ("int", 1)
+    told: dict[str, Any] = {"type": kind, "low": parameter.low, "high": parameter.high}
+    if parameter.log:
+        told["log"] = True
+    elif parameter.step != least:
+        told["step"] = parameter.step
+    return told
 
 
 def _plain(value: Any) -> Any:
