@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, Protocol, TypeVar
 
 from prometheus_client import generate_latest
 from prometheus_client.core import (
@@ -41,7 +42,22 @@ DIFFERENCE_BOUNDS: Final = tuple(10.0**exponent for exponent in range(-6, 3))
 BATCH_BOUNDS: Final = tuple(float(2**exponent - 1) for exponent in range(1, 14))
 """Upper bounds of the buckets of rows in one call."""
 
-_LABELS: Final = ("model", "version")
+LABELS: Final = ("model", "version")
+
+F = TypeVar("F", CounterMetricFamily, GaugeMetricFamily)
+
+
+class Counted(Protocol):
+    """What is known of one model version."""
+
+    @property
+    def model_id(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+
+V = TypeVar("V", bound=Counted)
 
 
 def prometheus_text(snapshots: Sequence[Snapshot], *, gateways: int, version: str) -> bytes:
@@ -126,15 +142,11 @@ class SnapshotCollector(Collector):
         yield family
 
     def _counts(self, name: str, text: str, label: str, of: Callable[[Snapshot], Mapping[Any, int]]) -> Metric:
-        family = CounterMetricFamily(name, text, labels=(*_LABELS, label))
-        for one in self._snapshots:
-            for key, count in sorted(of(one).items()):
-                family.add_metric((one.model_id, one.version, str(key)), count)
-        return family
+        return by_part(CounterMetricFamily(name, text, labels=(*LABELS, label)), self._snapshots, of)
 
     def _summary(self, name: str, text: str, count: str, total: str) -> Metric:
         """A sum in millionths over a count of feedback; versions without that feedback are left out."""
-        family = SummaryMetricFamily(name, text, labels=_LABELS)
+        family = SummaryMetricFamily(name, text, labels=LABELS)
         for one in self._snapshots:
             if one.feedback.get(count):
                 summed = one.feedback.get(f"{total}_micro", 0) / 1e6
@@ -142,19 +154,31 @@ class SnapshotCollector(Collector):
         return family
 
     def _counter(self, name: str, text: str, attribute: str) -> Metric:
-        return self._filled(CounterMetricFamily(name, text, labels=_LABELS), attribute)
+        return by_version(CounterMetricFamily(name, text, labels=LABELS), self._snapshots, attrgetter(attribute))
 
     def _gauge(self, name: str, text: str, attribute: str) -> Metric:
-        return self._filled(GaugeMetricFamily(name, text, labels=_LABELS), attribute)
+        return by_version(GaugeMetricFamily(name, text, labels=LABELS), self._snapshots, attrgetter(attribute))
 
-    def _filled(self, family: CounterMetricFamily | GaugeMetricFamily, attribute: str) -> Metric:
-        for one in self._snapshots:
-            family.add_metric((one.model_id, one.version), getattr(one, attribute))
-        return family
+
+def by_version(family: F, versions: Iterable[V], of: Callable[[V], float | None]) -> F:
+    """The family, with what `of` gives for each version; one for which it is None has no series."""
+    for one in versions:
+        value = of(one)
+        if value is not None:
+            family.add_metric((one.model_id, one.version), value)
+    return family
+
+
+def by_part(family: F, versions: Iterable[V], of: Callable[[V], Mapping[Any, float]]) -> F:
+    """The family, with what `of` gives for each version by the value of a third label."""
+    for one in versions:
+        for part, value in sorted(of(one).items()):
+            family.add_metric((one.model_id, one.version, str(part)), value)
+    return family
 
 
 def _histogram(name: str, text: str) -> HistogramMetricFamily:
-    return HistogramMetricFamily(name, text, labels=_LABELS)
+    return HistogramMetricFamily(name, text, labels=LABELS)
 
 
 def _add(

@@ -1,4 +1,4 @@
-"""What the Monitor answers, JSON-ready: health, drift, and everything as numbers for Prometheus."""
+"""What the Monitor answers, JSON-ready: health and drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from streamb.monitoring.drift.report import DriftReport
-from streamb.monitoring.exposition import VersionFacts
 from streamb.monitoring.health.health import Status
 from streamb.monitoring.watches import STALE_S, Standing
 from streamb.store.plain import to_plain
@@ -55,30 +54,6 @@ def drift_answer(report: DriftReport, model_id: str, version: str, minutes: int,
     return {**about, **to_plain(report)}
 
 
-def facts_of(standing: Standing) -> VersionFacts:
-    """A version as numbers."""
-    health, report = standing.health, standing.health.drift_status
-    estimate = health.estimated_accuracy
-    known = report is not None and report.status != "insufficient_data" and health.status is not Status.UNKNOWN
-    return VersionFacts(
-        standing.model_id,
-        standing.version,
-        str(health.status),
-        scores=_scores(report) if known and report is not None else {},
-        features={name: one.score for name, one in report.features.items() if one.score is not None}
-        if known and report is not None
-        else {},
-        drifted=report.drifted if known and report is not None else None,
-        concept_drifted=health.concept.drifted if health.concept is not None else None,
-        accuracy=health.current_metrics.accuracy,
-        estimated_accuracy=estimate.accuracy if estimate is not None else None,
-        baseline_number=standing.baseline.number if standing.baseline is not None else None,
-        window_rows=standing.window_rows,
-        push_age_s=standing.silence_s,
-        dropped=standing.totals.dropped,
-    )
-
-
 def score_answer(standing: Standing) -> dict[str, Any] | None:
     """A version's drift score, and whether it is more than chance; None without enough rows, or without fresh ones."""
     report, silence_s = standing.health.drift_status, standing.silence_s
@@ -101,13 +76,3 @@ def _drift_summary(report: DriftReport) -> dict[str, Any]:
         "rows": report.rows,
         "drifted": [one.name for one in report.columns if one.drifted],
     }
-
-
-def _scores(report: DriftReport) -> dict[str, float]:
-    found = {"overall": report.overall_drift_score}
-    outputs = [one.score for one in report.outputs.values() if one.score is not None]
-    if outputs:
-        found["output"] = max(outputs)
-    if report.multivariate is not None and report.multivariate.score is not None:
-        found["multivariate"] = report.multivariate.score
-    return found

@@ -11,39 +11,14 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streamb.metrics.export import LABELS, by_part, by_version
+from streamb.monitoring.alerts.alert import Severity
+from streamb.monitoring.drift.report import DriftReport
+from streamb.monitoring.health.health import Status
+from streamb.monitoring.watches import Standing
+
 MOST_FEATURES: Final = 20
 """Features with a series of their own, per version: those that drifted most. All of them would be too many series."""
-
-STATUSES: Final = ("healthy", "degraded", "unhealthy", "unknown")
-SEVERITIES: Final = ("low", "medium", "high", "critical")
-_LABELS: Final = ("model", "version")
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFacts:
-    """One model version in numbers. What is None or absent has no series.
-
-    Attributes:
-        status: of its health.
-        scores: drift scores by kind: "overall", "output", "multivariate".
-        features: drift scores by feature.
-        push_age_s: since anybody last pushed rows of it.
-        dropped: rows that replicas could not count since they started.
-    """
-
-    model_id: str
-    version: str
-    status: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    features: Mapping[str, float] = field(default_factory=dict)
-    drifted: bool | None = None
-    concept_drifted: bool | None = None
-    accuracy: float | None = None
-    estimated_accuracy: float | None = None
-    baseline_number: int | None = None
-    window_rows: int | None = None
-    push_age_s: float | None = None
-    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +26,15 @@ class MonitorFacts:
     """The Monitor in numbers.
 
     Attributes:
+        standings: what the last look found of each version; what is not known of one has no series.
         firing: alerts that fire, by severity.
         notifications: how many, by channel and outcome.
         sources: processes that push.
         tick_s: how long the last look at everything took.
     """
 
-    versions: Sequence[VersionFacts] = ()
-    firing: Mapping[str, int] = field(default_factory=dict)
+    standings: Sequence[Standing] = ()
+    firing: Mapping[Severity, int] = field(default_factory=dict)
     notifications: Mapping[tuple[str, str], int] = field(default_factory=dict)
     sources: int = 0
     tick_s: float = 0.0
@@ -98,37 +74,33 @@ class _MonitorCollector(Collector):
         yield from self._alerts()
 
     def _drift(self) -> Iterator[Metric]:
-        yield self._by("streamb_drift_score", "Drift, 0 to 1.", "kind", lambda one: one.scores)
+        yield self._by("streamb_drift_score", "Drift, 0 to 1.", "kind", _scores)
         yield self._by("streamb_feature_drift_score", "Drift of the features that drifted most.", "feature", _highest)
-        yield self._gauge("streamb_drift_detected", "1: the data drifted.", lambda one: one.drifted)
+        yield self._gauge("streamb_drift_detected", "1: the data drifted.", _drifted)
         text = "1: predictions meet labels less often than they did."
-        yield self._gauge("streamb_concept_drift_detected", text, lambda one: one.concept_drifted)
+        yield self._gauge("streamb_concept_drift_detected", text, _concept_drifted)
 
     def _health(self) -> Metric:
-        family = GaugeMetricFamily("streamb_model_health", "1 for the present status.", labels=(*_LABELS, "status"))
-        for one in self._facts.versions:
-            for status in STATUSES:
-                family.add_metric((one.model_id, one.version, status), float(one.status == status))
-        return family
+        text = "1 for the present status."
+        return self._by("streamb_model_health", text, "status", lambda one: {s: s is one.health.status for s in Status})
 
     def _quality(self) -> Iterator[Metric]:
-        yield self._gauge("streamb_accuracy", "Share of labels met.", lambda one: one.accuracy)
+        yield self._gauge("streamb_accuracy", "Share of labels met.", lambda one: one.health.current_metrics.accuracy)
         text = "Accuracy expected from the predictions' confidence: an estimate, not a measurement."
-        yield self._gauge("streamb_estimated_accuracy", text, lambda one: one.estimated_accuracy)
-        yield self._gauge("streamb_baseline_number", "Baseline in force.", lambda one: one.baseline_number)
+        yield self._gauge("streamb_estimated_accuracy", text, _estimated_accuracy)
+        text = "Baseline in force."
+        yield self._gauge("streamb_baseline_number", text, lambda one: one.baseline.number if one.baseline else None)
 
     def _intake(self) -> Iterator[Metric]:
         yield self._gauge("streamb_monitor_window_rows", "Rows that drift is measured on.", lambda one: one.window_rows)
         text = "Seconds since rows of the version were last pushed."
-        yield self._gauge("streamb_monitor_push_age_seconds", text, lambda one: one.push_age_s)
-        family = CounterMetricFamily("streamb_monitor_dropped", "Rows that were not counted.", labels=_LABELS)
-        for one in self._facts.versions:
-            family.add_metric((one.model_id, one.version), one.dropped)
-        yield family
+        yield self._gauge("streamb_monitor_push_age_seconds", text, lambda one: one.silence_s)
+        dropped = CounterMetricFamily("streamb_monitor_dropped", "Rows that were not counted.", labels=LABELS)
+        yield by_version(dropped, self._facts.standings, lambda one: one.totals.dropped)
 
     def _alerts(self) -> Iterator[Metric]:
         firing = GaugeMetricFamily("streamb_alerts_firing", "Alerts that fire.", labels=("severity",))
-        for severity in SEVERITIES:
+        for severity in Severity:
             firing.add_metric((severity,), self._facts.firing.get(severity, 0))
         yield firing
         sent = CounterMetricFamily(
@@ -138,25 +110,54 @@ class _MonitorCollector(Collector):
             sent.add_metric((channel, outcome), count)
         yield sent
 
-    def _by(self, name: str, text: str, label: str, of: Callable[[VersionFacts], Mapping[str, float]]) -> Metric:
-        family = GaugeMetricFamily(name, text, labels=(*_LABELS, label))
-        for one in self._facts.versions:
-            for key, value in sorted(of(one).items()):
-                family.add_metric((one.model_id, one.version, key), value)
-        return family
+    def _by(self, name: str, text: str, label: str, of: Callable[[Standing], Mapping[str, float]]) -> Metric:
+        return by_part(GaugeMetricFamily(name, text, labels=(*LABELS, label)), self._facts.standings, of)
 
-    def _gauge(self, name: str, text: str, of: Callable[[VersionFacts], float | None]) -> Metric:
-        family = GaugeMetricFamily(name, text, labels=_LABELS)
-        for one in self._facts.versions:
-            value = of(one)
-            if value is not None:
-                family.add_metric((one.model_id, one.version), float(value))
-        return family
+    def _gauge(self, name: str, text: str, of: Callable[[Standing], float | None]) -> Metric:
+        return by_version(GaugeMetricFamily(name, text, labels=LABELS), self._facts.standings, of)
 
 
 def _up(value: int) -> Metric:
     return GaugeMetricFamily("streamb_monitor_up", "1: the Monitor answered this scrape.", value=value)
 
 
-def _highest(one: VersionFacts) -> Mapping[str, float]:
-    return dict(heapq.nlargest(MOST_FEATURES, one.features.items(), key=lambda item: (item[1], item[0])))
+def _judged_drift(one: Standing) -> DriftReport | None:
+    """Its drift, where there are enough rows to judge by, and fresh ones."""
+    report = one.health.drift_status
+    if report is None or report.status == "insufficient_data" or one.health.status is Status.UNKNOWN:
+        return None
+    return report
+
+
+def _drifted(one: Standing) -> bool | None:
+    report = _judged_drift(one)
+    return None if report is None else report.drifted
+
+
+def _scores(one: Standing) -> Mapping[str, float]:
+    report = _judged_drift(one)
+    if report is None:
+        return {}
+    found = {"overall": report.overall_drift_score}
+    outputs = [one.score for one in report.outputs.values() if one.score is not None]
+    if outputs:
+        found["output"] = max(outputs)
+    if report.multivariate is not None and report.multivariate.score is not None:
+        found["multivariate"] = report.multivariate.score
+    return found
+
+
+def _highest(one: Standing) -> Mapping[str, float]:
+    report = _judged_drift(one)
+    features = [] if report is None else report.features.values()
+    scores = [(one.score, one.name) for one in features if one.score is not None]
+    return {name: score for score, name in heapq.nlargest(MOST_FEATURES, scores)}
+
+
+def _concept_drifted(one: Standing) -> bool | None:
+    return one.health.concept.drifted if one.health.concept is not None else None
+
+
+def _estimated_accuracy(one: Standing) -> float | None:
+    estimate = one.health.estimated_accuracy
+    return estimate.accuracy if estimate is not None else None

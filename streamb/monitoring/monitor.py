@@ -13,7 +13,7 @@ from streamb.errors import NotFound
 from streamb.monitoring.alerting import Alerting
 from streamb.monitoring.alerts.causes import Facts, Happening
 from streamb.monitoring.alerts.rules import alerts_of
-from streamb.monitoring.answers import drift_answer, facts_of, health_answer, overview_answer, score_answer
+from streamb.monitoring.answers import drift_answer, health_answer, overview_answer, score_answer
 from streamb.monitoring.baselines import Baselines
 from streamb.monitoring.collection.aggregator import Aggregator
 from streamb.monitoring.collection.push import Ack, Push, VersionKey
@@ -220,8 +220,8 @@ class MonitorCore:
         """Everything as Prometheus text."""
         return monitor_text(
             MonitorFacts(
-                versions=[facts_of(one) for _, one in sorted(self._standings.items())],
-                firing={str(severity): count for severity, count in self._alerting.manager.firing().items()},
+                standings=[one for _, one in sorted(self._standings.items())],
+                firing=self._alerting.manager.firing(),
                 notifications=self._alerting.courier.counts(),
                 sources=len(self._aggregator.sources()),
                 tick_s=self._tick_s,
