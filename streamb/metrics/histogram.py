@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from streamb.stats import quantile_bin
+from streamb.stats.percentile import quantile_bin
 
 GROWTH: Final = 1.02
 SMALLEST_S: Final = 1e-6

@@ -15,7 +15,9 @@ from streamb.metrics.measures import Metrics, Task, metrics_of, percent
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.options import HealthCriteria
-from streamb.stats import binomial_tail, jensen_shannon, mean_bounds, proportion_evidence
+from streamb.stats.binomial import binomial_tail
+from streamb.stats.distance import jensen_shannon
+from streamb.stats.sequential import mean_bounds, proportion_evidence
 
 FAST_ABORT: Final = "fast_abort"
 FAST_ABORT_REQUESTS: Final = 10

@@ -27,15 +27,8 @@ from streamb.metrics.histogram import bucket_of, bucket_value
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.options import HealthCriteria
-from streamb.stats import (
-    PercentileComparison,
-    compare_percentile,
-    count_above,
-    difference_bounds,
-    fall_evidence,
-    quantile_bin,
-    rise_evidence,
-)
+from streamb.stats.percentile import PercentileComparison, compare_percentile, count_above, quantile_bin
+from streamb.stats.sequential import difference_bounds, fall_evidence, rise_evidence
 
 ALPHA: Final = 0.001
 _SURE: Final = -math.log(ALPHA)

@@ -1,9 +1,8 @@
-"""Exact bounds of one proportion, for one look at the data (Clopper and Pearson 1934).
+"""The exact upper bound and tail of one proportion, for one look at the data (Clopper and Pearson 1934).
 
-Notation: `k` of `n` requests failed, each with the unknown chance `p`. The lower bound at `confidence = 1 - alpha` is
-the `p` at which `P(X >= k) = alpha`: the alpha quantile of Beta(k, n - k + 1). The upper one is the `p` at which
-`P(X <= k) = alpha`: the 1 - alpha quantile of Beta(k + 1, n - k). Each bound alone is wrong at most with chance alpha.
-For data that is looked at again and again take `stats.sequential`.
+Notation: `k` of `n` requests failed, each with the unknown chance `p`. The upper bound at `confidence = 1 - alpha` is
+the `p` at which `P(X <= k) = alpha`: the 1 - alpha quantile of Beta(k + 1, n - k). It is wrong at most with chance
+alpha. For data that is looked at again and again take `stats.sequential`.
 """
 
 from __future__ import annotations
@@ -13,16 +12,6 @@ from typing import Final
 from streamb.stats.special import beta_cdf
 
 _HALVINGS: Final = 60
-
-
-def binomial_lower(k: int, n: int, confidence: float) -> float:
-    """The proportion is at least this.
-
-    >>> round(binomial_lower(10, 10, 0.99), 4), binomial_lower(0, 10, 0.99)  # the first: 0.01 ** (1 / 10)
-    (0.631, 0.0)
-    """
-    _check(k, n)
-    return _beta_quantile(1.0 - confidence, k, n - k + 1) if k else 0.0
 
 
 def binomial_upper(k: int, n: int, confidence: float) -> float:
@@ -36,7 +25,7 @@ def binomial_upper(k: int, n: int, confidence: float) -> float:
 
 
 def binomial_tail(k: int, n: int, p: float) -> float:
-    """`P(X >= k)` where `p` is the true proportion; below alpha exactly where `binomial_lower(k, n, 1 - alpha) > p`.
+    """`P(X >= k)` where `p` is the true proportion.
 
     >>> round(binomial_tail(4, 10, 0.05), 5)
     0.00103

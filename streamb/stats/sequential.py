@@ -57,20 +57,6 @@ def proportion_evidence(k: int, n: int, p: float) -> float:
     return log_beta(k + 0.5, n - k + 0.5) - _LOG_BETA_HALF - likelihood
 
 
-def proportion_bounds(k: int, n: int, alpha: float) -> tuple[float, float]:
-    """The confidence sequence of one proportion.
-
-    >>> [round(bound, 3) for bound in proportion_bounds(50, 1000, 0.01)]  # for one look: 0.035 and 0.068
-    [0.027, 0.083]
-    """
-    if not n:
-        return 0.0, 1.0
-    enough, share = -math.log(alpha), k / n
-    lower = _boundary(0.0, share, lambda p: proportion_evidence(k, n, p) >= enough)
-    upper = _boundary(1.0, share, lambda p: proportion_evidence(k, n, p) >= enough)
-    return lower, upper
-
-
 def rise_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -> float:
     """`ln E` against "`p_a` is at most `p_b + margin`".
 

@@ -60,5 +60,5 @@ def test_nothing_counted_has_no_mean_and_no_quantile():
 
 
 def test_a_quantile_outside_zero_to_one_is_refused():
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="must be 0 to 1"):
         LatencyHistogram().quantile(99)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial import distance
 
-from streamb.stats import jensen_shannon
+from streamb.stats.distance import jensen_shannon
 
 tables = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=2, max_size=8).filter(
     lambda rows: all(sum(row[side] for row in rows) for side in (0, 1))

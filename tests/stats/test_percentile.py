@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from streamb.stats import compare_percentile, count_above, quantile_bin
+from streamb.stats.percentile import compare_percentile, count_above, quantile_bin
 
 
 def bins(values):

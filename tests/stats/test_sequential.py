@@ -5,14 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamb.stats import (
-    difference_bounds,
-    fall_evidence,
-    mean_bounds,
-    proportion_bounds,
-    proportion_evidence,
-    rise_evidence,
-)
+from streamb.stats.sequential import difference_bounds, fall_evidence, mean_bounds, proportion_evidence, rise_evidence
 
 ALPHA = 0.05
 RUNS = 300
@@ -82,14 +75,7 @@ class TestOneProportion:
         wrong = ever(lambda k, n, *_: proportion_evidence(k, n, p) >= SURE, p, p)
         assert wrong <= MOST_WRONG
 
-    def test_the_bounds_are_where_the_evidence_is_just_enough(self):
-        for bound in proportion_bounds(50, 1000, 0.01):
-            assert proportion_evidence(50, 1000, bound) == pytest.approx(-math.log(0.01), abs=1e-6)
-
     def test_the_ends(self):
-        assert proportion_bounds(0, 0, 0.01) == (0.0, 1.0)
-        assert proportion_bounds(0, 50, 0.01)[0] == 0.0
-        assert proportion_bounds(50, 50, 0.01)[1] == 1.0
         assert proportion_evidence(1, 5, 0.0) == proportion_evidence(4, 5, 1.0) == math.inf
 
 

@@ -88,7 +88,7 @@ def of_throughput(facts: Facts, name: str) -> str:
 def of_accuracy(facts: Facts, name: str) -> str:
     """Return the likely cause of wrong predictions."""
     concept = facts.health.concept
-    told = name == CONCEPT_DRIFT  # the description of that alert has the summary already
+    told = name == CONCEPT_DRIFT.name  # the description of that alert has the summary already
     changed = concept.summary if concept is not None and concept.drifted and not told else ""
     inputs = _inputs(facts)
     unexplained = "" if inputs else "the inputs have not drifted: their relation to the labels may have changed"
@@ -128,7 +128,7 @@ def _inputs(facts: Facts) -> list[str]:
 
 def _began(facts: Facts, name: str) -> str:
     concept = facts.health.concept
-    since = concept.since if name == CONCEPT_DRIFT and concept is not None else facts.since.get(name)
+    since = concept.since if name == CONCEPT_DRIFT.name and concept is not None else facts.since.get(name)
     return "" if since is None else f"it began at {_time(since)}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamb.monitoring.alerts.alert import ALERT_NAME, Alert
-from streamb.monitoring.alerts.grouping import Group, Member, Rules, look
+from streamb.monitoring.alerts.grouping import Group, Member, look
 from streamb.monitoring.alerts.inhibition import inhibited
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.alerts.routing import AlertConfig, Grouping
@@ -59,8 +59,7 @@ def decide(
     groups: dict[str, Group] = {}
     notifications: list[Notification] = []
     for group_id, group in known.items():
-        rules = Rules(_grouping_of(group, config), config.most_per_hour, config.most_alerts, config.external_url)
-        after, notification = look(group, members.get(group_id, {}), ended, rules, now)
+        after, notification = look(group, members.get(group_id, {}), ended, config, _grouping_of(group, config), now)
         if notification is not None:
             notifications.append(notification)
         if not after.empty(now):

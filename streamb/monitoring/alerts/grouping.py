@@ -23,7 +23,7 @@ from streamb.monitoring.alerts.notification import (
     common,
     digest_of,
 )
-from streamb.monitoring.alerts.routing import Grouping
+from streamb.monitoring.alerts.routing import AlertConfig, Grouping
 from streamb.monitoring.alerts.state import AlertState
 
 _HOUR_S: Final = 3_600.0
@@ -106,16 +106,6 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """When a group sends, and how much: see `Grouping` and `AlertConfig`."""
-
-    grouping: Grouping
-    most_per_hour: int = 2
-    most_alerts: int = 50
-    external_url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _News:
     """What the receiver was not told yet: fingerprints of alerts that are new, got worse, or are resolved."""
 
@@ -125,7 +115,12 @@ class _News:
 
 
 def look(
-    group: Group, members: Mapping[str, Member], ended: Mapping[str, AlertState], rules: Rules, now: float
+    group: Group,
+    members: Mapping[str, Member],
+    ended: Mapping[str, AlertState],
+    config: AlertConfig,
+    grouping: Grouping,
+    now: float,
 ) -> tuple[Group, Notification | None]:
     """Return the group's next state, and the notification to send now (None if there is nothing to send).
 
@@ -133,11 +128,12 @@ def look(
         group: the group before this look.
         members: its alerts that fire now, by fingerprint.
         ended: resolved alerts, by fingerprint; an alert in neither mapping was forgotten, and ends now.
-        rules: when the group sends, and how much.
+        config: how much the group sends.
+        grouping: when it sends.
         now: seconds since the epoch.
     """
     news = _news(group, members)
-    if not rules.grouping.send_resolved and news.over:
+    if not grouping.send_resolved and news.over:
         group, news = _closed_silently(group, news)
     waiting = now if group.waiting_since is None else group.waiting_since
     group = replace(
@@ -146,13 +142,13 @@ def look(
         told=_remembered(group.told, now),
     )
     changed = news.fresh | news.over
-    causes = news.worse | {key for key in changed if _has_room(group, members, key, rules, now)}
-    repeats = _repeats(group, members, rules, now)
-    if not (causes or repeats) or not _is_time(group, members, causes, rules, now):
+    causes = news.worse | {key for key in changed if _has_room(group, members, key, config, now)}
+    repeats = _repeats(group, members, grouping, now)
+    if not (causes or repeats) or not _is_time(group, members, causes, grouping, now):
         return group, None
     firing = {key: one.state for key, one in members.items() if not one.muted or _knows(group, key)}
     over = {key: ended.get(key) or replace(group.told[key].state, ends_at=now) for key in news.over}
-    return _telling(group, firing, over, changed | (firing.keys() if repeats else set()), rules, now)
+    return _telling(group, firing, over, changed | (firing.keys() if repeats else set()), config, now)
 
 
 def _news(group: Group, members: Mapping[str, Member]) -> _News:
@@ -182,24 +178,26 @@ def _knows(group: Group, key: str) -> bool:
     return told is not None and told.firing
 
 
-def _has_room(group: Group, members: Mapping[str, Member], key: str, rules: Rules, now: float) -> bool:
+def _has_room(group: Group, members: Mapping[str, Member], key: str, config: AlertConfig, now: float) -> bool:
     """Whether a change of this alert may be sent now."""
     told = group.told.get(key)
-    if told is None or len(told.recent(now)) < rules.most_per_hour:
+    if told is None or len(told.recent(now)) < config.most_per_hour:
         return True
     return key in members and members[key].state.severity.rank > told.severity.rank
 
 
-def _repeats(group: Group, members: Mapping[str, Member], rules: Rules, now: float) -> bool:
-    due = group.dedup_key != "" and group.told_at is not None and now >= group.told_at + rules.grouping.repeat_s
+def _repeats(group: Group, members: Mapping[str, Member], grouping: Grouping, now: float) -> bool:
+    due = group.dedup_key != "" and group.told_at is not None and now >= group.told_at + grouping.repeat_s
     return due and any(not one.muted and _knows(group, key) for key, one in members.items())
 
 
-def _is_time(group: Group, members: Mapping[str, Member], causes: frozenset[str], rules: Rules, now: float) -> bool:
-    if group.waiting_since is not None and now < group.waiting_since + rules.grouping.wait_s:
+def _is_time(
+    group: Group, members: Mapping[str, Member], causes: frozenset[str], grouping: Grouping, now: float
+) -> bool:
+    if group.waiting_since is not None and now < group.waiting_since + grouping.wait_s:
         return False
     critical = any(key in members and members[key].state.severity is Severity.CRITICAL for key in causes)
-    return critical or group.told_at is None or now >= group.told_at + rules.grouping.interval_s
+    return critical or group.told_at is None or now >= group.told_at + grouping.interval_s
 
 
 def _telling(
@@ -207,12 +205,12 @@ def _telling(
     firing: Mapping[str, AlertState],
     over: Mapping[str, AlertState],
     counted: Set[str],
-    rules: Rules,
+    config: AlertConfig,
     now: float,
 ) -> tuple[Group, Notification]:
     """The notification about these alerts, and the group after it was sent."""
     group = replace(group, dedup_key=group.dedup_key or digest_of(group.receiver, group.key, now, group.sequence))
-    notification = _notification(group, firing, over, rules, now)
+    notification = _notification(group, firing, over, config, now)
     told = dict(group.told)
     for key, state in {**over, **firing}.items():
         before = told.get(key)
@@ -231,12 +229,12 @@ def _telling(
 
 
 def _notification(
-    group: Group, firing: Mapping[str, AlertState], over: Mapping[str, AlertState], rules: Rules, now: float
+    group: Group, firing: Mapping[str, AlertState], over: Mapping[str, AlertState], config: AlertConfig, now: float
 ) -> Notification:
     alerts = [_notified(key, state, FIRING, now) for key, state in firing.items()]
     alerts += [_notified(key, state, RESOLVED, now) for key, state in over.items()]
     alerts.sort(key=lambda one: (one.status != FIRING, -one.severity.rank, one.starts_at, one.fingerprint))
-    shown = alerts[: rules.most_alerts]
+    shown = alerts[: config.most_alerts]
     return Notification(
         notification_id=digest_of(group.dedup_key, group.sequence),
         receiver=group.receiver,
@@ -249,7 +247,7 @@ def _notification(
         dedup_key=group.dedup_key,
         created_at=now,
         truncated_alerts=len(alerts) - len(shown),
-        external_url=rules.external_url,
+        external_url=config.external_url,
     )
 
 

@@ -122,7 +122,7 @@ class AlertConfig:
                 found.setdefault(route.receiver, route)
                 if not route.proceed:
                     break
-        if labels.get(ALERT_NAME) != DELIVERY_FAILING:
+        if labels.get(ALERT_NAME) != DELIVERY_FAILING.name:
             return list(found.values())
         sound = [route for route in self.routes if route.receiver != labels.get(CHANNEL)]
         return [route for route in found.values() if route in sound] or sound[:1] or list(found.values())

@@ -24,9 +24,8 @@ from typing import Final
 from streamb.metrics.criteria import Finding, Verdict
 from streamb.metrics.measures import ENDLESS, times_limit
 from streamb.monitoring.alerts import causes
-from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, VERSION, Alert, Severity
+from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, VERSION, Alert, Severity, worst
 from streamb.monitoring.alerts.catalog import (
-    CATALOG,
     CONCEPT_DRIFT,
     DATA_DRIFT,
     DELIVERY_FAILING,
@@ -36,6 +35,7 @@ from streamb.monitoring.alerts.catalog import (
     LOW_THROUGHPUT,
     MONITORING_STALE,
     PREDICTION_DRIFT,
+    Entry,
 )
 from streamb.monitoring.alerts.causes import Facts
 from streamb.monitoring.alerts.outbox import FAILED, Past, Queued
@@ -46,21 +46,8 @@ from streamb.monitoring.health.health import Status
 
 _ENOUGH: Final = 20
 _HALF: Final = 0.5
-_LONG_SILENCE_S: Final = 600.0
 _RECENTLY_S: Final = 3_600.0
-_Ladder = tuple[tuple[float, Severity], ...]
-_LADDERS: Final[Mapping[str, _Ladder]] = {
-    HIGH_ERROR_RATE: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (5.0, Severity.CRITICAL)),
-    HIGH_LATENCY: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (4.0, Severity.CRITICAL)),
-    LOW_ACCURACY: ((1.0, Severity.MEDIUM), (1.5, Severity.HIGH), (2.0, Severity.CRITICAL)),
-    LOW_THROUGHPUT: ((1.0, Severity.MEDIUM), (2.0, Severity.HIGH), (10.0, Severity.CRITICAL)),
-    DATA_DRIFT: ((1.0, Severity.LOW), (1.5, Severity.MEDIUM), (2.5, Severity.HIGH)),
-    PREDICTION_DRIFT: ((1.0, Severity.LOW), (1.5, Severity.MEDIUM), (2.5, Severity.HIGH)),
-    CONCEPT_DRIFT: ((0.0, Severity.MEDIUM), (2.0, Severity.HIGH)),
-    MONITORING_STALE: ((0.0, Severity.MEDIUM), (_LONG_SILENCE_S, Severity.HIGH)),
-    DELIVERY_FAILING: ((120.0, Severity.MEDIUM), (900.0, Severity.HIGH), (3_600.0, Severity.CRITICAL)),
-}
-_CRITERIA: Final[Mapping[str, tuple[str, Callable[[Facts, str], str]]]] = {
+_CRITERIA: Final[Mapping[str, tuple[Entry, Callable[[Facts, str], str]]]] = {
     "error_rate": (HIGH_ERROR_RATE, causes.of_errors),
     "p95_latency": (HIGH_LATENCY, causes.of_latency),
     "accuracy": (LOW_ACCURACY, causes.of_accuracy),
@@ -78,36 +65,23 @@ def alerts_of(facts: Facts) -> list[Alert]:
     return found
 
 
-def graded(name: str, ratio: float) -> Severity:
-    """Return the severity of an alert (by its name) whose value is `ratio` times its limit.
-
-    >>> graded("HighErrorRate", 2.5), graded("HighErrorRate", 0.3)
-    (<Severity.HIGH: 'high'>, <Severity.LOW: 'low'>)
-    """
-    return max((severity for least, severity in _LADDERS[name] if ratio >= least), default=Severity.LOW, key=_rank)
-
-
-def _rank(severity: Severity) -> int:
-    return severity.rank
-
-
 def _of_finding(facts: Facts, finding: Finding, *, known: bool) -> Alert:
-    name, cause = _CRITERIA[finding.criterion]
+    entry, cause = _CRITERIA[finding.criterion]
     ratio = times_limit(finding)
     proven = finding.verdict is Verdict.FAIL
-    beyond = ratio > 1.0 and (proven or finding.samples >= _ENOUGH or name == LOW_THROUGHPUT)
-    severity = graded(name, ratio) if proven else Severity.LOW
-    if proven and name == HIGH_ERROR_RATE and (finding.value or 0.0) >= _HALF:
+    beyond = ratio > 1.0 and (proven or finding.samples >= _ENOUGH or entry is LOW_THROUGHPUT)
+    severity = entry.graded(ratio) if proven else Severity.LOW
+    if proven and entry is HIGH_ERROR_RATE and (finding.value or 0.0) >= _HALF:
         severity = Severity.CRITICAL
     return _alert(
         facts,
-        name,
+        entry,
         severity,
         active=known and beyond,
         clears=known and ratio <= CALM,
         value=finding.value,
         description=finding.detail,
-        cause=cause(facts, name) if known and beyond else "",
+        cause=cause(facts, entry.name) if known and beyond else "",
     )
 
 
@@ -124,25 +98,25 @@ def _drifts(facts: Facts, *, known: bool) -> list[Alert]:
     return found
 
 
-def _drift(facts: Facts, name: str, columns: list[ColumnDrift], limit: float, *, known: bool) -> Alert:
+def _drift(facts: Facts, entry: Entry, columns: list[ColumnDrift], limit: float, *, known: bool) -> Alert:
     scores = [one.score for one in columns if one.score is not None]
     drifted = [one for one in columns if one.drifted and (one.score or 0.0) > limit]
     value = max((one.score or 0.0 for one in drifted), default=max(scores, default=None))
     active = known and bool(drifted)
     ratio = ENDLESS if value and limit <= 0 else (value or 0.0) / (limit or 1.0)
-    what = "the inputs" if name == DATA_DRIFT else "the predictions"
+    what = "the inputs" if entry is DATA_DRIFT else "the predictions"
     description = f"{what}: {len(drifted)} of {len(columns)} columns drifted from the baseline"
     if value is not None:
         description += f"; the highest score is {value:.2f}, the limit is {limit:g}"
     return _alert(
         facts,
-        name,
-        graded(name, ratio),
+        entry,
+        entry.graded(ratio),
         active=active,
         clears=known and value is not None and not drifted and value <= CALM * limit,
         value=value,
         description=description,
-        cause=causes.of_drift(facts, name, drifted) if active else "",
+        cause=causes.of_drift(facts, entry.name, drifted) if active else "",
     )
 
 
@@ -154,12 +128,12 @@ def _concept(facts: Facts, *, known: bool) -> list[Alert]:
     alert = _alert(
         facts,
         CONCEPT_DRIFT,
-        graded(CONCEPT_DRIFT, ratio),
+        CONCEPT_DRIFT.graded(ratio),
         active=known and report.drifted,
         clears=known and not report.drifted,  # the detector has a hysteresis of its own
         value=report.evidence,
         description=report.summary,
-        cause=causes.of_accuracy(facts, CONCEPT_DRIFT) if known and report.drifted else "",
+        cause=causes.of_accuracy(facts, CONCEPT_DRIFT.name) if known and report.drifted else "",
     )
     return [alert]
 
@@ -168,31 +142,18 @@ def _stale(facts: Facts, *, known: bool) -> Alert:
     return _alert(
         facts,
         MONITORING_STALE,
-        graded(MONITORING_STALE, facts.silent_s or 0.0),
+        MONITORING_STALE.graded(facts.silent_s or 0.0),
         active=not known,
         clears=known,
         value=facts.silent_s,
         description="; ".join(facts.health.reasons) if not known else "reports arrive",
-        cause="" if known else causes.of_silence(facts, MONITORING_STALE),
+        cause="" if known else causes.of_silence(facts, MONITORING_STALE.name),
     )
-
-
-_SUMMARIES: Final[Mapping[str, str]] = {
-    HIGH_ERROR_RATE: "{what} fails too many requests",
-    HIGH_LATENCY: "{what} answers too slowly",
-    LOW_ACCURACY: "{what} is wrong too often",
-    LOW_THROUGHPUT: "{what} answers too few requests",
-    DATA_DRIFT: "the inputs of {what} have changed",
-    PREDICTION_DRIFT: "the predictions of {what} have changed",
-    CONCEPT_DRIFT: "{what} is wrong more often than it was in its baseline",
-    MONITORING_STALE: "there are no reports on {what}",
-    DELIVERY_FAILING: "the channel {what} does not accept notifications",
-}
 
 
 def _alert(
     facts: Facts,
-    name: str,
+    entry: Entry,
     severity: Severity,
     *,
     active: bool,
@@ -201,24 +162,24 @@ def _alert(
     description: str,
     cause: str,
 ) -> Alert:
-    labels = {ALERT_NAME: name, MODEL: facts.model_id, VERSION: facts.version, SEVERITY: str(severity)}
+    labels = {ALERT_NAME: entry.name, MODEL: facts.model_id, VERSION: facts.version, SEVERITY: str(severity)}
     what = f"{facts.model_id} {facts.version}"
-    return Alert(labels, annotations_of(name, what, description, cause), value, active, clears)
+    return Alert(labels, _annotations(entry, what, description, cause), value, active, clears)
 
 
-def annotations_of(name: str, what: str, description: str, cause: str) -> dict[str, str]:
+def _annotations(entry: Entry, what: str, description: str, cause: str) -> dict[str, str]:
     """Return the texts of an alert for people.
 
     Args:
-        name: the alert's name in the catalog.
+        entry: the alert.
         what: the version or channel that the alert is about, for the summary.
         description: what was measured, and the limit.
         cause: the likely cause; "" if there is none to name.
     """
     return {
-        "summary": _SUMMARIES[name].format(what=what),
+        "summary": entry.summary.format(what=what),
         "description": description,
-        "runbook": CATALOG[name].runbook,
+        "runbook": entry.runbook,
         "likely_cause": cause,
     }
 
@@ -242,12 +203,12 @@ def _delivery(channel: str, waiting: list[Queued], last: Past | None, now: float
     stuck = [one for one in waiting if one.notification.receiver == channel]
     age = max((now - one.notification.created_at for one in stuck), default=0.0)
     lost = last if last is not None and last.outcome == FAILED and last.at > now - _RECENTLY_S else None
-    active = age >= _LADDERS[DELIVERY_FAILING][0][0] or lost is not None
+    active = age >= DELIVERY_FAILING.steps[Severity.MEDIUM] or lost is not None
     reason = stuck[0].last_error if stuck else lost.reason if lost is not None else ""
     description = f"{len(stuck)} notifications wait, the oldest for {age:,.0f} seconds" if stuck else "none waits"
     if lost is not None:
         description += "; the last notification was given up"
-    labels = {ALERT_NAME: DELIVERY_FAILING, MODEL: "", CHANNEL: channel}
-    labels[SEVERITY] = str(max(graded(DELIVERY_FAILING, age), Severity.MEDIUM, key=_rank))
-    annotations = annotations_of(DELIVERY_FAILING, channel, description, reason)
+    labels = {ALERT_NAME: DELIVERY_FAILING.name, MODEL: "", CHANNEL: channel}
+    labels[SEVERITY] = str(worst((DELIVERY_FAILING.graded(age), Severity.MEDIUM)))
+    annotations = _annotations(DELIVERY_FAILING, channel, description, reason)
     return Alert(labels, annotations, age, active, clears=not stuck and lost is None)

@@ -26,7 +26,7 @@ from streamb.metrics.measures import kind_of_labels
 from streamb.monitoring.drift.concept_alarm import ConceptDetector
 from streamb.monitoring.drift.report import Sensitivity
 from streamb.monitoring.profiles.performance import Performance
-from streamb.stats import binomial_upper
+from streamb.stats.binomial import binomial_upper
 from streamb.stats.edetector import Bets
 
 _LARGE: Final[Mapping[Sensitivity, int]] = {Sensitivity.LOW: 9000, Sensitivity.MEDIUM: 4000, Sensitivity.HIGH: 1000}

@@ -87,19 +87,9 @@ class ConceptDetector(ABC):
         return self._drifted
 
     @property
-    def labels(self) -> int:
-        """Labels since the start or the last reset."""
-        return self._detection.count
-
-    @property
     def evidence(self) -> float:
         """`ln` of the evidence; the alarm is at `ln(1 + run length)`."""
         return self._detection.evidence
-
-    @property
-    def summary(self) -> str:
-        """What the labels say, in words."""
-        return self.report().summary
 
     def reset(self) -> None:
         """Start anew: what came so far is dealt with."""
@@ -109,7 +99,7 @@ class ConceptDetector(ABC):
     def report(self) -> ConceptReport:
         """What the labels say by now."""
         detection, lead = self._detection, self._detection.lead
-        current = self._current(lead, detection.count - lead.since) if lead.log_stake > 0.0 else None
+        current = lead.total / (detection.count - lead.since) if lead.log_stake > 0.0 else None
         return ConceptReport(
             status="drifted" if self._drifted else "stable" if detection.count else "no_labels",
             drifted=self._drifted,
@@ -133,9 +123,6 @@ class ConceptDetector(ABC):
         elif self._drifted and evidence <= self._alarm / 2:
             # The next change is another one: its beginning must not be mistaken for this one's.
             self.reset()
-
-    def _current(self, lead: Lead, count: int) -> float:
-        return lead.total / count
 
     def _words(self, lead: Lead, current: float | None) -> str:
         count, usual = self._detection.count, self._shown(self._baseline)

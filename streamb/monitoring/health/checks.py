@@ -22,7 +22,7 @@ from streamb.metrics.limits import Limits
 from streamb.metrics.measures import Metrics
 from streamb.monitoring.drift.concept_alarm import ConceptReport
 from streamb.monitoring.drift.report import DriftReport
-from streamb.stats import binomial_tail
+from streamb.stats.binomial import binomial_tail
 
 CALM: Final = 0.8
 """A value is calm at so much of its limit: so near the limit and back does not count as recovered."""

@@ -102,7 +102,7 @@ def test_the_report_says_since_when_and_how_far():
 def test_calm_reports():
     detector = ErrorDetector(1000, 5000)
     assert detector.report().status == "no_labels"
-    assert "no labels yet" in detector.summary
+    assert "no labels yet" in detector.report().summary
     detector.update(500, 100)
     found = detector.report()
     assert (found.status, found.drifted, found.labels) == ("stable", False, 500)
@@ -120,7 +120,7 @@ def test_an_alarm_ends_when_the_errors_are_back_and_the_next_one_is_another():
         detector.update(100, 20)
         batches += 1
     assert 3 <= batches <= 60  # neither at the first calm batch, nor as long as the drift had lasted
-    assert detector.labels == 0
+    assert detector.report().labels == 0
     detector.update(300, 120, at=5.0)
     assert detector.drifted
     assert detector.report().since_label == 300
@@ -138,7 +138,7 @@ def test_a_reset_starts_anew():
     detector = known()
     detector.update(1000, 500)
     detector.reset()
-    assert (detector.drifted, detector.labels, detector.evidence) == (False, 0, 0.0)
+    assert (detector.drifted, detector.report().labels, detector.evidence) == (False, 0, 0.0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 1)), max_size=20), st.integers(0, 20))
@@ -163,7 +163,7 @@ def test_a_state_of_another_kind_is_refused_and_one_of_other_bets_begins_anew():
     document = ErrorDetector(50, 400).to_json()
     with pytest.raises(InvalidInput, match="no concept detector"):
         detector_from_json({**document, "kind": "seasons"})
-    assert detector_from_json({**document, "log_sums": [3.0], "count": 7}).labels == 0
+    assert detector_from_json({**document, "log_sums": [3.0], "count": 7}).report().labels == 0
 
 
 def test_labels_come_as_the_gateways_count_them():
@@ -171,7 +171,7 @@ def test_labels_come_as_the_gateways_count_them():
     detector.observe(Snapshot("m", "1", feedback={"labels": 300, "correct": 150}).feedback)
     assert detector.drifted
     detector.observe({})
-    assert detector.labels == 300
+    assert detector.report().labels == 300
 
 
 def test_labels_of_the_other_kind_say_nothing():
@@ -179,12 +179,12 @@ def test_labels_of_the_other_kind_say_nothing():
     for _ in range(50):
         classes.observe({"labels": 100, "error_micro": 10**9, "squared_error_micro": 10**10})
         numbers.observe({"labels": 100, "correct": 1})
-    assert (classes.labels, numbers.labels) == (0, 0)
+    assert (classes.report().labels, numbers.report().labels) == (0, 0)
     # A version whose task nobody knows counts both.
     both = {"labels": 100, "correct": 1, "error_micro": 10**9, "squared_error_micro": 10**10}
     for detector in (classes, numbers):
         detector.observe(both)
-        assert detector.labels == 100
+        assert detector.report().labels == 100
 
 
 @pytest.mark.parametrize(("errors", "labels"), [(0, 100), (100, 100), (0, 10**7), (1, 30)])

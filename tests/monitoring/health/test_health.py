@@ -229,7 +229,7 @@ def test_concept_drift_degrades():
     detector.update(1000, 330)
     health = watch.look(concept=detector.report())
     assert health.status == "degraded"
-    assert health.reasons == (detector.summary,)
+    assert health.reasons == (detector.report().summary,)
     assert health.concept.drifted
 
 
