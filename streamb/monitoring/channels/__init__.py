@@ -1,4 +1,4 @@
-"""Where alerts go: channels that send notifications, and the courier that delivers what is in the outbox to them."""
+"""Alert channels, which send notifications to people, and the courier, which delivers from the outbox to them."""
 
 from streamb.monitoring.channels.channel import AlertChannel, DeliveryFailed, severities_of
 from streamb.monitoring.channels.courier import Courier

@@ -1,8 +1,8 @@
-"""Which addresses alerts may be sent to: not to the own network, unless that is wanted.
+"""Which addresses alerts may be sent to: private networks only if the settings allow it.
 
-Whoever may name a webhook could otherwise make the platform knock at its own doors: the metadata service of a cloud,
-an unguarded admin port. A name is looked up once, and what was looked at is what gets the connection: a second
-look-up could have another answer.
+Otherwise a user who sets a webhook could make the platform send requests to internal services, such as a cloud's
+metadata service or an unprotected admin port (SSRF). A host name is resolved once, and the checked address is the one
+that is connected to, because a second look-up could give a different answer.
 """
 
 from __future__ import annotations
@@ -16,21 +16,29 @@ from streamb.monitoring.channels.channel import DeliveryFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[..., list[tuple[Any, Any, int, str, Any]]]
-"""As `socket.getaddrinfo`."""
+"""A function with the signature of `socket.getaddrinfo`."""
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _LOW_32_BITS: Final = 0xFFFFFFFF
 _METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
-"""Where AWS (by IPv6), Alibaba and Oracle keep credentials of machines; others do at link-local addresses."""
+"""Metadata services of AWS (IPv6), Alibaba and Oracle, which hold credentials; other clouds use link-local ones."""
 
 
 def reachable_addresses(
     host: str, port: int, *, encrypted: bool, allow_private: bool, resolve: Resolve = socket.getaddrinfo
 ) -> list[tuple[int, tuple[Any, ...]]]:
-    """The socket family and address of each place where `host` may be reached.
+    """Return the socket family and address of each allowed address of `host`.
+
+    Args:
+        host: a host name or an IP address.
+        port: the port to connect to.
+        encrypted: whether the connection uses TLS; without it, public addresses are not allowed.
+        allow_private: whether private addresses are allowed.
+        resolve: looks up the name.
 
     Raises:
-        DeliveryFailed: the name is not known (worth a retry), or no address behind it is allowed (not worth one).
+        DeliveryFailed: the name cannot be resolved (worth a retry), or none of its addresses is allowed (not worth
+            one).
     """
     try:
         found = resolve(host, port, type=socket.SOCK_STREAM)
@@ -52,7 +60,7 @@ def reachable_addresses(
 
 
 def is_private(address: Address) -> bool:
-    """True for everything that is not on the public internet, also when it is wrapped in an IPv6 address.
+    """Return whether an address is not on the public internet, even if it is embedded in an IPv6 address.
 
     >>> is_private(ipaddress.ip_address("::ffff:10.0.0.1")), is_private(ipaddress.ip_address("8.8.8.8"))
     (True, False)
@@ -61,19 +69,19 @@ def is_private(address: Address) -> bool:
 
 
 def _refusal(address: Address, *, encrypted: bool, allow_private: bool) -> str | None:
-    """Why nothing may be sent there; None when it may."""
+    """The reason why the address is not allowed; None if it is allowed."""
     meant = list(_meant(address))
     if any(one.is_link_local or one.is_multicast or one.is_unspecified or one in _METADATA for one in meant):
         return f"{address} is never the address of a receiver"
     if is_private(address):
         if allow_private:
             return None
-        return f"{address} is a private address; set ML_ALERT_ALLOW_PRIVATE_ADDRESSES=true if that is meant"
-    return None if encrypted else f"{address} is a public address and alerts do not travel there in clear; use https"
+        return f"{address} is a private address; set ML_ALERT_ALLOW_PRIVATE_ADDRESSES=true to allow it"
+    return None if encrypted else f"{address} is a public address, to which alerts are only sent encrypted: use https"
 
 
 def _meant(address: Address) -> Iterator[Address]:
-    """The address, and the IPv4 addresses that reach the same place by way of a translator or a tunnel."""
+    """The address, and the IPv4 addresses that it embeds for a translator or a tunnel."""
     yield address
     if isinstance(address, ipaddress.IPv6Address):
         wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

@@ -1,4 +1,4 @@
-"""Apprise: some hundred more services (Discord, Telegram, Matrix, SMS, …), when the extra `apprise` is installed."""
+"""Apprise: about a hundred more services (Discord, Telegram, Matrix, SMS, …); needs the extra `apprise`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _KINDS: Final = {
 
 
 class AppriseChannel:
-    """Hands notifications to Apprise, which has its own time limits and tells only whether it worked.
+    """Sends notifications through Apprise, which has its own time limits and reports only success or failure.
 
     Args:
         name: see `AlertChannel`.
-        urls: as Apprise has them, with the secrets inside.
-        severities: of which alerts it is told.
+        urls: Apprise URLs, which contain secrets.
+        severities: the severities of the alerts that the channel sends.
 
     Raises:
-        ConfigError: Apprise is not installed, or does not know the kind of one of the URLs.
+        ConfigError: Apprise is not installed, or does not support one of the URLs.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AppriseChannel:
         try:
             delivered = self._services.notify(body=body, title=title, notify_type=kind)
         except Exception as error:
-            # Whatever a plugin raises: its text may hold the URL.
+            # A plugin may raise any error, and its text may contain the URL.
             raise DeliveryFailed(f"Apprise failed for {self.name} ({type(error).__name__})") from None
         if not delivered:
             raise DeliveryFailed(f"Apprise could not deliver to all of the {len(self._urls)} services of {self.name}")
@@ -72,7 +72,7 @@ class AppriseChannel:
         for position, url in enumerate(self._urls, start=1):
             try:
                 known = services.add(url.get_secret_value())
-            except Exception:  # its text may hold the URL
+            except Exception:  # its text may contain the URL
                 known = False
             if not known:
                 raise ConfigError(
@@ -82,16 +82,16 @@ class AppriseChannel:
         return services
 
 
-_URLS: Final = Variable("alert_apprise_urls", "Apprise URLs with commas between; needs the extra `apprise`.")
+_URLS: Final = Variable("alert_apprise_urls", "Apprise URLs, separated by commas; needs the extra `apprise`.")
 
 
 class AppriseOptions(ChannelOptions):
-    """Apprise's own URLs."""
+    """The options of an Apprise channel."""
 
     kind: ClassVar[str] = "apprise"
 
     urls: Annotated[tuple[Secret, ...], Separated, Field(min_length=1), _URLS]
 
-    def open(self, clock: Clock) -> AppriseChannel:  # noqa: ARG002 - Apprise dates by itself
+    def open(self, clock: Clock) -> AppriseChannel:  # noqa: ARG002 - Apprise adds dates itself
         """See `ChannelOptions.open`."""
         return AppriseChannel(self.called, self.urls, severities=self.hears_of)

@@ -1,4 +1,4 @@
-"""What every alert channel is: a name, and a way to send one notification that either worked or says how to go on."""
+"""The interface of alert channels: a name, and a method that sends one notification or raises `DeliveryFailed`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SHORTEST_SECRET: Final = 4
 
 
 class DeliveryFailed(StreambError):
-    """A receiver did not take a notification.
+    """A receiver did not accept a notification.
 
     Args:
-        message: what happened, without any secret: it is logged and shown.
-        retry: the same may work later; False when only a person can help (a wrong key, a receiver that is gone).
-        retry_after_s: how long the receiver asked to be left alone, in seconds.
+        message: what happened, without secrets, since it is logged and shown.
+        retry: whether the same attempt may work later; False if a person has to act (a wrong key, a deleted receiver).
+        retry_after_s: how long the receiver asked to wait before the next attempt, in seconds.
     """
 
     status: ClassVar[int] = 502
@@ -35,42 +35,42 @@ class DeliveryFailed(StreambError):
 
 
 class AlertChannel(Protocol):
-    """Where alerts can be sent. A channel keeps nothing between notifications: a trial may run beside a delivery.
+    """Sends notifications. It keeps no state between them, so a trial may run at the same time as a delivery.
 
     Attributes:
-        name: how it is called in routes, commands and counts; no other channel has it.
+        name: the channel's unique name in routes, commands and counts.
     """
 
     @property
     def name(self) -> str: ...
 
     def send(self, notification: Notification) -> None:
-        """Hand the notification over, once, within the time limits of the channel.
+        """Send the notification once, within the time limits of the channel.
 
         Raises:
-            DeliveryFailed: it was not taken, or it is not certain.
+            DeliveryFailed: the receiver did not accept it, or that is not certain.
         """
         ...
 
 
 def severities_of(channel: AlertChannel) -> frozenset[Severity]:
-    """The severities that a channel was opened for; all of them where it does not say."""
+    """Return the severities that a channel was opened for; all of them if it does not declare any."""
     chosen: frozenset[Severity] = getattr(channel, "severities", ALL_SEVERITIES)
     return chosen
 
 
 def interval_of(channel: AlertChannel) -> float:
-    """The shortest time between two sends that the receiver allows, in seconds; 0 where the channel does not say."""
+    """Return the shortest time between two sends that the receiver allows, in seconds; 0 if not declared."""
     return float(getattr(channel, "interval_s", 0.0))
 
 
 def keeps_incidents(channel: AlertChannel) -> bool:
-    """True where what was triggered stays open until it is resolved."""
+    """Return whether an incident that is triggered at the receiver stays open until it is resolved."""
     return bool(getattr(channel, "keeps_incidents", False))
 
 
 def redacted(text: str, secrets: Iterable[SecretStr | None]) -> str:
-    """Text from outside (an answer, an error) without the secrets that it may repeat."""
+    """Return text from outside (an answer, an error) with each secret in it replaced by "***"."""
     for secret in secrets:
         value = secret.get_secret_value() if secret is not None else ""
         if len(value) >= _SHORTEST_SECRET:
@@ -79,7 +79,7 @@ def redacted(text: str, secrets: Iterable[SecretStr | None]) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """Text on one line, cut to `limit` characters with an ellipsis.
+    """Return the text on one line, cut to at most `limit` characters with an ellipsis.
 
     >>> one_line("first\\n  second", 9)
     'first se…'

@@ -1,8 +1,8 @@
-"""The courier: delivers what is in the outbox, in threads of its own, so that nothing else waits for a receiver.
+"""The courier: delivers notifications from the outbox in its own threads, so that nothing else waits for a receiver.
 
-One thread for each channel: a receiver that hangs holds up its own notifications only. At least once: a notification
-leaves the outbox after its receiver took it; if the process dies in between, the next one sends it again with the same
-id and the same dedup key, by which receivers know it.
+There is one thread for each channel: a receiver that hangs delays only its own notifications. Delivery is at least
+once: a notification leaves the outbox after its receiver accepted it; if the process dies in between, the next one
+sends it again with the same id and dedup key, by which receivers recognize it.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _log = logging.getLogger(__name__)
 
 GIVE_UP_DAYS: Final = 3.0
 TRIAL: Final = "TestAlert"
-"""The `alertname` by which receivers may tell trials from alerts."""
+"""The `alertname` by which receivers can distinguish trials from alerts."""
 _DAY_S: Final = 86_400.0
 
 
 class Courier:
-    """Delivers until it is stopped. Safe to use from many threads.
+    """Delivers notifications until it is stopped. Safe to use from many threads.
 
     Args:
-        outbox: what to deliver; `receiver` of a notification is the name of a channel.
-        channels: each with a name of its own.
+        outbox: the notifications to deliver; the `receiver` of each is the name of a channel.
+        channels: the channels, each with a unique name.
         clock: for pauses and dates.
-        give_up_days: after so long a notification is tried no more.
-        random: between 0 and 1, for the jitter of pauses.
+        give_up_days: how long after its creation a notification is given up, in days.
+        random: returns a number from 0 to 1, for the jitter of pauses.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class Courier:
 
     @property
     def channels(self) -> tuple[AlertChannel, ...]:
-        """The channels that it delivers to."""
+        """The channels that the courier delivers to."""
         return tuple(worker.channel for worker in self._workers.values())
 
     def start(self) -> None:
-        """Begin to deliver; does nothing when it has begun."""
+        """Start to deliver. Idempotent."""
         if self._threads:
             return
         self._stopping.clear()
@@ -85,14 +85,14 @@ class Courier:
             thread.start()
 
     def wake(self) -> None:
-        """Something was put into the outbox: look now instead of within half a second."""
+        """Check the outbox now, because something was added to it, instead of within half a second."""
         self._drop_strays()
         self._rouse()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """Deliver no more. What is being sent may end within `timeout_s`; False when it did not.
+        """Stop to deliver, and wait at most `timeout_s` seconds for attempts in progress; False if some did not end.
 
-        What was not delivered stays in the outbox.
+        Notifications that were not delivered stay in the outbox.
         """
         self._stopping.set()
         self._rouse()
@@ -104,33 +104,33 @@ class Courier:
         return ended
 
     def deliver_due(self) -> None:
-        """Deliver in this thread whatever is due now, each channel until it has nothing to do or has to wait."""
+        """Deliver in this thread what is due now, for each channel until nothing is due or it has to wait."""
         for worker in self._workers.values():
             while worker.step() == 0.0:
                 pass
 
     @verb
     def try_channel(self, name: str) -> None:
-        """Send a trial to one channel, past the outbox; takes as long as the channel does.
+        """Send a trial notification to one channel directly, without the outbox, and wait for the result.
 
         Raises:
-            NotFound: no channel has this name.
-            DeliveryFailed: it does not work; says why.
+            NotFound: there is no channel with this name.
+            DeliveryFailed: the channel does not work; the message says why.
         """
         worker = self._workers.get(name)
         if worker is None:
             known = ", ".join(self._workers) or "none"
-            raise NotFound(f"no alert channel is called {name!r}; there are: {known}")
+            raise NotFound(f"there is no alert channel {name!r}; the channels are: {known}")
         for notification in trial_notifications(worker.channel, self._clock.now()):
             worker.send(notification)
 
     @verb
     def states(self) -> list[ChannelState]:
-        """How each channel is doing."""
+        """Return the state of each channel."""
         return [worker.state() for worker in self._workers.values()]
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """Attempts by channel and outcome (`OUTCOMES`), since the process started."""
+        """Return the attempts since the process started, by channel and outcome (`OUTCOMES`)."""
         return {(state.name, outcome): n for state in self.states() for outcome, n in state.counts.items()}
 
     def _run(self, name: str) -> None:
@@ -146,12 +146,12 @@ class Courier:
             event.set()
 
     def _drop_strays(self) -> None:
-        """What is addressed to a channel that is no more would stay in the outbox for ever."""
+        """Give up notifications to channels that no longer exist, which would stay in the outbox forever."""
         try:
             for queued in self._outbox.queued():
                 receiver = queued.notification.receiver
                 if receiver not in self._workers:
-                    reason = f"no alert channel is called {receiver!r} any more"
+                    reason = f"the alert channel {receiver!r} no longer exists"
                     self._outbox.failed(queued.notification.notification_id, reason, retry_at=None)
                     _log.warning("a notification is not delivered: %s", reason)
         except StreambError as error:
@@ -159,7 +159,7 @@ class Courier:
 
 
 def trial_notifications(channel: AlertChannel, now: float) -> Iterator[Notification]:
-    """What to send to `channel` to see whether it works: one that fires; then its end, where incidents stay open."""
+    """Yield the trial notifications for a channel: a firing one, and its end if the receiver keeps incidents open."""
     firing = _firing(channel.name, milliseconds(now))
     yield firing
     if keeps_incidents(channel):
@@ -172,7 +172,7 @@ def _firing(receiver: str, now: float) -> Notification:
     labels = {ALERT_NAME: TRIAL, MODEL: "", SEVERITY: str(Severity.LOW)}
     annotations = {
         "summary": "This is a test: nothing is wrong",
-        "description": "Somebody asked streamb to try this channel. There is nothing to do.",
+        "description": "Somebody asked streamb to test this channel. No action is needed.",
     }
     identity = digest_of(TRIAL, receiver, now)
     return Notification(

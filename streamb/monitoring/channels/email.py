@@ -1,7 +1,7 @@
-"""Mail, by SMTP: text and HTML, encrypted, and one thread for each incident in the reader's mail program.
+"""Email by SMTP: text and HTML, encrypted, and one thread for each incident in the reader's mail program.
 
-Every attempt to deliver a notification has the same Message-ID, so that a mail that was sent twice is shown once. All
-mails of an incident refer to one root (RFC 5322, 3.6.4), made of its dedup key; that no mail has this id is no matter.
+Every attempt to deliver a notification has the same Message-ID, so that an email that was sent twice is shown once. All
+emails of an incident refer to one root id (RFC 5322, 3.6.4), made from its dedup key; no email needs to have that id.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mail is handed in.
+    """The SMTP server that email is sent through.
 
     Attributes:
-        scheme: "smtp+starttls", "smtps", or "smtp" for a connection in clear.
-        host: its name.
-        port: its port.
-        user: who hands in; "" for nobody in particular.
-        password: of that user.
+        scheme: "smtp+starttls", "smtps", or "smtp" for an unencrypted connection.
+        host: the server's host name.
+        port: the server's port.
+        user: the user to log in as; "" to send without a login.
+        password: the user's password.
     """
 
     scheme: str
@@ -59,20 +59,20 @@ class MailServer:
 
     @classmethod
     def from_url(cls, url: SecretStr) -> Self:
-        """Read `smtp+starttls://USER:PASSWORD@HOST:PORT`; signs that a URL cannot hold are percent-encoded.
+        """Read `smtp+starttls://USER:PASSWORD@HOST:PORT`; characters not allowed in a URL are percent-encoded.
 
         Raises:
-            ConfigError: it is no such URL, or would send a password in clear to another machine.
+            ConfigError: the URL has another form, or would send a password unencrypted to another machine.
         """
         parts = url_parts(url.get_secret_value())
         if parts is None or parts.scheme not in _PORTS or not parts.hostname:
             raise ConfigError(
-                "a mail server reads smtp+starttls://USER:PASSWORD@HOST:PORT or smtps://…; what is set is not shown, "
-                "since it may hold a password"
+                "the address of a mail server has the form smtp+starttls://USER:PASSWORD@HOST:PORT or smtps://…; the "
+                "value is not shown, since it may contain a password"
             )
         if parts.scheme == "smtp" and parts.password and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
             raise ConfigError(
-                f"the password for {parts.hostname} would travel in clear: use smtp+starttls:// or smtps://"
+                f"the password for {parts.hostname} would be sent unencrypted: use smtp+starttls:// or smtps://"
             )
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         if not (user + password).isascii():  # smtplib cannot send them, and its error would repeat them
@@ -82,17 +82,17 @@ class MailServer:
 
 @dataclass(frozen=True, slots=True)
 class EmailChannel:
-    """Sends mail to some people.
+    """Sends each notification by email.
 
     Attributes:
         name: see `AlertChannel`.
-        server: where mail is handed in.
-        sender: the address in `From`, and the one that bounces go to.
+        server: the SMTP server that email is sent through.
+        sender: the address in `From`, which also receives bounces.
         recipients: the addresses in `To`.
         clock: for the header `Date`.
-        tls: whose certificates are trusted.
-        patience: connecting and handing in take no longer.
-        severities: of which alerts it is told.
+        tls: the certificates that are trusted.
+        patience: the time limits for connecting and sending.
+        severities: the severities of the alerts that the channel sends.
     """
 
     name: str
@@ -105,7 +105,7 @@ class EmailChannel:
     severities: frozenset[Severity] = ALL_SEVERITIES
 
     def send(self, notification: Notification) -> None:
-        """See `AlertChannel.send`; it went well when the server took the mail for at least one of the recipients."""
+        """See `AlertChannel.send`; it succeeds if the server accepts the email for at least one recipient."""
         host = self.server.host
         message = mail(notification, self.sender, self.recipients, self.clock.now())
         try:
@@ -120,15 +120,15 @@ class EmailChannel:
         except ssl.SSLCertVerificationError as error:
             raise DeliveryFailed(f"the certificate of {host} is not trusted: {error.verify_message}") from None
         except TimeoutError:
-            raise DeliveryFailed(f"{host} did not take the mail within {self.patience.total_s:g} s") from None
+            raise DeliveryFailed(f"{host} did not accept the email within {self.patience.total_s:g} s") from None
         except (OSError, smtplib.SMTPException) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            raise DeliveryFailed(f"handing in mail at {host} failed: {reason}") from None
+            raise DeliveryFailed(f"sending email through {host} failed: {reason}") from None
         if refused:
             _log.warning("alert channel %s: %s refused %s", self.name, host, ", ".join(sorted(refused)))
 
     def _hand_in(self, message: EmailMessage) -> dict[str, Any]:
-        """Hand the mail in; returns who was refused."""
+        """Send the email; returns the refused recipients."""
         server, total_s = self.server, self.patience.total_s
         tls = self.tls
         plain = socket.create_connection((server.host, server.port), self.patience.connect_s)
@@ -168,7 +168,7 @@ def _are_addresses(text: str) -> bool:
 
 
 MailAddress = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f@]+@[^\x00-\x1f@]+$")]
-_ADDRESSES: Final = "NAME@DOMAIN, several with commas between"
+_ADDRESSES: Final = "NAME@DOMAIN, several separated by commas"
 _SMTP_URL: Final = Variable(
     "alert_smtp_url",
     "Mail server: smtp+starttls://USER:PASSWORD@HOST:PORT, or smtps.",
@@ -178,7 +178,7 @@ _SMTP_URL: Final = Variable(
 _FROM: Final = Variable("alert_email_from", "Sender of alerts by mail.", _ADDRESSES, _are_addresses, secret=False)
 _TO: Final = Variable(
     "alert_email_to",
-    "Who gets alerts by mail: addresses with commas between.",
+    "Who gets alerts by email: addresses, separated by commas.",
     _ADDRESSES,
     _are_addresses,
     secret=False,
@@ -186,7 +186,7 @@ _TO: Final = Variable(
 
 
 class EmailOptions(SendingOptions):
-    """Mail by SMTP."""
+    """The options of a channel that sends email by SMTP."""
 
     kind: ClassVar[str] = "email"
 
@@ -201,7 +201,7 @@ class EmailOptions(SendingOptions):
 
 
 class _Client(smtplib.SMTP):
-    """smtplib's client on a connection that is there already, so that a watchdog can hold it from its first byte."""
+    """smtplib's client on an open connection, so that the watchdog covers it from the first byte."""
 
     def __init__(self, opened: socket.socket, host: str) -> None:
         self._opened = opened
@@ -209,12 +209,19 @@ class _Client(smtplib.SMTP):
         super().__init__(host, local_hostname=name if "." in name else "[127.0.0.1]")
 
     def _get_socket(self, *_where: Any) -> socket.socket:
-        """What smtplib calls to connect (and what its own `SMTP_SSL` overrides)."""
+        """Return the open connection; smtplib calls this method to connect (its own `SMTP_SSL` overrides it too)."""
         return self._opened
 
 
 def mail(notification: Notification, sender: str, recipients: tuple[str, ...], now: float) -> EmailMessage:
-    """The mail about a notification, the same for every attempt but for its date."""
+    """Return the email for a notification; only its date differs between attempts.
+
+    Args:
+        notification: the content.
+        sender: the address in `From`.
+        recipients: the addresses in `To`.
+        now: the email's date, seconds since the epoch.
+    """
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     root = f"<incident-{_digest(notification.dedup_key)}@{domain}>"
     message = EmailMessage()
@@ -225,7 +232,7 @@ def mail(notification: Notification, sender: str, recipients: tuple[str, ...], n
     message["Message-ID"] = f"<{_digest(f'{notification.receiver} {notification.notification_id}')}@{domain}>"
     message["In-Reply-To"] = root
     message["References"] = root
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: absence notes do not answer it
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents automatic replies
     message.set_content(plain_text(notification))
     message.add_alternative(_html(notification), subtype="html")
     return message

@@ -1,7 +1,7 @@
-"""One POST to a receiver of alerts: strict about time, addresses, redirects, and what errors repeat.
+"""One POST to a receiver of alerts, with strict time limits, checked addresses, no redirects and no secrets in errors.
 
-Of the standard library's client, since each of these has to hold for the whole exchange: a receiver that sends one
-byte a second never meets the time limit of a single read, so a watchdog shuts the connection when its time is up.
+It uses the standard library's client, since the time limit has to hold for the whole exchange: a receiver that sends
+one byte a second never exceeds the limit of a single read, so a watchdog shuts the connection when its time is up.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ MOST_ANSWER_BYTES: Final = 64 << 10
 _SHOWN_CHARS: Final = 200
 _SHORTEST_PART: Final = 8
 _RETRIED: Final = frozenset({408, 425, 429})
-"""Client errors that time may mend; all others and redirects are for a person."""
+"""Client errors that are worth a retry; all other ones and redirects need a person."""
 _REDIRECTS: Final = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one delivery may take, once the name is looked up (for which the system has limits of its own).
+    """The time limits of one delivery, after the name was resolved (for which the system has its own limits).
 
     Attributes:
-        connect_s: until a connection is there, in seconds.
-        total_s: until the answer is complete, in seconds.
+        connect_s: the limit for connecting, in seconds.
+        total_s: the limit for the whole exchange, in seconds.
     """
 
     connect_s: float = 5.0
@@ -56,12 +56,12 @@ DEFAULT_PATIENCE: Final = Patience()
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver said.
+    """The receiver's answer.
 
     Attributes:
-        status: of HTTP.
+        status: the HTTP status.
         text: the start of the body, on one line; "" for a success.
-        retry_after_s: what `Retry-After` asks for, in seconds.
+        retry_after_s: the wait that `Retry-After` asks for, in seconds; None if there is none.
     """
 
     status: int
@@ -70,14 +70,16 @@ class Answer:
 
 
 class Poster:
-    """Posts to one address, which is a secret: only its host is ever named.
+    """Posts to one address, which is secret: only its host is ever shown.
 
     Args:
-        url: http or https; http only for private addresses.
-        clock: to read a `Retry-After` that is a date.
-        allow_private: addresses that are not on the public internet are fine, too.
-        ca_file: certificates (PEM) to trust besides the usual ones.
-        hide: more secrets that an answer might repeat.
+        url: the address, http or https; http only for private addresses.
+        clock: to evaluate a `Retry-After` that is a date.
+        allow_private: whether addresses that are not on the public internet are allowed.
+        ca_file: certificates (PEM) to trust in addition to the usual ones.
+        hide: further secrets to remove from the receiver's answers.
+        patience: the time limits of a delivery.
+        resolve: looks up the host name.
 
     Raises:
         ConfigError: this is not an http or https URL, or the certificates cannot be read.
@@ -109,10 +111,10 @@ class Poster:
         return f"Poster({self.host!r})"
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send `body` as JSON; whatever the answer is, redirects included, it is returned.
+        """Send `body` as JSON and return the answer, whatever its status (redirects are not followed).
 
         Raises:
-            DeliveryFailed: there was no answer in time, or nothing may be sent there.
+            DeliveryFailed: there was no answer in time, or the address is not allowed.
         """
         target = self._url.path or "/"
         if self._url.query:
@@ -125,7 +127,7 @@ class Poster:
         with self._connected() as connection:
             connection.request("POST", target, body, {**sent, **headers})
             with connection.getresponse() as answer:
-                # Of a success the status says it all: a body that never ends must not have it sent again.
+                # The body of a success is not needed: if it never ended, the notification would be sent again.
                 said = b"" if 200 <= answer.status < 300 else answer.read(MOST_ANSWER_BYTES)
                 wait = retry_after(answer.getheader("Retry-After"), self._clock.now())
         text = redacted(said.decode("utf-8", "replace"), self._hidden)
@@ -133,7 +135,7 @@ class Poster:
 
     @contextmanager
     def _connected(self) -> Iterator[http.client.HTTPConnection]:
-        """A connection that lives no longer than allowed; every way in which it can fail is a `DeliveryFailed`."""
+        """A connection within the time limits; every failure becomes a `DeliveryFailed`."""
         host, total_s, began = self.host, self._patience.total_s, self._clock.monotonic()
         plain = self._open()
         try:
@@ -149,13 +151,13 @@ class Poster:
             raise DeliveryFailed(f"the certificate of {host} is not trusted: {error.verify_message}") from None
         except ConnectionError:
             raise DeliveryFailed(f"{host} closed the connection without an answer") from None
-        except http.client.HTTPException as error:  # its text may hold the URL
-            raise DeliveryFailed(f"{host} does not speak HTTP as expected ({type(error).__name__})") from None
+        except http.client.HTTPException as error:  # its text may contain the URL
+            raise DeliveryFailed(f"{host} did not answer in valid HTTP ({type(error).__name__})") from None
         except OSError as error:
             raise DeliveryFailed(f"the connection to {host} failed: {_reason(error)}") from None
 
     def _open(self) -> socket.socket:
-        """Connect to the first address that takes it, of the two kinds that there are (IPv6, IPv4)."""
+        """Connect to the first address of each family (IPv6, IPv4), and return the first connection that succeeds."""
         places = reachable_addresses(
             self.host,
             self._port,
@@ -183,7 +185,7 @@ class Poster:
 
 @contextmanager
 def watchdog(opened: socket.socket, seconds: float) -> Iterator[None]:
-    """Shut a connection when its time is up, whatever its owner waits for; that then is a `TimeoutError`."""
+    """Shut the connection after `seconds`, whatever its owner waits for; the block then raises `TimeoutError`."""
     bitten = threading.Event()
     own = opened.dup()  # TLS takes the descriptor over from the socket that it wraps
 
@@ -225,7 +227,7 @@ def judge(host: str, answer: Answer) -> None:
         return
     if answer.status in _REDIRECTS:
         raise DeliveryFailed(
-            f"{host} redirects ({answer.status}); alerts are not sent on, so set the final address", retry=False
+            f"{host} redirects ({answer.status}); redirects are not followed, so set the final address", retry=False
         )
     said = f": {answer.text}" if answer.text else ""
     raise DeliveryFailed(
@@ -236,7 +238,7 @@ def judge(host: str, answer: Answer) -> None:
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3); None if it is missing or cannot be read.
+    """Return the seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3); None if missing or unreadable.
 
     >>> retry_after("120", now=0.0), retry_after("Thu, 01 Jan 1970 00:01:00 GMT", now=50.0), retry_after("soon", 0.0)
     (120.0, 10.0, None)
@@ -248,7 +250,7 @@ def retry_after(value: str | None, now: float) -> float | None:
     except ValueError:
         try:
             date = parsedate_to_datetime(value)
-            # asctime's form, which is to be understood, names no zone: it means UTC, not that of this machine.
+            # Dates in asctime's form, which must be supported, have no time zone: they are in UTC.
             seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
         except ValueError:
             return None
@@ -257,14 +259,14 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 @functools.lru_cache(maxsize=16)
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Trust in the usual certificates of this machine and of Mozilla's list, and in those of `ca_file`.
+    """Return a context that trusts this machine's certificates, Mozilla's list, and those in `ca_file`.
 
-    Reading them takes a tenth of a second, so it is done once; a context may be used by many threads.
+    Reading them takes 0.1 s, so the context is cached; it may be used by many threads.
 
     Raises:
         ConfigError: `ca_file` is not a readable PEM file.
     """
-    import httpx  # takes a while, and brings the list, which machines with a bare Python lack
+    import httpx  # slow to import; brings Mozilla's list, which machines with a bare Python lack
 
     context = httpx.create_ssl_context()
     context.load_default_certs()
@@ -277,14 +279,14 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def _parts(url: SplitResult) -> Iterator[SecretStr]:
-    """Whatever is between the signs of a path and a query: an answer may repeat the token alone."""
+    """The parts of the path and the query that may be tokens, because an answer may repeat a token alone."""
     for part in re.split(r"[/?&=;]", f"{url.path}?{url.query}"):
         if len(part) >= _SHORTEST_PART:
             yield SecretStr(part)
 
 
 def url_parts(text: str) -> SplitResult | None:
-    """The parts of a URL; None if it cannot be read as one, or its port is no number."""
+    """Return the parts of a URL; None if the text is not a URL, or its port is not a number."""
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -303,9 +305,9 @@ def _checked(url: SecretStr) -> SplitResult:
         or any(not "!" <= sign <= "~" for sign in text)
     ):
         raise ConfigError(
-            "the address of a receiver reads https://HOST/PATH, other signs than ASCII encoded; what is set is not "
-            "shown, since it may be secret"
+            "the address of a receiver has the form https://HOST/PATH, with non-ASCII characters percent-encoded; the "
+            "value is not shown, since it may be secret"
         )
     if parts.username is not None:
-        raise ConfigError(f"the address of {parts.hostname} holds a user name; use a header or a path that is secret")
+        raise ConfigError(f"the address of {parts.hostname} contains a user name; use a secret header or path instead")
     return parts

@@ -1,4 +1,4 @@
-"""The log as an alert channel: one line for each alert, at a level that its severity asks for."""
+"""The log as an alert channel: one line for each alert, at the level of its severity."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LEVELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LogChannel:
-    """Writes to the logger `streamb.alerts`; needs no receiver, so it always works.
+    """Writes to the logger `streamb.alerts`; it needs no receiver, so it always works.
 
     Attributes:
         name: see `AlertChannel`.
-        severities: of which alerts it is told.
+        severities: the severities of the alerts that the channel writes.
     """
 
     name: str = "log"
@@ -47,10 +47,10 @@ class LogChannel:
 
 
 class LogOptions(ChannelOptions):
-    """The log."""
+    """The options of the channel that writes to the log."""
 
     kind: ClassVar[str] = "log"
 
-    def open(self, clock: Clock) -> LogChannel:  # noqa: ARG002 - the log dates by itself
+    def open(self, clock: Clock) -> LogChannel:  # noqa: ARG002 - the log adds dates itself
         """See `ChannelOptions.open`."""
         return LogChannel(self.called, self.hears_of)

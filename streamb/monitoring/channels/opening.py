@@ -1,4 +1,4 @@
-"""Opens channels, from specifications or from settings; says what is wrong or probably not meant in their settings."""
+"""Opens channels from specifications or settings, and reports wrong or suspicious settings of channels."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from streamb.monitoring.channels.channel import AlertChannel
 from streamb.monitoring.channels.options import Variable, channel_types, read_options
 
 ChannelSpec = str | Mapping[str, Any] | AlertChannel
-"""The name of a type that the settings describe ("slack"), a mapping of options, or a channel of the user's own."""
+"""The name of a type that the settings describe ("slack"), a mapping of options, or the user's own channel."""
 
 
 def open_channels(source: Settings | Iterable[ChannelSpec], *, clock: Clock | None = None) -> list[AlertChannel]:
-    """The channels that `source` describes, in its order.
+    """Open the channels that `source` describes, in its order.
 
     Args:
         source: settings (their `alert_channels`), or a list of specifications.
         clock: for dates and signatures; by default the machine's.
 
     Raises:
-        InvalidInput: a specification is wrong, or two channels have one name.
-        ConfigError: a secret cannot be read, a package is missing, or a variable is.
+        InvalidInput: a specification is wrong, or two channels have the same name.
+        ConfigError: a secret cannot be read, or a package or a variable is missing.
     """
     if isinstance(source, str | Mapping):
         raise InvalidInput(f"alert channels are a list, not {source!r}; for this one alone write [{source!r}]")
@@ -50,7 +50,7 @@ def open_channels(source: Settings | Iterable[ChannelSpec], *, clock: Clock | No
     for spec in source:
         channel = _opened(spec, clock)
         if channel.name in channels:
-            raise InvalidInput(f"two alert channels are called {channel.name!r}; give one of them another name")
+            raise InvalidInput(f"two alert channels have the name {channel.name!r}; give one of them another name")
         channels[channel.name] = channel
     return list(channels.values())
 
@@ -64,41 +64,41 @@ def _opened(spec: ChannelSpec, clock: Clock) -> AlertChannel:
 
 
 def channel_variables() -> dict[str, Variable]:
-    """Every setting that a type of channel declares, by its name."""
+    """Return every setting that a type of channel declares, by its name."""
     return {one.name: one for kind in channel_types().values() for one in kind.variables().values()}
 
 
 def check_channels(settings: Settings) -> None:
-    """Find what is wrong with the settings of channels before any of them is opened.
+    """Check the settings of all channels before any of them is opened.
 
     Raises:
-        ConfigError: names every channel that lacks a variable, every value that is not allowed, and every reference
-            that leads nowhere (`details["problems"]` lists them); it repeats no secret.
+        ConfigError: names every missing variable, every value that is not allowed, and every reference that cannot be
+            resolved (`details["problems"]` lists them); it contains no secret.
     """
     if problems := list(_problems(settings)):
         raise config_error(problems)
 
 
 def settings_warnings(settings: Settings) -> list[str]:
-    """What is allowed but probably not meant, of the platform and of its channels."""
+    """Return warnings about settings of the platform and its channels that are allowed but probably mistakes."""
     return [*config_warnings(settings, channel_variables()), *_warnings(settings)]
 
 
 def explain_channels(settings: Settings) -> list[SettingOrigin]:
-    """Every setting that a channel declares with its origin; secrets are masked, references are shown."""
+    """Return every setting that a channel declares, with its origin; secrets are masked, references are shown."""
     return [_explained(variable, settings.channel_settings.get(name)) for name, variable in channel_variables().items()]
 
 
 def spec_of(kind: str, settings: Settings) -> Mapping[str, Any]:
-    """The specification of one type of channel, from the settings; references in it stay references.
+    """Return the specification of a type of channel from the settings; references to secrets are not resolved.
 
     Raises:
         InvalidInput: there is no such type.
-        ConfigError: names the variables that are missing.
+        ConfigError: a required variable is missing; the message names it.
     """
     types = channel_types()
     if kind not in types:
-        raise InvalidInput(f"no type of alert channel is called {kind!r}; there are {', '.join(types)}")
+        raise InvalidInput(f"there is no type of alert channel {kind!r}; the types are {', '.join(types)}")
     options = types[kind]
     if missing := _missing(kind, settings):
         raise ConfigError(f"the alert channel {kind} needs {' and '.join(missing)}")
@@ -133,7 +133,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     for name, given in settings.channel_settings.items():
         if name in known:
             yield from _problems_of(known[name], given)
-        elif given.origin == "argument":  # a variable that is unknown is a warning
+        elif given.origin == "argument":  # an unknown environment variable is only a warning
             yield unknown_setting(name, [*Settings.model_fields, *known])
 
 
@@ -150,7 +150,7 @@ def _problems_of(variable: Variable, given: GivenSetting) -> Iterator[str]:
 
 
 def _warnings(settings: Settings) -> Iterator[str]:
-    """Channels that were set up but are not on the list, and settings that a channel on it should have."""
+    """Warnings about channels that were set up but not chosen, and about settings that a chosen channel lacks."""
     chosen, given = chosen_channels(settings), settings.channel_settings
     for kind, options in channel_types().items():
         if kind not in chosen:

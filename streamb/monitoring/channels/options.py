@@ -1,8 +1,8 @@
-"""What a type of channel declares: its options, the settings that they are taken from, and how it is opened.
+"""The declaration of a type of channel: its options, the settings that provide them, and how it is opened.
 
 A new type is one file in this package: a subclass of `ChannelOptions` with a `kind`, and the channel that it opens.
 `channel_types` finds it there; everything else (the `ML_ALERT_*` variables, their checks, the documents, the contract
-tests) follows from the declaration.
+tests) is derived from the declaration.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 
 
 def _resolved(secret: SecretStr) -> SecretStr:
-    """What a reference stands for; the value is looked up here, where the channel is opened."""
+    """Resolve a reference to a secret; this happens when the channel is opened."""
     try:
         return SecretStr(resolve_secret(secret.get_secret_value()))
     except ConfigError as error:
@@ -50,25 +50,25 @@ Secret = Annotated[SecretStr, AfterValidator(_resolved)]
 
 
 def _separated(value: Any) -> Any:
-    """One text with commas is as good as a list."""
+    """Split a text at its commas into a list."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 Separated: Final = BeforeValidator(_separated)
-"""Marks an option that is a list, or one text with commas."""
+"""Marks an option that is a list, or a text with the items separated by commas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """The setting of the platform from which an option is taken; stands in the option's `Annotated`.
+    """The setting of the platform that provides an option; part of the option's `Annotated`.
 
     Attributes:
-        name: as in `Settings`: "alert_slack_webhook_url" is the variable `ML_ALERT_SLACK_WEBHOOK_URL`.
-        sentence: what it is, for `docs/configuration.md`.
-        allowed: what it may be, for the error when it is something else.
-        fits: whether a text is that; by default any text is.
-        secret: it is never shown, and may be a reference (`file:PATH`, `env:NAME`).
-        if_missing: what follows when the channel is in use without it: a warning; "" for none.
+        name: the name in `Settings`: "alert_slack_webhook_url" is the variable `ML_ALERT_SLACK_WEBHOOK_URL`.
+        sentence: its description in `docs/configuration.md`.
+        allowed: the allowed values, for the error about another value.
+        fits: returns whether a text is allowed; by default any text that is not empty.
+        secret: whether the value is never shown, and may be a reference (`file:PATH`, `env:NAME`).
+        if_missing: the warning if the channel is used without it; "" for no warning.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Variable:
 
 
 def web_address(name: str, sentence: str) -> Variable:
-    """A variable that holds the address to post to."""
+    """Return a variable for the web address that a channel posts to."""
     return Variable(name, sentence, allowed="https://HOST/PATH, or file:PATH, env:NAME", fits=_is_web_address)
 
 
@@ -90,12 +90,12 @@ def _is_web_address(text: str) -> bool:
 
 
 class ChannelOptions(BaseModel, ABC):
-    """What all types of channels have.
+    """The options of every type of channel.
 
     Attributes:
         kind: the name of the type, by which it is chosen.
-        name: of the channel, by default the type's.
-        severities: only alerts of these; by default those of `default_severities`.
+        name: the channel's name; by default `kind`.
+        severities: only alerts of these severities; by default `default_severities`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -113,7 +113,7 @@ class ChannelOptions(BaseModel, ABC):
 
     @classmethod
     def variables(cls) -> dict[str, Variable]:
-        """The settings of this type, by the name of the option."""
+        """Return the settings of this type, by the name of the option."""
         return {
             field.alias or name: marker
             for name, field in cls.model_fields.items()
@@ -123,36 +123,36 @@ class ChannelOptions(BaseModel, ABC):
 
     @classmethod
     def needed(cls) -> list[str]:
-        """The settings without which this type cannot be opened."""
+        """Return the names of the settings that this type requires."""
         required = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
         return [variable.name for option, variable in cls.variables().items() if option in required]
 
     @property
     def called(self) -> str:
-        """The name of the channel."""
+        """The channel's name: `name`, or else `kind`."""
         return self.name or self.kind
 
     @property
     def hears_of(self) -> frozenset[Severity]:
-        """The severities that the channel is told of."""
+        """The severities of the alerts that the channel sends."""
         return self.severities or self.default_severities
 
     @abstractmethod
     def open(self, clock: Clock) -> AlertChannel:
-        """The channel, ready to send.
+        """Return the channel, ready to send.
 
         Raises:
-            ConfigError: an option is not possible, or a package is missing.
+            ConfigError: an option is not valid, or a package is missing.
         """
 
 
 class SendingOptions(ChannelOptions):
-    """What channels have that open a connection.
+    """The options of channels that open a connection.
 
     Attributes:
-        ca_file: certificates (PEM) to trust besides the usual ones.
-        connect_timeout_s: until there is a connection, in seconds.
-        timeout_s: until all is done, in seconds.
+        ca_file: certificates (PEM) to trust in addition to the usual ones.
+        connect_timeout_s: the time limit for connecting, in seconds, above 0 to 60.
+        timeout_s: the time limit for the whole delivery, in seconds, above 0 to 120.
     """
 
     ca_file: Path | None = None
@@ -161,7 +161,7 @@ class SendingOptions(ChannelOptions):
 
     @property
     def patience(self) -> Patience:
-        """How long one delivery may take."""
+        """The time limits of one delivery."""
         return Patience(self.connect_timeout_s, self.timeout_s)
 
 
@@ -171,11 +171,11 @@ class PostingChannel:
 
     Attributes:
         name: see `AlertChannel`.
-        poster: to that address; whatever is secret in it stays there.
-        body: from a notification to what is posted.
-        severities: of which alerts it is told.
+        poster: posts to that address, and keeps its secrets out of errors.
+        body: returns the JSON body for a notification.
+        severities: the severities of the alerts that the channel sends.
         interval_s: the shortest time between two sends that the receiver allows, in seconds.
-        keeps_incidents: what was triggered stays open there until it is resolved.
+        keeps_incidents: whether an incident stays open at the receiver until it is resolved.
     """
 
     name: str
@@ -191,12 +191,12 @@ class PostingChannel:
 
 
 class PostingOptions(SendingOptions):
-    """What channels have that post to an address. `allow_private_addresses`: receivers in the own network are fine."""
+    """The options of channels that post to an address; `allow_private_addresses` permits private networks."""
 
     allow_private_addresses: bool = False
 
     def poster(self, url: SecretStr, clock: Clock, *hide: SecretStr) -> Poster:
-        """What posts to `url`; answers are shown without what is in `hide`."""
+        """Return a poster to `url` that removes the secrets in `hide` from the receiver's answers."""
         return Poster(
             url,
             clock,
@@ -211,7 +211,7 @@ _TYPES: Final[dict[str, type[ChannelOptions]]] = {}
 
 
 def channel_types() -> dict[str, type[ChannelOptions]]:
-    """Every type of channel by its name: those in the files of this package, and any that was defined elsewhere."""
+    """Return every type of channel by its name: those in the files of this package and any defined elsewhere."""
     _import_all()
     return dict(sorted(_TYPES.items()))
 
@@ -223,10 +223,10 @@ def _import_all() -> None:
 
 
 def read_options(spec: Mapping[str, Any]) -> ChannelOptions:
-    """Options from a mapping.
+    """Return the options that a specification describes.
 
     Raises:
-        InvalidInput: names the channel and every wrong option, and repeats no value.
+        InvalidInput: names the channel and every wrong option, but shows no value.
     """
     types, kind = channel_types(), str(spec.get("type"))
     if kind not in types:
@@ -241,6 +241,6 @@ def read_options(spec: Mapping[str, Any]) -> ChannelOptions:
 
 def _problem(found: Any, kind: str) -> str:
     place = ".".join(str(part) for part in found["loc"]) or "it"
-    words = {"missing": "is missing", "extra_forbidden": f"is no option of {kind}"}
+    words = {"missing": "is missing", "extra_forbidden": f"is not an option of {kind}"}
     said = str(found["msg"]).removeprefix("Value error, ")
     return f"{place} {words.get(found['type'], f'is wrong: {said}')}"

@@ -1,4 +1,4 @@
-"""PagerDuty, by its Events API v2: an incident is triggered once, updated under the same key, and resolved.
+"""PagerDuty, through its Events API v2: an incident is triggered once, updated under the same key, and resolved.
 
 The API (developer.pagerduty.com, "Send an alert event"): 202 is a success; 400 is never tried again; 429 and 5xx are.
 A summary has at most 1,024 characters, an event 512 KB, a `dedup_key` 255 characters.
@@ -22,7 +22,7 @@ from streamb.monitoring.channels.wording import is_link, paragraphs, subject
 
 ENDPOINT: Final = "https://events.pagerduty.com/v2/enqueue"
 URGENT: Final = frozenset({Severity.HIGH, Severity.CRITICAL})
-"""What wakes people up, unless a channel is opened for something else."""
+"""The default severities of a PagerDuty channel, since it may wake people up."""
 
 MOST_EVENT_BYTES: Final = 512_000
 _SUMMARY_CHARS: Final = 1_024
@@ -39,7 +39,7 @@ _ROUTING_KEY: Final = Variable("alert_pagerduty_routing_key", "Integration key o
 
 
 class PagerDutyOptions(PostingOptions):
-    """PagerDuty's Events API v2; `endpoint` is another one than PagerDuty's for its European region."""
+    """The options of a PagerDuty channel; set `endpoint` for PagerDuty's European region."""
 
     kind: ClassVar[str] = "pagerduty"
     default_severities: ClassVar[frozenset[Severity]] = URGENT
@@ -55,7 +55,7 @@ class PagerDutyOptions(PostingOptions):
 
 
 def pagerduty_body(notification: Notification, routing_key: str) -> bytes:
-    """The event as JSON, at most 512,000 bytes: details that do not fit are left out, the last alerts first."""
+    """Return the event as JSON, at most 512,000 bytes: if it is too large, the last alerts are left out."""
     event: dict[str, Any] = {"routing_key": routing_key, "dedup_key": dedup_key(notification.dedup_key)}
     if notification.status == RESOLVED:
         return orjson.dumps({**event, "event_action": "resolve"})
@@ -93,7 +93,7 @@ def _payload(notification: Notification, details: dict[str, Any]) -> dict[str, A
 
 
 def dedup_key(key: str) -> str:
-    """The key as PagerDuty takes it; a longer one keeps its start and stays one of a kind by its digest.
+    """Return a key of at most 255 characters, PagerDuty's limit: a longer one is cut and ends with its digest.
 
     >>> dedup_key("short"), len(dedup_key("x" * 300)), dedup_key("x" * 300) == dedup_key("x" * 301)
     ('short', 255, False)

@@ -1,7 +1,7 @@
-"""Slack, by an incoming webhook: blocks for people, and a text for notifications on a phone and for screen readers.
+"""Slack, through an incoming webhook: blocks for people, and a text for phone notifications and screen readers.
 
-Limits of Slack's documentation (api.slack.com/reference/block-kit/blocks, api.slack.com/messaging/webhooks): a header
-of 150 characters, a section of 3,000, 50 blocks, about one message a second; a success is the status 200.
+Limits in Slack's documentation (api.slack.com/reference/block-kit/blocks, api.slack.com/messaging/webhooks): a header
+has 150 characters, a section 3,000, a message 50 blocks; about one message a second; status 200 means success.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RESOLVED_MARK: Final = ":white_check_mark:"
 
 
 class SlackOptions(PostingOptions):
-    """Slack's incoming webhook."""
+    """The options of a Slack channel."""
 
     kind: ClassVar[str] = "slack"
 
@@ -46,7 +46,7 @@ class SlackOptions(PostingOptions):
 
 
 def slack_body(notification: Notification) -> bytes:
-    """The message as JSON; never larger than Slack takes, however long the texts and however many the alerts."""
+    """Return the message as JSON, within Slack's limits for any length of texts and any number of alerts."""
     mark = _RESOLVED_MARK if notification.status == RESOLVED else _MARKS[notification.severity]
     title = subject(notification)
     header = {"type": "plain_text", "text": one_line(f"{mark} {title}", _HEADER_CHARS), "emoji": True}
@@ -69,7 +69,7 @@ def _section(paragraph: Paragraph) -> str:
         lines.append(f"_{name}_: {shown}")
     kept: list[str] = []
     room = _SECTION_CHARS
-    for line in lines:  # whole lines only: half a link or half an entity would be shown as such
+    for line in lines:  # whole lines only: half a link or half an entity would be shown as plain text
         room -= len(line) + 1
         if room < 0:
             break
@@ -78,7 +78,7 @@ def _section(paragraph: Paragraph) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which Slack finds no links, mentions or commands.
+    """Escape a text so that Slack finds no links, mentions or commands in it.
 
     >>> escaped("<!channel> & co")
     '&lt;!channel&gt; &amp; co'

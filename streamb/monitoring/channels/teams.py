@@ -1,8 +1,8 @@
-"""Microsoft Teams, by an incoming webhook or a workflow that posts to a channel: one adaptive card a notification.
+"""Microsoft Teams, through an incoming webhook or a workflow: posts one adaptive card for each notification.
 
-Teams refuses messages above 28 KB and slows down who posts more than four a second; 200 and 202 are successes
-(learn.microsoft.com, "Create an Incoming Webhook" and "Adaptive Cards"). Version 1.4 of the card's schema is shown by
-all its clients.
+Teams refuses messages above 28 KB and throttles senders of more than four a second; 200 and 202 mean success
+(learn.microsoft.com, "Create an Incoming Webhook" and "Adaptive Cards"). All its clients show version 1.4 of the
+card's schema.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streamb.monitoring.channels.wording import Paragraph, is_link, paragraphs, 
 _INTERVAL_S: Final = 0.25
 MOST_MESSAGE_BYTES: Final = 28_000
 _SIZES: Final = ((20, 1_000), (10, 500), (5, 300), (2, 200), (1, 100))
-"""Alerts in a message and characters in one text, from what is best to what always fits."""
+"""(Most alerts in a message, most characters in a text), from the preferred size to one that always fits."""
 _TITLE_CHARS: Final = 200
 _LINK_CHARS: Final = 1_000
 _MOST_LINKS: Final = 5
@@ -36,7 +36,7 @@ _RESOLVED_STYLE: Final = "good"
 
 
 class TeamsOptions(PostingOptions):
-    """The webhook of a Teams channel, from a workflow or a connector."""
+    """The options of a Teams channel; the webhook is that of a workflow or a connector."""
 
     kind: ClassVar[str] = "teams"
 
@@ -50,7 +50,7 @@ class TeamsOptions(PostingOptions):
 
 
 def teams_body(notification: Notification) -> bytes:
-    """The message as JSON, at most 28,000 bytes: what does not fit is left out, and the card says so."""
+    """Return the message as JSON, at most 28,000 bytes: it is shortened to fit, and the card says so."""
     body = b""
     for most_alerts, most_chars in _SIZES:
         content = _card(notification, most_alerts, most_chars)
@@ -71,7 +71,7 @@ def _card(notification: Notification, most_alerts: int, most_chars: int) -> dict
         blocks += _alert(paragraph, most_chars)
     notes = [f"and {more} more"] if (more := untold(notification) + max(0, len(told) - most_alerts)) else []
     if (most_alerts, most_chars) != _SIZES[0]:
-        notes.append("shortened: Teams takes no message above 28 KB")
+        notes.append("shortened: Teams accepts at most 28 KB")
     blocks += [{"type": "TextBlock", "text": note, "isSubtle": True, "wrap": True} for note in notes]
     return {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
@@ -94,7 +94,7 @@ def _alert(paragraph: Paragraph, most_chars: int) -> list[dict[str, Any]]:
 
 
 def _links(notification: Notification, told: list[Paragraph]) -> list[dict[str, str]]:
-    """Buttons: each runbook once, and the platform."""
+    """The buttons: one for each different runbook, and one for the platform."""
     runbooks = list(dict.fromkeys(one.link for one in told if one.link and len(one.link) <= _LINK_CHARS))
     links = [("runbook", url) for url in runbooks[:_MOST_LINKS]]
     if is_link(notification.external_url) and len(notification.external_url) <= _LINK_CHARS:
@@ -103,7 +103,7 @@ def _links(notification: Notification, told: list[Paragraph]) -> list[dict[str, 
 
 
 def escaped(text: str) -> str:
-    r"""Text in which Teams finds no Markdown: no links, emphasis or code.
+    r"""Escape a text so that Teams finds no Markdown in it: no links, emphasis or code.
 
     >>> escaped("[click](https://evil) *now*")
     '\\[click\\](https://evil) \\*now\\*'

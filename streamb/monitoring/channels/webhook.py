@@ -1,7 +1,7 @@
-"""A webhook of your own: the body that Alertmanager sends (version "4"), signed, with an id to know repetitions by.
+"""Your own webhook: posts the body that Alertmanager sends (version "4"), signed, with an id to detect repetitions.
 
-Signed as the Standard Webhooks specification has it (github.com/standard-webhooks/standard-webhooks), so that receivers
-may verify with any of its libraries: HMAC-SHA256 over `ID.TIMESTAMP.BODY`.
+The signature follows Standard Webhooks (github.com/standard-webhooks/standard-webhooks), so that receivers can verify
+it with any of its libraries: HMAC-SHA256 over `ID.TIMESTAMP.BODY`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _ENCODED: Final = "whsec_"
 
 @dataclass(frozen=True, slots=True)
 class WebhookChannel:
-    """Posts to an address of the user's.
+    """Posts each notification to the user's own address.
 
     Attributes:
         name: see `AlertChannel`.
-        poster: to that address.
-        clock: when a body was signed is signed, too.
-        secret: what both sides know; None: nothing is signed.
-        headers: sent as they are, such as `Authorization`; may be secret.
-        severities: of which alerts it is told.
+        poster: posts to that address.
+        clock: gives the timestamp, which is part of what is signed.
+        secret: the shared secret that signs; None: bodies are not signed.
+        headers: additional headers, such as `Authorization`; their values may be secret.
+        severities: the severities of the alerts that the channel sends.
     """
 
     name: str
@@ -64,10 +64,10 @@ class WebhookChannel:
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
-    """What can stand in a header: else the client's own error, which repeats it, would come with the first alert."""
+    """Check that a header can hold the value; later, the HTTP client's own error would show it."""
     value = secret.get_secret_value()
     if not value.isascii() or not value.isprintable():
-        raise ValueError("a header holds printable ASCII only")
+        raise ValueError("must be printable ASCII, since it is the value of a header")
     return secret
 
 
@@ -81,7 +81,7 @@ _SECRET: Final = Variable(
 
 
 class WebhookOptions(PostingOptions):
-    """A webhook of the user's own; `secret` signs, `headers` are sent along."""
+    """The options of the user's own webhook: `secret` signs the bodies, `headers` are added to the requests."""
 
     kind: ClassVar[str] = "webhook"
 
@@ -93,12 +93,18 @@ class WebhookOptions(PostingOptions):
         """See `ChannelOptions.open`."""
         poster = self.poster(self.url, clock, *self.headers.values(), *([self.secret] if self.secret else []))
         if self.secret is not None:
-            signing_key(self.secret)  # a secret that cannot sign is found now, not with the first alert
+            signing_key(self.secret)  # reports an invalid secret now, not with the first alert
         return WebhookChannel(self.called, poster, clock, self.secret, self.headers, self.hears_of)
 
 
 def signature(secret: SecretStr, identity: str, timestamp: int, body: bytes) -> str:
-    """The value of `Webhook-Signature`: "v1," and the HMAC-SHA256 in base64.
+    """Return the value of the header `Webhook-Signature`: "v1," and the HMAC-SHA256 in base64.
+
+    Args:
+        secret: the shared secret.
+        identity: the notification's id.
+        timestamp: when it is sent, whole seconds since the epoch.
+        body: the body that is posted.
 
     >>> signature(SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330,
     ...     b'{"test": 2432232314}')
@@ -110,10 +116,10 @@ def signature(secret: SecretStr, identity: str, timestamp: int, body: bytes) -> 
 
 
 def signing_key(secret: SecretStr) -> bytes:
-    """The key that a secret stands for: what follows `whsec_` is base64, anything else counts as it is.
+    """Return the signing key: the decoded base64 after `whsec_`, or the secret itself without that prefix.
 
     Raises:
-        ConfigError: there is no base64 after `whsec_`.
+        ConfigError: what follows `whsec_` is not base64.
     """
     text = secret.get_secret_value()
     if not text.startswith(_ENCODED):
@@ -121,6 +127,4 @@ def signing_key(secret: SecretStr) -> bytes:
     try:
         return base64.b64decode(text.removeprefix(_ENCODED), validate=True)
     except (binascii.Error, ValueError):
-        raise ConfigError(
-            f"a webhook secret that begins with {_ENCODED} goes on with base64; this one does not"
-        ) from None
+        raise ConfigError(f"a webhook secret that begins with {_ENCODED} must continue with base64") from None

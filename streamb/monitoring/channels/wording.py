@@ -1,4 +1,4 @@
-"""What people read of a notification, whichever way it reaches them: a headline for each alert, then what is known."""
+"""The text of a notification for every channel: a headline for each alert, then its facts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamb.monitoring.alerts.notification import RESOLVED, Notification, Notif
 from streamb.monitoring.channels.channel import one_line
 
 MOST_ALERTS: Final = 20
-"""More alerts than this in one message are counted, not told."""
+"""The most alerts that one message describes; it counts the others."""
 _HEADLINE_CHARS: Final = 1_000
 _FACT_CHARS: Final = 1_000
 _TOLD_ELSEWHERE: Final = frozenset({ALERT_NAME, SEVERITY})
@@ -21,12 +21,12 @@ _ANNOTATIONS: Final = {"description": "what", "likely_cause": "likely cause", "r
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """One alert as it is told.
+    """One alert in a message.
 
     Attributes:
-        headline: its summary, with a mark when it is over.
-        facts: (name, text) in the order in which they are read; each on one line.
-        link: where the runbook is, when that is an address.
+        headline: the alert's summary; begins with "resolved:" if it is resolved.
+        facts: (name, text) in the order in which they are shown; each text is one line.
+        link: the web address of the runbook; None if the runbook is not one.
     """
 
     headline: str
@@ -35,22 +35,22 @@ class Paragraph:
 
 
 def paragraphs(notification: Notification) -> list[Paragraph]:
-    """The first `MOST_ALERTS` alerts, the worst first."""
+    """Return a paragraph for each of the first `MOST_ALERTS` alerts, the worst first."""
     return [_paragraph(alert) for alert in notification.alerts[:MOST_ALERTS]]
 
 
 def untold(notification: Notification) -> int:
-    """How many alerts `paragraphs` leaves out."""
+    """Return the number of alerts that `paragraphs` leaves out."""
     return max(0, len(notification.alerts) - MOST_ALERTS) + notification.truncated_alerts
 
 
 def subject(notification: Notification) -> str:
-    """One line that stands for it all: status, severity, rule, model."""
+    """Return one line that summarizes the notification: status, rule, model and severity."""
     return one_line(f"{notification.title} ({notification.severity})", _HEADLINE_CHARS)
 
 
 def plain_text(notification: Notification) -> str:
-    """All of it as lines of text."""
+    """Return the whole message as plain text."""
     lines = [subject(notification)]
     for paragraph in paragraphs(notification):
         lines += ["", paragraph.headline, *(f"  {name}: {text}" for name, text in paragraph.facts)]
@@ -62,7 +62,7 @@ def plain_text(notification: Notification) -> str:
 
 
 def is_link(text: str) -> bool:
-    """True for an address that a click may open.
+    """Return whether a text is a web address that is safe to show as a link.
 
     >>> is_link("https://example.com/runbook"), is_link("docs/runbooks/drift.md"), is_link("javascript:alert(1)")
     (True, False, False)

@@ -1,4 +1,4 @@
-"""Delivers what one channel is owed: one notification after the other, patient with a receiver that is in trouble."""
+"""Delivers the notifications of one channel, one after the other, with retries and pauses for a failing receiver."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ RETRIED: Final = "retried"
 REFUSED: Final = "refused"
 GIVEN_UP: Final = "given_up"
 OUTCOMES: Final = (DELIVERED, RETRIED, REFUSED, GIVEN_UP)
-"""Of an attempt: it worked; it will be tried again; trying again is of no use; it was tried for too long."""
+"""The outcomes of an attempt: accepted; to be retried; refused, so not worth a retry; retried for too long."""
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 LONGEST_RETRY_AFTER_S: Final = LONGEST_WAIT_S
-"""A receiver may ask for more, but is asked again after this."""
+"""The longest `Retry-After` of a receiver that is honoured, in seconds."""
 
 LOOK_S: Final = 0.5
-"""How often a worker looks for something to do when nobody wakes it."""
+"""How often a worker checks the outbox without being woken, in seconds."""
 
 BREAKER_FAILURES: Final = 5
-"""Failures in a row, worth a retry each, that open a channel's breaker."""
+"""The number of retryable failures in a row that opens a channel's breaker."""
 
 BREAKER_RECOVERY_S: Final = 30.0
-"""How long it stays open, in seconds; then one delivery tries."""
+"""How long the breaker stays open, in seconds; then one delivery is tried."""
 
 TROUBLE_S: Final = 5.0
-"""How long it leaves an outbox alone that could not be written."""
+"""The pause after the outbox could not be written, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """How a channel is doing.
+    """The state of a channel.
 
     Attributes:
         counts: attempts by outcome, since the process started.
-        open: the breaker is: the receiver kept failing and is left alone for a while.
-        waiting: notifications that it is owed.
-        last_error: why the last attempt that failed did; "" when none has.
-        last_error_at: when that was; last_delivered_at: when one last worked; seconds since the epoch, or None.
+        open: whether its breaker is open: the receiver kept failing, so nothing is sent for a while.
+        waiting: the number of notifications that wait for the channel.
+        last_error: the error of the last failed attempt; "" if none has failed.
+        last_error_at: when that was, seconds since the epoch; None if none has failed.
+        last_delivered_at: when the last delivery succeeded, seconds since the epoch; None if none has.
     """
 
     name: str
@@ -65,7 +66,7 @@ class ChannelState:
     last_delivered_at: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, for people: times in ISO 8601."""
+        """Return the state as a JSON object, with times in ISO 8601."""
         error_at, delivered_at = self.last_error_at, self.last_delivered_at
         return {
             "name": self.name,
@@ -79,12 +80,12 @@ class ChannelState:
 
 
 class ChannelBreaker:
-    """When a channel may be used: one that keeps failing is left alone for a while, then asked once whether it is back.
+    """Decides when a channel may be used: after repeated failures it is paused for a while, then tried once.
 
-    `now` is of one clock that the caller holds.
+    `now` is a time of the caller's monotonic clock, in seconds.
 
-    Not the breaker of `streamb.serving`: one worker asks it, one delivery at a time, so there are no generations of
-    calls to tell apart; and it also keeps what a receiver asked for by `Retry-After`.
+    It differs from the breaker of `streamb.serving`: one worker uses it for one delivery at a time, so it need not
+    distinguish generations of calls; and it also keeps the wait that a receiver asked for by `Retry-After`.
     """
 
     __slots__ = ("_failures", "_open", "_until")
@@ -96,36 +97,39 @@ class ChannelBreaker:
 
     @property
     def open(self) -> bool:
-        """True from the failure that opened it until a delivery works."""
+        """Whether the breaker is open: from the failure that opened it until a delivery succeeds."""
         return self._open
 
     def wait_s(self, now: float) -> float:
-        """How long the channel must not be used yet, in seconds; 0 when it may be."""
+        """Return how long the channel must not be used yet, in seconds; 0 if it may be used now."""
         return max(0.0, self._until - now)
 
     def succeeded(self) -> None:
-        """A delivery worked."""
+        """Record that a delivery succeeded, which closes the breaker."""
         self._failures = 0
         self._open = False
 
     def failed(self, now: float) -> None:
-        """A delivery failed in a way that says something about the receiver."""
+        """Record a failure that is due to the receiver's state; enough in a row open the breaker."""
         self._failures += 1
         if self._open or self._failures >= BREAKER_FAILURES:
             self._open = True
             self.leave_alone(now, BREAKER_RECOVERY_S)
 
     def leave_alone(self, now: float, seconds: float) -> None:
-        """Not before so many seconds from now."""
+        """Do not use the channel for at least so many seconds from `now`."""
         self._until = max(self._until, now + seconds)
 
 
 class ChannelWorker:
-    """Takes one step at a time; its thread does nothing but that. It never raises.
+    """Delivers to one channel, one notification at each `step`, which never raises. Its thread only calls `step`.
 
     Args:
-        give_up_s: a notification older than this is tried no more.
-        random: between 0 and 1, for the jitter of pauses.
+        channel: the channel to deliver to.
+        outbox: where its notifications wait.
+        clock: for pauses and dates.
+        give_up_s: the age at which a notification is given up, in seconds.
+        random: returns a number from 0 to 1, for the jitter of pauses.
     """
 
     def __init__(
@@ -151,9 +155,9 @@ class ChannelWorker:
         self._untold: Callable[[], None] | None = None
 
     def step(self) -> float:
-        """Deliver one notification if one is due and the receiver may be asked; how long to wait then, in seconds."""
+        """Deliver one notification if one is due and the breaker allows it; returns how long to wait, in seconds."""
         try:
-            if self._untold is not None:  # what became of the last one is not in the outbox yet
+            if self._untold is not None:  # the outcome of the last attempt is not in the outbox yet
                 self._untold()
                 self._untold = None
             if wait_s := self._breaker.wait_s(self._clock.monotonic()):
@@ -173,7 +177,7 @@ class ChannelWorker:
         return 0.0
 
     def state(self) -> ChannelState:
-        """See `ChannelState`; from any thread."""
+        """Return the channel's state; may be called from any thread."""
         waiting = len(self._outbox.queued(receiver=self.channel.name))
         with self._lock:
             return ChannelState(
@@ -187,10 +191,10 @@ class ChannelWorker:
             )
 
     def send(self, notification: Notification) -> None:
-        """Hand it to the channel, at once.
+        """Send the notification through the channel now.
 
         Raises:
-            DeliveryFailed: whatever went wrong.
+            DeliveryFailed: sending failed for any reason.
         """
         try:
             self.channel.send(notification)
@@ -200,7 +204,7 @@ class ChannelWorker:
             raise DeliveryFailed(f"the channel failed: {_place_of(error)}") from None
 
     def _deliver(self, queued: Queued) -> Callable[[], None]:
-        """Try it once; how to tell the outbox what became of it."""
+        """Try to deliver once; returns the call that records the outcome in the outbox."""
         identity, outbox = queued.notification.notification_id, self._outbox
         try:
             self.send(queued.notification)
@@ -218,11 +222,11 @@ class ChannelWorker:
         return lambda: outbox.failed(identity, failure.message, retry_at=retry_at)
 
     def _judged(self, queued: Queued, failure: DeliveryFailed) -> tuple[str, float | None]:
-        """The outcome of an attempt that failed, and when to try again."""
+        """The outcome of a failed attempt, and when to try again (None: never)."""
         now, ticks = self._clock.now(), self._clock.monotonic()
         self._breaker.leave_alone(ticks, interval_of(self.channel))
         if not failure.retry:
-            self._breaker.succeeded()  # somebody is there, and has an opinion on this one
+            self._breaker.succeeded()  # the receiver works, and refuses only this one
             return REFUSED, None
         self._breaker.failed(ticks)
         if now - queued.notification.created_at >= self._give_up_s:
@@ -230,7 +234,7 @@ class ChannelWorker:
         pause_s = backoff_s(queued.attempts + 1, self._random())
         if failure.retry_after_s is not None:
             asked_s = min(failure.retry_after_s, LONGEST_RETRY_AFTER_S)
-            self._breaker.leave_alone(ticks, asked_s)  # it is the sender that is to wait, not this one notification
+            self._breaker.leave_alone(ticks, asked_s)  # all notifications of the channel wait, not only this one
             pause_s = max(pause_s, asked_s)
         return RETRIED, now + pause_s
 
@@ -245,7 +249,7 @@ class ChannelWorker:
 
 
 def backoff_s(failures: int, chance: float) -> float:
-    """The pause after so many failures: anywhere from 1 s to a limit that doubles up to 60 s ("full jitter").
+    """Return the pause after so many failures: from 1 s to a limit that doubles up to 60 s, by chance ("full jitter").
 
     >>> [backoff_s(n, 1.0) for n in (1, 2, 5, 6, 10_000)], backoff_s(6, 0.0)
     ([2.0, 4.0, 32.0, 60.0, 60.0], 1.0)
@@ -255,6 +259,6 @@ def backoff_s(failures: int, chance: float) -> float:
 
 
 def _place_of(error: Exception) -> str:
-    """The kind of an error and where it was raised. Not its text: that may hold a secret."""
+    """The kind of an error and where it was raised, without its text, which may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__

@@ -203,7 +203,7 @@ class TestMistakes:
         put(outbox, notification(receiver="gone"))
         courier = Courier(outbox, [], clock)
         courier.start()
-        assert outbox.history().items[0].reason == "no alert channel is called 'gone' any more"
+        assert outbox.history().items[0].reason == "the alert channel 'gone' no longer exists"
         put(outbox, notification(receiver="gone", incident="later"))
         courier.wake()
         assert courier.stop()
@@ -280,7 +280,7 @@ class TestTrials:
         courier = Courier(outbox, [Scripted("hook", fail())], clock)
         with pytest.raises(DeliveryFailed, match="it failed"):
             courier.try_channel("hook")
-        with pytest.raises(NotFound, match="no alert channel is called 'pigeon'; there are: hook"):
+        with pytest.raises(NotFound, match="there is no alert channel 'pigeon'; the channels are: hook"):
             courier.try_channel("pigeon")
 
 

@@ -135,7 +135,7 @@ class TestTrouble:
         else:
             mailbox.replies[where] = HANG
         caught = failure(channel(mailbox, certificate[0], timeout_s=0.3))
-        assert "did not take the mail within 0.3 s" in str(caught)
+        assert "did not accept the email within 0.3 s" in str(caught)
         assert caught.retry
 
     def test_a_bad_farewell_does_not_send_it_again(self, mailbox: MailReceiver, certificate):
@@ -156,7 +156,7 @@ class TestTrouble:
                     }
                 ]
             )[0]
-            assert str(failure(one)) == "handing in mail at 127.0.0.1 failed: Connection refused"
+            assert str(failure(one)) == "sending email through 127.0.0.1 failed: Connection refused"
 
 
 class TestServer:
@@ -173,7 +173,7 @@ class TestServer:
         assert "hunter2" not in str(caught.value)
 
     def test_no_password_in_clear_to_another_machine(self):
-        with pytest.raises(ConfigError, match="would travel in clear"):
+        with pytest.raises(ConfigError, match="would be sent unencrypted"):
             MailServer.from_url(SecretStr("smtp://me:hunter2@mail.example.com"))
         with pytest.raises(ConfigError, match="only ASCII"):
             MailServer.from_url(SecretStr("smtps://me:h%C3%BC@mail.example.com"))

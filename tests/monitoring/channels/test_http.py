@@ -112,7 +112,7 @@ class TestTrouble:
             (HANG, "did not answer within 0.2 s", SHORT),
             (DRIP, "did not answer within 0.2 s", SHORT),
             (RESET, "closed the connection", LONG),
-            (GARBAGE, "does not speak HTTP as expected (BadStatusLine)", LONG),
+            (GARBAGE, "did not answer in valid HTTP (BadStatusLine)", LONG),
         ],
     )
     def test_a_receiver_that_does_not_answer(self, http: Receiver, answer: str, words: str, patience: Patience):

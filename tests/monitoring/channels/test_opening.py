@@ -49,7 +49,7 @@ class TestSettings:
             open_channels(["slack"])
         monkeypatch.setenv("ML_ALERT_SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/x")
         assert open_channels(["slack"])[0].name == "slack"
-        with pytest.raises(InvalidInput, match="no type of alert channel is called 'pigeon'"):
+        with pytest.raises(InvalidInput, match="there is no type of alert channel 'pigeon'"):
             open_channels(["pigeon"])
 
 
@@ -71,7 +71,7 @@ class TestSpecifications:
             open_channels("log")
 
     def test_two_of_one_name_are_refused(self):
-        with pytest.raises(InvalidInput, match="two alert channels are called 'log'"):
+        with pytest.raises(InvalidInput, match="two alert channels have the name 'log'"):
             open_channels(["log", {"type": "log"}])
 
     def test_secrets_come_from_files_and_variables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -90,7 +90,7 @@ class TestSpecifications:
             ({"type": ["log"]}, "an alert channel needs a type: one of apprise, email, log"),
             ({"type": "slack"}, "the alert channel slack: webhook_url is missing"),
             ({"type": "slack", "webhook_url": 7}, "webhook_url is wrong: Input should be a valid string"),
-            ({"type": "slack", "url": "x", "webhook_url": "https://h/"}, "url is no option of slack"),
+            ({"type": "slack", "url": "x", "webhook_url": "https://h/"}, "url is not an option of slack"),
             ({"type": "slack", "webhook_url": "env:NOT_SET"}, "the secret at env:NOT_SET is empty or not set"),
             ({"type": "slack", "webhook_url": "file:/no/file"}, "the secret at file:/no/file cannot be read"),
             ({"type": "email", "smtp_url": "smtps://h", "from": "a@b", "to": ""}, "to is wrong: "),

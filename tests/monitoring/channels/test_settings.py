@@ -74,7 +74,7 @@ def test_a_wrong_secret_is_not_repeated(name: str, value: str, monkeypatch: pyte
 
 def test_what_is_no_secret_is_repeated():
     assert problems_of(alert_email_to="one@h,@two") == [
-        "the argument alert_email_to is 'one@h,@two'; allowed: NAME@DOMAIN, several with commas between"
+        "the argument alert_email_to is 'one@h,@two'; allowed: NAME@DOMAIN, several separated by commas"
     ]
 
 

@@ -85,4 +85,4 @@ def test_it_always_fits_and_says_what_is_left_out(sign: str):
     shown = sum(block["type"] == "FactSet" for block in orjson.loads(body)["attachments"][0]["content"]["body"])
     assert 1 <= shown < 20
     assert more == f"and {300 - shown} more"
-    assert short == "shortened: Teams takes no message above 28 KB"
+    assert short == "shortened: Teams accepts at most 28 KB"

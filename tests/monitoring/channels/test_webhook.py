@@ -69,7 +69,7 @@ def test_a_receiver_can_verify_it_and_knows_repetitions(http: Receiver):
 def test_a_key_in_base64(http: Receiver):
     channel(http, secret="whsec_" + base64.b64encode(b"bytes \x00").decode()).send(notification())
     assert verified(http.received[0], b"bytes \x00")
-    with pytest.raises(ConfigError, match="goes on with base64"):
+    with pytest.raises(ConfigError, match="must continue with base64"):
         channel(http, secret="whsec_?")
 
 
