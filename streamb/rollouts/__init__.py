@@ -1,1 +1,1 @@
-"""Deployments: how a model version comes to answer traffic, decided by pure functions over persisted state."""
+"""Deployments: bring a model version into traffic, decided by pure functions of persisted state."""

@@ -1,15 +1,15 @@
-"""Is a version well enough to get more traffic? Pure: criteria and evidence in, findings out.
+"""Judges whether a version may get more traffic: turns criteria and evidence into findings. Only user criteria do I/O.
 
-Two layers. The *fast abort* looks at the target version alone: from 10 requests on, an error rate that is beyond doubt
-above the limit (99 %, over all looks at the step together) fails at once, however few samples there are. Then every
-limit that was set (`checks`), the comparison with stable (`comparison`) and the user's own criteria each give a
+There are two layers. The *fast abort* considers the target version alone: from 10 requests on, an error rate that is
+surely above the limit (99 %, over all looks at the step together) fails at once, even with few samples. Then every
+limit that is set (`checks`), the comparison with stable (`comparison`) and the user's own criteria each give a
 finding. Client errors, refused and overloaded requests never count.
 
-A criterion passes when there are at least `min_samples` judged requests, its estimate is within the limit, and nothing
-is proven to the contrary; it fails when the estimate is beyond the limit and chance is ruled out; else it is
-inconclusive. Judged so, a small first step passes without a proof of harmlessness that its few requests could not give,
-and the step before half of the traffic moves asks for enough of them that a bad version is found out. No traffic is
-always inconclusive. Whatever goes wrong in a user's own criterion makes it inconclusive, with the reason.
+A criterion passes if there are at least `min_samples` judged requests, its estimate is within the limit, and no test
+proves the contrary; it fails if the estimate is beyond the limit and chance is ruled out; otherwise it is
+inconclusive. So a small first step can pass although its few requests cannot prove that the version is harmless, and
+the step before half of the traffic moves requires enough requests to detect a bad version. Without traffic a criterion
+is always inconclusive. An error in a user's own criterion makes it inconclusive, with the reason.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from streamb.rollouts.options import HealthCriteria
 __all__ = ["HealthCriteria", "StepEvidence", "judge"]
 
 PATIENCE_S: Final = 1.0
-"""How long a look waits for a criterion; all deployments wait with it."""
+"""How many seconds a look waits for a user's criterion; all deployments wait meanwhile."""
 
 _running: dict[str, threading.Thread] = {}
 
 
 def judge(criteria: HealthCriteria, evidence: StepEvidence, min_samples: int) -> tuple[Finding, ...]:
-    """Everything that the criteria say about the evidence; the first finding is the fast abort.
+    """Return one finding for each criterion; the first one is the fast abort.
 
     Args:
-        min_samples: judged requests of the target version without which nothing passes (at least one).
+        criteria: the criteria of the deployment.
+        evidence: what was counted of both versions since the step began.
+        min_samples: the fewest judged requests of the target version with which a criterion can pass (at least one).
     """
     findings = [fast_abort(criteria, evidence), *limits(criteria, evidence)]
     if criteria.compare_with_stable and evidence.stable is not None:
@@ -47,10 +49,10 @@ def judge(criteria: HealthCriteria, evidence: StepEvidence, min_samples: int) ->
 
 
 def run_custom(path: str, evidence: StepEvidence, patience_s: float = PATIENCE_S) -> Finding:
-    """Call `package.module:function` with the evidence, in a thread of its own.
+    """Call the criterion `package.module:function` with the evidence, in a separate thread, and return its finding.
 
-    The function runs in the Controller at every look, so it should be quick. One that is not is inconclusive, and is
-    not called again before it has returned: no more than one thread ever waits for it.
+    The function runs in the Controller at every look, so it should be fast. If it does not return within `patience_s`
+    seconds, the finding is inconclusive, and it is not called again before it has returned.
     """
     before = _running.get(path)
     if before is not None and before.is_alive():

@@ -1,6 +1,6 @@
-"""Brings what runs in line with what should: starts, replaces what failed, and stops what nobody wants.
+"""Makes the running apps match the wanted ones: starts missing apps, replaces failed ones, stops unwanted ones.
 
-A failed app is replaced under a new name, with growing pauses; an unwanted one stops once its last request is answered.
+A failed app is replaced under a new name, after growing pauses; an unwanted one stops after its last request.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from streamb.rollouts.runtime import AppPhase, AppStatus, Runtime
 from streamb.rollouts.standing import Standing
 
 GRACE_S: Final = 3.0
-"""How long an unwanted app keeps running at least: longer than a gateway takes to pull a new table."""
+"""The shortest time an unwanted app keeps running, in seconds: longer than a gateway takes to pull a new table."""
 PATIENCE_S: Final = 60.0
-"""How long an unwanted app may hold on to requests; a request never lives this long."""
+"""The longest time an unwanted app may keep running to finish requests, in seconds; no request takes this long."""
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 300.0
 WELL_S: Final = 600.0
-"""An app that has run for so long since its last restart is well; the next restart follows at once."""
+"""After running for this many seconds since its last restart, an app counts as well; its next restart is immediate."""
 
 
 class Caretaker:
-    """Looks after what answers, whether or not a deployment is under way."""
+    """Keeps the apps of all routes running, with or without a deployment under way."""
 
     def __init__(self, standing: Standing, runtime: Runtime, clock: Clock) -> None:
         self._standing = standing
@@ -36,7 +36,7 @@ class Caretaker:
         self._janitor = Janitor(runtime, clock)
 
     def tend(self) -> None:
-        """Look at every route and every app once."""
+        """Check every route and every app once, and act where needed."""
         running = self._runtime.apps()
         for route in list(self._standing.routes.values()):
             after = maintained(route, running, self._clock.now(), new_app)
@@ -47,7 +47,7 @@ class Caretaker:
         self._janitor.sweep(running, self._wanted(running))
 
     def _following(self, before: ServingRoute, after: ServingRoute) -> Deployment | None:
-        """The deployment beside a route whose app was replaced, knowing the new one."""
+        """Return the route's deployment with the replaced app's new name; None if nothing changes."""
         deployment = self._standing.deployment_of(before.model_id)
         if deployment is None or before.app == after.app:
             return None
@@ -56,7 +56,7 @@ class Caretaker:
         return replace(deployment, stable_app=after.app)
 
     def _wanted(self, running: Mapping[str, AppStatus]) -> frozenset[str]:
-        """What answers, what is kept warm, and what is being deployed or gone back to."""
+        """Return the apps that serve, that are kept warm, that are being deployed, or that a rollback returns to."""
         wanted: set[str] = set()
         for route in self._standing.routes.values():
             wanted |= route.apps - abandoned(route, running)
@@ -66,7 +66,7 @@ class Caretaker:
 
 
 class Janitor:
-    """Remembers since when an app has been unwanted, and stops it when it is idle (or has been for too long)."""
+    """Stops apps that are unwanted, once they are idle or have been unwanted for `PATIENCE_S`."""
 
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime = runtime
@@ -74,10 +74,11 @@ class Janitor:
         self._unwanted_since: dict[str, float] = {}
 
     def sweep(self, running: Mapping[str, AppStatus], wanted: Set[str]) -> None:
-        """Look at every app once.
+        """Check every app once, and stop those that are due.
 
         Args:
-            wanted: what answers, what is being deployed, and what is kept warm until its time has come.
+            running: the state of every app.
+            wanted: the apps that serve, that are being deployed, or that are still kept warm.
         """
         now = self._clock.monotonic()
         unwanted = {app for app, status in running.items() if app not in wanted and status.phase != AppPhase.STOPPING}
@@ -93,10 +94,13 @@ class Janitor:
 def maintained(
     route: ServingRoute, running: Mapping[str, AppStatus], now: float, new_app: Callable[[str, str], str]
 ) -> ServingRoute:
-    """What the route should be now; the same one when all is well.
+    """Return the route as it should be now; the same object if nothing has to change.
 
     Args:
-        new_app: a name that was never used, for a model and a version.
+        route: the route as it is.
+        running: the state of every app.
+        now: seconds since the epoch.
+        new_app: returns an unused app name for a model and a version.
     """
     standby = tuple(one for one in route.standby if one.until > now and _may_run(running.get(one.app)))
     if standby != route.standby:
@@ -113,33 +117,33 @@ def maintained(
 
 
 def missing(route: ServingRoute, running: Mapping[str, AppStatus]) -> str:
-    """The app that should run and does not exist (a new one, or the whole cluster was gone); "" when there is none."""
+    """Return the app that should run but does not exist (it is new, or the cluster was lost); "" if there is none."""
     app = route.replacement or route.app
     return "" if app in running else app
 
 
 def abandoned(route: ServingRoute, running: Mapping[str, AppStatus]) -> frozenset[str]:
-    """Apps of the route that have failed, answer nobody, and are being replaced: they only hold resources."""
+    """Return the route's apps that failed, have no replica, and are being replaced: they only hold resources."""
     status = running.get(route.app)
     failed = status is not None and status.phase is AppPhase.FAILED and status.replicas == 0
     return frozenset({route.app}) if route.replacement and failed else frozenset()
 
 
 def _replacing(route: ServingRoute, running: Mapping[str, AppStatus]) -> ServingRoute:
-    """The replacement takes over once it runs; when it fails too, the next one follows after the pause."""
+    """Let the replacement take over once it runs; if it fails too, the next one follows after the pause."""
     status = running.get(route.replacement)
     if status is None:
         return route
     if status.phase is AppPhase.RUNNING:
         return replace(route, app=route.replacement, replacement="")
     if status.phase is AppPhase.FAILED:
-        # It becomes the app and is replaced in turn, once its time has come; unless the one before still answers.
+        # It becomes the app and is replaced itself after the pause, unless the app before it still has replicas.
         return replace(route, app=_better(route, running), replacement="")
     return route
 
 
 def _better(route: ServingRoute, running: Mapping[str, AppStatus]) -> str:
-    """Of two failed apps the one that still has a replica that answers."""
+    """Return the one of two failed apps that still has a replica."""
     old = running.get(route.app)
     return route.app if old is not None and old.replicas > 0 else route.replacement
 

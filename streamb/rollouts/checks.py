@@ -1,7 +1,7 @@
-"""The target version against limits of its own: errors, latency, quality from feedback, throughput, drift, predictions.
+"""Checks the target version's limits: errors, latency, quality from feedback, throughput, drift, predictions.
 
-Notation: *proven* means ruled out as chance by an always-valid test (`stats.sequential`) at 1 in 1,000 per criterion
-and step, over all looks together; the fast abort takes 1 in 100.
+Notation: *proven* means that an always-valid test (`stats.sequential`) rules out chance, with an error of 1 in 1,000
+per criterion and step, over all looks together; the fast abort uses 1 in 100.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ FAST_ABORT: Final = "fast_abort"
 FAST_ABORT_REQUESTS: Final = 10
 DEFAULT_ERROR_RATE: Final = 0.05
 _USUAL_TIMES: Final = 2.0
-"""Without a limit from the user, a version is stopped at twice the error rate that is usual here, at least 5 %."""
+"""Without a limit from the user, a version is stopped at this many times stable's error rate, at least 5 %."""
 _ABORT: Final = -math.log(0.01)
 _SURE: Final = -math.log(0.001)
 _RECENT_ALPHA: Final = 1e-4
-"""The last seconds are a new window at each look, so each window has to be surer than the step as a whole."""
+"""The error of the test on the last seconds: smaller, because each look tests a new window."""
 _LATELY_ALPHA: Final = 1e-5
-"""Of each longer window that is looked at while gateways refuse: they would be open by chance often enough."""
+"""The error of each longer window while gateways refuse: smaller still, as breakers also open by chance."""
 _LEAST_FEEDBACK: Final = 30
 _LEAST_SECONDS: Final = 5.0
 
 
 def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
-    """Fails as soon as the error rate is above the limit beyond doubt, from 10 requests on.
+    """Return a failed finding as soon as the error rate is surely above the limit, from 10 requests on.
 
-    Gateways stop calling a version that fails three times in a row. What they refuse for that reason is no failure, but
-    a request: else the few calls that were made would never be ten.
+    Gateways stop calling a version that fails repeatedly. A request refused for that reason is no failure, but it
+    counts towards the 10: otherwise the few calls that were made might never reach them.
     """
     limit = abort_limit(criteria, evidence)
     target, recent = evidence.target, evidence.target_recent
@@ -57,7 +57,7 @@ def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
 
 
 def abort_limit(criteria: HealthCriteria, evidence: StepEvidence) -> float:
-    """The error rate that ends a step at once."""
+    """Return the error rate above which the fast abort fails, 0 to 1."""
     if criteria.max_error_rate is not None:
         return criteria.max_error_rate
     stable = evidence.stable.error_rate if evidence.stable is not None else evidence.usual_error_rate
@@ -65,8 +65,8 @@ def abort_limit(criteria: HealthCriteria, evidence: StepEvidence) -> float:
 
 
 def limits(criteria: HealthCriteria, evidence: StepEvidence) -> list[Finding]:
-    """One finding for each limit that is set."""
-    # Labels that all met, or all missed, do not say what they were compared with: a limit on errors is one of numbers.
+    """Return one finding for each limit that is set."""
+    # Labels that are all right or all wrong do not show the kind of task; a limit on the error means regression.
     task: Task | None = "regression" if criteria.max_error_value is not None else None
     target, found = metrics_of(evidence.target, evidence.seconds, task=task), list[Finding]()
     if (limit := criteria.max_error_rate) is not None:

@@ -1,20 +1,19 @@
-"""The target version beside the stable one, in the same time: errors and latency, by tests that may be looked at
-every second.
+"""Compares errors and latency of the target and the stable version over the same time, by always-valid tests.
 
 Notation: *worse for sure* means that an always-valid test (`stats.sequential`) rules out that the target is as good as
-stable; *harmless for sure*, that it rules out that the target is worse by as much as is tolerated, or more. Each is
-ever wrong with chance 1/1,000 per criterion and step, over all looks together: 8 in 1,000 for the four compared steps
+stable; *harmless for sure*, that it rules out that the target is worse by the tolerated amount or more. Each is
+wrong at any look with probability 1/1,000 per criterion and step: 8 in 1,000 for the four compared steps
 of a canary. *Suspicious* is evidence of 4 to 1 that the target is worse.
 
-| evidence that the target is worse | estimate within what is tolerated | estimate beyond it |
+| evidence that the target is worse | estimate within the tolerance | estimate beyond it |
 | --- | --- | --- |
 | none | pass | pass |
 | suspicious | pass | inconclusive |
 | worse for sure | inconclusive, until harmless for sure | fail |
 
-What is harmless for sure passes anyway. A fail takes both: chance is ruled out, and the difference matters. A pass
-means "no sign of harm in as many requests as the step asks for": that lets a first step of few requests pass, and is
-why the step before half of the traffic moves has to ask for many (`benchmarks.rollout_statistics` measures how many).
+A target that is harmless for sure always passes. A fail needs both: chance is ruled out, and the difference matters. A
+pass means "no sign of harm in as many requests as the step requires": so a first step of few requests can pass, and
+the step before half of the traffic moves must require many (`benchmarks.rollout_statistics` measures how many).
 """
 
 from __future__ import annotations
@@ -33,15 +32,22 @@ from streamb.stats.sequential import difference_bounds, fall_evidence, rise_evid
 ALPHA: Final = 0.001
 _SURE: Final = -math.log(ALPHA)
 _SUSPICION: Final = math.log(4.0)
-"""Lower, and more good versions wait at a small step; higher, and more bad ones pass the step that should find them."""
+"""With a lower value more good versions wait at a small step; with a higher one more bad versions pass it."""
 _LEAST_REQUESTS: Final = 10
-"""A few requests that fail together at the start are no reason to go back."""
+"""Fewer requests than this are not compared: a few that fail together at the start are no reason to roll back."""
 _STABLE_SHARE: Final = 0.1
-"""Stable needs a tenth of the samples that the target does: at high weights it gets little traffic."""
+"""The share of the target's samples that stable needs: at high weights it gets little traffic."""
 
 
 def compare(criteria: HealthCriteria, evidence: StepEvidence, stable: Snapshot, min_samples: int) -> list[Finding]:
-    """The comparisons with the stable version."""
+    """Return a finding on errors and one on latency, compared with the stable version.
+
+    Args:
+        criteria: the tolerances, and the latency percentile.
+        evidence: what was counted of the target version since the step began.
+        stable: what was counted of the stable version in the same time.
+        min_samples: judged requests that the step requires; stable needs a tenth of them.
+    """
     needed = max(_LEAST_REQUESTS, math.ceil(min_samples * _STABLE_SHARE))
     judged = evidence.target.judged
     if judged < _LEAST_REQUESTS or stable.judged < needed:
@@ -52,12 +58,12 @@ def compare(criteria: HealthCriteria, evidence: StepEvidence, stable: Snapshot, 
 
 
 def verdict_of(*, worse: float, harmless: float, within: bool) -> Verdict:
-    """The table above.
+    """Return the verdict by the table above.
 
     Args:
         worse: `ln E` against "as good as stable".
-        harmless: `ln E` against "worse by as much as is tolerated, or more".
-        within: the estimate is within what is tolerated.
+        harmless: `ln E` against "worse by the tolerated amount, or more".
+        within: whether the estimate is within the tolerance.
     """
     if harmless >= _SURE or worse < (_SURE if within else _SUSPICION):
         return Verdict.PASS
@@ -113,14 +119,14 @@ def _latency(criteria: HealthCriteria, evidence: StepEvidence, stable: Snapshot)
 
 
 def _tolerated_buckets(criteria: HealthCriteria, reference: int) -> int:
-    """By how many buckets the percentile may be above the reference."""
+    """Return by how many buckets the percentile may be above the reference."""
     usual = bucket_value(reference)
     limit = max(usual * (1.0 + criteria.max_latency_increase), usual + criteria.latency_slack_ms / 1e3)
     return bucket_of(limit) - reference
 
 
 def _recovered(recent: Snapshot, result: PercentileComparison, q: float) -> bool:
-    """Whether the last seconds look like stable: one slow moment (a cold start, a pause) is no reason to go back."""
+    """Return whether the last seconds are as fast as stable: one slow moment (a cold start) is no reason to go back."""
     buckets = recent.latency.buckets
     slow = count_above(buckets, result.bin_b)
     return recent.judged >= _LEAST_REQUESTS and slow <= (1.0 - q) * sum(count for _, count in buckets)

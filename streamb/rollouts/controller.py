@@ -1,7 +1,7 @@
-"""The rollouts of all models: takes orders, persists intent, asks `decide`, acts through the `Runtime`.
+"""The rollouts of all models: accepts orders, stores intent, calls `decide`, acts through the `Runtime`.
 
-One writer: a single instance lives in the Controller. Intent is written before it is acted on, so that an instance that
-starts after a crash finds in the store all that it needs to go on.
+There is one writer: a single instance in the Controller. Intent is stored before it is acted on, so that an instance
+that starts after a crash finds all it needs in the store.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ _log = logging.getLogger(__name__)
 
 
 class Rollouts:
-    """All deployments, and the routing table that follows from them. Safe to use from many threads.
+    """All deployments, and the routing table that results from them. Safe to use from many threads.
 
     Args:
-        records, journal: where deployments, routes and their history are kept.
-        registry: what may be deployed.
-        runtime: what runs the versions.
+        records, journal: store deployments, routes and their history.
+        registry: holds the versions that may be deployed.
+        runtime: runs the versions.
+        clock: the source of time.
         limits: how long a phase may take.
-        policy: what the gateways enforce besides routing; travels in the table.
-        outcomes: what happened to requests, to judge versions by; without it, no step that needs proof ever passes.
-        drift: what monitoring says about a version.
+        policy: what the gateways enforce besides routing; it is part of the routing table.
+        outcomes: counts of requests, to judge versions by; without it, no step that is judged ever passes.
+        drift: returns a version's drift score.
         on_table: called when there is a newer routing table.
         on_order: called after every order (`create`, `approve`, …), so that the loop can look at once.
     """
@@ -86,10 +87,17 @@ class Rollouts:
         options: RolloutOptions | Mapping[str, Any],
         actor: str,
     ) -> Deployment:
-        """Begin to deploy a registered version (a version, an alias or "latest").
+        """Start to deploy a registered version.
+
+        Args:
+            model_id: the model.
+            target_version: a version, an alias or "latest".
+            strategy: how the deployment proceeds.
+            options: options of the strategy.
+            actor: the name of the caller, for the history.
 
         Raises:
-            NotFound: no such model or version.
+            NotFound: there is no such model or version.
             Conflict: the model has a deployment under way.
             InvalidInput: an option is unknown, out of range, or not used by the strategy.
         """
@@ -100,7 +108,7 @@ class Rollouts:
             deployment = new_deployment(
                 model_id, version, strategy, read, actor, self._clock.now(), route, self._runtime.apps()
             )
-            # What is kept warm makes room for what comes, unless that is what comes.
+            # Versions that are kept warm make room for the target, unless it is one of them.
             kept = route.keeping(version) if route is not None else None
             note = Note(CREATED, deployment.reason, actor)
             self._standing.change(deployment, note, kept if kept != route else None)
@@ -109,41 +117,46 @@ class Rollouts:
 
     @verb
     def approve(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Open the gate before which a deployment waits.
+        """Approve the gate at which a deployment waits.
 
         Raises:
-            Forbidden: by its author.
-            InvalidTransition: it waits for nothing.
+            Forbidden: `by` is the author of the deployment.
+            InvalidTransition: the deployment does not wait for an approval.
         """
         return self._order(deployment_id, "approved", by, reason, verbs.approve)
 
     @verb
     def pause(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Stay at the present share until `resume`. A version that fails leaves traffic nevertheless."""
+        """Keep the current share until `resume`. A version that fails is still taken out of traffic."""
         return self._order(deployment_id, "paused", by, reason, verbs.pause)
 
     @verb
     def resume(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Go on after a pause."""
+        """Continue a paused deployment."""
         return self._order(deployment_id, "resumed", by, reason, verbs.resume)
 
     @verb
     def promote(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Skip to all traffic; gates that nobody opened stay closed."""
+        """Skip to the last step, with all traffic; gates without an approval stay closed."""
         return self._order(deployment_id, "promoted", by, reason, verbs.promote)
 
     @verb
     def abort(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Give up: no traffic to the target version any more."""
+        """Abort the deployment: the target version gets no more traffic."""
         return self._order(deployment_id, "aborting", by, reason, verbs.abort)
 
     @verb
     def rollback(self, deployment_id: str, by: str, reason: str = "", to_version: str | None = None) -> Deployment:
-        """All traffic to the version that answered before; after completion, to any version registered earlier.
+        """Send all traffic to the previous version; after completion, to any version registered earlier.
+
+        Args:
+            deployment_id: the deployment to roll back.
+            by, reason: who decided, and why; both go into the history.
+            to_version: the version to return to; None for the previous one.
 
         Raises:
-            NotFound: no such version.
-            Conflict: another deployment has taken over meanwhile, or there is nothing to go back to.
+            NotFound: there is no such version.
+            Conflict: another deployment has taken over meanwhile, or there is no version to return to.
         """
         with self._lock:
             deployment = self.get(deployment_id)
@@ -167,7 +180,7 @@ class Rollouts:
         reason: str,
         move: Callable[[Deployment, str, str, float], Deployment],
     ) -> Deployment:
-        """Carry out an order; when the deployment is where it would bring it already, nothing is written."""
+        """Carry out an order; nothing is written if the deployment is already in the ordered state."""
         with self._lock:
             before = self._standing.active.get(deployment_id) or self._ledger.get(deployment_id)
             after = move(before, by, reason, self._clock.now())
@@ -188,61 +201,61 @@ class Rollouts:
                 deployment_id=busy.id,
             )
 
-    # --- looking ------------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     @verb
     def get(self, deployment_id: str) -> Deployment:
-        """One deployment, with its newest judgement.
+        """Return one deployment, with its newest findings.
 
         Raises:
-            NotFound: no such deployment.
+            NotFound: there is no such deployment.
         """
         return self._judged(self._ledger.get(deployment_id))
 
     @verb
     def list(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[Deployment]:
-        """Deployments, newest first."""
+        """Return a page of deployments (of one model, if given), newest first."""
         page = self._ledger.list(limit, cursor, model_id)
         return Page(tuple(map(self._judged, page.items)), page.next_cursor)
 
     @verb
     def history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
-        """What happened to deployments, newest first."""
+        """Return a page of the deployments' events (of one model, if given), newest first."""
         return self._ledger.history(limit, cursor, model_id)
 
     def latest(self, model_id: str) -> Deployment | None:
-        """The model's newest deployment."""
+        """Return the model's newest deployment; None if it has none."""
         page = self.list(1, None, model_id)
         return page.items[0] if page.items else None
 
     @property
     def table(self) -> RoutingTable:
-        """The routing table that every gateway should have now."""
+        """The current routing table, which every gateway should have."""
         return self._standing.table
 
     @property
     def routes(self) -> Mapping[str, ServingRoute]:
-        """Which app answers which model."""
+        """The serving route of each model, by model id."""
         return dict(self._standing.routes)
 
     @property
     def busy(self) -> bool:
-        """True while a deployment is under way that does not wait for a person: look often."""
+        """True while a deployment is under way that does not wait for a person: call `tick` often."""
         resting = {DeploymentState.PAUSED, DeploymentState.AWAITING_APPROVAL}
         return any(one.state not in resting for one in list(self._standing.active.values()))
 
     @property
     def starting(self) -> bool:
-        """True while something waits for apps to come up: ask the runtime often what runs."""
+        """True while a deployment waits for apps to start: query the runtime often."""
         phases = {Phase.GATE, Phase.CAPACITY, Phase.RESTORE, Phase.REVERT}
         return any(one.phase in phases for one in list(self._standing.active.values())) and self.busy
 
     def deploying(self, app: str) -> bool:
-        """True while a deployment is under way in which this app has a part."""
+        """Return True while a deployment under way uses this app."""
         return any(app in (one.app, one.stable_app, one.back_app) for one in list(self._standing.active.values()))
 
     def analysing(self, app: str) -> bool:
-        """True while a version's behaviour is being judged in which this app has a part: do not take replicas away."""
+        """Return True while a deployment that uses this app is being judged: keep its number of replicas."""
         return any(
             app in (one.app, one.stable_app) and one.phase in (Phase.SHIFT, Phase.OBSERVE)
             for one in list(self._standing.active.values())
@@ -254,15 +267,15 @@ class Rollouts:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def set_policy(self, policy: GatewayPolicy) -> None:
-        """Change what the gateways enforce; published under a new epoch."""
+        """Change what the gateways enforce; it is published under a new epoch."""
         with self._lock:
             self._standing.set_policy(policy)
 
     def tick(self) -> bool:
-        """Move every active deployment one step and bring what runs in line. True when something changed.
+        """Advance every active deployment and tend the running apps; return True if a deployment or the table changed.
 
         Raises:
-            StorageFailed, …: the first thing that went wrong; everything else was done, and the next tick tries again.
+            StorageFailed, …: the first error; all other work was done, and the next tick tries again.
         """
         with self._lock:
             before = (self._standing.table.epoch, tuple(self._standing.active.values()))
@@ -295,7 +308,7 @@ class Rollouts:
         if observed.findings and (
             after != deployment or _verdicts(observed.findings) != _verdicts(deployment.findings)
         ):
-            # Numbers move all the time; what is kept is the judgement when it changed, and the one behind a move.
+            # Numbers change all the time; findings are stored only when a verdict changes, or with a change of state.
             after = replace(after, findings=observed.findings)
         if after != deployment:
             self._standing.change(after, _note(deployment, after), self._switched(after, actions))
@@ -309,7 +322,7 @@ class Rollouts:
             self._runtime.scale(action.app, action.replicas)
 
     def _switched(self, deployment: Deployment, actions: tuple[Action, ...]) -> ServingRoute | None:
-        """The model's route when the actions change it."""
+        """Return the model's new route if the actions change it, otherwise None."""
         route, model_id = self._standing.routes.get(deployment.model_id), deployment.model_id
         for action in actions:
             if not isinstance(action, RouteTo):
@@ -321,7 +334,7 @@ class Rollouts:
 
 
 def _note(before: Deployment, after: Deployment) -> Note | None:
-    """What a move of the platform's own is called in the history; None when it is not worth a line."""
+    """Return the history's note for a change that the platform made; None if it needs none."""
     if after.state is not before.state:
         return Note(str(after.state), after.reason, PLATFORM_ACTOR)
     if after.returning:

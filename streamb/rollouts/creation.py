@@ -1,4 +1,4 @@
-"""How a deployment begins, and where a completed one can go back to."""
+"""Creates deployments, and finds the version that a completed one can be rolled back to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamb.rollouts.strategies import AT_ONCE, Strategy, hold_seconds, plan
 
 
 def new_app(model_id: str, version: str) -> str:
-    """A name for an app that was never used before."""
+    """Return a new, unused app name."""
     return f"{model_id}--{version}--{secrets.token_hex(4)}"
 
 
@@ -29,11 +29,15 @@ def new_deployment(
     route: ServingRoute | None,
     running: Mapping[str, AppStatus],
 ) -> Deployment:
-    """A deployment that has not begun yet.
+    """Return a new deployment in the state pending.
 
     Args:
-        route: what answers now.
-        running: every app that runs.
+        model_id, version: what to deploy.
+        strategy, options: how it proceeds.
+        actor: who created it, for the history.
+        now: seconds since the epoch.
+        route: the model's present route; None if no version serves yet.
+        running: the state of every app.
 
     Raises:
         InvalidInput: an option is not used by the strategy.
@@ -76,13 +80,17 @@ def new_deployment(
 def way_back(
     deployment: Deployment, wanted: str | None, route: ServingRoute | None, registry: Registry, now: float
 ) -> tuple[str, str]:
-    """The version that a completed deployment goes back to, and the app for it: the one kept warm, else a new one.
+    """Return the version that a completed deployment returns to, and its app: one that is kept warm, or a new one.
 
     Args:
-        wanted: the version that was named; None: the one that answered before.
+        deployment: the completed deployment.
+        wanted: the version to return to; None for the previous one.
+        route: the model's present route.
+        registry: tells when versions were registered.
+        now: seconds since the epoch.
 
     Raises:
-        Conflict: another version answers meanwhile, or none answered before.
+        Conflict: another version serves now, or there is no previous version.
         InvalidInput: the version named is the deployment's own, or was registered after it.
     """
     if route is None or route.version != deployment.target_version:

@@ -1,8 +1,8 @@
-"""What a deployment does next: a pure function from state, evidence and time to a new state and actions.
+"""Decides what a deployment does next: a pure function from state, evidence and time to a new state and actions.
 
-Each step goes through gate, capacity, shift and observation (`phases`). A version that fails, or that somebody sends
-back, goes the way back: the earlier version is brought up where it has to be, all traffic goes to it, every gateway
-knows. Whatever the phase, a version that is judged to fail is taken out of traffic first.
+Each step goes through gate, capacity, shift and observation (`phases`). When a version fails or is rolled back, the
+earlier version is started if necessary, all traffic goes to it, and every gateway gets the new table. In every phase,
+a version that is judged to fail is taken out of traffic first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ Decision = tuple[Deployment, tuple[Action, ...]]
 
 
 def decide(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:
-    """The next state of an active deployment and what must be done for it; the same state when nothing changes."""
+    """Return the next state of a deployment and the actions it needs; the same object if nothing changes.
+
+    Args:
+        deployment: the present state; one that has ended never changes.
+        evidence: what is known of its apps, its gateways and its traffic.
+        now: seconds since the epoch.
+        limits: how long a phase may take.
+    """
     if not deployment.active:
         return deployment, ()
     if deployment.returning:
@@ -36,14 +43,14 @@ def decide(deployment: Deployment, evidence: Evidence, now: float, limits: Limit
 
 
 def _wanted(deployment: Deployment, evidence: Evidence) -> tuple[Action, ...]:
-    """A version that gateways know and that does not exist (the whole cluster may have gone) is asked for again."""
+    """Start the target's app again if gateways know it but it does not exist (the whole cluster may have been lost)."""
     if deployment.shown and evidence.app is None:
         return (StartApp(deployment.app, deployment.target_version),)
     return ()
 
 
 def _failed(deployment: Deployment, evidence: Evidence, now: float) -> Deployment | None:
-    """The deployment on its way back, or paused, when its version has failed; None when it has not."""
+    """Return the deployment rolling back, or paused, if its version has failed; None if it has not."""
     if not deployment.shown:
         return None
     app, version = evidence.app, deployment.target_version
@@ -57,8 +64,8 @@ def _failed(deployment: Deployment, evidence: Evidence, now: float) -> Deploymen
     if deployment.rollback_on_failure or (broken and not deployment.share):
         ending = DeploymentState.FAILED if broken and not deployment.share else DeploymentState.ROLLED_BACK
         return give_back(deployment, ending, now, reason)
-    # Without rollback a person has to look, wherever a judgement is asked for. Where none is, a person (who promoted
-    # it) has looked already; but a version that does not run goes no further.
+    # Without rollback a person must decide, in every step that is judged. In a step that is not judged, a person (who
+    # promoted it) has decided already; but a version that does not run is paused there as well.
     watched = deployment.current.analyse and deployment.phase in {Phase.SHIFT, Phase.OBSERVE}
     if deployment.state is DeploymentState.PROGRESSING and (watched or broken):
         return pause(deployment, now, f"{reason}; resume, promote, abort or roll back")
@@ -66,7 +73,7 @@ def _failed(deployment: Deployment, evidence: Evidence, now: float) -> Deploymen
 
 
 def _restoring(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:
-    """After completion: the earlier version first gets what the present one has, then the traffic."""
+    """Roll back after completion: the earlier version first gets as many replicas as the present one, then traffic."""
     app, needed = evidence.back, max(1, evidence.app.replicas if evidence.app else 1)
     if app is not None and app.phase is AppPhase.RUNNING and app.replicas >= needed:
         back = to_phase(deployment, Phase.REVERT, now, deployment.reason, share=0, stable_app=deployment.back_app)
@@ -83,7 +90,7 @@ def _restoring(deployment: Deployment, evidence: Evidence, now: float, limits: L
 
 
 def _reverting(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:
-    """The stable version has all traffic in the newest table, and gets back the replicas that it gave up."""
+    """Finish a rollback: wait until every gateway has the table, and restore the stable version's replicas."""
     stable, whole = evidence.stable, deployment.stable_replicas
     short = stable is not None and stable.phase is AppPhase.RUNNING and stable.replicas < whole
     grow: tuple[Action, ...] = (Scale(deployment.stable_app, whole),) if short and deployment.stable_app else ()

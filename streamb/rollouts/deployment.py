@@ -1,4 +1,4 @@
-"""What a deployment is: one model version on its way into (or out of) traffic. Data; the rules are in `decide`."""
+"""The data of a deployment: one model version that is brought into traffic, or out of it. The rules are in `decide`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamb.store.plain import from_plain
 
 
 class DeploymentState(StrEnum):
-    """Where a deployment stands; the words of the public interface."""
+    """The public state of a deployment."""
 
     PENDING = "pending"
     AWAITING_APPROVAL = "awaiting_approval"
@@ -36,39 +36,40 @@ DEPLOYMENT_LIFECYCLE: Lifecycle[DeploymentState] = Lifecycle(
         _S.AWAITING_APPROVAL: frozenset({_S.PROGRESSING}) | _ENDS,
         _S.PROGRESSING: frozenset({_S.AWAITING_APPROVAL, _S.PAUSED, _S.COMPLETED}) | _ENDS,
         _S.PAUSED: frozenset({_S.PROGRESSING}) | _ENDS,
-        # A completed deployment can still be rolled back; the way back takes a moment.
+        # A completed deployment can still be rolled back, which takes a moment.
         _S.COMPLETED: frozenset({_S.PROGRESSING}),
     },
 )
 
 ACTIVE_STATES = frozenset({_S.PENDING, _S.AWAITING_APPROVAL, _S.PROGRESSING, _S.PAUSED})
-"""States in which a deployment still has work to do; a model has at most one such deployment."""
+"""States of a deployment under way; a model has at most one such deployment."""
 
 
 class Phase(StrEnum):
-    """What is being done within a step, or on the way back."""
+    """What is being done within a step, or during a rollback."""
 
     GATE = "gate"
-    """A step begins: somebody may have to approve first."""
+    """A step begins: it may need an approval first."""
     CAPACITY = "capacity"
-    """The version is started, and given the replicas for the step's share."""
+    """The version is started, with the replicas for the step's share."""
     SHIFT = "shift"
-    """The share is published; not every gateway has it yet."""
+    """The share is published, but not every gateway has it yet."""
     OBSERVE = "observe"
-    """The share is in force everywhere; the version is watched."""
+    """All gateways use the share; the version is watched."""
     RESTORE = "restore"
-    """After completion: the version to go back to is brought up."""
+    """Rollback after completion: the version to return to is started."""
     REVERT = "revert"
-    """The version's share is taken away; not every gateway knows yet."""
+    """The version's share is set to 0, but not every gateway has the new table yet."""
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Somebody let a deployment pass a gate.
+    """One approval of a gate.
 
     Attributes:
-        gate: which one: "start", "50 %", "evidence at 10 %".
+        by, at, reason: who approved, when (seconds since the epoch), and why.
+        gate: the name of the gate: "start", "50 %", "evidence at 10 %".
     """
 
     by: str
@@ -79,25 +80,25 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One rollout of one version, as persisted.
+    """One rollout of one version, as stored.
 
     Attributes:
         app: the Serve application of the target version; chosen once, never reused.
-        previous_version: what answered before, None for a model's first deployment.
+        previous_version: the version that served before; None for a model's first deployment.
         share: ten-thousandths of the model's traffic that go to the target version.
-        step: which of `steps` is being worked on, from 0.
-        reason: why it is where it is, in words.
+        step: index of the current step in `steps`.
+        reason: an explanation of the present state, for people.
         step_started_at: when the current step began (seconds since the epoch).
-        options: the strategy's own options, as given.
-        phase_since: when the current phase began.
-        observed_since: since when the present share has been watched, a new value begins a new observation; 0: the
-            version was not brought up yet.
-        stable_app: the app that answers for the stable version.
-        stable_replicas: the most replicas that the stable version was seen to have.
-        salt: of the model's traffic split.
-        waiting_for: the gate that is closed; "" when none is.
-        findings: the latest judgement, one for each criterion.
-        ending: the state to end in once every gateway has given the share back.
+        options: the options of the strategy, as given.
+        phase_since: when the current phase began (seconds since the epoch).
+        observed_since: when watching of the present share began (seconds since the epoch); a new value starts a new
+            observation; 0 if the version has not been started yet.
+        stable_app: the app of the stable version.
+        stable_replicas: the most replicas that the stable version was observed to have.
+        salt: the salt of the model's traffic split.
+        waiting_for: the name of the closed gate; "" if it waits for none.
+        findings: the latest finding of each criterion.
+        ending: the state after a rollback, once every gateway has the new table.
         back_to, back_app: the version that a rollback after completion returns to, and its app.
     """
 
@@ -139,7 +140,7 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """True while there is still work to do."""
+        """True while the deployment is under way."""
         return self.state in ACTIVE_STATES
 
     @property
@@ -149,46 +150,46 @@ class Deployment:
 
     @property
     def current(self) -> Step:
-        """The step that is being worked on."""
+        """The current step."""
         return self.steps[self.step]
 
     @property
     def at_last_step(self) -> bool:
-        """True when no step follows."""
+        """True if no step follows."""
         return self.step == len(self.steps) - 1
 
     @property
     def returning(self) -> bool:
-        """True on the way back: to the stable version, or after completion to an earlier one."""
+        """True during a rollback: to the stable version, or after completion to an earlier one."""
         return self.phase in {Phase.RESTORE, Phase.REVERT}
 
     @property
     def shown(self) -> bool:
-        """True while gateways should know the target version: it has been brought up and is not on its way out."""
+        """True while gateways should know the target version: it has been started and is not being rolled back."""
         return self.active and self.observed_since > 0 and not self.returning
 
     @property
     def gate(self) -> str:
-        """What the gate of the current step is called."""
+        """The name of the current step's gate."""
         return self.gate_of(self.step)
 
     @property
     def evidence_gate(self) -> str:
-        """What the gate is called that closes when the current step's evidence stays inconclusive."""
+        """The name of the gate that closes if the current step's evidence stays inconclusive."""
         return f"evidence at {self.current.weight:g} %"
 
     def gate_of(self, step: int) -> str:
-        """What the gate of a step is called."""
+        """Return the name of a step's gate."""
         return START if step == 0 else f"{self.steps[step].weight:g} %"
 
     def approved(self, gate: str) -> bool:
-        """True when somebody has let it pass this gate."""
+        """Return True if this gate has been approved."""
         return any(approval.gate == gate for approval in self.approvals)
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Deployment:
-        """Read what the store keeps: written now, with "" for no `ending`, with a step's share as `weight`, or before
-        there were steps.
+        """Read a stored deployment, also in older forms: with "" for no `ending`, with a step's share as `weight`, or
+        without steps.
         """
         kept = body if "steps" in body else _from_before_steps(body)
         steps = [{"share" if name == "weight" else name: step[name] for name in step} for step in kept["steps"]]
@@ -197,7 +198,7 @@ class Deployment:
 
 
 def _from_before_steps(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a deployment from a time when all were immediate: step 0 started the version, step 1 switched."""
+    """Convert the body of an older deployment, always immediate: step 0 started the version, step 1 switched."""
     kept = {name: value for name, value in body.items() if name not in {"weight", "step"}}
     under_way = DeploymentState(body["state"]) in ACTIVE_STATES
     phase = (Phase.SHIFT if body.get("step") else Phase.CAPACITY) if under_way else Phase.DONE
@@ -211,13 +212,13 @@ def _from_before_steps(body: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentEvent:
-    """One line of a deployment's history.
+    """One event of a deployment's history.
 
     Attributes:
         at: seconds since the epoch.
         kind: what happened: "created", "progressing", "step", "approved", "rolling_back", "completed", …
-        actor: who caused it; "controller" for what the platform did by itself.
-        sequence: place in the history of all deployments, growing.
+        actor: who caused it; "controller" if the platform did it by itself.
+        sequence: the event's ascending number in the history that it was read from.
     """
 
     deployment_id: str

@@ -1,4 +1,4 @@
-"""What a version is judged on; what a decision is taken on, and what it may ask for."""
+"""The evidence that a version is judged by, and the input and the actions of a decision."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from streamb.rollouts.runtime import AppStatus
 
 @dataclass(frozen=True, slots=True)
 class StepEvidence:
-    """What happened to the target version during a step, and to the stable version in the same time.
+    """Counts of the target version during a step, and of the stable version in the same time.
 
     Attributes:
-        target: since the step began, that is, since its weight was in force on every gateway.
-        stable: the same time; None where there is nothing to compare with: a first version, or a step that takes all
-            traffic from stable.
-        target_recent: the last 10 seconds.
-        target_lately: longer windows within the step, while gateways refuse to call the target: they then try it so
-            seldom that the last seconds say nothing.
-        seconds: since the step began.
-        drift_score: what monitoring says about the target version; None: it says nothing.
-        drift_proven: monitoring has ruled out chance as the reason for that score.
-        usual_error_rate: stable's error rate where `stable` is None: before it lost its traffic.
+        target: counts since the step began, that is, since every gateway used its weight.
+        stable: counts of the stable version in the same time; None if there is nothing to compare with: for a first
+            version, or in a step that takes all traffic from stable.
+        target_recent: counts of the last 10 seconds.
+        target_lately: counts of longer windows within the step, while gateways refuse to call the target: they then
+            call it too rarely for the last seconds to show anything.
+        seconds: time since the step began.
+        drift_score: the target version's drift score, 0 to 1; None if monitoring reports none.
+        drift_proven: whether monitoring has ruled out chance as the reason for that score.
+        usual_error_rate: stable's error rate before it lost its traffic, for use when `stable` is None.
     """
 
     target: Snapshot
@@ -38,16 +38,16 @@ class StepEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known when a decision is taken.
+    """The input of a decision.
 
     Attributes:
-        app: the target version's app; None when it does not exist.
-        acknowledged: every live gateway routes by the table that the last decision published.
-        stable: the stable version's app, likewise.
-        back: the app of the version that a rollback after completion returns to, likewise.
-        findings: the judgement of the version since `observed_s` ago; none while nothing is watched.
-        observed_s: how long the present share has been watched. It starts anew when the Controller does.
-        refused: gateways do not call the target version now, because it kept failing.
+        app: the state of the target version's app; None if it does not exist.
+        acknowledged: whether every live gateway uses the table that the last decision published.
+        stable: the state of the stable version's app; None if it does not exist.
+        back: the state of the app that a rollback after completion returns to; None if it does not exist.
+        findings: one for each criterion, from the last `observed_s` seconds; empty while nothing is watched.
+        observed_s: for how many seconds the present share has been watched; restarts when the Controller does.
+        refused: whether gateways refuse to call the target version now, because it kept failing.
     """
 
     app: AppStatus | None
@@ -61,7 +61,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class StartApp:
-    """Ask for an app; one that exists already stays as it is."""
+    """Start an app; an app that exists already stays unchanged."""
 
     app: str
     version: str
@@ -69,7 +69,7 @@ class StartApp:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Ask for so many replicas of an app."""
+    """Set the number of replicas of an app."""
 
     app: str
     replicas: int
@@ -77,10 +77,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class RouteTo:
-    """Outside this deployment, this app answers for the model from now on.
+    """Make this app the one that serves the model from now on.
 
     Attributes:
-        hold_s: how long the app that answered before is kept warm.
+        hold_s: for how many seconds the previous app is kept warm.
     """
 
     version: str
@@ -96,9 +96,9 @@ class Limits:
     """How long a phase may take, in seconds.
 
     Attributes:
-        start_s: until an app runs with the replicas that were asked for.
-        acknowledge_s: until every gateway has a table; after that the step goes on without the silent ones. The way
-            back waits for all of them, however long.
+        start_s: until an app runs with the wanted replicas.
+        acknowledge_s: until every gateway has a new table; then the step continues without the gateways that do not
+            answer. A rollback waits for all of them, without a limit.
     """
 
     start_s: float = 120.0

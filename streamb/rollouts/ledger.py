@@ -1,4 +1,4 @@
-"""What rollouts keep in the store: deployments, routes, the table's epoch, and the history of it all."""
+"""Stores what rollouts keep: deployments, routes, the routing table's epoch, and the history."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CREATED: Final = "created"
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A line for the history.
+    """A note for the history.
 
     Attributes:
-        kind: what happened, one word.
-        detail: in words, with the reason.
+        kind: what happened, in one word.
+        detail: a sentence with the reason.
         actor: who caused it.
     """
 
@@ -35,23 +35,23 @@ class Note:
 
 
 class Ledger:
-    """Reads and writes; knows nothing of rules."""
+    """Reads and writes the stored state of rollouts, without any rules."""
 
     def __init__(self, records: RecordStore, journal: Journal) -> None:
         self._records = records
         self._journal = journal
 
     def routes(self) -> Iterator[ServingRoute]:
-        """What answers for each model."""
+        """Return the serving route of each model."""
         return (from_plain(ServingRoute, record.body) for record in every_record(self._records, ROUTES))
 
     def active(self) -> Iterator[Deployment]:
-        """The deployments that still have work to do."""
+        """Return the deployments under way."""
         every = (Deployment.from_body(record.body) for record in every_record(self._records, DEPLOYMENTS))
         return (deployment for deployment in every if deployment.active)
 
     def epoch(self) -> int:
-        """The epoch of the newest routing table; 0 before there was one."""
+        """Return the epoch of the newest routing table; 0 if there was none yet."""
         record = self._records.get(CONTROL, EPOCH)
         return int(record.body["value"]) if record else 0
 
@@ -63,7 +63,14 @@ class Ledger:
         route: ServingRoute | None = None,
         epoch: int | None = None,
     ) -> None:
-        """Write what is given: all or nothing."""
+        """Write the given parts in one transaction.
+
+        Args:
+            deployment: the deployment to store.
+            note: an event for its history.
+            route: the serving route to store.
+            epoch: the new epoch of the routing table.
+        """
         with self._records.batch():
             if deployment is not None:
                 self._records.put(DEPLOYMENTS, deployment.id, to_plain(deployment))
@@ -75,26 +82,26 @@ class Ledger:
                 self._records.put(CONTROL, EPOCH, {"value": epoch})
 
     def get(self, deployment_id: str) -> Deployment:
-        """One deployment, or `NotFound`."""
+        """Return one deployment; raises NotFound if there is none of this id."""
         record = self._records.get(DEPLOYMENTS, deployment_id)
         if record is None:
             raise NotFound(f"no deployment {deployment_id}; `streamb deployments list` shows those there are")
         return Deployment.from_body(record.body)
 
     def list(self, limit: int, cursor: str | None, model_id: str | None) -> Page[Deployment]:
-        """Deployments, newest first."""
+        """Return a page of deployments (of one model, if given), newest first."""
         page = self._journal.read(_index_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
         return Page(tuple(self.get(entry.body["deployment_id"]) for entry in page.items), page.next_cursor)
 
     def history(self, limit: int, cursor: str | None, model_id: str | None) -> Page[DeploymentEvent]:
-        """What happened to deployments, newest first."""
+        """Return a page of the deployments' events (of one model, if given), newest first."""
         page = self._journal.read(_history_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
         return Page(
             tuple(DeploymentEvent(**e.body, at=e.at, sequence=e.sequence) for e in page.items), page.next_cursor
         )
 
     def _tell(self, deployment: Deployment, note: Note) -> None:
-        """Add to the history of the model and of all models."""
+        """Add an event to the history of the model and of all models."""
         event = {"deployment_id": deployment.id, "model_id": deployment.model_id, "kind": note.kind}
         event |= {"detail": note.detail, "actor": note.actor}
         for model_id in (None, deployment.model_id):

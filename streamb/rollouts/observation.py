@@ -1,7 +1,7 @@
-"""Watches the versions under way: what happened since the present share was in force, and the judgement of it.
+"""Watches the versions being deployed: counts since the present share came into force, and the findings from them.
 
-Where an observation began (the counts at that moment) is kept in memory only. A Controller that starts again begins to
-watch anew: it may take longer to promote, it never promotes on less.
+The counts at the start of an observation are kept in memory only. A restarted Controller begins a new observation, so
+that promotion may take longer, but never rests on less evidence.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.strategies import Strategy
 
 JUDGE_EVERY_S: Final = 0.2
-"""Counts arrive every second and the loop may run more often; judging costs a moment."""
+"""The shortest time between two judgements, in seconds: counts arrive only every second, and judging costs time."""
 RECENT_S: Final = 10
 NOW_S: Final = 3
 WHILE_REFUSED_S: Final = (20, 40, 80, 160, 320, 640)
-"""An open circuit breaker tries its version again after half a minute, by default: so far back is looked then."""
+"""Windows in seconds used while gateways refuse a version: an open breaker tries it only about every 30 s."""
 
 DriftOf = Callable[[str, str], tuple[float, bool] | None]
 """The drift score of a model's version, 0 to 1, and whether chance is ruled out as its reason.
 
-None: monitoring says nothing, or nothing that is still true.
+None if monitoring reports no score, or none that is recent.
 """
 
 
 class Outcomes(Protocol):
-    """What happened to requests, by model version; `metrics.windows.OutcomeWindows` is one."""
+    """Counts of requests by model version; `metrics.windows.OutcomeWindows` implements it."""
 
     def total(self, model_id: str, version: str) -> Snapshot:
-        """Everything counted so far."""
+        """Return all counts of a version so far."""
         ...
 
     def recent(self, model_id: str, version: str, now: float, seconds: int) -> Snapshot:
-        """What was counted in the last `seconds`; `now` is of the monotonic clock."""
+        """Return a version's counts of the last `seconds`; `now` is a time of the monotonic clock."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is known of a version now.
+    """The result of watching a version.
 
     Attributes:
         seconds: for how long it has been watched.
-        refused: no gateway has a good answer of it now, and some do not call it, because it kept failing.
+        findings: one for each criterion.
+        refused: whether gateways refuse to call it because it kept failing, and none gets a good answer from it.
     """
 
     seconds: float = 0.0
@@ -60,16 +61,16 @@ class Observed:
 
 
 def is_refused(newest: Snapshot) -> bool:
-    """Whether gateways have stopped to call a version, by what was counted in the last few seconds.
+    """Return whether gateways have stopped calling a version, judging by the counts of the last few seconds.
 
-    While one of them still gets answers it is not: a breaker opens by chance, too.
+    While any gateway still gets good answers the result is False: a breaker may also open by chance.
     """
     return newest.refused > 0 and newest.ok == 0
 
 
 @dataclass(slots=True)
 class _Mark:
-    """Where an observation began, and what was found last."""
+    """The counts at the start of an observation, and the latest result."""
 
     since: tuple[float, int]
     at: float
@@ -83,8 +84,9 @@ class Observation:
     """The observations of all deployments, by deployment id.
 
     Args:
-        outcomes: where counts come from; None: nothing is ever known, so nothing is ever judged to pass.
-        drift: what monitoring says now about a model's version; None: nothing monitors.
+        outcomes: the source of counts; None if there is none, and then no criterion ever passes.
+        clock: the source of time.
+        drift: returns the present drift score of a model's version; None if there is no monitoring.
     """
 
     def __init__(self, outcomes: Outcomes | None, clock: Clock, drift: DriftOf | None = None) -> None:
@@ -94,10 +96,11 @@ class Observation:
         self._marks: dict[str, _Mark] = {}
 
     def look(self, deployment: Deployment, stable: str) -> Observed:
-        """What is known of the deployment's version at its present share.
+        """Return what is known of the deployment's version at its present share.
 
         Args:
-            stable: the version that it is compared with; "" when there is none.
+            deployment: the deployment to watch.
+            stable: the version that it is compared with; "" if there is none.
         """
         if self._outcomes is None or not deployment.shown:
             self._marks.pop(deployment.id, None)
@@ -114,12 +117,12 @@ class Observation:
         return mark.latest
 
     def findings(self, deployment: Deployment) -> tuple[Finding, ...]:
-        """The newest judgement; the one on the deployment itself while there is none."""
+        """Return the newest findings, or those stored with the deployment if there are none yet."""
         mark = self._marks.get(deployment.id)
         return mark.latest.findings if mark is not None and mark.latest.findings else deployment.findings
 
     def keep(self, deployments: Collection[str]) -> None:
-        """Forget the observations of all other deployments: they have ended."""
+        """Drop the observations of all other deployments, which have ended."""
         self._marks = {name: mark for name, mark in self._marks.items() if name in deployments}
 
     def _begin(self, outcomes: Outcomes, deployment: Deployment, stable: str, now: float) -> _Mark:

@@ -12,7 +12,7 @@ from streamb.metrics.limits import Limits
 from streamb.options import NotNegative, Options, Percent, Seconds, Share, option
 
 START: Final = "start"
-"""Names the gate before anything of a deployment happens."""
+"""The name of the gate before a deployment starts anything."""
 
 
 def _own(path: str) -> str:
@@ -149,5 +149,5 @@ class RolloutOptions(Options):
 
     @property
     def runs_code(self) -> bool:
-        """True when they name code that the platform is to run."""
+        """True if the options name code that the platform runs."""
         return bool(self.health_check_criteria.custom)

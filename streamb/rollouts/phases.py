@@ -1,4 +1,4 @@
-"""One step forward: its gate, the replicas for its share, the share itself, and the watch over it. Pure functions."""
+"""The phases of a step: gate, capacity, shift, observation. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING: Final[tuple[Action, ...]] = ()
 
 
 def replicas_for(share: int, replicas: int) -> int:
-    """How many replicas a share of the traffic needs, when all of it needs `replicas`.
+    """Return how many replicas a share (in ten-thousandths) of the traffic needs if all of it needs `replicas`.
 
     >>> replicas_for(1, 4), replicas_for(2500, 4), replicas_for(2501, 4), replicas_for(10_000, 4)
     (1, 1, 2, 4)
@@ -40,7 +40,7 @@ def _at_gate(deployment: Deployment, _evidence: Evidence, now: float, _limits: L
 
 
 def _waiting(deployment: Deployment, now: float) -> Deployment:
-    """A deployment before a closed gate: over when nobody opens it in time."""
+    """Return a deployment that waits at a closed gate; it is aborted if nobody approves in time."""
     if now - deployment.phase_since <= deployment.approval_timeout_s:
         return deployment
     reason = f"nobody approved ({deployment.waiting_for}) within {deployment.approval_timeout_s:g} s"
@@ -66,7 +66,7 @@ def _capacity(deployment: Deployment, evidence: Evidence, now: float, limits: Li
 
 
 def _cannot(deployment: Deployment, now: float, reason: str) -> Decision:
-    """There is no capacity for the step."""
+    """Pause, roll back or fail a deployment that lacks the capacity for its step."""
     if deployment.share and not deployment.rollback_on_failure:
         return pause(deployment, now, reason), _NOTHING
     return give_back(deployment, _S.ROLLED_BACK if deployment.share else _S.FAILED, now, reason), _NOTHING
@@ -116,7 +116,7 @@ def _observing(deployment: Deployment, evidence: Evidence, now: float, _limits: 
 
 
 def _unclear(evidence: Evidence) -> str:
-    """What is not known."""
+    """Return why the evidence is inconclusive."""
     if evidence.refused:
         return "gateways do not call it now, because it kept failing (circuit breaker)"
     why = "; ".join(one.detail for one in evidence.findings if one.verdict is Verdict.INCONCLUSIVE)
@@ -130,7 +130,7 @@ def _next(deployment: Deployment, now: float, reason: str) -> Decision:
 
 
 def _shrink(deployment: Deployment, evidence: Evidence) -> tuple[Action, ...]:
-    """A rolling deployment takes from the old version what the new one has; the others keep it whole, to return to."""
+    """Scale down the old version as a rolling deployment proceeds; other strategies keep its replicas to return to."""
     if deployment.strategy is not Strategy.ROLLING or evidence.stable is None or not deployment.stable_app:
         return _NOTHING
     left = replicas_for(BASIS_POINTS - deployment.share, deployment.stable_replicas)
@@ -148,4 +148,4 @@ ADVANCE: Final[Mapping[Phase, Callable[[Deployment, Evidence, float, Limits], De
     Phase.OBSERVE: _observing,
     Phase.DONE: _done,
 }
-"""What is done in each phase on the way forward."""
+"""The function for each phase of a step."""

@@ -1,4 +1,4 @@
-"""Which app answers a model's traffic, as persisted: what gateways and Serve are brought in line with."""
+"""The stored route of a model: the app that serves it. Gateways and Ray Serve are made to match it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """A version that answered before and is kept warm, so that a rollback finds it running.
+    """A version that served before and is kept running, so that a rollback is instant.
 
     Attributes:
         until: when it may be stopped (seconds since the epoch).
@@ -20,14 +20,14 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class ServingRoute:
-    """What answers for a model outside any deployment.
+    """The version and app that serve a model, apart from any deployment under way.
 
     Attributes:
         salt: the salt of the model's traffic split.
         standby: versions that are kept warm.
-        replacement: the app that is to take over from `app`, which has failed; "" while it is well.
-        restarts: how often the version was started again since it last ran for a while.
-        retry_at: when it may be started again at the earliest.
+        replacement: the app that will take over from `app`, which has failed; "" while `app` is well.
+        restarts: how often the version was restarted since it last ran for a while.
+        retry_at: the earliest time of the next restart (seconds since the epoch).
     """
 
     model_id: str
@@ -41,21 +41,27 @@ class ServingRoute:
 
     @property
     def apps(self) -> frozenset[str]:
-        """Every app that this route wants to run."""
+        """Every app that should run for this route."""
         return frozenset({self.app, self.replacement, *(one.app for one in self.standby)} - {""})
 
     def warm(self, version: str) -> str:
-        """The app that runs a version already; "" when none does."""
+        """Return the app of the route that runs this version; "" if there is none."""
         if version == self.version:
             return self.app
         return next((one.app for one in self.standby if one.version == version), "")
 
     def keeping(self, version: str) -> ServingRoute:
-        """Nothing but this version is kept warm."""
+        """Return the route with only this version kept warm."""
         return replace(self, standby=tuple(one for one in self.standby if one.version == version))
 
     def switched(self, version: str, app: str, now: float, hold_s: float) -> ServingRoute:
-        """Another app answers; the one that answered before is kept warm for a while."""
+        """Return the route with another app serving; the previous one is kept warm.
+
+        Args:
+            version, app: what serves from now on.
+            now: seconds since the epoch.
+            hold_s: for how many seconds the previous version is kept warm.
+        """
         if app == self.app:
             return self
         held = (Standby(self.version, self.app, now + hold_s),) if hold_s > 0 and version != self.version else ()

@@ -1,4 +1,4 @@
-"""What rollouts ask of whatever runs model versions. The cluster implements it over Ray Serve; tests in memory."""
+"""The interface that rollouts use to run model versions. The cluster implements it with Ray Serve; tests in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class AppPhase(StrEnum):
-    """What an app (one model version's set of replicas) is doing."""
+    """The state of an app (the replicas of one model version)."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -19,10 +19,10 @@ class AppPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppSpec:
-    """What to run.
+    """The app to run.
 
     Attributes:
-        app: a name that was never used before.
+        app: a new, unused name.
         blob: digest of the artifact's bytes in the artifact store.
     """
 
@@ -34,11 +34,12 @@ class AppSpec:
 
 @dataclass(frozen=True, slots=True)
 class AppStatus:
-    """What runs.
+    """The state of one app.
 
     Attributes:
-        replicas: how many replicas answer.
-        reason: in words, when it is not running.
+        phase: starting, running, failed or stopping.
+        replicas: number of replicas that answer.
+        reason: why it is not running, for people.
     """
 
     phase: AppPhase
@@ -47,32 +48,32 @@ class AppStatus:
 
 
 class Runtime(Protocol):
-    """Starts, watches and stops apps. Every call returns soon; the work goes on in the background."""
+    """Starts, watches and stops apps. Every call returns soon; the work continues in the background."""
 
     def start(self, spec: AppSpec) -> None:
-        """Begin to start an app. Starting one that exists already changes nothing."""
+        """Begin to start an app. If it exists already, nothing changes."""
         ...
 
     def scale(self, app: str, replicas: int) -> None:
-        """Begin to bring an app to at least so many replicas, or down to them where it has more.
+        """Begin to scale an app up or down to this number of replicas.
 
-        Asked again for the same number, it changes nothing and costs nothing: the caller repeats itself until `apps`
-        shows the number. An app that does not exist stays that way.
+        Repeating the call with the same number changes nothing and costs nothing: the caller repeats it until `apps`
+        shows the number. If the app does not exist, nothing happens.
         """
         ...
 
     def stop(self, app: str) -> None:
-        """Begin to stop an app. Stopping one that does not exist changes nothing."""
+        """Begin to stop an app. If it does not exist, nothing happens."""
         ...
 
     def apps(self) -> Mapping[str, AppStatus]:
-        """Every app that exists, by name."""
+        """Return the state of every app, by name."""
         ...
 
     def acknowledged(self, epoch: int) -> bool:
-        """True when every live gateway routes by a table of this epoch or a later one."""
+        """Return True if every live gateway uses a routing table of this epoch or a later one."""
         ...
 
     def in_flight(self, app: str) -> int:
-        """How many requests the gateways have waiting for an answer from this app."""
+        """Return how many requests in the gateways wait for an answer from this app."""
         ...

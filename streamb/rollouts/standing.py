@@ -1,4 +1,4 @@
-"""How things stand: routes, deployments under way and the routing table that follows, in memory as in the store."""
+"""The present state: routes, deployments under way and the resulting routing table, in memory and in the store."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from streamb.rollouts.runtime import AppSpec
 from streamb.traffic import GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
 
 VERSION_HEADER: Final = "x-model-version"
-"""A request that names a version in this header gets it, while it is being deployed: a preview at any weight."""
+"""A request with the target version in this header is answered by it, at any weight: a preview."""
 
 TargetOf = Callable[[str, str], VersionTarget]
-"""From a version and its app to what gateways know of it."""
+"""Turns a version and its app into the target that gateways know."""
 
 
 def _nobody() -> None:
-    """Nobody waits for tables."""
+    """Do nothing: the default when nobody waits for routing tables."""
 
 
 class Standing:
-    """Every change is written first, together with the table's new epoch, and only then held in memory.
+    """The state of all rollouts. Every change is first stored, with the table's new epoch, and then kept in memory.
 
     Attributes:
-        routes: what answers for each model, by model.
+        routes: the serving route of each model, by model id.
         active: the deployments under way, by id; at most one for each model.
-        table: the routing table that every gateway should have now.
+        table: the current routing table, which every gateway should have.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class Standing:
         ledger.write(epoch=self.table.epoch)
 
     def deployment_of(self, model_id: str) -> Deployment | None:
-        """The model's deployment under way."""
+        """Return the model's deployment under way; None if there is none."""
         return next((one for one in self.active.values() if one.model_id == model_id), None)
 
     def stable_of(self, deployment: Deployment) -> ServingRoute | None:
-        """What answers beside the deployment's version; None when nothing does."""
+        """Return the route of the stable version; None if the target is the only version that serves."""
         route = self.routes.get(deployment.model_id)
         return route if route is not None and route.version != deployment.target_version else None
 
     def change(
         self, deployment: Deployment | None = None, note: Note | None = None, route: ServingRoute | None = None
     ) -> None:
-        """Write a deployment and its history, a route, and the table that follows: all or nothing; then adopt them."""
+        """Store a deployment, its event, a route and the resulting table in one transaction; then use them."""
         changed = deployment or route
         if changed is None:
             return
@@ -82,13 +82,13 @@ class Standing:
         self._adopt(table)
 
     def set_policy(self, policy: GatewayPolicy) -> None:
-        """Change what gateways enforce; published under a new epoch."""
+        """Change what gateways enforce; it is published under a new epoch."""
         table = RoutingTable(self.table.epoch + 1, self.table.models, policy)
         self._ledger.write(epoch=table.epoch)
         self._adopt(table)
 
     def spec(self, model_id: str, version: str, app: str) -> AppSpec:
-        """What to run under the name of an app."""
+        """Return the specification of the app that runs a version."""
         return AppSpec(app, model_id, version, self._version(model_id, version).blob)
 
     def _adopt(self, table: RoutingTable) -> None:
@@ -98,7 +98,7 @@ class Standing:
             self._on_table()
 
     def _table_with(self, model_id: str, route: ServingRoute | None, deployment: Deployment | None) -> RoutingTable:
-        """The table when one model stands like this; the present one when that changes nothing for gateways."""
+        """Return the table with one model's new state; the present table if nothing changes for gateways."""
         models: Mapping[str, ModelRoute] = self.table.models
         new = self._model(model_id, route, deployment)
         if new == models.get(model_id):
@@ -114,7 +114,7 @@ class Standing:
         return model_route(model_id, route, deployment, target_of)
 
     def _version(self, model_id: str, version: str) -> ModelVersion:
-        """A registered version; kept, since versions are immutable."""
+        """Return a registered version; it is cached, since versions are immutable."""
         key = (model_id, version)
         if key not in self._versions:
             self._versions[key] = self._registry.get_version(model_id, version)
@@ -124,7 +124,14 @@ class Standing:
 def model_route(
     model_id: str, route: ServingRoute | None, deployment: Deployment | None, target_of: TargetOf
 ) -> ModelRoute | None:
-    """How a model's traffic is shared out; None when nothing answers for it."""
+    """Return how a model's traffic is split; None if no version serves it.
+
+    Args:
+        model_id: the model.
+        route: the version that serves; None before the first one.
+        deployment: the deployment under way, if there is one.
+        target_of: returns what gateways need to know of a version and its app.
+    """
     shown = deployment if deployment is not None and deployment.shown else None
     if route is None:
         return _first(model_id, shown, target_of)
@@ -148,7 +155,7 @@ def model_route(
 
 
 def _first(model_id: str, shown: Deployment | None, target_of: TargetOf) -> ModelRoute | None:
-    """A model that nothing answered for yet."""
+    """Return the route of a model that no version has served yet."""
     if shown is None or not shown.share:
         return None
     version = shown.target_version

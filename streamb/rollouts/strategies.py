@@ -1,4 +1,4 @@
-"""Strategies as data: which shares of the traffic a version gets one after another, and what each step asks for."""
+"""Strategies as data: the shares of the traffic that a version gets step by step, and what each step requires."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One share of the traffic, and what must be true before the next one.
+    """One share of the traffic, and the conditions for the next step.
 
     Attributes:
-        share: ten-thousandths of the model's traffic; 0: the version runs and is reached by header only.
-        min_time_s: how long the step is watched at least.
-        max_time_s: when the evidence is inconclusive for so long, somebody must approve.
-        min_samples: judged requests of the target version without which a criterion is inconclusive.
-        gate: somebody must approve before the step begins.
-        analyse: the step must be judged to pass; without it only a failure is acted on.
+        share: ten-thousandths of the model's traffic; with 0 the version runs and only a header selects it.
+        min_time_s: the shortest time that the step is watched.
+        max_time_s: if the evidence is still inconclusive after this time, an approval is required.
+        min_samples: the fewest judged requests of the target version with which a criterion can pass.
+        gate: whether an approval is required before the step begins.
+        analyse: whether the step must be judged to pass; otherwise only a failure has an effect.
     """
 
     share: int
@@ -47,30 +47,32 @@ class Step:
 
 
 CANARY_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
-"""A canary's steps; one that starts elsewhere goes on with those above its start."""
+"""The default steps of a canary; one with another first step continues with the steps above it."""
 MOST_WAVES: Final = 10
-"""A rolling deployment moves several replicas at once rather than take more steps than this."""
+"""The most steps of a rolling deployment; with more replicas it moves several at once."""
 STEP_SECONDS: Final = {Strategy.CANARY: 15.0, Strategy.ROLLING: 10.0, Strategy.BLUE_GREEN: 10.0}
 STEP_MAX_SECONDS: Final = 600.0
 SMALL_SAMPLES: Final = 50
-"""Judged requests of a step that is followed by at most 10 % of the traffic."""
+"""Judged requests required by a step whose next step has at most 10 % of the traffic."""
 SAMPLES: Final = 200
 PROOF_SAMPLES: Final = 3_000
-"""Of the step before half of the traffic moves: so many find errors that doubled to 4 %, or a p95 that rose by 30 %."""
+"""Required before half of the traffic moves: enough to detect errors doubled to 4 %, or a p95 that rose by 30 %."""
 HALF_SAMPLES: Final = 500
 UNPROVEN_SAMPLES: Final = 100
-"""Of a step that asks for no proof: below them only the fast abort says anything."""
+"""Required by a step that is not judged to pass: with fewer requests only the fast abort can fail it."""
 HOLD_SECONDS: Final = {Strategy.CANARY: 60.0, Strategy.ROLLING: 0.0, Strategy.BLUE_GREEN: 300.0}
 AT_ONCE: Final = (Step(BASIS_POINTS, analyse=False),)
 """All traffic as soon as the version runs."""
 
 
 def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, first: bool = False) -> tuple[Step, ...]:
-    """The steps of a deployment.
+    """Return the steps of a deployment.
 
     Args:
-        replicas: how many replicas answer now; a rolling deployment replaces them one by one.
-        first: nothing answers yet, so that there is nothing to compare with and nothing to take traffic from.
+        strategy: how it proceeds.
+        options: the options of the strategy.
+        replicas: number of replicas that serve now; a rolling deployment replaces them one by one.
+        first: whether no version serves yet, so that there is nothing to compare with or to take traffic from.
 
     Raises:
         InvalidInput: an option is not used by the strategy, or names a step that it does not have.
@@ -88,12 +90,12 @@ def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, firs
 
 
 def hold_seconds(strategy: Strategy, options: RolloutOptions) -> float:
-    """How long the old version is kept warm after the new one has taken over."""
+    """Return for how many seconds the old version is kept warm after the new one has taken over."""
     return HOLD_SECONDS.get(strategy, 0.0) if options.hold_seconds is None else options.hold_seconds
 
 
 def check_used(strategy: Strategy, options: RolloutOptions) -> None:
-    """Refuse (`InvalidInput`) what was given and the strategy would ignore, also where it equals the default."""
+    """Raise InvalidInput if an option is given that the strategy ignores, even if it equals the default."""
     given = options.model_fields_set
     unused = given if strategy is Strategy.IMMEDIATE else set()
     if strategy in {Strategy.BLUE_GREEN, Strategy.ROLLING}:
@@ -105,7 +107,7 @@ def check_used(strategy: Strategy, options: RolloutOptions) -> None:
 
 
 def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[Step]:
-    """The steps that move traffic; the last one moves all, and is watched but needs no proof of its own."""
+    """Return the steps that move traffic; the last one moves all of it, and is watched but not judged."""
     seconds = STEP_SECONDS[strategy] if options.step_seconds is None else options.step_seconds
     longest = STEP_MAX_SECONDS if options.step_max_seconds is None else options.step_max_seconds
     shares = _shares(strategy, options, replicas)
@@ -126,7 +128,7 @@ def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[
 
 
 def samples_of(shares: list[int], index: int) -> int:
-    """How many judged requests a step needs. `benchmarks/rollout_statistics.py` measures what these numbers buy.
+    """Return how many judged requests a step requires. `benchmarks/rollout_statistics.py` measures their effect.
 
     >>> shares = [100, 500, 2_500, 5_000, 10_000]
     >>> [samples_of(shares, index) for index in range(5)]
@@ -159,7 +161,7 @@ def _shares(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[
 
 
 def _with_gates(strategy: Strategy, steps: list[Step], options: RolloutOptions) -> tuple[Step, ...]:
-    """The steps with an approval before each that was named."""
+    """Return the steps with a gate before each one that the options name."""
     wanted = {round(gate * 100) for gate in options.gates if isinstance(gate, float)}
     unknown = wanted - {step.share for step in steps if step.share}
     if unknown:

@@ -1,6 +1,6 @@
-"""What people may tell a deployment: pure functions from a deployment to the one that was asked for.
+"""The orders that people may give to a deployment: pure functions that return the changed deployment.
 
-All are idempotent: a deployment that is where the verb would bring it is returned as it is, the same object.
+All are idempotent: a deployment that is already in the ordered state is returned as the same object.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _S = DeploymentState
 
 
 def approve(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Open the gate before which it waits.
+    """Approve the gate at which the deployment waits.
 
     Raises:
-        Forbidden: by its author.
-        InvalidTransition: it waits for nothing.
+        Forbidden: `by` is the author of the deployment.
+        InvalidTransition: the deployment does not wait for an approval.
     """
     if by == deployment.created_by:
         raise Forbidden(f"{by} began deployment {deployment.id}; somebody else must approve it")
@@ -35,7 +35,7 @@ def approve(deployment: Deployment, by: str, reason: str, now: float) -> Deploym
 
 
 def pause(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Stay at the present share. A version that fails is taken out of traffic nevertheless."""
+    """Keep the present share. A version that fails is still taken out of traffic."""
     if deployment.state is _S.PAUSED:
         return deployment
     _refuse_on_the_way_back(deployment, "paused")
@@ -43,7 +43,7 @@ def pause(deployment: Deployment, by: str, reason: str, now: float) -> Deploymen
 
 
 def resume(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Go on after a pause; the version is watched from the start of the step again."""
+    """Continue after a pause; the observation of the step starts again."""
     if deployment.state in {_S.PROGRESSING, _S.PENDING}:
         return deployment
     if deployment.state is not _S.PAUSED:
@@ -54,7 +54,7 @@ def resume(deployment: Deployment, by: str, reason: str, now: float) -> Deployme
 
 
 def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Skip to the last step. A gate that would be skipped, and was not opened, stands before that step then."""
+    """Skip to the last step. If a skipped gate was not approved, that step gets a gate."""
     if deployment.state is _S.COMPLETED:
         return deployment
     _refuse_on_the_way_back(deployment, "promoted")
@@ -72,7 +72,7 @@ def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deploym
 
 
 def abort(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Give up: all traffic to the version that answered before."""
+    """Abort: send all traffic to the previous version."""
     if deployment.state is _S.ABORTED or (deployment.active and deployment.phase is Phase.REVERT):
         return deployment
     _refuse_on_the_way_back(deployment, "aborted")
@@ -80,10 +80,10 @@ def abort(deployment: Deployment, by: str, reason: str, now: float) -> Deploymen
 
 
 def roll_back(deployment: Deployment, by: str, reason: str, now: float, *, to_version: str | None = None) -> Deployment:
-    """All traffic to the version that answered before, while the deployment is under way.
+    """Send all traffic to the previous version, while the deployment is under way.
 
     Raises:
-        Conflict: another version is named than the one it goes back to.
+        Conflict: `to_version` is not the version that it returns to.
     """
     goal = deployment.back_to or deployment.previous_version
     if to_version not in (None, goal):
@@ -98,7 +98,7 @@ def roll_back(deployment: Deployment, by: str, reason: str, now: float, *, to_ve
 
 
 def roll_back_to(deployment: Deployment, version: str, app: str, by: str, reason: str, now: float) -> Deployment:
-    """All traffic to an earlier version, after completion."""
+    """Send all traffic to an earlier version, after completion."""
     said = _said(f"{ROLLING_BACK} to {version}, asked", by, reason)
     return restore(deployment, version, app, now, said)
 
