@@ -1,1 +1,1 @@
-"""The baseline against now: how far features, predictions and labels have moved."""
+"""Drift: compares live features, predictions and labels with the baseline."""

@@ -1,17 +1,17 @@
 """Concept drift: the version is wrong more often than it was in the baseline, as delayed labels show.
 
-Every batch of labels goes into an e-detector (`streamb.stats.edetector`) that is fed by the baseline: with as many
-errors as then, an alarm comes once in 10,000 labels at high sensitivity, 100,000 at medium, 1,000,000 at low, on
-average and at most.
+Every batch of labels goes into an e-detector (`streamb.stats.edetector`) that bets against the baseline's error: while
+that has not changed, it raises on average at most one false alarm in 10,000 labels at high sensitivity, in 100,000 at
+medium, and in 1,000,000 at low.
 
-The baseline's own error is only known from a sample. Bet against the measured rate, and a baseline that was lucky
-raises false alarms for ever; bet against a bound that holds nearly always, and a small rise is found late. The bound
-taken here is exceeded by chance in 30 % of large baselines (their error is well known, so little is at stake), and in
-fewer the smaller the baseline and the rarer false alarms shall be: so that the *mean* rate of false alarms over all
-baselines is the promised one. `python -m benchmarks.concept` measures both sides of this.
+The baseline's error is only known from a sample. If the detector bet against the measured rate, a baseline that was
+lucky would raise false alarms forever; with a bound that nearly always holds, it would find a small rise late. The
+bound used here is exceeded by chance in 30 % of large baselines (whose error is well known, so little is at stake),
+and in fewer the smaller the baseline and the rarer false alarms should be, so that the *mean* rate of false alarms
+over all baselines is the promised one. `python -m benchmarks.concept` measures both effects.
 
-The labels must come in about the order of the predictions and not depend on each other too much: a minute of errors
-that have one common cause is, to any such detector, a minute of evidence.
+The labels must arrive in about the order of the predictions, and must not depend too much on each other: such a
+detector takes a minute of errors with one common cause for a minute of independent evidence.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from streamb.stats.binomial import binomial_upper
 from streamb.stats.edetector import Bets
 
 _LARGE: Final[Mapping[Sensitivity, int]] = {Sensitivity.LOW: 9000, Sensitivity.MEDIUM: 4000, Sensitivity.HIGH: 1000}
-"""A baseline of so many labels is large: measured, see the module's text."""
+"""The number of labels from which a baseline is large: measured, see the module's text."""
 _EXCEEDED: Final = 0.3
 _SHRINKS: Final = 0.65
 _MICRO: Final = 1_000_000
 _ROUNDED: Final = 0.5 / _MICRO
-"""How far a loss that was counted in whole millionths may be off."""
+"""The largest rounding error of a loss that is counted in whole millionths."""
 _LEAST_MEAN: Final = 1.0 / _MICRO
 _CERTAIN: Final = 1e-9
-"""No error rate is 0 or 1 for sure."""
+"""Keeps the bound on an error rate away from 0 and 1."""
 
 
 def baseline_confidence(labels: int, sensitivity: Sensitivity) -> float:
-    """How surely the baseline's error is below the bound that is bet against.
+    """Return the confidence (0 to 1) with which the baseline's error is below the bound that is bet against.
 
     >>> [round(baseline_confidence(labels, Sensitivity.MEDIUM), 2) for labels in (100, 1000, 5000)]
     [0.97, 0.88, 0.7]
@@ -55,8 +55,9 @@ class ErrorDetector(ConceptDetector):
     """Watches for a rise of the error rate (classification).
 
     Args:
-        errors: of the baseline.
-        labels: of the baseline.
+        errors: the number of errors in the baseline.
+        labels: the number of labels in the baseline.
+        sensitivity: how small a rise is reported, and how rare false alarms are.
 
     Raises:
         InvalidInput: the baseline has no labels, or more errors than labels.
@@ -79,17 +80,17 @@ class ErrorDetector(ConceptDetector):
         super().__init__(Bets.on_errors(bound), errors / labels, sensitivity, errors=errors, labels=labels)
 
     def update(self, labels: int, errors: int, at: float | None = None) -> None:
-        """Take in so many labels with so many errors among them.
+        """Add labels with so many errors among them; `at` is when they came, in seconds of a clock.
 
         Raises:
-            InvalidInput: more errors than labels, or fewer than none.
+            InvalidInput: there are more errors than labels, or a number is negative.
         """
         if not 0 <= errors <= labels:
             raise InvalidInput(f"{errors} errors of {labels} labels cannot be")
         self._take(labels, errors, errors, at)
 
     def observe(self, feedback: Mapping[str, int], at: float | None = None) -> None:
-        # Where the baseline took for classes what the version answers as numbers, no number is simply wrong.
+        # If the baseline has classes but the version answers numbers, an answer is not simply right or wrong.
         if kind_of_labels(feedback) != "regression":
             labels = feedback.get("labels", 0)
             self.update(labels, labels - feedback.get("correct", 0), at)
@@ -103,9 +104,10 @@ class LossDetector(ConceptDetector):
     raise the alarm, since they might be chance; many larger ones do.
 
     Args:
-        mean: absolute error of the baseline.
+        mean: mean absolute error of the baseline.
         deviation: standard deviation of the baseline's absolute errors.
-        labels: of the baseline.
+        labels: the number of labels in the baseline.
+        sensitivity: how small a rise is reported, and how rare false alarms are.
 
     Raises:
         InvalidInput: the baseline has no labels, or a number is negative or not finite.
@@ -125,29 +127,35 @@ class LossDetector(ConceptDetector):
         super().__init__(Bets.on_losses(bound, deviation), mean, sensitivity, **given)
 
     def update(self, labels: int, losses: float, squares: float, at: float | None = None) -> None:
-        """Take in the sum and the sum of squares of so many absolute errors.
+        """Add the absolute errors of so many labels.
+
+        Args:
+            labels: the number of labels.
+            losses: the sum of their absolute errors.
+            squares: the sum of the squares of these errors.
+            at: when they came, in seconds of a clock.
 
         Raises:
-            InvalidInput: a sum is negative or not finite.
+            InvalidInput: a number is negative or not finite.
         """
         if labels < 0 or not (0.0 <= losses < math.inf and 0.0 <= squares < math.inf):
             raise InvalidInput(f"{labels} errors cannot add up to {losses:g}, nor their squares to {squares:g}")
         if labels:
-            # Rounding may leave the squares smaller than any losses can have.
+            # After rounding, the sum of squares may be smaller than any errors with this sum can have.
             self._take(labels, losses, max(squares, losses * losses / labels), at)
 
     def observe(self, feedback: Mapping[str, int], at: float | None = None) -> None:
         if kind_of_labels(feedback) == "classification":
-            return  # classes have no distance
+            return  # there is no distance between classes
         labels = feedback.get("labels", 0)
-        # Rounded against the alarm: errors of a few millionths must not raise it by having been rounded.
+        # Rounded so that no alarm is raised by the rounding of errors of a few millionths.
         losses = max(0.0, feedback.get("error_micro", 0) / _MICRO - labels * _ROUNDED)
         squares = feedback.get("squared_error_micro", 0) / _MICRO + labels * _ROUNDED
         self.update(labels, losses, squares, at)
 
 
 def detector_for(performance: Performance, sensitivity: Sensitivity = Sensitivity.MEDIUM) -> ConceptDetector:
-    """The detector for what the baseline's labels were.
+    """Return a detector for the baseline's task: classification or regression.
 
     Raises:
         InvalidInput: the baseline has no labels.
@@ -158,10 +166,10 @@ def detector_for(performance: Performance, sensitivity: Sensitivity = Sensitivit
 
 
 def detector_from_json(document: Mapping[str, Any]) -> ConceptDetector:
-    """The detector whose `to_json` this is, to go on from there.
+    """Return the detector that `to_json` described, with its state.
 
     Raises:
-        InvalidInput: it is of a kind that this release does not have.
+        InvalidInput: this release does not have a detector of that kind.
     """
     kinds: dict[str, type[ErrorDetector | LossDetector]] = {one.kind: one for one in (ErrorDetector, LossDetector)}
     if document["kind"] not in kinds:

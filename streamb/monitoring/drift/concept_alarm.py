@@ -1,4 +1,4 @@
-"""The alarm on top of the e-detector: when it is raised and when it ends, since when things are worse, and how much."""
+"""The alarm of the concept detector: when it is raised and ends, when the error began to rise, and by how much."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from streamb.monitoring.drift.report import Sensitivity
 from streamb.stats.edetector import Bets, Detection, Lead
 
 RUN_LENGTH: Final[Mapping[Sensitivity, float]] = {Sensitivity.LOW: 1e6, Sensitivity.MEDIUM: 1e5, Sensitivity.HIGH: 1e4}
-"""Labels between two false alarms, on average, at least."""
+"""The least mean number of labels between two false alarms, by sensitivity."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptReport:
-    """What the labels say.
+    """The result of a concept detector.
 
     Attributes:
         status: "no_labels", "stable" or "drifted".
-        drifted: the error has risen, beyond what chance does once in the promised number of labels.
-        evidence: 0 to 1, on a logarithmic scale; 1 is the alarm.
-        labels: labels since the start or the last reset.
+        drifted: whether the error has risen by more than chance explains at the promised rate of false alarms.
+        evidence: how close the alarm is, 0 to 1 on a logarithmic scale; 1 is the alarm.
+        labels: the number of labels since the start or the last reset.
         measure: "error rate", or "mean absolute error" for a regression.
-        baseline: that of the baseline.
-        current: that of the labels since the change probably began; None where nothing points to one.
-        since_label: how many labels ago that was.
-        since: when that was, in seconds of the clock that the labels came by; None when it is not known.
-        summary: all of it in words.
+        baseline: the measure in the baseline.
+        current: the measure since the change probably began; None if nothing indicates a change.
+        since_label: how many labels ago the change probably began.
+        since: when that was, in seconds of the clock of the labels; None if unknown.
+        summary: a sentence for people.
     """
 
     status: str
@@ -48,14 +48,14 @@ class ConceptReport:
 class ConceptDetector(ABC):
     """Watches the labels of one version. Not thread-safe.
 
-    An alarm ends by itself when the evidence has fallen to the square root of what raised it, in factors: then the
-    errors are back to where they were. Evidence beyond the alarm is not kept, or the way back would be endless.
+    An alarm ends by itself when the evidence has fallen to the square root of the level that raised it: then the errors
+    are as before. Evidence is capped at the alarm's level, since otherwise the alarm might take forever to end.
 
     Args:
-        bets: what the evidence is made of.
+        bets: the bets that produce the evidence.
         baseline: the measure in the baseline.
         sensitivity: how rare false alarms are.
-        given: what the detector of a kind was made with, by name, to make it again from `to_json`.
+        given: the arguments of the subclass by name, to make the detector again from `to_json`.
     """
 
     kind: ClassVar[str]
@@ -73,31 +73,30 @@ class ConceptDetector(ABC):
 
     @abstractmethod
     def observe(self, feedback: Mapping[str, int], at: float | None = None) -> None:
-        """Take in the labels that came since the last time, as `metrics.Snapshot.feedback` counts them.
+        """Add the labels that came since the last call. Labels of the other task are ignored.
 
         Args:
-            at: when, in seconds of a clock; for `ConceptReport.since`.
-
-        Labels of the other kind (classes for numbers, numbers for classes) say nothing and are left out.
+            feedback: the new labels, counted as in `metrics.Snapshot.feedback`.
+            at: when they came, in seconds of a clock; for `ConceptReport.since`.
         """
 
     @property
     def drifted(self) -> bool:
-        """Whether the alarm is on: from when it was raised until the evidence is gone, or a reset."""
+        """Whether the alarm is on: from when it was raised until the evidence has fallen, or a reset."""
         return self._drifted
 
     @property
     def evidence(self) -> float:
-        """`ln` of the evidence; the alarm is at `ln(1 + run length)`."""
+        """The natural logarithm of the evidence; the alarm is raised at `ln(1 + run length)`."""
         return self._detection.evidence
 
     def reset(self) -> None:
-        """Start anew: what came so far is dealt with."""
+        """Start again, without the labels so far; ends an alarm."""
         self._detection = Detection.start(self._bets)
         self._drifted = False
 
     def report(self) -> ConceptReport:
-        """What the labels say by now."""
+        """Return the present result."""
         detection, lead = self._detection, self._detection.lead
         current = lead.total / (detection.count - lead.since) if lead.log_stake > 0.0 else None
         return ConceptReport(
@@ -116,12 +115,12 @@ class ConceptDetector(ABC):
     def _take(self, count: int, total: float, squares: float, at: float | None) -> None:
         self._detection = self._detection.after(self._bets, count, total, squares, at=at, limit=self._limit)
         if not self._drifted and max(self._detection.log_sums) < self._alarm:
-            return  # no mean is above its greatest part
+            return  # a mean is at most its greatest part
         evidence = self._detection.evidence
         if evidence >= self._alarm:
             self._drifted = True
         elif self._drifted and evidence <= self._alarm / 2:
-            # The next change is another one: its beginning must not be mistaken for this one's.
+            # The next change must not inherit the beginning of this one.
             self.reset()
 
     def _words(self, lead: Lead, current: float | None) -> str:
@@ -140,7 +139,7 @@ class ConceptDetector(ABC):
         return f"{value:.4g}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON; `concept.detector_from_json` goes on from there."""
+        """Return the whole state as JSON, for `concept.detector_from_json`."""
         return {
             "kind": self.kind,
             "sensitivity": str(self.sensitivity),
@@ -152,7 +151,7 @@ class ConceptDetector(ABC):
         }
 
     def restore(self, document: Mapping[str, Any]) -> Self:
-        """Go on where `to_json` of a detector with the same baseline was called."""
+        """Continue from a result of `to_json` of a detector with the same baseline; returns this detector."""
         sums, leads = tuple(document["log_sums"]), tuple(Lead(**lead) for lead in document["leads"])
         if not len(sums) == len(leads) == len(self._bets.fractions):
             return self  # another release bets otherwise: what its stakes were says nothing here

@@ -1,10 +1,10 @@
-"""Compares a window with its baseline: which columns drifted, how far, and how sure that is.
+"""Compares a window with its baseline: which columns drifted, how far, and how certain that is.
 
 Every column's histograms are compared by their equivalent shift (`stats.divergence`), which becomes the score, and by
 tests (`stats.two_sample`), whose p-values are combined by Bonferroni within the column. Benjamini and Hochberg's
-procedure over all features, outputs and the columns together (q = 0.001) decides which are more than chance. Where a
-column is not, its score is held below the threshold: so `drifted` is the same as a score above it, at any number
-of rows.
+procedure over all features, outputs and the columns together (q = 0.001) decides which changes are more than chance.
+The score of any other column is kept below the threshold, so `drifted` always means a score above the threshold, for
+any number of rows.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from streamb.stats.two_sample import benjamini_hochberg, combined_p_values
 __all__ = ["LEAST_ROWS", "ColumnDrift", "DriftReport", "Sensitivity", "compare"]
 
 LEAST_ROWS: Final = 200
-"""With fewer rows on either side nothing is said."""
+"""With fewer rows in the window or in the baseline, nothing is judged."""
 THRESHOLD: Final = 0.3
 _Q: Final = 0.001
 _HELD: Final = 0.9
-"""What chance can explain scores at most this share of the threshold."""
+"""A change that chance can explain scores at most this share of the threshold."""
 
 Counters = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What the counts of one column say: rows on the smaller side, equivalent shift, p-value."""
+    """The comparison of one column: rows (the fewer of window and baseline), equivalent shift, p-value."""
 
     rows: int
     shift: float
@@ -58,11 +58,13 @@ def compare(
     """Compare a window with its baseline.
 
     Args:
+        baseline: the baseline.
+        window: the live rows, counted in the bins of the same baseline.
         sensitivity: a shift of 0.1 (high), 0.25 (medium) or 0.5 (low) standard deviations scores 0.3.
         threshold: the score above which a column counts as drifted, between 0 and 1.
 
     Raises:
-        InvalidInput: the window belongs to another baseline, or the threshold is no score.
+        InvalidInput: the window belongs to another baseline, or the threshold or the sensitivity is not valid.
     """
     sensitivity = _checked(baseline, window, sensitivity, threshold)
     before, after = baseline.profile.counters, window.counters
@@ -104,7 +106,7 @@ def _parts(baseline: Baseline) -> list[slice]:
 
 
 def _columns_evidence(baseline: Baseline, before: Counters, after: Counters) -> list[_Evidence]:
-    """All histograms of all columns side by side, padded to one width; then back to columns."""
+    """Compare all histograms at once, padded to the same width, and combine the results by column."""
     blocks = [
         (place, start + block.start, block)
         for place, (column, start) in enumerate(zip(baseline.columns, baseline.counting.starts, strict=True))
@@ -143,7 +145,7 @@ def _judge_all(
 
 
 def _forget_what_is_no_drift(block: Block, before: Counters, after: Counters) -> None:
-    """Changes the counts of one histogram in place: values that have become more familiar are as they were."""
+    """Change the counts of one histogram in place, so that values which became more familiar do not count as drift."""
     m, n = int(before.sum()), int(after.sum())
     if block.known_and_not is not None:
         known, unknown = block.known_and_not

@@ -1,6 +1,6 @@
-"""Do columns of numbers still belong together as in the baseline? From sums of products, and from residuals.
+"""Tests whether numeric columns depend on each other as in the baseline, by correlations and residuals.
 
-**Correlations.** Notation: `D` is the difference, window less baseline, of the mean of `u_i u_j` over `n` and `m`
+**Correlations.** Notation: `D` is the difference, window minus baseline, of the mean of `u_i u_j` over `n` and `m`
 rows. With `|u_i u_j| <= R` and variance `V`, Bernstein's inequality bounds the chance of `|D| >= t` while nothing has
 changed, for any distribution: `2 exp(-t**2 / (2 (V s + 2 R t / (3 min(n, m)))))`, `s = 1/n + 1/m`. Times the number
 of pairs, it is the p-value. A correlation `r` that changes by `c` is as far as a shift of `c sqrt(1 + r**2) / (1 -
@@ -33,15 +33,15 @@ _WORTH_SAYING: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """How far the columns of numbers together are from their baseline.
+    """How far the joint distribution of the numeric columns is from the baseline.
 
     Attributes:
-        rows: on the smaller side.
-        shift: in equivalent standard deviations.
-        p_value: the chance of as much, had nothing changed.
+        rows: the number of rows, the smaller of window and baseline.
+        shift: the equivalent shift, in standard deviations.
+        p_value: the probability of a change at least as large if nothing has changed.
         pair: the names of the two columns whose correlation changed most.
-        correlations: theirs, before and after.
-        columns: how many columns take part, and how many of numbers there are.
+        correlations: the correlation of that pair in the baseline and in the window.
+        columns: the number of columns that are compared, and the number of all numeric columns.
     """
 
     rows: int
@@ -52,25 +52,25 @@ class Together:
     columns: tuple[int, int]
 
     def describe(self, state: DriftState) -> str:
-        """In words."""
+        """Return a sentence for people about the result, which has the status `state`."""
         part, whole = self.columns
-        which = f"{part} columns of numbers" if part == whole else f"{part} of {whole} columns of numbers"
+        which = f"{part} numeric columns" if part == whole else f"{part} of {whole} numeric columns"
         if state == "insufficient_data":
-            return f"{self.rows:,} rows of {which}: too few"
+            return f"{self.rows:,} rows of {which}: too few to judge"
         if state == "stable":
-            return f"{which} belong together as in the baseline"
+            return f"{which} depend on each other as in the baseline"
         before, after = self.correlations
         if abs(after - before) < _WORTH_SAYING:
-            return f"rows are further from the pattern of {which} than in the baseline; {surely(self.p_value)}"
+            return f"rows are further from the usual pattern of {which} than in the baseline; {surely(self.p_value)}"
         change = f"the correlation of {self.pair[0]!r} and {self.pair[1]!r} was {before:.2f} and is {after:.2f}"
-        return f"{which} no longer belong together as in the baseline: {change}; {surely(self.p_value)}"
+        return f"{which} no longer depend on each other as in the baseline: {change}; {surely(self.p_value)}"
 
 
 def compare_together(baseline: Baseline, before: Counters, after: Counters) -> Together:
-    """Compare the joint counters of a window with the baseline's."""
+    """Compare the joint counters of a window (`after`) with the baseline's (`before`)."""
     joint = baseline.joint
     if joint is None:
-        raise ValueError("this baseline counts nothing of several columns together")
+        raise ValueError("this baseline has no joint counters of several columns")
     m, n = int(before[0]), int(after[0])
     names = [baseline.columns[member].name for member in joint.members]
     numbers = sum(column.kind == "number" and column.role == "feature" for column in baseline.columns)

@@ -1,4 +1,4 @@
-"""What a comparison of a window with its baseline says: per column, and in one sentence."""
+"""The result of comparing a window with its baseline: by column, and in one sentence."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DriftState = Literal["stable", "drifted", "insufficient_data"]
 Shown = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
 """A number that is rounded to six places in JSON."""
 MOST_BARS: Final = 40
-"""Columns in one chart, those that drifted most; its note says how many there are."""
+"""The most columns in a chart: those that drifted most; its note gives the number of all columns."""
 _NAME_CHARS: Final = 40
 _SURE: Final = 1e-3
 
 
 class Sensitivity(StrEnum):
-    """How small a drift is worth naming."""
+    """How small a drift is reported."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -33,7 +33,7 @@ class Sensitivity(StrEnum):
 
     @property
     def shift(self) -> float:
-        """The equivalent shift, in standard deviations, that scores 0.3."""
+        """The equivalent shift, in standard deviations, that has the score 0.3."""
         return {"low": 0.5, "medium": 0.25, "high": 0.1}[self.value]
 
 
@@ -42,14 +42,19 @@ class ColumnDrift:
     """How far one column is from its baseline.
 
     Attributes:
-        name: of the column; "multivariate" for what several columns of numbers do together. kind: "feature", "output"
-        or "multivariate". status: "insufficient_data" below 200 rows, on either side. score: 0 to 1; 0.3 at the
-        sensitivity's shift. What chance can explain stays below the threshold. None where data are insufficient.
-        drifted: whether the score is above the threshold, which takes more than chance. p_value: the chance of counts
-        at least as different, had nothing changed (before the correction for many columns). shift: as far as a normal
-        distribution whose mean moves by so many standard deviations (0 to 2.36). rows: of the window. missing_rate:
-        the share of missing values in the window. unseen_rate: the share of values that the baseline could not have:
-        unknown categories or words, no numbers, infinities, outside its range. detail: what changed, in words.
+        name: the column's name; "multivariate" for the joint distribution of the numeric columns.
+        kind: "feature", "output" or "multivariate".
+        status: "insufficient_data" with fewer than 200 rows in the window or in the baseline.
+        score: 0 to 1; 0.3 at the sensitivity's shift; below the threshold if chance can explain it; None without
+            enough data.
+        drifted: whether the score is above the threshold.
+        p_value: the probability of counts at least as different if nothing has changed, not corrected for many columns.
+        shift: the equivalent move of a normal distribution's mean, in standard deviations (0 to 2.36).
+        rows: the number of rows in the window.
+        missing_rate: the share of missing values in the window.
+        unseen_rate: the share of values that the baseline does not have: unknown categories or words, values that are
+            not numbers, infinities, values outside its range.
+        detail: what changed, in words.
     """
 
     name: str
@@ -70,15 +75,15 @@ class DriftReport:
     """How far a window is from the baseline.
 
     Attributes:
-        status: "drifted" when any column is; "insufficient_data" when nothing could be judged.
-        overall_drift_score: the highest score of all columns; 0.0 where nothing could be judged.
-        features: by name, in the order of the baseline.
-        outputs: by name.
-        multivariate: columns of numbers together; None with fewer than two of them.
-        rows: of the window.
-        sensitivity: how small a drift was looked for.
+        status: "drifted" if any column drifted; "insufficient_data" if no column could be judged.
+        overall_drift_score: the highest score of all columns; 0.0 if no column could be judged.
+        features: the features by name, in the order of the baseline.
+        outputs: the outputs by name.
+        multivariate: the joint distribution of the numeric columns; None with fewer than two of them.
+        rows: the number of rows in the window.
+        sensitivity: how small a drift is reported.
+        summary: one sentence for people.
         threshold: the score above which a column counts as drifted.
-        summary: one sentence.
     """
 
     status: DriftState
@@ -96,17 +101,17 @@ class DriftReport:
 
     @property
     def drifted(self) -> bool:
-        """Whether any column drifted."""
+        """Whether at least one column drifted."""
         return self.status == "drifted"
 
     @property
     def score(self) -> float | None:
-        """The highest score of all columns; None where nothing could be judged."""
+        """The highest score of all columns; None if no column could be judged."""
         return None if self.status == "insufficient_data" else self.overall_drift_score
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether chance is ruled out as the reason for the highest score, be it above the threshold or not."""
+        """Whether chance is ruled out as the cause of the highest score, above the threshold or not."""
         columns = list(self.columns)
         top = max(columns, key=lambda one: one.score or 0.0, default=None)
         significant = top is not None and top.score is not None and top.p_value < _SURE / len(columns)
@@ -114,14 +119,14 @@ class DriftReport:
 
     @property
     def columns(self) -> Iterator[ColumnDrift]:
-        """Features, outputs, and what they do together."""
+        """All columns: features, outputs, and then `multivariate` if there is one."""
         yield from self.features.values()
         yield from self.outputs.values()
         if self.multivariate is not None:
             yield self.multivariate
 
     def table(self) -> str:
-        """As text: one line for each column, the highest scores first."""
+        """Return a table as text: one line for each column, the highest scores first."""
         ordered = sorted(self.columns, key=lambda one: (-(one.score or 0.0), one.name))
         width = max([len("column"), *(len(_short(one.name)) for one in ordered)])
         lines = [self.summary, "", f"{'column':{width}}  {'kind':12} {'score':>5}  {'status':17}  detail"]
@@ -131,7 +136,7 @@ class DriftReport:
         return "\n".join(lines)
 
     def chart(self) -> Canvas:
-        """As a chart: a bar for each column, the highest first, red where it drifted, and the line that it crossed."""
+        """Return a bar chart: one bar for each column, the highest first, red if it drifted, and the threshold."""
         columns = sorted(self.columns, key=lambda one: (one.score or 0.0, one.name), reverse=True)
         shown = columns[:MOST_BARS]
         most = f"; the {len(shown)} highest of {len(columns)} columns" if len(shown) < len(columns) else ""
@@ -159,7 +164,7 @@ def _short(name: str) -> str:
 
 
 def score_of(shift: float, sensitivity: Sensitivity) -> float:
-    """The score of an equivalent shift: `1 - 0.7 ** (shift / d0)`, with `d0` the sensitivity's shift.
+    """Return the score (0 to 1) of an equivalent shift: `1 - 0.7 ** (shift / d0)`, `d0` the sensitivity's shift.
 
     >>> [round(score_of(shift, Sensitivity.MEDIUM), 2) for shift in (0.0, 0.25, 0.5, 2.0)]
     [0.0, 0.3, 0.51, 0.94]

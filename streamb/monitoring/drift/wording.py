@@ -1,4 +1,4 @@
-"""Drift in plain words: what changed in a column, how far, and how sure that is."""
+"""Drift in plain words: what changed in a column, how far, and how certain that is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_NAMES: Final = 5
 
 
 def percent(share: float) -> str:
-    """A share as people write it.
+    """Return a share (0 to 1) as a percentage with one to three digits.
 
     >>> percent(0.4), percent(0.0312), percent(0.00004), percent(0.0)
     ('40 %', '3.1 %', '0.004 %', '0 %')
@@ -39,7 +39,7 @@ def percent(share: float) -> str:
 
 
 def surely(p_value: float) -> str:
-    """How sure a change is.
+    """Return in words how often chance alone causes a change with this p-value.
 
     >>> surely(0.0003), surely(1e-300)
     ('chance alone does this once in 3,300 times', 'chance alone does this less than once in a billion times')
@@ -52,13 +52,13 @@ def surely(p_value: float) -> str:
 
 
 def missing_rate(bins: Bins, counters: Counters) -> float:
-    """The share of missing values."""
+    """Return the share of missing values, 0 to 1."""
     block = bins.blocks[0]
     return _share(counters, block.start + block.classes - 1, _rows(bins, counters))
 
 
 def unseen_rate(bins: Bins, counters: Counters) -> float:
-    """The share of values that the baseline could not have."""
+    """Return the share of values, 0 to 1, that the baseline does not have: new, outside its range or not numbers."""
     rows = _rows(bins, counters)
     if isinstance(bins, CategoryBins):
         return _share(counters, bins.unseen, rows)
@@ -77,12 +77,21 @@ def _share(counters: Counters, index: int, rows: int) -> float:
 
 
 def describe(bins: Bins, before: Counters, after: Counters, state: DriftState, shift: float, p_value: float) -> str:
-    """What changed in a column, the greatest change first."""
+    """Return in words what changed in a column, the greatest change first.
+
+    Args:
+        bins: the column's bins.
+        before: its counts in the baseline.
+        after: its counts in the window.
+        state: the verdict on the column.
+        shift: the equivalent shift, in standard deviations.
+        p_value: the probability of such a change if nothing has changed.
+    """
     if state == "insufficient_data":
         return f"{_rows(bins, after):,} rows, {_rows(bins, before):,} in the baseline: too few to judge"
     if state == "stable":
-        return f"as in the baseline, within {max(shift, 0.01):.2f} sd and what chance explains"
-    facts = _facts(bins, before, after) or ["its values are spread differently"]
+        return f"as in the baseline: a shift of {max(shift, 0.01):.2f} sd is too small to count, or due to chance"
+    facts = _facts(bins, before, after) or ["its values are distributed differently"]
     return f"{'; '.join(facts[:_MOST_FACTS])}; {surely(p_value)}"
 
 
@@ -114,9 +123,9 @@ def _number_facts(bins: NumberBins, before: Counters, after: Counters) -> list[t
     rows = (_rows(bins, before), _rows(bins, after))
     edges = bins.edges()
     classes = {
-        bins.below: f"below {edges[0]:.4g}, the least of the baseline,",
-        bins.above: f"above {edges[-1]:.4g}, the most of the baseline,",
-        bins.invalid: "no number",
+        bins.below: f"below {edges[0]:.4g}, the baseline's minimum,",
+        bins.above: f"above {edges[-1]:.4g}, the baseline's maximum,",
+        bins.invalid: "not a number",
         bins.infinite[0]: "minus infinity",
         bins.infinite[1]: "infinity",
     }
@@ -138,7 +147,7 @@ def _largest_class(bins: NumberBins, edges: list[float], before: Counters, after
 
 
 def mean_and_deviation(bins: NumberBins, counters: Counters) -> tuple[float, float] | None:
-    """Mean and standard deviation, in the unit of the values; infinities count as 64 deviations of the baseline."""
+    """Return mean and standard deviation in the values' unit, or None without values; infinities count as 64 sd."""
     rows = int(counters[: bins.invalid].sum())
     if not rows:
         return None
@@ -176,19 +185,25 @@ def _text_facts(bins: TextBins, before: Counters, after: Counters) -> list[tuple
     shares = [counters / max(1, int(counters.sum())) for counters in told]
     apart = float(np.abs(shares[1] - shares[0]).sum()) / 2.0
     if apart >= 0.1:
-        found.append((apart, f"other words: {percent(apart)} of the texts are about something else"))
+        found.append((apart, f"other words: {percent(apart)} of the words differ from the baseline's"))
     return found
 
 
 def summarise(columns: Sequence[ColumnDrift], rows: int, least_rows: int) -> str:
-    """One sentence over all columns."""
+    """Return one sentence about all columns.
+
+    Args:
+        columns: the result for each column.
+        rows: the number of rows in the window.
+        least_rows: the number of rows that a judgement needs.
+    """
     drifted = sorted((one for one in columns if one.drifted), key=lambda one: -(one.score or 0.0))
     if drifted:
         named = [f"{one.name} ({one.score or 0.0:.2f}: {one.detail.split(';')[0]})" for one in drifted[:_MOST_NAMES]]
         more = f" and {len(drifted) - _MOST_NAMES} more" if len(drifted) > _MOST_NAMES else ""
         return f"{len(drifted)} of {len(columns)} drifted over {rows:,} rows: {', '.join(named)}{more}"
     if all(one.status == "insufficient_data" for one in columns):
-        return f"{rows:,} rows are too few to judge; it takes {least_rows}, in the window and in the baseline"
+        return f"{rows:,} rows are too few to judge: window and baseline need at least {least_rows} each"
     unknown = sum(one.status == "insufficient_data" for one in columns)
     not_all = f" ({unknown} with too few to judge)" if unknown else ""
     return f"none of {len(columns)} drifted over {rows:,} rows{not_all}"

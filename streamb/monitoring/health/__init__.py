@@ -1,1 +1,1 @@
-"""How a version does against its limits: a verdict with reasons."""
+"""The health of a version: compares its metrics with their limits, and gives a verdict with reasons."""

@@ -1,13 +1,13 @@
-"""One look at a version: each threshold becomes a finding, and what it would mean for the health if it lasts.
+"""One look at a version: a finding for each threshold, and the health status that a failure leads to.
 
 | criterion | beyond its limit | and proven | and far beyond |
 | --- | --- | --- | --- |
 | error_rate, accuracy | degraded, once it lasts | unhealthy | |
-| p95_latency | degraded, once it lasts | degraded | unhealthy: surely above twice the limit |
+| p95_latency | degraded, once it lasts | degraded | unhealthy: proven to be above twice the limit |
 | throughput | degraded, once it lasts | degraded: requests wait | |
 | drift_score, concept_drift | | degraded | |
 
-*Proven* is one look's exact binomial test at 1 in 1,000: one error in five requests proves nothing.
+*Proven* means that an exact binomial test of this look has p < 0.001: one error in five requests proves nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from streamb.monitoring.drift.report import DriftReport
 from streamb.stats.binomial import binomial_tail
 
 CALM: Final = 0.8
-"""A value is calm at so much of its limit: so near the limit and back does not count as recovered."""
+"""A value is calm if it is at most this share of its limit; just below the limit does not count as recovered."""
 _ALPHA: Final = 0.001
 _FAR: Final = 2.0
 
 
 class Thresholds(Limits):
-    """The limits of a healthy model; what is None is not judged, except drift: then its report's own word counts.
+    """The limits of a healthy model. A limit that is None is not judged; for drift, the report's own one is used.
 
     >>> Thresholds.read({"max_latency_ms": 200, "max_error_rate": 0.05}).max_latency_ms
     200.0
@@ -41,7 +41,7 @@ class Thresholds(Limits):
 
 
 class Status(StrEnum):
-    """How well a model is; "unknown" when nobody reports on it."""
+    """The health of a model; "unknown" if there are no recent reports on it."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -51,12 +51,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found of one criterion.
+    """The result of one look for one criterion.
 
     Attributes:
-        level: what a failure means.
-        calm: the value is far enough within its limit, or there is none.
-        wears: being beyond the limit without proof counts as well, once it has lasted.
+        finding: the verdict on the criterion, with value and limit.
+        level: the status that a failure leads to.
+        calm: whether the value is far enough within its limit to count as recovered, or there is no value.
+        wears: whether a value beyond the limit without proof counts too, once it has lasted.
     """
 
     finding: Finding
@@ -68,7 +69,14 @@ class Look:
 def looks(
     thresholds: Thresholds, metrics: Metrics, drift: DriftReport | None, concept: ConceptReport | None
 ) -> list[Look]:
-    """One look for each threshold that is set, and one at each kind of drift that is watched."""
+    """Return one look for each threshold that is set, and one for each kind of drift that is watched.
+
+    Args:
+        thresholds: the limits; one that is None is not judged.
+        metrics: errors, latency, throughput and accuracy of the version.
+        drift: the comparison with the baseline; None: drift is not watched.
+        concept: the result of the concept detector; None: it is not watched.
+    """
     found: list[Look] = []
     if thresholds.max_error_rate is not None:
         found.append(_look(measures.error_rate(metrics, thresholds.max_error_rate, _proven), Status.UNHEALTHY))
@@ -87,7 +95,7 @@ def looks(
 
 
 def calm(finding: Finding) -> bool:
-    """Whether a value is far enough within its limit to count as recovered; true where there is no value."""
+    """Return whether a value is far enough within its limit to count as recovered; true if there is no value."""
     return measures.times_limit(finding) <= CALM
 
 
@@ -103,14 +111,14 @@ def _drift(limit: float | None, drift: DriftReport) -> Look:
         samples=drift.rows,
         words=drift.summary,
     )
-    # Without significance a score says nothing, however long it lasts.
+    # A score without significance means nothing, however long it lasts.
     return _look(finding, Status.DEGRADED, wears=False)
 
 
 def _concept(concept: ConceptReport) -> Look:
     verdict = Verdict.FAIL if concept.drifted else Verdict.PASS if concept.labels else Verdict.INCONCLUSIVE
     finding = Finding("concept_drift", verdict, concept.summary, concept.evidence, 1.0, concept.labels)
-    return Look(finding, Status.DEGRADED, not concept.drifted, wears=False)  # the detector has a hysteresis of its own
+    return Look(finding, Status.DEGRADED, not concept.drifted, wears=False)  # the detector has its own hysteresis
 
 
 def _proven(k: int, n: int, share: float) -> bool:

@@ -1,8 +1,8 @@
 """A model's health: healthy, degraded, unhealthy or unknown, with reasons, and without flapping.
 
-It gets worse at once when a look proves it, and after three looks in a row beyond a limit without proof. It gets better
+It gets worse at once if a look proves it, or after three looks in a row beyond a limit without proof. It gets better
 only after three calm looks in a row, at 0.8 of the limit at most. Looks are counted by time, one for each interval, so
-that asking often neither hurries nor delays anything.
+that more frequent requests neither speed up nor delay a change.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from streamb.store.plain import from_plain, to_plain
 __all__ = ["HealthJudge", "Metrics", "ModelHealth", "Status", "Thresholds", "metrics_of"]
 
 LOOKS: Final = 3
-"""How many looks in a row it takes to get worse without proof, and to get better."""
+"""The number of looks in a row that are needed to get worse without proof, and to get better."""
 STALE_INTERVALS: Final = 3
-"""Nobody has reported for so many intervals: nothing is known."""
+"""After so many intervals without a report, the health is unknown."""
 _RANK: Final[Mapping[Status, int]] = {Status.HEALTHY: 0, Status.DEGRADED: 1, Status.UNHEALTHY: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelHealth:
-    """How well a model is, and why.
+    """The health of a model, with reasons.
 
     Attributes:
-        status: the worst of all criteria.
+        status: the worst status of all criteria.
         reasons: one sentence for each criterion that is not healthy.
         current_metrics: errors, latency, throughput, accuracy.
-        drift_status: None when drift is not watched, or there is no baseline.
-        concept: what labels say against the baseline's; None when the baseline has none.
-        estimated_accuracy: without labels, and only an estimate; None when there is no baseline.
-        findings: what each criterion found at this look.
-        updated_at: when this was judged, in seconds since the epoch.
+        drift_status: the comparison with the baseline; None if drift is not watched, or there is no baseline.
+        concept: whether the labels show more errors than in the baseline; None if the baseline has no labels.
+        estimated_accuracy: an estimate without labels; None if there is no baseline.
+        findings: the verdict on each criterion at this look.
+        updated_at: the time of this look, in seconds since the epoch.
     """
 
     status: Status
@@ -56,20 +56,20 @@ class ModelHealth:
         return f"{self.status}: {'; '.join(self.reasons)}" if self.reasons else str(self.status)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the health as a JSON object."""
         return {**to_plain(self), "current_metrics": self.current_metrics.to_json()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What one criterion has come to over its looks.
+    """The state of one criterion over its looks.
 
     Attributes:
-        level: what it says of the health.
-        beyond_since: since when it is beyond its limit without proof.
-        better_since: since when its looks speak for a better level.
-        reason: the last sentence that spoke for the level.
-        latest: what the latest look said.
+        level: its present status.
+        beyond_since: since when it is beyond its limit; None if it is not.
+        better_since: since when its looks indicate a better level; None if they do not.
+        reason: the sentence of the last look that indicated the level.
+        latest: the sentence of the latest look.
     """
 
     level: Status = Status.HEALTHY
@@ -80,7 +80,7 @@ class _Standing:
 
     @property
     def words(self) -> str:
-        """Why it is at this level, and where it is by now."""
+        """The reason for the level, and the latest finding if it differs."""
         return self.reason if self.latest == self.reason else f"{self.reason}; by now: {self.latest}"
 
 
@@ -88,7 +88,8 @@ class HealthJudge:
     """Judges one model version, look by look. Not thread-safe.
 
     Args:
-        interval_s: how far apart looks are that count.
+        thresholds: the limits of a healthy model.
+        interval_s: the time between two looks that count, in seconds.
     """
 
     def __init__(self, thresholds: Thresholds, *, interval_s: float = 30.0) -> None:
@@ -106,12 +107,15 @@ class HealthJudge:
         now: float,
         estimated: Estimate | None = None,
     ) -> ModelHealth:
-        """Look once more.
+        """Take one look, and return the health.
 
         Args:
-            stale: nobody has reported for `STALE_INTERVALS`; what is given besides is shown, not judged.
-            now: seconds since the epoch.
-            estimated: shown, never judged.
+            metrics: errors, latency, throughput and accuracy of the version.
+            drift: the comparison with the baseline; None: drift is not watched.
+            concept: the result of the concept detector; None: it is not watched.
+            stale: whether no report has come for `STALE_INTERVALS`; then the metrics are shown, but not judged.
+            now: the time of the look, seconds since the epoch.
+            estimated: the estimated accuracy, which is shown, but never judged.
         """
         found = looks(self.thresholds, metrics, drift, concept)
         if stale:
@@ -125,11 +129,11 @@ class HealthJudge:
         return ModelHealth(status, reasons, metrics, drift, concept, estimated, findings, now)
 
     def to_json(self) -> dict[str, Any]:
-        """What earlier looks have come to, as JSON, for `restore`."""
+        """Return the state of all criteria as JSON, for `restore`."""
         return {name: to_plain(one) for name, one in self._standings.items()}
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on from what `to_json` gave."""
+        """Continue from a result of `to_json`."""
         self._standings = {name: from_plain(_Standing, one) for name, one in document.items()}
 
     def _verdict(self) -> tuple[Status, tuple[str, ...]]:
@@ -138,7 +142,7 @@ class HealthJudge:
         return (bad[0].level if bad else Status.HEALTHY), tuple(one.words for one in bad)
 
     def _paused(self, standing: _Standing) -> _Standing:
-        """Time that nobody watched neither lasts nor heals."""
+        """The state without its times: a period without reports counts neither as lasting nor as recovery."""
         return replace(standing, beyond_since=None, better_since=None)
 
     def _after(self, look: Look, now: float) -> _Standing:
@@ -156,7 +160,7 @@ class HealthJudge:
 
     @staticmethod
     def _says(look: Look, *, lasting: bool) -> Status | None:
-        """The level that a look speaks for; None when it speaks for no change."""
+        """The level that a look indicates; None if it indicates no change."""
         if look.finding.verdict is Verdict.FAIL:
             return look.level
         if lasting:
@@ -170,5 +174,5 @@ def _beyond(look: Look) -> bool:
 
 
 def _since(earlier: float | None, now: float) -> float:
-    # A clock that was set back must not make a moment of the past one of the future.
+    # After the clock was set back, the earlier time may lie in the future.
     return now if earlier is None or earlier > now else earlier

@@ -77,7 +77,7 @@ class TestChanges:
             (lambda x: x - 0.6, "mean moved down by 0.58 sd"),
             (lambda x: 1.8 * x, "spread 1.8 times what it was"),
             (lambda x: np.where(np.arange(x.size) % 5 < 2, np.nan, x), "missing 0 % -> 40 %"),
-            (lambda x: np.where(np.arange(x.size) % 20 == 0, 1e9, x), "the most of the baseline, 0.005 % -> 5 %"),
+            (lambda x: np.where(np.arange(x.size) % 20 == 0, 1e9, x), "the baseline's maximum, 0.005 % -> 5 %"),
             (lambda x: np.where(np.arange(x.size) % 20 == 0, -np.inf, x), "minus infinity 0 % -> 5 %"),
             (lambda x: np.where(np.abs(x) < 0.3, 0.0, x), "from -"),
         ],
@@ -96,7 +96,7 @@ class TestChanges:
 
     def test_text_among_numbers(self):
         found = report(["?" if index % 10 == 0 else value for index, value in enumerate(normal(8, 2000))]).features["x"]
-        assert "no number 0 % -> 10 %" in found.detail
+        assert "not a number 0 % -> 10 %" in found.detail
 
     def test_of_categories(self):
         random = np.random.default_rng(9)
