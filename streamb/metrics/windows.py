@@ -20,14 +20,15 @@ REMEMBERED_SOURCES: Final = 32
 """Of so many sources that are gone the last report is kept, so that one that returns is not counted twice."""
 
 _Version = tuple[str, str]
+ByVersion = Mapping[_Version, Snapshot]
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
+class Report:
     """What a source last said of each version, and when."""
 
     at: float
-    counts: dict[_Version, Snapshot]
+    counts: ByVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,10 @@ class WindowsState:
         totals: everything counted, by version.
     """
 
-    sources: Mapping[str, tuple[float, tuple[Snapshot, ...]]] = field(default_factory=dict)
-    gone: Mapping[str, tuple[float, tuple[Snapshot, ...]]] = field(default_factory=dict)
-    buckets: Mapping[int, tuple[Snapshot, ...]] = field(default_factory=dict)
-    totals: tuple[Snapshot, ...] = ()
+    sources: Mapping[str, Report] = field(default_factory=dict)
+    gone: Mapping[str, Report] = field(default_factory=dict)
+    buckets: Mapping[int, ByVersion] = field(default_factory=dict)
+    totals: ByVersion = field(default_factory=dict)
 
 
 class OutcomeWindows:
@@ -61,8 +62,8 @@ class OutcomeWindows:
     def __init__(self, horizon_s: int = 900) -> None:
         self._horizon_s = horizon_s
         self._lock = threading.Lock()
-        self._sources: dict[str, _Report] = {}
-        self._gone: dict[str, _Report] = {}
+        self._sources: dict[str, Report] = {}
+        self._gone: dict[str, Report] = {}
         self._buckets: dict[int, dict[_Version, Snapshot]] = {}
         self._newest = -math.inf
         self._totals: dict[_Version, Snapshot] = {}
@@ -94,7 +95,7 @@ class OutcomeWindows:
                 counts[key] = now
                 if last is not None or not began_earlier:
                     self._count(key, second, now.minus(earlier))
-            self._sources[source] = _Report(at, counts)
+            self._sources[source] = Report(at, counts)
 
     def forget(self, source: str) -> None:
         """The source is gone. Its counts stay; should it come back, only what it counted meanwhile is added."""
@@ -143,36 +144,30 @@ class OutcomeWindows:
             later = [self._buckets.pop(second) for second in sorted(self._buckets) if second > now]
             self._newest = min(self._newest, now)
             for bucket in later:
-                mine = self._buckets.setdefault(now, {})
                 for key, counted in bucket.items():
-                    mine[key] = merge_version(*key, (mine[key], counted)) if key in mine else counted
+                    _add(self._buckets.setdefault(now, {}), key, counted)
 
     def state(self) -> WindowsState:
         """All that these windows know."""
         with self._lock:
-            return WindowsState(
-                _reports(self._sources),
-                _reports(self._gone),
-                {second: tuple(bucket.values()) for second, bucket in self._buckets.items()},
-                tuple(self._totals.values()),
-            )
+            buckets = {second: dict(bucket) for second, bucket in self._buckets.items()}
+            return WindowsState(dict(self._sources), dict(self._gone), buckets, dict(self._totals))
 
     def restore(self, state: WindowsState) -> None:
         """Go on from what other windows knew. To be called before anything is fed."""
         with self._lock:
-            for kept, listed in ((self._sources, state.sources), (self._gone, state.gone)):
-                kept.update({name: _Report(at, _by_version(counts)) for name, (at, counts) in listed.items()})
-            self._buckets = {second: _by_version(counts) for second, counts in state.buckets.items()}
+            self._sources.update(state.sources)
+            self._gone.update(state.gone)
+            self._buckets = {second: dict(bucket) for second, bucket in state.buckets.items()}
             self._newest = max(self._buckets, default=-math.inf)
-            self._totals = _by_version(state.totals)
+            self._totals = dict(state.totals)
 
     def _count(self, key: _Version, second: int, new: Snapshot) -> None:
         if new == Snapshot(*key):
             return
         self._totals[key] = merge_version(*key, (self._totals.get(key, Snapshot(*key)), new))
         if second > self._newest - self._horizon_s:
-            bucket = self._buckets.setdefault(second, {})
-            bucket[key] = merge_version(*key, (bucket[key], new)) if key in bucket else new
+            _add(self._buckets.setdefault(second, {}), key, new)
 
     def _make_room(self, second: int) -> None:
         """Drop the buckets that fall behind the horizon when time has come to this second."""
@@ -182,9 +177,10 @@ class OutcomeWindows:
                 del self._buckets[old]
 
 
-def _by_version(snapshots: Iterable[Snapshot]) -> dict[_Version, Snapshot]:
+def by_version(snapshots: Iterable[Snapshot]) -> dict[_Version, Snapshot]:
+    """Snapshots of different versions by `(model_id, version)`."""
     return {(snapshot.model_id, snapshot.version): snapshot for snapshot in snapshots}
 
 
-def _reports(kept: Mapping[str, _Report]) -> dict[str, tuple[float, tuple[Snapshot, ...]]]:
-    return {name: (one.at, tuple(one.counts.values())) for name, one in kept.items()}
+def _add(counts: dict[_Version, Snapshot], key: _Version, new: Snapshot) -> None:
+    counts[key] = merge_version(*key, (counts[key], new)) if key in counts else new

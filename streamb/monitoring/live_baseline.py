@@ -82,11 +82,7 @@ def _bins_of(sketch: Sketch) -> Baseline:
     table = sketch.table()
     outputs = [name for name in sketch.names if _is_output(name)]
     features: Mapping[str, Any] = {name: values for name, values in table.items() if name not in outputs}
-    if not outputs:
-        return Baseline.learn(features)
-    if len(outputs) == 1:
-        return Baseline.learn(features, table[outputs[0]])
-    return Baseline.learn(features, np.array([table[name] for name in outputs]).T)
+    return Baseline.learn(features, np.array([table[name] for name in outputs], object).T if outputs else None)
 
 
 def _is_output(name: str) -> bool:

@@ -54,11 +54,12 @@ def _terms(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64
     """What each class adds to the divergence, in nats; not negative."""
     middle = (p + q) / 2.0
     safe = np.where(middle > 0.0, middle, 1.0)
-    return (_x_log_x(p, safe) + _x_log_x(q, safe)) / 2.0
+    return (x_log_x(p, safe) + x_log_x(q, safe)) / 2.0
 
 
-def _x_log_x(x: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
-    return x * np.log(np.where(x > 0.0, x, reference) / reference)
+def x_log_x(x: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`x ln(x / reference)`; 0 where `x` is 0."""
+    return np.asarray(x * np.log(np.where(x > 0.0, x, reference) / reference))
 
 
 def _chance(totals: NDArray[np.int64], m: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.float64]:

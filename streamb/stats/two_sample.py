@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamb.stats.divergence import x_log_x
 from streamb.stats.special import chi_square_tail
 
 Counts = NDArray[np.int64]
@@ -92,7 +93,7 @@ def g_test_p_values(baseline: Counts, window: Counts) -> PValues:
     b, w = _pooled(baseline, window)
     used = b + w > 0
     k, total = np.where(used, b + w, 1.0), np.maximum(m + n, 1.0)
-    ratio = _deviance(b, k * np.maximum(m, 1.0) / total) + _deviance(w, k * np.maximum(n, 1.0) / total)
+    ratio = x_log_x(b, k * np.maximum(m, 1.0) / total) + x_log_x(w, k * np.maximum(n, 1.0) / total)
     freedom = used.sum(axis=1) - 1
     testable = (freedom >= 1) & (m[:, 0] > 0) & (n[:, 0] > 0)
     spread = np.where(used, total / k, 0.0).sum(axis=1) - 1.0
@@ -104,10 +105,6 @@ def g_test_p_values(baseline: Counts, window: Counts) -> PValues:
             for x, degrees, asked in zip(statistic.tolist(), freedom.tolist(), testable.tolist(), strict=True)
         ]
     )
-
-
-def _deviance(counts: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(counts * np.log(np.where(counts > 0.0, counts, expected) / expected))
 
 
 def _pooled(baseline: Counts, window: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -282,7 +282,7 @@ class TestAlerts:
         ({"window_minutes": 0}, "1 to 1440"),
         ({"alerting_enabled": True, "alert_channels": ["pigeon"]}, "pigeon"),
         ({"alerting_enabled": True, "alert_channels": ["log", "log"]}, "two alert channels"),
-        ({"alerting_enabled": True, "alert_options": {"severities": {"low": "slack"}}}, "there are log"),
+        ({"alerting_enabled": True, "alert_options": {"severities": {"low": "slack"}}}, "channels: log"),
     ],
 )
 def test_wrong_options_are_refused(wrong, message):

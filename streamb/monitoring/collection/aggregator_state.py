@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgpack
 
 from streamb.errors import ArtifactCorrupt, StreambError
-from streamb.metrics.windows import WindowsState
+from streamb.metrics.windows import ByVersion, Report, WindowsState, by_version
 from streamb.monitoring.collection.push import Counts, Member, VersionKey, pack_snapshots, read_counts, unpack_snapshots
 from streamb.monitoring.collection.sources import SourceState
 
@@ -72,10 +72,10 @@ def encode_state(state: AggregatorState) -> bytes:
             [*key, [[pane, counts.to_bytes()] for pane, counts in panes]] for key, panes in state.series.items()
         ],
         "outcomes": [
-            [[name, at, pack_snapshots(counts)] for name, (at, counts) in outcomes.sources.items()],
-            [[name, at, pack_snapshots(counts)] for name, (at, counts) in outcomes.gone.items()],
-            [[second, pack_snapshots(counts)] for second, counts in outcomes.buckets.items()],
-            pack_snapshots(outcomes.totals),
+            [[name, one.at, pack_snapshots(one.counts.values())] for name, one in outcomes.sources.items()],
+            [[name, one.at, pack_snapshots(one.counts.values())] for name, one in outcomes.gone.items()],
+            [[second, pack_snapshots(counts.values())] for second, counts in outcomes.buckets.items()],
+            pack_snapshots(outcomes.totals.values()),
         ],
     }
     data: bytes = msgpack.packb(body)
@@ -102,13 +102,17 @@ def decode_state(data: bytes) -> AggregatorState:
                 for model, version, baseline_id, panes in body["series"]
             },
             outcomes=WindowsState(
-                {name: (at, unpack_snapshots(counts)) for name, at, counts in sources},
-                {name: (at, unpack_snapshots(counts)) for name, at, counts in gone},
-                {second: unpack_snapshots(counts) for second, counts in buckets},
-                unpack_snapshots(totals),
+                {name: Report(at, _read(counts)) for name, at, counts in sources},
+                {name: Report(at, _read(counts)) for name, at, counts in gone},
+                {second: _read(counts) for second, counts in buckets},
+                _read(totals),
             ),
         )
     except (ValueError, TypeError, KeyError, IndexError, zlib.error) as error:
         raise ArtifactCorrupt(f"the Monitor's state cannot be read: {error!r}") from error
     except StreambError as error:
         raise ArtifactCorrupt(f"the Monitor's state cannot be read: {error.message}") from error
+
+
+def _read(data: bytes) -> ByVersion:
+    return by_version(unpack_snapshots(data))

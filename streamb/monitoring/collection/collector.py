@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -218,15 +218,13 @@ class Collector:
             if self._in_flight is None:
                 self._sequence += 1
                 panes, self._panes = self._panes, {}
-                self._in_flight = Push(
-                    (self._member(leaving=leaving),), tuple(map(self._encode, panes, panes.values()))
-                )
+                own = replace(self._name, sequence=self._sequence, baseline_id=self._baseline_id, leaving=leaving)
+                self._in_flight = Push((own,), tuple(map(self._encode, panes, panes.values())))
             return self._in_flight
 
     def acknowledged(self, push: Push, ack: Ack) -> None:
         """The push is safe with the Monitor, which may have sent a baseline along."""
-        key = self._name.model_id, self._name.version
-        data = ack.baselines.get(key)
+        data = ack.baselines.get(self._name.key)
         baseline = self._read(data) if data is not None else None
         with self._lock:
             if self._in_flight is push:
@@ -237,11 +235,6 @@ class Collector:
     @property
     def _baseline_id(self) -> str:
         return self._baseline.baseline_id if self._baseline is not None else ""
-
-    def _member(self, *, leaving: bool) -> Member:
-        name = self._name
-        identity = (name.source, name.incarnation, self._sequence, name.model_id, name.version)
-        return Member(*identity, self._baseline_id, leaving)
 
     def _encode(self, key: tuple[int, str], pane: _Pane) -> PaneCounts:
         data = b"" if pane.counts is None else pane.counts.to_bytes()

@@ -119,7 +119,11 @@ class HealthJudge:
         """
         found = looks(self.thresholds, metrics, drift, concept)
         if stale:
-            self._standings = {name: self._paused(one) for name, one in self._standings.items()}
+            self._standings = {
+                # A period without reports counts neither as lasting nor as recovery.
+                name: replace(one, beyond_since=None, better_since=None)
+                for name, one in self._standings.items()
+            }
             status = Status.UNKNOWN
             reasons: tuple[str, ...] = (f"no report for {STALE_INTERVALS} intervals",)
         else:
@@ -140,10 +144,6 @@ class HealthJudge:
         bad = [one for one in self._standings.values() if one.level is not Status.HEALTHY]
         bad.sort(key=lambda one: -_RANK[one.level])
         return (bad[0].level if bad else Status.HEALTHY), tuple(one.words for one in bad)
-
-    def _paused(self, standing: _Standing) -> _Standing:
-        """The state without its times: a period without reports counts neither as lasting nor as recovery."""
-        return replace(standing, beyond_since=None, better_since=None)
 
     def _after(self, look: Look, now: float) -> _Standing:
         before = self._standings.get(look.finding.criterion, _Standing())
