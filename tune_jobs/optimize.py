@@ -115,8 +115,7 @@ def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> 
     args, table, rows = plan.args, plan.table, plan.rows
     chosen = {**random_parameters(plan.pipeline, args.seed), **result.best_parameters}
     pipeline = build_model(plan.pipeline, chosen)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # told once for every trial already
+    with warnings.catch_warnings(action="ignore"):  # told once for every trial already
         pipeline.fit(table.frame.iloc[rows.training], table.target[rows.training])
         scores = score(pipeline, table, rows.testing, progress)
     told = _report(plan, result, scores)

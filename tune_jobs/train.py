@@ -89,8 +89,7 @@ def train(args: Args, table: Table, progress: Progress) -> tuple[Model, dict[str
     pipeline = pipelines.build_pipeline(table, estimator, params, args.seed)
     training, testing = split(table.target, table.task, args.test_share, args.seed)
     progress.say(f"training {estimator} for {table.task} on {len(training)} rows")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         _fit(pipeline, table, training, args)
         scores = score(pipeline, table, testing, progress)
     for line in dict.fromkeys(str(warning.message).splitlines()[0] for warning in caught):

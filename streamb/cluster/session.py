@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -115,7 +115,7 @@ def _join(address: str) -> RaySession:
     import ray
 
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):  # Ray's own deprecations are not our user's concern
             ray.init(address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     except Exception as error:
         raise StartFailed(
@@ -131,7 +131,7 @@ def _start(state_dir: Path) -> RaySession:
     before = {process.pid for process in psutil.Process().children()}
     folder = _fresh_folder(state_dir)
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):  # Ray's own deprecations are not our user's concern
             context: Any = ray.init(
                 num_cpus=max(psutil.cpu_count() or 1, _MINIMUM_CPUS),
                 include_dashboard=False,
@@ -160,11 +160,3 @@ def _fresh_folder(state_dir: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     note.write_text(str(folder))
     return folder
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray's own deprecations are not our user's concern."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from streamb.errors import Conflict, InvalidInput, NotFound
-from streamb.hpo.journal import Asked, Journal, Opened, Told
+from streamb.hpo.journal import Asked, Opened, Told, entries_of, line_of
 from streamb.hpo.parameters import Array
 from streamb.hpo.space import Space
 from streamb.hpo.trial import Status, Trial
+from streamb.store.files import LineFile
 
 
 class History:
@@ -48,7 +49,7 @@ class History:
         self.again: list[int] = []
         self._space, self._initial = space, [dict(point) for point in initial]
         self._initial_keys = [self._key(point, self.row_of(point)) for point in self._initial]
-        self._journal = Journal(journal) if journal is not None else None
+        self._journal = LineFile(journal) if journal is not None else None
         if self._journal is not None:
             try:
                 self._replay(self._journal, opened)
@@ -91,7 +92,7 @@ class History:
         if self.trials[told.id].status is not Status.RUNNING:
             raise Conflict(f"trial {told.id} has been told before; a trial has one result")
         if self._journal is not None:
-            self._journal.append(told)
+            self._journal.append(line_of(told))
         self._ended(told)
 
     def close(self) -> None:
@@ -105,7 +106,8 @@ class History:
     def _begin(self, asked: Asked, given: Mapping[str, Any] | None) -> Trial:
         trial = self._trial(asked, given)
         if self._journal is not None:
-            self._journal.append(replace(asked, parameters={k: repr(v) for k, v in trial.parameters.items()}))
+            told = {name: repr(value) for name, value in trial.parameters.items()}
+            self._journal.append(line_of(replace(asked, parameters=told)))
         self._begun(asked, trial)
         return trial
 
@@ -138,13 +140,14 @@ class History:
         self.told += 1
         self.again = [number for number in self.again if number != told.id]
 
-    def _replay(self, journal: Journal, opened: Opened) -> None:
-        if not journal.entries:
-            journal.append(opened)
+    def _replay(self, journal: LineFile, opened: Opened) -> None:
+        entries = entries_of(journal)
+        if not entries:
+            journal.append(line_of(opened))
             return
-        if journal.entries[0] != opened:
+        if entries[0] != opened:
             raise InvalidInput(f"the journal {journal.path} is of another search: its space, seed or direction differs")
-        for entry in journal.entries[1:]:
+        for entry in entries[1:]:
             if isinstance(entry, Asked):
                 self._begun(entry, self._trial(entry, {k: _value_of(text) for k, text in entry.parameters.items()}))
             elif isinstance(entry, Told):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from streamb.errors import InvalidInput
@@ -63,45 +62,24 @@ _EVENTS: Final[dict[str, type[Entry]]] = {"opened": Opened, "asked": Asked, "tol
 _NAMES: Final = {kind: name for name, kind in _EVENTS.items()}
 
 
-class Journal:
-    """The entries of a search, in a file with one writer at a time.
+def line_of(entry: Entry) -> dict[str, Any]:
+    """The line of an entry, as `LineFile.append` takes it."""
+    return {"event": _NAMES[type(entry)], **asdict(entry)}
 
-    Attributes:
-        path: the file.
-        entries: what was in it when it was opened.
+
+def entries_of(file: LineFile) -> list[Entry]:
+    """What was in a journal when it was opened.
 
     Raises:
-        AlreadyRunning: another process writes to it. StorageFailed: the disk refused.
         InvalidInput: a line is damaged; says which.
     """
+    return [_entry(line, f"line {number} of the journal {file.path}") for number, line in enumerate(file.lines, 1)]
 
-    def __init__(self, path: Path | str) -> None:
-        self._file = LineFile(path)
-        self.path = self._file.path
-        try:
-            self.entries: tuple[Entry, ...] = tuple(
-                self._parse(line, number) for number, line in enumerate(self._file.lines, start=1)
-            )
-        except BaseException:
-            self._file.close()
-            raise
 
-    def append(self, entry: Entry) -> None:
-        """Add a line; it is on disk when this returns.
-
-        Raises:
-            StorageFailed: the disk is full or gone; nothing was added.
-        """
-        self._file.append({"event": _NAMES[type(entry)], **asdict(entry)})
-
-    def close(self) -> None:
-        """Let another process write."""
-        self._file.close()
-
-    def _parse(self, line: bytes, number: int) -> Entry:
-        try:
-            found: dict[str, Any] = json.loads(line)
-            kind: Callable[..., Entry] = _EVENTS[found.pop("event")]
-            return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInput(f"line {number} of the journal {self.path} is damaged: {error}") from error
+def _entry(line: bytes, place: str) -> Entry:
+    try:
+        found: dict[str, Any] = json.loads(line)
+        kind: Callable[..., Entry] = _EVENTS[found.pop("event")]
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"{place} is damaged: {error}") from error

@@ -7,6 +7,7 @@ import math
 import shutil
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from streamb.cluster.names import NAMESPACE
 from streamb.cluster.tune.gp_searcher import Ahead, GPSearcher, Waiting
 from streamb.config import temporary_environment
 from streamb.errors import InvalidInput, StartFailed
-from streamb.hpo.study.evaluation import Answer, Evaluator, Task, packed_task, quiet
+from streamb.hpo.study.evaluation import Answer, Evaluator, Task, packed_task
 from streamb.hpo.study.executing import Source, too_long
 from streamb.hpo.study.running import cpus
 from streamb.hpo.study.study import Outcome
@@ -97,7 +98,7 @@ class TuneExecutor:
             ),
         )
         try:
-            with temporary_environment(**_TUNE), quiet(), _silent("ray.tune"):
+            with temporary_environment(**_TUNE), warnings.catch_warnings(action="ignore"), _silent("ray.tune"):
                 tuner.fit()
             if searcher.is_unfinished and not _is_over(source):
                 # Tune takes Ctrl-C for itself, so as to give back what it holds of the cluster; then it is the study's
@@ -143,7 +144,7 @@ def _connect(address: str | None) -> None:
     if address is None:
         options |= {"num_cpus": cpus(), "include_dashboard": False}
     try:
-        with quiet():
+        with warnings.catch_warnings(action="ignore"):
             ray.init(address, **options)
     except Exception as error:
         where = "Ray does not start" if address is None else f"nothing answers at {address}"
@@ -310,7 +311,7 @@ class _Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        with quiet():
+        with warnings.catch_warnings(action="ignore"):
             answer: Answer = self._evaluator(cloudpickle.loads(self._config["task"]))
         return {_METRIC: math.nan if answer.score is None else answer.score, "answer": answer, "done": True}
 

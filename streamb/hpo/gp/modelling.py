@@ -23,7 +23,7 @@ import numpy as np
 
 from streamb.hpo.gp.acquisition import acquisition_for
 from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, starting_point
-from streamb.hpo.gp.objective import Bounded, Promise
+from streamb.hpo.gp.objective import Promise
 from streamb.hpo.gp.proposal import propose
 from streamb.hpo.gp.surrogate import Surrogate, condition, fit
 from streamb.hpo.gp.warping import Warping, fit_warping
@@ -46,13 +46,11 @@ class Settings:
         acquisition: a name in `ACQUISITIONS`.
         deterministic: the objective answers the same for the same point.
         maximize: more is better.
-        bend: let the warping bend the values.
     """
 
     acquisition: str = "auto"
     deterministic: bool = False
     maximize: bool = False
-    bend: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def learn(
     turned = np.array([_turned(t, settings) for t in known])
     kept = _kept(turned)
     known, turned = [known[i] for i in kept], turned[kept]
-    warping = fit_warping(turned, bend=settings.bend)
+    warping = fit_warping(turned)
     variances = np.array([t.variance or 0.0 for t in known])
     evidence = Evidence(
         rows=np.array([t.row for t in known]),
@@ -169,7 +167,7 @@ def _with_unknown(lesson: Lesson, trials: Sequence[Trial]) -> tuple[Surrogate, f
     return surrogate, lowest
 
 
-def _constraints(space: Space, lesson: Lesson) -> tuple[Bounded, ...]:
+def _constraints(space: Space, lesson: Lesson) -> tuple[tuple[Surrogate, float], ...]:
     """A surrogate for each constraint that any trial told of; 0 of the user's units is its limit."""
     known = [t for t in lesson.trials if t.constraints]
     names = sorted({name for t in known for name in t.constraints or {}})
@@ -181,5 +179,5 @@ def _constraints(space: Space, lesson: Lesson) -> tuple[Bounded, ...]:
         rows = np.array([t.row for t in told])
         evidence = Evidence(rows, warping.apply(values), np.zeros(len(told)), space.categorical, noisy=False)
         surrogate = condition(evidence, fit(_part(evidence), []))
-        found.append(Bounded(surrogate, float(warping.apply(np.zeros(1))[0])))
+        found.append((surrogate, float(warping.apply(np.zeros(1))[0])))
     return tuple(found)

@@ -8,6 +8,7 @@ there is no incumbent, and only the second term is climbed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +21,6 @@ _FEASIBLE = ProbabilityOfImprovement(margin=0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounded:
-    """A constraint under a surrogate: feasible where the value is at most `limit` (standardised 0)."""
-
-    surrogate: Surrogate
-    limit: float
-
-
-@dataclass(frozen=True, slots=True)
 class Promise:
     """How much a point promises, and which way promises more.
 
@@ -35,36 +28,33 @@ class Promise:
         surrogate: of the objective.
         acquisition: what to make of its mean and deviation.
         best: the incumbent, standardised; None while nothing feasible is known.
-        constraints: all must hold.
+        constraints: surrogates of values that must each be at most a limit (standardised 0): all must hold.
     """
 
     surrogate: Surrogate
     acquisition: Acquisition
     best: float | None
-    constraints: tuple[Bounded, ...] = ()
+    constraints: tuple[tuple[Surrogate, float], ...] = ()
 
     def values(self, points: Array) -> Array:
         """More is better (b)."""
         total = np.zeros(len(points))
-        if self.best is not None:
-            total += self.acquisition(*self.surrogate.predict(points), self.best)[0]
-        for constraint in self.constraints:
-            total += _FEASIBLE(*constraint.surrogate.predict(points), constraint.limit)[0]
+        for acquisition, surrogate, best in self._terms():
+            total += acquisition(*surrogate.predict(points), best)[0]
         return total
 
     def hills(self, points: Array) -> tuple[Array, Array]:
         """Values (b) and gradients by the numeric parameters (b, d)."""
         total, gradient = np.zeros(len(points)), np.zeros_like(points)
-        if self.best is not None:
-            value, by_point = _chained(self.acquisition, self.surrogate, points, self.best)
-            total, gradient = total + value, gradient + by_point
-        for constraint in self.constraints:
-            value, by_point = _chained(_FEASIBLE, constraint.surrogate, points, constraint.limit)
-            total, gradient = total + value, gradient + by_point
+        for acquisition, surrogate, best in self._terms():
+            mean, deviation, mean_gradient, deviation_gradient = surrogate.predict_with_gradients(points)
+            value, by_mean, by_deviation = acquisition(mean, deviation, best)
+            total += value
+            gradient += by_mean[:, None] * mean_gradient + by_deviation[:, None] * deviation_gradient
         return total, gradient
 
-
-def _chained(acquisition: Acquisition, surrogate: Surrogate, points: Array, best: float) -> tuple[Array, Array]:
-    mean, deviation, mean_gradient, deviation_gradient = surrogate.predict_with_gradients(points)
-    value, by_mean, by_deviation = acquisition(mean, deviation, best)
-    return value, by_mean[:, None] * mean_gradient + by_deviation[:, None] * deviation_gradient
+    def _terms(self) -> Iterator[tuple[Acquisition, Surrogate, float]]:
+        if self.best is not None:
+            yield self.acquisition, self.surrogate, self.best
+        for surrogate, limit in self.constraints:
+            yield _FEASIBLE, surrogate, limit

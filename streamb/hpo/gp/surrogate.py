@@ -54,26 +54,27 @@ class Surrogate:
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (without noise) at points (b, d), standardised."""
-        correlation, _ = self.kernel.between(points, self.rows)
-        correlation *= self.scale
-        solved = correlation @ self.inverse.T
-        variance = self.scale - np.einsum("bn,bn->b", solved, solved)
-        return self.mean + correlation @ self.alpha, np.sqrt(np.maximum(variance, _LEAST_VARIANCE * self.scale))
+        mean, variance, *_ = self._moments(points)
+        return mean, np.sqrt(np.maximum(variance, _LEAST_VARIANCE * self.scale))
 
     def predict_with_gradients(self, points: Array) -> tuple[Array, Array, Array, Array]:
         """Mean, deviation, and the gradients of both by the points (b, d); none by categories."""
-        correlation, slope = self.kernel.between(points, self.rows)
-        correlation *= self.scale
+        mean, variance, solved, slope = self._moments(points)
         slope *= self.scale
-        solved = correlation @ self.inverse.T
-        variance = self.scale - np.einsum("bn,bn->b", solved, solved)
         floor = _LEAST_VARIANCE * self.scale
         deviation = np.sqrt(np.maximum(variance, floor))
         by_mean = self.kernel.point_gradient(points, self.rows, slope * self.alpha)
         by_variance = self.kernel.point_gradient(points, self.rows, slope * (solved @ self.inverse))
         by_deviation = -by_variance / deviation[:, None]  # d var = -2 (K^-1 k) dk, d sd = d var / (2 sd)
         by_deviation[variance <= floor] = 0.0
-        return self.mean + correlation @ self.alpha, deviation, by_mean, by_deviation
+        return mean, deviation, by_mean, by_deviation
+
+    def _moments(self, points: Array) -> tuple[Array, Array, Array, Array]:
+        """`mu`, `var` (which rounding may take below 0), `v`, and the derivative of the correlations by `r2`."""
+        correlation, slope = self.kernel.between(points, self.rows)
+        correlation *= self.scale
+        solved = correlation @ self.inverse.T
+        return self.mean + correlation @ self.alpha, self.scale - np.einsum("bn,bn->b", solved, solved), solved, slope
 
     def with_point(self, row: Array, value: float, noise: float = LEAST_NOISE) -> Surrogate:
         """Conditioned on one more point, in O(n^2); the mean `m` stays."""

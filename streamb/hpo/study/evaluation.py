@@ -6,14 +6,12 @@ not a number makes a failed trial, not a failed search.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import platform
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.hpo.nesting import nested
+from streamb.hpo.study.data import row_count
 from streamb.hpo.study.folds import Folds
 from streamb.hpo.study.pruning import Bar
 from streamb.hpo.study.scorers import Scorer
@@ -232,8 +231,7 @@ class ModelEvaluator:
 
     def _split(self, repeat: int) -> list[tuple[Any, Any]]:
         if repeat not in self._splits and self.cut is not None:
-            rows = self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
-            self._splits[repeat] = list(self.cut.split(self.y, self.groups, rows, repeat))
+            self._splits[repeat] = self.cut.split(self.y, self.groups, row_count(self.X), repeat)
         return self._splits[repeat]
 
     def _model(self, parameters: Mapping[str, Any], repeat: int) -> Any:
@@ -263,11 +261,3 @@ def _number(score: Any, what: str) -> float:
     if not math.isfinite(number):
         raise FoldFailed(f"{what} is {number}")
     return number
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings inside: a search would repeat the same one a thousand times."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

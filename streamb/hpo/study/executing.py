@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from streamb.clock import Clock
-from streamb.hpo.study.evaluation import Answer, Evaluator, Task, quiet, this_node
+from streamb.hpo.study.evaluation import Answer, Evaluator, Task, this_node
 from streamb.hpo.study.study import Outcome
 
 _LOOK_S: Final = 0.25
@@ -99,12 +100,12 @@ def evaluated_within(
     Without a limit it is evaluated in this thread, and nothing can cut it off.
     """
     if limit_s is None:
-        with quiet():
+        with warnings.catch_warnings(action="ignore"):
             return evaluator(task)
     found: list[Answer] = []
     thread = threading.Thread(target=lambda: found.append(evaluator(task)), name="trial", daemon=True)
     left = limit_s
-    with quiet():
+    with warnings.catch_warnings(action="ignore"):
         thread.start()
         while left > 0.0 and thread.is_alive() and not is_over():
             thread.join(min(left, _LOOK_S))

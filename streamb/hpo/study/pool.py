@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import IO, Any, Final
@@ -80,7 +79,8 @@ class ProcessPool:
                 self._collect(source, left)
                 self._end_late(source)
         except BaseException:
-            self._kill_busy()
+            for worker in self._busy():
+                self._end(worker)
             raise
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class ProcessPool:
                 return True
             task = source.next()
             if task is None:
-                return any(worker.task is not None for worker in self._running)
+                return bool(self._busy())
             if idle is None:
                 idle = self._start()
                 self._running.append(idle)
@@ -138,8 +138,7 @@ class ProcessPool:
     def _died(self, source: Source, worker: _Worker) -> None:
         """A worker ended by itself: its trial failed, if the worker had come so far."""
         why = _ending(worker.process.wait())
-        task, seconds = worker.task, self._clock.monotonic() - worker.began
-        self._end(worker)
+        task, seconds = self._end(worker)
         if not worker.ready:
             self._deaths += 1
             if self._deaths >= _MOST_DEATHS:
@@ -148,26 +147,21 @@ class ProcessPool:
             source.finished(task, Answer(Outcome.FAILED, (), seconds, why))
 
     def _end_late(self, source: Source) -> None:
-        limit = source.limit_s
-        for worker in self._late(limit) if limit is not None else ():
-            task, seconds = worker.task, self._clock.monotonic() - worker.began
-            self._end(worker)
-            if task is not None and limit is not None:
+        limit, now = source.limit_s, self._clock.monotonic()
+        if limit is None:
+            return
+        for worker in [one for one in self._busy() if one.ready and now - one.began >= limit]:
+            task, seconds = self._end(worker)
+            if task is not None:
                 source.finished(task, too_long(limit, seconds))
 
-    def _late(self, limit: float) -> Iterator[_Worker]:
-        now = self._clock.monotonic()
-        yield from [w for w in self._running if w.ready and w.task is not None and now - w.began >= limit]
-
     def _cut(self, source: Source) -> None:
-        busy = [(worker.task, worker.began) for worker in self._running if worker.task is not None]
-        self._kill_busy()
-        for task, began in busy:
-            source.cut(task, self._clock.monotonic() - began)
+        for task, seconds in [self._end(worker) for worker in self._busy()]:
+            if task is not None:
+                source.cut(task, seconds)
 
-    def _kill_busy(self) -> None:
-        for worker in [worker for worker in self._running if worker.task is not None]:
-            self._end(worker)
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._running if worker.task is not None]
 
     # --- processes ------------------------------------------------------------------------------------------------
 
@@ -188,12 +182,15 @@ class ProcessPool:
             ours.send(sys.path)
         return _Worker(process, ours)
 
-    def _end(self, worker: _Worker) -> None:
+    def _end(self, worker: _Worker) -> tuple[Task | None, float]:
+        """Kill a worker, with what its trial has started; its task, and for how many seconds that ran."""
+        seconds = self._clock.monotonic() - worker.began
         self._running.remove(worker)
         worker.pipe.close()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.process.pid, signal.SIGKILL)  # with what the trial itself has started
+            os.killpg(worker.process.pid, signal.SIGKILL)
         worker.process.wait()
+        return worker.task, seconds
 
 
 def _ending(code: int) -> str:

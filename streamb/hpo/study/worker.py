@@ -11,6 +11,7 @@ import mmap
 import os
 import sys
 import threading
+import warnings
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Final
@@ -35,9 +36,7 @@ def main(descriptor: int, file: int) -> None:
     tasks: SimpleQueue[Any] = SimpleQueue()
     # in a thread of its own: while a task hangs, somebody must notice that nobody waits for it any more
     threading.Thread(target=_receive, args=(pipe, tasks), name="tasks", daemon=True).start()
-    from streamb.hpo.study.evaluation import quiet
-
-    with quiet():
+    with warnings.catch_warnings(action="ignore"):  # a search would repeat the same one a thousand times
         while True:
             pipe.send(evaluator(tasks.get()))
 
