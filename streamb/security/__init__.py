@@ -1,1 +1,1 @@
-"""Who may do what."""
+"""Security: API keys and the callers behind them."""

@@ -1,8 +1,8 @@
-"""Who is calling: API keys, and the principal behind one.
+"""API keys, and the principal (caller) that a key belongs to.
 
-A key reads `sb_<id>_<secret>`: the id names it (in lists, logs and events), the secret is 256 random bits. Only the
-digest of a key is ever stored. The secret is not a password that people choose, so one round of SHA-256 is enough.
-Roles and permissions are not here: a principal either may administer the platform or may not.
+A key has the form `sb_<id>_<secret>`: the id names it (in lists, logs and events), the secret is 256 random bits. Only
+the digest of a key is stored. People do not choose the secret, so one round of SHA-256 is enough.
+There are no roles and permissions here: a principal either may administer the platform or may not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streamb.store import RecordStore, every_record
 from streamb.store.plain import from_plain, to_plain
 
 API_KEYS: Final = "api-keys"
-"""The collection that keys are kept in, by key id."""
+"""The collection in which keys are stored, by key id."""
 
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
@@ -32,9 +32,9 @@ class Principal:
     """A caller whose key was checked.
 
     Attributes:
-        name: what people call it: "operator", "ci".
-        key_id: the id inside its key.
-        admin: may do everything, including what is refused to others unless forced.
+        name: the caller's name, for people: "operator", "ci".
+        key_id: the id in its key.
+        admin: whether it may do everything, including forced operations.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What is stored of an API key: never the key.
+    """The stored facts of an API key; the key itself is never stored.
 
     Attributes:
         digest: SHA-256 of the whole key, 64 hexadecimal digits.
-        created_at: ISO 8601, UTC; "" where it was never stored.
+        created_at: ISO 8601, UTC; "" if the record was not stored yet.
     """
 
     key_id: str
@@ -59,7 +59,7 @@ class KeyRecord:
 
 
 def new_key(name: str, *, admin: bool = False) -> tuple[str, KeyRecord]:
-    """A fresh API key: the plaintext, to be shown once, and the record to store.
+    """Return a new API key: the plaintext, to be shown once, and the record to store.
 
     >>> plaintext, record = new_key("ci")
     >>> check(plaintext, record).name
@@ -71,43 +71,43 @@ def new_key(name: str, *, admin: bool = False) -> tuple[str, KeyRecord]:
 
 
 def digest(plaintext: str) -> str:
-    """What is stored and compared instead of a key: its SHA-256, 64 hexadecimal digits."""
+    """Return the SHA-256 of a key (64 hexadecimal digits), which is stored and compared instead of the key."""
     return sha256_hex(plaintext.encode())
 
 
 def parse(plaintext: str) -> str:
-    """The id inside a key.
+    """Return the id in a key.
 
     Raises:
-        Unauthorized: the text is not a key of ours. The message does not repeat it: it may be another secret.
+        Unauthorized: the text is not a key. The message does not repeat it: it may be another secret.
     """
     match = _KEY.fullmatch(plaintext)
     if match is None:
-        raise Unauthorized("this is not an API key of this platform; a key reads sb_<id>_<secret>")
+        raise Unauthorized("this is not an API key of this platform; a key has the form sb_<id>_<secret>")
     return match.group(1)
 
 
 def check(plaintext: str, record: KeyRecord) -> Principal | None:
-    """The principal behind `plaintext` if it is the key of `record`, else None; takes the same time either way."""
+    """Return the principal if `plaintext` is the key of `record`, otherwise None; takes the same time either way."""
     if _KEY.fullmatch(plaintext) is None or not same_secret(digest(plaintext), record.digest):
         return None
     return Principal(name=record.name, key_id=record.key_id, admin=record.admin)
 
 
 class KeyRing:
-    """The API keys of one platform, kept in its record store."""
+    """The API keys of one platform, stored in its record store."""
 
     def __init__(self, records: RecordStore, clock: Clock) -> None:
         self._records = records
         self._clock = clock
 
     def create(self, name: str, *, admin: bool = False) -> tuple[str, KeyRecord]:
-        """A new key under `name`: the plaintext, which is not kept anywhere, and what was stored of it."""
+        """Create a key; return the plaintext, which is not stored anywhere, and the stored record."""
         plaintext, record = new_key(name, admin=admin)
         return plaintext, self._store(record)
 
     def adopt(self, plaintext: str, name: str, *, admin: bool = False) -> KeyRecord:
-        """Make a key that already exists valid here; one that is known already stays as it is.
+        """Make an existing key valid on this platform; a key that is already known stays unchanged.
 
         Raises:
             Unauthorized: `plaintext` does not have the form of a key.
@@ -120,21 +120,21 @@ class KeyRing:
 
     @verb
     def check(self, key: str) -> Principal | None:
-        """The principal behind `key`; None for everything that is not a valid key."""
+        """Return the principal that `key` belongs to; None if it is not a valid key."""
         match = _KEY.fullmatch(key)
         stored = self._records.get(API_KEYS, match.group(1)) if match else None
         return check(key, from_plain(KeyRecord, stored.body)) if stored else None
 
     def list(self) -> tuple[KeyRecord, ...]:
-        """Every valid key's record, ordered by id."""
+        """Return the records of all valid keys, ordered by id."""
         return tuple(from_plain(KeyRecord, record.body) for record in every_record(self._records, API_KEYS))
 
     def digests(self) -> frozenset[str]:
-        """The digests of all valid keys: what gateways compare with."""
+        """Return the digests of all valid keys, for the gateways to compare with."""
         return frozenset(record.digest for record in self.list())
 
     def revoke(self, key_id: str) -> None:
-        """End a key.
+        """Revoke a key: it is no longer valid.
 
         Raises:
             NotFound: there is no such key.

@@ -1,6 +1,6 @@
-"""What outlives a process: records (entities), a journal (history) and blobs (bytes).
+"""Persistent storage: records (entities), a journal (history) and blobs (bytes).
 
-Nothing here knows what is kept.
+Nothing here depends on what the stored data means.
 """
 
 from streamb.store.blobs import Blob, BlobStore, FsspecBlobs, open_blobs

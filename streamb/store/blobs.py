@@ -1,6 +1,6 @@
-"""Blobs: immutable bytes, addressed by what they are (sha256), in a local folder or an object store.
+"""Blobs: immutable bytes, addressed by their SHA-256, in a local folder or an object store.
 
-A blob appears whole or not at all, and is checked whenever it is read. Nothing here knows what the bytes mean.
+A blob is stored completely or not at all, and is checked whenever it is read.
 """
 
 from __future__ import annotations
@@ -30,48 +30,48 @@ _OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "a
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """The address of some bytes: their sha256 (64 hexadecimal digits), and how many they are."""
+    """The address of a blob: its SHA-256 (64 hexadecimal digits) and its size in bytes."""
 
     digest: str
     size: int
 
 
 class BlobStore(Protocol):
-    """Where bytes are kept. Safe to use from many threads and processes."""
+    """A store of blobs. Safe to use from many threads and processes."""
 
     def put_file(self, path: Path) -> Blob:
-        """Store a file's content; storing the same content again changes nothing, or mends what was damaged.
+        """Store a file's content; storing the same content again changes nothing, or repairs a damaged blob.
 
         Raises:
-            StorageFailed: it could not be written whole; nothing is left of it.
+            StorageFailed: it could not be written completely; no part of it is left.
         """
         ...
 
     def get_file(self, digest: str, into: Path) -> None:
-        """Write a blob to the file `into` (replaced whole, or not at all).
+        """Write a blob to the file `into`, which is replaced completely or not at all.
 
         Raises:
-            ArtifactCorrupt: the blob is missing, or its bytes are no longer those that were stored.
-            StorageFailed: the store cannot be read, or `into` not be written.
+            ArtifactCorrupt: the blob is missing, or its bytes have changed.
+            StorageFailed: the store cannot be read, or `into` cannot be written.
         """
         ...
 
     def exists(self, digest: str) -> bool:
-        """True when the blob is there."""
+        """Return True if the blob is stored."""
         ...
 
     def delete(self, digest: str) -> None:
-        """Remove a blob; nothing happens when it is not there."""
+        """Remove a blob; if it does not exist, nothing happens."""
         ...
 
 
 def open_blobs(url: str) -> FsspecBlobs:
-    """The blob store at a local path or a URL that fsspec knows: `file://`, `memory://`, `s3://bucket/folder`, …
+    """Open the blob store at a local path or a URL that fsspec supports: `file://`, `memory://`, `s3://BUCKET/PATH`, …
 
-    Credentials of object stores come from where their libraries look for them.
+    The libraries of object stores find their credentials in their usual places.
 
     Raises:
-        ConfigError: an unknown kind of URL, or its library is not installed.
+        ConfigError: the kind of URL is unknown, or its library is not installed.
     """
     from fsspec.core import url_to_fs  # late: the CLI, the SDK and gateways import `store` and open no blobs
 
@@ -94,7 +94,7 @@ class FsspecBlobs:
         self._root = root.rstrip("/")
         protocol = filesystem.protocol
         names = {protocol} if isinstance(protocol, str) else set(protocol)
-        # An object store shows an object when the upload is complete, and "renames" by copying: write it in place.
+        # An object store shows an object once its upload is complete, and "renames" by copying: write it in place.
         self._appears_whole = bool(names & _OBJECT_STORES)
         self._on_disk = "file" in names
 
@@ -108,7 +108,7 @@ class FsspecBlobs:
             if self._holds(final, blob):
                 return blob
             if self._appears_whole:
-                # Not through an open file: that would complete the object even when reading `path` fails half-way.
+                # Not through an open file: closing it would complete the object even if reading `path` fails half-way.
                 self._files.put_file(str(path), final)
             else:
                 self._copy_and_rename(path, final, blob.digest)
@@ -153,7 +153,7 @@ class FsspecBlobs:
         return f"{self._root}/sha256/{digest[:2]}/{digest}"
 
     def _holds(self, place: str, blob: Blob) -> bool:
-        """Whether the blob lies there undamaged; if not, storing it again mends it."""
+        """Return whether the blob is stored undamaged; if not, storing it again repairs it."""
         if not self._files.exists(place) or self._files.size(place) != blob.size:
             return False
         with self._files.open(place, "rb") as content:
@@ -177,11 +177,11 @@ class FsspecBlobs:
             raise
 
     def _clear_abandoned(self, incoming: str, temporary: str) -> None:
-        """Remove what copies that were killed left behind, where the file system knows how old it is."""
+        """Remove files that killed copies left behind, if the file system knows their age."""
         now = self._files.info(temporary).get("mtime")
         if now is None:
             return
-        with suppress(FileNotFoundError):  # other copies end while we look; the next one looks again
+        with suppress(FileNotFoundError):  # other copies may end meanwhile; the next copy clears again
             for left in self._files.ls(incoming, detail=True):
                 if now - left["mtime"] > _ABANDONED_AFTER_S:
                     self._files.rm_file(left["name"])
@@ -203,7 +203,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _sync(file: Any) -> None:
-    """Have the bytes on the disk before the name shows them, where there is a disk of ours."""
+    """Write the bytes to disk before the file gets its name; does nothing if the file is not on a local disk."""
     try:
         descriptor = file.fileno()
     except (AttributeError, OSError):
@@ -214,7 +214,7 @@ def _sync(file: Any) -> None:
 
 @contextmanager
 def _storage_errors(what: str) -> Iterator[None]:
-    """Whatever a file system or a cloud library raises leaves here as `StorageFailed`."""
+    """Turn every error of a file system or cloud library into StorageFailed."""
     try:
         yield
     except StreambError:

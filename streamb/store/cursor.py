@@ -1,7 +1,7 @@
-"""Opaque cursors: where a page ended, bound to the list it came from.
+"""Opaque cursors: the end of a page, bound to the list that it belongs to.
 
-A cursor is the place of the last item (a key or a number), never an offset, so that pages stay stable while items
-come and go. It is not a secret and not signed: a forged one can only ask for another place in the same list.
+A cursor holds the key or number of the last item, never an offset, so that pages stay stable while items are added
+and removed. It is neither secret nor signed: a forged one can only select another place in the same list.
 """
 
 from __future__ import annotations
@@ -23,15 +23,20 @@ _MAX_CURSOR_CHARS: Final = 4096
 
 
 def encode_cursor(list_name: str, place: str | int) -> str:
-    """The cursor for what follows `place` in the list of that name (URL-safe text)."""
+    """Return the cursor for the items after `place` in the named list (URL-safe text)."""
     return base64.urlsafe_b64encode(orjson.dumps([_fingerprint(list_name), place])).decode().rstrip("=")
 
 
 def decode_cursor(list_name: str, cursor: str, kind: type[P]) -> P:
-    """The place that a cursor of this list holds.
+    """Return the place in a cursor of this list.
+
+    Args:
+        list_name: the name of the list, as for `encode_cursor`.
+        cursor: the cursor that a client sent.
+        kind: the type of the place: str or int.
 
     Raises:
-        BadRequest: it is no cursor, or one of another list.
+        BadRequest: the text is not a cursor, or belongs to another list.
     """
     place = _decode(list_name, cursor)
     if type(place) is not kind:
@@ -57,7 +62,7 @@ def _decode(list_name: str, cursor: str) -> object:
 
 
 def _broken() -> BadRequest:
-    return BadRequest("the cursor is not one that this list gave out: start again without a cursor")
+    return BadRequest("the cursor does not belong to this list: start again without a cursor")
 
 
 def _fingerprint(list_name: str) -> str:

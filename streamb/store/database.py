@@ -1,4 +1,4 @@
-"""A database: records and journal that share their batches. Opens one by URL, or makes one in memory."""
+"""A database of records and journal, which share their batches; opens one by URL, or creates one in memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from streamb.store.journal import Journal
 from streamb.store.records import RecordStore
 
 BUSY_TIMEOUT_S: Final = 15.0
-"""How long a write waits for another writer before it fails."""
+"""How many seconds a write waits for another writer before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Records, and the journal beside them: one `records.batch()` covers both."""
+    """Records and a journal in one database: `records.batch()` covers both."""
 
     records: RecordStore
     journal: Journal
@@ -26,9 +26,11 @@ class Database:
 
 
 def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
-    """Open `sqlite:///PATH` (made when missing) or `postgresql://USER:PASSWORD@HOST/NAME`, and migrate it.
+    """Open `sqlite:///PATH` (created if missing) or `postgresql://USER:PASSWORD@HOST/NAME`, and migrate it.
 
     Args:
+        url: the URL of the database.
+        clock: gives the time stamps of records and entries.
         busy_timeout_s: how long a write waits for another process that is writing.
 
     Raises:
@@ -36,7 +38,7 @@ def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOU
         DatabaseTooNew: a newer streamb has migrated it.
         StorageFailed: it cannot be reached, opened or locked.
     """
-    # SQLAlchemy takes a quarter of a second to import, and most processes that know of pages never open a database.
+    # SQLAlchemy takes a quarter of a second to import, and most processes that use pages never open a database.
     from streamb.store.sql_engine import Transactions, create_sql_engine
     from streamb.store.sql_migrate import migrate
     from streamb.store.sql_records import SqlJournal, SqlRecords
@@ -52,7 +54,7 @@ def open_database(url: str, clock: Clock, *, busy_timeout_s: float = BUSY_TIMEOU
 
 
 def memory_database(clock: Clock) -> Database:
-    """A database that forgets everything when the process ends: SQLite in memory, so it behaves as one in a file."""
+    """Return a database in the process's memory: SQLite, so it behaves like one in a file."""
     from streamb.store.sql_engine import Transactions, create_memory_engine
     from streamb.store.sql_records import SqlJournal, SqlRecords
     from streamb.store.sql_tables import metadata

@@ -1,9 +1,9 @@
-"""Records that are on the disk before anybody is told so: a snapshot file, and segments of records since then.
+"""A durable log: records are acknowledged only when they are on disk; a snapshot file, and segments of later records.
 
-A folder holds `snapshot-N` and `segment-N`, `segment-N+1`, …; a snapshot says everything that segments before its own
-number said. Records go to the newest segment; many that wait at the same time are written and synced together (group
-commit). A process never appends to a segment that another one wrote: what a crash left half-written at its end stays
-there and is not read. The snapshot and segments of one generation earlier are kept, in case the newest file is damaged.
+A folder holds `snapshot-N` and `segment-N`, `segment-N+1`, …; a snapshot contains everything from the segments before
+its number. Records go to the newest segment; records that wait at the same time are written and synced together (group
+commit). A process never appends to another process's segment: a half-written record that a crash left at its end stays
+there and is not read. The previous generation of snapshot and segments is kept, in case the newest file is damaged.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from streamb.errors import StorageFailed
 from streamb.store.files import replace_file, sync_folder
 
 LINGER_S: Final = 0.02
-"""So long the writer waits for further records before it syncs: 100 pushes a second take some 40 syncs."""
+"""How many seconds the writer waits for further records before it syncs: 100 pushes a second take some 40 syncs."""
 RETRY_S: Final = 1.0
-"""After a failed write, the next attempt."""
+"""How many seconds after a failed write the next attempt follows."""
 WAIT_S: Final = 10.0
 COMPACT_BYTES: Final = 8 << 20
-"""Segments that are smaller need no snapshot."""
+"""Segments smaller than this, in bytes, need no snapshot."""
 
 _HEAD: Final = struct.Struct("<II")
 """Length and CRC-32 of a record, in front of it."""
@@ -39,11 +39,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a folder held.
+    """The content of a folder.
 
     Attributes:
-        snapshot: the newest one; None where there is none.
-        records: everything since then, in order. Records that the snapshot already holds may be among them.
+        snapshot: the newest snapshot; None if there is none.
+        records: all later records, in order; some may be contained in the snapshot already.
     """
 
     snapshot: bytes | None
@@ -51,14 +51,14 @@ class Recovered:
 
 
 class DurableLog:
-    """Appends records to a folder of its own. Safe to use from several threads; one process at a time.
+    """A log of records in a folder of its own. Safe to use from several threads; by one process at a time.
 
     Args:
-        folder: made where it does not exist.
-        linger_s: how long the writer waits for further records; None: `LINGER_S`.
+        folder: the folder; created if it does not exist.
+        linger_s: how long the writer waits for further records; None for `LINGER_S`.
 
     Raises:
-        StorageFailed: the folder cannot be made or read.
+        StorageFailed: the folder cannot be created or read.
     """
 
     def __init__(self, folder: Path, *, linger_s: float | None = None) -> None:
@@ -86,7 +86,7 @@ class DurableLog:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def recover(self) -> Recovered:
-        """What earlier processes wrote and were told is safe, and perhaps more. To be called before anything else."""
+        """Return all acknowledged records of earlier processes, and perhaps more. Call it before anything else."""
         newest, snapshot = self._newest_snapshot()
         segments = [(path, number) for path, number in self._files("segment") if newest <= number < self._number]
         return Recovered(snapshot, (record for path, _ in segments for record in _records(path)))
@@ -97,13 +97,13 @@ class DurableLog:
             if len(found) == 1:
                 self._snapshot_bytes = len(found[0])
                 return number, found[0]
-            _log.error("%s is damaged; going back to the one before it", path)
+            _log.error("%s is damaged; using the previous snapshot", path)
         return 0, None
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def append(self, record: bytes) -> int:
-        """Take a record to be written soon; returns its ticket for `wait`. Does not wait for the disk."""
+        """Add a record, to be written soon, and return its ticket for `wait`. Does not wait for the disk."""
         with self._changed:
             self._appended += 1
             self._pending.append((self._number, record))
@@ -118,10 +118,10 @@ class DurableLog:
             return self._appended
 
     def wait(self, ticket: int, timeout_s: float = WAIT_S) -> None:
-        """Return when the record is on the disk.
+        """Wait until the record with this ticket is on disk, at most `timeout_s` seconds.
 
         Raises:
-            StorageFailed: it is not, yet: the disk is full, or slow. Further attempts are made by themselves.
+            StorageFailed: it is not on disk yet: the disk is full or slow. The writer keeps trying by itself.
         """
         with self._changed:
             done = self._changed.wait_for(lambda: self._synced >= ticket or self._failure is not None, timeout_s)
@@ -132,22 +132,22 @@ class DurableLog:
 
     @property
     def outgrown(self) -> bool:
-        """True when a snapshot is due: the segments have outgrown the one there is."""
+        """True if a snapshot is due: the segments are larger than the present snapshot and `COMPACT_BYTES`."""
         with self._changed:
             return self._since_snapshot > max(COMPACT_BYTES, self._snapshot_bytes)
 
     def rotate(self) -> int:
-        """Begin a new segment; a snapshot of what was appended so far is to be saved under the returned number."""
+        """Begin a new segment, and return the number under which to save a snapshot of all records so far."""
         with self._changed:
             self._number += 1
             self._since_snapshot = 0
             return self._number
 
     def save_snapshot(self, number: int, snapshot: bytes) -> None:
-        """Save a snapshot, and drop the files that the one before it made needless.
+        """Save a snapshot, and delete the files that the previous snapshot replaced.
 
         Raises:
-            StorageFailed: it could not be written. Nothing is lost: the segments are still there.
+            StorageFailed: it could not be written. Nothing is lost: the segments are kept.
         """
         try:
             replace_file(self._folder / f"snapshot-{number:010}", framed(snapshot))
@@ -157,12 +157,12 @@ class DurableLog:
                 if before < max(kept, default=0):
                     path.unlink(missing_ok=True)
         except (OSError, StorageFailed) as error:
-            with self._changed:  # what the segments hold still counts towards the next attempt
+            with self._changed:  # the size of the segments still counts towards the next attempt
                 self._since_snapshot += COMPACT_BYTES
             raise StorageFailed(f"{self._folder}: no snapshot was saved: {error}") from error
 
     def close(self) -> None:
-        """Write what is left, and end."""
+        """Write the remaining records, and stop the writer."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -190,8 +190,8 @@ class DurableLog:
         except OSError as error:
             _log.error("%s cannot be written (%s); trying again", self._folder, error)
             with self._changed:
-                # What the kernel still holds of this segment is not to be trusted after a failed sync: the records go
-                # to a new one. Those that made it into the old one are there twice, which whoever reads them must bear.
+                # After a failed sync, the state of this segment on disk is unknown: the records go to a new segment.
+                # Records that reached the old segment exist twice, which readers must tolerate.
                 self._number += 1
                 self._pending = [(self._number, record) for _, record in batch + self._pending]
                 self._failure = error
@@ -224,24 +224,26 @@ class DurableLog:
         return self._file
 
     def _files(self, kind: str = "") -> list[tuple[Path, int]]:
-        """Snapshots or segments (or both) with their numbers, ascending."""
+        """Return the snapshots, the segments or both, with their numbers, ascending."""
         found = [(path, match) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
         mine = [(path, int(match[2])) for path, match in found if kind in ("", match[1])]
         return sorted(mine, key=lambda one: one[1])
 
 
 def framed(record: bytes) -> bytes:
-    """A record with its length and checksum in front."""
+    """Return a record with its length and checksum in front."""
     return _HEAD.pack(len(record), zlib.crc32(record)) + record
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """The records of a file, up to the first that is cut off or damaged."""
+    """Yield the records of a file, up to the first one that is cut off or damaged."""
     with path.open("rb") as file:
         while head := file.read(_HEAD.size):
             length, checksum = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 1)
             record = file.read(length)
             if len(record) < length or zlib.crc32(record) != checksum:
-                _log.warning("%s ends with %s bytes that are no record; they are left out", path, len(head) + length)
+                _log.warning(
+                    "%s ends with %s bytes that are no valid record; they are ignored", path, len(head) + length
+                )
                 return
             yield record

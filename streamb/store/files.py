@@ -1,4 +1,4 @@
-"""Files that a crash leaves whole: replaced all at once, grown line by line, and locked by one process at a time."""
+"""Files that survive a crash: replaced as a whole, appended line by line, and locked by one process at a time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import IO, Any, Final
 from streamb.errors import AlreadyRunning, StorageFailed
 
 _LOCK_PAUSES_S: Final = (0.02, 0.02, 0.02)
-"""Whoever asks `is_locked` holds the lock for an instant, so that taking it is tried more than once."""
+"""Pauses between attempts to take a lock: `is_locked` in another process holds it for an instant."""
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Replace a file as a whole; the new content and its name are on the disk when this returns.
 
     Args:
-        path: the file; its folder is made if there is none.
-        content: everything the file is to hold.
+        path: the file; its folder is created if it does not exist.
+        content: the complete new content.
         mode: permissions of the new file, less the process's umask; 0o600 for a file that only its owner may read.
 
     Raises:
-        StorageFailed: it could not be written; what was there before still is.
+        StorageFailed: it could not be written; the old file is unchanged.
     """
     draft = path.with_name(f".{path.name}.new")
     try:
@@ -47,13 +47,13 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill within the block, which becomes `folder` at its end; nothing is left of it should that fail.
+    """Yield a temporary folder to fill, which becomes `folder` when the block ends; on an error it is removed.
 
     Args:
-        folder: where it will be; must not exist yet, or be empty. Folders above it are made where there are none.
+        folder: the final place; must not exist yet, or be empty. Missing parent folders are created.
 
     Raises:
-        StorageFailed: it is in use, or the disk refused.
+        StorageFailed: `folder` is not empty, or cannot be written.
     """
     if folder.exists() and any(folder.iterdir()):
         raise StorageFailed(f"{folder} is not empty; choose a new folder")
@@ -72,7 +72,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk: without this a crash may lose a file that was created or renamed."""
+    """Write the names in a folder to disk: without this a crash may lose a file that was created or renamed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -81,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def take_lock(file: IO[bytes]) -> bool:
-    """Lock an open file; False if another process holds the lock. Closing the file, or the process's end, frees it."""
+    """Lock an open file until it is closed or the process ends; return False if another process holds the lock."""
     for pause_s in (*_LOCK_PAUSES_S, None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,7 +94,7 @@ def take_lock(file: IO[bytes]) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """True while a process holds the lock on a file; False if there is no such file."""
+    """Return True if a process holds the lock on a file; False if there is no such file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -106,20 +106,20 @@ def is_locked(path: Path) -> bool:
 
 
 class JsonFile:
-    """One JSON object in one file: read whole, replaced whole.
+    """A file with one JSON object, which is read and replaced as a whole.
 
     Args:
-        path: the file; its folder is made when it is first saved.
+        path: the file; its folder is created when it is first saved.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> dict[str, Any]:
-        """The object; empty while nothing was saved.
+        """Return the object; empty if nothing was saved yet.
 
         Raises:
-            StorageFailed: the file cannot be read, or holds something else.
+            StorageFailed: the file cannot be read, or holds no JSON object.
         """
         try:
             body = json.loads(self._path.read_bytes())
@@ -135,32 +135,32 @@ class JsonFile:
         """Replace the object.
 
         Raises:
-            StorageFailed: it could not be written; the earlier one is still there.
+            StorageFailed: it could not be written; the old object is kept.
         """
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         replace_file(self._path, text.encode())
 
 
 class LineFile:
-    """A file of JSON lines with one writer at a time. A line is on the disk when `append` returns, or is not there.
+    """A file of JSON lines with one writer at a time. A line is on disk when `append` returns, or not in the file.
 
-    A last line that a crash cut short is dropped when the file is opened: whoever wrote it had not been answered yet.
-    What a full disk left of a line is cut off again, so that the next line does not begin in the middle of it.
+    A last line that a crash cut short is dropped when the file is opened: its `append` had not returned yet.
+    A partial line that a full disk left is removed again, so that the next line does not begin in the middle of it.
 
     Attributes:
-        path: the file; its folder is made if there is none.
-        lines: what was in it when it was opened.
+        path: the file; its folder is created if it does not exist.
+        lines: the complete lines that were in the file when it was opened.
 
     Raises:
         AlreadyRunning: another process writes to it.
-        StorageFailed: the disk refused.
+        StorageFailed: the file cannot be opened or read.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # no buffer: it would keep what could not be written, and add it to the next line
+            # no buffer: it would keep bytes that could not be written, and add them to the next line
             self._file = self.path.open("a+b", buffering=0)
             locked = take_lock(self._file)
         except OSError as error:
@@ -183,11 +183,11 @@ class LineFile:
         """Add a line; it is on disk when this returns.
 
         Raises:
-            StorageFailed: the disk is full or gone; the file is as it was.
+            StorageFailed: the disk is full or unavailable; the file is unchanged.
         """
         told = json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         try:
-            self._file.truncate(self._end)  # what an earlier failure could not take back
+            self._file.truncate(self._end)  # remove what an earlier failure could not remove
             rest = told
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -199,5 +199,5 @@ class LineFile:
         self._end += len(told)
 
     def close(self) -> None:
-        """Let another process write."""
+        """Close the file, so that another process can write."""
         self._file.close()

@@ -1,7 +1,7 @@
-"""The JSON form of a dataclass: its fields by name, with enums as values, tuples as lists, dataclasses as objects.
+"""Converts dataclasses to JSON values: fields by name, enums as values, tuples as lists, dataclasses as objects.
 
-A class that is stored in an older form as well has the older form changed into this one before `from_plain` reads it.
-Not for the prediction path, nor for arrays: those are written by hand, as bytes.
+A class with an older stored form converts it to the present one before `from_plain` reads it.
+Do not use this in the prediction path or for arrays: they are encoded by hand, as bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON-ready values; `from_plain` reads them back.
+    """Return a dataclass as JSON values; `from_plain` reads them back.
 
     >>> from streamb.metrics.criteria import Finding, Verdict
     >>> to_plain(Finding("accuracy", Verdict.PASS, "0.9 of 50 labels"))["verdict"]
@@ -28,14 +28,14 @@ def to_plain(value: Any) -> dict[str, Any]:
 
 
 def from_plain(cls: type[T], plain: Mapping[str, Any]) -> T:
-    """A dataclass from what `to_plain` made of it.
+    """Return the dataclass that `to_plain` converted.
 
     Args:
         cls: the dataclass.
-        plain: values by name; a name that is no field is left out, a field that is missing has its default.
+        plain: values by name; unknown names are ignored, a missing field gets its default.
 
     Raises:
-        ValueError: names each field that has no default and is missing, or has a value of a wrong type.
+        ValueError: names each field that is missing without a default, or has a value of a wrong type.
 
     >>> from streamb.metrics.criteria import Finding
     >>> from_plain(Finding, {"criterion": "accuracy", "verdict": "maybe", "detail": ""})

@@ -1,7 +1,7 @@
 """Records: small JSON documents in named collections, changed by compare-and-swap, listed in stable pages.
 
-This module holds what every record store agrees on: the protocol, the values, the checks. It knows nothing of SQL, and
-nothing of what a collection means.
+This module holds what all record stores share: the protocol, the values and the checks. It does not depend on SQL or
+on what a collection means.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from streamb.store.names import check_collection, check_prefix
 T = TypeVar("T")
 
 MAX_LIMIT: Final = 1000
-"""The most items one page may hold."""
+"""The most items in one page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One document.
+    """One stored document.
 
     Attributes:
-        body: JSON-ready values; a private copy, changing it changes nothing in the store.
-        revision: 1 when created, one more with every put; a record deleted and made anew starts at 1 again.
+        body: JSON values; a private copy, changes to it do not affect the store.
+        revision: 1 when created, one more with every put; a record that is deleted and created again starts at 1.
         created_at: seconds since the epoch.
         updated_at: seconds since the epoch.
     """
@@ -44,33 +44,34 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items of a list, and the cursor that asks for those after them (None: there are none)."""
+    """One page of a list, and the cursor of the next page (None on the last page)."""
 
     items: tuple[T, ...]
     next_cursor: str | None = None
 
 
 class RecordStore(Protocol):
-    """Where entities are kept. Safe to use from many threads."""
+    """A store of records. Safe to use from many threads."""
 
     def get(self, collection: str, key: str) -> Record | None:
-        """The record, or None."""
+        """Return the record, or None if there is none."""
         ...
 
     def put(self, collection: str, key: str, body: dict[str, Any], *, expected: int | None = None) -> Record:
-        """Write a record whole, and return it as it is now.
+        """Create or replace a record, and return it as it is now.
 
         Args:
-            body: JSON-ready; NaN and infinities are refused (`InvalidInput`), not turned into null.
-            expected: 0: it must not exist yet; n: it must be at revision n; None: whatever is there is replaced.
+            collection, key: the place of the record.
+            body: JSON values; NaN and infinities raise InvalidInput instead of becoming null.
+            expected: the revision that the record must have now; 0 if it must not exist; None for no condition.
 
         Raises:
-            StaleRevision: `expected` does not hold; `details["revision"]` is the one found (0: no record).
+            StaleRevision: the record has another revision; `details["revision"]` is the one found (0: no record).
         """
         ...
 
     def delete(self, collection: str, key: str) -> bool:
-        """Remove a record; False when there was none."""
+        """Remove a record; return False if there was none."""
         ...
 
     def list(
@@ -83,34 +84,41 @@ class RecordStore(Protocol):
         newest_first: bool = False,
         reverse: bool = False,
     ) -> Page[Record]:
-        """A page of the records whose key starts with `prefix`.
+        """Return a page of the records whose key starts with `prefix`.
 
-        The order is by key (code points, ascending); `reverse`: by key, descending; `newest_first`: by creation,
-        the youngest first. Pages are stable: a record that is there during the whole walk appears exactly once,
-        whatever is written meanwhile.
+        The order is by key (code points, ascending); with `reverse` by key, descending; with `newest_first` by time of
+        creation, the newest first. Pages are stable: a record that exists while all pages are read appears exactly
+        once, no matter what is written meanwhile.
+
+        Args:
+            collection: the name of the collection.
+            prefix: the start of the keys; "" for all records.
+            limit: the most records in the page, 1 to 1000.
+            cursor: `next_cursor` of the previous page; None for the first page.
+            newest_first, reverse: the order, see above; at most one of them.
 
         Raises:
             BadRequest: the cursor is broken, or belongs to another list.
-            InvalidInput: the limit is not from 1 to 1000.
+            InvalidInput: the limit is not within 1 to 1000.
         """
         ...
 
     def batch(self) -> AbstractContextManager[None]:
-        """All or nothing: what this thread writes inside takes effect together when the block ends, or not at all.
+        """Run a block as one transaction: all writes of this thread in it take effect at its end, or none does.
 
-        Reads inside see the writes; other threads do not, until the end. Batches nest into the outermost one. Keep
-        the block short, and never await in it: on SQLite it holds the one write lock. A read inside is no promise
-        that a record stays as it is (PostgreSQL): pass the revision as `expected`.
+        Reads in the block see its writes; other threads see them only after its end. A nested batch joins the outermost
+        one. Keep the block short, and never await in it: on SQLite it holds the only write lock. A record that was read
+        in it may still be changed by others (PostgreSQL): pass its revision as `expected`.
         """
         ...
 
     def close(self) -> None:
-        """Release everything; idempotent. Further use raises `StorageFailed`."""
+        """Close the store; idempotent. Further use raises StorageFailed."""
         ...
 
 
 def every_record(records: RecordStore, collection: str, *, prefix: str = "") -> Iterator[Record]:
-    """All records of a collection by key, fetched page by page."""
+    """Yield all records of a collection in the order of their keys, fetched page by page."""
     cursor: str | None = None
     while True:
         page = records.list(collection, prefix=prefix, limit=MAX_LIMIT, cursor=cursor)
@@ -124,16 +132,16 @@ def every_record(records: RecordStore, collection: str, *, prefix: str = "") -> 
 
 
 def check_limit(limit: int) -> None:
-    """Refuse (`InvalidInput`) a page size out of bounds."""
+    """Raise InvalidInput unless `limit` is within 1 to `MAX_LIMIT`."""
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidInput(f"limit must be from 1 to {MAX_LIMIT}, not {limit}", limit=limit)
 
 
 def encode_body(body: dict[str, Any]) -> str:
-    """JSON text of a body; `InvalidInput` when a value would not come back as it went in."""
+    """Return the JSON text of a body; raise InvalidInput if a value would be changed by it."""
     try:
         encoded = orjson.dumps(body)
-        if b"null" in encoded:  # orjson writes NaN as null without a word: have the strict encoder look again
+        if b"null" in encoded:  # orjson silently writes NaN as null: check again with the strict encoder
             json.dumps(body, allow_nan=False, default=str)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"a record's body must be plain JSON values: {error}") from error
@@ -141,13 +149,13 @@ def encode_body(body: dict[str, Any]) -> str:
 
 
 def decode_body(text: str) -> dict[str, Any]:
-    """The body that `encode_body` wrote."""
+    """Return the body that `encode_body` wrote."""
     body: dict[str, Any] = orjson.loads(text)
     return body
 
 
 def list_name(collection: str, prefix: str, *, newest_first: bool, reverse: bool) -> str:
-    """The name of a list, which its cursors carry, so that a cursor of one list is refused by another."""
+    """Return the name of a list, to which its cursors are bound, so that another list refuses them."""
     check_collection(collection)
     check_prefix(prefix)
     if newest_first and reverse:
@@ -157,7 +165,7 @@ def list_name(collection: str, prefix: str, *, newest_first: bool, reverse: bool
 
 
 def stale(collection: str, key: str, *, expected: int, found: int) -> StaleRevision:
-    """The error for a compare-and-swap that lost."""
+    """Return the error for a failed compare-and-swap: `found` (0: no record) is not the `expected` revision."""
     state = f"it is at revision {found}" if found else "it does not exist"
     wanted = f"to be at revision {expected}" if expected else "not to exist"
     return StaleRevision(

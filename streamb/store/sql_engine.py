@@ -1,8 +1,8 @@
-"""Connections and transactions over SQLite and PostgreSQL, with one behaviour.
+"""Connections and transactions for SQLite and PostgreSQL, with the same behaviour.
 
-A read is one statement on its own. A write is a transaction that takes its lock at the start (SQLite: BEGIN IMMEDIATE)
-and waits a bounded time for it. Within a thread, whatever runs inside an open write joins it. Every failure of the
-database leaves here as `StorageFailed` (or `StaleRevision`, where the database chose us to lose a race).
+A read is a single statement. A write is a transaction that takes its lock at the start (SQLite: BEGIN IMMEDIATE)
+and waits a limited time for it. Reads and writes inside an open write of the same thread join it. Every failure of the
+database is raised as StorageFailed (or StaleRevision, if the database aborted us in favour of another writer).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streamb.errors import ConfigError, StaleRevision, StorageFailed, StreambErr
 
 _CONNECT_TIMEOUT_S: Final = 10
 _SILENCE_S: Final = 60
-"""How long PostgreSQL may be silent: our statements take milliseconds, so it, or the network, has gone by then."""
+"""How many seconds PostgreSQL may take to answer: our statements take milliseconds, so after that it is lost."""
 _WAL_RETRY_S: Final = 0.05
 _MAX_CONNECTIONS: Final = 20
 _WRITE: Final = "streamb_write"
@@ -36,10 +36,10 @@ _LOST_RACES: Final = frozenset({"40001", "40P01"})  # PostgreSQL: serialization 
 
 
 def create_sql_engine(url: str, *, busy_timeout_s: float) -> Engine:
-    """An engine for `sqlite:///path` or `postgresql://…`.
+    """Return an engine for `sqlite:///path` or `postgresql://…`.
 
     Raises:
-        ConfigError: another kind of URL, a broken one, or a driver that is not installed.
+        ConfigError: the URL is of another kind or broken, or its driver is not installed.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -68,7 +68,7 @@ def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
     path = Path(str(url.database))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Readable by its owner alone: it holds digests of keys. SQLite gives its side files the same mode.
+        # Only its owner may read it: it holds digests of keys. SQLite gives its other files the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise StorageFailed(f"the database file {path} cannot be opened: {error.strerror}") from error
@@ -77,13 +77,13 @@ def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
         hide_parameters=True,
         connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
         pool_size=_MAX_CONNECTIONS,
-        max_overflow=-1,  # a file has no limit of connections; writers queue for its lock, not for a connection
+        max_overflow=-1,  # a file has no limit on connections; writers wait for its lock, not for a connection
     )
     return _with_explicit_begin(engine)
 
 
 def create_memory_engine() -> Engine:
-    """An engine over an SQLite database in memory, which is one connection; `Transactions` has threads take turns."""
+    """Return an engine for an SQLite database in memory: a single connection, which threads use in turn."""
     connect_args = {"check_same_thread": False}
     return _with_explicit_begin(
         create_engine("sqlite://", hide_parameters=True, connect_args=connect_args, poolclass=StaticPool)
@@ -93,16 +93,16 @@ def create_memory_engine() -> Engine:
 def _with_explicit_begin(engine: Engine) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself: we say BEGIN
+        connection.isolation_level = None  # the driver must not begin transactions: we execute BEGIN
         connection.execute("PRAGMA foreign_keys = ON")
-        # In WAL mode NORMAL loses nothing when the process dies, and stays consistent when the machine does.
+        # In WAL mode, NORMAL loses nothing if the process dies, and stays consistent if the machine does.
         connection.execute("PRAGMA synchronous = NORMAL")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if connection.get_execution_options().get(_WRITE):
-            # IMMEDIATE: a transaction that begins as a reader and then writes fails at once when another wrote
-            # between; one that begins as a writer waits its turn.
+            # IMMEDIATE: a transaction that begins as a reader and then writes fails at once if another process wrote
+            # in between; one that begins as a writer waits for its turn.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
@@ -112,7 +112,7 @@ def _postgresql_engine(url: URL, busy_timeout_s: float) -> Engine:
     limits = {
         "lock_timeout": int(busy_timeout_s * 1000),
         "statement_timeout": int((_SILENCE_S + busy_timeout_s) * 1000),
-        # A writer that is stopped half-way (a machine that froze) must not hold its locks for ever.
+        # A writer that stops half-way (its machine froze) must not hold its locks for ever.
         "idle_in_transaction_session_timeout": _SILENCE_S * 1000,
     }
     try:
@@ -122,7 +122,7 @@ def _postgresql_engine(url: URL, busy_timeout_s: float) -> Engine:
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "options": " ".join(f"-c {name}={milliseconds}" for name, milliseconds in limits.items()),
-                # The kernel's own patience with a server that has vanished is a quarter of an hour.
+                # The kernel's own timeout for a server that has vanished is a quarter of an hour.
                 "tcp_user_timeout": _SILENCE_S * 1000,
                 "keepalives_idle": _SILENCE_S // 2,
                 "keepalives_interval": _SILENCE_S // 6,
@@ -138,18 +138,18 @@ def _postgresql_engine(url: URL, busy_timeout_s: float) -> Engine:
 
 @dataclass(slots=True)
 class _Open:
-    """A write in progress in one thread; `failure` is the error of the database that doomed it."""
+    """A write in progress in one thread; `failure` is the database error after which it cannot be committed."""
 
     connection: Connection
     failure: StreambError | None = None
 
 
 class Transactions:
-    """Reads and writes over one engine. Thread-safe; a transaction belongs to the thread that began it."""
+    """Reads and writes through one engine. Thread-safe; a transaction belongs to the thread that began it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # Where all threads share one connection, a read in one would see, and end, what another has not committed.
+        # If all threads share one connection, a read in one thread would see and end another's open transaction.
         shared = isinstance(engine.pool, StaticPool)
         self._turn: AbstractContextManager[Any] = threading.RLock() if shared else nullcontext()
         self._write_engine = engine.execution_options(**{_WRITE: True})
@@ -162,11 +162,11 @@ class Transactions:
 
     @property
     def dialect(self) -> str:
-        """`sqlite` or `postgresql`."""
+        """The kind of database: `sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
     def prepare(self, *, busy_timeout_s: float) -> None:
-        """Put an SQLite file into WAL mode, where readers and the writer do not block each other. It stays so."""
+        """Switch an SQLite file permanently to WAL mode, where readers and the writer do not block each other."""
         if self.dialect != "sqlite":
             return
         for left in range(int(busy_timeout_s / _WAL_RETRY_S), -1, -1):
@@ -177,7 +177,7 @@ class Transactions:
             except DBAPIError as error:
                 if not left or not _is_busy(error.orig):
                     raise _translated(error) from error
-                time.sleep(_WAL_RETRY_S)  # this one statement does not honour the busy timeout
+                time.sleep(_WAL_RETRY_S)  # this statement ignores the busy timeout
         if mode != "wal":
             raise StorageFailed(
                 f"the file system of {self._engine.url.database} has no shared memory, which SQLite needs: "
@@ -185,16 +185,19 @@ class Transactions:
             )
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A connection for one statement that reads (the open write of this thread, when there is one)."""
+        """Yield a connection for one reading statement; inside an open write of this thread, that one's."""
         return self._joined_or(self._reader)
 
     def writing(self) -> AbstractContextManager[Connection]:
-        """A transaction: committed when the block ends, undone when it raises. Joins the open one of this thread."""
+        """Yield a connection in a transaction, which is committed when the block ends and undone if it raises.
+
+        Inside an open write of this thread, the block joins that transaction.
+        """
         return self._joined_or(self._writer)
 
     @contextmanager
     def _joined_or(self, fresh: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
-        """The connection of this thread's open write, else a fresh one."""
+        """Yield the connection of this thread's open write, or else a new one."""
         open_write: _Open | None = getattr(self._local, "open", None)
         if open_write is None:
             if self._closed:
@@ -205,8 +208,8 @@ class Transactions:
             except SQLAlchemyError as error:
                 raise _translated(error) from error
             return
-        # After an error of its own a database may have ended the transaction, and would run what follows outside of
-        # any. So one error dooms the whole batch, even when the caller goes on.
+        # After an error the database may have ended the transaction, and would run later statements outside of it. So
+        # one error makes the whole batch fail, even if the caller continues.
         if open_write.failure is not None:
             raise open_write.failure
         try:
@@ -217,9 +220,9 @@ class Transactions:
 
     @contextmanager
     def _reader(self) -> Iterator[Connection]:
-        """A connection that is in no transaction, so that every statement sees what is committed then.
+        """Yield a connection outside of any transaction, so that every statement sees the committed state of its time.
 
-        Those to an SQLite file are kept aside for the next reader: the way through the pool costs more than a get.
+        Connections to an SQLite file are kept for the next reader: taking one from the pool costs more than a `get`.
         """
         try:
             connection = self._idle_readers.pop()

@@ -1,6 +1,6 @@
-"""Brings the tables of a database to what this code works with, by the Alembic migrations in this package.
+"""Migrates the tables of a database to the schema of this code, by the Alembic migrations in this package.
 
-Runs at every open. One process at a time: the others wait for the lock and then find nothing left to do.
+Runs whenever a database is opened, in one process at a time: the others wait for the lock and then have nothing to do.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _FOLDER: Final = Path(__file__).parent / "migrations"
-_ADVISORY_LOCK: Final = 0x73747265616D62  # "streamb": any constant will do, as long as nobody else uses it
-_IN_PROCESS = threading.Lock()  # Alembic keeps its context in globals
+_ADVISORY_LOCK: Final = 0x73747265616D62  # "streamb": any constant that nobody else uses
+_IN_PROCESS = threading.Lock()  # Alembic keeps its context in global variables
 
 
 def migrate(transactions: Transactions) -> None:
-    """Bring the database to `SCHEMA_REVISION`.
+    """Migrate the database to `SCHEMA_REVISION`.
 
     Raises:
         DatabaseTooNew: a newer streamb has migrated it; nothing was changed.
@@ -44,7 +44,7 @@ def migrate(transactions: Transactions) -> None:
         if found is not None and found not in known:
             raise DatabaseTooNew(
                 f"the database has schema {found}, this streamb knows schemas up to {SCHEMA_REVISION}: "
-                "it was used with a newer streamb; install that version, or give another database",
+                "it was used with a newer streamb; install that version, or use another database",
                 found=found,
                 known=SCHEMA_REVISION,
             )
@@ -53,7 +53,7 @@ def migrate(transactions: Transactions) -> None:
 
 
 def alembic_config() -> Config:
-    """Alembic's configuration, without a file."""
+    """Return Alembic's configuration, which needs no file."""
     from alembic.config import Config
 
     config = Config()

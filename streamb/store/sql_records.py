@@ -1,4 +1,4 @@
-"""Records and the journal over a database: a table each, and statements that compare and swap in one step."""
+"""Records and the journal in a database: one table each, and statements that compare and swap in one step."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _COLUMNS: Final = (
 
 
 class SqlRecords:
-    """Records in the table `records`."""
+    """The record store in the table `records`."""
 
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
@@ -153,7 +153,7 @@ class SqlRecords:
 
 
 class SqlJournal:
-    """Entries in the table `journal`; a counter for each stream keeps their numbers without gaps."""
+    """The journal in the table `journal`; a counter for each stream numbers its entries without gaps."""
 
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
@@ -191,12 +191,12 @@ class SqlJournal:
 
 
 def _insert_of(transactions: Transactions) -> Any:
-    """The `INSERT` that can say what to do on a conflict; each dialect has its own."""
+    """Return the dialect's `INSERT` that supports `ON CONFLICT`."""
     return sqlite_insert if transactions.dialect == "sqlite" else postgresql_insert
 
 
 def _starting_with(prefix: str) -> tuple[ColumnElement[bool], ...]:
-    """Conditions for keys that start with `prefix`, as a range that an index can serve (LIKE would not)."""
+    """Return conditions for keys that start with `prefix`, as a range, which can use the index (LIKE cannot)."""
     if not prefix:
         return ()
     above = _next_prefix(prefix)
@@ -205,14 +205,14 @@ def _starting_with(prefix: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _next_prefix(prefix: str) -> str | None:
-    """The least text greater than every text that starts with `prefix`; None when there is none.
+    """Return the least text greater than all texts that start with `prefix`; None if there is none.
 
     >>> _next_prefix("ab")
     'ac'
     """
     for length in range(len(prefix), 0, -1):
         code = ord(prefix[length - 1]) + 1
-        if 0xD800 <= code <= 0xDFFF:  # surrogates stand for no character
+        if 0xD800 <= code <= 0xDFFF:  # surrogates are not characters
             code = 0xE000
         if code <= 0x10FFFF:
             return prefix[: length - 1] + chr(code)

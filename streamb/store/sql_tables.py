@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them. The migrations make them; a test holds the two against each other."""
+"""The tables as SQLAlchemy declares them. The migrations create them; a test compares the two."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 SCHEMA_REVISION: Final = "0001"
-"""The newest migration: what the code in this package works with."""
+"""The newest migration: the schema that this code requires."""
 
 metadata = MetaData()
 
 NAME = Text(collation="C").with_variant(Text(), "sqlite")
-"""Text that sorts by code point on every database (SQLite does so by itself)."""
+"""Text that sorts by code point on every database (SQLite does so by default)."""
 
 COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 """A 64-bit integer (SQLite numbers rows only in a column declared INTEGER)."""
@@ -20,7 +20,7 @@ COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 records = Table(
     "records",
     metadata,
-    # The order of creation, never used twice: `newest_first` pages by it, clocks may jump.
+    # The order of creation, never used twice: `newest_first` orders by it, because clocks may jump.
     Column("ordinal", COUNTER, primary_key=True, autoincrement=True),
     Column("collection", NAME, nullable=False),
     Column("key", NAME, nullable=False),

@@ -1,1 +1,1 @@
-"""The history of the tables, as Alembic migrations. `streamb.store.sql_migrate` runs them at open."""
+"""The Alembic migrations of the tables. `streamb.store.sql_migrate` runs them whenever a database is opened."""

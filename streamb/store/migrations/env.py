@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the migrations on the connection that `streamb.store.sql_migrate` hands over.
+"""Alembic's entry point: runs the migrations on the connection that `streamb.store.sql_migrate` passes in.
 
 The caller owns the transaction, so a migration that fails half-way leaves the database as it was.
 """

@@ -1,4 +1,4 @@
-"""Records and journal."""
+"""Create the tables of records and journal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Create the tables."""
     op.create_table(
         "records",
         sa.Column("ordinal", _COUNTER, primary_key=True, autoincrement=True),
@@ -44,7 +44,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo."""
+    """Drop the tables."""
     op.drop_table("journal")
     op.drop_table("streams")
     op.drop_index("ix_records_collection_ordinal", "records")

@@ -1,1 +1,1 @@
-"""One file per change of the tables; never edited after a release."""
+"""The migrations: one file for each change of the tables, never edited after a release."""
