@@ -9,13 +9,10 @@ from streamb.monitoring.channels.opening import (
     open_channels,
     settings_warnings,
 )
-from streamb.monitoring.channels.worker import OUTCOMES, ChannelState
 
 __all__ = [
-    "OUTCOMES",
     "AlertChannel",
     "ChannelSpec",
-    "ChannelState",
     "Courier",
     "DeliveryFailed",
     "check_channels",

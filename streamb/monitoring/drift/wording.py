@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,8 @@ from streamb.monitoring.profiles.number_bins import NumberBins
 from streamb.monitoring.profiles.text_bins import TextBins
 
 Counters = NDArray[np.int64]
+_Fact = tuple[float, str]
+"""How much changed, and the words for it."""
 
 _RATE_CHANGE: Final = 0.005
 _MEAN_CHANGE: Final = 0.05
@@ -54,26 +56,37 @@ def surely(p_value: float) -> str:
 def missing_rate(bins: Bins, counters: Counters) -> float:
     """Return the share of missing values, 0 to 1."""
     block = bins.blocks[0]
-    return _share(counters, block.start + block.classes - 1, _rows(bins, counters))
+    return _share(bins, counters, block.start + block.classes - 1)
 
 
 def unseen_rate(bins: Bins, counters: Counters) -> float:
     """Return the share of values, 0 to 1, that the baseline does not have: new, outside its range or not numbers."""
-    rows = _rows(bins, counters)
     if isinstance(bins, CategoryBins):
-        return _share(counters, bins.unseen, rows)
+        return _share(bins, counters, bins.unseen)
     if isinstance(bins, TextBins):
         return bins.unknown_share(counters)
     odd = (*bins.infinite, bins.below, bins.above, bins.invalid)
-    return sum(_share(counters, index, rows) for index in odd)
+    return sum(_share(bins, counters, index) for index in odd)
 
 
 def _rows(bins: Bins, counters: Counters) -> int:
     return int(counters[: bins.blocks[0].classes].sum())
 
 
-def _share(counters: Counters, index: int, rows: int) -> float:
+def _share(bins: Bins, counters: Counters, index: int) -> float:
+    rows = _rows(bins, counters)
     return int(counters[index]) / rows if rows else 0.0
+
+
+def _changes(classes: Mapping[int, str], bins: Bins, before: Counters, after: Counters, least: float) -> list[_Fact]:
+    """The classes, named in words, whose share has changed by at least so much."""
+    shares = {label: (_share(bins, before, index), _share(bins, after, index)) for index, label in classes.items()}
+    return [fact for label, (was, now) in shares.items() for fact in _change(label, was, now, least)]
+
+
+def _change(label: str, was: float, now: float, least: float) -> list[_Fact]:
+    change = abs(now - was)
+    return [(change, f"{label} {percent(was)} -> {percent(now)}")] if change >= least else []
 
 
 def describe(bins: Bins, before: Counters, after: Counters, state: DriftState, shift: float, p_value: float) -> str:
@@ -96,10 +109,7 @@ def describe(bins: Bins, before: Counters, after: Counters, state: DriftState, s
 
 
 def _facts(bins: Bins, before: Counters, after: Counters) -> list[str]:
-    rates = (missing_rate(bins, before), missing_rate(bins, after))
-    found: list[tuple[float, str]] = []
-    if abs(rates[1] - rates[0]) >= _RATE_CHANGE:
-        found.append((abs(rates[1] - rates[0]), f"missing {percent(rates[0])} -> {percent(rates[1])}"))
+    found = _change("missing", missing_rate(bins, before), missing_rate(bins, after), _RATE_CHANGE)
     if isinstance(bins, NumberBins):
         found += _number_facts(bins, before, after)
     elif isinstance(bins, CategoryBins):
@@ -109,8 +119,8 @@ def _facts(bins: Bins, before: Counters, after: Counters) -> list[str]:
     return [fact for _, fact in sorted(found, key=lambda one: -one[0])]
 
 
-def _number_facts(bins: NumberBins, before: Counters, after: Counters) -> list[tuple[float, str]]:
-    found: list[tuple[float, str]] = []
+def _number_facts(bins: NumberBins, before: Counters, after: Counters) -> list[_Fact]:
+    found: list[_Fact] = []
     old, new = mean_and_deviation(bins, before), mean_and_deviation(bins, after)
     if old is not None and new is not None:
         moved = (new[0] - old[0]) / (old[1] or bins.scale)
@@ -120,7 +130,6 @@ def _number_facts(bins: NumberBins, before: Counters, after: Counters) -> list[t
         if old[1] > 0 and abs(new[1] / old[1] - 1.0) >= _SPREAD_CHANGE:
             ratio = new[1] / old[1]
             found.append((abs(math.log(max(ratio, 1e-3))), f"spread {ratio:.2g} times what it was"))
-    rows = (_rows(bins, before), _rows(bins, after))
     edges = bins.edges()
     classes = {
         bins.below: f"below {edges[0]:.4g}, the baseline's minimum,",
@@ -129,14 +138,11 @@ def _number_facts(bins: NumberBins, before: Counters, after: Counters) -> list[t
         bins.infinite[0]: "minus infinity",
         bins.infinite[1]: "infinity",
     }
-    for index, words in classes.items():
-        was, now = _share(before, index, rows[0]), _share(after, index, rows[1])
-        if abs(now - was) >= _RATE_CHANGE:
-            found.append((abs(now - was), f"{words} {percent(was)} -> {percent(now)}"))
+    found += _changes(classes, bins, before, after, _RATE_CHANGE)
     return found or _largest_class(bins, edges, before, after)
 
 
-def _largest_class(bins: NumberBins, edges: list[float], before: Counters, after: Counters) -> list[tuple[float, str]]:
+def _largest_class(bins: NumberBins, edges: list[float], before: Counters, after: Counters) -> list[_Fact]:
     part = slice(bins.below + 1, bins.above)
     was, now = (counters[part] / max(1, _rows(bins, counters)) for counters in (before, after))
     index = int(np.argmax(np.abs(now - was)))
@@ -156,15 +162,10 @@ def mean_and_deviation(bins: NumberBins, counters: Counters) -> tuple[float, flo
     return bins.centre + mean * bins.scale, math.sqrt(max(0.0, square - mean * mean)) * bins.scale
 
 
-def _category_facts(bins: CategoryBins, before: Counters, after: Counters) -> list[tuple[float, str]]:
-    found: list[tuple[float, str]] = []
-    rows = (_rows(bins, before), _rows(bins, after))
+def _category_facts(bins: CategoryBins, before: Counters, after: Counters) -> list[_Fact]:
     labels = {index: f'"{name}"' for index, name in enumerate(bins.named)} | {bins.other: "other values"}
-    for index, label in labels.items():
-        was, now = _share(before, index, rows[0]), _share(after, index, rows[1])
-        if abs(now - was) >= _CLASS_CHANGE:
-            found.append((abs(now - was), f"{label} {percent(was)} -> {percent(now)}"))
-    was, now = _share(before, bins.unseen, rows[0]), _share(after, bins.unseen, rows[1])
+    found = _changes(labels, bins, before, after, _CLASS_CHANGE)
+    was, now = unseen_rate(bins, before), unseen_rate(bins, after)
     if now - was >= _RATE_CHANGE:
         name = bins.new_name(after)
         cut = "…" if name and len(name.encode()) >= NAME_BYTES else ""
@@ -173,11 +174,8 @@ def _category_facts(bins: CategoryBins, before: Counters, after: Counters) -> li
     return found
 
 
-def _text_facts(bins: TextBins, before: Counters, after: Counters) -> list[tuple[float, str]]:
-    found: list[tuple[float, str]] = []
-    was, now = bins.unknown_share(before), bins.unknown_share(after)
-    if abs(now - was) >= _CLASS_CHANGE:
-        found.append((abs(now - was), f"unknown words {percent(was)} -> {percent(now)}"))
+def _text_facts(bins: TextBins, before: Counters, after: Counters) -> list[_Fact]:
+    found = _change("unknown words", bins.unknown_share(before), bins.unknown_share(after), _CLASS_CHANGE)
     length, _, vocabulary = bins.blocks
     moved = _largest_class(bins.lengths, bins.lengths.edges(), before[length.part], after[length.part])
     found += [(0.0, f"texts of {fact.removeprefix('from ')}".replace(":", " words:", 1)) for _, fact in moved]
