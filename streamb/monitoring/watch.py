@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.metrics import Snapshot
-from streamb.monitoring.collection.label_window import LabelWindow
+from streamb.monitoring.collection.panes import Panes, pane_of
 from streamb.monitoring.drift.concept import detector_for, detector_from_json
 from streamb.monitoring.drift.concept_alarm import ConceptDetector
 from streamb.monitoring.drift.drift import THRESHOLD, DriftReport, Sensitivity, compare
@@ -22,6 +23,8 @@ from streamb.monitoring.profiles.profile import Profile
 
 METRICS_S: Final = 300
 """Errors, latency and throughput are those of so many seconds."""
+_LABEL_MINUTES: Final = 60
+_COUNTED: Final = ("labels", "correct", "error_micro", "squared_error_micro")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class VersionWatch:
         self._judge = HealthJudge(thresholds, interval_s=interval_s)
         self._baseline: Baseline | None = None
         self._detector: ConceptDetector | None = None
-        self._labels = LabelWindow()
+        self._labels = _LabelWindow()
 
     @property
     def baseline(self) -> Baseline | None:
@@ -124,7 +127,7 @@ class VersionWatch:
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """Go on where `to_json` was called; call it after `use` and `judge_by`. Labels of another baseline are left."""
-        self._labels = LabelWindow.from_json(document["labels"])
+        self._labels = _LabelWindow.from_json(document["labels"])
         self._judge.restore(document["judge"])
         mine = self._baseline.baseline_id if self._baseline is not None else ""
         kept = document["detector"]
@@ -141,6 +144,50 @@ class VersionWatch:
             return not_estimated(performance.task)
         table = performance.calibration
         return table.estimate(np.zeros(len(table.labels), np.int64) if confidences is None else confidences)
+
+
+class _LabelWindow:
+    """The labels of the last hour, kept by the minute, so that accuracy is a recent one.
+
+    It turns totals that only grow into what is new, and into the window.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, int] = {}
+        self._panes: Panes[Counter[str]] = Panes()
+
+    def take(self, totals: Mapping[str, int], now: float) -> Mapping[str, int]:
+        """Take in the totals of a moment (as `metrics.Snapshot.feedback`); returns what came since the last ones.
+
+        Totals that fell belong to a count that began anew: then all of them are new.
+        """
+        present = {key: totals.get(key, 0) for key in _COUNTED}
+        new = {key: count - self._before.get(key, 0) for key, count in present.items()}
+        if any(count < 0 for count in new.values()):
+            new = present
+        self._before = present
+        found = {key: count for key, count in new.items() if count}
+        self._panes.rewind(pane_of(now))  # where the clock was set back; else this does nothing
+        if found:
+            self._panes.add(pane_of(now), Counter(found))
+        return found
+
+    def window(self, now: float) -> Mapping[str, int]:
+        """The labels that came in the last hour, counted under the same names."""
+        return dict(self._panes.window(pane_of(now), _LABEL_MINUTES) or {})
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; `from_json` goes on from there."""
+        return {"before": self._before, "panes": [[pane, dict(one)] for pane, one in self._panes.items()]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> _LabelWindow:
+        """Go on where `to_json` was called."""
+        found = cls()
+        found._before = dict(document["before"])
+        for pane, counts in document["panes"]:
+            found._panes.add(pane, Counter(counts))
+        return found
 
 
 def drift_threshold(thresholds: Thresholds) -> float:

@@ -94,13 +94,8 @@ def looks(
     return found
 
 
-def calm(finding: Finding) -> bool:
-    """Return whether a value is far enough within its limit to count as recovered; true if there is no value."""
-    return measures.times_limit(finding) <= CALM
-
-
 def _look(finding: Finding, level: Status, *, wears: bool = True) -> Look:
-    return Look(finding, level, calm(finding), wears)
+    return Look(finding, level, measures.times_limit(finding) <= CALM, wears)
 
 
 def _drift(limit: float | None, drift: DriftReport) -> Look:
