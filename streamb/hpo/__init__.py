@@ -1,4 +1,4 @@
-"""Hyperparameter search: a Gaussian-process optimizer to ask for trials and tell results, in numpy and scipy alone.
+"""Hyperparameter search with a Gaussian-process optimizer (ask for a trial, tell its result), on numpy and scipy only.
 
     optimizer = Optimizer({"C": (1e-3, 1e3, "log"), "kernel": ["rbf", "linear"]}, direction="maximize", seed=0)
     trial = optimizer.ask()

@@ -1,4 +1,4 @@
-"""What happened in a search: which trials were handed out, what came of each, and the same again from a journal.
+"""The history of a search: the trials handed out and their results, also restored from a journal.
 
 `Optimizer` holds its lock while it calls anything here.
 """
@@ -25,17 +25,17 @@ class History:
     """The trials of a search.
 
     Attributes:
-        trials: all of them, in the order of asking.
-        tried: their keys, which must not be suggested again.
-        told: how many of them have a result.
-        theta: hyperparameters that were fitted last.
-        fitted_to: how many results they were fitted to.
-        again: those that an earlier process handed out and never told.
+        trials: all trials, in the order in which they were asked for.
+        tried: the keys of their rows, which must not be suggested again.
+        told: how many trials have a result.
+        theta: the hyperparameters that were fitted last.
+        fitted_to: how many results `theta` was fitted to.
+        again: trials that an earlier process handed out and that have no result, to be handed out again.
 
     Args:
         initial: the points to try first.
-        journal: the file to keep everything in, and to go on from.
-        opened: what the search is; a journal that says otherwise is refused.
+        journal: the file to keep everything in, and to resume from.
+        opened: what identifies the search; a journal of another search is rejected.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class History:
                 raise
 
     def next_initial(self) -> int | None:
-        """The place of the next initial point that has not been tried."""
+        """Return the index of the next initial point that has not been tried; None if there is none."""
         return next((place for place, key in enumerate(self._initial_keys) if key not in self.tried), None)
 
     def row_of(self, parameters: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """The row of a point; None when it lies outside of the space."""
+        """Return the row of a point; None when it lies outside the space."""
         if not self._space.contains(parameters):
             return None
         return tuple(self._space.snap(self._space.encode(parameters)[None, :])[0].tolist())
 
     def begin_initial(self, place: int) -> Trial:
-        """Hand out an initial point."""
+        """Hand out the initial point with index `place`."""
         return self._begin(Asked(len(self.trials), self.row_of(self._initial[place]), place, None, {}), None)
 
     def begin(self, row: tuple[float, ...], theta: Array | None = None, fitted_to: int = 0) -> Trial:
@@ -77,15 +77,15 @@ class History:
         return self._begin(Asked(len(self.trials), row, None, kept, {}, fitted_to), None)
 
     def begin_given(self, parameters: Mapping[str, Any]) -> Trial:
-        """Hand out a point that somebody else chose."""
+        """Hand out a point that the caller chose."""
         return self._begin(Asked(len(self.trials), self.row_of(parameters), None, None, {}), parameters)
 
     def end(self, told: Told) -> None:
-        """What came of a trial.
+        """Record the result of a trial.
 
         Raises:
-            NotFound: there is no such trial. Conflict: it has been told before.
-            StorageFailed: the journal cannot be written; nothing was learned.
+            NotFound: there is no such trial. Conflict: it already has a result.
+            StorageFailed: the journal cannot be written; the result was not recorded.
         """
         if not 0 <= told.id < len(self.trials):
             raise NotFound(f"there is no trial {told.id}; {len(self.trials)} have been asked for")
@@ -96,7 +96,7 @@ class History:
         self._ended(told)
 
     def close(self) -> None:
-        """Release the journal."""
+        """Close the journal, so that another process may open it."""
         if self._journal is not None:
             self._journal.close()
 
@@ -156,7 +156,7 @@ class History:
 
 
 def _value_of(text: str) -> Any:
-    """A value from how it reads; of one that is not plain, how it reads is all that is left."""
+    """Parse a value from its text; a value that is not plain data stays text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

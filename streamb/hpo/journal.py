@@ -18,7 +18,7 @@ from streamb.store.files import LineFile
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the search is; an optimizer that differs in it cannot go on with the journal."""
+    """What identifies a search: an optimizer that differs in it cannot resume from the journal."""
 
     seed: int
     direction: str
@@ -30,10 +30,10 @@ class Asked:
     """A trial was handed out.
 
     Attributes:
-        row: None for a point outside of the space.
-        initial: its place among the initial points, if it is one.
-        theta: hyperparameters fitted for it, if a surrogate chose it.
-        parameters: as text, for people, and for points outside of the space.
+        row: the trial's row; None for a point outside the space.
+        initial: its index among the initial points; None if it is not one of them.
+        theta: the hyperparameters fitted for it; None if no surrogate chose it.
+        parameters: the values as text, for people and for points outside the space.
         fitted_to: how many results `theta` was fitted to.
     """
 
@@ -47,7 +47,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of a trial."""
+    """The result of a trial."""
 
     id: int
     status: str

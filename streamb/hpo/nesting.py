@@ -9,7 +9,7 @@ SEPARATOR: Final = "/"
 
 
 def nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by flat names as the nested dict that they came from."""
+    """Return parameters with flat names as the nested dict that they came from."""
     found: dict[str, Any] = {}
     for name, value in parameters.items():
         *outer, last = name.split(SEPARATOR)
@@ -21,7 +21,7 @@ def nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The opposite of `nested`."""
+    """Return a nested dict as one dict with flat names: the inverse of `nested`."""
     found: dict[str, Any] = {}
     for name, value in parameters.items():
         if isinstance(value, Mapping):

@@ -1,8 +1,8 @@
-"""Ask and tell: the optimizer hands out trials one by one, hears what came of them, and learns.
+"""The optimizer: `ask` returns the next trial to evaluate, `tell` records its result.
 
-Everything follows from the space, the seed and what was asked and told in which order. With a journal, that order
-is on disk before `ask` and `tell` return, and an optimizer opened on it later goes on as if nothing had happened;
-trials that were handed out and never told are handed out again.
+The suggestions depend only on the space, the seed, and the order of asks and tells. With a journal, that order is on
+disk before `ask` and `tell` return, and an optimizer opened on it later continues from there; trials that were handed
+out and have no result are handed out again.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
     from streamb.hpo.gp.modelling import Lesson, Settings
 
 WARMUP: Final = 10
-"""Trials before a surrogate chooses; fewer would be enough for few parameters, and hardly better."""
+"""Trials before a surrogate chooses; with few parameters fewer would be enough, but hardly better."""
 
 
 class Optimizer:
     """Searches a space for the point with the lowest (or highest) value.
 
-    May be used from several threads: asks wait for one another, a tell waits for nothing but the journal.
+    Thread-safe: calls of `ask` wait for one another; `tell` waits only for the journal to be written.
 
     Attributes:
-        space: what is searched.
+        space: the search space.
         direction: "minimize" or "maximize".
 
     Args:
-        space: a `Space`, or plain data that describes one.
-        seed: the same seed, tells and order give the same suggestions.
-        acquisition: how the next trial is chosen; a name in `ACQUISITIONS`, by default "auto".
+        space: a `Space`, or plain data that describes one (`streamb.hpo.reading`).
+        seed: the same seed, with the same results in the same order, gives the same suggestions.
+        acquisition: how the next trial is chosen: a name in `ACQUISITIONS`, by default "auto".
         initial: points to try first, such as a model's own defaults. A value outside of the space is allowed: the
-            trial runs and can become the best, the surrogate does not learn from it. Without any, a space that
-            declares defaults begins with them.
-        warmup: so many trials, initial ones included, before the surrogate chooses; random points fill up.
+            trial runs and can become the best, but the surrogate does not learn from it. If not given, and the space
+            declares defaults, the search starts with these.
+            warmup: how many trials, initial ones included, run before the surrogate chooses; the others are random.
         deterministic: whether the same point always has the same value; otherwise a noise variance is learned.
-        journal: file to keep asks and tells in, and to go on from.
+        journal: the file in which asks and tells are kept, and from which an earlier search is resumed.
 
     Raises:
-        InvalidInput: a bad space or option, or a journal of another search.
+        InvalidInput: the space or an option is invalid, or the journal is of another search.
 
     >>> optimizer = Optimizer({"x": (-5.0, 5.0)}, seed=1, deterministic=True)
     >>> for _ in range(20):
@@ -75,9 +75,9 @@ class Optimizer:
     ) -> None:
         if direction not in ("minimize", "maximize"):
             raise InvalidInput(f"direction {direction!r} is neither 'minimize' nor 'maximize'")
-        acquisition_for(acquisition, 0)  # raises if there is none of this name
+        acquisition_for(acquisition, 0)  # raises if there is no acquisition of this name
         if seed < 0:
-            raise InvalidInput(f"the seed must not be negative, as {seed} is")
+            raise InvalidInput(f"the seed must be 0 or more, not {seed}")
         self.space = Space.of(space)
         self.direction = direction
         self._seed, self._acquisition, self._warmup = seed, acquisition, max(1, warmup)
@@ -90,11 +90,11 @@ class Optimizer:
     # --- the user's side ------------------------------------------------------------------------------------------
 
     def ask(self) -> Trial:
-        """The next trial to evaluate.
+        """Return the next trial to evaluate.
 
         Raises:
             SpaceExhausted: every point of a finite space has been tried.
-            StorageFailed: the journal cannot be written; nothing was handed out.
+            StorageFailed: the journal cannot be written; no trial was handed out.
         """
         with self._asking:
             with self._state:
@@ -103,7 +103,7 @@ class Optimizer:
                     return history.trials[history.again.pop(0)]
                 if (place := history.next_initial()) is not None:
                     return history.begin_initial(place)
-                # one look: what ends while the surrogate is at work is still running for it
+                # one snapshot: trials that end while the surrogate is fitted still count as running for it
                 told, trials, taken = history.told, tuple(history.trials), frozenset(history.tried)
             rng = np.random.default_rng([self._seed, len(trials)])
             begun = sum(trial.row is not None for trial in trials)
@@ -125,17 +125,18 @@ class Optimizer:
         variance: float | None = None,
         constraints: Mapping[str, float] | None = None,
     ) -> None:
-        """What came of a trial.
+        """Record the result of a trial.
 
         Args:
             trial_id: `Trial.id` of a trial that is running.
-            value: not a number counts as failed.
-            failed: the trial ended without a value.
-            variance: of the value, where known: the squared standard error of a mean over folds.
-            constraints: values by name; the point is feasible where all are at most 0.
+            value: the objective's value; the trial counts as failed if it is NaN, infinite or not a number.
+            failed: whether the trial ended without a value.
+            variance: the variance of the value, if known: the squared standard error of a mean over folds.
+            constraints: the values of the constraints by name; the point is feasible where all are at most 0.
 
         Raises:
-            NotFound: no such trial. Conflict: it has been told before. StorageFailed: the journal cannot be written.
+            NotFound: there is no such trial. Conflict: it already has a result.
+            StorageFailed: the journal cannot be written.
         """
         bad = failed or not is_number(value) or any(not is_number(one) for one in (constraints or {}).values())
         status = Status.FAILED if bad else Status.COMPLETE
@@ -159,13 +160,13 @@ class Optimizer:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All trials, in the order of asking."""
+        """All trials, in the order in which they were asked for."""
         with self._state:
             return tuple(self._history.trials)
 
     @property
     def best(self) -> Best | None:
-        """The trial to take, under noise the one with the best expectation; None while nothing feasible is there."""
+        """The best feasible trial, under noise the one with the best expected value; None while there is none."""
         done = [t for t in self.trials if t.status is Status.COMPLETE and t.feasible and t.value is not None]
         if not done:
             return None
@@ -175,7 +176,7 @@ class Optimizer:
         return Best(trial, float(trial.value or 0.0), estimates.get(trial.id, float(trial.value or 0.0)))
 
     def close(self) -> None:
-        """Release the journal."""
+        """Close the journal, so that another process may open it."""
         self._history.close()
 
     def __enter__(self) -> Self:

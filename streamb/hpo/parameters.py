@@ -3,7 +3,7 @@
 Notation: `u` is the unit position of a value. A continuous parameter maps `[low, high]` onto `[0, 1]`, through the
 logarithm where `log` is set. A parameter with `m` levels gives each level a cell, so that rounding favours none: level
 `k` of a linear one lies at `(k + 1/2) / m`; the cells of a logarithmic integer reach from `ln(v - 1/2)` to
-`ln(v + 1/2)`. A category's position is its number, `0 .. m - 1`: an order nobody may read anything into.
+`ln(v + 1/2)`. A category's position is its number, `0 .. m - 1`, whose order has no meaning.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 INACTIVE: Final = 0.5
-"""Where a numeric parameter lies that is not active: the middle, so that all its values are as near as can be."""
+"""The position of a numeric parameter that is not active: the middle, which is nearest to all its values."""
 
 INACTIVE_CATEGORY: Final = -1.0
-"""The position of a category that is not active: one more category, which no value has."""
+"""The position of a categorical parameter that is not active: an extra category that no value has."""
 
 _REACH: Final = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """When a parameter is active: its parent is, and has one of these values."""
+    """A parameter is active only while its parent is active and has one of these values."""
 
     parent: str
     values: tuple[Any, ...]
@@ -37,13 +37,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Parameter(ABC):
-    """One dimension of a space. A parameter with levels says which level a value is and what is at a level.
+    """One dimension of a search space; one with levels maps each value to its level and back.
 
     Attributes:
         name: unique in its space.
-        default: a value to begin with; None where none was given.
-        conditions: all of them must hold for the parameter to be active.
-        categorical: whether positions are numbers of categories, without an order.
+        default: the value to start with; None if none was given.
+        conditions: conditions that must all hold for the parameter to be active.
+        categorical: whether positions are numbers of categories, which have no order.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Parameter(ABC):
     @property
     @abstractmethod
     def levels(self) -> int | None:
-        """How many values there are; None for a continuum."""
+        """The number of values; None if the parameter is continuous."""
 
     @abstractmethod
     def contains(self, value: Any) -> bool:
@@ -101,7 +101,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _rungs(level: int, levels: int) -> NDArray[np.int64]:
-    """Other levels around one: all of few, the nearest and ever farther ones of many."""
+    """Levels to try around one: all of them if there are few, else the nearest and some at growing distances."""
     if levels <= 2 * len(_REACH):
         return np.delete(np.arange(levels), level)
     near = np.array([level + sign * reach for reach in _REACH for sign in (-1, 1)])
@@ -124,7 +124,7 @@ class Float(Parameter):
     def contains(self, value: Any) -> bool:
         if not _is_number(value) or not self.low <= value <= self.high:
             return False
-        # other grids (a model's own default) are off it: such a value must not be moved in silence
+        # a value off the grid (such as a model's own default) must not be moved silently
         return self.step is None or abs(self.value(self.position(value)) - value) <= 1e-9 * max(1.0, abs(value))
 
     def position(self, value: Any) -> float:
@@ -255,7 +255,7 @@ class Fixed:
 
 
 def _index(values: tuple[Any, ...], value: Any) -> int | None:
-    """The number of a value; True is not 1 here, as it is for `tuple.index`."""
+    """The index of a value; unlike in `tuple.index`, True is not equal to 1."""
     for number, one in enumerate(values):
         if isinstance(one, bool) == isinstance(value, bool) and _equal(one, value):
             return number
@@ -265,12 +265,12 @@ def _index(values: tuple[Any, ...], value: Any) -> int | None:
 def _equal(one: Any, other: Any) -> bool:
     try:
         return bool(one == other)
-    except (TypeError, ValueError):  # arrays and the like answer neither yes nor no
+    except (TypeError, ValueError):  # comparing arrays and the like gives neither True nor False
         return one is other
 
 
 def holds(condition: Condition, value: Any) -> bool:
-    """Whether a parent's value makes a condition true.
+    """Return whether the parent's value fulfils the condition.
 
     >>> holds(Condition("kernel", ("rbf", "poly")), "rbf"), holds(Condition("flag", (True,)), 1)
     (True, False)

@@ -19,43 +19,43 @@ def _known_acquisition(name: str) -> str:
     return name
 
 
-# What a search may be told, each with its range and its sentence: Python, the command line and the job read them here.
-Trials = Annotated[int, Field(ge=1, description="how many trials, the defaults included")]
-FoldCount = Annotated[int, Field(ge=2, description="folds of the cross-validation")]
+# The options of a search, each with its range and description: Python, the command line and the job read them here.
+Trials = Annotated[int, Field(ge=1, description="number of trials, including the defaults")]
+FoldCount = Annotated[int, Field(ge=2, description="number of cross-validation folds")]
 Deadline = Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds after which the search ends")]
-Workers = Annotated[int, Field(ge=1, description="trials at the same time")]
+Workers = Annotated[int, Field(ge=1, description="number of trials at the same time")]
 Acquisition = Annotated[
     str, AfterValidator(_known_acquisition), Field(description=f"what chooses trials: {', '.join(ACQUISITIONS)}")
 ]
 Executing = Annotated[Literal["auto", "sequential", "processes", "ray"], Field(description="where trials run")]
 Splitting = Literal["auto", "stratified", "grouped", "time", "plain"]
-Seed = Annotated[int, Field(ge=0, description="everything random follows from it")]
+Seed = Annotated[int, Field(ge=0, description="random seed: the same seed gives the same random choices")]
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizationConfig:
-    """What a study may use, and how it goes about it.
+    """The settings of a study.
 
     Attributes:
-        n_trials: how many, the defaults included.
-        folds: of the cross-validation.
-        repeats: how often each trial is cross-validated, each time with other folds.
-        scheduler: "asha" stops a trial after a fold when it is in the lower half there and clearly worse than the best
+        n_trials: number of trials, including the model's defaults.
+        folds: number of cross-validation folds.
+        repeats: how often each trial is cross-validated, each time with different folds.
+        scheduler: "asha" stops a trial after a fold if it is in the lower half there and clearly worse than the best
             one; "none" evaluates every fold.
-        deadline_s: hard, everything included; None: none.
-        trial_timeout_s: a trial that takes longer failed; None: no limit but the deadline.
+        deadline_s: seconds after which the whole study ends, re-scoring included; None: no deadline.
+        trial_timeout_s: a trial that takes longer (in seconds) fails; None: no limit but the deadline.
         acquisition: a name in `ACQUISITIONS`.
-        max_concurrent_trials: None: one in this process or while trials are short, else as many as there are CPUs.
-        seed: everything random follows from it.
-        rescore_repeats: how often the best trial is evaluated again, on other folds; 0: never.
-        splitting: how folds are made; "auto" is grouped where groups are given, stratified for classes, plain else.
+        max_concurrent_trials: None: one in this process or while trials are short, else one per CPU.
+        seed: seed of all random choices.
+        rescore_repeats: how often the best trial is evaluated again, on different folds; 0: never.
+        splitting: how folds are made; "auto": grouped if groups are given, stratified for classes, plain otherwise.
         executor: "sequential" (in this process), "processes" (on this machine), "ray" (Ray Tune), or "auto".
-        address: of the Ray cluster; given, "auto" is "ray".
-        folder: keeps the journal here, and goes on from it when there is one; None: nothing is kept.
-        deterministic: the objective answers the same for the same parameters.
+        address: address of the Ray cluster; if given, "auto" means "ray".
+        folder: where the journal is kept and an earlier study is resumed from; None: nothing is kept.
+        deterministic: whether the objective has the same value whenever the parameters are the same.
 
     Raises:
-        InvalidInput: a value that is not allowed; names the setting and what is allowed.
+        InvalidInput: a value is not allowed; the message gives the setting and the allowed values.
     """
 
     n_trials: Trials = 50
@@ -83,15 +83,15 @@ class OptimizationConfig:
                 raise InvalidInput(f"{name} {getattr(self, name)!r} is not allowed: {said}") from None
 
     def changed(self, **changes: Any) -> OptimizationConfig:
-        """A copy with some settings changed.
+        """Return a copy with some settings changed.
 
         Raises:
-            InvalidInput: no such setting, or a value that is not allowed; names it.
+            InvalidInput: there is no such setting, or its value is not allowed; the message names it.
         """
         known = [field.name for field in fields(self)]
         unknown = sorted(set(changes) - set(known))
         if unknown:
-            raise InvalidInput(f"{', '.join(unknown)} is no setting of a search; there are: {', '.join(known)}")
+            raise InvalidInput(f"a search has no setting {', '.join(unknown)}; there are: {', '.join(known)}")
         return replace(self, **changes)
 
 
@@ -109,10 +109,10 @@ PRESETS: Final[dict[str, OptimizationConfig]] = {
 
 
 def preset(name: str, **changes: Any) -> OptimizationConfig:
-    """A preset by its name, with some settings changed.
+    """Return the preset with this name, with some settings changed.
 
     Raises:
-        InvalidInput: no such preset or setting.
+        InvalidInput: there is no such preset or setting.
 
     >>> preset("fast", seed=7).n_trials
     20

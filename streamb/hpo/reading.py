@@ -1,4 +1,4 @@
-"""Search spaces as plain data: what a dict, list, tuple or bare value says about a parameter.
+"""Reads search spaces from plain data: how a dict, list, tuple or bare value describes a parameter.
 
 | written | means |
 | --- | --- |
@@ -11,7 +11,7 @@
 | `(0.1, 0.9)`, `(1, 10)`, `(1e-4, 1.0, "log")` | a range: whole numbers when both ends are |
 | `"when": {"kernel": ["poly", "rbf"]}` in any dict | active only while `kernel` is and has one of these values |
 
-Everything that cannot be meant is refused with the parameter's name.
+Anything else is rejected with the parameter's name.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from streamb.hpo.parameters import Categorical, Condition, Fixed, Float, Integer
 _COMMON: Final = {"type", "default", "when"}
 _BARE: Final = (str, bool, int, float, type(None), np.integer, np.floating)
 _MOST: Final = 2**53
-"""Whole numbers beyond this are not all different as floats."""
+"""Above this, not every whole number has its own floating-point value."""
 
 
 def read_parameters(described: Mapping[str, Any]) -> list[Parameter | Fixed]:
-    """Parameters from plain data, in the order in which they are written.
+    """Read parameters from plain data, in the order in which they are written.
 
     Raises:
-        InvalidInput: something cannot be meant; names the parameter and what would be right.
+        InvalidInput: a description is invalid; the message names the parameter and what would be right.
 
     >>> read_parameters({"depth": (1, 10)})[0].levels
     10
@@ -50,7 +50,7 @@ def read_parameters(described: Mapping[str, Any]) -> list[Parameter | Fixed]:
 
 def _read(name: Any, what: Any) -> Parameter | Fixed:
     if not isinstance(name, str) or not name:
-        raise InvalidInput(f"parameter names are texts, not {name!r}")
+        raise InvalidInput(f"parameter names must be strings, not {name!r}")
     if isinstance(what, Mapping):
         return _from_mapping(name, what)
     if isinstance(what, list):
@@ -85,7 +85,7 @@ def _from_mapping(name: str, what: Mapping[str, Any]) -> Parameter | Fixed:
 def _from_tuple(name: str, what: tuple[Any, ...]) -> Parameter:
     log = len(what) == 3 and what[2] == "log"
     if len(what) != 2 and not log:
-        raise _refusal(name, f"a tuple is (low, high) or (low, high, 'log'), not {what!r}; a list holds categories")
+        raise _refusal(name, f"a tuple is (low, high) or (low, high, 'log'), not {what!r}; use a list for categories")
     described = {"low": what[0], "high": what[1], "log": log}
     whole = all(isinstance(end, int | np.integer) and not isinstance(end, bool) for end in what[:2])
     return _integer(name, described) if whole else _float(name, described)
@@ -149,7 +149,7 @@ def _conditions(name: str, when: Any) -> tuple[Condition, ...]:
     if when is None:
         return ()
     if not isinstance(when, Mapping) or not when:
-        raise _refusal(name, f"'when' is a dict of parents and their values, not {when!r}")
+        raise _refusal(name, f"'when' must be a dict of parents and their values, not {when!r}")
     conditions = []
     for parent, values in when.items():
         listed = tuple(values) if isinstance(values, list | tuple | set | frozenset) else (values,)
@@ -162,7 +162,7 @@ def _conditions(name: str, when: Any) -> tuple[Condition, ...]:
 def _values(name: str, what: Mapping[str, Any]) -> tuple[Any, ...]:
     values = what.get("values", what.get("choices"))
     if not isinstance(values, list | tuple) or not values:
-        raise _refusal(name, "it needs a list of values with at least one in it")
+        raise _refusal(name, "it needs a list of at least one value")
     told = [repr(value) for value in values]
     twice = sorted({one for one in told if told.count(one) > 1})
     if twice:

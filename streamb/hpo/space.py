@@ -1,7 +1,7 @@
-"""The search space: parameters in an order that respects their conditions, and points as rows of unit positions.
+"""The search space: parameters, parents before children, and points as rows of unit positions.
 
 Notation: a *row* is one point, with one number per searched parameter: the unit position of a numeric one, the number
-of a category. What is not active lies at `INACTIVE` or `INACTIVE_CATEGORY`, so a point has exactly one row.
+of a category. An inactive parameter lies at `INACTIVE` or `INACTIVE_CATEGORY`, so each point has exactly one row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamb.hpo.parameters import INACTIVE, INACTIVE_CATEGORY, Array, Condition
 from streamb.hpo.reading import read_parameters
 
 _DIGITS: Final = 9
-"""Two values of a continuous parameter are the same when their positions agree to so many digits."""
+"""Two values of a continuous parameter are equal if their positions agree to this many decimal digits."""
 
 _SAME: Final = 1e-9
 
@@ -37,14 +37,14 @@ class Space:
     """A search space over named parameters, some of them active only under conditions.
 
     Attributes:
-        searched: the parameters that vary, parents before children: one column of a row each.
-        fixed: those that do not.
-        every: all points of a small discrete space (m, d); None where there are more than some thousand.
-        size: how many points there are, `math.inf` with a continuous parameter; with conditions and no `every`, a
-            bound.
+        searched: the parameters that vary, parents before children: each has one column in a row.
+        fixed: the parameters that do not vary.
+        every: all points of a small discrete space (m, d); None if there are more than a few thousand.
+        size: the number of points; `math.inf` with a continuous parameter; an upper bound with conditions and no
+            `every`.
 
     Raises:
-        InvalidInput: a name twice, a condition on an unknown or later parameter; names the parameter.
+        InvalidInput: a name occurs twice, or a condition refers to an unknown parameter; the message names it.
     """
 
     def __init__(self, parameters: Iterable[Parameter | Fixed]) -> None:
@@ -64,7 +64,7 @@ class Space:
 
     @classmethod
     def of(cls, described: Space | Mapping[str, Any]) -> Space:
-        """A space from plain data: see `streamb.hpo.reading` for what each parameter may look like.
+        """Make a space from plain data; `streamb.hpo.reading` says how each parameter may be described.
 
         >>> space = Space.of({"C": (0.01, 100.0, "log"), "kernel": ["rbf", "linear"]})
         >>> space.decode(space.encode({"C": 1.0, "kernel": "linear"}))
@@ -77,16 +77,16 @@ class Space:
 
     @property
     def conditional(self) -> bool:
-        """Whether any searched parameter is active only sometimes."""
+        """Whether any searched parameter has a condition."""
         return bool(self._conditional)
 
     # --- rows and values ------------------------------------------------------------------------------------------
 
     def encode(self, parameters: Mapping[str, Any]) -> Array:
-        """The row of a point.
+        """Return the row of a point (d).
 
         Raises:
-            InvalidInput: a value is missing or outside of the space; names the parameter.
+            InvalidInput: a value is missing or outside the space; the message names the parameter.
         """
         row = np.empty(len(self))
         for j, parameter in enumerate(self.searched):
@@ -102,7 +102,7 @@ class Space:
         return row
 
     def contains(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether a point has a row."""
+        """Return whether a point lies in the space."""
         try:
             self.encode(parameters)
         except InvalidInput:
@@ -110,7 +110,7 @@ class Space:
         return True
 
     def decode(self, row: Array) -> dict[str, Any]:
-        """The active parameters of a row with their values, and the fixed ones."""
+        """Return the values of a row's active parameters and of the fixed ones, by name."""
         values: dict[str, Any] = {}
         for parameter, position in zip(self.searched, row, strict=True):
             if self._active_given(parameter, values):
@@ -121,7 +121,7 @@ class Space:
         return values
 
     def defaults(self) -> dict[str, Any]:
-        """The parameters' own defaults; the middle of the space where a parameter has none, or the first category."""
+        """Return each parameter's default; where it has none, the middle of its range or its first category."""
         values: dict[str, Any] = {}
         for parameter in self.searched:
             if self._active_given(parameter, values):
@@ -139,14 +139,14 @@ class Space:
     # --- many rows at once ----------------------------------------------------------------------------------------
 
     def spread(self, cube: Array) -> Array:
-        """Uniform points of the unit cube (n, d) as rows, every value with its fair share."""
+        """Map uniform points of the unit cube (n, d) to rows, each value equally likely."""
         rows = np.empty_like(cube)
         for j, parameter in enumerate(self.searched):
             rows[:, j] = parameter.spread(cube[:, j])
         return self._rest(rows)
 
     def snap(self, rows: Array) -> Array:
-        """Any rows moved to the nearest points of the space; what is not active comes to rest."""
+        """Return the nearest points of the space to the rows (n, d); inactive parameters get their fixed position."""
         rows = rows.copy()
         for j, parameter in enumerate(self.searched):
             if self.discrete[j]:
@@ -155,7 +155,7 @@ class Space:
         return self._rest(rows)
 
     def active(self, rows: Array) -> NDArray[np.bool_]:
-        """Which parameters are active in which of some snapped rows (n, d)."""
+        """Return which parameters are active in each of the snapped rows (n, d)."""
         active = np.ones(rows.shape, dtype=bool)
         for j, parent, positions in self._switches:
             if parent is None:
@@ -168,7 +168,7 @@ class Space:
         return active
 
     def _switch(self, j: int, condition: Condition) -> tuple[int, int | None, tuple[float, ...]]:
-        """Column, parent column and the parent's positions that switch it on; without a parent column, any or none."""
+        """Column, parent column, and the parent's positions that activate it; with no parent column: if any, always."""
         parent = self._column.get(condition.parent)
         if parent is None:
             return j, None, (0.0,) if holds(condition, self._constants[condition.parent]) else ()
@@ -183,11 +183,11 @@ class Space:
         return rows
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """Independent random rows (n, d)."""
+        """Return `n` independent random rows (n, d)."""
         return self.spread(rng.random((n, len(self))))
 
     def neighbours(self, row: Array) -> Array:
-        """Rows that differ from one in a single active discrete parameter (and in what that switches on or off)."""
+        """Return the rows that differ from `row` in one active discrete parameter (and in what it activates)."""
         active = self.active(row[None, :])[0]
         found = []
         for j in np.flatnonzero(self.discrete & active):
@@ -200,16 +200,16 @@ class Space:
         rows = np.concatenate(found)
         if not self._conditional:
             return rows
-        fresh = self.active(rows) & ~active  # switched on just now: the first category, the middle of a range
+        fresh = self.active(rows) & ~active  # newly activated: the first category, the middle of a range
         rows[fresh & self.categorical] = 0.0
         return self.snap(rows)
 
     def key(self, row: Array) -> bytes:
-        """The same bytes for the same point, whatever it was computed by."""
+        """Return bytes that identify the point; the same however the row was computed."""
         return (np.round(row, _DIGITS) + 0.0).tobytes()  # + 0.0: minus zero is zero
 
     def digest(self) -> str:
-        """SHA-256 of what the space consists of; objects among the categories count by their type."""
+        """Return the SHA-256 of the space's parameters; objects among the categories count by their type."""
         told = [(type(p).__name__, p.name, p.levels, p.conditions, _shape(p)) for p in self.searched]
         return sha256_hex(repr([told, [(p.name, _plain(p.constant), p.conditions) for p in self.fixed]]).encode())
 
@@ -223,10 +223,10 @@ class Space:
 
 
 def something_new(space: Space, taken: Set[object], rng: np.random.Generator) -> Array:
-    """A random point that has not been tried.
+    """Return a random point whose key is not in `taken`.
 
     Raises:
-        SpaceExhausted: there is none.
+        SpaceExhausted: there is no such point.
     """
     every = space.every
     for rows in [rng.permutation(every)] if every is not None else (space.sample(rng, 256) for _ in range(_TRIES)):
@@ -244,7 +244,7 @@ def _shape(parameter: Parameter) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What is the same in every process: an object's own text may hold its address."""
+    """A text that is the same in every process; `repr` of an object may contain its address."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, list | tuple):

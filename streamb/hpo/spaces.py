@@ -1,4 +1,4 @@
-"""Search spaces as data: what is worth searching in the models of the guide and in common estimators."""
+"""Ready-made search spaces for the guide's models and for common scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ _C: Final = {"type": "float", "low": 1e-2, "high": 1e3, "log": True, "default": 
 _KERNELS: Final[dict[str, Any]] = {
     "C": _C,
     "kernel": {"type": "categorical", "values": ["rbf", "poly", "linear"], "default": "rbf"},
-    # "scale" is the default and usually a good one; numbers are for data that was scaled by its owner
+    # "scale" is the default and usually a good choice; numbers are for data that was scaled beforehand
     "gamma": {
         "type": "ordinal",
         "values": [1e-4, 1e-3, 1e-2, "scale", 0.1, 1.0],
@@ -122,7 +122,7 @@ _MARGINS: Final[dict[str, dict[str, Any]]] = {
 
 # --- scikit-learn's trees, forests and boosting
 
-# no limit is the deepest of all
+# None (no limit) comes last, as the deepest
 _DEPTH: Final = {"type": "ordinal", "values": [2, 4, 6, 8, 12, 16, 24, None]}
 _LEAF: Final = {"type": "int", "low": 1, "high": 30, "log": True, "default": 1}
 _SHARES: Final = [0.2, 0.35, 0.5, 0.7, 1.0]
@@ -176,14 +176,14 @@ _TREES: Final[dict[str, dict[str, Any]]] = {
 }
 
 SPACES: Final[dict[str, dict[str, Any]]] = {**_KINDS, **_LINEAR, **_MARGINS, **_TREES}
-"""By name: the guide's kinds of model, and scikit-learn's estimators by their class."""
+"""Search spaces by name: the guide's kinds of model, and scikit-learn's estimators by class name."""
 
 
 def search_space(kind: str) -> dict[str, Any]:
-    """A copy of a space, to use as it is or to change.
+    """Return a copy of the space with this name, to use as it is or to change.
 
     Raises:
-        NotFound: there is none of this name; says which there are.
+        NotFound: there is no space of this name; the message lists those that exist.
 
     >>> search_space("Ridge")
     {'alpha': {'type': 'float', 'low': 0.001, 'high': 10000.0, 'log': True, 'default': 1.0}}
@@ -194,10 +194,10 @@ def search_space(kind: str) -> dict[str, Any]:
 
 
 def space_for(model: Any) -> dict[str, Any]:
-    """The space for an estimator, or for the last step of a pipeline, with names as that knows them.
+    """Return the space for an estimator, or for the last step of a pipeline (with the pipeline's parameter names).
 
     Raises:
-        NotFound: there is none for this class.
+        NotFound: there is no space for this class.
     """
     steps = getattr(model, "steps", None)
     if not steps:

@@ -1,4 +1,4 @@
-"""One thread inside numerical libraries: for trials that run side by side, and for the small matrices of a search."""
+"""Limits numerical libraries to one thread: for trials that run side by side, and for a search's small matrices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class _Pools:
-    """The thread pools of the numerical libraries, looked up once and again when new ones were loaded."""
+    """The thread pools of the numerical libraries; looked up again when more modules were loaded."""
 
     def __init__(self) -> None:
         self._controller: Any = None
@@ -26,5 +26,5 @@ class _Pools:
 
 
 one_thread = _Pools().limited
-"""A context in which numerical libraries use one thread: what is computed inside comes out the same on any machine,
-and small matrices do not wait for threads that a busy machine has no time for."""
+"""A context in which numerical libraries use one thread: results are the same on any machine, and small matrices do
+not wait for threads on a busy machine."""

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """Where a trial is in its short life."""
+    """Whether a trial is running, completed or failed."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -18,16 +18,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One point and what came of it.
+    """One point of the search space and its result.
 
     Attributes:
-        id: 0, 1, 2, ... in the order of asking.
-        parameters: values by name: the active ones, and those that are fixed.
-        row: its row in the space; None for an initial point outside of the space, which is run but not learned from.
-        status: failed includes a value that is not a number.
-        value: what was told, in the user's units; None until then, or when it failed.
-        variance: of the value, where known: the squared standard error of a mean over folds.
-        constraints: by name; feasible where at most 0.
+        id: 0, 1, 2, ... in the order in which trials were asked for.
+        parameters: values by name, of the active parameters and the fixed ones.
+        row: its row in the space; None for an initial point outside the space, which is run but not learned from.
+        status: running, complete, or failed (also if the value was not a finite number).
+        value: the objective's value as given to `tell`; None while it runs, or if it failed.
+        variance: the variance of the value, if known: the squared standard error of a mean over folds.
+        constraints: the values of the constraints by name; each holds if it is at most 0.
     """
 
     id: int
@@ -40,19 +40,18 @@ class Trial:
 
     @property
     def feasible(self) -> bool:
-        """Whether every constraint that was told holds."""
+        """Whether every constraint given to `tell` holds."""
         return all(value <= 0.0 for value in (self.constraints or {}).values())
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The trial to take, under noise not always the one with the best value.
+    """The best trial of a search; under noise not always the one with the best single value.
 
     Attributes:
-        trial: which one.
-        value: what was told of it.
-        estimate: what the surrogate believes its value to be without noise; the value itself where there is no
-            surrogate.
+        trial: the trial.
+        value: the objective's value as given to `tell`.
+        estimate: the surrogate's estimate of the value without noise; the value itself if there is no surrogate.
     """
 
     trial: Trial
@@ -61,7 +60,7 @@ class Best:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a told value can be learned from: a real number, neither NaN nor infinite."""
+    """Return whether a value can be learned from: a real number, neither NaN nor infinite."""
     try:
         return math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):

@@ -137,7 +137,7 @@ class Option:
         """Read a field.
 
         >>> Option.of(SearchOptions, "folds")
-        Option(kind=<class 'int'>, choices=(), least=2, most=None, sentence='folds of the cross-validation')
+        Option(kind=<class 'int'>, choices=(), least=2, most=None, sentence='number of cross-validation folds')
         >>> Option.of(SearchOptions, "deploy").choices
         ('immediate',)
         """

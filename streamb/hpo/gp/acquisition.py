@@ -1,19 +1,19 @@
-"""What a point promises: expected improvement, probability of improvement, and the optimistic bound.
+"""Acquisition functions: expected improvement, probability of improvement, and the confidence bound.
 
 | notation | meaning |
 | --- | --- |
-| `mu`, `sd` | mean and deviation of the surrogate at a point (values are to be made small) |
+| `mu`, `sd` | mean and standard deviation of the surrogate at a point (values are minimized) |
 | `best` | the incumbent's value |
 | `u` | `(best - mu) / sd` |
 | `phi`, `Phi` | density and distribution function of the standard normal |
 | `h(u)` | `phi(u) + u Phi(u)` |
 
 Expected improvement is `sd h(u)` (Jones, Schonlau and Welch 1998, equation 15), probability of improvement `Phi(u)`
-(Kushner 1964), the bound `-(mu - sqrt(beta) sd)` (Srinivas et al. 2010, equation 6). The first two are handled as
-logarithms: far from the incumbent they and their gradients would be exactly 0, and there would be no hill to climb
-    (Ament et al. 2023, section 4.1).
+(Kushner 1964), the bound `-(mu - sqrt(beta) sd)` (Srinivas et al. 2010, equation 6). The first two are computed as
+logarithms: far from the incumbent they and their gradients would underflow to 0, and the search for the maximum could
+not start (Ament et al. 2023, section 4.1).
 
-A new one is a class here and an entry in `ACQUISITIONS`: options, commands, checks and the contract test read that.
+To add one, write a class here and an entry in `ACQUISITIONS`: options, commands, checks and the contract test read it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _FAR: Final = -60.0
 
 
 class Acquisition(Protocol):
-    """What a point promises, from the surrogate's mean and deviation there; more is better."""
+    """Rates a point by the surrogate's mean and standard deviation there; a higher value is more promising."""
 
     def __call__(self, mean: Array, deviation: Array, best: float) -> tuple[Array, Array, Array]:
-        """The value (b), and its derivatives by mean (b) and by deviation (b)."""
+        """Return the value (b) and its derivatives with respect to the mean (b) and the deviation (b)."""
         ...
 
 
@@ -61,7 +61,7 @@ class ExpectedImprovement:
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityOfImprovement:
-    """The logarithm of the probability to be better than the incumbent by `margin` standardised units.
+    """The logarithm of the probability of being better than the incumbent by `margin` standardised units.
 
     >>> value, _, _ = ProbabilityOfImprovement(margin=0.0)(np.array([0.0]), np.array([1.0]), 0.0)
     >>> round(float(np.exp(value[0])), 6)
@@ -81,7 +81,7 @@ class ProbabilityOfImprovement:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBound:
-    """The optimistic bound of the value, `sqrt(beta)` deviations below the mean, with the sign turned.
+    """The negated lower confidence bound: `sqrt(beta)` deviations below the mean, with the sign reversed.
 
     >>> ConfidenceBound(beta=4.0)(np.array([1.0]), np.array([0.5]), 0.0)[0].tolist()
     [0.0]
@@ -100,16 +100,16 @@ ACQUISITIONS: Final[Mapping[str, tuple[Acquisition, ...]]] = {
     "pi": (ProbabilityOfImprovement(),),
     "ucb": (ConfidenceBound(),),
 }
-"""By name, the acquisitions that the suggestions use in turn.
+"""For each name, the acquisitions that successive suggestions use in turn.
 
-"auto" asks every other time for an improvement of at least a fiftieth of a standard deviation. Plain expected
-improvement goes on polishing the hill it is on: near the incumbent there is always a little to be gained. Asking for
-more sends every other trial to where much may still be found, and costs the polishing little.
+"auto" alternates plain expected improvement with an improvement of at least 0.02 standard deviations. Plain expected
+improvement keeps refining around the incumbent, where a small gain is always expected. Requiring more sends every
+other trial to regions where larger gains are possible, at little cost to the refinement.
 """
 
 
 def acquisition_for(name: str, turn: int) -> Acquisition:
-    """The acquisition for suggestion number `turn`.
+    """Return the acquisition for suggestion number `turn` (0, 1, 2, …).
 
     Raises:
         InvalidInput: no acquisition has this name.
@@ -120,9 +120,9 @@ def acquisition_for(name: str, turn: int) -> Acquisition:
 
 
 def log_h(u: Array) -> tuple[Array, Array]:
-    """`ln h(u)` and its derivative `Phi(u) / h(u)`, finite for every finite `u` and never falling.
+    """Return `ln h(u)` and its derivative `Phi(u) / h(u)`; finite for every finite `u`, and never decreasing.
 
-    Three branches (Ament et al. 2023, equation 9): as it stands above -1; through the scaled complementary error
+    Three branches (Ament et al. 2023, equation 9): directly above -1; through the scaled complementary error
     function, which does not underflow, below; and where even that cancels, `h(u) = phi(u) (u^-2 - 3 u^-4 + 15 u^-6 -
     ...)`.
 
@@ -156,6 +156,6 @@ def log_h(u: Array) -> tuple[Array, Array]:
 
 def _mills(u: Array) -> Array:
     """`Phi(u) / phi(u)`, without underflow below 0; infinite only where `phi` underflows to 0."""
-    from scipy.special import erfcx  # late, as above: names of acquisitions are asked for long before one is used
+    from scipy.special import erfcx  # imported here, as above: the names of acquisitions are read without scipy
 
     return np.asarray(_ROOT_HALF_PI * erfcx(-u / math.sqrt(2.0)))

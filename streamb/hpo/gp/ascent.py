@@ -1,12 +1,11 @@
-"""Climbs many hills at once: projected BFGS from several starts, each step of all of them one call of the function.
+"""Maximizes a function from many starts at once by projected BFGS; each step of all starts is one call of the function.
 
-Notation: `x` a point, `f` what is to be made large, `g` its gradient, `H` an approximation of the inverse Hessian of
+Notation: `x` a point, `f` the function to maximize, `g` its gradient, `H` an approximation of the inverse Hessian of
 `-f`, `s` and `y` the last changes of `x` and of `-g`. The update is Nocedal and Wright (2006), equation 6.17. Bounds: a
-coordinate that lies on one and would leave is held (Bertsekas 1982); the step is projected back into the box; the step
+coordinate that lies on one and would leave is fixed (Bertsekas 1982); the step is projected back into the box; the step
 length is halved until Armijo's condition holds.
 
-Calling the function once for all starts is what makes it fast in numpy: the cost of a call hardly grows with the
-starts.
+One call for all starts is what makes this fast in numpy: the cost of a call hardly grows with the number of starts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from streamb.hpo.parameters import Array
 
 Hills = Callable[[Array], tuple[Array, Array]]
-"""Points (b, d) to values (b) and gradients (b, d)."""
+"""A function that maps points (b, d) to values (b) and gradients (b, d)."""
 
 _ARMIJO: Final = 1e-4
 _HALVINGS: Final = 12
@@ -38,15 +37,16 @@ def climb(
     first_step: float = 0.1,
     tolerance: float = 1e-7,
 ) -> tuple[Array, Array]:
-    """The tops reached from each start, and their heights.
+    """Return the local maximum reached from each start (b, d), and the function's value there (b).
 
     Args:
-        starts: (b, d), inside of the box.
+        hills: the function to maximize.
+        starts: points inside the box (b, d).
         low: lower bounds (d); high: upper bounds (d).
-        free: which coordinates of which start may move (b, d); all by default.
-        steps: at most so many.
-        first_step: how far the first step goes along its longest coordinate, before there is any curvature to go by.
-        tolerance: a start has arrived when a step gains less than this, relative to the height (at least 1).
+        free: which coordinates of each start may move (b, d); all by default.
+        steps: the largest number of steps.
+        first_step: length of the first step along its longest coordinate, before the curvature is known.
+        tolerance: a start has converged when a step gains less than this, relative to the value (at least 1).
     """
     x = np.clip(starts, low, high)
     free = np.ones(x.shape, dtype=bool) if free is None else free
@@ -75,7 +75,7 @@ def climb(
 
 
 def _tamed(f: Array, g: Array) -> tuple[Array, Array]:
-    """What is not a number is the bottom, and flat."""
+    """Replace values that are NaN or infinite by -inf, with a gradient of 0."""
     bad = ~np.isfinite(f)
     if bad.any():
         f, g = np.where(bad, -np.inf, f), np.where(bad[:, None], 0.0, g)
@@ -103,7 +103,7 @@ def _direction(
 def _search(
     hills: Hills, x: Array, f: Array, slope: Array, way: Array, low: Array, high: Array
 ) -> tuple[Array, Array, Array]:
-    """A step along `way` that climbs enough, for each start; none where there is no such step."""
+    """Take a step along `way` that gains enough, for each start; a start without such a step stays where it is."""
     reached, height, gradient = x.copy(), f.copy(), slope.copy()
     length = np.ones(len(x))
     left = np.arange(len(x))
@@ -123,7 +123,7 @@ def _search(
 def _learn(
     inverse: Array, fresh: NDArray[np.bool_], moving: NDArray[np.intp], s: Array, y: Array, held: NDArray[np.bool_]
 ) -> None:
-    """BFGS: what the step showed of the curvature goes into `inverse`, in place."""
+    """Update the inverse Hessians `inverse` in place from the last step (BFGS)."""
     s, y = np.where(held, 0.0, s), np.where(held, 0.0, y)
     sy = np.einsum("bi,bi->b", s, y)
     yy = np.einsum("bi,bi->b", y, y)

@@ -1,6 +1,6 @@
-"""Cholesky factors of covariance matrices: as little jitter as makes them positive definite, and one row at a time.
+"""Cholesky factors of covariance matrices, with the least jitter that makes them positive definite; row updates.
 
-Notation: `K = L L^T`, `L` lower triangular. Only the lower triangle of a factor means anything.
+Notation: `K = L L^T`, `L` lower triangular. Only the lower triangle of a factor is meaningful.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class IllConditioned(StreambError):
 
 
 def cholesky(covariance: Array) -> tuple[Array, float]:
-    """`L` and the jitter that was added to the diagonal, relative to its mean.
+    """Return `L` and the jitter that was added to the diagonal, relative to the diagonal's mean.
 
     Raises:
-        IllConditioned: nothing helps.
+        IllConditioned: the matrix has no factor even with the largest jitter.
 
     >>> lower, jitter = cholesky(np.array([[4.0, 0.0], [2.0, 5.0]]))
     >>> lower.tolist(), jitter
@@ -45,25 +45,25 @@ def cholesky(covariance: Array) -> tuple[Array, float]:
 
 
 def inverse_of_factor(lower: Array) -> Array:
-    """`L^-1`."""
+    """Return `L^-1` for the factor `L`."""
     inverse, _ = dtrtri(lower, lower=1)
     return np.asarray(inverse)
 
 
 def inverse_from_factor(lower: Array) -> Array:
-    """`K^-1`, both triangles."""
+    """Return `K^-1` for the factor `L`, with both triangles filled."""
     inverse, _ = dpotri(lower, lower=1)
     inverse = np.tril(inverse)
     return np.asarray(inverse + np.tril(inverse, -1).T)
 
 
 def extend_inverse(inverse: Array, cross: Array, own: float) -> Array:
-    """`L^-1` with one more row and column: O(n^2) instead of O(n^3).
+    """Return `L^-1` extended by one row and column, in O(n^2) instead of O(n^3).
 
     Args:
         inverse: `L^-1` (n, n).
-        cross: the covariance of the new point with the others (n).
-        own: its own variance, noise included.
+        cross: the covariances of the new point with the others (n).
+        own: the variance of the new point, noise included.
 
     With `v = L^-1 cross` and `c = sqrt(own - v.v)` the new row of `L` is `(v, c)`, that of `L^-1` is `(-v^T L^-1, 1)
     / c`.

@@ -1,4 +1,4 @@
-"""The covariance of the surrogate: Matérn-5/2, with a length for each numeric parameter and a weight for each category.
+"""The surrogate's covariance: Matérn-5/2 with a length scale per numeric parameter and a weight per categorical one.
 
 | notation | meaning |
 | --- | --- |
@@ -7,12 +7,12 @@
 | `r2` | `sum_j w_j (x_j - x'_j)**2` over numeric, `sum_j w_j [x_j != x'_j]` over categorical parameters |
 | `k` | `s (1 + sqrt(5 r2) + 5/3 r2) exp(-sqrt(5 r2))`, with the scale `s` |
 
-Matérn-5/2: Rasmussen and Williams (2006), equation 4.17; a length per dimension: equation 5.1. Two categories are as
-alike as the data say, and no order is read into them: `[x != x']` is half the squared distance of their indicator
+Matérn-5/2: Rasmussen and Williams (2006), equation 4.17; a length per dimension: equation 5.1. How similar two
+categories are is learned from the data, and they have no order: `[x != x']` is half the squared distance of indicator
 vectors, so `r2` stays a squared distance and `k` positive definite. (A factor `exp(-sum w [x != x'])` beside the
 Matérn of the others was worse on tables with categories alone: it falls too steeply from the first difference on.) A
-parameter that is not active rests in the middle of its range: two points that both lack it do not differ in it, and
-the category that switches it on tells the others apart.
+parameter that is not active is put in the middle of its range: two points that both lack it do not differ in it, and
+the category that activates it distinguishes them from the others.
 
 The derivative by `r2` has no square root in a denominator: `dk/dr2 = -5/6 s (1 + sqrt(5 r2)) exp(-sqrt(5 r2))`.
 """
@@ -32,12 +32,12 @@ _FIVE_SIXTHS: Final = 5.0 / 6.0
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The correlation (`k` with `s = 1`) between rows, for one set of weights.
+    """Computes the correlation (`k` with `s = 1`) between rows, for one set of weights.
 
     Attributes:
-        weights: `w` (d), by parameter.
-        numeric: the columns of numeric parameters.
-        categorical: the columns of categorical ones.
+        weights: `w`, one for each parameter (d).
+        numeric: the indices of the columns of numeric parameters.
+        categorical: the indices of the columns of categorical parameters.
     """
 
     weights: Array
@@ -45,7 +45,7 @@ class Kernel:
     categorical: NDArray[np.intp]
 
     def between(self, left: Array, right: Array) -> tuple[Array, Array]:
-        """Correlations (n, m) and their derivatives by `r2`."""
+        """Return the correlations (n, m) and their derivatives with respect to `r2` (n, m)."""
         root = squared_distances(left[:, self.numeric], right[:, self.numeric], self.weights[self.numeric])
         for j in self.categorical:
             root += self.weights[j] * (left[:, j, None] != right[None, :, j])
@@ -60,9 +60,9 @@ class Kernel:
         return correlation, slope
 
     def weight_gradient(self, rows: Array, by_correlation: Array, slope: Array) -> Array:
-        """The derivative of `sum(by_correlation * k(rows, rows))` by the logarithms of the weights (d).
+        """Return the derivative of `sum(by_correlation * k(rows, rows))` by the logarithms of the weights (d).
 
-        `by_correlation` must be symmetric. Squares are expanded, so no (n, n, d) is ever held.
+        `by_correlation` must be symmetric. Squares are expanded, so no array of shape (n, n, d) is ever allocated.
         """
         gradient = np.empty(len(self.weights))
         numeric = rows[:, self.numeric]
@@ -74,7 +74,7 @@ class Kernel:
         return gradient
 
     def point_gradient(self, points: Array, rows: Array, pull: Array) -> Array:
-        """The derivative of `sum_i pull_bi r2(points_b, rows_i)` by the points (b, d); none by categories."""
+        """Return the derivative of `sum_i pull_bi r2(points_b, rows_i)` by the points (b, d); 0 for categories."""
         gradient = np.zeros_like(points)
         near = points[:, self.numeric]
         moved = near * pull.sum(axis=1)[:, None] - pull @ rows[:, self.numeric]
@@ -83,7 +83,7 @@ class Kernel:
 
 
 def squared_distances(left: Array, right: Array, weights: Array) -> Array:
-    """`r2` between all pairs (n, m), never below 0.
+    """Return `r2` between all pairs of rows (n, m); never below 0.
 
     >>> squared_distances(np.array([[0.0, 1.0]]), np.array([[0.5, 1.0]]), np.array([4.0, 1.0])).tolist()
     [[1.0]]

@@ -1,4 +1,4 @@
-"""How well hyperparameters explain the trials: the log marginal likelihood, a very weak prior, and their gradient.
+"""The surrogate's log marginal likelihood for its hyperparameters, with a weak prior, and the gradient of both.
 
 | notation | meaning |
 | --- | --- |
@@ -14,11 +14,11 @@
 
 `m` is profiled out: at its best value the likelihood does not change with it, so (5.9) needs no further term.
 
-The prior is there for what the data say nothing of, and weak: ten trials outweigh it. `ln w_j` lies around a length of
+The prior matters where the data say nothing, and is weak: ten trials outweigh it. `ln w_j` is centred on a length of
 half the range, with a deviation of `WEIGHT_SPREAD` towards longer lengths and of `SHORT_SPREAD` towards shorter ones
-(halves of two normal densities that meet at the top); `ln s` is normal around 0 with `SCALE_SPREAD`. Near maximum
-likelihood is what does best on 50 trials, but for one thing: lengths much shorter than the distances between trials
-explain any ripples, and leave a surrogate that knows nothing in between. Only clear evidence may lead there.
+(halves of two normal densities that meet at the mode); `ln s` is normal around 0 with `SCALE_SPREAD`. Nearly maximum
+likelihood did best with 50 trials, with one exception: lengths much shorter than the distances between trials
+fit any noise, and leave a surrogate that knows nothing in between. Only clear evidence may lead there.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from streamb.hpo.gp.kernel import Kernel
 from streamb.hpo.parameters import Array
 
 LEAST_NOISE: Final = 1e-8
-"""Noise variance of a deterministic objective, in standardised units: what keeps the factor well conditioned.
+"""Noise variance for a deterministic objective, in standardised units: it keeps the Cholesky factor well conditioned.
 
-With 1e-6 the surrogate is never quite sure of what it has seen, and goes on asking around the incumbent.
+With 1e-6 the surrogate stays uncertain at points it has seen, and keeps suggesting points around the incumbent.
 """
 
 CENTRE_WEIGHT: Final = math.log(4.0)
@@ -51,14 +51,14 @@ NOISE_SPREAD: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The trials that a surrogate learns from, made ready.
+    """The trials that a surrogate is fitted to, as arrays.
 
     Attributes:
-        rows: (n, d).
-        values: standardised (n).
-        known: variance of each value that is known beforehand, in the units of `values` squared (n).
-        categorical: which columns are categories (d).
-        noisy: whether a noise variance is learned besides.
+        rows: the trials' rows (n, d).
+        values: their standardised values (n).
+        known: the known variance of each value, in the units of `values` squared (n).
+        categorical: whether each column is categorical (d).
+        noisy: whether a noise variance is learned in addition.
     """
 
     rows: Array
@@ -68,27 +68,27 @@ class Evidence:
     noisy: bool
 
     def kernel(self, theta: Array) -> Kernel:
-        """The kernel for the weights of `theta`."""
+        """Return the kernel with the weights in `theta`."""
         d = self.rows.shape[1]
         return Kernel(np.exp(theta[:d]), np.flatnonzero(~self.categorical), np.flatnonzero(self.categorical))
 
     def noise(self, theta: Array) -> Array:
-        """The variance on the diagonal, by trial (n)."""
+        """Return the noise variance of each trial, which is added to the diagonal (n)."""
         return self.known + (math.exp(theta[-1]) if self.noisy else LEAST_NOISE)
 
     def scale(self, theta: Array) -> float:
-        """`s`."""
+        """Return the kernel's scale `s` from `theta`."""
         return math.exp(theta[self.rows.shape[1]])
 
 
 def starting_point(evidence: Evidence) -> Array:
-    """The centre of the prior: where a fit without a better idea begins."""
+    """Return the centre of the prior, from which a fit starts when no earlier fit is known."""
     weights = np.where(evidence.categorical, CENTRE_CATEGORY, CENTRE_WEIGHT)
     return np.concatenate([weights, [0.0], [CENTRE_NOISE] if evidence.noisy else []])
 
 
 def limits(evidence: Evidence) -> tuple[Array, Array]:
-    """The lowest and highest `theta` that a fit may reach: lengths from 0.005 to 400 ranges."""
+    """Return the lowest and highest `theta` that a fit may reach: lengths from 0.005 to 400 ranges."""
     d = evidence.rows.shape[1]
     low, high = np.full(d, -12.0), np.full(d, 10.6)
     high[evidence.categorical] = 4.0
@@ -99,7 +99,7 @@ def limits(evidence: Evidence) -> tuple[Array, Array]:
 
 
 def log_posterior(evidence: Evidence, theta: Array) -> tuple[float, Array]:
-    """`ln p(y | theta) + ln p(theta)` up to a constant, and its gradient; `-inf` where `K` has no factor."""
+    """Return `ln p(y | theta) + ln p(theta)` up to a constant, and its gradient; `-inf` where `K` has no factor."""
     value, gradient = log_likelihood(evidence, theta)
     off = theta - starting_point(evidence)
     spread = _spread(evidence, off)
@@ -108,7 +108,7 @@ def log_posterior(evidence: Evidence, theta: Array) -> tuple[float, Array]:
 
 
 def _spread(evidence: Evidence, off: Array) -> Array:
-    """The deviations of the prior on the side of its centre on which `theta` lies."""
+    """The prior's standard deviation on that side of its centre on which `theta` lies."""
     d = evidence.rows.shape[1]
     short = ~evidence.categorical & (off[:d] > 0.0)
     weights = np.where(short, SHORT_SPREAD, WEIGHT_SPREAD)
@@ -116,7 +116,7 @@ def _spread(evidence: Evidence, off: Array) -> Array:
 
 
 def log_likelihood(evidence: Evidence, theta: Array) -> tuple[float, Array]:
-    """`ln p(y | theta)` and its gradient by `theta`."""
+    """Return `ln p(y | theta)` and its gradient with respect to `theta`."""
     rows, n, d = evidence.rows, len(evidence.rows), evidence.rows.shape[1]
     kernel, scale = evidence.kernel(theta), evidence.scale(theta)
     correlation, slope = kernel.between(rows, rows)
@@ -142,7 +142,7 @@ def log_likelihood(evidence: Evidence, theta: Array) -> tuple[float, Array]:
 
 
 def fitted_mean(inverse: Array, values: Array) -> tuple[float, Array]:
-    """`m` and `a`, from `K^-1`."""
+    """Return the best-fitting mean `m` and the vector `a`, from `K^-1` and the values."""
     ones = inverse.sum(axis=1)
     total = float(ones.sum())
     mean = float(ones @ values) / total if total > 0.0 else float(values.mean())

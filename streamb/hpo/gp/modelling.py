@@ -1,15 +1,13 @@
-"""From the trials so far to the next one: pure, so that the same trials and seed always give the same suggestion.
+"""Computes the next trial from the trials so far: pure, so the same trials and seed give the same suggestion.
 
-Notation: values are turned so that less is better, then warped (`warping`), so that the surrogate sees numbers around
-    0.
+Notation: values are negated where more is better, so that less is better, then warped (`warping`) to lie around 0.
 
-1. The hyperparameters are fitted to the finished trials, from where the last fit ended; with many trials, to a part
-   of them.
-2. Running trials are put in as if they had turned out as expected, which keeps the next suggestion away. Failed ones
-   are put in as if they had turned out badly, with some noise: the best point often lies at the edge of what still
-   works, and a cliff beside a good trial would bend the surrogate on its other side.
+1. The hyperparameters are fitted to the finished trials, starting from the last fit; with many trials, to a subset.
+2. Running trials are added with their expected values, which keeps the next suggestion away from them. Failed trials
+   are added with a bad value and some noise: the best point often lies at the edge of what still works, and a sharp
+   drop beside a good trial would distort the surrogate on its other side.
 3. The incumbent is the lowest mean at a finished, feasible trial (its value, where there is no noise).
-4. The acquisition is climbed (`proposal`).
+4. The acquisition is maximized (`proposal`).
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ _LOCAL_BASES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a search models and chooses.
+    """How a search models the objective and chooses trials.
 
     Attributes:
         acquisition: a name in `ACQUISITIONS`.
@@ -55,14 +53,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the finished trials taught.
+    """The surrogate of the objective, learned from the finished trials.
 
     Attributes:
         surrogate: conditioned on the finished trials only.
-        warping: between the user's values (turned) and the surrogate's.
-        trials: those it is conditioned on, in the order of its rows.
-        means: the surrogate's mean at each of them (their value, without noise).
-        theta: the fitted hyperparameters, to begin the next fit with.
+        warping: maps the user's values (negated for maximization) to the surrogate's.
+        trials: those that the surrogate is conditioned on, in the order of its rows.
+        means: the surrogate's mean at each of these trials (their values, if there is no noise).
+        theta: the fitted hyperparameters, from which the next fit starts.
     """
 
     surrogate: Surrogate
@@ -75,7 +73,7 @@ class Lesson:
 def learn(
     space: Space, trials: Sequence[Trial], settings: Settings, theta: Array | None, *, refit: bool = True
 ) -> Lesson | None:
-    """The surrogate of the objective; None while no trial has finished inside of the space."""
+    """Fit the surrogate of the objective. Return None while no trial has finished inside the space."""
     known = [t for t in trials if t.status is Status.COMPLETE and t.row is not None and t.value is not None]
     if not known:
         return None
@@ -104,7 +102,7 @@ def _turned(trial: Trial, settings: Settings) -> float:
 
 
 def _kept(turned: Array) -> list[int]:
-    """The trials that a surrogate can afford: the better half of the limit, and the latest."""
+    """The trials to keep when there are too many: half of the limit for the best, the rest for the latest."""
     if len(turned) <= _MOST_TRIALS:
         return list(range(len(turned)))
     half = _MOST_TRIALS // 2
@@ -114,7 +112,7 @@ def _kept(turned: Array) -> list[int]:
 
 
 def _part(evidence: Evidence) -> Evidence:
-    """What hyperparameters are fitted to: all, or the better ones and every k-th of the remaining rows."""
+    """The trials that hyperparameters are fitted to: all, or the better ones and every k-th of the remaining ones."""
     n = len(evidence.values)
     if n <= _MOST_FITTED:
         return evidence
@@ -135,7 +133,7 @@ def suggest(
     lesson: Lesson,
     rng: np.random.Generator,
 ) -> Array:
-    """The row of the next trial, whose key is not among those `taken`.
+    """Return the row of the next trial, whose key is not in `taken`.
 
     Raises:
         SpaceExhausted: every point of a finite space has been tried.
@@ -143,7 +141,7 @@ def suggest(
     feasible = np.array([t.feasible for t in lesson.trials])
     best = float(lesson.means[feasible].min()) if feasible.any() else None
     surrogate, expected = _with_unknown(lesson, trials)
-    if best is not None:  # what a running trial is expected to reach is no improvement any more
+    if best is not None:  # reaching what a running trial is expected to reach is no longer an improvement
         best = min(best, expected)
     acquisition = acquisition_for(settings.acquisition, len(trials))
     promise = Promise(surrogate, acquisition, best, _constraints(space, lesson))
@@ -152,7 +150,7 @@ def suggest(
 
 
 def _with_unknown(lesson: Lesson, trials: Sequence[Trial]) -> tuple[Surrogate, float]:
-    """The surrogate with failed and running trials put in, and the lowest value expected of a running one."""
+    """The surrogate with failed and running trials added, and the lowest value expected of a running one."""
     lowest = math.inf
     surrogate, bad = lesson.surrogate, float(np.quantile(lesson.surrogate.values, _BAD))
     for trial in trials:

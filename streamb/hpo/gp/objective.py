@@ -1,9 +1,9 @@
-"""What is climbed to find the next trial: an acquisition over surrogates, with the constraints' log-probability added.
+"""The function maximized to find the next trial: the acquisition plus the log-probability that all constraints hold.
 
 Notation: `A(x)` the acquisition over the objective's surrogate, `P_c(x)` the probability that constraint `c <= 0`
-holds at `x` under a surrogate of its own. What is climbed is `A(x) + sum_c ln P_c(x)`: for expected improvement, the
+holds at `x` under its own surrogate. The function is `A(x) + sum_c ln P_c(x)`: for expected improvement, the
 logarithm of the constrained expected improvement (Gardner et al. 2014, equation 7). While nothing feasible is known
-there is no incumbent, and only the second term is climbed.
+there is no incumbent, and only the second term is maximized.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FEASIBLE = ProbabilityOfImprovement(margin=0.0)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """How much a point promises, and which way promises more.
+    """Rates how promising points are, with gradients.
 
     Attributes:
-        surrogate: of the objective.
-        acquisition: what to make of its mean and deviation.
+        surrogate: the surrogate of the objective.
+        acquisition: rates a point by the surrogate's mean and deviation there.
         best: the incumbent, standardised; None while nothing feasible is known.
         constraints: surrogates of values that must each be at most a limit (standardised 0): all must hold.
     """
@@ -37,14 +37,14 @@ class Promise:
     constraints: tuple[tuple[Surrogate, float], ...] = ()
 
     def values(self, points: Array) -> Array:
-        """More is better (b)."""
+        """Return the rating of each point (b); more is better."""
         total = np.zeros(len(points))
         for acquisition, surrogate, best in self._terms():
             total += acquisition(*surrogate.predict(points), best)[0]
         return total
 
     def hills(self, points: Array) -> tuple[Array, Array]:
-        """Values (b) and gradients by the numeric parameters (b, d)."""
+        """Return the ratings (b) and their gradients with respect to the numeric parameters (b, d)."""
         total, gradient = np.zeros(len(points)), np.zeros_like(points)
         for acquisition, surrogate, best in self._terms():
             mean, deviation, mean_gradient, deviation_gradient = surrogate.predict_with_gradients(points)

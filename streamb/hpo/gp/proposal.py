@@ -1,13 +1,13 @@
-"""Finds the point that promises most: many candidates, a climb from the best of them, and a search among neighbours.
+"""Finds the most promising point: many candidates, gradient ascent from the best of them, and a neighbourhood search.
 
-1. Candidates: an even filling of the space, and copies of the best trials moved a little, at several scales.
-2. Starts: the best candidates of each kind, and some drawn by their promise, so that more than one hill is climbed.
-3. Climb: projected BFGS over the active numeric parameters, all starts at once; whole numbers are let go for it.
-4. Snap to the space; then, for discrete parameters, go to the best neighbour as long as it is better; climb the rest
+1. Candidates: points spread evenly over the space, and copies of the best trials moved a little, at several scales.
+2. Starts: the best candidates of each kind, and some drawn by their rating, so that several maxima are approached.
+3. Climb: projected BFGS over the active numeric parameters, all starts at once; integers count as continuous here.
+4. Snap to the space; then, for discrete parameters, move to the best neighbour while that is better; climb the rest
    again.
-5. Of all that was seen, the best that has not been tried.
+5. Return the best of all evaluated points that has not been tried.
 
-A small discrete space is listed instead: every point is looked at.
+In a small discrete space every point is evaluated instead.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ _ROOT_ROUNDS: Final = 40
 
 
 def propose(space: Space, promise: Promise, best: Array, taken: Set[object], rng: np.random.Generator) -> Array:
-    """The row to try next.
+    """Return the row to try next.
 
     Args:
-        best: the best trials so far (k, d), best first: copies of them are moved a little.
+        space: the search space.
+        promise: rates points.
+        best: the rows of the best trials so far (k, d), best first, of which moved copies become candidates.
         taken: keys of the points that must not be suggested.
+        rng: the source of randomness.
 
     Raises:
-        SpaceExhausted: there is no other point.
+        SpaceExhausted: every point of the space is taken.
     """
     if space.every is not None:
         return _first_new(space, space.every, promise.values(space.every), taken, rng)
@@ -56,7 +59,7 @@ def propose(space: Space, promise: Promise, best: Array, taken: Set[object], rng
 
 
 def candidates(space: Space, best: Array, trials: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Points all over the space, and points near the best trials."""
+    """Return points from all over the space, and points near the best trials."""
     amount = _EVEN if trials <= _MANY_TRIALS else _EVEN // 2
     even = space.spread(kronecker(amount, len(space), rng))
     if not len(best):
@@ -69,10 +72,10 @@ def candidates(space: Space, best: Array, trials: int, rng: np.random.Generator)
     other = space.spread(rng.random(local.shape))
     swapped = (rng.random(local.shape) < 1.0 / max(1, len(space))) & space.discrete
     local[swapped] = other[swapped]
-    if space.conditional:  # what a swap switches on has had no value to be moved from
+    if space.conditional:  # a parameter that a swap activates has had no value to be moved from
         fresh = space.active(local) & ~space.active(space.snap(base))
         local[fresh] = other[fresh]
-    # a coordinate that left comes back from the other side of the bound, not onto it: bounds are not more promising
+    # a coordinate beyond a bound is reflected, not clipped: the bounds are not more promising than other points
     reflected = np.abs(local)
     local = np.where(space.categorical, local, np.where(reflected > 1.0, 2.0 - reflected, reflected))
     return even, space.snap(local)
@@ -82,7 +85,7 @@ def _starts(pool: Array, scores: Array, evenly: int, rng: np.random.Generator) -
     order = np.argsort(-scores[:evenly])
     near = evenly + np.argsort(-scores[evenly:])[:_STARTS_LOCAL]
     chosen = [*order[:2], *near]
-    # the others by chance, the more promising the likelier (as Balandat et al. 2020, appendix F): other hills get a try
+    # the others at random in proportion to their rating (Balandat et al. 2020, appendix F), to try other maxima
     spread = float(np.std(scores[:evenly])) or 1.0
     drawn = scores[:evenly] / spread + rng.gumbel(size=evenly)
     chosen += list(np.argsort(-drawn)[: _STARTS_EVEN - 2])
@@ -103,7 +106,7 @@ def _climbed(space: Space, promise: Promise, starts: Array) -> tuple[Array, Arra
 
 
 def _walked(space: Space, promise: Promise, tops: Array, heights: Array) -> tuple[Array, Array]:
-    """Each top moved to the best of its neighbours until none is better, then climbed with the discrete ones held."""
+    """Move each maximum to its best neighbour until none is better, then climb again with discrete parameters fixed."""
     _, different = np.unique(np.round(tops, 6), axis=0, return_index=True)
     kept = different[np.argsort(-heights[different], kind="stable")][:_WALKERS]
     tops, heights = tops[kept], heights[kept]
@@ -133,9 +136,9 @@ def _first_new(space: Space, rows: Array, scores: Array, taken: Set[object], rng
 
 
 def kronecker(n: int, d: int, rng: np.random.Generator) -> Array:
-    """`n` points (n, d) in `[0, 1)` that fill it evenly, shifted at random: another set for each state of `rng`.
+    """Return `n` points (n, d) that fill `[0, 1)` evenly, shifted at random: another set for each state of `rng`.
 
-    Kronecker's sequence for the plastic constant: point `n` is `(shift + n (g^-1, .., g^-d)) mod 1`, where `g` is the
+    The Kronecker sequence of the plastic constant: point `n` is `(shift + n (g^-1, .., g^-d)) mod 1`, where `g` is the
     positive root of `g**(d + 1) = g + 1` (Roberts 2018, the golden ratio in `d` dimensions), found by iteration.
 
     >>> points = kronecker(64, 2, np.random.default_rng(0))

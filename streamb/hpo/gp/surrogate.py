@@ -7,9 +7,9 @@
 | `mu(x)` | `m + k(x)^T a` |
 | `var(x)` | `s - v^T v` |
 
-Rasmussen and Williams (2006), equations 2.25 and 2.26 around the mean `m` of `likelihood`. `L^-1` is held rather than
-`L`, for then every prediction is a matrix product; `v` is used rather than `K^-1`, for `var` then cannot lose its
-digits twice.
+Rasmussen and Williams (2006), equations 2.25 and 2.26 around the mean `m` of `likelihood`. `L^-1` is kept rather than
+`L`, so that every prediction is a matrix product; `v` is used rather than `K^-1`, so that `var` does not lose
+precision twice.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Surrogate:
         return self.mean + correlation @ self.alpha, self.scale - np.einsum("bn,bn->b", solved, solved), solved, slope
 
     def with_point(self, row: Array, value: float, noise: float = LEAST_NOISE) -> Surrogate:
-        """Conditioned on one more point, in O(n^2); the mean `m` stays."""
+        """Return the surrogate conditioned on one more point, in O(n^2); the mean `m` stays."""
         cross = self.scale * self.kernel.between(row[None, :], self.rows)[0][0]
         inverse = extend_inverse(self.inverse, cross, self.scale + noise)
         values = np.append(self.values, value)
@@ -92,7 +92,7 @@ class Surrogate:
 
 
 def condition(evidence: Evidence, theta: Array) -> Surrogate:
-    """The process with given hyperparameters."""
+    """Return the Gaussian process with the hyperparameters `theta`, conditioned on the trials in `evidence`."""
     kernel, scale, noise = evidence.kernel(theta), evidence.scale(theta), evidence.noise(theta)
     covariance = scale * kernel.between(evidence.rows, evidence.rows)[0]
     covariance[np.diag_indices(len(noise))] += noise
@@ -106,7 +106,7 @@ def condition(evidence: Evidence, theta: Array) -> Surrogate:
 
 
 def fit(evidence: Evidence, starts: list[Array], *, steps: int = 40) -> Array:
-    """The likeliest hyperparameters that can be reached from `starts` and from the centre of the prior."""
+    """Return the most likely hyperparameters that an ascent from `starts` and the prior's centre reaches."""
     low, high = limits(evidence)
     size = len(low)
     usable = [start for start in starts if len(start) == size]

@@ -1,6 +1,6 @@
-"""Values as the surrogate sees them: centred, scaled, and bent where a few of them dwarf the rest.
+"""Transforms values for the surrogate: centred, scaled, and bent where a few of them dwarf the rest.
 
-Notation: `y` values to be made small, `z` what the surrogate learns. `z = (bend(y) - mean) / deviation`, with Yeo and
+Notation: `y` values to minimize, `z` what the surrogate learns. `z = (bend(y) - mean) / deviation`, with Yeo and
 Johnson's (2000) power `lam` between 0 and 2 around the median, in units of the spread of the middle half; `lam = 1`
 is a straight line. The power is the likeliest one if the bent values were normal.
 """
@@ -18,7 +18,7 @@ from streamb.hpo.parameters import Array
 _POWERS: Final = np.linspace(0.0, 2.0, 21)
 _ENOUGH: Final = 8
 _LARGEST: Final = 1e150
-"""Values beyond this count as this, and differences below its inverse as none: squares stay finite and above 0."""
+"""Values beyond this are clipped, and differences below its inverse count as 0: squares stay finite and above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Warping:
     Attributes:
         centre: median of the values; width: spread of their middle half (before bending).
         power: `lam`.
-        mean: of the bent values; deviation: of the bent values.
+        mean: mean of the bent values; deviation: their standard deviation.
     """
 
     centre: float
@@ -38,19 +38,19 @@ class Warping:
     deviation: float
 
     def apply(self, values: Array) -> Array:
-        """Standardised values."""
+        """Return the values, standardised."""
         bent = _bend((_bounded(values) - self.centre) / self.width, self.power)
         return np.asarray((bent - self.mean) / self.deviation)
 
     def slope(self, values: Array) -> Array:
-        """How fast `apply` rises at the values: what a standard deviation is multiplied by."""
+        """Return the derivative of `apply` at the values, by which standard deviations are multiplied."""
         u = (_bounded(values) - self.centre) / self.width
         lam = self.power
         rise = np.where(u >= 0.0, (np.abs(u) + 1.0) ** (lam - 1.0), (np.abs(u) + 1.0) ** (1.0 - lam))
         return np.asarray(rise / (self.width * self.deviation))
 
     def invert(self, standardised: float) -> float:
-        """The value that `apply` maps to this; bounded where the bend never reaches it."""
+        """Return the value that `apply` maps to `standardised`; bounded where the bend never reaches it."""
         bent = standardised * self.deviation + self.mean
         lam = self.power
         if bent >= 0.0:
@@ -62,7 +62,7 @@ class Warping:
 
 
 def fit_warping(values: Array, *, bend: bool = True) -> Warping:
-    """The map that makes values most normal; a straight line for few values, or with `bend=False`.
+    """Fit the map that makes values most nearly normal; linear for few values, or with `bend=False`.
 
     >>> fit_warping(np.array([3.0, 3.0])).apply(np.array([3.0])).tolist()
     [0.0]

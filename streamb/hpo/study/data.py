@@ -1,4 +1,4 @@
-"""Data as people give it: rows in any table, labels, groups, and data to validate on."""
+"""Reads the data that a user gives: rows in any table, labels, groups, and validation data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streamb.hpo.study.training import as_rows
 
 
 def training_rows(training_data: Any, groups: Any) -> tuple[Any, NDArray[Any] | None, NDArray[Any] | None]:
-    """Rows, labels and groups.
+    """Return rows, labels and groups; labels and groups are None if not given.
 
     Raises:
-        InvalidInput: they cannot be meant, or are not equally many.
+        InvalidInput: the data has another form than X or (X, y), or the numbers of rows, labels and groups differ.
     """
     rows, truth = _pair(training_data)
     members = None if groups is None else np.asarray(groups)
@@ -25,20 +25,20 @@ def training_rows(training_data: Any, groups: Any) -> tuple[Any, NDArray[Any] | 
 
 
 def validation_rows(validation_data: Any, training_truth: NDArray[Any] | None) -> tuple[Any, NDArray[Any] | None]:
-    """Rows and labels to score the best parameters on.
+    """Return the rows and labels on which the best parameters are scored.
 
     Raises:
-        InvalidInput: they cannot be meant, are not equally many, or labels are missing.
+        InvalidInput: the data has another form than X or (X, y), the numbers differ, or labels are missing.
     """
     rows, truth = _pair(validation_data)
     if truth is None and training_truth is not None:
-        raise InvalidInput("training_data has labels and validation_data has none; give it as (X, y), too")
+        raise InvalidInput("training_data has labels but validation_data has none; give it as (X, y) too")
     return rows, truth
 
 
 def _check_length(rows: Any, values: NDArray[Any], what: str) -> None:
     if len(values) != row_count(rows):
-        raise InvalidInput(f"X has {row_count(rows)} rows and {what} has {len(values)}; give one for every row")
+        raise InvalidInput(f"X has {row_count(rows)} rows but {what} has {len(values)}; give one for every row")
 
 
 def _pair(data: Any) -> tuple[Any, NDArray[Any] | None]:
@@ -53,7 +53,7 @@ def _pair(data: Any) -> tuple[Any, NDArray[Any] | None]:
             _check_length(rows, truth, "y")
         return rows, truth
     if isinstance(data, tuple):
-        raise InvalidInput(f"data is (X, y) or X alone, not a tuple of {len(data)}")
+        raise InvalidInput(f"data must be (X, y) or X alone, not a tuple of {len(data)}")
     return as_rows(data), None
 
 
@@ -62,17 +62,17 @@ def _labels(given: Any) -> NDArray[Any] | None:
         return None
     truth = np.asarray(given)
     if truth.ndim == 0:
-        raise InvalidInput(f"y must have one value for every row of X, and is {given!r}")
-    return truth.ravel() if truth.ndim == 2 and truth.shape[1] == 1 else truth  # such is one column of a table
+        raise InvalidInput(f"y must have one value for every row of X, not {given!r}")
+    return truth.ravel() if truth.ndim == 2 and truth.shape[1] == 1 else truth  # one column of a table
 
 
 def row_count(rows: Any) -> int:
-    """How many there are, in any table."""
+    """Return the number of rows in any kind of table."""
     return int(rows.shape[0]) if hasattr(rows, "shape") else len(rows)
 
 
 def data_digest(*parts: Any) -> str:
-    """The same for the same data, in every process."""
+    """Return a digest that is the same for the same data in every process."""
     from joblib import hash as digest
 
     return str(digest(parts))

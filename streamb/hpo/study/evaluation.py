@@ -1,7 +1,7 @@
-"""What evaluates one trial: a model by cross-validation, or any function; in this process or in another.
+"""Evaluates one trial: a model by cross-validation, or any function; in this process or in another.
 
-An evaluator is picklable, is given one task after another, and answers whatever happens: an error or a score that is
-not a number makes a failed trial, not a failed search.
+An evaluator can be pickled, gets one task after another, and always returns an answer: an error or a score that is
+not a number makes the trial fail, not the search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streamb.hpo.study.training import build_model, random_parameters, take
 from streamb.hpo.threads import one_thread
 
 VALIDATION: Final = -1
-"""The repeat that trains on all rows and scores on the validation data."""
+"""The number of the repeat that trains on all rows and scores on the validation data."""
 
 _SEEDS: Final = 2**31
 _LONGEST_ERROR: Final = 500
@@ -38,13 +38,13 @@ _LONGEST_ERROR: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One evaluation to do.
+    """One evaluation to run.
 
     Attributes:
-        number: of the trial.
-        parameters: by name.
-        bar: what its folds must reach for it to go on; None: it is evaluated in full.
-        repeat: 0 for the study's own folds; others are for scoring again on other folds; `VALIDATION`.
+        number: the trial's number.
+        parameters: values by name.
+        bar: the scores that its folds must reach for it to continue; None: all folds are evaluated.
+        repeat: 0 for the study's own folds; higher numbers score again on other folds; or `VALIDATION`.
     """
 
     number: int
@@ -54,10 +54,10 @@ class Task:
 
 
 def packed_task(task: Task) -> bytes:
-    """A task on its way to another process.
+    """Return the task as bytes that another process can load.
 
     Raises:
-        InvalidInput: one of its values cannot go there.
+        InvalidInput: one of its values cannot be pickled.
     """
     try:
         packed: bytes = cloudpickle.dumps(task)
@@ -70,7 +70,7 @@ def packed_task(task: Task) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an evaluation found; see `TrialResult`."""
+    """The result of an evaluation; `TrialResult` describes the fields."""
 
     status: Outcome
     fold_scores: tuple[float, ...] = ()
@@ -80,18 +80,18 @@ class Answer:
 
     @property
     def score(self) -> float | None:
-        """The mean over the folds; None where there is none."""
+        """The mean over the folds; None if no fold has a score."""
         if not self.fold_scores or self.status not in (Outcome.COMPLETED, Outcome.PRUNED):
             return None
         return math.fsum(self.fold_scores) / len(self.fold_scores)
 
 
 class Evaluator(Protocol):
-    """What evaluates tasks.
+    """Evaluates tasks.
 
     Attributes:
-        folds: evaluations within one task.
-        repeatable: whether another repeat is other folds, or the same again.
+        folds: number of evaluations within one task.
+        repeatable: whether another repeat uses other folds, rather than the same again.
     """
 
     @property
@@ -100,7 +100,7 @@ class Evaluator(Protocol):
     def repeatable(self) -> bool: ...
 
     def __call__(self, task: Task) -> Answer:
-        """The answer to a task; an exception other than KeyboardInterrupt never escapes."""
+        """Return the answer to a task; raises nothing but KeyboardInterrupt."""
         ...
 
 
@@ -109,22 +109,22 @@ class FoldFailed(Exception):
 
 
 def answer_of(scores: Callable[[list[float]], Outcome]) -> Answer:
-    """Run something that appends scores to a list, and turn whatever happens into an answer."""
+    """Run a function that appends scores to a list, and return its outcome or failure as an answer."""
     started, found = time.perf_counter(), list[float]()
     status, error = Outcome.FAILED, ""
     try:
         status = scores(found)
     except FoldFailed as failure:
         error = str(failure)
-    except BaseException as failure:  # SystemExit of a model too must not end the search
+    except BaseException as failure:  # a SystemExit raised by a model must not end the search either
         if isinstance(failure, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            raise  # Ctrl-C; in another thread it can only be the model's own
+            raise  # Ctrl-C; in another thread it can only come from the model itself
         error = _said(failure)
     return Answer(status, tuple(found), time.perf_counter() - started, error, this_node())
 
 
 def _said(failure: BaseException) -> str:
-    """Its type and first line, as every file can hold it; some exceptions cannot even say what they are."""
+    """The exception's type and first line, encodable in any file; some exceptions fail even to print themselves."""
     try:
         lines = str(failure).strip().splitlines()
     except Exception:
@@ -135,17 +135,17 @@ def _said(failure: BaseException) -> str:
 
 
 def this_node() -> str:
-    """This machine and process."""
+    """Return this machine and process as `host:pid`."""
     return f"{platform.node()}:{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionEvaluator:
-    """A function from the parameters to a number.
+    """Evaluates a function that maps the parameters to a number.
 
     Attributes:
-        function: called with one dict.
-        nests: `a/b` is given to it as the entry `b` of a dict `a`.
+        function: called with one dict of parameters.
+        nests: whether `a/b` is passed as the entry `b` of a dict `a`.
     """
 
     function: Callable[[dict[str, Any]], Any]
@@ -164,18 +164,18 @@ class FunctionEvaluator:
 
 @dataclass(slots=True)
 class ModelEvaluator:
-    """A model, trained and scored fold by fold.
+    """Trains and scores a model fold by fold.
 
     Attributes:
-        model: an estimator to copy, or a callable that makes one of the parameters.
-        X: rows: an array, a frame, a sparse matrix or a list.
-        y: what to predict; None for models that need none.
-        scorer: `scorer(model, X, y)`, more is better.
-        cut: how rows are divided; None: trials are scored on `held_out`.
-        groups: for grouped folds.
+        model: an estimator to copy, or a callable that makes a model from the parameters.
+        X: the rows: an array, a frame, a sparse matrix or a list.
+        y: the labels; None for models that need none.
+        scorer: `scorer(model, X, y)` returns the score; more is better.
+        cut: how rows are divided into folds; None: trials are scored on `held_out`.
+        groups: the group of each row, for grouped folds.
         held_out: validation data `(X, y)`.
         repeats: how often a trial is cross-validated.
-        seed: of models whose `random_state` is not set.
+        seed: the `random_state` of models that do not set one.
     """
 
     model: Any
@@ -191,12 +191,12 @@ class ModelEvaluator:
 
     @property
     def folds(self) -> int:
-        """Evaluations within one task."""
+        """Number of evaluations within one task."""
         return 1 if self.cut is None else self.cut.n * self.repeats
 
     @property
     def repeatable(self) -> bool:
-        """Whether another repeat divides the rows otherwise."""
+        """Whether another repeat divides the rows differently."""
         return self.cut is not None and self.cut.repeatable
 
     def __call__(self, task: Task) -> Answer:
@@ -211,7 +211,7 @@ class ModelEvaluator:
         return answer_of(run)
 
     def fitted(self, parameters: Mapping[str, Any]) -> Any:
-        """The model, trained on all rows."""
+        """Return the model with these parameters, trained on all rows."""
         model = self._model(parameters, 0)
         _fit(model, self.X, self.y)
         return model
@@ -222,7 +222,7 @@ class ModelEvaluator:
             _fit(model, self.X, self.y)
             return _number(self.scorer(model, *self.held_out), "the score on the validation data")
         if self.cut is None:
-            raise FoldFailed("there is neither a way to cut folds nor validation data")
+            raise FoldFailed("there are neither folds nor validation data to score on")
         repeat, place = divmod(fold, self.cut.n)
         training, testing = self._split(task.repeat * self.repeats + repeat)[place]
         _fit(model, take(self.X, training), None if self.y is None else self.y[training])

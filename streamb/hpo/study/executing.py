@@ -1,4 +1,4 @@
-"""Who evaluates tasks: what every executor does, and the one that works in this process."""
+"""Executors of tasks: their interface, and the one that works in this process."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _LOOK_S: Final = 0.25
 
 
 class Source(Protocol):
-    """Where tasks come from and answers go to; used from one thread at a time."""
+    """Supplies tasks and receives their answers; used from one thread at a time."""
 
     @property
     def limit_s(self) -> float | None:
-        """How long one task may take; None for no limit."""
+        """Return how long one task may take, in seconds; None for no limit."""
         ...
 
     def left_s(self) -> float | None:
-        """Seconds until everything must stop; None for no deadline. What still runs then is cut off."""
+        """Return the seconds until everything must stop; None for no deadline. Tasks still running then are cut off."""
         ...
 
     def next(self) -> Task | None:
-        """What to evaluate now; None when there is nothing more to begin."""
+        """Return the next task to evaluate; None when there is nothing more to start."""
         ...
 
     def finished(self, task: Task, answer: Answer) -> None:
-        """A task has ended, well or badly."""
+        """Record that a task has ended, with success or failure."""
         ...
 
     def cut(self, task: Task, seconds: float) -> None:
-        """A task was cut off by the deadline after some seconds."""
+        """Record that the deadline cut off a task after some seconds."""
         ...
 
 
@@ -44,7 +44,7 @@ class Executor(Protocol):
 
     Attributes:
         name: "sequential", "processes" or "ray".
-        workers: tasks at the same time, at most.
+        workers: the largest number of tasks at the same time.
     """
 
     @property
@@ -53,19 +53,19 @@ class Executor(Protocol):
     def workers(self) -> int: ...
 
     def run(self, source: Source) -> None:
-        """Evaluate until the source has nothing more, or its deadline; may be called again."""
+        """Evaluate tasks until the source has no more, or until its deadline; may be called again."""
         ...
 
     def close(self) -> None:
-        """Release processes."""
+        """End the executor's processes."""
         ...
 
 
 class InProcess:
     """One task after another in this process.
 
-    With a limit or a deadline, a task runs in a thread that is left alone when its time is over, or when the search is
-    stopped: Python can not end it, so it goes on using a CPU until it is done. Worker processes can be ended.
+    With a limit or a deadline, a task runs in a thread that is abandoned when its time is over, or when the search is
+    stopped: Python cannot end it, so it goes on using a CPU until it is done. Worker processes can be ended.
     """
 
     name = "sequential"
@@ -95,9 +95,9 @@ class InProcess:
 def evaluated_within(
     evaluator: Evaluator, task: Task, limit_s: float | None, is_over: Callable[[], bool] = lambda: False
 ) -> Answer | None:
-    """The answer to a task; None when it takes longer than a limit, or when it is over meanwhile.
+    """Evaluate a task; return None if it takes longer than `limit_s` seconds, or once `is_over` returns True.
 
-    Without a limit it is evaluated in this thread, and nothing can cut it off.
+    Without a limit it is evaluated in this thread and cannot be cut off.
     """
     if limit_s is None:
         with warnings.catch_warnings(action="ignore"):
@@ -119,5 +119,5 @@ def _is_over(source: Source) -> bool:
 
 
 def too_long(limit_s: float, seconds: float) -> Answer:
-    """The answer for a task that took longer than one may."""
+    """Return the answer for a task that took longer than its limit (both in seconds)."""
     return Answer(Outcome.TIMED_OUT, (), seconds, f"it took longer than {limit_s:g} s", this_node())

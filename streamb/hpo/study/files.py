@@ -1,4 +1,4 @@
-"""A study as files: its trials as CSV and JSON for other programs, its space as JSON for its pictures."""
+"""Writes and reads a study's files: its trials as CSV and JSON, its space as JSON for its charts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = ("number", "status", "score", "seconds", "started_at", "node", "error
 
 
 def write_csv(trials: Sequence[TrialResult], path: Path) -> None:
-    """One line per trial; parameters as `param.NAME`, fold scores as `fold.0`, `fold.1`, ... Empty where there is none.
+    """Write one line per trial: parameters as `param.NAME`, fold scores as `fold.0`, `fold.1`, ...; missing ones empty.
 
     Raises:
         StorageFailed: the file cannot be written.
@@ -40,7 +40,7 @@ def write_csv(trials: Sequence[TrialResult], path: Path) -> None:
 
 
 def write_json(result: OptimizationResult, path: Path) -> None:
-    """The result with all its trials.
+    """Write the result with all its trials as JSON.
 
     Raises:
         StorageFailed: the file cannot be written.
@@ -52,19 +52,19 @@ def write_json(result: OptimizationResult, path: Path) -> None:
 
 
 def read_trial(body: Mapping[str, Any]) -> TrialResult:
-    """A trial from what `TrialResult.to_json` made of it.
+    """Read a trial that `TrialResult.to_json` wrote.
 
     Raises:
-        InvalidInput: it is not one.
+        InvalidInput: the data is not a trial.
     """
     try:
         return from_plain(TrialResult, body)
     except ValueError as error:
-        raise InvalidInput(f"this is not a trial as streamb writes it: {error}") from error
+        raise InvalidInput(f"this is not a trial written by streamb: {error}") from error
 
 
 def describe(space: Space) -> dict[str, Any]:
-    """Plain data; `Space.of` reads it back. Values that JSON does not know become text or lists.
+    """Return the space as plain data that `Space.of` reads. Values that JSON does not have become strings or lists.
 
     >>> describe(Space.of({"C": (0.1, 10.0, "log"), "kernel": ["rbf", "poly"]}))["C"]
     {'type': 'float', 'low': 0.1, 'high': 10.0, 'log': True}
@@ -74,12 +74,12 @@ def describe(space: Space) -> dict[str, Any]:
 
 
 def read_described(described: Mapping[str, Any] | None) -> Space | None:
-    """The space of what `describe` made; None where there is none, or it cannot be read."""
+    """Read a space that `describe` wrote; None if there is none, or it cannot be read."""
     if not described:
         return None
     try:
         return Space.of(described)
-    except InvalidInput:  # pictures then take their axes from the trials
+    except InvalidInput:  # charts then take their axes from the trials
         return None
 
 

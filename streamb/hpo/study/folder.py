@@ -1,13 +1,13 @@
-"""The folders of studies: what was asked, where it is, who works on it, and the wish that it stops.
+"""Studies on disk: what was asked for, the state, the lock of the process that works on it, and requests to stop.
 
 | file | holds |
 | --- | --- |
-| `journal.jsonl`, `finished.jsonl` | what `running` keeps, and goes on from |
-| `study.json` | what the study is, as it was asked for |
+| `journal.jsonl`, `finished.jsonl` | the progress that `running` keeps and resumes from |
+| `study.json` | the study as it was asked for |
 | `state.json` | running, completed, stopped or failed, and why |
-| `lock` | held by the process that works on it, and freed by the kernel when that dies |
-| `stop` | there while somebody wants it to stop |
-| `result.json`, `trials.csv`, `report.html` | what it found |
+| `lock` | held by the process that works on the study, and released by the kernel when that process dies |
+| `stop` | exists while a stop is requested |
+| `result.json`, `trials.csv`, `report.html` | the results |
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LONGEST_NAME: Final = 64
 
 
 class State(StrEnum):
-    """Where a study is. Interrupted: its process died; `resume` goes on."""
+    """The state of a study. Interrupted: its process died; `streamb tune resume` continues it."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -46,8 +46,8 @@ class StudyFolder:
     """The folder of one study.
 
     Attributes:
-        path: it; need not exist for a study that is about to be made.
-        study_id: its name.
+        path: the folder; need not exist for a study that is about to be created.
+        study_id: the study's id, which is the folder's name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class StudyFolder:
     # --- what is there --------------------------------------------------------------------------------------------
 
     def about(self) -> dict[str, Any]:
-        """What was asked for.
+        """Return the study as it was asked for.
 
         Raises:
             NotFound: there is no such study.
@@ -68,7 +68,7 @@ class StudyFolder:
         return found
 
     def trials(self) -> list[TrialResult]:
-        """Finished trials by number, also while it runs: a line that is being written, or was cut, is left out."""
+        """Return the finished trials by number, also while the study runs: an incomplete last line is ignored."""
         path = self.path / FINISHED_FILE
         try:
             lines = path.read_bytes().split(b"\n")[:-1]
@@ -79,11 +79,11 @@ class StudyFolder:
             raise StorageFailed(f"{path} cannot be read ({error}); restore it, or move it away") from error
 
     def result(self) -> dict[str, Any] | None:
-        """What it found; None while it has not ended."""
+        """Return the study's result; None while it has not ended."""
         return self._load(RESULT_FILE)
 
     def state(self) -> tuple[State, str]:
-        """Where it is, and why."""
+        """Return the study's state and the reason for it."""
         told = self._load("state.json") or {}
         state, reason = State(told.get("state", State.INTERRUPTED.value)), str(told.get("reason", ""))
         if is_locked(self.path / "lock"):
@@ -93,7 +93,7 @@ class StudyFolder:
         return state, reason
 
     def row(self) -> dict[str, Any]:
-        """The study on one line, JSON-ready."""
+        """Return the study as one row of a listing, ready for JSON."""
         about, (state, reason) = self.about(), self.state()
         trials = self.trials()
         best = best_of(trials, about["direction"])
@@ -116,47 +116,47 @@ class StudyFolder:
     # --- what is changed ------------------------------------------------------------------------------------------
 
     def create(self, about: Mapping[str, Any]) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            Conflict: there is such a study already.
+            Conflict: the study already exists.
         """
         if (self.path / "study.json").exists():
-            raise Conflict(f"there is a study {self.study_id!r} already; resume it, or choose another name")
+            raise Conflict(f"there is already a study {self.study_id!r}; resume it, or choose another name")
         self._save("study.json", about)
 
     def amend(self, **changes: Any) -> None:
-        """Change some of what was asked for, such as how many trials."""
+        """Change some of the study's settings, such as the number of trials."""
         self._save("study.json", {**self.about(), **changes})
 
     def mark(self, state: State, reason: str = "") -> None:
-        """Say where it is."""
+        """Write the study's state and the reason for it."""
         self._save("state.json", {"state": state.value, "reason": reason})
 
     def keep_result(self, result: OptimizationResult) -> None:
-        """Keep what it found."""
+        """Write the study's result."""
         self._save(RESULT_FILE, result.to_json())
 
     def reopen(self) -> None:
-        """Before it goes on: no result yet, and nobody wants it to stop."""
+        """Remove the result and any request to stop, before the study is continued."""
         for name in (RESULT_FILE, "stop"):
             (self.path / name).unlink(missing_ok=True)
 
     def request_stop(self) -> None:
-        """Have it stop soon: after the trials that run now, or in the midst of them.
+        """Ask the study to stop: after the trials that run now, or in the midst of them.
 
         Raises:
-            NotFound: there is no such study. Conflict: it does not run.
+            NotFound: there is no such study. Conflict: it is not running.
         """
         self.about()
         state, _ = self.state()
         if state is not State.RUNNING:
-            raise Conflict(f"study {self.study_id!r} does not run: it is {state.value}")
+            raise Conflict(f"study {self.study_id!r} is not running: it is {state.value}")
         (self.path / "stop").touch()
 
     @property
     def stop_requested(self) -> bool:
-        """Whether somebody wants it to stop."""
+        """Whether a stop is requested."""
         return (self.path / "stop").exists()
 
     @contextlib.contextmanager
@@ -164,7 +164,7 @@ class StudyFolder:
         """Hold the lock: one process at a time works on a study.
 
         Raises:
-            AlreadyRunning: another one does.
+            AlreadyRunning: another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("wb") as file:
@@ -176,7 +176,7 @@ class StudyFolder:
         return JsonFile(self.path / name).load() or None
 
     def _save(self, name: str, body: Mapping[str, Any]) -> None:
-        """Replace a file whole: a crash leaves the earlier one or the new one."""
+        """Replace a file as a whole: after a crash either the old or the new content is there."""
         replace_file(self.path / name, json.dumps(body, indent=2, default=str).encode())
 
 
@@ -187,10 +187,10 @@ class Studies:
         self._root = state_dir / FOLDER
 
     def get(self, study_id: str) -> StudyFolder:
-        """A study by its id, whether or not there is one yet.
+        """Return the folder of a study by its id, whether or not the study exists.
 
         Raises:
-            InvalidInput: no id that a study can have.
+            InvalidInput: the id is not allowed for a study.
         """
         wrong = not study_id or len(study_id) > _LONGEST_NAME or not {*study_id} <= _NAME or study_id[0] in ".-"
         if wrong:
@@ -200,14 +200,14 @@ class Studies:
         return StudyFolder(self._root / study_id)
 
     def all(self) -> list[StudyFolder]:
-        """Those there are, the newest first."""
+        """Return all studies, newest first."""
         if not self._root.is_dir():
             return []
         found = [StudyFolder(path) for path in self._root.iterdir() if (path / "study.json").exists()]
         return sorted(found, key=lambda study: (-float(study.about().get("created_at") or 0.0), study.study_id))
 
     def new_id(self, model: str, clock: Clock | None = None) -> str:
-        """An id that no study has: the model's name, the day, and a number."""
+        """Return an unused study id: the model's name, the day, and a number."""
         import datetime as dt
 
         now = (clock or SystemClock()).now()

@@ -1,4 +1,4 @@
-"""Which rows a model is trained on and which it is scored on: folds that keep classes, groups or the order of time."""
+"""Divides rows into folds for training and scoring; folds can keep classes, groups or the order of time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Kind = Literal["stratified", "grouped", "time", "plain"]
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """A way to divide rows, as often as one likes.
+    """A way to divide rows into folds, repeatable with other folds.
 
     Attributes:
         kind: stratified keeps the shares of the classes; grouped keeps the rows of a group together; time trains on
-            what came before, rows being in the order of time.
-        n: how many folds.
-        seed: of the shuffling.
+            earlier rows than it scores (the rows must be in order of time).
+        n: number of folds.
+        seed: seed of the shuffling.
     """
 
     kind: Kind
@@ -35,7 +35,7 @@ class Folds:
         return self.kind != "time"
 
     def split(self, y: NDArray[Any] | None, groups: NDArray[Any] | None, rows: int, repeat: int) -> list[_Pair]:
-        """Pairs of row numbers to train on and to score on; the same repeat always gives the same."""
+        """Return pairs of row numbers to train on and to score on; the same repeat always gives the same pairs.
         from sklearn.model_selection import TimeSeriesSplit
 
         if self.kind == "time":
@@ -54,7 +54,7 @@ _Pair = tuple[Rows, Rows]
 
 
 def _stratified(y: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
-    """Rows of a class are dealt out in turn, in random order, and the next class goes on where the last one ended."""
+    """Deal the rows of a class to the folds in random order; the next class starts where the last one ended."""
     _, codes = np.unique(_comparable(y), return_inverse=True)
     order = np.lexsort((rng.permutation(len(codes)), codes.ravel()))
     place = np.empty(len(codes), dtype=np.intp)
@@ -63,7 +63,7 @@ def _stratified(y: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
 
 
 def _grouped(groups: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
-    """Groups go whole, the largest first, to the fold that has the fewest rows; equally large ones in random order."""
+    """Assign whole groups, the largest first, to the fold with the fewest rows; equally large ones in random order."""
     _, codes, sizes = np.unique(_comparable(groups), return_inverse=True, return_counts=True)
     home, load = np.empty(len(sizes), dtype=np.intp), np.zeros(n)
     for group in np.lexsort((rng.permutation(len(sizes)), -sizes)):
@@ -73,15 +73,15 @@ def _grouped(groups: NDArray[Any], n: int, rng: np.random.Generator) -> Rows:
 
 
 def _comparable(values: NDArray[Any]) -> NDArray[Any]:
-    """Objects as text: numbers, texts and None in one column have no order."""
+    """Convert objects to text: a column that mixes numbers, strings and None cannot be sorted."""
     return values.astype(str) if values.dtype.kind == "O" else values
 
 
 def choose_kind(wanted: str, y: NDArray[Any] | None, groups: NDArray[Any] | None, *, classifies: bool) -> Kind:
-    """The kind of folds that suits data.
+    """Return the kind of folds that suits the data.
 
     Raises:
-        InvalidInput: grouped folds without groups, or stratified ones without classes.
+        InvalidInput: grouped folds are wanted without groups, or stratified ones without classes.
     """
     if wanted == "grouped" and groups is None:
         raise InvalidInput("grouped folds need groups: one value per row that says which rows belong together")
@@ -94,7 +94,7 @@ def choose_kind(wanted: str, y: NDArray[Any] | None, groups: NDArray[Any] | None
 
 
 def check_folds(folds: Folds, rows: int, groups: NDArray[Any] | None) -> None:
-    """Refuse more folds than the data has rows or groups for."""
+    """Raise InvalidInput if there are more folds than the data has rows or groups for."""
     units, what = (
         (len(np.unique(_comparable(groups))), "groups")
         if folds.kind == "grouped" and groups is not None
@@ -102,4 +102,4 @@ def check_folds(folds: Folds, rows: int, groups: NDArray[Any] | None) -> None:
     )
     least = folds.n + 1 if folds.kind == "time" else folds.n
     if units < least:
-        raise InvalidInput(f"{folds.n} folds need at least {least} {what}, and there are {units}; use fewer folds")
+        raise InvalidInput(f"{folds.n} folds need at least {least} {what}, but there are {units}; use fewer folds")

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: trials side by side, each on one thread, and ended when their time is over."""
+"""Worker processes on this machine: trials side by side, each on one thread, and killed when their time is over."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from streamb.hpo.study.worker import BROKEN
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _LOOK_S: Final = 1.0
 _LONG_S: Final = 1.0
-"""A trial this long is worth more workers."""
+"""Seconds that a trial must take before more workers are started."""
 
 _MOST_DEATHS: Final = 3
-"""Workers that may die one after another before they are ready."""
+"""How many workers may die in a row before they are ready."""
 
 
 @dataclass(slots=True)
@@ -45,14 +45,14 @@ class ProcessPool:
     """Evaluates tasks in worker processes, which are started when they are first needed.
 
     Attributes:
-        workers: how many at most.
+        workers: the largest number of workers.
 
     Args:
-        evaluator: pickled once, sent to each worker.
-        workers: how many at most.
-        clock: for limits.
-        grow: begin with one worker, and use the others once a task took a second: processes cost more than they gain
-            where tasks are short, and with one worker the same seed gives the same search.
+        evaluator: pickled once and sent to each worker.
+        workers: the largest number of workers.
+        clock: measures the time limits.
+        grow: start with one worker, and use the others once a task took a second: for short tasks processes cost more
+            than they gain, and with one worker the same seed gives the same search.
 
     Raises:
         InvalidInput: the evaluator cannot be pickled.
@@ -67,7 +67,7 @@ class ProcessPool:
         self._running: list[_Worker] = []
         self._deaths = 0
         self._packed = _packed(evaluator)
-        self._running.append(self._start())  # it imports libraries while the caller prepares
+        self._running.append(self._start())  # it imports libraries while the caller goes on preparing
 
     def run(self, source: Source) -> None:
         try:
@@ -92,7 +92,7 @@ class ProcessPool:
     # --- one round ------------------------------------------------------------------------------------------------
 
     def _hand_out(self, source: Source) -> bool:
-        """Give every idle worker a task; False when nobody has one any more."""
+        """Give every idle worker a task; return False when no worker has one any more."""
         while True:
             idle = next((worker for worker in self._running if worker.task is None), None)
             if idle is None and len(self._running) >= self._wanted:
@@ -105,7 +105,7 @@ class ProcessPool:
                 self._running.append(idle)
             idle.task, idle.began = task, self._clock.monotonic()
             packed = packed_task(task)
-            with contextlib.suppress(OSError):  # it is dead: `_collect` sees it
+            with contextlib.suppress(OSError):  # the worker is dead: `_collect` notices it
                 idle.pipe.send_bytes(packed)
 
     def _collect(self, source: Source, left: float | None) -> None:
@@ -127,7 +127,7 @@ class ProcessPool:
             if message[0] == BROKEN:
                 raise InvalidInput(f"this cannot be built in another process ({message[1]}); use executor='sequential'")
             worker.ready, self._deaths = True, 0
-            worker.began = self._clock.monotonic()  # starting up is not the trial's time
+            worker.began = self._clock.monotonic()  # the start of the process does not count as the trial's time
             return
         task, worker.task = worker.task, None
         if task is not None:
@@ -136,7 +136,7 @@ class ProcessPool:
             source.finished(task, message)
 
     def _died(self, source: Source, worker: _Worker) -> None:
-        """A worker ended by itself: its trial failed, if the worker had come so far."""
+        """Handle a worker that ended by itself: the trial fails if the worker had started one."""
         why = _ending(worker.process.wait())
         task, seconds = self._end(worker)
         if not worker.ready:
@@ -201,7 +201,7 @@ def _ending(code: int) -> str:
 
 
 def _packed(evaluator: Evaluator) -> IO[bytes]:
-    """The evaluator in a file without a name: gone with the last process that has it open."""
+    """Write the evaluator to an unnamed file, which disappears with the last process that has it open."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the pool closes it
     try:
         cloudpickle.dump(evaluator, file)

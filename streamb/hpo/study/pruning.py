@@ -1,13 +1,13 @@
-"""When a trial is not worth its remaining folds, and what is told of one that was stopped.
+"""Decides when a trial is not worth its remaining folds, and estimates the value of one that was stopped.
 
 Notation: `s_tk` is the score of trial t on fold k, turned so that more is better. Folds differ in how hard they are,
 and are the same for every trial: so trials are compared by differences on the same folds. `d_k = s_tk - s_bk` is that
 difference from the best trial b, `v` the variance of such differences from fold to fold.
 
 After k folds a trial is stopped when both hold:
-1. it is in the lower half of all trials that got so far (the rung rule of ASHA, Li et al. 2020, with reduction 2);
-2. `mean(d) + 1.645 sqrt(v / k) < 0`: even the upper end of what is plausible (95 %) is below the best.
-The first alone would stop half of all trials, good ones among them whose first fold was unlucky.
+1. it is in the lower half of all trials that got as far (the rung rule of ASHA, Li et al. 2020, with reduction 2);
+2. `mean(d) + 1.645 sqrt(v / k) < 0`: even the upper 95 % confidence bound is below the best.
+The first alone would stop half of all trials, including good ones whose first fold was unlucky.
 
 A stopped trial's value is estimated as `mean(s_b) + mean(d)`: the mean of its own few folds would compare easy folds
 with hard ones.
@@ -25,21 +25,21 @@ from numpy.typing import NDArray
 
 _Z: Final = 1.645
 _FEWEST: Final = 4
-"""Trials that must be finished before any is stopped."""
+"""Number of trials that must be finished before any is stopped."""
 
 _PRIOR: Final = 2.0
-"""Degrees of freedom that what other trials showed of `v` is worth beside the trial's own folds."""
+"""Weight of the other trials' estimate of `v` beside the trial's own folds, in degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a trial must reach to go on; a snapshot from when it started, so that it can travel with it.
+    """The scores a trial must reach to continue: a snapshot taken when it started, which is sent along with it.
 
     Attributes:
-        best: fold scores of the best trial, turned so that more is better.
-        variance: of the differences between two trials from fold to fold.
-        rungs: by number of folds done, 1 first: the median over trials of the mean score so far.
-        maximize: whether scores are to be maximized; others are turned.
+        best: fold scores of the best trial, with the sign turned so that more is better.
+        variance: variance of the differences between two trials from fold to fold.
+        rungs: for each number of folds done (1 first), the median over trials of the mean score so far.
+        maximize: whether more is better; otherwise the sign of scores is turned.
     """
 
     best: tuple[float, ...]
@@ -48,7 +48,7 @@ class Bar:
     maximize: bool
 
     def stops(self, scores: Sequence[float]) -> bool:
-        """Whether a trial with these scores on the first folds is not worth the others."""
+        """Return whether a trial with these scores on the first folds should be stopped."""
         done = len(scores)
         if done == 0 or done >= len(self.best) or done > len(self.rungs):
             return False
@@ -59,7 +59,7 @@ class Bar:
         return bool(difference.mean() + _Z * error < 0.0)
 
     def estimate(self, scores: Sequence[float]) -> tuple[float, float]:
-        """The score over all folds that a stopped trial would probably have reached, and its variance."""
+        """Return the estimated score of a stopped trial over all folds, and its variance."""
         difference = self._turned(scores) - np.array(self.best[: len(scores)])
         value = float(np.mean(self.best) + difference.mean())
         return (value if self.maximize else -value), self._variance(difference) / len(scores)
@@ -74,11 +74,11 @@ class Bar:
 
 
 def bar_of(finished: Sequence[Sequence[float]], stopped: Sequence[Sequence[float]], *, maximize: bool) -> Bar | None:
-    """The bar that finished and stopped trials set; None while there are too few, or a single fold.
+    """Return the bar set by the finished and stopped trials; None while there are too few, or with a single fold.
 
     Args:
-        finished: fold scores of each trial that has all of them.
-        stopped: of each that has fewer.
+        finished: the fold scores of each trial that has all of them.
+        stopped: the fold scores of each trial that has fewer.
         maximize: whether more is better.
     """
     if len(finished) < _FEWEST or len(finished[0]) < 2:
@@ -87,7 +87,7 @@ def bar_of(finished: Sequence[Sequence[float]], stopped: Sequence[Sequence[float
     table = sign * np.array(finished, dtype=float)
     best = table[int(np.argmax(table.mean(axis=1)))]
     differences = table - best
-    # of most trials: a few hopeless ones differ wildly from fold to fold
+    # a median: a few hopeless trials differ widely from fold to fold
     variance = float(np.median(differences.var(axis=1, ddof=1)))
     partial = [sign * np.array(scores, dtype=float) for scores in [*finished, *stopped]]
     rungs = tuple(
@@ -98,10 +98,10 @@ def bar_of(finished: Sequence[Sequence[float]], stopped: Sequence[Sequence[float
 
 
 def paired_variance(scores: Sequence[float], finished: Sequence[Sequence[float]]) -> float | None:
-    """How uncertain a trial's mean over the folds is, what all trials share left out; None where that is unknown.
+    """Return the variance of a trial's mean over the folds, without effects shared by all trials; None if unknown.
 
-    The spread of its scores alone says mostly how the folds differ, which moves all trials together: it is the spread
-    around the folds' own effects (medians over the trials) that can change which trial is best.
+    The spread of its scores alone mostly reflects how the folds differ, which moves all trials together. Only the
+    spread around the folds' own effects (medians over the trials) can change which trial is best.
     """
     folds = len(scores)
     others = [one for one in finished if len(one) == folds]

@@ -1,7 +1,7 @@
-"""What came of each trial, one JSON line per finished one, beside the optimizer's journal.
+"""The results of finished trials, one JSON line each, beside the optimizer's journal.
 
-The line is on disk before the optimizer is told: a trial that finished is never evaluated again, whenever the process
-is killed. The first line says which study it is; the file of another one is refused.
+The line is on disk before the optimizer gets the result: a finished trial is never evaluated again, whenever the
+process is killed. The first line identifies the study; the file of another study is rejected.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FINISHED_FILE: Final = "finished.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A finished trial as it is kept.
+    """A finished trial as it is kept in the file.
 
     Attributes:
-        result: its parameters are plain here (as JSON knows them); the optimizer has the real ones.
-        value: what the optimizer was told, or is to be told; None when it failed.
-        variance: of the value, where known.
+        result: the trial's result, with its parameters as JSON values; the optimizer has the original ones.
+        value: the value for the optimizer; None if the trial failed.
+        variance: the variance of the value, if known.
     """
 
     result: TrialResult
@@ -40,15 +40,15 @@ class Records:
     """The file of a study's finished trials.
 
     Attributes:
-        kept: what was in it when it was opened.
+        kept: the trials that were in the file when it was opened.
 
     Args:
         path: the file.
-        identity: what makes the study what it is; JSON-ready.
+        identity: what identifies the study, as JSON values.
 
     Raises:
-        InvalidInput: the file is of another study, or damaged; says how.
-        AlreadyRunning: another process writes to it. StorageFailed: the disk refused.
+        InvalidInput: the file is of another study, or damaged; the message says how.
+        AlreadyRunning: another process writes to it. StorageFailed: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Records:
             raise
 
     def append(self, kept: Kept) -> None:
-        """Add a finished trial; it is on disk when this returns."""
+        """Append a finished trial; it is on disk when this returns."""
         self._file.append({**kept.result.to_json(), "value": kept.value, "variance": kept.variance})
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Runs a study: the search, then the best trial again on other folds, then the result; and goes on with one cut short.
+"""Runs a study: the search, then the best trial again on other folds, then the result; resumes an interrupted study.
 
-The folder of a study holds `journal.jsonl` (what the optimizer was asked and told) and `finished.jsonl` (what came of
-each trial). A study that is started again on its folder takes up all finished trials, hands out again those that were
+The folder of a study holds `journal.jsonl` (the optimizer's asks and tells) and `finished.jsonl` (the results of
+trials). A study that is started again on its folder takes over all finished trials, hands out again those that were
 running, and counts the time that was spent before.
 """
 
@@ -39,20 +39,20 @@ from streamb.hpo.study.study import (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A study that is to run.
+    """Everything needed to run a study.
 
     Attributes:
-        name: what people call it.
-        space: what is searched.
-        objective: name of what is scored.
+        name: the study's name for people.
+        space: the search space.
+        objective: the name of the score.
         direction: "maximize" or "minimize".
-        evaluator: what evaluates a trial.
-        config: how much, and how.
-        defaults: the model's own parameters, to be the first trial; None when there are none.
-        identity: what makes the study what it is, JSON-ready: a folder of another one is refused.
-        validates: the evaluator has validation data to score the best trial on in the end.
-        watchers: are told how it goes.
-        began_at: monotonic time when the caller began to prepare it; None: now.
+        evaluator: evaluates one trial.
+        config: the study's settings.
+        defaults: the model's own parameters, which become the first trial; None if there are none.
+        identity: what identifies the study, as JSON values: the folder of another study is rejected.
+        validates: whether the evaluator has validation data, on which the best trial is scored at the end.
+        watchers: objects that are notified of the progress.
+        began_at: monotonic time in seconds when the caller began to prepare the study; None: now.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Plan:
 
 
 def local_executor(evaluator: Evaluator, config: OptimizationConfig, clock: Clock, *, separate: bool) -> Executor:
-    """This process or workers on this machine, as the settings say.
+    """Return an executor in this process or in workers on this machine, depending on the settings.
 
     Args:
-        evaluator: what evaluates a trial.
-        config: "processes" means as many at once as wanted, or one per CPU; "auto" begins with one and takes the
-            others when trials are long.
-        clock: for limits.
+        evaluator: evaluates one trial.
+        config: "processes" means the wanted number of workers at once, or one per CPU; "auto" starts with one and adds
+            the others when trials are long.
+        clock: measures the time limits.
         separate: whether "auto" evaluates in other processes.
     """
     if config.executor == "sequential" or (config.executor != "processes" and not separate):
@@ -85,17 +85,17 @@ def local_executor(evaluator: Evaluator, config: OptimizationConfig, clock: Cloc
 
 
 def cpus() -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Study:
-    """A plan, run by an executor.
+    """Runs a plan with an executor.
 
     Args:
-        plan: what to run.
-        make_executor: gets the evaluator; called once, at the start of `run`.
-        clock: for deadlines.
+        plan: the study to run.
+        make_executor: makes the executor from the evaluator; called once, at the start of `run`.
+        clock: measures deadlines.
     """
 
     def __init__(self, plan: Plan, make_executor: Callable[[Evaluator], Executor], clock: Clock) -> None:
@@ -104,20 +104,20 @@ class Study:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the study now, with what it has found; from any thread."""
+        """End the study now, with the results so far; may be called from any thread."""
         self._stopped = True
         if self._search is not None:
             self._search.stop()
 
     def run(self) -> OptimizationResult:
-        """Search, score again, and say what was found.
+        """Search, score the best trial again, and return the result.
 
-        Ctrl-C ends it with what was found; where nothing was, `KeyboardInterrupt` goes on its way.
+        Ctrl-C ends it with the results so far; if there are none, `KeyboardInterrupt` is raised.
 
         Raises:
-            NoTrialSucceeded: there is no best trial, as all failed (the message has the first reason), or as it was
-                stopped before any had ended.
-            DeadlineExceeded: the deadline came before any trial had ended.
+            NoTrialSucceeded: all trials failed (the message gives the first reason), or the study was stopped before one
+                had ended.
+            DeadlineExceeded: the deadline passed before any trial had ended.
             InvalidInput: the folder holds another study. AlreadyRunning: another process works on it.
         """
         plan, config = self._plan, self._plan.config
@@ -234,7 +234,7 @@ class Study:
     def _again(
         self, search: Search, executor: Executor, best: TrialResult, default: TrialResult | None
     ) -> tuple[Rescore | None, float | None]:
-        """The best trial, and the defaults, on other folds and on the validation data, while there is time."""
+        """Score the best trial and the defaults on other folds and on the validation data, while there is time."""
         if search.stopped_by is StoppedBy.USER:
             return None, None
         tasks = [Task(best.number, best.parameters, repeat=VALIDATION)] if self._plan.validates else []
@@ -268,7 +268,7 @@ def _nothing(search: Search) -> NoTrialSucceeded | DeadlineExceeded:
         return NoTrialSucceeded("the search was stopped before any trial had ended; there is nothing to show")
     if not ended and search.stopped_by is StoppedBy.DEADLINE:
         return DeadlineExceeded(
-            "the deadline came before any trial had ended; give the search more time, fewer folds or less data"
+            "the deadline passed before any trial had ended; give the search more time, fewer folds or less data"
         )
     first = next((result for result in results if result.error), None)
     reason = "no trial had a score" if first is None else first.error
@@ -285,10 +285,10 @@ def _folder(folder: Path | str | None) -> Path | None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageFailed(f"the study's folder {path} cannot be made: {error}") from error
+        raise StorageFailed(f"the study's folder {path} cannot be created: {error}") from error
     return path
 
 
 def _spent(records: Records) -> float:
-    """Seconds that earlier runs of the study took, as far as trials show."""
+    """Seconds that earlier runs of the study took, as far as the trials show."""
     return max((kept.result.started_at + kept.result.seconds for kept in records.kept), default=0.0)

@@ -1,4 +1,4 @@
-"""How a trained model is scored: by a scorer of scikit-learn, by a function of the user's, or by itself."""
+"""Scores a trained model: by a scorer of scikit-learn, by a function of the user's, or by the model's own `score`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Scorer = Callable[[Any, Any, Any], Any]
 
 
 def scorer_of(objective: Any, model: Any) -> tuple[Scorer, str]:
-    """A scorer and its name: of scikit-learn by name, or any callable `scorer(model, X, y)`; more is better.
+    """Return a scorer and its name, for a scikit-learn name or a callable `scorer(model, X, y)`; more is better.
 
     Raises:
-        InvalidInput: no scorer has this name.
+        InvalidInput: there is no scorer of this name.
     """
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if objective is None:
-        if not hasattr(model, "score") and not callable(model):  # what a factory makes is seen at the first trial
+        if not hasattr(model, "score") and not callable(model):  # a factory's model is checked at the first trial
             raise InvalidInput("give an objective: the model has no score of its own")
         return own_score, "score"
     if callable(objective):
         _check_signature(objective)
-        # what make_scorer made has no name, but the function in it has
+        # a scorer from make_scorer has no name, but its function has one
         named = objective if hasattr(objective, "__name__") else getattr(objective, "_score_func", objective)
         return objective, str(getattr(named, "__name__", type(objective).__name__))
     if objective not in get_scorer_names():
@@ -37,7 +37,7 @@ def scorer_of(objective: Any, model: Any) -> tuple[Scorer, str]:
 
 
 def own_score(model: Any, X: Any, y: Any) -> Any:  # noqa: N803
-    """What the model's own `score` says."""
+    """Return the value of the model's own `score` method."""
     return model.score(X) if y is None else model.score(X, y)
 
 
@@ -54,5 +54,5 @@ def _check_signature(objective: Callable[..., Any]) -> None:
 
 
 def scorer_text(objective: Any) -> str:
-    """What tells two scorers of the same name apart, where they can say it: those of `make_scorer` can."""
+    """Return a text that distinguishes scorers of the same name, where possible (those of `make_scorer`)."""
     return repr(objective) if hasattr(objective, "_score_func") else ""

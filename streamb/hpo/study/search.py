@@ -1,4 +1,4 @@
-"""The trials of a study: which comes next, what came of each, and when it is over."""
+"""The search of a study: chooses the next trial, records the results, and decides when the search is over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamb.hpo.trial import Status
 
 _RESERVE: Final = 0.1
 _NEAR_S: Final = 2.0
-"""An executor may stop this much before the deadline, so as to be done by then."""
+"""Seconds before the deadline at which an executor may stop, so as to be done in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Limits:
     """When a search ends.
 
     Attributes:
-        n_trials: so many, those of earlier runs included.
-        ends_at: monotonic time of the deadline; None for none.
-        trial_s: how long one trial may take.
-        later: evaluations to come after the search, within the same deadline.
-        workers: trials at the same time.
+        n_trials: number of trials, including those of earlier runs.
+        ends_at: monotonic time of the deadline in seconds; None for no deadline.
+        trial_s: how long one trial may take, in seconds; None for no limit.
+        later: number of evaluations that follow the search within the same deadline.
+        workers: number of trials at the same time.
     """
 
     n_trials: int
@@ -43,24 +43,24 @@ class Limits:
 
 
 class Search:
-    """A source of trials for an executor.
+    """Supplies an executor with trials.
 
     Attributes:
-        stopped_by: why it is over; None until then.
+        stopped_by: why the search ended; None while it runs.
         limits: when it ends.
-        unfinished: numbers of trials that its end cut off.
+        unfinished: numbers of the trials that were cut off by the end of the search.
 
     Args:
-        optimizer: chooses and learns.
-        limits: when it ends.
-        clock: for the deadline.
-        prune: stop trials between their folds.
-        records: keeps what came of each trial; those in it are told to the optimizer that does not know them yet.
-        watchers: are told of each trial.
-        began_at: monotonic time when the study began, runs before this one counted in.
+        optimizer: chooses trials and learns from their results.
+        limits: when the search ends.
+        clock: measures the deadline.
+        prune: whether to stop clearly worse trials between their folds.
+        records: keeps the results; the optimizer is given those that it does not know yet.
+        watchers: objects that are notified of each trial.
+        began_at: monotonic time in seconds when the study began, earlier by the time that previous runs took.
 
     Raises:
-        InvalidInput: the records and the optimizer's journal do not belong together.
+        InvalidInput: the records and the optimizer's journal are of different searches.
     """
 
     def __init__(
@@ -91,23 +91,23 @@ class Search:
 
     @property
     def limit_s(self) -> float | None:
-        """How long one trial may take."""
+        """Return how long one trial may take, in seconds; None for no limit."""
         return self.limits.trial_s
 
     def left_s(self) -> float | None:
-        """Seconds until the deadline; 0 once somebody stopped the search."""
+        """Return the seconds until the deadline; 0 once the search was stopped."""
         if self._stop.is_set():
             return 0.0
         ends_at = self.limits.ends_at
         return None if ends_at is None else ends_at - self._reserve_s(ends_at) - self._clock.monotonic()
 
     def next(self) -> Task | None:
-        """The next trial; None when there is none any more."""
+        """Return the next trial; None when the search has no more."""
         left = self.left_s()
         if left is not None and left <= 0.0:
             self.stopped_by = self.reason()
             return None
-        with self._counting:  # one may be asked for in another thread while another one ends
+        with self._counting:  # another thread may ask for a trial while one ends
             begun = len(self._results) + len(self._started)
         if begun >= self.limits.n_trials:
             self.stopped_by = StoppedBy.TRIALS
@@ -122,7 +122,7 @@ class Search:
         return Task(trial.id, trial.parameters, bar)
 
     def finished(self, task: Task, answer: Answer) -> None:
-        """Keep what came of a trial, learn from it, tell who watches."""
+        """Keep the result of a trial, learn from it, and notify the watchers."""
         began, bar = self._started[task.number]
         result = self._result(task, answer, began)
         value, variance = self._worth(result, bar)
@@ -132,7 +132,7 @@ class Search:
         self._ended(result)
 
     def cut(self, task: Task, seconds: float) -> None:
-        """A trial that the deadline ended is shown, and begins anew when the study goes on."""
+        """Report a trial that the deadline cut off; it runs again from the start when the study is resumed."""
         began, _ = self._started[task.number]
         self.stopped_by = self.reason()
         self.unfinished.add(task.number)
@@ -141,7 +141,7 @@ class Search:
         self._ended(result)
 
     def reason(self) -> StoppedBy:
-        """Why a search ends that has more to do: the deadline, where that is near, else somebody."""
+        """Return why a search ends before its last trial: the deadline if it is near, otherwise the user."""
         left = self.left_s()
         late = left is not None and left <= _NEAR_S and not self._stop.is_set()
         return StoppedBy.DEADLINE if late else StoppedBy.USER
@@ -149,17 +149,17 @@ class Search:
     # --- what others ask ------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End the search now; from any thread."""
+        """End the search now; may be called from any thread."""
         self._stop.set()
 
     @property
     def stop_requested(self) -> bool:
-        """Whether somebody ended it."""
+        """Whether the search was asked to stop."""
         return self._stop.is_set()
 
     @property
     def results(self) -> tuple[TrialResult, ...]:
-        """What came of each trial so far, by number."""
+        """The results of all trials so far, in order of their numbers."""
         return tuple(self._results[number] for number in sorted(self._results))
 
     def leader(self) -> TrialResult | None:
@@ -167,7 +167,7 @@ class Search:
         return best_of(self.results, self._optimizer.direction)
 
     def winner(self, default: TrialResult | None) -> TrialResult | None:
-        """The trial to take: under noise the one with the best expectation, but none that scored below the defaults."""
+        """Return the best trial, under noise by expected value, but none that scored below the defaults."""
         leader, best = self.leader(), self._optimizer.best
         chosen = None if best is None else self._results.get(best.trial.id)
         if chosen is None or not chosen.complete or chosen.score is None:
@@ -180,7 +180,7 @@ class Search:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _reserve_s(self, ends_at: float) -> float:
-        """What is kept of the time for scoring the best trial again: as long as that takes, at most a tenth of all."""
+        """Seconds reserved for scoring the best trial again: as long as that takes, at most a tenth of the whole."""
         longest = max((result.seconds for result in self.results if result.complete), default=0.0)
         rounds = math.ceil(self.limits.later / self.limits.workers)
         return min(_RESERVE * (ends_at - self._began_at), longest * rounds)
@@ -190,8 +190,8 @@ class Search:
         told = {trial.id for trial in self._optimizer.trials if trial.status is not Status.RUNNING}
         if not told <= numbers or not numbers <= set(range(len(self._optimizer.trials))):
             raise InvalidInput(
-                f"the journal beside {records.path} is of other trials than those kept there: one of the two files was"
-                " changed or replaced; restore it, or use another folder"
+                f"the journal beside {records.path} holds other trials than that file: one of the two was changed or"
+                " replaced; restore it, or use another folder"
             )
         for kept in records.kept:
             self._restore(kept)
@@ -199,7 +199,7 @@ class Search:
     def _restore(self, kept: Kept) -> None:
         number = kept.result.number
         trial = self._optimizer.trials[number]
-        if trial.status is Status.RUNNING:  # the process ended between the two files
+        if trial.status is Status.RUNNING:  # the process ended after writing one file and before writing the other
             self._optimizer.tell(number, kept.value, failed=kept.value is None, variance=kept.variance)
         self._results[number] = replace(kept.result, parameters=trial.parameters)
 
@@ -217,7 +217,7 @@ class Search:
         )
 
     def _worth(self, result: TrialResult, bar: Bar | None) -> tuple[float | None, float | None]:
-        """What the optimizer is told of a trial, and its variance."""
+        """The value of a trial for the optimizer, and its variance."""
         if result.status is Outcome.PRUNED and bar is not None:
             return bar.estimate(result.fold_scores)
         return result.score, paired_variance(result.fold_scores, self._scores(complete=True))
@@ -240,7 +240,7 @@ class Search:
             watcher.trial(result, leader, left)
 
     def _expected_s(self) -> float | None:
-        """Seconds that are probably left: as long as the trials so far, but no longer than the deadline."""
+        """The expected seconds left, by the duration of the trials so far; at most until the deadline."""
         done = len(self._results)
         elapsed = self._clock.monotonic() - self._began_at
         expected = elapsed / done * (self.limits.n_trials - done) if done else math.inf
@@ -250,7 +250,7 @@ class Search:
 
 
 class Again:
-    """A source of evaluations that are no trials: nothing is chosen or learned from them."""
+    """Supplies evaluations that are not trials: nothing is chosen or learned from them."""
 
     def __init__(self, tasks: Sequence[Task], search: Search, clock: Clock) -> None:
         self._waiting, self._clock, self._search = list(tasks), clock, search
@@ -271,8 +271,8 @@ class Again:
             self.found[(task.number, task.repeat)] = answer.score
 
     def cut(self, task: Task, seconds: float) -> None:
-        """There was no time for this one."""
+        """Do nothing: there was no time for this evaluation."""
 
     def scores(self, number: int) -> dict[int, float]:
-        """The score of each repeat of a trial."""
+        """Return the score of each repeat of the trial with this number."""
         return {repeat: score for (one, repeat), score in self.found.items() if one == number and repeat != VALIDATION}

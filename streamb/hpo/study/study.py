@@ -1,4 +1,4 @@
-"""A study: a search from its first trial to its result, as everybody who watches or reports it sees it."""
+"""The results of a study and of its trials, and the interface for watching its progress."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class StoppedBy(StrEnum):
 
 
 class NoTrialSucceeded(StreambError):
-    """Every trial failed or was cut off: there is no best one. The message gives the first reason."""
+    """Every trial failed or was cut off, so there is no best one. The message gives the first reason."""
 
     status, code = 422, "no_trial_succeeded"
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What came of one trial.
+    """The result of one trial.
 
     Attributes:
-        number: 0, 1, 2, ... in the order in which the trials were chosen; they may end in another.
+        number: 0, 1, 2, ... in the order in which the trials were chosen; they may end in another order.
         parameters: values by name.
-        score: mean over the folds, in the objective's own units; of a pruned trial over the folds it was given, so it
-            does not compare with others; None when there is none.
-        fold_scores: one for each fold that was evaluated.
-        status: pruned means stopped after some folds, clearly worse than the best trial on the same ones.
+        score: mean over the folds, in the objective's own units; for a pruned trial over the folds it was given, so it
+            is not comparable with others; None if there is no score.
+        fold_scores: one score for each fold that was evaluated.
+        status: pruned means stopped after some folds, clearly worse than the best trial on the same folds.
         seconds: how long it ran.
         started_at: seconds since the study began.
         error: why it failed or was cut off; empty otherwise.
-        node: which machine and process evaluated it, as `host:pid`.
+        node: the machine and process that evaluated it, as `host:pid`.
     """
 
     number: int
@@ -70,7 +70,7 @@ class TrialResult:
         return self.status is Outcome.COMPLETED and self.score is not None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready; parameters that JSON does not know are texts."""
+        """Return the result as JSON values; parameters of other types become strings."""
         return {**asdict(self), "parameters": plain_parameters(self.parameters), "fold_scores": list(self.fold_scores)}
 
 
@@ -79,9 +79,9 @@ class Improvement:
     """What the search gained over the defaults, both measured on the same folds.
 
     Attributes:
-        default_score: of the first trial, the model's own parameters; None when there was none or it failed.
-        absolute: positive is better, whichever way the objective points; None without a default.
-        relative_improvement: percent of the size of the default's score; None without a default, or where it is 0.
+        default_score: score of the model's own parameters (the first trial); None if there are none or it failed.
+        absolute: the difference in score; positive is better in either direction; None without a default score.
+        relative_improvement: the difference in percent of the default's absolute score; None without one or if it is 0.
     """
 
     default_score: float | None
@@ -90,7 +90,7 @@ class Improvement:
 
     @classmethod
     def of(cls, best: float, default: float | None, direction: Direction) -> Improvement:
-        """Of a best score over a default one.
+        """Compute the improvement of the best score over the default score.
 
         >>> Improvement.of(0.99, 0.9, "maximize").relative_improvement
         10.0
@@ -106,17 +106,17 @@ class Improvement:
 
 @dataclass(frozen=True, slots=True)
 class Rescore:
-    """The best trial evaluated again on other folds: what is left of its score once luck with the folds is gone.
+    """The best trial evaluated again on other folds, which removes the effect of lucky folds on its score.
 
-    The best of many noisy scores is on average better than what it measures (the winner's curse): so `mean`, not
-    `best_score`, is what to expect of the model.
+    The best of many noisy scores is on average too optimistic (the winner's curse): `mean`, not `best_score`, is the
+    performance to expect of the model.
 
     Attributes:
-        mean: of the repeats' scores.
-        sd: standard deviation of them; 0 for a single one.
+        mean: mean of the repeats' scores.
+        sd: standard deviation of the repeats' scores; 0 for a single one.
         repeats: how often all folds were evaluated again.
-        optimism: by how much the best score flatters, positive when it does.
-        default_mean: the defaults on these same folds; None when there are none or they failed.
+        optimism: by how much the best score was too good; positive if it was.
+        default_mean: mean score of the defaults on the same folds; None if there are none or they failed.
     """
 
     mean: float
@@ -129,7 +129,7 @@ class Rescore:
     def of(
         cls, best: float, scores: Sequence[float], direction: Direction, default_mean: float | None = None
     ) -> Rescore:
-        """From the score of each repeat, at least one.
+        """Summarize the scores of the repeats, of which there must be at least one.
 
         >>> Rescore.of(0.99, [0.97, 0.98], "maximize").optimism
         0.015
@@ -143,21 +143,21 @@ class Rescore:
 
 @dataclass(frozen=True, slots=True)
 class StudyView:
-    """What is known of a study when it begins.
+    """A study as it is known when it begins.
 
     Attributes:
-        name: what people call it.
-        objective: name of what is scored.
+        name: the study's name for people.
+        objective: the name of the score.
         direction: "maximize" or "minimize".
-        parameters: names of what is searched, and of what is fixed.
-        n_trials: how many are planned.
-        folds: evaluations within one trial.
-        deadline_s: None when there is none.
-        workers: trials at the same time.
+        parameters: names of the searched and of the fixed parameters.
+        n_trials: the planned number of trials.
+        folds: number of evaluations within one trial.
+        deadline_s: seconds after which it ends; None for no deadline.
+        workers: number of trials at the same time.
         executor: "sequential", "processes" or "ray".
-        seed: everything random follows from it.
-        folder: where its files are; None when nothing is kept.
-        finished: trials that an earlier run of the same study left; they are not evaluated again.
+        seed: seed of all random choices.
+        folder: where its files are; None if nothing is kept.
+        finished: trials that an earlier run of the same study finished; they are not evaluated again.
     """
 
     name: str
@@ -176,22 +176,22 @@ class StudyView:
 
 @dataclass(frozen=True, slots=True)
 class OptimizationResult:
-    """What a study found.
+    """The result of a study.
 
     Attributes:
-        best_parameters: of the trial to take, with every name of the search space that is active in it.
-        best_score: that trial's own score over all folds: never that of another trial, nor an estimate.
-        improvements: over the defaults on the same folds.
-        rescored: the same parameters on other folds; None when there was no time left, or nothing to vary.
+        best_parameters: values of the best trial, for every name of the search space that is active in it.
+        best_score: that trial's own score over all folds; never that of another trial, nor an estimate.
+        improvements: the improvement over the defaults on the same folds.
+        rescored: the same parameters on other folds; None if there was no time left, or nothing to vary.
         trials: all of them, in the order of their numbers, failed ones too.
         direction: "maximize" or "minimize".
-        objective: name of what was scored.
+        objective: the name of the score.
         stopped_by: trials, deadline, user or exhausted (every point of a finite space was tried).
         seconds: how long it took, re-scoring included.
-        seed: everything random follows from it.
-        best_number: number of the trial to take.
-        validation_score: of the best parameters, trained on all training data and scored on the validation data;
-            None when the trials themselves were scored there, or no such data was given.
+        seed: seed of all random choices.
+        best_number: the number of the best trial.
+        validation_score: score of the best parameters, trained on all training data, on the validation data; None if
+            the trials themselves were scored there, or no such data was given.
     """
 
     best_parameters: Mapping[str, Any]
@@ -208,13 +208,13 @@ class OptimizationResult:
     validation_score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, all trials included."""
+        """Return the result as JSON values, all trials included."""
         told = asdict(replace(self, best_parameters={}, trials=()))
         trials = [trial.to_json() for trial in self.trials]
         return {**told, "best_parameters": plain_parameters(self.best_parameters), "trials": trials}
 
     def table(self, rows: int = 20) -> str:
-        """The best trials as a table for people, and below it what the score is worth."""
+        """Return the best trials as a text table of at most `rows` rows, followed by what the score is worth."""
         order = sorted(best_first(self.trials, self.direction), key=lambda trial: trial.number != self.best_number)
         lines = [("trial", self.objective, "s", "status", "parameters")]
         lines += [_line(trial) for trial in order[:rows]]
@@ -227,7 +227,7 @@ class OptimizationResult:
         return "\n".join([*text, *more, *(f"{name}: {words}" for name, words in told.items())])
 
     def worth(self) -> dict[str, str]:
-        """What the search gained, and what is left of it on other data, each in words."""
+        """Return the search's gain, and the score on other data, as texts by name."""
         gained, again = self.improvements, self.rescored
         told = {}
         if gained.default_score is not None:
@@ -241,34 +241,34 @@ class OptimizationResult:
 
 
 def best_first(trials: Iterable[TrialResult], direction: Direction) -> list[TrialResult]:
-    """Trials by their scores; those that are not complete come last: a mean of some folds does not compare."""
+    """Sort trials by score, best first; incomplete trials come last, as a mean of some folds is not comparable."""
     sign = -1.0 if direction == "maximize" else 1.0
     return sorted(trials, key=lambda trial: (not trial.complete, sign * (trial.score or 0.0), trial.number))
 
 
 def best_of(trials: Iterable[TrialResult], direction: Direction) -> TrialResult | None:
-    """The complete trial with the best score, the first of those that are equally good; None without any."""
+    """Return the complete trial with the best score, the first of equally good ones; None if there is none."""
     return next((trial for trial in best_first(trials, direction) if trial.complete), None)
 
 
 class Progress(Protocol):
-    """Somebody who watches a study. Calls come one at a time, from the thread that runs it."""
+    """The interface for watching a study. Calls come one at a time, from the thread that runs the study."""
 
     def began(self, study: StudyView) -> None:
-        """Once, before the first trial."""
+        """Called once, before the first trial."""
         ...
 
     def trial(self, result: TrialResult, best: TrialResult | None, left_s: float | None) -> None:
-        """After each trial: its result, the best so far, and how many seconds are probably left."""
+        """Called after each trial with its result, the best so far, and the estimated seconds left (None: unknown)."""
         ...
 
     def ended(self, result: OptimizationResult) -> None:
-        """Once, after everything; not called when the study raises."""
+        """Called once, at the end; not called when the study raises."""
         ...
 
 
 def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON knows them: numbers of numpy as numbers, sequences as lists, other objects as text."""
+    """Return parameters as JSON values: numpy numbers as numbers, sequences as lists, other objects as strings."""
     return {name: _plain(value) for name, value in parameters.items()}
 
 

@@ -1,4 +1,4 @@
-"""Models of any kind, made new for every fold with the parameters of a trial; and rows taken out of any table."""
+"""Builds models with the parameters of a trial, and takes rows out of any kind of table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEED = "random_state"
 
 
 def take(table: Any, rows: Any) -> Any:
-    """Some rows of an array, a frame, a sparse matrix or a list."""
+    """Return the given rows of an array, a frame, a sparse matrix or a list."""
     if hasattr(table, "iloc"):
         return table.iloc[rows]
     if hasattr(table, "shape"):
@@ -26,22 +26,22 @@ def take(table: Any, rows: Any) -> Any:
 
 
 def is_estimator(model: Any) -> bool:
-    """Whether it has named parameters that can be read and set, as scikit-learn's estimators have."""
+    """Return whether the model has parameters that can be read and set by name, like scikit-learn's estimators."""
     return not inspect.isclass(model) and hasattr(model, "get_params") and hasattr(model, "set_params")
 
 
 def build_model(model: Any, parameters: Mapping[str, Any]) -> Any:
-    """A new, untrained model with these parameters."""
+    """Return a new, untrained model with these parameters."""
     if not is_estimator(model):
         return model(**parameters)
     from sklearn.base import clone
 
-    # a parameter may be a model itself, shared by all trials: it must not carry what one of them learned to the next
+    # a parameter may be a model itself, shared by all trials: what it learns in one must not reach the next
     return clone(model).set_params(**{name: copy.deepcopy(value) for name, value in parameters.items()})
 
 
 def random_parameters(model: Any, seed: int) -> dict[str, int]:
-    """The `random_state` of a model and of its parts, where not set: chance must not decide between two trials."""
+    """Return a `random_state` for the model and its parts that have none, so that trials differ only by parameters."""
     if not is_estimator(model):
         return {}
     return {
@@ -52,7 +52,7 @@ def random_parameters(model: Any, seed: int) -> dict[str, int]:
 
 
 def default_parameters(model: Any, names: Iterable[str]) -> dict[str, Any]:
-    """What the model has for these names when nobody changes anything; names without a default are left out."""
+    """Return the model's default values for these names; names without a default are left out."""
     if is_estimator(model):
         known = model.get_params(deep=True)
         return {name: known[name] for name in names if name in known}
@@ -69,7 +69,7 @@ def default_parameters(model: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def own_parameters(model: Any) -> dict[str, Any]:
-    """All parameters that an estimator has itself, as the same text in every process; empty for what has none.
+    """Return all of an estimator's own parameters as text that is the same in every process; empty for other models.
 
     >>> from sklearn.linear_model import Ridge
     >>> own_parameters(Ridge(alpha=2.0))["alpha"]
@@ -83,13 +83,13 @@ def _text(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(map(_text, value))})"
     if isinstance(value, str | bool | int | float | type(None) | np.generic):
         return repr(value)
-    return str(getattr(value, "__name__", type(value).__name__))  # an object's own text may hold its address
+    return str(getattr(value, "__name__", type(value).__name__))  # `repr` of an object may contain its address
 
 
 def first_parameters(model: Any, space: Space) -> dict[str, Any] | None:
-    """The first trial of a space: the model's own defaults, with the space's for names that have none.
+    """Return the parameters of the first trial: the model's own defaults, else the space's.
 
-    None when the model has no default for any name: then the space's own defaults begin, if it declares any.
+    None if the model has no default for any name: then the space's own defaults come first, if it declares any.
     """
     own = default_parameters(model, space.names)
     if not own:
@@ -105,14 +105,14 @@ def first_parameters(model: Any, space: Space) -> dict[str, Any] | None:
 
 
 def check_model(model: Any, names: Iterable[str]) -> None:
-    """Refuse what cannot be searched, before any trial runs.
+    """Check that the model can be searched over these parameters, before any trial runs.
 
     Raises:
-        InvalidInput: it cannot be trained, or has no parameter of such a name; says which there are.
+        InvalidInput: it cannot be trained, or has no parameter of such a name; the message lists those it has.
     """
     if is_estimator(model):
         if not hasattr(model, "fit"):
-            raise InvalidInput(f"{type(model).__name__} has no fit, so it cannot be trained")
+            raise InvalidInput(f"{type(model).__name__} has no fit method, so it cannot be trained")
         known = model.get_params(deep=True)
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -121,7 +121,7 @@ def check_model(model: Any, names: Iterable[str]) -> None:
     if not callable(model):
         raise InvalidInput(
             f"a {type(model).__name__} has no get_params and set_params; give a scikit-learn estimator, a class, or a"
-            " function that makes a model of the parameters"
+            " function that makes a model from the parameters"
         )
     try:
         parameters = inspect.signature(model).parameters
@@ -146,7 +146,7 @@ def _unknown(model: str, unknown: list[str], known: Iterable[str]) -> str:
 
 
 def as_rows(data: Any) -> Any:
-    """Rows as they are; nested lists of numbers become an array, sparse matrices such as have rows."""
+    """Return rows that can be indexed: nested lists of numbers become an array, sparse matrices CSR; others stay."""
     if hasattr(data, "tocsr"):
         return data.tocsr()
     if isinstance(data, list | tuple) and data and not isinstance(data[0], str | Mapping):
