@@ -1,4 +1,4 @@
-"""Seeing a study: progress while it runs, files and pictures when it has run, and which parameters mattered."""
+"""Shows a study: progress while it runs, files and charts afterwards, and the importance of its parameters."""
 
 from streamb.hpo.reporting.board import Board
 from streamb.hpo.reporting.html import report_of, report_page

@@ -1,4 +1,4 @@
-"""What all pictures of a study are drawn from: its trials, the axes of its parameters, and what matters among them."""
+"""The data that all charts of a study are drawn from: its trials, the axes of its parameters, and their importance."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from streamb.hpo.study.study import Direction, Outcome, TrialResult, best_of
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Everything a picture needs.
+    """The data that the charts of a study need.
 
     Attributes:
-        objective: name of the score.
+        objective: the name of the score.
         maximize: whether higher is better.
-        trials: in the order of their numbers. The scores of those that were stopped early are made comparable: the best
-            trial's score, plus the mean difference from it on the folds that both have.
-        axes: of the parameters that vary.
-        scores: the axis of the score, around the scores that are worth seeing (`worth_seeing`).
-        importance: what matters.
-        prefix: of all parameters (`estimator__` in a pipeline), left out of their names here.
-        best_number: of the trial to take; None while there is none.
+        trials: the trials by number. The scores of those stopped early are made comparable: the best trial's score,
+            plus the mean difference from it on the folds that both have.
+        axes: the axes of the parameters that vary.
+        scores: the axis of the score, over the range of the scores worth seeing (`worth_seeing`).
+        importance: the importance of the parameters.
+        prefix: the prefix of all parameter names (`estimator__` in a pipeline), which the charts leave out.
+        best_number: the number of the best trial; None while there is none.
     """
 
     objective: str
@@ -51,15 +51,15 @@ class Board:
         best_number: int | None = None,
         seed: int = 0,
     ) -> Self:
-        """Prepare the pictures of a study.
+        """Prepare the data for the charts of a study.
 
         Args:
-            trials: in any order.
-            objective: name of the score.
+            trials: the trials in any order.
+            objective: the name of the score.
             direction: "maximize" or "minimize".
             space: the search space; None to read the axes off the trials.
-            best_number: of the trial to take; None for the one with the best score.
-            seed: of the forest.
+            best_number: the number of the best trial; None for the one with the best score.
+            seed: seed of the forest.
         """
         ordered = tuple(sorted(trials, key=lambda trial: trial.number))
         maximize = direction == "maximize"
@@ -77,11 +77,11 @@ class Board:
 
     @property
     def best(self) -> TrialResult | None:
-        """The trial to take."""
+        """The best trial; None while there is none."""
         return next((trial for trial in self.trials if trial.number == self.best_number), None)
 
     def running_best(self) -> list[tuple[int, float]]:
-        """Number and score of each completed trial that was better than all with smaller numbers."""
+        """Return the number and score of each completed trial that was better than all earlier ones."""
         found: list[tuple[int, float]] = []
         for trial in self.trials:
             score = trial.score or 0.0
@@ -92,22 +92,22 @@ class Board:
         return found
 
     def goodness(self, score: float) -> float:
-        """0 for the worst score worth seeing, 1 for the best."""
+        """Return how good a score is: 0 for the worst score worth seeing, 1 for the best."""
         position = self.scores.within(score)
         return position if self.maximize else 1.0 - position
 
     def by_importance(self) -> tuple[Axis, ...]:
-        """Axes, those that matter most first."""
+        """Return the axes, the most important parameters first."""
         order = {effect.names[0]: place for place, effect in enumerate(self.importance.alone)}
         return tuple(sorted(self.axes, key=lambda axis: order.get(axis.name, len(order))))
 
 
 def axes_of(space: Space | None, tried: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
-    """Axes of the parameters that vary, in the order of the space, wide enough for every value that was tried.
+    """Return the axes of the parameters that vary, in the order of the space, wide enough for every value tried.
 
     Args:
-        space: the search space; None (a file of trials is all there is) to read axes off the values.
-        tried: parameters of the trials.
+        space: the search space; None (if only a file of trials exists) to read the axes off the values.
+        tried: the parameters of the trials.
     """
     if space is not None:
         return tuple(_axis(p, [one[p.name] for one in tried if p.name in one]) for p in space.searched)
@@ -123,7 +123,7 @@ def _axis(parameter: Any, tried: Sequence[Any]) -> Axis:
 
 
 def _comparable(trials: tuple[TrialResult, ...], best_number: int | None) -> tuple[TrialResult, ...]:
-    """A mean over the first folds alone would compare easy folds with hard ones."""
+    """Make scores of stopped trials comparable: a mean over the first folds would compare easy folds with hard ones."""
     best = next((trial for trial in trials if trial.number == best_number), None)
     if best is None or best.score is None:
         return trials
@@ -138,19 +138,19 @@ def _comparable(trials: tuple[TrialResult, ...], best_number: int | None) -> tup
 
 
 def scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Trials with a score, those stopped early too."""
+    """Return the trials that have a score, including those stopped early."""
     return [trial for trial in trials if trial.score is not None and math.isfinite(trial.score)]
 
 
 def tooltip(trial: TrialResult, objective: str) -> str:
-    """What a mark says about its trial."""
+    """Return the tooltip text of a trial's mark."""
     score = trial.error.splitlines()[0] if trial.score is None and trial.error else show(trial.score)
     ended = "" if trial.status is Outcome.COMPLETED else f" ({trial.status.value})"
     return f"trial {trial.number}{ended}\n{objective} {score}\n{show_all(trial.parameters)}"
 
 
 def worth_seeing(scores: Sequence[float], *, maximize: bool) -> list[float]:
-    """Scores without those far on the bad side, which would press all others into one line.
+    """Return the scores without extremely bad ones, which would compress all others into one line.
 
     >>> worth_seeing([1.0, 2.0, 3.0, 4.0, 1e9], maximize=False)
     [1.0, 2.0, 3.0, 4.0]

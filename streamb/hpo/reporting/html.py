@@ -1,6 +1,6 @@
-"""The report of a study: one HTML file with its numbers, pictures and trials, that fetches nothing from elsewhere.
+"""The report of a study: one HTML file with its numbers, charts and trials, which loads nothing from elsewhere.
 
-Pictures are inline SVG, the style is in the file, there is no script; a content security policy in the file itself
+Charts are inline SVG, the style is in the file, and there is no script; a content security policy in the file itself
 forbids the browser to load anything.
 """
 
@@ -44,13 +44,13 @@ _SLICES: Final = (
 def report_page(
     board: Board, *, title: str, result: OptimizationResult | None = None, facts: Mapping[str, Any] | None = None
 ) -> str:
-    """The report as one HTML document.
+    """Return the report as one HTML document.
 
     Args:
         board: trials, axes and importance.
-        title: what people call the study.
-        result: of a study that has ended; without one the report tells how far it is.
-        facts: more to say at the top, by name.
+        title: the study's name for people.
+        result: the result of a study that has ended; without one the report shows the progress so far.
+        facts: more facts for the top of the report, by name.
     """
     told = {**_facts(board, result), **(facts or {})}
     parts = [
@@ -71,12 +71,12 @@ def report_page(
 
 
 def report_of(result: OptimizationResult, *, title: str = "Hyperparameter search", space: Space | None = None) -> str:
-    """The report of a study that has ended, as one HTML document.
+    """Return the report of a study that has ended, as one HTML document.
 
     Args:
-        result: what it found.
-        title: what people call it.
-        space: what was searched; None to read the axes off the trials.
+        result: the study's result.
+        title: the study's name for people.
+        space: the search space; None to read the axes off the trials.
     """
     board = Board.of(
         result.trials,
@@ -120,12 +120,12 @@ def _best(board: Board, result: OptimizationResult | None) -> str:
 def _pictures(board: Board) -> Iterable[str]:
     yield _figure(
         "History",
-        "Dots are trials over all folds, hollow ones were stopped early on fewer, crosses have no score; the line is "
-        "the best so far. Scores far on the bad side are drawn at the edge.",
+        "Dots are trials over all folds, hollow dots were stopped early on fewer folds, crosses have no score; the "
+        "line is the best so far. Extremely bad scores are drawn at the edge.",
         history(board),
     )
     bars = importance_bars(board)
-    too_few = f"It takes {FEWEST_TRIALS} trials with scores that differ; there are {board.importance.trials}."
+    too_few = f"This needs {FEWEST_TRIALS} trials with different scores; there are {board.importance.trials}."
     explained = (
         f"The share of the score's variance over the search space that each parameter explains (fANOVA over a "
         f"forest fitted to {board.importance.trials} trials), with its spread over the trees; grey: what a pair "
@@ -133,9 +133,17 @@ def _pictures(board: Board) -> Iterable[str]:
     )
     yield _figure("Importance", explained if bars else too_few, bars or "")
     others = (
-        ("Parallel coordinates", "A line per trial, the deeper the better.", parallel_coordinates(board)),
+        (
+            "Parallel coordinates",
+            "One line per trial; better ones have a stronger colour.",
+            parallel_coordinates(board),
+        ),
         ("Slices", _SLICES, slices(board)),
-        ("Contour", "The forest's mean over all other parameters, deep where it is good.", contour(board)),
+        (
+            "Contour",
+            "The forest's mean over all other parameters; stronger colour is better.",
+            contour(board),
+        ),
     )
     yield from (_figure(title, note, picture) for title, note, picture in others if picture is not None)
 
@@ -173,7 +181,7 @@ def _table(
     numbers: Sequence[int],
     marked: Iterable[int] = (),
 ) -> str:
-    """A table; without columns, the first cell of each row is its name."""
+    """Return an HTML table; without column names, the first cell of each row is the row's name."""
     head = "".join(f"<th{_kind(place, numbers)}>{escape(name)}</th>" for place, name in enumerate(columns))
     chosen = set(marked)
     body = []

@@ -1,8 +1,8 @@
-"""Which parameters matter: the share of the score's variance that each explains, alone and in pairs (fANOVA).
+"""Parameter importance: the share of the score's variance that each explains, alone and in pairs (fANOVA).
 
-A forest is fitted to the trials and its variance over the whole search space is split (`marginals`). The shares tell
+A forest is fitted to the trials and its variance over the whole search space is split (`marginals`). The shares say
 how much the score *changes* with a parameter over its range, not where it is good. With few trials they are rough:
-each comes with its spread over the forest's trees.
+each comes with its standard deviation over the forest's trees.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FENCE: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one parameter, or two together, explain.
+    """The share of the variance that one parameter, or two together, explain.
 
     Attributes:
-        names: one name, or two.
-        share: of the variance, 0 to 1; that of two is what they explain beyond each alone.
+        names: one parameter name, or two.
+        share: share of the variance, 0 to 1; for two, the part they explain beyond each alone.
         spread: standard deviation of the share over the forest's trees.
     """
 
@@ -39,19 +39,19 @@ class Effect:
 
     @property
     def label(self) -> str:
-        """`C`, or `C with gamma`."""
+        """The names as text: `C`, or `C with gamma`."""
         return " with ".join(self.names)
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """Effects, the largest first.
+    """The effects of all parameters, the largest first.
 
     Attributes:
-        alone: one effect per parameter.
-        together: effects of pairs among the parameters that matter most.
-        trials: how many went in; no effects when there were fewer than `FEWEST_TRIALS`, or when no score differs.
-        marginals: the forest, for curves and surfaces; None without effects.
+        alone: the effect of each single parameter.
+        together: the effects of pairs among the most important parameters.
+        trials: number of trials used; with fewer than `FEWEST_TRIALS` or with equal scores there are no effects.
+        marginals: the forest, for curves and surfaces; None if there are no effects.
     """
 
     alone: tuple[Effect, ...]
@@ -60,22 +60,22 @@ class Importance:
     marginals: Marginals | None = None
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Effects of single parameters and pairs, JSON-ready."""
+        """Return the effects of single parameters and pairs as JSON values."""
         return [{"names": list(e.names), "share": e.share, "spread": e.spread} for e in (*self.alone, *self.together)]
 
 
 def importance(axes: Sequence[Axis], trials: Sequence[TrialResult], *, maximize: bool, seed: int = 0) -> Importance:
-    """How much each parameter matters.
+    """Return how important each parameter is for the score.
 
     Trials that were stopped early count too (`Board.of` makes their scores comparable); those without a score do not.
-    Scores far on the bad side (beyond three interquartile ranges) are moved to that fence: one diverged trial is not to
-    be all that a forest sees.
+    Extremely bad scores (beyond three interquartile ranges) are moved to that limit, so that one diverged trial does
+    not dominate the forest.
 
     Args:
-        axes: of the parameters.
-        trials: in any order.
+        axes: the axes of the parameters.
+        trials: the trials in any order.
         maximize: whether higher scores are better.
-        seed: of the forest, and of the values that parameters get where they are not active.
+        seed: seed of the forest, and of the random positions of inactive parameters.
     """
     scored = [trial for trial in trials if trial.score is not None and np.isfinite(trial.score)]
     values = _fenced(np.array([trial.score for trial in scored], dtype=np.float64), maximize=maximize)
@@ -95,13 +95,13 @@ def importance(axes: Sequence[Axis], trials: Sequence[TrialResult], *, maximize:
 
 
 def place(axis: Axis, trial: TrialResult) -> float | None:
-    """Where a trial lies on a parameter's axis; None where it does not have the parameter."""
+    """Return a trial's position on a parameter's axis; None if the trial does not have the parameter."""
     return axis.position(trial.parameters[axis.name]) if axis.name in trial.parameters else None
 
 
 def _rows(axes: Sequence[Axis], trials: Sequence[TrialResult], rng: np.random.Generator) -> Array:
-    """Positions (n, d). A parameter that is not active gets a random one: left at a fixed place it would tell the
-    forest which branch the trial is in, and take the credit of its parent."""
+    """Positions (n, d). An inactive parameter gets a random position: a fixed one would reveal to the forest which
+    branch the trial is in, and take over its parent's importance."""
     rows = rng.random((len(trials), len(axes)))
     for i, axis in enumerate(axes):
         if axis.values is not None:

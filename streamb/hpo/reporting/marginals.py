@@ -1,4 +1,4 @@
-"""How a forest's prediction depends on one parameter, or on two, when all others are averaged over their ranges.
+"""How a forest's prediction depends on one or two parameters, averaged over the ranges of all others.
 
 Notation, as in Hutter, Hoos & Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance" (ICML
 2014), for one tree with leaves `l`:
@@ -10,7 +10,7 @@ Notation, as in Hutter, Hoos & Leyton-Brown, "An Efficient Approach for Assessin
 | `‖θ_lu‖` | `volumes` | the share of axis `u` that the box covers; the product over axes is the leaf's volume |
 | `a_0` | `mean` | the mean over the whole space |
 | `a_u(θ_u)` | `curve`, `surface` | the marginal: the mean over all axes but those in `u` (their equation 5) |
-| `V`, `V_u` | `variance`, `main`, `pair` | the tree's variance, and what `u` alone does of it (equations 3 and 6) |
+| `V`, `V_u` | `variance`, `main`, `pair` | the tree's variance, and the part due to `u` alone (equations 3 and 6) |
 
 A tree cuts each axis into cells at its thresholds; the sums below run over cells, so they are exact. A category is a
 cell of its own. The forest comes from scikit-learn.
@@ -32,12 +32,12 @@ _FEWEST_IN_A_LEAF: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """One tree of the forest, taken apart.
+    """One tree of the forest as arrays.
 
     Attributes:
-        values: (leaves,). volumes: (leaves, axes).
+        values: predictions (leaves,). volumes: shares of the axes (leaves, axes).
         edges: per axis, the upper ends of its cells, ascending.
-        weights: per axis, the share of the axis that each cell is.
+        weights: per axis, the share of the axis that each cell covers.
         covers: per axis, (leaves, cells): 1 where the leaf's box covers the cell, else 0.
     """
 
@@ -56,25 +56,25 @@ class _Tree:
         return float((self.values - self.mean) ** 2 @ self.volumes.prod(axis=1))
 
     def curve(self, i: int) -> Array:
-        """`a_i` at each cell of axis `i`."""
+        """Return the marginal `a_i` at each cell of axis `i`."""
         return np.asarray((self.values * self._volume_without(i)) @ self.covers[i])
 
     def surface(self, i: int, j: int) -> Array:
-        """`a_ij` at each pair of cells (cells of i, cells of j)."""
+        """Return the marginal `a_ij` at each pair of cells (cells of i, cells of j)."""
         scaled = self.covers[i] * (self.values * self._volume_without(i, j))[:, None]
         return np.asarray(scaled.T @ self.covers[j])
 
     def main(self, i: int) -> float:
-        """`V_i`."""
+        """Return `V_i`, the variance explained by axis `i` alone."""
         return float((self.curve(i) - self.mean) ** 2 @ self.weights[i])
 
     def pair(self, i: int, j: int) -> float:
-        """`V_ij`: what the two do together beyond what each does alone."""
+        """Return `V_ij`, the variance that both explain together beyond what each explains alone."""
         alone = self.curve(i)[:, None] + self.curve(j)[None, :]
         return float(self.weights[i] @ (self.surface(i, j) - alone + self.mean) ** 2 @ self.weights[j])
 
     def cells(self, i: int, positions: Array) -> NDArray[np.intp]:
-        """In which cell of axis `i` each position lies."""
+        """Return the index of the cell of axis `i` in which each position lies."""
         return np.minimum(np.searchsorted(self.edges[i], positions, side="left"), len(self.edges[i]) - 1)
 
     def _volume_without(self, *axes: int) -> Array:
@@ -82,13 +82,13 @@ class _Tree:
 
 
 class Marginals:
-    """A forest fitted to rows and values, and its marginals.
+    """Fits a forest to rows and values, and computes its marginals.
 
     Args:
-        rows: (n, d), each column between 0 and 1.
-        values: (n,), what was measured there.
-        categories: per column, how many categories it has, their positions at `(k + 1/2) / m`; 0 for a range.
-        seed: of the forest.
+        rows: positions (n, d), each column between 0 and 1.
+        values: the value measured at each row (n,).
+        categories: per column, the number of categories, which lie at `(k + 1/2) / m`; 0 for a range.
+        seed: seed of the forest.
 
     >>> rows = np.random.default_rng(0).random((200, 3))
     >>> shares = Marginals(rows, 5.0 * rows[:, 1], (0, 0, 0)).main_shares().mean(axis=0)
@@ -107,22 +107,22 @@ class Marginals:
         self._flat = float(np.mean(values))
 
     def main_shares(self) -> Array:
-        """`V_i / V` by tree and axis (trees, d); no tree where nothing varies."""
+        """Return `V_i / V` by tree and axis (trees, d); trees in which nothing varies are left out."""
         shares = [[tree.main(i) / tree.variance for i in range(self._axes)] for tree in self._trees]
         return np.array(shares).reshape(len(self._trees), self._axes)
 
     def pair_shares(self, i: int, j: int) -> Array:
-        """`V_ij / V` by tree."""
+        """Return `V_ij / V` by tree."""
         return np.array([tree.pair(i, j) / tree.variance for tree in self._trees])
 
     def curve(self, i: int, positions: Array) -> Array:
-        """The forest's marginal along axis `i`: the mean of its trees'."""
+        """Return the forest's marginal along axis `i` at these positions: the mean over its trees."""
         if not self._trees:
             return np.full(len(positions), self._flat)
         return np.asarray(np.mean([tree.curve(i)[tree.cells(i, positions)] for tree in self._trees], axis=0))
 
     def surface(self, i: int, j: int, across: Array, along: Array) -> Array:
-        """The marginal over axes `i` and `j` at a grid of positions (len(across), len(along))."""
+        """Return the marginal over axes `i` and `j` at a grid of positions (len(across), len(along))."""
         if not self._trees:
             return np.full((len(across), len(along)), self._flat)
         found = [tree.surface(i, j)[np.ix_(tree.cells(i, across), tree.cells(j, along))] for tree in self._trees]

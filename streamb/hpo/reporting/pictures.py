@@ -1,4 +1,4 @@
-"""The pictures of a study: which trials, parameters and effects are drawn, and how each trial is marked."""
+"""The charts of a study: which trials, parameters and effects are drawn, and how each trial is marked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streamb.hpo.reporting.marginals import Array
 from streamb.hpo.study.study import Outcome, TrialResult
 
 _MOST: Final = 12
-"""Parameters in one picture, those that matter most."""
+"""How many parameters one chart shows, the most important ones."""
 _MOST_BARS: Final = 20
 _MOST_PAIRS: Final = 4
 _SMALLEST_PAIR: Final = 0.005
@@ -34,7 +34,7 @@ _SMOOTH: Final = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
 
 
 def history(board: Board) -> Canvas:
-    """The score of every trial, and the best so far.
+    """Draw the score of every trial, and the best so far.
 
     Completed trials are dots, those stopped early hollow dots, those without a score crosses at the bottom.
     """
@@ -56,9 +56,9 @@ def history(board: Board) -> Canvas:
 
 
 def importance_bars(board: Board) -> Canvas | None:
-    """How much of the score's variance each parameter explains, and the pairs that do more together.
+    """Draw how much of the score's variance each parameter explains, and pairs that explain more together.
 
-    A whisker shows the spread over the forest's trees. None where there are too few trials to tell.
+    A whisker shows the standard deviation over the forest's trees. Returns None if there are too few trials.
     """
     alone = board.importance.alone
     if not alone:
@@ -75,7 +75,7 @@ def importance_bars(board: Board) -> Canvas | None:
 
 
 def parallel_coordinates(board: Board) -> Canvas | None:
-    """Every trial as a line through its score and its parameters, the better the deeper; None without any to draw."""
+    """Draw every trial as a line through its score and parameters, better ones stronger; None if there is no trial."""
     if not board.axes or not board.importance.trials:
         return None
     axes = board.by_importance()[:_MOST]
@@ -88,9 +88,9 @@ def parallel_coordinates(board: Board) -> Canvas | None:
 
 
 def slices(board: Board) -> Canvas | None:
-    """For each parameter the score against its value, and the mean over all other parameters as a line.
+    """Draw, for each parameter, the score against its value, and the mean over all other parameters as a line.
 
-    Later trials are deeper in colour. None where there is no trial or no parameter to draw.
+    Later trials have a stronger colour. Returns None if there is no trial or no parameter to draw.
     """
     axes = board.by_importance()[:_MOST]
     if not axes or not board.importance.trials:
@@ -116,7 +116,7 @@ def slices(board: Board) -> Canvas | None:
 
 
 def contour(board: Board) -> Canvas | None:
-    """The forest's mean over the two parameters that matter most, with the trials; None with fewer parameters."""
+    """Draw the forest's mean over the two most important parameters, and the trials; None with fewer parameters."""
     marginals, axes = board.importance.marginals, board.by_importance()[:2]
     if marginals is None or len(axes) < 2:
         return None
@@ -139,22 +139,22 @@ def contour(board: Board) -> Canvas | None:
 
 
 def write_png(board: Board, picture: str, path: Path) -> None:
-    """Draw one picture into a file.
+    """Draw one chart into a PNG file.
 
     Args:
-        board: what to draw.
-        picture: history, importance, parallel, slice or contour.
-        path: of the PNG file.
+        board: the data to draw.
+        picture: the chart's name: history, importance, parallel, slice or contour.
+        path: the PNG file.
 
     Raises:
-        InvalidInput: no such picture, or too little to draw it from.
-        ConfigError: matplotlib is not installed; says how.
+        InvalidInput: there is no such chart, or too little data for it.
+        ConfigError: matplotlib is not installed; the message says how to install it.
     """
     if picture not in PICTURES:
-        raise InvalidInput(f"there is no picture {picture!r}; there are {', '.join(PICTURES)}")
+        raise InvalidInput(f"there is no chart {picture!r}; there are {', '.join(PICTURES)}")
     drawn = PICTURES[picture](board)
     if drawn is None:
-        raise InvalidInput(f"the picture {picture!r} needs more trials with scores that differ, or more parameters")
+        raise InvalidInput(f"the chart {picture!r} needs more trials with different scores, or more parameters")
     write_chart(drawn, path)
 
 
@@ -165,7 +165,7 @@ PICTURES: Final[dict[str, Callable[[Board], Canvas | None]]] = {
     "slice": slices,
     "contour": contour,
 }
-"""Pictures by name."""
+"""The charts by name."""
 
 
 def _best_in_words(board: Board) -> str:
@@ -196,7 +196,7 @@ def _thread(board: Board, trial: TrialResult, axes: Sequence[Axis]) -> Thread:
 
 
 def _mean(board: Board, axis: Axis, plot: Plot) -> None:
-    """The mean over all other parameters: a curve over a range, a short line at each value of a list."""
+    """Draw the mean over all other parameters: a curve over a range, a short line at each value of a list."""
     marginals = board.importance.marginals
     if marginals is None:
         return
@@ -216,7 +216,7 @@ def _grid(axis: Axis) -> Array:
 
 
 def _smoothed(surface: Array) -> Array:
-    """The steps of the trees rounded off, for the eye: a binomial filter along both axes."""
+    """Smooth the trees' steps for the eye, by a binomial filter along both axes."""
     for axis in (0, 1):
         padded = np.pad(surface, [(2, 2) if one == axis else (0, 0) for one in (0, 1)], mode="edge")
         kept = [np.take(padded, np.arange(k, k + surface.shape[axis]), axis=axis) for k in range(5)]

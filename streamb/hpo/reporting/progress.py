@@ -26,10 +26,10 @@ _STYLES: Final = {
 
 
 class LogLines:
-    """Watches a study and says one line for its beginning, each trial, and its end.
+    """Watches a study and reports its beginning, each trial and its end in one line each.
 
     Args:
-        say: takes a line, and sees to it that it is read at once.
+        say: writes a line, and flushes it.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -61,11 +61,11 @@ class LogLines:
 
 
 class LiveTable:
-    """Watches a study in a terminal; one table at the place where it began, and a last look at it when it ends.
+    """Watches a study in a terminal: one table that is redrawn in place, for the last time when the study ends.
 
     Args:
-        console: of rich; None for standard error.
-        clock: for the time that has passed.
+        console: a console of rich; None for standard error.
+        clock: measures the elapsed time.
     """
 
     def __init__(self, console: Console | None = None, clock: Clock | None = None) -> None:
@@ -102,19 +102,19 @@ class LiveTable:
         self.close()
 
     def close(self) -> None:
-        """Leave the table as it is now; also after an error, which `ended` is not called for."""
+        """Stop redrawing the table; also needed after an error, when `ended` is not called."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def render(self) -> Table:
-        """The table as it is now."""
+        """Return the table in its present state."""
         from rich.table import Table
         from rich.text import Text
 
         study, names, prefix = self._study, self._names(), self._prefix
         table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-        table.title = Text(self._title())  # texts of the user's are never markup
+        table.title = Text(self._title())  # the user's texts are never read as markup
         objective = study.objective if study is not None else "score"
         for column in ("trial", objective):
             table.add_column(Text(column), justify="right", no_wrap=True)
@@ -138,7 +138,7 @@ class LiveTable:
         return table
 
     def _names(self) -> list[str]:
-        """Columns for what varies: parameters that never change would only take room."""
+        """Columns for the parameters that vary; constant ones would only take space."""
         trials = [*self._rows, *([self._best] if self._best else [])]
         names = dict.fromkeys(name for trial in trials for name in trial.parameters)
         varied = [name for name in names if len({show(trial.parameters.get(name)) for trial in trials}) > 1]
@@ -160,7 +160,7 @@ class LiveTable:
 
 
 def progress_for(stream: TextIO, clock: Clock | None = None) -> Progress:
-    """What suits a stream: the live table on a terminal, else a line a trial."""
+    """Return the progress display for a stream: the live table on a terminal, otherwise one line per trial."""
     if stream.isatty():
         from rich.console import Console
 
@@ -169,7 +169,7 @@ def progress_for(stream: TextIO, clock: Clock | None = None) -> Progress:
 
 
 def told(result: TrialResult, prefix: str = "") -> str:
-    """A trial on one line: what came of it, how long it took, with which parameters (less a prefix of all names)."""
+    """Return a trial as one line: result, duration, and parameters (without the prefix that all names share)."""
     if result.score is None:
         reason = result.error.splitlines()[0] if result.error else "no score"
         outcome = f"{result.status.value}: {reason}"
@@ -181,7 +181,7 @@ def told(result: TrialResult, prefix: str = "") -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A duration as a person reads it.
+    """Return a duration, in seconds, as text for people.
 
     >>> lasting(0.034), lasting(12.34), lasting(125.0), lasting(7260.0)
     ('34 ms', '12.3 s', '2 min 5 s', '2 h 1 min')
@@ -197,7 +197,7 @@ def lasting(seconds: float) -> str:
 
 
 def shared_prefix(names: Iterable[str]) -> str:
-    """What all parameters of a step of a pipeline begin with, and nobody needs to read.
+    """Return the prefix shared by all parameter names, such as that of a pipeline's step; empty if there is none.
 
     >>> shared_prefix(["estimator__C", "estimator__gamma"]), shared_prefix(["C", "estimator__gamma"])
     ('estimator__', '')
@@ -208,10 +208,10 @@ def shared_prefix(names: Iterable[str]) -> str:
 
 
 def without_prefix(prefix: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by the names that are left."""
+    """Return the parameters with the prefix removed from their names."""
     return {name.removeprefix(prefix): value for name, value in parameters.items()}
 
 
 def show_all(parameters: Mapping[str, Any]) -> str:
-    """Parameters on one line: `C=1.5 kernel=rbf`."""
+    """Return parameters as one line of text: `C=1.5 kernel=rbf`."""
     return " ".join(f"{name}={show(value)}" for name, value in parameters.items())

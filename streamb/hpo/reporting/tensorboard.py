@@ -1,4 +1,4 @@
-"""A study for TensorBoard: score and best over trials, and every trial in its HPARAMS table.
+"""Writes a study for TensorBoard: score and best over trials, and every trial in its HPARAMS table.
 
     tensorboard --logdir FOLDER
 
@@ -19,10 +19,10 @@ class TensorBoardLog:
     """Watches a study and writes event files: `study` with the curves, and a folder per trial with its parameters.
 
     Args:
-        folder: a new one for each study; TensorBoard draws everything in it.
+        folder: where to write; use a new one for each study, as TensorBoard draws everything in it.
 
     Raises:
-        ConfigError: tensorboardX is not installed; says how.
+        ConfigError: tensorboardX is not installed; the message says how to install it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class TensorBoardLog:
 
 
 def write_tensorboard(result: OptimizationResult, folder: Path) -> None:
-    """A study that has ended, at once.
+    """Write a study that has ended.
 
     Raises:
         ConfigError: tensorboardX is not installed.

@@ -35,7 +35,7 @@ class Folds:
         return self.kind != "time"
 
     def split(self, y: NDArray[Any] | None, groups: NDArray[Any] | None, rows: int, repeat: int) -> list[_Pair]:
-        """Return pairs of row numbers to train on and to score on; the same repeat always gives the same pairs.
+        """Return pairs of row numbers to train on and to score on; the same repeat always gives the same pairs."""
         from sklearn.model_selection import TimeSeriesSplit
 
         if self.kind == "time":

@@ -115,8 +115,8 @@ class Study:
         Ctrl-C ends it with the results so far; if there are none, `KeyboardInterrupt` is raised.
 
         Raises:
-            NoTrialSucceeded: all trials failed (the message gives the first reason), or the study was stopped before one
-                had ended.
+            NoTrialSucceeded: all trials failed (the message gives the first reason), or the study was stopped before
+                any had ended.
             DeadlineExceeded: the deadline passed before any trial had ended.
             InvalidInput: the folder holds another study. AlreadyRunning: another process works on it.
         """

@@ -125,7 +125,7 @@ class TestPage:
     def test_a_study_that_has_only_begun(self):
         board = Board.of(trials(3), objective="accuracy", direction="maximize", space=SPACE)
         page = report_page(board, title="t", facts={"data": "a.csv"})
-        assert "It takes 8 trials" in page
+        assert "This needs 8 trials" in page
         assert "a.csv" in page
         nothing = Board.of([], objective="accuracy", direction="minimize", space=SPACE)
         said = Page(report_page(nothing, title="t")).words

@@ -248,7 +248,7 @@ class TestGoingOn:
     def test_files_that_do_not_belong_together_are_refused(self, tmp_path, lost):
         study(folder=tmp_path, n_trials=3).run()
         (tmp_path / lost).unlink()
-        with pytest.raises(InvalidInput, match="of other trials"):
+        with pytest.raises(InvalidInput, match="holds other trials"):
             study(folder=tmp_path, n_trials=5).run()
 
     def test_other_lists_of_values_are_another_search(self, tmp_path):
