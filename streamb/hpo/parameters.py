@@ -62,31 +62,31 @@ class Parameter(ABC):
 
     @abstractmethod
     def _level(self, value: Any) -> int:
-        """The number of a value, from 0."""
+        """Return the level of a value, from 0."""
 
     @abstractmethod
     def _at(self, level: int) -> Any:
-        """The value of a level."""
+        """Return the value at a level."""
 
     def position(self, value: Any) -> float:
-        """Where a value lies that `contains` accepts."""
+        """Return the position of a value that `contains` accepts, between 0 and 1; a category's number."""
         return (self._level(value) + 0.5) / (self.levels or 1)
 
     def value(self, position: float) -> Any:
-        """The value at a position: the nearest one, in the cell of which the position lies."""
+        """Return the value whose cell contains the position (the nearest one, if continuous)."""
         return self._at(self._cell(position))
 
     def snap(self, positions: Array) -> Array:
-        """Positions moved to those of the nearest values, all at once."""
+        """Return the positions of the values that are nearest to `positions`."""
         u, levels = np.clip(positions, 0.0, 1.0), self.levels
         return u if levels is None else (np.minimum(np.floor(u * levels), levels - 1) + 0.5) / levels
 
     def spread(self, uniform: Array) -> Array:
-        """Uniform numbers from `[0, 1)` as positions, every value with its fair share."""
+        """Map uniform numbers from `[0, 1)` to positions, each value equally likely."""
         return self.snap(uniform)
 
     def neighbours(self, position: float) -> Array:
-        """The other positions that one step of a local search may try; empty for a continuum."""
+        """Return the other positions that one step of a local search may try; empty if the parameter is continuous."""
         levels = self.levels
         return np.empty(0) if levels is None else (_rungs(self._cell(position), levels) + 0.5) / levels
 
@@ -96,7 +96,7 @@ class Parameter(ABC):
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number, of Python or of numpy; True and False are none."""
+    """Return whether a value is a Python or numpy number; True and False do not count."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
@@ -205,7 +205,7 @@ class Integer(Parameter):
 
 @dataclass(frozen=True)
 class Ordinal(Parameter):
-    """One of several values whose order means something, such as layer sizes 16, 64, 256; equally far apart."""
+    """One of several values whose order is meaningful, such as layer sizes 16, 64, 256; equally spaced."""
 
     values: tuple[Any, ...]
 
