@@ -1,4 +1,4 @@
-"""Calls to a named actor from any process on the cluster: found by name, bounded in time, failing in our own words."""
+"""Calls to a named actor from any process on the cluster, with a time limit and with streamb's own errors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from streamb.errors import DeadlineExceeded, Overloaded, StreambError, Unavailab
 
 
 class ActorTransport:
-    """A `Transport` of verbs: calls `invoke` of an actor, and looks the actor up again after it has died.
+    """A `Transport` of verbs: calls `invoke` of a named actor, and looks the actor up again after it has died.
 
     Args:
-        name: of the actor, in our namespace.
-        who: what messages call it.
-        timeout_s: longest wait for one answer.
-        when_gone: what to tell while there is no such actor, or while it is being restarted.
-        back_in_s: when to try again then.
+        name: the actor's name, in streamb's namespace.
+        who: the actor's name in messages.
+        timeout_s: longest wait for one answer, in seconds.
+        when_gone: the error message while there is no such actor, or while it is being restarted.
+        back_in_s: seconds after which clients should try again then.
     """
 
     def __init__(self, name: str, who: str, timeout_s: float, *, when_gone: str, back_in_s: float) -> None:
@@ -56,7 +56,7 @@ class ActorTransport:
         return await self._actor.invoke.remote(name, args, dict(kwargs))
 
     def _find(self) -> asyncio.Future[Any]:
-        """One look-up for all who wait: each takes a thread, for a minute where the cluster's head does not answer."""
+        """One look-up shared by all waiting calls: it blocks a thread, for a minute if the cluster's head is silent."""
         if self._finding is None or self._finding.done():
             self._finding = asyncio.ensure_future(asyncio.to_thread(ray.get_actor, self._name, NAMESPACE))
             self._finding.add_done_callback(lambda done: None if done.cancelled() else done.exception())

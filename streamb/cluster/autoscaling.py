@@ -1,7 +1,7 @@
-"""Autoscaling of model versions on Ray Serve: what a replica tells of itself, and the policy that Serve asks.
+"""Autoscaling of model versions on Ray Serve: the statistics of each replica, and the policy that Serve calls.
 
 The decision is `streamb.serving.scaling`. Serve calls a policy inside its own control loop and catches nothing: an
-exception there would stall every app's updates. So this one catches all, and then keeps the number that there is.
+exception there would stall every app's updates. So this policy catches all exceptions and keeps the present number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streamb.serving.scaling import ScalingPolicy, ScalingState, aggregate, desi
 
 SERVE_POLICY: Final = "streamb.cluster.autoscaling:ServePolicy"
 _LOOK_BACK_S: Final = 10.0
-"""The signals are means over so many seconds."""
+"""The signals are means over this many seconds."""
 _PUSH_S: Final = 2.0
 _DECIDE_S: Final = 1.0
 _COMPLAIN_S: Final = 60.0
@@ -37,11 +37,11 @@ _R = TypeVar("_R")
 
 
 def autoscaling_config(policy: ScalingPolicy, *, app: str, initial: int | None = None) -> dict[str, Any]:
-    """The `autoscaling_config` of a Serve deployment that scales by `policy`.
+    """Return the `autoscaling_config` of a Serve deployment that scales by `policy`.
 
     Args:
-        app: the Serve application, to ask the Controller about it.
-        initial: replicas to start with; by default the fewest.
+        app: the Serve application, for which the Controller is asked for hints.
+        initial: number of replicas to start with; by default the policy's minimum.
     """
     return {
         "min_replicas": policy.min_instances,
@@ -58,14 +58,14 @@ def autoscaling_config(policy: ScalingPolicy, *, app: str, initial: int | None =
 
 
 class ServePolicy:
-    """What Ray Serve asks, in its controller, how many replicas an app should have. Made once per app.
+    """Tells Ray Serve, inside Serve's controller, how many replicas an app should have. Made once per app.
 
     Serve pickles this class by value, so it and what it uses here must stay free of state at module level.
 
     Args:
         policy: the fields of a `ScalingPolicy`.
-        app: whose hints count; "" asks for none.
-        hints: where hints come from; by default a thread that asks the Controller.
+        app: the app whose hints are used; "" uses none.
+        hints: the source of hints; by default a thread that asks the Controller.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ServePolicy:
             _log.exception("this autoscaling policy cannot be used; the number of replicas stays: %s", policy)
 
     def __call__(self, ctx: Any) -> tuple[int, dict[str, Any]]:
-        """The number of replicas, and what Serve keeps for the next call; never raises.
+        """Return the number of replicas, and the state that Serve passes to the next call; never raises.
 
         Args:
             ctx: Serve's `AutoscalingContext`.
@@ -118,13 +118,13 @@ class ServePolicy:
 
 
 class ReplicaStats:
-    """What one process that predicts tells of itself: `numbers` covers the time since it was last called.
+    """Measures how busy a predicting process is; `numbers` covers the time since it was last called.
 
     Costs about a microsecond per call. `arrived` and `left` surround a call, `timed` the prediction in its thread.
 
     Args:
-        cores: that the process reserves; CPU is told in percent of them, or of one core where they are less.
-        percentile: which latency percentile is told.
+        cores: the cores that the process reserves; CPU is reported in percent of them, or of one core if fewer.
+        percentile: which latency percentile is reported.
     """
 
     def __init__(
@@ -147,14 +147,14 @@ class ReplicaStats:
         self._cpu_s = self._cpu_seconds()
 
     def arrived(self) -> float:
-        """A call has come; give what this returns to `left`."""
+        """Record the start of a call; pass the returned time to `left`."""
         with self._lock:
             now = self._account()
             self._waiting += 1
         return now
 
     def left(self, arrived_at: float, *, answered: bool = True) -> None:
-        """The call is over; only answered ones count in the latency."""
+        """Record the end of a call; only answered calls count in the latency."""
         with self._lock:
             now = self._account()
             self._waiting -= 1
@@ -162,7 +162,7 @@ class ReplicaStats:
                 self._latencies[bucket_of(now - arrived_at)] += 1
 
     def timed(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Call `function`, and count the time as busy. For the thread that predicts."""
+        """Call `function`, and count the time as busy. Must be called in the predicting thread."""
         with self._lock:
             self._account()
             self._working += 1
@@ -174,7 +174,7 @@ class ReplicaStats:
                 self._working -= 1
 
     def numbers(self) -> dict[str, float]:
-        """For `record_autoscaling_stats`: busy (0..1), cpu and memory (percent), queue (mean), latency_ms (if any)."""
+        """Return busy (0 to 1), cpu and memory (percent), queue (mean length), and latency_ms (if there were calls)."""
         cpu_s = self._cpu_seconds()
         with self._lock:
             now = self._account()
@@ -193,7 +193,7 @@ class ReplicaStats:
         return told if slow is None else {**told, "latency_ms": 1e3 * slow}
 
     def _account(self) -> float:
-        """Add what has passed since the last change to the sums; returns now."""
+        """Add the time since the last change to the sums; return the present time."""
         now = self._clock.monotonic()
         passed = now - self._changed_at
         self._waited_s += passed * max(self._waiting - self._working, 0)
@@ -207,10 +207,10 @@ class ReplicaStats:
 
 
 class _HintReader:
-    """Follows, in a thread of its own, what the Controller says of an app; while it is away, its last word counts.
+    """Polls the Controller, in its own thread, for hints about an app; without an answer the last hints stay valid.
 
-    The hints: "analysing", whether a deployment is being judged; "floor", how many replicas it needs of the app at
-    least, or "released", how many it can do with.
+    The hints: "analysing", whether a deployment is being judged; "floor", the least number of replicas it needs of the
+    app, or "released", the most that it still needs.
     """
 
     def __init__(self, app: str) -> None:
@@ -219,7 +219,7 @@ class _HintReader:
         self._latest: Mapping[str, Any] = {}
 
     def follow(self, policy: ServePolicy) -> Callable[[], Mapping[str, Any]]:
-        """Begin; ends when `policy` is no longer used."""
+        """Start polling, until `policy` is no longer used; return a function that gives the latest hints."""
         weakref.finalize(policy, self._stop.set)
         threading.Thread(target=self._run, name="scaling-hints", daemon=True).start()
         return lambda: self._latest

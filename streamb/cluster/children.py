@@ -1,4 +1,4 @@
-"""Child processes that must not outlive us."""
+"""Child processes that must not outlive their parent."""
 
 from __future__ import annotations
 

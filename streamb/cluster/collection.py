@@ -1,4 +1,4 @@
-"""How what a replica or a gateway counts gets to the Monitor: a task beside the requests, and never on their way."""
+"""Sends the counts of a replica or gateway to the Monitor, in a background task that no request waits for."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from streamb.serving.replica import select_rows
 
 CALL_TIMEOUT_S: Final = 10.0
 LAST_WORDS_S: Final = 2.0
-"""A process that stops waits so long for the answer to its last push."""
+"""How long a process that stops waits for the answer to its last push, in seconds."""
 LONGEST_PAUSE_S: Final = 15.0
-"""While the Monitor does not answer, attempts become rarer up to this."""
+"""The longest pause between attempts while the Monitor does not answer, in seconds."""
 _SPREAD: Final = 0.25
-"""Pauses vary by so much either way, so that replicas that started together do not push together."""
+"""The share by which pauses vary at random, so that replicas that started together do not push together."""
 _log = logging.getLogger(__name__)
 
 
 class Desk(Protocol):
-    """What has something to push. Called from a thread of the pusher's."""
+    """Supplies pushes. Called from a thread of the pusher."""
 
     def take(self, *, leaving: bool = False) -> Push:
-        """What to push now; the same push again where it must not be counted in parts."""
+        """Return the next push; the same push again until it is acknowledged, if it must be counted as a whole."""
         ...
 
     def acknowledged(self, push: Push, ack: Ack) -> None:
-        """The push is safe."""
+        """Record that the Monitor has stored the push."""
         ...
 
 
 class GatewayDesk:
-    """A gateway's counts since it started: each push says all of it, so a lost one is made good by the next."""
+    """A gateway's counts since it started: each push contains all of them, so the next push makes up for a lost one."""
 
     def __init__(self, source: str, snapshots: Callable[[], Iterable[Snapshot]]) -> None:
         self._source = source
@@ -57,7 +57,7 @@ class GatewayDesk:
         self._safe = b""
 
     def take(self, *, leaving: bool = False) -> Push:
-        """The present standing; nothing where it has not changed."""
+        """Return the present counts; an empty push if they have not changed."""
         self._sequence += 1
         member = Member(self._source, self._incarnation, self._sequence, leaving=leaving)
         data = pack_snapshots(self._snapshots())
@@ -65,7 +65,7 @@ class GatewayDesk:
         return Push((member,), outcomes=(standing,) if data != self._safe else ())
 
     def acknowledged(self, push: Push, ack: Ack) -> None:  # noqa: ARG002 - as the protocol has it
-        """This standing need not be told again."""
+        """Record that these counts need not be sent again."""
         for standing in push.outcomes:
             self._safe = standing.data
 
@@ -74,7 +74,7 @@ class Pusher:
     """Pushes every few seconds, one push at a time, for as long as the process lives.
 
     Args:
-        interval_s: the usual pause between pushes.
+        interval_s: the usual pause between pushes, in seconds.
     """
 
     def __init__(self, desk: Desk, interval_s: float) -> None:
@@ -86,21 +86,21 @@ class Pusher:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, on the running loop. Idempotent."""
+        """Start pushing, on the running event loop. Idempotent."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Push what is left, as the last words of this process, and end."""
+        """Push the remaining counts as this process's last push, and stop."""
         if self._task is None:
             return
         self._task.cancel()
-        for leaving in (False, True):  # first what is in flight, if anything, which must not change any more
+        for leaving in (False, True):  # first any push in flight, which must be repeated unchanged
             if not await self._push(leaving=leaving, timeout_s=LAST_WORDS_S):
                 return
 
     def pause_s(self) -> float:
-        """How long to wait before the next push."""
+        """Return how long to wait before the next push, in seconds."""
         usual = min(self._interval_s * 2.0**self._failures, max(self._interval_s, LONGEST_PAUSE_S))
         return usual * random.SystemRandom().uniform(1.0 - _SPREAD, 1.0 + _SPREAD)
 
@@ -115,17 +115,17 @@ class Pusher:
             self._failures = 0 if delivered else min(self._failures + 1, 10)
 
     async def _push(self, *, leaving: bool, timeout_s: float) -> bool:
-        """One attempt. False when it was not acknowledged; then it is made again, and nothing is lost."""
+        """Push once. Returns False if the push was not acknowledged; it is then repeated, and nothing is lost."""
         push = await asyncio.to_thread(self._desk.take, leaving=leaving)
         try:
             ack = await asyncio.wait_for(self._deliver(push), timeout_s)
-        except RayTaskError as error:  # it lives, and could not write
-            _log.warning("the Monitor did not take a push (%s); it gets it again", error.cause)
+        except RayTaskError as error:  # the Monitor is alive, but could not write
+            _log.warning("the Monitor could not store a push (%s); it is sent again", error.cause)
             return False
         except (RayError, TimeoutError, ValueError) as error:
             # ValueError: no such actor (yet). Counting goes on; what was counted waits.
             self._monitor, self._through_node = None, False
-            _log.info("the Monitor does not answer (%s); counting goes on", type(error).__name__)
+            _log.info("the Monitor does not answer (%s); counting continues", type(error).__name__)
             return False
         if ack.through_node != self._through_node:
             self._monitor, self._through_node = None, ack.through_node
@@ -139,16 +139,16 @@ class Pusher:
         return ack
 
     def _find(self) -> Any:
-        """Whom to push to. A push that one did not answer may go to another: it is counted once."""
+        """The actor to push to. A push that one actor did not answer may go to another: it is counted only once."""
         return collector_of_this_node() if self._through_node else ray.get_actor(MONITOR, NAMESPACE)
 
 
 class ReplicaCollection:
-    """What one replica of a model version collects, and its way to the Monitor.
+    """Collects the answered batches of one replica of a model version, and sends the counts to the Monitor.
 
     Args:
-        source: this process; unique over the platform's life.
-        columns: names of the features in the order of the rows; None where the model has no schema.
+        source: this process's name; unique over the platform's lifetime.
+        columns: names of the features in the order of the rows; None if the model has no schema.
     """
 
     def __init__(self, settings: Settings, source: str, model_id: str, version: str, columns: Any) -> None:
@@ -158,24 +158,24 @@ class ReplicaCollection:
         self._started = False
 
     def start(self) -> None:
-        """Begin to fold and to push, on the running loop. Idempotent."""
+        """Start folding and pushing, on the running event loop. Idempotent."""
         if not self._started:
             self._started = True
             self._collector.start()
             self._pusher.start()
 
     def observe(self, batch: Batch, reply: BatchReply) -> None:
-        """Take in an answered batch: the rows of those requests that got predictions. Never raises."""
+        """Collect the rows of those requests of an answered batch that got predictions. Never raises."""
         try:
             if not reply.errors:
                 self._collector.observe(batch.rows, reply.predictions)
             elif len(reply.predictions):
                 self._collector.observe(_answered(batch, reply), reply.predictions)
-        except Exception:  # whatever it is, the answer is there and must go out
+        except Exception:  # whatever went wrong, the answer must be sent
             _log.exception("an answered batch was not collected")
 
     async def stop(self) -> None:
-        """Fold and push what is left."""
+        """Fold and push the remaining rows, and stop."""
         await asyncio.to_thread(self._collector.close)
         await self._pusher.stop()
 
@@ -187,5 +187,5 @@ def _answered(batch: Batch, reply: BatchReply) -> Rows:
 
 
 def new_incarnation() -> str:
-    """A name for what counts from zero in a process."""
+    """Return a new random name for a counter that starts from zero in a process."""
     return secrets.token_hex(6)

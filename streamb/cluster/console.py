@@ -40,7 +40,7 @@ class Console:
         self._heartbeat.start()
 
     async def __del__(self) -> None:
-        """Serve awaits this when it stops the replica."""
+        """Stop the listener; Serve awaits this when it stops the replica."""
         await self._heartbeat.stop()
         await self._listener.close()
 
@@ -55,17 +55,17 @@ class Console:
 
 
 def _transport(actor: str, part: str, settings: Settings) -> ActorTransport:
-    gone = f"the {part} is not there (it may be restarting); try again in a few seconds"
+    gone = f"the {part} is not running (it may be restarting); try again in a few seconds"
     return ActorTransport(actor, f"the {part}", settings.request_timeout_s, when_gone=gone, back_in_s=2)
 
 
 def signing_key_path(settings: Settings) -> Path:
-    """Where the platform's own signing key lies."""
+    """Return the path of the platform's own signing key."""
     return settings.state_dir / "keys" / "signing.pem"
 
 
 def console_application(settings: Settings) -> Any:
-    """The console as a Serve application; run it with `route_prefix=None`."""
+    """Return the console as a Serve application; run it with `route_prefix=None`."""
     deployment = serve.deployment(
         name=CONSOLE,
         num_replicas=settings.console_replicas,

@@ -28,18 +28,18 @@ from streamb.traffic import RoutingTable
 
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.1
-"""While a deployment is under way the loop runs this often, so that no step waits for a whole second."""
+"""The loop's interval, in seconds, while a deployment is in progress, so that no step waits for a whole second."""
 REFRESH_S: Final = 3.0
-"""How often Serve is asked what runs while nothing is being deployed; asking costs both sides some milliseconds."""
+"""How often Serve's state is read while nothing is being deployed, in seconds; each time costs a few milliseconds."""
 _VERB_THREADS: Final = 8
 _log = logging.getLogger(__name__)
 
 
 class ControllerActor:
-    """Runs the verbs of the control side on request, and the rollouts' loop by itself.
+    """Runs the control plane's verbs on request, and the loop of the rollouts.
 
-    Everything that may wait (the database, Serve) runs in threads; the actor's own event loop only hands out what is in
-    memory, so that gateways get their table even while the database is locked.
+    Everything that may block (the database, Serve) runs in threads; the actor's event loop only returns what is in
+    memory, so that gateways get their routing table even while the database is locked.
     """
 
     def __init__(self, settings: Settings, with_edge: bool) -> None:  # noqa: FBT001 - Ray passes it on
@@ -71,45 +71,45 @@ class ControllerActor:
         self._loop.start()
 
     async def invoke(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Run one verb of the control side."""
+        """Run one verb of the control plane."""
         run = self._control.verbs.run
         return await asyncio.get_running_loop().run_in_executor(self._threads, run, name, args, kwargs)
 
     async def heartbeat(self, report: NodeReport) -> RoutingTable | None:
-        """Take in a process's report; answer with the routing table when the process has an older one."""
+        """Record a process's report; return the routing table if the process has an older one, else None."""
         self._observations.receive(report)
         table = self._platform.rollouts.table
         return table if report.role == "gateway" and report.epoch < table.epoch else None
 
     async def endpoints(self, report: NodeReport) -> tuple[list[NodeReport], bool]:
-        """An edge's heartbeat; answers with every process that listens, and whether that is known to be all."""
+        """Record an edge's heartbeat; return all listening processes, and whether the list is known to be complete."""
         self._observations.receive(report)
         return [r for r in self._observations.live() if r.endpoint is not None], self._observations.settled
 
     async def monitor_report(self, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The Monitor's drift scores, every few seconds: deployments with a limit on drift are judged by them.
+        """Use the Monitor's drift scores, sent every few seconds, for deployments with a limit on drift.
 
-        Answers with what was done to models lately, which may be why something is wrong with them.
+        Returns the recent changes to models, which may explain why something is wrong with them.
         """
         self._observations.drift.take(scores)
         return await asyncio.to_thread(self._control.happenings)
 
     async def goodbye(self, report: NodeReport) -> None:
-        """A process ends on purpose; these are its last words."""
+        """Record the last report of a process that ends on purpose."""
         self._observations.goodbye(report)
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
-        """What the autoscaling of an app should know: how many replicas its deployment wants, and if it is judged."""
+        """Return the autoscaling hints for an app: how many replicas its deployment wants, and whether it is judged."""
         rollouts = self._platform.rollouts
         wishes = self._runtime.wishes(app, deploying=rollouts.deploying(app))
         return {**wishes, "analysing": rollouts.analysing(app)}
 
     async def api_key(self) -> str:
-        """The operator's key, which the store and the state directory agree on."""
+        """Return the operator's API key, which is the same in the store and in the state directory."""
         return await asyncio.to_thread(operator_key, self._platform.settings, self._platform.keys)
 
     async def missing(self) -> tuple[list[str], list[str]]:
-        """What is not up yet, in words: parts without which nothing is answered, and models still on their way."""
+        """Return the parts that are not up yet and that every answer needs, and the models that are still starting."""
         return await asyncio.to_thread(self._missing)
 
     def _missing(self) -> tuple[list[str], list[str]]:
@@ -122,7 +122,7 @@ class ControllerActor:
         return parts, [f"model {name}" for name in coming_up(health["models"])]
 
     async def stop(self) -> None:
-        """End the loop and close the store; the actor is killed next."""
+        """Stop the loop and close the store; the caller then kills the actor."""
         self._stopping.set()
         self._wake.set()
         await asyncio.to_thread(self._loop.join, 10)
@@ -148,7 +148,7 @@ class ControllerActor:
             self._wake.clear()
 
     def _tick(self) -> bool:
-        """One look at everything. True when there is work under way."""
+        """Advance all rollouts once. Return True while a deployment is in progress."""
         now = self._platform.clock.monotonic()
         if self._platform.rollouts.starting or now >= self._refresh_due:
             self._runtime.refresh()
@@ -160,10 +160,11 @@ class ControllerActor:
 
 
 def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:
-    """The Controller's handle; starts it when there is none on this cluster.
+    """Return the Controller's handle; start it if there is none on this cluster.
 
     Args:
-        with_edge: keep an edge on every node; without, somebody else brings requests to the gateways.
+        settings: the platform's settings.
+        with_edge: whether to keep an edge on every node; otherwise something else must bring requests to the gateways.
     """
     actor = ray.remote(ControllerActor)
     return actor.options(

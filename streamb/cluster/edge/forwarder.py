@@ -1,4 +1,4 @@
-"""The edge where there is no HAProxy for the machine: the same front in Python, slower, otherwise alike."""
+"""The edge on machines without HAProxy: the same reverse proxy in Python, slower but otherwise equivalent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REQUEST_IDS: Final = RequestIds()
 
 _BODY_S: Final = 30.0
 _SILENCE_S: Final = 60.0
-"""How long the body of a prediction may take, and how long a pause in any other one: as HAProxy is told."""
+"""The longest time for the body of a prediction, and the longest pause in other bodies, as in HAProxy's settings."""
 
 _Answer: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
 
@@ -49,18 +49,18 @@ class Forwarder:
 
     @property
     def pid(self) -> int | None:
-        """This process, while the front listens."""
+        """This process's id while the proxy listens; else None."""
         return os.getpid() if self._listener and self._listener.alive else None
 
     async def start(self, timeout_s: float = 10.0) -> None:
-        """Begin to listen.
+        """Start listening.
 
         Raises:
-            StartFailed: the address is taken, or TLS was asked for.
+            StartFailed: the address is in use, or TLS is configured, which needs HAProxy.
         """
         if self._config.certificate is not None:
             raise StartFailed(
-                "TLS needs HAProxy, and there is none for this machine; install it with a package manager"
+                "TLS needs HAProxy, which is not installed on this machine; install it with a package manager"
             )
         limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
         waits = httpx.Timeout(self._config.answer_timeout_s, connect=timeout_s)
@@ -82,11 +82,11 @@ class Forwarder:
         self._servers[backend, name] = endpoint
 
     async def drain(self, backend: Backend, name: str) -> None:
-        """Give a server no new requests."""
+        """Stop sending new requests to a server."""
         self._draining.add((backend, name))
 
     async def remove(self, backend: Backend, name: str) -> bool:
-        """Remove a drained server; False while it still has requests."""
+        """Remove a drained server; return False while it still has requests."""
         if self._busy.get((backend, name)):
             return False
         self._servers.pop((backend, name), None)
@@ -95,7 +95,7 @@ class Forwarder:
         return True
 
     async def sessions(self) -> dict[tuple[str, str], tuple[int, str]]:
-        """`(backend, server)` -> requests it is working on, and "UP" or "DRAIN"."""
+        """Return, by `(backend, server)`, the number of running requests, and "UP" or "DRAIN"."""
         return {key: (self._busy.get(key, 0), "DRAIN" if key in self._draining else "UP") for key in self._servers}
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -111,14 +111,14 @@ class Forwarder:
             await _reply(send, *answer)
 
     async def _forward(self, scope: dict[str, Any], receive: Any) -> _Answer:
-        """What the first server says that can be asked: all of a backend in turn, as long as that does no harm."""
+        """Return the answer of the first reachable server; tries a backend's servers in turn if that is harmless."""
         path: str = scope["path"]
         if path != "/v2" and not path.startswith("/v2/"):
-            # As it comes: an artifact may be larger than the memory. Without a body there is nothing to wait for.
+            # Streamed: an artifact may be larger than the memory. Without a body there is nothing to wait for.
             has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
             return await self._ask_any("consoles", None, scope, lambda: _chunks(receive) if has_body else b"")
         limit = self._config.max_body_bytes
-        # The gateways count the bytes of large bodies; here each request has a bound of its own.
+        # The gateways limit the total size of large bodies; here each request has its own limit.
         body = await read_body(receive, declared=None, limit=limit, timeout_s=_BODY_S, hold=lambda _size: None)
         if body is None:
             raise ClientGone
@@ -137,7 +137,7 @@ class Forwarder:
             except httpx.TimeoutException:
                 return 504, [_JSON], refusal(504).encode()
             except httpx.TransportError:
-                # It ended before it answered. Predictions have no side effects: another one may be asked.
+                # The server ended before it answered. Predictions have no side effects, so another one may be asked.
                 if backend == "consoles" or about is not None:
                     return 502, [_JSON], refusal(502).encode()
             finally:
@@ -145,7 +145,7 @@ class Forwarder:
         return 503, [_JSON, (b"retry-after", b"1")], unavailable(backend).encode()
 
     def _candidates(self, backend: Backend, about: str | None) -> list[tuple[tuple[str, str], Endpoint]]:
-        """Every server of a backend once: from the next in turn, or from the one for what a request is about."""
+        """Each server of a backend once: starting with the next in turn, or with the one assigned to `about`."""
         servers = sorted(
             (key, endpoint)
             for key, endpoint in self._servers.items()
@@ -157,7 +157,7 @@ class Forwarder:
 
     async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], content: Any) -> _Answer:
         if self._client is None:
-            raise StartFailed("the front is not started")
+            raise StartFailed("the edge is not started")
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
         url = f"http://{host}:{endpoint.port}{scope['raw_path'].decode('latin-1')}{query}"
@@ -174,7 +174,7 @@ class Forwarder:
 
 
 def _request_id(body: bytes) -> str | None:
-    """What feedback is about; None where it does not say."""
+    """The request id that feedback refers to; None if it names none."""
     try:
         return str(json.loads(body)["request_id"])
     except (ValueError, LookupError, TypeError):
@@ -182,7 +182,7 @@ def _request_id(body: bytes) -> str | None:
 
 
 def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers that are not for this front alone, and that steer nothing behind it."""
+    """The headers to pass on: not those meant for this hop, nor those that steer Ray Serve."""
     named = {name.strip().lower() for k, v in headers if k == b"connection" for name in v.split(b",")}
     return [(k, v) for k, v in headers if k not in _HOP_BY_HOP and k not in named and not _steers(k)]
 
@@ -199,7 +199,7 @@ async def _chunks(receive: Any) -> AsyncIterator[bytes]:
                 message = await receive()
         except TimeoutError:
             raise RequestTimeout(f"nothing of the body arrived for {_SILENCE_S:g} s") from None
-        if message["type"] == "http.disconnect":  # a part must not pass for the whole
+        if message["type"] == "http.disconnect":  # an incomplete body must not be taken for the whole
             raise ClientGone
         yield message.get("body", b"")
         if not message.get("more_body"):

@@ -1,4 +1,4 @@
-"""HAProxy as a part: its configuration, its process, and its runtime API. Knows nothing of Ray."""
+"""HAProxy: its configuration, its process, and its runtime API. Independent of Ray."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEERING_HEADERS: Final = (
     "serve_multiplexed_model_id",
     "x-session-id",
 )
-"""Headers by which a client could steer Ray Serve from outside; they end at the edge."""
+"""Headers by which a client could steer Ray Serve from outside; the edge removes them."""
 STEERING_PREFIX: Final = "x-serve-"
 
 _REPLY_TIMEOUT_S: Final = 5.0
@@ -33,13 +33,13 @@ _SOFT_STOP_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
-    """What the edge listens on and how long it waits.
+    """The edge's address, time limits and size limits.
 
     Attributes:
         admin_socket: path of the Unix socket of the runtime API; at most 100 bytes.
         certificate: PEM with chain and key together; None for plain HTTP.
-        answer_timeout_s: longest silence of a gateway; longer than the gateway's own time limit.
-        max_body_bytes: of a request to a gateway, where the edge has to hold it (HAProxy holds none).
+        answer_timeout_s: longest silence of a gateway in seconds; longer than the gateway's own time limit.
+        max_body_bytes: size limit of a request to a gateway, where the edge buffers it (HAProxy does not).
     """
 
     host: str
@@ -55,27 +55,27 @@ _REFUSALS: Final = {
     400: ("bad_request", "this is not HTTP, or the head of the request is larger than 16 kB"),
     408: ("request_timeout", "the request did not arrive in time"),
     500: ("internal_error", "the edge failed; send the request again"),
-    502: ("unavailable", "what was to answer ended before it did; send the request again if it may be done twice"),
-    503: ("unavailable", "nothing behind the edge took the request; send it again"),
-    504: ("timeout", "what was to answer did not do so in time; send less at once, or try again later"),
+    502: ("unavailable", "the server ended before it answered; send the request again if repeating it is safe"),
+    503: ("unavailable", "no server behind the edge took the request; send it again"),
+    504: ("timeout", "the server did not answer in time; send less at once, or try again later"),
 }
-"""What the edge says where it answers itself: code and words, by status."""
+"""The edge's own error answers: code and message, by status."""
 
 
 def refusal(status: int) -> str:
-    """The body of an answer of the edge's own: JSON like every other error."""
+    """Return the body of the edge's own error answer: JSON like every other error."""
     code, words = _REFUSALS[status]
     return f'{{"error":"{words}","code":"{code}"}}'
 
 
 def unavailable(backend: Backend) -> str:
-    """The body of the answer when a backend has no server: JSON like every other error."""
+    """Return the body of the answer when a backend has no server: JSON like every other error."""
     who = "gateways" if backend == "feedback" else backend
     return f'{{"error":"none of the {who} is ready; try again shortly","code":"unavailable"}}'
 
 
 def render(config: EdgeConfig) -> str:
-    """HAProxy's configuration. Servers are added later through the runtime API, so it is never reloaded."""
+    """Return HAProxy's configuration. Servers are added later through the runtime API, so it is never reloaded."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
@@ -142,13 +142,13 @@ def _own_errors() -> str:
 
 
 def _as_json(body: str) -> str:
-    """A body as HAProxy's `http-error` takes it."""
+    """Format a body for HAProxy's `http-error`."""
     escaped = body.replace('"', r"\"")
     return f'content-type application/json string "{escaped}"'
 
 
 class HAProxy:
-    """One HAProxy process in the foreground, ended with us."""
+    """One HAProxy process in the foreground, which ends with this process."""
 
     def __init__(self, binary: str, config: EdgeConfig, folder: Path) -> None:
         self._binary = binary
@@ -159,14 +159,14 @@ class HAProxy:
 
     @property
     def pid(self) -> int | None:
-        """The process, while it runs."""
+        """The process id of HAProxy while it runs; else None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     async def start(self, timeout_s: float = 10.0) -> None:
         """Start the process and wait until its runtime API answers.
 
         Raises:
-            StartFailed: it ended or did not answer; carries what HAProxy said.
+            StartFailed: it ended or did not answer; the message contains HAProxy's output.
         """
         self._file.write_text(render(self._config))
         with self._log.open("wb") as log:
@@ -189,7 +189,7 @@ class HAProxy:
                 await asyncio.sleep(0.05)
             else:
                 return
-        self._process.kill()  # or it would keep the port from the next attempt
+        self._process.kill()  # otherwise it would block the port for the next attempt
         await asyncio.to_thread(self._process.wait)
         raise StartFailed(f"HAProxy did not answer in {timeout_s:g} s")
 
@@ -226,8 +226,8 @@ class HAProxy:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         server = f"{backend}/{name}"
         await self.command(f"add server {server} {host}:{endpoint.port} check inter 500 rise 1 fall 3")
-        # Just enabled, a server counts as up until checks have failed: said to be down at once, it gets no requests
-        # before the first check has passed.
+        # A newly enabled server counts as up until checks have failed: marked as down at once, it gets no requests
+        # before its first check has passed.
         await self.command(f"enable health {server}; enable server {server}; set server {server} health down")
 
     async def drain(self, backend: Backend, name: str) -> None:
@@ -242,6 +242,6 @@ class HAProxy:
         return "deleted" in answer or "No such server" in answer
 
     async def sessions(self) -> dict[tuple[str, str], tuple[int, str]]:
-        """`(backend, server)` -> requests it is working on, and its state in HAProxy's words ("UP", "DOWN", …)."""
+        """Return, by `(backend, server)`, the number of running requests, and HAProxy's state ("UP", "DOWN", …)."""
         rows = csv.DictReader(io.StringIO((await self.command("show stat")).lstrip("# ")))
         return {(r["pxname"], r["svname"]): (int(r["scur"] or 0), r["status"]) for r in rows if r["svname"]}
