@@ -1,4 +1,4 @@
-"""What codecs and batcher agree on: the rows of one request, its answer, and how a codec reads and writes them."""
+"""The types shared by codecs and batcher: the rows of a request, its answer, and a codec's interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows: TypeAlias = NDArray[np.float64] | list[Any]
 
 
 class Answer(NamedTuple):  # a tuple, like the next two: one is made for every request
-    """What a model version said about one request, or about several in one call.
+    """A model version's answer to one request, or to several in one call.
 
     Attributes:
         predictions: one entry per row.
@@ -35,7 +35,7 @@ class Answer(NamedTuple):  # a tuple, like the next two: one is made for every r
 
 
 class Origin(NamedTuple):
-    """What a reply says about where it comes from."""
+    """The origin of an answer, as the reply names it: model, version and request id."""
 
     model_id: str
     version: str
@@ -57,7 +57,7 @@ class InferenceRequest(Protocol):
 
     @property
     def user_id(self) -> str:
-        """The sticky unit named in the body; "" when there is none."""
+        """The sticky unit named in the body; "" if there is none."""
         ...
 
     @property
@@ -67,27 +67,27 @@ class InferenceRequest(Protocol):
 
     @property
     def row_count(self) -> int:
-        """How many rows it has, known before they are checked."""
+        """The number of rows, known before they are checked."""
         ...
 
     def rows(self, schema: FeatureSchema | None) -> Rows:
-        """The rows, checked against the schema; `InvalidFeatures` names every problem."""
+        """Return the rows, checked against the schema; raises `InvalidFeatures`, which names every problem."""
         ...
 
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
-        """The reply's body, in the format of the request."""
+        """Return the reply's body, in the format of the request."""
         ...
 
 
 def jsonable(array: NDArray[Any]) -> Any:
-    """What orjson (with OPT_SERIALIZE_NUMPY) writes fastest: the array itself where it can, else lists."""
+    """Return what orjson (with OPT_SERIALIZE_NUMPY) writes fastest: the array itself where it can, else lists."""
     dtype = array.dtype
     direct = dtype.char in _DIRECT and dtype.isnative and array.flags.c_contiguous
     return array if direct else array.tolist()
 
 
 def untyped_rows(rows: list[Any]) -> Rows:
-    """Rows for a model without a schema: a float64 array when they are a rectangle of numbers, else the list itself.
+    """Return rows for a model without a schema: a float64 array if they are a rectangle of numbers, else the list.
 
     >>> untyped_rows([[1, 2], [3, 4.5]]).tolist()
     [[1.0, 2.0], [3.0, 4.5]]

@@ -1,4 +1,4 @@
-"""What travels between a gateway and a model version: a batch of requests' rows, and the answers in the same order."""
+"""The data sent between a gateway and a model version: a batch of requests' rows, and the answers in the same order."""
 
 from __future__ import annotations
 

@@ -31,17 +31,17 @@ _SWEEP_S: Final = 0.005
 """Deadlines are kept to this many seconds."""
 
 _PATIENCE_S: Final = 0.01
-"""Whose client left is asked only of requests that waited longer than this; for a shorter wait the answer costs more
-than the work it could save."""
+"""Whether the client left is checked only for requests that waited longer than this (seconds); for shorter waits the
+check costs more than it could save."""
 
 _LOOK_S: Final = 0.05
-"""A full queue is searched for requests that nobody waits for no more often than this."""
+"""A full queue is searched for abandoned requests no more often than this (seconds)."""
 
 _RETRY_AFTER_S: Final = 1
 
 
 class Batcher:
-    """All lanes of one gateway.
+    """Batches the requests of one gateway, with a lane for each version.
 
     Invariants: every future that `submit` returned is resolved in the end; `queued` and `in_flight` count exactly the
     requests in queues and inside calls, so both are zero when nothing is left.
@@ -65,7 +65,7 @@ class Batcher:
     # --- in -------------------------------------------------------------------------------------------------------
 
     def submit(self, lane: Lane, waiting: Waiting) -> asyncio.Future[Answer]:
-        """Take a request in; the future resolves to its answer, or to the error that says why there is none.
+        """Queue a request. The returned future resolves to its answer, or to the error that says why there is none.
 
         Raises:
             Overloaded: the queue is full.
@@ -81,7 +81,7 @@ class Batcher:
         lane.queue.append(waiting)
         self.queued += 1
         if may_go and not self._pump_due:
-            # At the end of this turn of the event loop: what other connections have brought in it goes along.
+            # At the end of this turn of the event loop, so that requests from other connections in this turn join it.
             self._pump_due = True
             self._loop.call_soon(self._pump)
         if waiting.deadline < self._sweep_at:
@@ -89,12 +89,12 @@ class Batcher:
         return waiting.future
 
     def admit(self, rows: Rows, *, probabilities: bool, receive: Receive, timeout_s: float | None = None) -> Waiting:
-        """A request that starts to wait now, to be submitted at once; for `timeout_s` where that is less than usual."""
+        """Return a request to be submitted at once; `timeout_s` shortens its usual time limit, in seconds."""
         deadline = self._clock.monotonic() + (self._limits.request_timeout_s if timeout_s is None else timeout_s)
         return Waiting(rows, deadline, self._loop.create_future(), receive, probabilities=probabilities)
 
     def _make_place(self, lane: Lane) -> None:
-        """Refuse a request of the lane where most wait, so that one slow version cannot take the queue from others."""
+        """Refuse a request of the longest lane, so that one slow version cannot take the queue from others."""
         now = self._clock.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
@@ -103,7 +103,7 @@ class Batcher:
             return
         longest = max(self._waiting, key=lambda other: len(other.queue), default=lane)
         error = Overloaded(
-            f"{self.queued} requests wait already, which is the limit; send the request again in a moment",
+            f"the queue is full: {self.queued} requests are waiting; send the request again in a moment",
             retry_after_s=_RETRY_AFTER_S,
         )
         if len(longest.queue) <= len(lane.queue) + 1:
@@ -111,7 +111,7 @@ class Batcher:
         self._unqueue(longest, longest.queue.pop()).fail(error)
 
     def _keep(self, is_live: Callable[[Lane, Waiting], bool]) -> None:
-        """Take out of the queues what nobody waits for any more."""
+        """Remove abandoned requests from the queues."""
         for lane in self._waiting:
             alive = deque(waiting for waiting in lane.queue if is_live(lane, waiting))
             self.queued -= len(lane.queue) - len(alive)
@@ -132,7 +132,7 @@ class Batcher:
     # --- out ------------------------------------------------------------------------------------------------------
 
     def _may_call(self, lane: Lane) -> bool:
-        """Whether another call to the version may begin; where no replica is known yet, as if there were one."""
+        """Whether another call to the version may begin; if no replica is known yet, one is assumed."""
         return lane.calls < self._limits.calls_per_replica * max(1, self._predictor.replicas(lane.target))
 
     def _room(self, lane: Lane) -> int:
@@ -151,14 +151,14 @@ class Batcher:
         return min(others, self._limits.max_concurrent_requests // 2)
 
     def _pump(self) -> None:
-        """Send what may be sent, lane after lane in turn."""
+        """Send the calls that may be sent, lane after lane in turn."""
         self._pump_due = False
         progress = True
         while progress and self._waiting:
             progress = False
             for _ in range(len(self._waiting)):
                 if self.in_flight >= self._limits.max_concurrent_requests:
-                    return  # whose turn it was stays in front
+                    return  # the lane whose turn it was stays in front
                 lane = self._waiting.popleft()
                 if self._may_call(lane) and (room := self._room(lane)) > 0:
                     together = self._take(lane, room)
@@ -169,7 +169,7 @@ class Batcher:
                     self._waiting.append(lane)
 
     def _take(self, lane: Lane, room: int) -> list[Waiting]:
-        """The next requests of a queue that fit together; those that are over are dropped on the way."""
+        """Take the next requests of a queue that fit in one call; abandoned ones are dropped on the way."""
         together: list[Waiting] = []
         rows = 0
         now = self._clock.monotonic()
@@ -201,7 +201,7 @@ class Batcher:
         call.task = self._loop.create_task(self._run(call))
 
     def _release(self, call: Call) -> None:
-        """Give back the places of a call, once, and use them."""
+        """Release the places of a call, once, and use them for waiting requests."""
         if call in self._calls:
             self._calls.remove(call)
             call.lane.calls -= 1
@@ -238,7 +238,7 @@ class Batcher:
             call.lane.recorder.predicted(reply.predictions, call.lane.target.task)
 
     async def _ask(self, call: Call) -> BatchReply:
-        """Call the version; once more when its replica died, because a prediction has no side effects."""
+        """Call the version; once more if its replica died, because a prediction has no side effects."""
         batch = call.batch()
         call.lane.recorder.called(len(batch.rows))
         try:
@@ -260,7 +260,7 @@ class Batcher:
         self._timer = self._loop.call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
-        """Fail what is past its deadline, stop calls that nobody waits for, and look again at the next deadline."""
+        """Fail requests past their deadline, stop abandoned calls, and schedule the next sweep."""
         self._timer = None
         self._sweep_at = math.inf
         now = self._clock.monotonic()
@@ -290,12 +290,12 @@ class Batcher:
     # --- end ------------------------------------------------------------------------------------------------------
 
     def retire(self, lane: Lane) -> None:
-        """Keep no place for a version that gets no new requests; what it still has is answered."""
+        """Stop reserving places for a version that gets no new requests; its remaining requests are answered."""
         lane.retired = True
         self._idle.discard(lane)
 
     async def close(self) -> None:
-        """Refuse new requests, fail those that wait, stop the calls, and return when nothing runs any more."""
+        """Refuse new requests, fail waiting ones, stop the calls, and return when no call runs any more."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -4,11 +4,11 @@
                                                       ▲                │
                                                       └──one failure───┘
 
-Every call carries the generation of the breaker at its start, and each change of state begins a new one. So what comes
-back late, from before the breaker opened, can neither close it nor keep it open.
+Every call carries the generation of the breaker at its start, and each change of state starts a new generation. So a
+late result from before the breaker opened can neither close it nor keep it open.
 
-The breaker only says what it makes of its version. Whether a request is really refused depends on who else could answer
-(`serving.targets.ServedModel.can_spare`): the last healthy version of a model is called whatever its breaker says.
+The breaker only judges its version. Whether a request is really refused depends on the other versions
+(`serving.targets.ServedModel.can_spare`): the last healthy version of a model is called whatever its breaker's state.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from streamb.traffic import BreakerPolicy
 _log = logging.getLogger(__name__)
 
 REFUSED: Final = -1
-"""Instead of a generation: the call should not be made. What is reported under it is ignored."""
+"""Returned instead of a generation if the call should not be made; results reported under it are ignored."""
 
 WINDOW_S: Final = 10
 WINDOW_CALLS: Final = 20
 WINDOW_SHARE: Final = 0.5
-"""Over so many seconds, with at least so many judged requests, such a share of failures opens the breaker too."""
+"""The breaker also opens if this share of at least this many requests, within this many seconds, failed."""
 
 
 class BreakerState(StrEnum):
-    """What a breaker does with calls."""
+    """The state of a breaker: closed calls the version, open does not, half-open makes a few probe calls."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -58,9 +58,9 @@ class Breaker:
     """The breaker of one version in one gateway. Times are of the monotonic clock; it belongs to one event loop.
 
     Attributes:
-        state: what it does with calls now.
+        state: the present state.
         generation: how often the state has changed.
-        since: when it last did.
+        since: when the state last changed, in seconds.
     """
 
     __slots__ = ("_failures", "_probes", "_successes", "generation", "model_id", "policy", "since", "state", "version")
@@ -77,7 +77,7 @@ class Breaker:
         self._successes = 0
 
     def enter(self, now: float) -> int:
-        """A call is about to be made: the generation to report its end under, or `REFUSED`."""
+        """Ask before a call: returns the generation under which to report its result, or `REFUSED`."""
         if self.state is _CLOSED:
             return self.generation
         if self.state is _OPEN:
@@ -90,7 +90,7 @@ class Breaker:
         return self.generation
 
     def succeeded(self, generation: int, now: float) -> None:
-        """The call was answered."""
+        """Report that the call was answered."""
         if generation != self.generation:
             return
         if self.state is _CLOSED:
@@ -101,7 +101,7 @@ class Breaker:
                 self._move(_CLOSED, now)
 
     def failed(self, generation: int, now: float) -> None:
-        """The call failed in a way that counts against the version."""
+        """Report that the call failed in a way that counts against the version."""
         if generation != self.generation:
             return
         if self.state is _CLOSED:
@@ -112,26 +112,26 @@ class Breaker:
             self._move(_OPEN, now)
 
     def abandoned(self, generation: int) -> None:
-        """The call ended without a word about the version (the client went away, the gateway was full)."""
+        """Report that the call ended without a judgement of the version (client gone, gateway full)."""
         if generation == self.generation and self.state is _HALF_OPEN:
             self._probes -= 1
 
     def judge(self, recent: Snapshot, now: float) -> None:
-        """Open when a recent window was mostly failures, though never enough of them in a row."""
+        """Open if most requests of a recent window failed, even if not in a row."""
         if self.state is _CLOSED and recent.judged >= WINDOW_CALLS and recent.blamed >= WINDOW_SHARE * recent.judged:
             self._move(_OPEN, now)
 
     def retry_after_s(self, now: float) -> float:
-        """How long it stays open from now on; 0.0 when it is not open, or need not be any longer."""
+        """Return how many more seconds it stays open; 0.0 if it is not open, or may close."""
         if self.state is not _OPEN:
             return 0.0
         return max(0.0, self.since + self.policy.recovery_timeout_s - now)
 
     def refusal(self, now: float) -> BreakerOpen:
-        """What to tell a client whose call is refused."""
+        """Return the error for a client whose call is refused."""
         seconds = max(1.0, round(self.retry_after_s(now), 3))
         return BreakerOpen(
-            f"version {self.version} is not called now, because it kept failing; try again in {seconds:.0f} s",
+            f"version {self.version} is not called at present, because it kept failing; try again in {seconds:.0f} s",
             retry_after_s=seconds,
         )
 
@@ -144,15 +144,15 @@ class Breaker:
 
 
 class BreakerWatch:
-    """Shows each breaker the last seconds of its version, as `metrics` counted them, whenever the gateway reports."""
+    """Gives each breaker the recent counts of its version, whenever the gateway reports."""
 
     def __init__(self) -> None:
         self._windows = OutcomeWindows(horizon_s=2 * WINDOW_S)
 
     def look(self, now: float, snapshots: Iterable[Snapshot], breakers: Iterable[Breaker]) -> None:
-        """Take in the counts so far and let the breakers judge what is new.
+        """Let the breakers judge the requests counted since the last call.
 
-        Only what came in after a breaker last closed may open it: that old failures are still in the window is no news.
+        Only failures after a breaker last closed may open it; older ones in the window do not count.
         """
         outcomes = (Snapshot(one.model_id, one.version, counts=one.counts) for one in snapshots)
         self._windows.feed("gateway", now, outcomes)

@@ -1,4 +1,4 @@
-"""One request from its arrival to its reply: what is known of it on the way, and how its body is read."""
+"""One request from its arrival to its reply: its state on the way, and how its body is read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Exchange:
     """One request from its arrival to its reply.
 
     Attributes:
-        own_id: the id that the client brought; "" when it brought none.
-        unit: who asks, once it is read; "" when nobody is named.
+        own_id: the id that the client sent; "" if it sent none.
+        unit: the user or other sticky unit, once it is read; "" if none is named.
         served: the version that answers, once it is chosen; another one after a fallback.
-        started: when the request came; after a fallback, when the version that answers took over.
-        called: whether a version was asked for it.
-        held: how many bytes of its body take up the gateway's room.
+        started: when the request arrived; after a fallback, when the version that answers took over.
+        called: whether a version was called for it.
+        held: how many bytes of its body count against the gateway's memory limit.
     """
 
     __slots__ = (
@@ -50,16 +50,16 @@ class Exchange:
         self.held = 0
 
     def hold(self, size: int) -> None:
-        """The body takes up so much room now; `Overloaded` where there is not enough."""
+        """Count `size` bytes of the body against the memory limit; raises `Overloaded` if there is not enough left."""
         self.room.take(size - self.held)
         self.held = size
 
 
 class Inquiry(NamedTuple):
-    """What a request wants to know, of whichever version answers it.
+    """The rows a request sends and the outputs it asks for, whichever version answers.
 
     Attributes:
-        probabilities: whether class probabilities belong to the answer.
+        probabilities: whether the answer includes class probabilities.
     """
 
     model: ServedModel
@@ -68,7 +68,7 @@ class Inquiry(NamedTuple):
 
 
 async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> bytes:
-    """The body of a request, of at most `limit` bytes; `ClientGone` when the client leaves before its end."""
+    """Read the body of a request, at most `limit` bytes; raises `ClientGone` if the client leaves before its end."""
     declared = access.content_length(exchange.headers)
     timeout_s = limits.body_timeout_s
     body = await read_body(exchange.receive, declared=declared, limit=limit, timeout_s=timeout_s, hold=exchange.hold)
@@ -78,7 +78,7 @@ async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> byte
 
 
 async def read_request(exchange: Exchange, route: Route, limits: GatewayLimits) -> InferenceRequest:
-    """What a request asks, in whichever format it came."""
+    """Read a prediction request in either format."""
     tensors = route.action is Action.INFER
     json_length = access.json_length(exchange.headers, tensors=tensors)
     body = await body_of(exchange, limits, limits.max_body_bytes)
@@ -92,11 +92,11 @@ async def read_request(exchange: Exchange, route: Route, limits: GatewayLimits) 
 
 
 def read_query(route: Route, query: bytes) -> bool:
-    """Whether the query asks for class probabilities.
+    """Return whether the query asks for class probabilities.
 
     Raises:
-        InvalidInput: it has a parameter that this path does not take.
-        BadRequest: it is not clear whether probabilities are asked for.
+        InvalidInput: it has a parameter that this path does not accept.
+        BadRequest: the value of `probabilities` is not true or false.
     """
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     takes = "probabilities" if route.action is Action.PREDICT else ""

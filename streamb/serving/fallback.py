@@ -1,4 +1,4 @@
-"""Fallback: a prediction has no side effects, so what one version failed to answer, another may, in the same request.
+"""Fallback: since a prediction has no side effects, another version may answer a request that one version failed.
 
 The first version has at most half of the request's time, so that the second has the rest; and second calls are bounded
 to a share of all requests, so that a fallback never doubles an overload. A request whose first version was not called
@@ -12,7 +12,7 @@ from typing import Final
 from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
 
 FIRST_SHARE: Final = 0.5
-"""How much of a request's time the first version has, where there is a second."""
+"""The share of a request's time that the first version gets if there is a second one."""
 
 BUDGET_SHARE: Final = 0.2
 BUDGET_WINDOW_S: Final = 10
@@ -20,7 +20,7 @@ BUDGET_BURST: Final = 10
 
 
 def may_fall_back(error: StreambError) -> bool:
-    """Whether another version may do better: this one failed, was late, or was not there.
+    """Return whether another version may succeed: this one failed, was late, or was not running.
 
     >>> may_fall_back(ModelFailed("the model raised")), may_fall_back(Overloaded("the queue is full"))
     (True, False)
@@ -29,7 +29,7 @@ def may_fall_back(error: StreambError) -> bool:
 
 
 class FallbackBudget:
-    """Bounds the second calls of one model: over any ten seconds a fifth of its requests, or ten where that is more.
+    """Limits the second calls of one model: in any ten seconds, to a fifth of its requests or ten, whichever is more.
 
     Kept in one-second buckets of plain integers, because every request is counted.
     """
@@ -42,14 +42,14 @@ class FallbackBudget:
         self._taken = [0] * BUDGET_WINDOW_S
 
     def count(self, now: float) -> None:
-        """A request came."""
+        """Count a request."""
         second = int(now)
         if second > self._second:
             self._turn(second)
         self._requests[self._second % BUDGET_WINDOW_S] += 1
 
     def take(self, now: float) -> bool:
-        """Ask for a second call; True grants it."""
+        """Return whether a second call is allowed, and count it."""
         second = int(now)
         if second > self._second:
             self._turn(second)
@@ -59,7 +59,7 @@ class FallbackBudget:
         return True
 
     def _turn(self, second: int) -> None:
-        """Empty the buckets of seconds that have passed since the last look."""
+        """Empty the buckets of the seconds since the last call."""
         for passed in range(max(self._second + 1, second - BUDGET_WINDOW_S + 1), second + 1):
             self._requests[passed % BUDGET_WINDOW_S] = self._taken[passed % BUDGET_WINDOW_S] = 0
         self._second = second

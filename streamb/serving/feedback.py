@@ -1,8 +1,8 @@
-"""Delayed truth: names each answered request so that feedback finds it again, and counts what the feedback says.
+"""Feedback: gives each answered request an id by which feedback finds it again, and counts the feedback.
 
-A request without an id of its own is named by a token that carries its record (`serving.tokens`): any gateway of the
-platform joins its feedback, whenever it comes. A request that brings its own id keeps it, and this gateway remembers it
-for an hour. What cannot be joined is counted as such, never guessed.
+A request without its own id is named by a token that carries its record (`serving.tokens`): any gateway of the
+platform can join its feedback, whenever it arrives. A request that brings its own id keeps it, and this gateway
+remembers it for an hour. Feedback that cannot be joined is counted as such, never guessed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REMEMBERED: Final = 100_000
 
 REMEMBERED_S: Final = 3600.0
 LATE_S: Final = 30 * 86_400.0
-"""Feedback that comes later than this after the prediction counts as late, and as nothing else."""
+"""Feedback later than this after the prediction (seconds) is counted only as late."""
 
 MAX_BODY_BYTES: Final = 65_536
 
@@ -55,17 +55,17 @@ class OwnIds:
             records.popitem(last=False)
 
     def get(self, key: Key, now: float) -> Record | None:
-        """The record of an id, if it is remembered."""
+        """Return the record of an id; None if it is not remembered."""
         at, record = self._records.get(key, (0.0, None))
         return record if record is not None and now - at <= self._lifetime_s else None
 
 
 class FeedbackDesk:
-    """The feedback of one gateway. Belongs to its event loop.
+    """Handles the feedback of one gateway. Belongs to its event loop.
 
     Args:
-        recorders: the gateway's, by model and version; one is added for a version that this gateway never served.
-        unrouted: counts what belongs to no version.
+        recorders: the gateway's recorders by model and version; one is added for a version it never served.
+        unrouted: counts feedback that belongs to no version.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class FeedbackDesk:
         self._told: OrderedDict[Key, frozenset[str]] = OrderedDict()
 
     def use(self, key: bytes) -> None:
-        """Sign request ids with this key from now on; b"": sign none."""
+        """Sign request ids with this key from now on; b"" means no signing."""
         if key != (b"" if self._signer is None else self._signer.key):
             self._signer = TokenSigner(key) if key else None
 
     def sign(self, plain_id: str, served: ServedVersion, unit: str, answer: Answer) -> str:
-        """The token of an answered request; its plain id where there is no key.
+        """Return the token of an answered request; its plain id if there is no key.
 
         Args:
             served: the version that answered.
-            unit: who asked; "" when nobody was named.
+            unit: the user or other sticky unit; "" if none was named.
         """
         signer, target = self._signer, served.target
         if signer is None:
@@ -107,7 +107,7 @@ class FeedbackDesk:
         """Count feedback under the version that answered.
 
         Returns:
-            What the client is told: `{"model", "version", "joined": […], "not_joined": {field: why}}`.
+            The answer to the client: `{"model", "version", "joined": […], "not_joined": {field: why}}`.
 
         Raises:
             InvalidInput: the label does not fit the predictions of that request; nothing was counted.
@@ -163,7 +163,7 @@ class FeedbackDesk:
 def _counts(
     feedback: Feedback, joined: list[str], record: Record | None, predictions: list[Any] | None
 ) -> Counter[str]:
-    """What the joined fields add to the version's counts."""
+    """Return what the joined fields add to the version's counts."""
     counts: Counter[str] = Counter()
     if "label" in joined and record is not None and predictions is not None:
         counts.update(labels.compare(record.task, predictions, feedback.label))

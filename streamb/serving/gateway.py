@@ -34,7 +34,7 @@ from streamb.version import installed_version
 _log = logging.getLogger(__name__)
 
 _CLIENT_GONE = 499
-"""The status under which requests are counted whose client went away (never sent)."""
+"""The status under which requests whose client went away are counted (never sent)."""
 
 
 class GatewayApp:
@@ -62,7 +62,7 @@ class GatewayApp:
         return self._served.table
 
     def apply(self, table: RoutingTable) -> bool:
-        """Put a table in force. False, and nothing changes, when it is older than the one in force."""
+        """Put a table in force. Returns False and changes nothing if it is older than the one in force."""
         if table.epoch < self.table.epoch:
             return False
         self._served = self._builder.build(table, self._clock.monotonic())
@@ -77,12 +77,12 @@ class GatewayApp:
         return True
 
     def in_flight(self, app: str) -> int:
-        """Requests that wait for or are inside a call to `app`; 0 for an app that is not known."""
+        """Return the number of requests waiting for or inside a call to `app`; 0 for an unknown app."""
         own = sum(known.lane.size for known in self._builder.known() if known.target.app == app)
         return own + self._mirrors.in_flight(app)
 
     def snapshot(self) -> list[Snapshot]:
-        """Everything counted since this gateway started, for each model version (and "" for what reached none).
+        """Return the counts since this gateway started, for each model version ("" for requests that reached none).
 
         A version that is long gone is left out from some report on: the ones before have told all of it.
 
@@ -96,7 +96,7 @@ class GatewayApp:
         return snapshots
 
     async def close(self) -> None:
-        """Refuse what comes from now on, fail what waits, stop the calls."""
+        """Refuse new requests, fail waiting ones, and stop the calls."""
         await self._batcher.close()
         await self._mirrors.close()
 
@@ -160,7 +160,7 @@ class GatewayApp:
     async def _ask(
         self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, rows: Rows, timeout_s: float | None = None
     ) -> Reply:
-        """The answer of one version, within all the time that a request has or within `timeout_s`."""
+        """Return the answer of one version, within the request's whole time limit or within `timeout_s` seconds."""
         if version.broken is not None:
             raise version.broken
         breaker, generation = version.breaker, REFUSED
@@ -192,7 +192,7 @@ class GatewayApp:
         failure: StreambError,
         deadline: float,
     ) -> Reply:
-        """The answer of the second version within what is left of the request's time; else the first one's failure.
+        """Return the second version's answer within the rest of the request's time; else raise the first one's failure.
 
         The failure counts against the first, and the time it took does not count against the second.
         """
@@ -201,7 +201,7 @@ class GatewayApp:
             raise failure
         try:
             rows = inquiry.request.rows(second.schema)
-        except InvalidInput:  # it fits the version that it was sent for
+        except InvalidInput:  # the rows fit the version that they were sent to
             raise failure from None
         if exchange.called and not inquiry.model.budget.take(now):
             raise failure
@@ -211,17 +211,17 @@ class GatewayApp:
         return await self._ask(exchange, inquiry, second, rows, deadline - now)
 
     def _reply(self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, answer: Answer) -> Reply:
-        """An answer as a reply; it counts as answered, and may be copied to a version in the shadow."""
+        """Return an answer as a reply; count it as answered, and perhaps copy the request to a shadow version."""
         request, model = inquiry.request, inquiry.model
         if inquiry.probabilities and answer.probabilities is None:
-            raise InvalidInput(f"version {version.target.version} of {version.model_id!r} gives no class probabilities")
+            raise InvalidInput(f"version {version.target.version} of {version.model_id!r} has no class probabilities")
         request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
         origin = Origin(version.model_id, version.target.version, request_id)
         try:
             encoded = request.encode(answer, origin)
         except (TypeError, UnicodeError) as error:
             raise ModelFailed(f"the model's answer cannot be encoded: {error}") from None
-        exchange.request_id = request_id  # from here on it names an answer
+        exchange.request_id = request_id  # from here on the id names an answer
         if exchange.own_id:
             self._feedback.remember(exchange.own_id, version, answer)
         seconds = self._clock.monotonic() - exchange.started
@@ -256,7 +256,7 @@ class GatewayApp:
 
 
 def _tell(breaker: Breaker, generation: int, error: BaseException, now: float) -> None:
-    """Tell a breaker how a call ended that brought no answer."""
+    """Report to a breaker how a call without an answer ended."""
     if isinstance(error, StreambError) and outcome_of(error) in BLAMED:
         breaker.failed(generation, now)
     else:

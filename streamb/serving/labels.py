@@ -1,4 +1,4 @@
-"""What became known later: the body of a feedback request, and how a label is compared with the prediction."""
+"""Reads the body of a feedback request, and compares labels with predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamb.serving.http.rows import parse_object
 from streamb.serving.tokens import MAX_ROWS
 
 LIMIT: Final = 1e12
-"""Numbers beyond this are refused, and no single error counts for more: one mistake must not drown all others."""
+"""Larger numbers are refused, and no single error counts for more, so that one mistake cannot dominate all others."""
 
 _MICRO: Final = 1_000_000
 _LONGEST_ID: Final = 2048
@@ -26,10 +26,10 @@ class Feedback:
     """`{"request_id": str, "label"?: …, "success"?: bool, "value"?: number}`, with at least one of the three.
 
     Attributes:
-        request_id: of the prediction that this is about.
-        label: the truth for each row; None for rows whose truth is not known. Empty when no label was sent.
-        success: whether what was done with the prediction went well.
-        value: what it was worth.
+        request_id: the request id of the prediction.
+        label: the true label of each row; None for rows whose label is not known. Empty if no label was sent.
+        success: whether acting on the prediction succeeded.
+        value: a number that says what the prediction was worth.
     """
 
     request_id: str
@@ -39,22 +39,22 @@ class Feedback:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Which of the three it tells."""
+        """Return which of the three fields were sent."""
         told = (("label", bool(self.label)), ("success", self.success is not None), ("value", self.value is not None))
         return tuple(name for name, given in told if given)
 
     @classmethod
     def decode(cls, body: bytes) -> Feedback:
-        """Read a body. What is null counts as not sent.
+        """Read a body. A null value counts as not sent.
 
         Raises:
             BadRequest: not a JSON object.
-            InvalidInput: it tells nothing, or a field is unknown or of the wrong type; says which.
+            InvalidInput: no field is sent, or a field is unknown or of the wrong type; the message names it.
         """
         document = parse_object(body)
         unknown = sorted(document.keys() - _FIELDS)
         if unknown:
-            raise InvalidInput(f"feedback has no {unknown[0][:50]!r}; it has {', '.join(sorted(_FIELDS))}")
+            raise InvalidInput(f"feedback has no field {unknown[0][:50]!r}; it has {', '.join(sorted(_FIELDS))}")
         request_id, success, value = document.get("request_id"), document.get("success"), document.get("value")
         if type(request_id) is not str or not 0 < len(request_id) <= _LONGEST_ID:
             raise InvalidInput('"request_id" must be the request_id (or X-Request-Id) of a prediction')
@@ -96,10 +96,10 @@ def _is_number(value: Any) -> bool:
 
 
 def compare(task: str, predictions: Sequence[Any], labels: Sequence[Label | None]) -> Counter[str]:
-    """What the labels of one request add to the counts of the version that answered it.
+    """Return what the labels of one request add to the counts of the version that answered it.
 
-    Of a classifier: `labels` and `correct`. Of numbers: `labels`, `error_micro` and `squared_error_micro`, and where
-    nobody has said whether the numbers are classes (task "other"), `correct` as well.
+    For a classifier: `labels` and `correct`. For numbers: `labels`, `error_micro` and `squared_error_micro`, and if it
+    is not known whether the numbers are classes (task "other"), `correct` as well.
 
     >>> sorted(compare("classification", ["a", "b"], ["a", "a"]).items())
     [('correct', 1), ('labels', 2)]
@@ -107,7 +107,7 @@ def compare(task: str, predictions: Sequence[Any], labels: Sequence[Label | None
     500000
 
     Raises:
-        InvalidInput: there is not one label for each row, or one is no number where the model answers numbers.
+        InvalidInput: there is not one label for each row, or a label is not a number although the predictions are.
     """
     if len(labels) != len(predictions):
         raise InvalidInput(
@@ -128,13 +128,13 @@ def compare(task: str, predictions: Sequence[Any], labels: Sequence[Label | None
 
 
 def micro(value: float) -> int:
-    """A number in whole millionths, as it is added up."""
+    """Return a number in whole millionths, the unit in which errors are summed."""
     return round(value * _MICRO)
 
 
 def _add_error(counts: Counter[str], prediction: float, label: Label) -> None:
     if type(label) not in (int, float):
-        raise InvalidInput(f'the model answers numbers, so "label" must be a number, not {str(label)[:50]!r}')
+        raise InvalidInput(f'the model predicts numbers, so "label" must be a number, not {str(label)[:50]!r}')
     error = abs(float(label) - prediction)
     error = error if error < LIMIT else LIMIT  # this also turns NaN into LIMIT
     counts["error_micro"] += micro(error)

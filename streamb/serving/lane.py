@@ -1,4 +1,4 @@
-"""What the batcher moves: a request that waits, the lane of one version, a call that carries several requests."""
+"""The batcher's data: a waiting request, the lane of one version, and a call that carries several requests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Waiting:
 
     Attributes:
         shape: the shape of one row where the rows are an array, else None; only equal shapes go into one call.
-        deadline: on the monotonic clock.
-        future: resolves to the answer, or to the error to tell the client.
+        deadline: on the monotonic clock, in seconds.
+        future: resolves to the answer, or to the error for the client.
     """
 
     __slots__ = ("_receive", "deadline", "future", "probabilities", "row_count", "rows", "shape")
@@ -44,9 +44,9 @@ class Waiting:
         self._receive = receive
 
     def is_over(self) -> bool:
-        """Whether nobody waits for the answer any more: it is there, was given up, or the client went away.
+        """Return whether nobody waits for the answer any more: it was given or abandoned, or the client went away.
 
-        Looks at the connection, so it is asked only of requests that had to queue, when they are taken out.
+        Checks the connection, so it is called only for requests that had to queue, when they are taken out.
         """
         if self.future.done():
             return True
@@ -56,7 +56,7 @@ class Waiting:
         return False
 
     def resolve(self, answer: Answer | StreambError) -> None:
-        """Hand over the answer or the error; one that comes late is discarded."""
+        """Deliver the answer or the error; a late one is discarded."""
         if self.future.done():
             return
         if isinstance(answer, StreambError):
@@ -65,7 +65,7 @@ class Waiting:
             self.future.set_result(answer)
 
     def fail(self, error: StreambError) -> None:
-        """Hand over an error, unless there is an answer."""
+        """Deliver an error, unless there is an answer already."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -77,7 +77,7 @@ class Lane:
         queue: requests that wait for a call.
         calls: calls in flight.
         in_flight: requests inside these calls.
-        retired: the version gets no new requests.
+        retired: whether the version gets no new requests.
     """
 
     __slots__ = ("calls", "in_flight", "queue", "recorder", "retired", "target")
@@ -92,12 +92,12 @@ class Lane:
 
     @property
     def size(self) -> int:
-        """Requests that wait for or are inside a call."""
+        """Number of requests that wait for or are inside a call."""
         return len(self.queue) + self.in_flight
 
 
 class Call:
-    """Requests on their way to a version together: one batch, whose reply is taken apart again."""
+    """Requests that are sent to a version together as one batch, whose reply is split up again."""
 
     __slots__ = ("lane", "requests", "task")
 
@@ -107,7 +107,7 @@ class Call:
         self.task: asyncio.Task[None] | None = None
 
     def batch(self) -> Batch:
-        """The rows of all requests, one below the other."""
+        """Return the rows of all requests, in order, as one batch."""
         requests = self.requests
         probabilities = any(waiting.probabilities for waiting in requests)
         counts = tuple(waiting.row_count for waiting in requests)
@@ -121,7 +121,7 @@ class Call:
         return Batch(rows, counts, probabilities)
 
     def answers(self, reply: BatchReply) -> list[Answer | StreambError]:
-        """Each request's part of a reply, or its error, in order.
+        """Return each request's part of a reply, or its error, in order.
 
         Raises:
             ModelFailed: the reply does not have one prediction for each row.
@@ -132,7 +132,7 @@ class Call:
         for part in (reply.predictions, probabilities):
             if part is not None and len(part) != wanted:
                 version = self.lane.target.version
-                raise ModelFailed(f"version {version} answered {len(part)} predictions to {wanted} rows")
+                raise ModelFailed(f"version {version} returned {len(part)} predictions for {wanted} rows")
         answers: list[Answer | StreambError] = []
         for index, (waiting, end) in enumerate(zip(self.requests, accumulate(counts), strict=True)):
             if index in errors:
@@ -144,6 +144,6 @@ class Call:
         return answers
 
     def fail(self, error: StreambError) -> None:
-        """Tell the same error to all that still wait."""
+        """Deliver the same error to all requests that still wait."""
         for waiting in self.requests:
             waiting.fail(error)

@@ -1,4 +1,4 @@
-"""What a gateway bounds: work at once, waiting, sizes and times."""
+"""The limits of a gateway: requests at once, waiting requests, sizes and times."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """The bounds of one gateway.
+    """The limits of one gateway.
 
     Attributes:
         max_concurrent_requests: requests inside calls to model versions at once, over all versions.
-        max_queued_requests: requests that may wait for a call; one more is refused with 503.
-        request_timeout_s: from joining the queue to the answer, in seconds.
+        max_queued_requests: requests that may wait for a call; a further one is refused with status 503.
+        request_timeout_s: longest time from joining the queue to the answer, in seconds.
         body_timeout_s: how long a body may take to arrive, in seconds.
-        max_body_bytes: the largest body.
-        max_held_bytes: of the bodies of large requests at once, whether they arrive, wait or are answered; one more
-            is refused with 503. At least one of the largest always fits.
-        max_request_rows: the most rows in one request.
-        max_batch_rows: the most rows of several requests in one call; a larger single request goes alone.
+        max_body_bytes: the largest body, in bytes.
+        max_held_bytes: bytes of large bodies in memory at once, while they arrive, wait or are answered; a further one
+            is refused with status 503. At least one of the largest always fits.
+        max_request_rows: the largest number of rows in one request.
+        max_batch_rows: the largest number of rows of several requests in one call; a larger single request goes alone.
         calls_per_replica: calls in flight to a version, for each of its replicas, before more requests wait together.
     """
 

@@ -1,4 +1,4 @@
-"""The answers about the server and its models: health and metadata of the Open Inference Protocol V2."""
+"""Answers health and metadata requests about the server and its models (Open Inference Protocol V2)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _DATATYPES: Final = {FeatureKind.NUMBER: "FP64", FeatureKind.INTEGER: "INT64", F
 
 
 def is_open(action: Action) -> bool:
-    """Whether it is answered without a key: what load balancers and people look at first."""
+    """Return whether the action needs no API key: health and metadata for load balancers and people."""
     return action in (Action.SERVER, Action.LIVE, Action.READY)
 
 
 def describe(route: Route, served: ServedTable, streamb_version: str) -> Reply:
-    """The reply to a GET."""
+    """Return the reply to a GET request for health or metadata."""
     if route.action is Action.SERVER:
         return json_reply({"name": "streamb", "version": streamb_version, "extensions": ["binary_tensor_data"]})
     if route.action is Action.LIVE:

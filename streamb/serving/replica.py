@@ -1,4 +1,4 @@
-"""The model's side of a batch: predict all rows at once, and find the guilty request when that fails.
+"""Answers a batch with a model: predicts all rows at once, and finds the failing requests if that fails.
 
 Runs wherever the model runs; knows nothing of HTTP, routing or Ray.
 """
@@ -24,7 +24,7 @@ _NOT_FINITE: Final = ModelFailed("the model answered a number that is not finite
 
 
 class Predicts(Protocol):
-    """What is needed of a model (`streamb.models.Model` has it)."""
+    """The interface that a model must have (`streamb.models.Model` has it)."""
 
     @property
     def schema(self) -> FeatureSchema | None: ...
@@ -41,8 +41,8 @@ class BatchPredictor:
     """Answers batches with one model.
 
     Args:
-        model: what predicts.
-        clock: to keep `search_s`.
+        model: the model.
+        clock: measures `search_s`.
         search_s: after this many seconds of looking for the request that makes a batch fail, the ones not yet told
             apart fail together (a slow model that always raises would otherwise be asked twice per request).
     """
@@ -53,7 +53,7 @@ class BatchPredictor:
         self._search_s = search_s
 
     def run(self, batch: Batch) -> BatchReply:
-        """Answer every request of the batch, each by its own predictions or its own error.
+        """Answer each request of the batch, with its own predictions or its own error.
 
         The whole batch is tried first. When the model raises or answers the wrong number of rows, the requests are
         halved until the guilty ones stand alone. Rows with numbers that are not finite are known at once: only their
@@ -86,7 +86,7 @@ class BatchPredictor:
             return group, error
         bad = _not_finite(part)
         if bad is None and len(group) == len(batch.counts):
-            parts[0] = part  # the usual case, kept whole
+            parts[0] = part  # the usual case: the whole batch
             return [], _NOT_FINITE
         suspects: list[int] = []
         start = 0
@@ -105,8 +105,8 @@ class BatchPredictor:
         """One call of the model on some rows, its answer checked for shape and type.
 
         Raises:
-            InvalidInput: the model said itself that the rows are wrong.
-            ModelFailed: it raised anything else, or its answer is no prediction.
+            InvalidInput: the model itself raised it for these rows.
+            ModelFailed: it raised anything else, or its answer is not a valid prediction.
         """
         count = len(rows)
         schema = self._model.schema
@@ -131,7 +131,7 @@ class BatchPredictor:
 
 
 def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:
-    """The rows of some requests, each from its first row to before its last; a whole batch is handed on as it is."""
+    """Return the rows of some requests, given as (start, end) spans; a whole batch is returned as it is."""
     first, last = spans[0][0], spans[-1][1]
     if sum(end - start for start, end in spans) == last - first:
         return rows if last - first == len(rows) else rows[first:last]
@@ -141,7 +141,7 @@ def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:
 
 
 def _untyped_input(rows: Rows) -> Any:
-    """For a model without a schema: an array where the rows are one or could be, else the list."""
+    """The input for a model without a schema: an array if possible, else the list."""
     if isinstance(rows, np.ndarray):
         return rows
     try:
@@ -154,7 +154,7 @@ def _untyped_input(rows: Rows) -> Any:
 def _check_shape(values: NDArray[Any], count: int, what: str) -> None:
     if values.ndim == 0 or len(values) != count:
         raise ModelFailed(
-            f"the model answered {what} of shape {values.shape} to {count} rows; it must answer one per row"
+            f"the model returned {what} of shape {values.shape} for {count} rows; it must return one per row"
         )
 
 
@@ -170,7 +170,7 @@ def _checked_type(predictions: NDArray[Any]) -> NDArray[Any]:
 
 
 def _not_finite(part: Answer) -> NDArray[np.bool_] | None:
-    """Which rows hold a number that is not finite; None when none does."""
+    """Which rows hold a number that is not finite; None if all are finite."""
     bad = _bad_rows(part.predictions)
     if part.probabilities is not None:
         bad = bad | _bad_rows(part.probabilities)

@@ -106,7 +106,7 @@ async def test_a_reply_of_the_wrong_length_is_an_error_of_the_version():
     future = desk.submit(desk.lane(), 1, 2)
     await desk.settle()
     desk.calls.pop()[2].set_result(BatchReply(np.array([1.0])))
-    with pytest.raises(ModelFailed, match="1 predictions to 2 rows"):
+    with pytest.raises(ModelFailed, match="1 predictions for 2 rows"):
         await future
     assert desk.is_empty()
 

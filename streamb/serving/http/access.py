@@ -1,4 +1,4 @@
-"""Who asks, and in which media type: the checks on a request's headers."""
+"""The checks on a request's headers: API key, media type and request id."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHARSETS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 
 class RequestIds:
-    """Plain ids for requests that bring none: unique over all gateways, cheap to make, and no secret.
+    """Makes plain ids for requests that bring none: unique over all gateways, cheap to make, and not secret.
 
     An answered request gets a token instead, where the platform signs them (`serving.tokens`).
     """
@@ -34,12 +34,12 @@ class RequestIds:
         self._numbers = count(1)
 
     def new(self) -> str:
-        """One more."""
+        """Return a new id."""
         return f"{self._prefix}-{next(self._numbers):x}"
 
 
 def own_id(headers: Headers) -> str:
-    """The client's own id when it is printable ASCII of at most 128 characters, else "".
+    """Return the client's own id if it is printable ASCII of at most 128 characters, else "".
 
     A token, which is the id of an earlier answer, is not accepted: an id used twice would be ambiguous.
     """
@@ -50,9 +50,9 @@ def own_id(headers: Headers) -> str:
 
 
 def check_key(headers: Headers, policy: GatewayPolicy) -> None:
-    """Refuse a request without a valid key where the policy wants one.
+    """Raise `Unauthorized` if the policy requires an API key and the request has no valid one.
 
-    Comparing digests in a set tells nothing useful about a key by its timing.
+    Looking up digests in a set reveals nothing useful about a key through its timing.
     """
     if not policy.api_key_required:
         return
@@ -61,23 +61,23 @@ def check_key(headers: Headers, policy: GatewayPolicy) -> None:
         scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
         key = value.strip() if scheme.lower() == b"bearer" else b""
     if not key:
-        raise Unauthorized("this platform wants an API key: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        raise Unauthorized("this platform requires an API key: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
     if len(key) > _LONGEST_KEY or _digest(key) not in policy.key_digests:
         raise Unauthorized("the API key is not valid here; it may have been revoked")
 
 
 @lru_cache(maxsize=256)
 def _digest(key: bytes) -> str:
-    """Remembered for recent keys: hashing is a twentieth of all that a gateway does for a small request."""
+    """The digest of a key, cached for recent keys: hashing takes a twentieth of the time of a small request."""
     return hashlib.sha256(key).hexdigest()
 
 
 def json_length(headers: Headers, *, tensors: bool) -> int | None:
-    """Check the media type; how many bytes of the body are JSON where binary tensors follow, else None.
+    """Check the media type; return how many bytes of the body are JSON if binary tensors follow, else None.
 
     Raises:
         UnsupportedMediaType: neither JSON nor (where `tensors` are read) the binary tensor extension.
-        BadRequest: a binary body that does not say where its JSON part ends.
+        BadRequest: a binary body has no valid length of its JSON part.
     """
     media = headers.get(b"content-type", _JSON)
     if media != _JSON:
@@ -98,7 +98,7 @@ def json_length(headers: Headers, *, tensors: bool) -> int | None:
 
 
 def content_length(headers: Headers) -> int | None:
-    """The declared length of the body, if there is one."""
+    """Return the declared length of the body in bytes; None if there is none."""
     given = headers.get(b"content-length")
     return None if given is None else _whole_number(given, "Content-Length")
 

@@ -1,4 +1,4 @@
-"""How a gateway listens: uvicorn, told to do nothing a gateway does not need, and to write each reply once.
+"""The gateway's HTTP listener: uvicorn with unneeded features off, which writes each reply in one system call.
 
 uvicorn writes the head and the body of a reply separately, and uvloop makes a system call of each. On a small reply
 that second call is a tenth of all it costs, so the protocol here joins what is written in one turn of the event loop.
@@ -26,21 +26,21 @@ from streamb.serving.http.replies import error_reply
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _FLUSH_BYTES: Final = 64 * 1024
-"""More than this is handed on at once, so that flow control sees it."""
+"""More bytes than this are passed on at once, so that flow control sees them."""
 
 _LINGER_S: Final = 3.0
 _LINGER_BYTES: Final = 256 * 1024 * 1024
-"""How long, and for how much, a refused body is dropped before the connection is closed."""
+"""How long (seconds), and how many bytes of, a refused body is discarded before the connection is closed."""
 
 _HEAD_S: Final = 30.0
 _HEAD_BYTES: Final = 64 * 1024
-"""How long the head of a request may take from its first byte (of the first one: from the connection), and its size."""
+"""The longest time for the head of a request from its first byte (first request: from connecting), and its size."""
 
 _REQUEST_IDS: Final = RequestIds()
 
 
 def listener_config(app: App, *, host: str, port: int, **overrides: Any) -> uvicorn.Config:
-    """The uvicorn configuration of a gateway.
+    """Return the uvicorn configuration of a gateway.
 
     Args:
         app: the gateway, as it is or wrapped.
@@ -86,7 +86,7 @@ class CorkedTransport:
         self.pause_reading = real.pause_reading
 
     def write(self, data: bytes) -> None:
-        """Write with what else is written in this turn."""
+        """Write `data` together with everything else written in this turn of the event loop."""
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
@@ -95,13 +95,13 @@ class CorkedTransport:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything on now."""
+        """Pass everything on now."""
         if self._parts:
             parts, self._parts, self._size = self._parts, [], 0
             self._real.write(b"".join(parts))
 
     def close(self) -> None:
-        """Close, after what was written; the second time without lingering."""
+        """Close after the pending data; a second call does not linger."""
         self.flush()
         if self.lingers or not self._body_is_coming():
             self._real.close()
@@ -113,7 +113,7 @@ class CorkedTransport:
         self._loop.call_later(_LINGER_S, self._real.close)
 
     def drop(self, data: bytes) -> None:
-        """Take what comes while it lingers."""
+        """Discard data that arrives while the transport lingers."""
         self._dropped += len(data)
         if self._dropped > _LINGER_BYTES:
             self._real.close()
@@ -127,7 +127,7 @@ class CorkedTransport:
 
 
 class _Dropped(list[tuple[bytes, bytes]]):
-    """Where the headers behind a chunked body go: they would count as headers of the request, and have no bound."""
+    """Discards the headers after a chunked body: they would count as request headers, without a size limit."""
 
     def append(self, _header: tuple[bytes, bytes]) -> None:
         return
@@ -173,16 +173,16 @@ class CorkedProtocol(HttpToolsProtocol):
             self._forget_head()
 
     def on_headers_complete(self) -> None:
-        """Take a request on; what its headers are is settled now."""
+        """Start a request; its headers are complete now."""
         super().on_headers_complete()
         self.headers = _TRAILERS
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, in the form of all errors."""
+        """Answer data that is not HTTP with an error in the usual form."""
         self._refuse(BadRequest(f"{msg.rstrip('.')}: it cannot be read as HTTP/1.1"))
 
     def _refuse(self, error: StreambError) -> None:
-        """Answer instead of the app, and close."""
+        """Send an error instead of calling the app, and close."""
         reply = error_reply(error, request_id := _REQUEST_IDS.new())
         lines = [*reply.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         head = b"".join(b"%b: %b\r\n" % line for line in dict(lines).items())
@@ -192,7 +192,7 @@ class CorkedProtocol(HttpToolsProtocol):
     # --- heads --------------------------------------------------------------------------------------------------------
 
     def _head_grew(self, size: int) -> None:
-        """The head of a request has begun, and its end is not there yet."""
+        """Check size and time of a head that has begun but not ended."""
         if self.transport.is_closing():
             return
         if self._head_timer is None:
@@ -208,7 +208,7 @@ class CorkedProtocol(HttpToolsProtocol):
             return
         if begun:
             self._refuse(RequestTimeout(f"the head of the request did not arrive within {_HEAD_S:g} s"))
-        else:  # nobody asked anything
+        else:  # no request has begun
             self.transport.close()
 
     def _forget_head(self) -> None:
@@ -220,7 +220,7 @@ class CorkedProtocol(HttpToolsProtocol):
     # --- between requests ---------------------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or wait for one; one timer does for all the pauses of a connection."""
+        """Start the next request, or wait for one; a single timer serves all the pauses of a connection."""
         if self.pipeline or self.timeout_keep_alive_task is None or self.transport.is_closing():
             super().on_response_complete()
         else:
@@ -229,10 +229,10 @@ class CorkedProtocol(HttpToolsProtocol):
         self._answered_at = self.loop.time()
 
     def _unset_keepalive_if_required(self) -> None:
-        """Leave the timer alone: when it is due, it looks whether the connection is idle."""
+        """Keep the timer running: when it fires, it checks whether the connection is idle."""
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection on which nothing was asked for long enough; else look again when it may have been."""
+        """Close a connection that has been idle long enough; else check again when it may have been."""
         is_idle = self.cycle.response_complete and self._head_timer is None
         left = self._answered_at + self.timeout_keep_alive - self.loop.time() if is_idle else self.timeout_keep_alive
         if left > 0:
@@ -244,17 +244,17 @@ class CorkedProtocol(HttpToolsProtocol):
     # --- offers of another protocol -----------------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        """Have uvicorn call `handle_websocket_upgrade` for every request that offers to go on in another protocol."""
+        """Make uvicorn call `handle_websocket_upgrade` for every request that offers to change the protocol."""
         return True
 
     def handle_websocket_upgrade(self) -> None:
-        """Decline the offer: have the request read once more, without it.
+        """Decline the offer: parse the request once more without it.
 
-        The parser stops for good where such a head ends, so another one gets the same head and what follows it.
+        The parser stops at the end of such a head, so a new one gets the same head and what follows it.
         """
         method, stopped = self.parser.get_method(), sys.exception()
         if method == b"CONNECT" or stopped is None:
-            self._refuse(MethodNotAllowed("this is no proxy", allowed=["GET", "HEAD", "POST"]))
+            self._refuse(MethodNotAllowed("this server is not a proxy", allowed=["GET", "HEAD", "POST"]))
             return
         rest = self._data[stopped.args[0] :]
         lines = [b"%b %b HTTP/%b" % (method, self.url, self.scope["http_version"].encode())]

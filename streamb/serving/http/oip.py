@@ -23,7 +23,7 @@ class TensorRequest:
     """An inference request: `{"id"?, "parameters"?, "inputs": […], "outputs"?: […]}`.
 
     Attributes:
-        outputs: the outputs asked for, in order: name -> whether as binary data.
+        outputs: the requested outputs in order, and for each name whether as binary data.
         client_id: the request's own "id", repeated in the reply; "" when it has none.
     """
 
@@ -38,11 +38,11 @@ class TensorRequest:
         """Read a body.
 
         Args:
-            body: all of it.
+            body: the whole body.
             json_length: how many bytes of it are JSON (`Inference-Header-Content-Length`); None: all, no binary data.
 
         Raises:
-            BadRequest: it is not of this form; says where.
+            BadRequest: it does not have this form; the message says where.
         """
         if json_length is not None and not 0 < json_length <= len(body):
             raise BadRequest(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
@@ -51,7 +51,7 @@ class TensorRequest:
         binary = BinarySection(view[len(body) if json_length is None else json_length :])
         inputs = document.get("inputs")
         if type(inputs) is not list or not inputs:
-            raise BadRequest('"inputs" must be a list of tensors that is not empty')
+            raise BadRequest('"inputs" must be a non-empty list of tensors')
         tensors = tuple(_input(entry, position, binary) for position, entry in enumerate(inputs))
         binary.finish()
         if len({tensor.name for tensor in tensors}) != len(tensors):
@@ -64,7 +64,7 @@ class TensorRequest:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the output "probabilities" is among those asked for."""
+        """Whether the output "probabilities" is requested."""
         return PROBABILITIES in self.outputs
 
     def rows(self, schema: FeatureSchema | None) -> Rows:
@@ -72,7 +72,7 @@ class TensorRequest:
         return rows_from_tensors(self.tensors, schema)
 
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
-        """`{"model_name", "model_version", "id", "outputs": […]}`, the outputs' bytes behind it where asked for."""
+        """Return `{"model_name", "model_version", "id", "outputs": […]}`, then the outputs' bytes if requested."""
         results = {PREDICTIONS: answer.predictions, PROBABILITIES: answer.probabilities}
         described: list[dict[str, Any]] = []
         chunks: list[bytes] = []

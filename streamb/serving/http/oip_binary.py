@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class BinarySection:
-    """The bytes behind the JSON part, handed out in the order of the inputs."""
+    """The bytes after the JSON part, read in the order of the inputs."""
 
     __slots__ = ("_data", "_offset")
 
@@ -27,10 +27,10 @@ class BinarySection:
         self._offset = 0
 
     def take(self, name: str, datatype: str, shape: tuple[int, ...], size: Any) -> Tensor:
-        """The next `size` bytes as a tensor.
+        """Return the next `size` bytes as a tensor.
 
         Raises:
-            BadRequest: `size` is no size, reaches past the end, or does not fill the shape.
+            BadRequest: `size` is not a valid size, exceeds the remaining bytes, or does not fill the shape.
         """
         left = len(self._data) - self._offset
         if type(size) is not int or not 0 <= size <= left:
@@ -42,14 +42,14 @@ class BinarySection:
         return Tensor(name, values.reshape(shape))
 
     def finish(self) -> None:
-        """Refuse bytes that no input claimed."""
+        """Raise `BadRequest` if bytes are left that belong to no input."""
         left = len(self._data) - self._offset
         if left:
             raise BadRequest(f'{left} bytes of the body belong to no input; check the "binary_data_size" of each')
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """A tensor's elements as the extension writes them."""
+    """Return a tensor's elements in the extension's binary format."""
     if tensor.datatype != "BYTES":
         return tensor.values.tobytes()
     texts = [str(value).encode() for value in tensor.values.ravel()]

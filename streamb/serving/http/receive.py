@@ -1,4 +1,4 @@
-"""Reading from an ASGI connection without paying for a task or a timer where there is nothing to wait for."""
+"""Reads from an ASGI connection without the cost of a task or a timer when nothing must be waited for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 SMALL_BODY: Final = 64 * 1024
-"""Bodies up to this size are not counted: their number is bounded elsewhere, and they are nearly all there are."""
+"""Bodies up to this size are not counted: their number is limited elsewhere, and nearly all bodies are this small."""
 
 
 class BodyRoom:
-    """How many bytes of large bodies are held at once, from their arrival to the answer. Small ones always fit.
+    """Limits the bytes of large bodies in memory, from their arrival to the answer. Small bodies are always accepted.
 
-    Without this, a queue that is bounded in requests could hold a thousand of the largest.
+    Without this, a queue that is limited only in requests could hold a thousand of the largest.
     """
 
     __slots__ = ("_limit", "taken")
@@ -29,25 +29,25 @@ class BodyRoom:
         self.taken = 0
 
     def take(self, size: int) -> None:
-        """Make room for more bytes; `Overloaded` where there is none."""
+        """Reserve more bytes; raises `Overloaded` if the limit is reached."""
         if self.taken + size > self._limit:
             raise Overloaded(
-                f"the gateway holds {self.taken} bytes of large requests already; send this one again in a moment, "
-                "or fewer rows at once",
+                f"the gateway already holds {self.taken} bytes of large requests; send this one again in a moment, "
+                "or send fewer rows at once",
                 retry_after_s=1,
             )
         self.taken += size
 
     def give_back(self, size: int) -> None:
-        """The answer is out."""
+        """Release bytes after the answer was sent."""
         self.taken -= size
 
 
 def poll(receive: Receive) -> Message | None:
-    """The next message if it is there already, else None (and nothing is lost).
+    """Return the next message if it has already arrived, else None (no message is lost).
 
     Runs `receive` to its first wait and closes it there, as cancelling it would; Starlette's `is_disconnected` does the
-    same with a cancelled scope, for ten times the price.
+    same with a cancelled scope, at ten times the cost.
     """
     waiter = receive().__await__()
     try:
@@ -62,7 +62,7 @@ def poll(receive: Receive) -> Message | None:
 
 
 def has_disconnected(receive: Receive) -> bool:
-    """Whether the client went away. Only after the whole body was read: it would swallow a part of it."""
+    """Return whether the client went away. Call it only after the whole body was read: it would discard a part."""
     message = poll(receive)
     return message is not None and message["type"] == "http.disconnect"
 
@@ -70,13 +70,13 @@ def has_disconnected(receive: Receive) -> bool:
 async def read_body(
     receive: Receive, *, declared: int | None, limit: int, timeout_s: float, hold: Callable[[int], None]
 ) -> bytes | None:
-    """The whole body, or None when the client went away while it was sending.
+    """Read the whole body; return None if the client went away while it was sending.
 
     Args:
         declared: the Content-Length, if there is one.
-        limit: in bytes; a longer body is refused as soon as it is known to be longer.
-        timeout_s: for all of it to arrive.
-        hold: told how many bytes are here, once they are more than `SMALL_BODY`; may raise.
+        limit: the largest size in bytes; a longer body is refused as soon as it is known to be longer.
+        timeout_s: how long the whole body may take to arrive, in seconds.
+        hold: called with the number of bytes received, once they are more than `SMALL_BODY`; may raise.
 
     Raises:
         BodyTooLarge: it passes the limit.

@@ -1,4 +1,4 @@
-"""Replies on their way out: status, headers and body, and how an error becomes one."""
+"""Replies: status, headers and body, and the reply for an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLOSING: Final = frozenset({408, 413})
 
 
 class Reply:
-    """One HTTP reply, whole."""
+    """One complete HTTP reply."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -27,22 +27,22 @@ class Reply:
         self.headers = [*headers, (b"content-length", b"%d" % len(body))]
 
     async def send(self, send: Send, request_id: str) -> None:
-        """Send it; a client that went away meanwhile is no error."""
+        """Send the reply; it is not an error if the client has gone away."""
         self.headers.append((b"x-request-id", request_id.encode("ascii")))
         try:
             await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
             await send({"type": "http.response.body", "body": self.body})
-        except OSError:  # how ASGI servers may say that the client is gone
+        except OSError:  # some ASGI servers raise this if the client is gone
             return
 
 
 def json_reply(document: Mapping[str, Any], status: int = 200) -> Reply:
-    """A reply with a JSON document."""
+    """Return a reply with a JSON document."""
     return Reply(status, orjson.dumps(document))
 
 
 def error_reply(error: StreambError, request_id: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
-    """The reply to a request that fails: `{"error", "code", "request_id", …details}`."""
+    """Return the reply to a request that fails: `{"error", "code", "request_id", …details}`."""
     named = {"error": error.message, "code": error.code, "request_id": request_id}
     document = {**named, **error.details, **named}  # these three come first, and no detail replaces them
     body = orjson.dumps(document, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)

@@ -1,4 +1,4 @@
-"""The paths of the data plane, and what each asks for. Splits strings; knows nothing of models or bodies."""
+"""The paths of the data plane and their actions. Only parses strings; knows nothing of models or bodies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamb.errors import MethodNotAllowed, NotFound
 
 
 class Action(Enum):
-    """What a path asks for."""
+    """The action that a path stands for."""
 
     SERVER = auto()
     LIVE = auto()
@@ -25,11 +25,11 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path, understood.
+    """A parsed path.
 
     Attributes:
-        model_id: "" for paths about the server.
-        version: "" where the split chooses.
+        model_id: the model; "" for paths about the server.
+        version: the version; "" if the split chooses it.
     """
 
     action: Action
@@ -49,14 +49,14 @@ _POSTED: Final = frozenset({Action.PREDICT, Action.INFER, Action.FEEDBACK})
 
 
 def parse_route(method: str, path: str) -> Route:
-    """What `method` on `path` asks for.
+    """Return the route for `method` on `path`.
 
     >>> parse_route("POST", "/v2/models/churn/versions/1.0.0/infer")
     Route(action=<Action.INFER: 7>, model_id='churn', version='1.0.0')
 
     Raises:
         NotFound: there is no such path.
-        MethodNotAllowed: the path wants another method; `details["allowed"]` names it.
+        MethodNotAllowed: the path requires another method; `details["allowed"]` names it.
     """
     route = _SERVER.get(path) or (_model_route(path) if len(path) <= _LONGEST else None)
     if route is None:
@@ -79,7 +79,7 @@ def _model_route(path: str) -> Route | None:
         version, rest = rest[1], rest[2:]
     if not rest:
         return Route(Action.MODEL, model_id, version)
-    if rest == ["feedback"]:  # about a request, which knows its version
+    if rest == ["feedback"]:  # the request id determines the version
         return None if version else Route(Action.FEEDBACK, model_id)
     action = _VERBS.get(rest[0]) if len(rest) == 1 else None
     return Route(action, model_id, version) if action else None

@@ -1,4 +1,4 @@
-"""The format for people: JSON rows in, JSON predictions out."""
+"""The simple JSON format: rows in, predictions out."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class RowsRequest:
         """Read a body.
 
         Raises:
-            BadRequest: not JSON, or not of this form; says what is missing.
+            BadRequest: it is not JSON, or does not have this form; the message says what is missing.
             InvalidInput: a field is unknown.
         """
         document = parse_object(body)
         instances = document.get("instances")
         if type(instances) is not list or not instances:
-            raise BadRequest(f'"instances" must be a list of rows that is not empty; {_found(document, "instances")}')
+            raise BadRequest(f'"instances" must be a non-empty list of rows; {_found(document, "instances")}')
         probabilities = document.get("probabilities", False)
         if type(probabilities) is not bool:
             raise BadRequest(f'"probabilities" must be true or false; {_found(document, "probabilities")}')
@@ -60,7 +60,7 @@ class RowsRequest:
 
 
 def parse_object(body: bytes | memoryview) -> dict[str, Any]:
-    """The JSON object in a body; `BadRequest` when it is not one."""
+    """Return the JSON object in a body; raises `BadRequest` if it is not one."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -71,7 +71,7 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
 
 
 def read_user_id(document: dict[str, Any]) -> str:
-    """The sticky unit in a body or in its parameters: a string or a whole number."""
+    """Return the user id in a body or in its parameters, a string or a whole number, as text; "" if there is none."""
     user_id = document.get("user_id")
     if user_id is None:
         return ""

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol V2: datatypes, and how tensors become rows and predictions become tensors.
+"""Tensors of the Open Inference Protocol V2: datatypes, and conversion to rows and from predictions.
 
 Rows come either as one tensor of shape (rows, features), whatever its name, or as one tensor for each feature, named
 after it, of shape (rows,) or (rows, 1).
@@ -46,15 +46,15 @@ class Tensor:
 
     @property
     def datatype(self) -> str:
-        """The protocol's name for its type; everything that is not a number is BYTES."""
+        """The protocol's name for the array's type; BYTES for everything that is not a number."""
         return _NAMES.get(self.values.dtype, "BYTES")
 
 
 def tensor_from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Tensor:
-    """A tensor from the `data` of a JSON input, flat or nested.
+    """Return a tensor from the `data` of a JSON input, flat or nested.
 
     Raises:
-        BadRequest: the data has another type or another number of elements than it says.
+        BadRequest: the data has another type or number of elements than declared.
     """
     try:
         values = np.asarray(data) if datatype != "BYTES" else _texts(name, data)
@@ -65,12 +65,12 @@ def tensor_from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any
 
 
 def check_size(name: str, shape: tuple[int, ...], size: int) -> None:
-    """Refuse a tensor whose data does not fill its shape."""
+    """Raise `BadRequest` if the number of elements, `size`, does not match the shape."""
     wanted = 1
     for length in shape:
         wanted *= length
     if wanted != size:
-        raise BadRequest(f"input {name!r} has shape {list(shape)}, that is {wanted} elements, but {size} in its data")
+        raise BadRequest(f"input {name!r} has shape {list(shape)}, so {wanted} elements, but {size} in its data")
 
 
 def _texts(name: str, data: Any) -> NDArray[Any]:
@@ -102,7 +102,7 @@ def _spoken(kind: str) -> str:
 
 
 def count_rows(tensors: Sequence[Tensor]) -> int:
-    """How many rows the inputs hold; `BadRequest` when they disagree or have none."""
+    """Return the number of rows in the inputs; raises `BadRequest` if they disagree or have none."""
     counts = {tensor.values.shape[0] if tensor.values.ndim else 0 for tensor in tensors}
     if len(counts) != 1 or counts == {0}:
         shapes = {tensor.name: list(tensor.values.shape) for tensor in tensors}
@@ -113,7 +113,7 @@ def count_rows(tensors: Sequence[Tensor]) -> int:
 
 
 def rows_from_tensors(tensors: Sequence[Tensor], schema: FeatureSchema | None) -> Rows:
-    """The rows of a request, checked against the schema where there is one."""
+    """Return the rows of a request, checked against the schema if there is one."""
     is_column = schema is not None and tensors[0].name in schema.names and len(schema.names) > 1
     if len(tensors) == 1 and not is_column:
         values = tensors[0].values
@@ -148,10 +148,10 @@ def _column(tensor: Tensor) -> NDArray[Any]:
 
 
 def output_tensor(name: str, values: NDArray[Any]) -> Tensor:
-    """Predictions or probabilities as a tensor of a protocol type."""
+    """Return predictions or probabilities as a tensor of a protocol type."""
     little = values.dtype.newbyteorder("<") if values.dtype.kind in "iuf" else values.dtype
     if little in _NAMES:
         return Tensor(name, np.ascontiguousarray(values, dtype=little))
-    if values.dtype.kind in "iuf":  # a width that the protocol does not know, such as float128
+    if values.dtype.kind in "iuf":  # a width that the protocol does not have, such as float128
         return Tensor(name, np.ascontiguousarray(values, dtype=np.dtype("<f8")))
     return Tensor(name, values.astype(str).astype(object))

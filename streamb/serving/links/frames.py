@@ -1,4 +1,4 @@
-"""Frames between a gateway and a replica: a call's number, what it is, and its bytes, cut out of a stream."""
+"""The frames sent between a gateway and a replica: call number, kind and payload, read from a byte stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamb.errors import StreambError
 
 MAX_PAYLOAD: Final = 256 * 2**20
 GREETING_BYTES: Final = 32
-"""What either side sends before its first frame: the server a random number, the client its proof for that number."""
+"""Size of the first message of either side: the server sends a random number, the client its proof for it."""
 
 _HEADER: Final = struct.Struct("!QBI")
 _BUFFER_BYTES: Final = 64 * 1024
@@ -23,13 +23,13 @@ _KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 
 
 
 class MalformedFrame(StreambError):
-    """Bytes between a gateway and a replica that are no frame, or a frame that holds no batch, reply or error."""
+    """Bytes between a gateway and a replica are not a valid frame, or a frame holds no valid batch, reply or error."""
 
     status, code = 502, "malformed_frame"
 
 
 class Kind(IntEnum):
-    """What a frame carries."""
+    """The kind of a frame's payload."""
 
     GREETING = 0  # never on the wire: `FrameReader` names the bytes before the first frame so
     WELCOME = 1
@@ -47,8 +47,8 @@ class Frame:
     """One message.
 
     Attributes:
-        call: which call it belongs to; 0 where it belongs to none.
-        kind: what the payload is.
+        call: the number of its call; 0 if it belongs to none.
+        kind: the kind of the payload.
         payload: memory that belongs to the frame alone, so that arrays may look into it without a copy and be written.
     """
 
@@ -58,15 +58,15 @@ class Frame:
 
 
 def frame_header(call: int, kind: Kind, length: int) -> bytes:
-    """The bytes before a payload of that length."""
+    """Return the header of a frame with a payload of `length` bytes."""
     return _HEADER.pack(call, kind, length)
 
 
 class FrameReader:
-    """Cuts a stream into a greeting and frames. Each byte is copied at most twice, however the stream is cut up.
+    """Splits a stream into a greeting and frames. Each byte is copied at most twice, however the stream is split.
 
-    Small frames arrive in one fixed buffer. A frame that does not fit gets memory of its own as soon as its header is
-    there, and the rest of it arrives right in it.
+    Small frames are received in one fixed buffer. A frame that does not fit gets its own memory once its header has
+    arrived, and the rest is received directly into it.
     """
 
     def __init__(self) -> None:
@@ -75,17 +75,17 @@ class FrameReader:
         self._end = 0
         self._greeted = False
         self._large: Frame | None = None
-        self._room: memoryview | None = None  # what of the large frame is still to come
+        self._room: memoryview | None = None  # the rest of the large frame that is being received
 
     def space(self) -> memoryview:
-        """Where the next bytes must be written; never empty."""
+        """Return the memory for the next bytes; never empty."""
         return self._view[self._end :] if self._room is None else self._room
 
     def received(self, count: int) -> list[Frame]:
-        """Say that `count` bytes were written at `space()`; returns the frames that are now complete.
+        """Take the `count` bytes that were written at `space()`; return the frames that are now complete.
 
         Raises:
-            MalformedFrame: the header is impossible; nothing that follows can be understood.
+            MalformedFrame: the header is invalid, so the rest of the stream cannot be read.
         """
         if self._room is None:
             self._end += count
@@ -133,7 +133,7 @@ class FrameReader:
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """One end of a connection: bytes become frames; a stream that makes no sense is cut off."""
+    """One end of a connection: splits bytes into frames, and closes the connection on an invalid stream."""
 
     def __init__(self) -> None:
         self._reader = FrameReader()
@@ -141,36 +141,36 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self.paused = False
 
     def on_frame(self, frame: Frame) -> None:
-        """Take one frame; a `MalformedFrame` raised here cuts the connection."""
+        """Handle one frame; raising `MalformedFrame` closes the connection."""
         raise NotImplementedError
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the connection is closed for sending."""
         return self._socket is None or self._socket.is_closing()
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait because the other side does not read."""
+        """Number of bytes that wait because the other side does not read."""
         return self._socket.get_write_buffer_size() if self.paused and self._socket is not None else 0
 
     def send(self, data: bytes) -> None:
-        """Write whole frames in one piece; nothing happens on a closed connection."""
+        """Write whole frames at once; does nothing on a closed connection."""
         if self._socket is not None and not self._socket.is_closing():
             self._socket.write(data)
 
     def hang_up(self, *, flush: bool = False) -> None:
-        """End the connection: at once, or after what was written is sent."""
+        """Close the connection: at once, or with `flush` after the pending data was sent."""
         if self._socket is not None:
             (self._socket.close if flush else self._socket.abort)()
 
     def listen(self, *, on: bool) -> None:
-        """Stop or go on reading, so that who does not take answers cannot ask for more."""
+        """Stop or resume reading, so that a peer that does not read answers cannot send more calls."""
         if self._socket is not None and not self._socket.is_closing():
             (self._socket.resume_reading if on else self._socket.pause_reading)()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._socket = cast(asyncio.Transport, transport)  # uvloop's transports are not of asyncio's classes
+        self._socket = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from asyncio's
         found = transport.get_extra_info("socket")
         if found is not None:
             tune_socket(found)
@@ -195,7 +195,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
 
 def tune_socket(found: socket.socket, *, patience_s: int = _USER_TIMEOUT_S) -> None:
-    """Send at once, and notice within seconds that the other machine is gone, or takes nothing for `patience_s`."""
+    """Send without delay, and notice within `patience_s` seconds that the other machine is gone or reads nothing."""
     options = [(socket.IPPROTO_TCP, "TCP_NODELAY", 1), (socket.SOL_SOCKET, "SO_KEEPALIVE", 1)]
     options += [(socket.IPPROTO_TCP, name, value) for name, value in _KEEPALIVE]
     options.append((socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", patience_s * 1000))

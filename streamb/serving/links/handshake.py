@@ -1,8 +1,8 @@
-"""How a gateway and a replica get to know each other: a random number, the proof of a shared secret, a name.
+"""The handshake between a gateway and a replica: a random number, the proof of a shared secret, a name.
 
-The replica sends a nonce, the gateway answers HMAC-SHA256(secret, nonce), and the replica's welcome says the version of
-what is spoken and its own name. Nothing that a gateway sends is looked at before its proof is right. The secret travels
-with the address, over a channel that is trusted already; what follows is not encrypted.
+The replica sends a nonce, the gateway answers HMAC-SHA256(secret, nonce), and the replica's welcome contains the
+protocol version and its own name. Nothing that a gateway sends is read before its proof is right. The secret comes
+with the address, over a channel that is already trusted; the link itself is not encrypted.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from streamb.serving.links.frames import Kind, frame_header
 SECRET_BYTES: Final = 32
 RETRY_AFTER_S: Final = 1
 
-_VERSION: Final = b"\x01"  # of the frames and what is in them; another one is refused when the link is made
+_VERSION: Final = b"\x01"  # the protocol's version; a peer with another one is refused by the handshake
 
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """Where a replica listens, and what proves that one may call it.
+    """The address of a replica, and the secret that permits calls.
 
     Attributes:
         host: its IP address.
         port: its TCP port.
-        secret: what both sides know; made anew whenever a replica starts.
-        replica: its name, which it must answer with.
+        secret: known to both sides; made anew whenever a replica starts.
+        replica: the replica's name, which its welcome must contain.
     """
 
     host: str
@@ -38,7 +38,7 @@ class LinkAddress:
 
 
 def prove(secret: bytes, nonce: bytes) -> bytes:
-    """What a gateway answers to a replica's random number.
+    """Return a gateway's proof for a replica's random number.
 
     >>> prove(b"secret", bytes(32)).hex()[:8]
     '92831b78'
@@ -47,21 +47,21 @@ def prove(secret: bytes, nonce: bytes) -> bytes:
 
 
 def is_proof(proof: bytes, secret: bytes, nonce: bytes) -> bool:
-    """Whether the answer to the random number is right; takes the same time whatever is wrong with it."""
+    """Return whether the proof for the random number is right, in constant time."""
     return hmac.compare_digest(proof, prove(secret, nonce))
 
 
 def welcome(replica: str) -> bytes:
-    """The frame that ends the handshake."""
+    """Return the frame that ends the handshake."""
     payload = _VERSION + replica.encode()
     return frame_header(0, Kind.WELCOME, len(payload)) + payload
 
 
 def is_welcome(payload: bytes | bytearray, replica: str) -> bool:
-    """Whether the welcome comes from that replica, and from a build that speaks as this one does."""
+    """Return whether the welcome comes from that replica, and from the same protocol version."""
     return payload == _VERSION + replica.encode()
 
 
 def unavailable(replica: str, why: str) -> Unavailable:
-    """The one way in which a link says that a call can be tried elsewhere."""
+    """Return the error with which a link says that a call can be tried elsewhere."""
     return Unavailable(f"replica {replica} {why}; send the request again", retry_after_s=RETRY_AFTER_S)

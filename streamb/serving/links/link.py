@@ -1,4 +1,4 @@
-"""The straight way from a gateway to a replica: one socket for many calls at once, answered in any order."""
+"""A direct link from a gateway to a replica: one socket for many calls at once, answered in any order."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ class Link:
         self._abandoned: set[int] = set()
         self._last = 0
         self._usable = False
-        self._made = False  # whether `connect` has handed it out
+        self._made = False  # whether `connect` has returned it
         self._closed = False
 
     @classmethod
     async def connect(cls, address: LinkAddress, *, timeout_s: float = 2.0, on_lost: Callable[[Link], None]) -> Link:
-        """Connect and prove that we may call.
+        """Connect, and prove that this gateway may call.
 
         Args:
             address: the replica.
-            timeout_s: for all of it.
-            on_lost: called once when the connection has ended and it was not this side that called `close`: the
-                replica died or was cut off, or it asked us to go and every call has been answered.
+            timeout_s: time limit for all of it, in seconds.
+            on_lost: called once when the connection ended other than by `close`: the replica died or was unreachable,
+                or it asked to end the link and every call has been answered.
 
         Raises:
-            Unavailable: nobody answers there, or not the replica that the address names.
+            Unavailable: nothing answers at the address, or not the replica that it names.
         """
         link = cls(address, on_lost)
         try:
             async with asyncio.timeout(timeout_s):
                 await link._loop.create_connection(lambda: link._side, address.host, address.port)
                 await link._ready
-            if not link._usable:  # asked to go, or lost, in the moment it was made
+            if not link._usable:  # closed by the replica, or lost, just after it was made
                 raise link._unavailable("takes no more calls")
             link._made = True
         except (OSError, TimeoutError) as error:
@@ -71,17 +71,17 @@ class Link:
 
     @property
     def pending(self) -> int:
-        """How many calls wait for their answer."""
+        """Number of calls that wait for their answer."""
         return len(self._calls)
 
     @property
     def load(self) -> int:
-        """How many calls the replica still has to work on: those too that were given up, because it does not know."""
+        """Number of calls the replica still works on, including abandoned ones, of which it does not know."""
         return len(self._calls) + len(self._abandoned)
 
     @property
     def usable(self) -> bool:
-        """Whether calls may be made; not after the replica asked to go, the connection was lost, or `close`."""
+        """Whether calls may be made: not after `close`, a lost connection, or the replica's request to end the link."""
         return self._usable
 
     def call(self, batch: Batch) -> asyncio.Future[BatchReply]:
@@ -91,7 +91,7 @@ class Link:
 
         Raises:
             Unavailable: the link is not usable, too many calls are pending, or the replica reads too slowly.
-            InvalidInput: the rows hold something that is no JSON value.
+            InvalidInput: the rows hold a value that JSON does not have.
             BodyTooLarge: the rows are too large for a frame.
         """
         if not self._usable:
@@ -109,15 +109,15 @@ class Link:
         return future
 
     def close(self) -> None:
-        """Hang up; pending calls fail with `Unavailable`."""
+        """Close the connection; pending calls fail with `Unavailable`."""
         self._closed = True
         self._usable = False
         self._ready.cancel()
         self._side.hang_up()
-        self._fail_all("was hung up on")
+        self._fail_all("was disconnected")
 
     def welcomed(self, frame: Frame) -> None:
-        """Check who answered; the link is usable from now on."""
+        """Check the replica's welcome; from now on the link is usable."""
         if self._ready.done():
             return
         if not is_welcome(frame.payload, self.address.replica):
@@ -127,7 +127,7 @@ class Link:
         self._ready.set_result(None)
 
     def answered(self, frame: Frame) -> None:
-        """Give an answer to its caller; nobody waits for that of a forgotten call."""
+        """Deliver an answer to its caller; that of an abandoned call is discarded."""
         self._abandoned.discard(frame.call)
         future = self._calls.pop(frame.call, None)
         if future is None or future.done():
@@ -138,15 +138,15 @@ class Link:
             else:
                 future.set_exception(decode_error(frame.payload))
         except MalformedFrame as error:
-            future.set_exception(self._unavailable(f"answered what cannot be read: {error.message}"))
+            future.set_exception(self._unavailable(f"sent an unreadable answer: {error.message}"))
 
     def told_to_go(self) -> None:
-        """Make no more calls, and hang up when the last one is answered."""
+        """Make no more calls, and close the connection when the last one is answered."""
         self._usable = False
         self._leave_when_done()
 
     def lost(self) -> None:
-        """The connection has ended."""
+        """Handle the end of the connection."""
         self._usable = False
         if not self._ready.done():
             self._ready.set_exception(self._unavailable("refused the connection, or went away"))
@@ -175,7 +175,7 @@ class Link:
 
 
 class _ClientSide(FrameProtocol):
-    """One replica, seen from a gateway."""
+    """The gateway's side of a connection to one replica."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A replica's end of the links: gateways connect, prove themselves, and have their batches answered."""
+"""A replica's end of the links: authenticates gateways and answers their batches."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class LinkServer:
         return LinkAddress(str(name[0]), int(name[1]), self._secret, self._replica)
 
     async def close(self, drain_s: float) -> None:
-        """Stop accepting, tell every gateway to go, and end when all have gone or `drain_s` has passed.
+        """Stop accepting, ask every gateway to leave, and return when all have left or after `drain_s` seconds.
 
-        A gateway hangs up when its last call is answered, so no call is lost that is answered in time.
+        A gateway disconnects when its last call is answered, so no call answered in time is lost.
         """
         if self._server is not None:
             self._server.close()
@@ -72,7 +72,7 @@ class LinkServer:
 
     @property
     def calls(self) -> int:
-        """How many calls run now."""
+        """Number of calls that run now."""
         return len(self._running)
 
     @property
@@ -81,7 +81,7 @@ class LinkServer:
         return self._empty is not None
 
     def arrived(self, side: _ServerSide) -> bool:
-        """Keep a new connection; False when there are too many."""
+        """Register a new connection; returns False if there are too many."""
         strangers = sum(not other.known for other in self._sides)
         if self.closing or strangers >= _MAX_STRANGERS or len(self._sides) >= _MAX_GATEWAYS:
             return False
@@ -89,13 +89,13 @@ class LinkServer:
         return True
 
     def left(self, side: _ServerSide) -> None:
-        """Forget a connection. Its calls run to their end: a thread that predicts cannot be stopped."""
+        """Forget a connection. Its calls run to their end: a predicting thread cannot be stopped."""
         self._sides.discard(side)
         if not self._sides and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
     def admit(self, proof: bytes, nonce: bytes) -> bytes | None:
-        """The frame that lets a gateway in; None when its proof is wrong."""
+        """Return the welcome frame for a gateway; None if its proof is wrong."""
         return welcome(self._replica) if is_proof(proof, self._secret, nonce) else None
 
     def take(self, side: _ServerSide, frame: Frame) -> None:
@@ -128,7 +128,7 @@ class LinkServer:
 
 
 class _ServerSide(FrameProtocol):
-    """One gateway, seen from a replica. Reads no further while the gateway does not take its answers."""
+    """The replica's side of a connection to one gateway. Stops reading while the gateway does not read its answers."""
 
     def __init__(self, server: LinkServer) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class _ServerSide(FrameProtocol):
         self.send(answer)
 
     def say_goodbye(self) -> None:
-        """Ask the gateway to call no more; a stranger is just cut off."""
+        """Ask the gateway to make no more calls; an unauthenticated connection is closed."""
         if self.known:
             self.send(frame_header(0, Kind.GOAWAY, 0))
         else:

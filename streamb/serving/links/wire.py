@@ -1,4 +1,4 @@
-"""Batches, replies and errors as bytes: numbers go as they lie in memory, the rest as MessagePack, and nothing runs.
+"""Encodes batches, replies and errors: arrays of numbers as raw bytes, the rest as MessagePack; no code is executed.
 
 A payload is the length of its head, the head (MessagePack), and the arrays that the head describes, each at a multiple
 of eight bytes. No object is ever built by name, so bytes can be wrong but never do anything.
@@ -35,11 +35,11 @@ _BROKEN: Final = (TypeError, ValueError, OverflowError, IndexError, KeyError, Re
 
 
 def encode_batch(call: int, batch: Batch) -> bytes:
-    """A call's frame.
+    """Return the frame of a call.
 
     Raises:
-        InvalidInput: the rows hold something that is no JSON value.
-        BodyTooLarge: the frame would pass `MAX_PAYLOAD`.
+        InvalidInput: the rows hold a value that JSON does not have.
+        BodyTooLarge: the payload would exceed `MAX_PAYLOAD`.
     """
     arrays: list[NDArray[Any]] = []
     try:
@@ -54,10 +54,10 @@ def encode_batch(call: int, batch: Batch) -> bytes:
 
 
 def encode_reply(call: int, reply: BatchReply) -> bytes:
-    """A reply's frame.
+    """Return the frame of a reply.
 
     Raises:
-        ModelFailed: the predictions are of no type that can be sent, or too many.
+        ModelFailed: the predictions have a type that cannot be sent, or are too many.
     """
     arrays: list[NDArray[Any]] = []
     try:
@@ -73,7 +73,7 @@ def encode_reply(call: int, reply: BatchReply) -> bytes:
 
 
 def encode_error(call: int, error: StreambError) -> bytes:
-    """The frame that says why a call as a whole failed; details that cannot be sent become text."""
+    """Return the frame with the error of a whole call; details that cannot be sent become text."""
     parts, length = _payload(_pack(_describe_error(error)), [])
     if length > MAX_PAYLOAD:
         parts, length = _payload(_pack([error.code, "the error is too large to be sent", {}]), [])
@@ -81,7 +81,7 @@ def encode_error(call: int, error: StreambError) -> bytes:
 
 
 def decode_batch(payload: bytearray) -> Batch:
-    """The batch in a call's payload; its array looks into the payload.
+    """Return the batch in a call's payload; its array is a view of the payload.
 
     Raises:
         MalformedFrame: there is no batch in it.
@@ -90,7 +90,7 @@ def decode_batch(payload: bytearray) -> Batch:
 
 
 def decode_reply(payload: bytearray) -> BatchReply:
-    """The reply in a payload; its arrays look into the payload.
+    """Return the reply in a payload; its arrays are views of the payload.
 
     Raises:
         MalformedFrame: there is no reply in it.
@@ -99,7 +99,7 @@ def decode_reply(payload: bytearray) -> BatchReply:
 
 
 def decode_error(payload: bytearray) -> StreambError:
-    """The error in a payload, of the class with its code; `ModelFailed` where this build knows no such class.
+    """Return the error in a payload, as the class with its code; `ModelFailed` if this build has no such class.
 
     Raises:
         MalformedFrame: there is no error in it.
@@ -111,7 +111,7 @@ def decode_error(payload: bytearray) -> StreambError:
 
 
 def _payload(head: bytes, arrays: Sequence[NDArray[Any]]) -> tuple[list[Any], int]:
-    """The pieces of a payload, and their length."""
+    """Return the pieces of a payload, and their total length."""
     parts: list[Any] = [_LENGTH.pack(len(head)), head]
     length = _LENGTH.size + len(head)
     for array in arrays:
@@ -122,7 +122,7 @@ def _payload(head: bytes, arrays: Sequence[NDArray[Any]]) -> tuple[list[Any], in
 
 
 def _describe(array: NDArray[Any], arrays: list[NDArray[Any]]) -> list[Any]:
-    """What the head says of an array; its bytes go into `arrays` unless it holds Python objects."""
+    """Describe an array for the head; its bytes go into `arrays` unless it holds Python objects."""
     if array.dtype.kind == "O":
         return [_OBJECTS, array.shape, array.ravel().tolist()]
     if array.dtype.kind not in _RAW:

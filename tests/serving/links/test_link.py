@@ -137,7 +137,7 @@ class TestLoss:
             future = link.call(batch())
             await until(lambda: desk.calls)
             next(iter(server._sides)).send(struct.pack("!QBI", 1, Kind.REPLY, 3) + b"abc")
-            with pytest.raises(Unavailable, match="cannot be read"):
+            with pytest.raises(Unavailable, match="unreadable answer"):
                 await future
 
 
