@@ -1,4 +1,4 @@
-"""A job's command line, one option per field of its pydantic model, and how a job ends."""
+"""A job's command line, with one option per field of its pydantic model, and the job's exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WrongArgument(InvalidInput):
 
     @classmethod
     def of(cls, option: str, value: object, problem: str) -> WrongArgument:
-        """For `--option value`, what is wrong and what is allowed."""
+        """Return the error for `--option value` with this problem."""
         return cls(f"--{option} {value}: {problem}")
 
 
@@ -41,14 +41,14 @@ def run_job(
 
     Args:
         run: the job; returns its exit code.
-        model: its arguments.
+        model: the pydantic model of its arguments.
         argv: the command line; None: this process's.
-        clock: None: the system's.
-        program: how the job is called, for messages.
-        description: what it does, for `--help`.
+        clock: the clock; None: the system's.
+        program: the job's name in messages.
+        description: what the job does, for `--help`.
 
     Returns:
-        What `run` returned; 1 when it failed or was interrupted, 2 when an argument was wrong. A line says why.
+        The result of `run`; 1 if it failed or was interrupted, 2 if an argument was wrong. A printed line says why.
     """
     progress = Progress(clock or SystemClock())
     try:
@@ -64,13 +64,13 @@ def run_job(
 
 
 def parse_arguments(model: type[A], argv: Sequence[str] | None, *, program: str, description: str) -> A:
-    """Read a command line (by default this process's).
+    """Parse a command line (by default this process's) into the model.
 
     `test_share: float` becomes `--test-share`; a `bool` is a flag; a `tuple[str, ...]` may be given several times; a
     `Literal` lists its choices. Field descriptions are the help.
 
     Raises:
-        WrongArgument: values that the model refuses, each by name.
+        WrongArgument: the model rejects values; the message names each.
         SystemExit: with code 2 for options that do not exist, are missing, or are not among the choices; with 0 for
             `--help`. argparse has printed why.
     """
@@ -81,10 +81,10 @@ def parse_arguments(model: type[A], argv: Sequence[str] | None, *, program: str,
 
 
 def validated(model: type[A], given: Mapping[str, Any]) -> A:
-    """Arguments that the model accepts.
+    """Return the arguments as an instance of the model.
 
     Raises:
-        WrongArgument: it refuses some of them; names each.
+        WrongArgument: the model rejects some of them; the message names each.
     """
     try:
         return model.model_validate(given)

@@ -1,4 +1,4 @@
-"""scikit-learn's estimators for tables, by the names under which both jobs know them."""
+"""scikit-learn's estimators for tables, by the names that both jobs use."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ MODELS: Final[Mapping[str, tuple[str | None, str | None]]] = {
     "neighbors": ("sklearn.neighbors:KNeighborsClassifier", "sklearn.neighbors:KNeighborsRegressor"),
     "mlp": ("sklearn.neural_network:MLPClassifier", "sklearn.neural_network:MLPRegressor"),
 }
-"""By name: the estimator for classes and the one for quantities."""
+"""For each name, the estimators for classification and for regression."""
 
 READS_SPARSE: Final = frozenset(
     {"random_forest", "extra_trees", "logistic", "ridge", "elastic_net", "svm", "neighbors"}
 )
-"""Those that may be given sparse matrices."""
+"""The estimators that accept sparse matrices."""
 
 
 def estimator_named(name: str, task: Task, *, option: str) -> Any:
-    """A new estimator by its name.
+    """Return a new estimator by its name.
 
     Raises:
-        WrongArgument: there is none of this name, or not for this task; says so of `--option`.
+        WrongArgument: there is no estimator of this name, or it is not for this task; the message names `--option`.
     """
     if name not in MODELS:
         own = ", or package.module:Name of your own" if option == "model" else ""
@@ -49,10 +49,10 @@ def estimator_named(name: str, task: Task, *, option: str) -> Any:
 
 
 def imported(path: str, name: str, *, option: str) -> Any:
-    """What `package.module:Name` names.
+    """Import the object named `package.module:Name`.
 
     Raises:
-        WrongArgument: it cannot be imported; says so of `--option name`.
+        WrongArgument: it cannot be imported; the message names `--option`.
     """
     module, _, inner = path.partition(":")
     try:

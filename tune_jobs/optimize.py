@@ -4,8 +4,8 @@
     streamb tune run data.csv --target label --model random_forest --preset fast
     ray job submit --working-dir . -- python -m tune_jobs.optimize --csv … --model-id churn --version 1.1.0
 
-The study lives in `studies/ID` of the state directory: `--resume ID` goes on with one that was stopped or died, and no
-trial that had ended is evaluated again. The search sees only a part of the rows; the others score its best model once.
+The study is kept in `studies/ID` of the state directory: `--resume ID` continues one that was stopped or died, and no
+finished trial is evaluated again. The search uses only a part of the rows; the others score its best model once.
 Exit code 0: done; 1: it failed, or was stopped before it was done; 2: an argument is wrong.
 """
 
@@ -40,13 +40,13 @@ _LOOK_S: Final = 0.25
 
 
 def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
-    """Run the job; returns the exit code."""
+    """Run the job; return the exit code."""
     about = "Search the hyperparameters of a model."
     return run_job(run, SearchOptions, argv, clock, program=f"python -m {MODULE}", description=about)
 
 
 def run(args: SearchOptions, progress: Progress) -> int:
-    """Read, search, deliver; returns the exit code.
+    """Read the data, search, deliver the best model; return the exit code.
 
     Raises:
         WrongArgument: an argument does not fit the data.
@@ -70,7 +70,7 @@ def run(args: SearchOptions, progress: Progress) -> int:
             study.mark(State.STOPPED if study.stop_requested else State.FAILED, str(error))
             raise
         study.mark(State.STOPPED, "by its user")
-    progress.say(f"stopped as asked; `streamb tune resume {study.study_id}` goes on")
+    progress.say(f"stopped as requested; `streamb tune resume {study.study_id}` continues it")
     return 1
 
 
@@ -84,7 +84,7 @@ def _begin(plan: Plan, clock: Clock) -> None:
 
 
 def search(plan: Plan, progress: Progress) -> OptimizationResult:
-    """Run the trials, watched by the study's folder and by whoever reads this process's output."""
+    """Run the trials; their progress goes to the study's folder and to the output of this process."""
     from streamb import HyperparameterOptimizer
 
     watchers: list[Any] = [progress_for(sys.stdout, progress.clock) if sys.stdout.isatty() else LogLines(progress.say)]
@@ -111,11 +111,11 @@ def search(plan: Plan, progress: Progress) -> OptimizationResult:
 
 
 def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> None:
-    """Train the best parameters on the rows of the search, score them on the others, and register or write them."""
+    """Train the best parameters on the search's rows, score them on the others, and register or write the model."""
     args, table, rows = plan.args, plan.table, plan.rows
     chosen = {**random_parameters(plan.pipeline, args.seed), **result.best_parameters}
     pipeline = build_model(plan.pipeline, chosen)
-    with warnings.catch_warnings(action="ignore"):  # told once for every trial already
+    with warnings.catch_warnings(action="ignore"):  # every trial has shown them already
         pipeline.fit(table.frame.iloc[rows.training], table.target[rows.training])
         scores = score(pipeline, table, rows.testing, progress)
     told = _report(plan, result, scores)
@@ -130,7 +130,7 @@ def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> 
 
 
 def _describe(plan: Plan, result: OptimizationResult, progress: Progress) -> None:
-    """Files for people, beside the study."""
+    """Write files for people beside the study."""
     space = Space.of(plan.searchable.space_of_pipeline())
     write_csv(result.trials, plan.study.path / "trials.csv")
     page = report_of(result, title=f"{plan.args.model}: {plan.study.study_id}", space=space)
@@ -139,7 +139,7 @@ def _describe(plan: Plan, result: OptimizationResult, progress: Progress) -> Non
 
 
 def _report(plan: Plan, result: OptimizationResult, scores: dict[str, float]) -> dict[str, Any]:
-    """What is recorded with the version: scores, parameters, and where it comes from."""
+    """The record of the version: scores, parameters, and provenance."""
     rows = plan.rows
     searched = {f"cv_{plan.objective}": result.best_score, "trials": float(len(result.trials))}
     if result.rescored is not None:
@@ -157,7 +157,7 @@ def _report(plan: Plan, result: OptimizationResult, scores: dict[str, float]) ->
 
 @contextmanager
 def _stopped_by(study: StudyFolder, stop: Callable[[], None]) -> Iterator[None]:
-    """Stop the search once somebody wants the study to stop."""
+    """Stop the search once a stop of the study is requested."""
     ended = threading.Event()
 
     def look() -> None:
@@ -177,7 +177,7 @@ def _stopped_by(study: StudyFolder, stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _interrupted_by(number: signal.Signals) -> Iterator[None]:
-    """A signal as if it were Ctrl-C: the study ends in order. Only the main thread may hear of signals."""
+    """Treat a signal like Ctrl-C, so that the study ends in order. Only the main thread can handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

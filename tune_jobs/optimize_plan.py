@@ -1,4 +1,4 @@
-"""What a search job is going to do: data read, model and space found, study named, settings made."""
+"""The plan of a search job: data, model, search space, study and settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OBJECTIVES: Final = {"classification": "accuracy", "regression": "r2"}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is fixed before the first trial; `goes_on` for a study that was begun before."""
+    """Everything that is fixed before the first trial; `goes_on` is true for a study that is resumed."""
 
     args: SearchOptions
     study: StudyFolder
@@ -38,7 +38,7 @@ class Plan:
 
 
 def prepare(args: SearchOptions, progress: Progress) -> Plan:
-    """Read the data, and find the model, its space, and the study that goes on, if one is to."""
+    """Read the data, and find the model, its search space, and the study to resume, if any."""
     studies = Studies(load_settings(state_dir=args.state_dir).state_dir)
     known: dict[str, Any] | None = None
     if args.resume is not None:
@@ -46,7 +46,7 @@ def prepare(args: SearchOptions, progress: Progress) -> Plan:
         args = going_on(args, known["arguments"])
     table, rows = rows_to_search(table_of(args, progress), args.group, args.order_by, args.test_share, args.seed)
     if known is not None and known["data_digest"] != table.digest:
-        raise WrongArgument.of("resume", args.study, f"{args.csv} has changed since; its scores would not compare")
+        raise WrongArgument.of("resume", args.study, f"{args.csv} has changed since; scores would not be comparable")
     searchable = find_searchable(args.model, table.task, args.space)
     objective = args.objective if args.objective != "auto" else _OBJECTIVES[table.task]
     study = studies.get(args.study or studies.new_id(args.model.rpartition(":")[2], progress.clock))
@@ -56,10 +56,10 @@ def prepare(args: SearchOptions, progress: Progress) -> Plan:
 
 
 def going_on(args: SearchOptions, remembered: Mapping[str, Any]) -> SearchOptions:
-    """The options of a study that goes on: as it was asked for, with what is said now on top.
+    """Return the options of a study that is resumed: its own, overridden by those given now.
 
     Raises:
-        WrongArgument: together they are not allowed, such as a folder to write to that is there by now.
+        WrongArgument: the combination is not allowed, such as an output folder that exists by now.
     """
     said = args.model_fields_set & {*ON_RESUME, "state_dir", "url"}
     return validated(
@@ -68,7 +68,7 @@ def going_on(args: SearchOptions, remembered: Mapping[str, Any]) -> SearchOption
 
 
 def config_of(plan: Plan) -> OptimizationConfig:
-    """The preset, with what was asked for on top."""
+    """Return the preset, overridden by the given options."""
     args = plan.args
     told: dict[str, Any] = {
         "n_trials": args.trials,
@@ -90,7 +90,7 @@ def config_of(plan: Plan) -> OptimizationConfig:
 
 
 def about(plan: Plan) -> dict[str, Any]:
-    """What the study's folder says that it is."""
+    """Return the description that is kept in the study's folder."""
     args, config = plan.args, config_of(plan)
     return {
         "arguments": args.remembered(),

@@ -1,7 +1,7 @@
 """scikit-learn pipelines for tables: columns prepared by their kind, then an estimator from the list.
 
-Only scikit-learn's own classes go in, so that what is registered brings no code of ours. Steps that fill gaps are there
-only for columns that had some: elsewhere the schema refuses a missing value anyway.
+Only scikit-learn's own classes are used, so that registered models carry no code of ours. Columns that had gaps get
+a step that fills them; for other columns the schema refuses missing values anyway.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _BEGINS_WITH: Final[Mapping[str, Mapping[str, Any]]] = {
     "logistic": {"max_iter": 1_000},
     "forest": {"n_estimators": 200},
 }
-"""What a training job changes in scikit-learn's defaults."""
+"""The training job's changes to scikit-learn's defaults."""
 
 
 def choose(name: str, task: Task) -> str:
-    """The name of the estimator for a task; `auto` is the linear one."""
+    """Return the name of the estimator for a task; `auto` means the linear one."""
     return _DEFAULT[task] if name == AUTO else name
 
 
 def parse_params(texts: Sequence[str]) -> dict[str, Any]:
-    """`["C=0.5", "penalty=l2"]` as parameters: each value is JSON where it can be, else a string.
+    """Parse texts like `["C=0.5", "penalty=l2"]` as parameters: each value is JSON where possible, else a string.
 
     >>> parse_params(["C=0.5", "solver=saga", "fit_intercept=false"])
     {'C': 0.5, 'solver': 'saga', 'fit_intercept': False}
@@ -57,7 +57,7 @@ def parse_params(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def build_pipeline(table: Table, estimator: str, params: Mapping[str, Any], seed: int) -> Any:
-    """An unfitted pipeline for a table.
+    """Return an unfitted pipeline for a table.
 
     Raises:
         WrongArgument: the estimator is for another task, or has no such parameter.
@@ -77,14 +77,14 @@ def build_pipeline(table: Table, estimator: str, params: Mapping[str, Any], seed
 
 
 def effective_params(pipeline: Any) -> dict[str, Any]:
-    """The parameters of the estimator at the end, JSON-ready, without those that scikit-learn has retired."""
+    """Return the parameters of the final estimator as JSON values, without those that scikit-learn has deprecated."""
     params = pipeline[-1].get_params().items()
     plain: dict[str, Any] = json.loads(json.dumps(dict(params), default=str))
     return {name: value for name, value in plain.items() if value not in ("deprecated", "warn")}
 
 
 def prepared_columns(table: Table, *, dense: bool) -> Any:
-    """The first step of a pipeline: every column prepared by its kind; `dense` for what cannot read sparse matrices."""
+    """Return a pipeline's first step, which prepares each column by its kind; `dense` gives no sparse matrices."""
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
@@ -121,7 +121,7 @@ def _median() -> Any:
 
 
 def _named_missing() -> list[Any]:
-    """Missing categories become one of their own, whether pandas brings them as NaN or as None."""
+    """A step that makes missing values a category of their own, whether pandas has them as NaN or as None."""
     from sklearn.impute import SimpleImputer
 
     return [

@@ -1,4 +1,4 @@
-"""Where a job delivers to, and which job it is: from arguments, and from what is in its environment.
+"""The platform a job delivers to, and the job's own id: from arguments and from the environment.
 
 Read here: `ML_URL` and `ML_API_KEY` (a platform elsewhere and the key for it; a key is never an argument, which every
 process on the machine could read), `ML_STATE_DIR` (through streamb's settings: the platform on this machine),
@@ -30,7 +30,7 @@ _DEPLOY_TIMEOUT_S: Final = 600.0
 
 
 class JobSurroundings(BaseSettings):
-    """What the environment says about this job; every part may be missing."""
+    """The environment variables about this job; each may be missing."""
 
     model_config = SettingsConfigDict(env_prefix="ML_", env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -42,16 +42,16 @@ class JobSurroundings(BaseSettings):
 
     @property
     def any_job_id(self) -> str:
-        """The id of this job at streamb or at Ray; empty when it runs by itself."""
+        """The id of this job in streamb or Ray; empty if it runs on its own."""
         metadata = self.ray_job.get("metadata") or {}
         return self.job_id or str(metadata.get("job_submission_id") or "")
 
 
 def connect(url: str | None, state_dir: Path | None) -> ProductionMLManager:
-    """The platform at `url` or `ML_URL`, else the one that runs on the state directory. A job never starts one.
+    """Connect to the platform at `url` or `ML_URL`, else to the one of the state directory. A job never starts one.
 
     Raises:
-        NotRunning: nothing answers there.
+        NotRunning: no platform answers there.
     """
     from streamb import ProductionMLManager
     from streamb.sdk.discovery import require_platform
@@ -76,7 +76,7 @@ def provenance(
     estimator: str,
     **more: str,
 ) -> dict[str, Any]:
-    """The `metadata` and `lineage` that are recorded with a version: what it is worth, and where it comes from."""
+    """Return the `metadata` and `lineage` that are recorded with a version: its scores and its origin."""
     return {
         "metadata": {
             "metrics": metrics,
@@ -93,13 +93,13 @@ def provenance(
 
 
 def deliver(options: JobOptions, model: Model, report: dict[str, Any], progress: Progress) -> None:
-    """Register a version, and deploy it when asked to.
+    """Register a version, and deploy it if the options say so.
 
     Args:
-        options: under what it is registered, and where.
+        options: the model id, the version, and the platform.
         model: the version's content.
         report: its `metadata` and `lineage`.
-        progress: says what was done.
+        progress: prints what was done.
 
     Raises:
         StreambError: no platform answers, it refuses the version, or the deployment does not complete.
@@ -130,7 +130,7 @@ def write_artifact(folder: Path, model: Model, about: dict[str, Any], progress: 
     """Write `model/`, the artifact, and `report.json` into a new folder.
 
     Raises:
-        StorageFailed: the folder cannot be made or written.
+        StorageFailed: the folder cannot be created or written.
     """
     from streamb.models import save_artifact
 

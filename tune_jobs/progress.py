@@ -1,4 +1,4 @@
-"""Progress lines of a job: what has just been done, and how long after the start."""
+"""Progress lines of a job, with the time since its start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from streamb.clock import Clock
 
 
 class Progress:
-    """Prints lines like `[  3.2s] read 150 rows`, each at once: the reader is often a log file."""
+    """Prints lines like `[  3.2s] read 150 rows` without buffering, as the output is often a log file."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""How good a trained pipeline is on rows it has not seen: a few scores, and that of a constant guess."""
+"""Scores a trained pipeline on rows it has not seen, next to the scores of a constant guess."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def score(pipeline: Any, table: Table, rows: NDArray[np.intp], progress: Progress) -> dict[str, float]:
-    """Scores by name, on rows of the table that the pipeline has not seen."""
+    """Return scores by name, on rows of the table that the pipeline has not seen."""
     judge = _of_classes if table.task == "classification" else _of_quantities
     found = judge(pipeline, table.frame.iloc[rows], table.target[rows])
     scores = {name: round(float(value), 6) for name, value in found.items()}
@@ -25,7 +25,7 @@ def score(pipeline: Any, table: Table, rows: NDArray[np.intp], progress: Progres
 
 
 def row_counts(training: NDArray[np.intp], testing: NDArray[np.intp]) -> dict[str, float]:
-    """How many rows a model was trained and scored on, as they are recorded with it."""
+    """Return the numbers of rows that a model was trained and scored on, as they are recorded with it."""
     return {"training_rows": float(len(training)), "test_rows": float(len(testing))}
 
 

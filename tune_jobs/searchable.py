@@ -1,4 +1,4 @@
-"""What can be searched by name: scikit-learn's estimators for tables, or anything of the user's by its import path."""
+"""The models that can be searched: scikit-learn's estimators by name, or any class by its import path."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tune_jobs.estimators import READS_SPARSE, estimator_named, imported
 from tune_jobs.table import Task
 
 STEP: Final = "estimator"
-"""The step of the pipeline that is searched: parameters of the pipeline begin with it."""
+"""The pipeline's step that is searched; names of the pipeline's parameters begin with it."""
 
 _PREFIX: Final = f"{STEP}__"
 
 
 @dataclass(frozen=True, slots=True)
 class Searchable:
-    """An estimator and what is searched.
+    """An estimator and its search space.
 
     Attributes:
-        estimator: unfitted.
-        space: plain data, with the estimator's own names.
-        dense: it may not be given sparse matrices.
+        estimator: the estimator, not fitted.
+        space: the search space as plain data, with the estimator's own parameter names.
+        dense: whether it accepts no sparse matrices.
     """
 
     estimator: Any
@@ -36,20 +36,20 @@ class Searchable:
     dense: bool
 
     def space_of_pipeline(self) -> dict[str, Any]:
-        """The space with the names that the pipeline has for them, conditions included."""
+        """Return the space with the pipeline's parameter names, conditions included."""
         return {_PREFIX + name: _renamed(what) for name, what in self.space.items()}
 
 
 def own_names(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of the pipeline with the estimator's own names."""
+    """Return the pipeline's parameters under the estimator's own names."""
     return {name.removeprefix(_PREFIX): value for name, value in parameters.items()}
 
 
 def find_searchable(model: str, task: Task, space_file: Path | None) -> Searchable:
-    """An estimator by name or import path, with its search space from a file or from the catalog.
+    """Find an estimator by name or import path, with its search space from a file or from the catalog.
 
     Raises:
-        WrongArgument: no such model or space, or not for this task.
+        WrongArgument: there is no such model or space, or it is not for this task.
     """
     estimator = _by_path(model) if ":" in model else estimator_named(model, task, option="model")
     space = read_space(space_file) if space_file is not None else _catalogued(model, estimator)
@@ -57,10 +57,10 @@ def find_searchable(model: str, task: Task, space_file: Path | None) -> Searchab
 
 
 def read_space(path: Path) -> dict[str, Any]:
-    """A search space from a JSON file.
+    """Read a search space from a JSON file.
 
     Raises:
-        WrongArgument: it is no JSON object.
+        WrongArgument: the file holds no JSON object.
     """
     try:
         described = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Which rows a search may see and which it may not, by groups or in the order of time where the data has one."""
+"""Divides rows into those a search may use and those it may not, by groups or by time if the data has such a column."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tune_jobs.train import split
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Row numbers.
+    """The numbers of the rows for the search and for the final score.
 
     Attributes:
-        training: what trials are trained and scored on.
-        testing: kept apart, to score the best model once.
-        groups: one value per row of the table; rows that share it stay together.
-        splitting: how folds are made of `training`.
+        training: the rows that trials are trained and scored on.
+        testing: the rows that only score the best model, once.
+        groups: one value per row of the table; rows with the same value stay together.
+        splitting: how `training` is divided into folds.
     """
 
     training: NDArray[np.intp]
@@ -34,10 +34,10 @@ class Rows:
 def rows_to_search(
     table: Table, group: str | None, order_by: str | None, test_share: float, seed: int
 ) -> tuple[Table, Rows]:
-    """The table without the column that groups or orders it, and its rows divided.
+    """Return the table without the column that groups or orders it, and its rows divided.
 
     Raises:
-        WrongArgument: no such column, or it leaves nothing to learn from.
+        WrongArgument: there is no such column, or no other column or rows to learn from.
     """
     if group is not None:
         values, table = _taken_out(table, "group", group)
@@ -66,7 +66,7 @@ def _taken_out(table: Table, option: str, name: str) -> tuple[NDArray[Any], Tabl
 
 
 def _whole_groups(values: NDArray[Any], test_share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Groups in random order, kept apart until they have rows enough."""
+    """Set groups aside for testing, in random order, until they have enough rows."""
     _, codes, sizes = np.unique(values.astype(str), return_inverse=True, return_counts=True)
     if len(sizes) < 2:
         raise WrongArgument.of("group", values[0], "all rows are in this one group")

@@ -1,4 +1,4 @@
-"""A CSV file as training data: the target, and columns of numbers, categories or text with their feature schema."""
+"""Reads a CSV file as training data: the target, and columns of numbers, categories or text with their schema."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Table:
         frame: the feature columns, one row per row with a target.
         target: shape (rows,): whole numbers, strings or booleans for classes, else float64.
         schema: the features of `frame`; those with missing values are optional.
-        task: what kind of target it is.
+        task: classification or regression.
         digest: SHA-256 of the file.
-        notes: what was left out or filled in, in words.
+        notes: sentences on what was left out or filled in.
     """
 
     frame: pd.DataFrame
@@ -49,7 +49,7 @@ class Table:
     notes: tuple[str, ...]
 
     def columns(self, *kinds: FeatureKind, optional: bool | None = None) -> list[str]:
-        """Names of the columns of these kinds; `optional` picks those with, or without, missing values."""
+        """Return the names of the columns of these kinds; `optional` selects those with, or without, missing values."""
         return [f.name for f in self.schema.features if f.kind in kinds and optional in (None, f.optional)]
 
 
@@ -64,12 +64,12 @@ def read_table(
 ) -> Table:
     """Read a CSV file whose first line names the columns.
 
-    Rows without a target and columns without any value are left out. Strings are categories, or text where most values
-    differ and have several words; `category` and `text` say so themselves.
+    Rows without a target and columns without any value are left out. Strings are categories, or text if most values
+    differ and have several words; `category` and `text` override this.
 
     Raises:
-        WrongArgument: a column is named that does not exist.
-        InvalidInput: no CSV, too few rows, or a target that cannot be learned.
+        WrongArgument: a named column does not exist.
+        InvalidInput: the file is not CSV, has too few rows, or has a target that cannot be learned.
     """
     frame = _read_csv(path)
     _check_names(frame, {"target": [target], "drop": drop, "category": category, "text": text})
@@ -96,13 +96,13 @@ def read_table(
 
 
 def table_of(options: JobOptions, progress: Progress) -> Table:
-    """The table that a job is to learn from, with lines that say what was read.
+    """Read the table that a job learns from, and print what was read.
 
     Raises:
-        WrongArgument, InvalidInput: as `read_table`.
+        WrongArgument, InvalidInput: as in `read_table`.
     """
     if options.csv is None or options.target is None:
-        raise WrongArgument("--csv and --target say what to learn from")
+        raise WrongArgument("give --csv and --target: the data and the column to predict")
     task = None if options.task == "auto" else options.task
     columns = {"drop": options.drop, "category": options.category, "text": options.text}
     table = read_table(options.csv, options.target, task=task, **columns)
@@ -125,7 +125,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _refuse_infinities(path: Path, frame: pd.DataFrame) -> None:
-    """No estimator learns from them; said here with the column, not by whichever step meets one first."""
+    """Raise InvalidInput for infinite numbers, naming the column, as no estimator can learn from them."""
     found = [str(name) for name, values in frame.items() if values.dtype.kind == "f" and np.isinf(values).any()]
     if found:
         raise InvalidInput(f"{path} has infinite numbers in {', '.join(found)}; leave such values empty, or drop them")
@@ -160,7 +160,7 @@ def _kind(values: pd.Series[Any], name: str, category: Sequence[str], text: Sequ
 
 
 def _uniform(frame: pd.DataFrame, kinds: dict[str, FeatureKind]) -> tuple[pd.DataFrame, list[str]]:
-    """The frame with one type per kind, as serving will bring it: numbers float64, everything else strings."""
+    """Convert the frame to one type per kind, as serving sends it: numbers float64, everything else strings."""
     import pandas as pd
 
     notes = []
@@ -186,7 +186,7 @@ def _feature(values: pd.Series[Any], name: str, kind: FeatureKind) -> Feature:
 
 
 def _task_of(target: pd.Series[Any]) -> Task:
-    """Classes are strings, booleans, or at most 20 different whole numbers; anything else is a quantity."""
+    """The task of a target: strings, booleans or at most 20 whole numbers are classes, anything else is regression."""
     import pandas as pd
 
     if not pd.api.types.is_numeric_dtype(target.dtype) or pd.api.types.is_bool_dtype(target.dtype):
@@ -205,7 +205,7 @@ def _target(target: pd.Series[Any], task: Task) -> NDArray[Any]:
     if task == "regression":
         if not numeric:
             raise WrongArgument.of(
-                "task", "regression", f"the target {target.name!r} holds {target.iloc[0]!r}, no number"
+                "task", "regression", f"the target {target.name!r} holds {target.iloc[0]!r}, which is not a number"
             )
         return target.to_numpy(np.float64)
     if target.nunique() < 2:

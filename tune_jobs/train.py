@@ -4,9 +4,9 @@
     streamb jobs submit -- python -m tune_jobs.train --csv …
     ray job submit --working-dir . -- python -m tune_jobs.train --csv …
 
-It delivers to the platform at `--url` or `ML_URL` (with `ML_API_KEY`), else to the one on the state directory; with
-`--output DIR` it writes the artifact there instead and needs no platform, with `--dry-run` it only trains and
-scores. Exit code 0: done; 1: it failed; 2: an argument is wrong.
+It registers the model with the platform at `--url` or `ML_URL` (with `ML_API_KEY`), else with the one of the state
+directory; with `--output DIR` it writes the artifact there instead and needs no platform, with `--dry-run` it only
+trains and scores. Exit code 0: done; 1: it failed; 2: an argument is wrong.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MODULE: Final = "tune_jobs.train"
 
 
 class Args(JobOptions):
-    """What the job may be told."""
+    """The job's arguments."""
 
     csv: FilePath = Field(description="the data; its first line names the columns")
     target: str = Field(description="the column to predict")
@@ -58,13 +58,13 @@ class Args(JobOptions):
 
 
 def main(argv: Sequence[str] | None = None, clock: Clock | None = None) -> int:
-    """Run the job; returns the exit code."""
+    """Run the job; return the exit code."""
     about = "Train a model on a CSV file and register it."
     return run_job(run, Args, argv, clock, program=f"python -m {MODULE}", description=about)
 
 
 def run(args: Args, progress: Progress) -> int:
-    """Read, train, score, deliver.
+    """Read the data, train, score, and register or write the model; return the exit code.
 
     Raises:
         WrongArgument: an argument does not fit the data.
@@ -73,7 +73,7 @@ def run(args: Args, progress: Progress) -> int:
     table = table_of(args, progress)
     model, report = train(args, table, progress)
     if args.dry_run:
-        progress.say("done; nothing is registered, as asked")
+        progress.say("done; nothing is registered, as requested")
     elif args.output is not None:
         about = {"model_id": args.model_id, "version": args.version}
         write_artifact(args.output, model, {**about, **report}, progress)
@@ -83,7 +83,7 @@ def run(args: Args, progress: Progress) -> int:
 
 
 def train(args: Args, table: Table, progress: Progress) -> tuple[Model, dict[str, Any]]:
-    """A model fitted on one share of the rows and scored on the other, and what is recorded with it."""
+    """Return a model fitted on one share of the rows and scored on the other, and the record for its version."""
     estimator = pipelines.choose(args.estimator, table.task)
     params = pipelines.parse_params(args.param)
     pipeline = pipelines.build_pipeline(table, estimator, params, args.seed)
@@ -115,7 +115,7 @@ def _fit(pipeline: Any, table: Table, rows: NDArray[np.intp], args: Args) -> Non
 
 
 def split(target: NDArray[Any], task: Task, test_share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row numbers for training and for testing; classes keep their shares where each has rows enough."""
+    """Return the row numbers for training and testing; classes keep their shares where each has enough rows."""
     from sklearn.model_selection import train_test_split
 
     rows = np.arange(len(target))

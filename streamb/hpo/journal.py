@@ -63,15 +63,15 @@ _NAMES: Final = {kind: name for name, kind in _EVENTS.items()}
 
 
 def line_of(entry: Entry) -> dict[str, Any]:
-    """The line of an entry, as `LineFile.append` takes it."""
+    """Return the line of an entry, for `LineFile.append`."""
     return {"event": _NAMES[type(entry)], **asdict(entry)}
 
 
 def entries_of(file: LineFile) -> list[Entry]:
-    """What was in a journal when it was opened.
+    """Return the entries that a journal held when it was opened.
 
     Raises:
-        InvalidInput: a line is damaged; says which.
+        InvalidInput: a line is damaged; the message gives its number.
     """
     return [_entry(line, f"line {number} of the journal {file.path}") for number, line in enumerate(file.lines, 1)]
 

@@ -72,7 +72,7 @@ def test_the_task_follows_from_the_target(tmp_path: Path, values: list[object], 
 def test_the_task_can_be_said(tmp_path: Path) -> None:
     path = column(tmp_path, [0, 1, 2] * 5)
     assert read_table(path, "y", task="regression").target.dtype == np.float64
-    with pytest.raises(WrongArgument, match="--task regression: the target 'y' holds 'a', no number"):
+    with pytest.raises(WrongArgument, match="--task regression: the target 'y' holds 'a', which is not a number"):
         read_table(column(tmp_path, ["a", "b"] * 6), "y", task="regression")
     with pytest.raises(WrongArgument, match="--task classification: the target 'y' holds fractions"):
         read_table(column(tmp_path, [0.5, 1.5] * 6), "y", task="classification")

@@ -1,1 +1,1 @@
-"""Ray Tune: searches on a cluster, and our search algorithm in anybody's experiment."""
+"""Ray Tune: searches on a cluster, and streamb's search algorithm for any Tune experiment."""

@@ -1,4 +1,4 @@
-"""`GPSearcher`: our Gaussian process as a search algorithm of Ray Tune, for anybody's Tune experiment."""
+"""`GPSearcher`: streamb's Gaussian-process optimizer as a search algorithm for any Ray Tune experiment."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing is ready yet."""
+    """Returned by `Ahead.take` while nothing is ready yet."""
 
 
 class Ahead(Generic[T]):
-    """Makes the next thing in a thread while the last one is used.
+    """Computes the next value in a thread while the last one is used.
 
     Args:
-        make: makes one; never called twice at the same time.
+        make: computes one value; never called twice at the same time.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -45,7 +45,7 @@ class Ahead(Generic[T]):
         self._coming: Future[T] | None = None
 
     def take(self) -> T | Waiting:
-        """What was made, or `Waiting` when it takes longer than a moment; raises what the making raised."""
+        """Return the computed value, or `Waiting` if it takes longer than a moment; raises what `make` raised."""
         if self._coming is None:
             self._coming = self._thread.submit(self._make)
         coming = self._coming
@@ -58,13 +58,13 @@ class Ahead(Generic[T]):
         return coming.result()
 
     def close(self) -> None:
-        """Wait for what is being made and forget it."""
+        """Wait for the value that is being computed, and discard it."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(slots=True)
 class _Open:
-    """What a searcher holds while it works: a file, a thread, and perhaps a folder to remove."""
+    """The resources of a searcher: a file, a thread, and perhaps a folder to remove."""
 
     optimizer: Optimizer
     ahead: Ahead[Trial]
@@ -85,16 +85,16 @@ class GPSearcher(Searcher):
 
     Args:
         space: parameters by name, as plain data; None: the `param_space` of the Tuner.
-        metric: what trials report; None: the Tuner's.
+        metric: the name of the result to optimize; None: the Tuner's.
         mode: "min" or "max"; None: the Tuner's.
-        seed: the same seed, results and order give the same suggestions.
-        acquisition: as `Optimizer`.
-        points_to_evaluate: tried first, such as the defaults.
-        deterministic: the same parameters always give the same result.
-        journal: a file to keep asks and results in and to go on from; None: they are kept while the experiment runs.
+        seed: the same seed, with the same results in the same order, gives the same suggestions.
+        acquisition: how trials are chosen, as in `Optimizer`.
+        points_to_evaluate: points to try first, such as the defaults.
+        deterministic: whether the same parameters always give the same result.
+        journal: a file to keep asks and results in and to resume from; None: kept only while the experiment runs.
 
     Raises:
-        InvalidInput: a bad space or option.
+        InvalidInput: the space or an option is invalid.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class GPSearcher(Searcher):
         self._open: _Open | None = None
 
     def close(self) -> None:
-        """Release the journal and the thread; a searcher that is no longer used does so by itself."""
+        """Release the journal and the thread; this also happens when the searcher is garbage-collected."""
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -132,7 +132,7 @@ class GPSearcher(Searcher):
     # --- what Tune calls ------------------------------------------------------------------------------------------
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:  # noqa: ARG002 - Tune's signature
-        """Take the Tuner's metric, mode and space; False when there is a space already."""
+        """Use the Tuner's metric, mode and space; return False if there is a space already."""
         if self._space is not None and config:
             return False
         if config:
@@ -141,7 +141,7 @@ class GPSearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        """The next parameters; None while they are being computed; FINISHED when a finite space is used up."""
+        """Return the next parameters; None while they are being computed; FINISHED when a finite space is used up."""
         try:
             trial = self._opened().ahead.take()
         except SpaceExhausted:
@@ -152,18 +152,18 @@ class GPSearcher(Searcher):
         return nested(trial.parameters)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002 - Tune's signature
-        """Learn from a trial; an error, a missing metric or one that is not a number makes it a failed one."""
+        """Learn from a trial; it counts as failed on an error, or if the metric is missing or not a number."""
         number = self._numbers.pop(trial_id, None)
         if number is None:
             return
         optimizer = self._opened().optimizer
         if optimizer.trials[number].status is not Status.RUNNING:
-            return  # Tune's own state is older than the journal: it ran a trial again whose result is known
+            return  # Tune's state is older than the journal: it repeated a trial whose result is known
         value = None if error or not result else flat(result).get(str(self._metric))
         optimizer.tell(number, value, failed=error)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Only how a trial ends teaches anything."""
+        """Do nothing: only final results are used."""
 
     def add_evaluated_point(
         self,
@@ -173,14 +173,14 @@ class GPSearcher(Searcher):
         pruned: bool = False,  # noqa: FBT001, FBT002
         intermediate_values: list[float] | None = None,  # noqa: ARG002
     ) -> None:
-        """Learn from a trial that ran elsewhere; one that failed or was stopped teaches nothing."""
+        """Learn from a trial that ran elsewhere; a failed or stopped one is ignored."""
         if not error and not pruned:
             self._evaluated.append((flat(parameters), value))
             if self._open is not None:
                 self._take_over(self._open.optimizer)
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:  # noqa: ARG002
-        """Leave it to Tune, which then also keeps so many trials ready."""
+        """Leave the limit to Tune, which then also keeps this many trials ready."""
         return False
 
     def save(self, checkpoint_path: str) -> None:
@@ -214,12 +214,12 @@ class GPSearcher(Searcher):
         folder = None if self._journal is not None else Path(tempfile.mkdtemp(prefix="streamb-search-"))
         path = self._journal_of(folder)
         if self._history and not path.exists():
-            # the last line may be of an ask under way when the state was saved
+            # the last line may be of an ask in progress when the state was saved
             path.write_bytes(self._history[: self._history.rfind(b"\n") + 1])
         direction: Any = "minimize" if self._mode == "min" else "maximize"
         optimizer = Optimizer(self._space, direction=direction, journal=path, **self._options)
         self._take_over(optimizer)
-        # not a method: the thread must not keep alive a searcher that nobody uses any more
+        # not a method: the thread must not keep an unused searcher alive
         self._open = _Open(optimizer, Ahead(partial(_next, optimizer, self._numbers)), folder)
         weakref.finalize(self, self._open.close)
         return self._open
@@ -230,7 +230,7 @@ class GPSearcher(Searcher):
 
 
 def _next(optimizer: Optimizer, running: Mapping[str, int]) -> Trial:
-    """The next trial; after a restore, those that Tune still runs are not handed out a second time."""
+    """Return the next trial; after a restore, trials that Tune still runs are not handed out again."""
     while True:
         trial = optimizer.ask()
         if trial.id not in running.values() and optimizer.trials[trial.id].status is Status.RUNNING:

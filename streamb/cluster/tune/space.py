@@ -1,4 +1,4 @@
-"""Ray Tune's way to describe a search space, translated into ours."""
+"""Translates Ray Tune's descriptions of search spaces into streamb's."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from streamb.hpo.nesting import SEPARATOR
 
 
 def plain_space(described: Mapping[str, Any]) -> dict[str, Any]:
-    """A space as plain data. Names of nested parameters are joined: `{"model": {"lr": …}}` becomes `"model/lr"`.
+    """Return a space as plain data. Names of nested parameters are joined: `{"model": {"lr": …}}` becomes `"model/lr"`.
 
     Raises:
-        InvalidInput: something in it says only how to draw random values, not which values there are.
+        InvalidInput: a parameter only says how to draw random values, not which values exist.
 
     >>> from ray import tune
     >>> plain_space({"C": tune.loguniform(0.01, 100.0), "layers": tune.randint(1, 4)})["layers"]
@@ -66,7 +66,7 @@ def _range(what: Domain, step: Any, *, log: bool) -> dict[str, Any]:
         low = math.ceil(what.lower / step - 1e-9) * step  # Tune's values are multiples of the step
         return {"type": "float", "low": low, "high": what.upper, "step": step}
     if isinstance(what, Integer):
-        # Tune's upper end is not included, except where steps are given
+        # Tune excludes the upper end, unless steps are given
         stepped = step not in (None, 1)
         if not stepped:
             return {"type": "int", "low": what.lower, "high": what.upper - 1, "log": log}

@@ -1,4 +1,4 @@
-"""Runs the trials of a study on a cluster, through Ray Tune; and `GPSearcher` for experiments of your own."""
+"""Runs the trials of a study on a cluster, through Ray Tune."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _METRIC: Final = "score"
 _ENDLESS: Final = 10**9
 _MOST_WAITING: Final = 4
 _GRACE_S: Final = 1.0
-"""Trials are ended so much before the deadline: Tune takes a while to end itself."""
+"""Seconds before the deadline at which trials are ended, as Tune itself takes a while to end."""
 _TUNE: Final = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial, that nobody reads: the study keeps its own
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -45,18 +45,17 @@ _TUNE: Final = {
 class TuneExecutor:
     """Evaluates the tasks of a source as trials of Ray Tune.
 
-    What is common to all tasks (model and data) goes into the object store once; actors are used again; each trial has
-    one CPU.
+    The model and the data go into the object store once; actors are reused; each trial has one CPU.
 
     Attributes:
-        workers: trials at the same time; by default one per CPU of the cluster.
+        workers: the largest number of trials at the same time; by default one per CPU of the cluster.
 
     Args:
-        evaluator: evaluates a task, in an actor.
-        clock: for deadlines.
-        workers: None: as many as the cluster has CPUs.
-        address: of the cluster; None: the one this process is connected to, else Ray is started on this machine and
-            stopped again by `close`.
+        evaluator: evaluates a task in an actor.
+        clock: measures deadlines.
+        workers: number of trials at the same time; None: as many as the cluster has CPUs.
+        address: address of the cluster; None: the one this process is connected to, or else Ray is started on this
+            machine and stopped by `close`.
 
     Raises:
         StartFailed: nothing answers at the address, or Ray does not start.
@@ -101,7 +100,7 @@ class TuneExecutor:
             with temporary_environment(**_TUNE), warnings.catch_warnings(action="ignore"), _silent("ray.tune"):
                 tuner.fit()
             if searcher.is_unfinished and not _is_over(source):
-                # Tune takes Ctrl-C for itself, so as to give back what it holds of the cluster; then it is the study's
+                # Tune handles Ctrl-C itself, to release its resources on the cluster; then the study handles it
                 raise KeyboardInterrupt
         finally:
             watch.close()
@@ -115,9 +114,9 @@ class TuneExecutor:
             raise InvalidInput(f"this cannot be sent to another process ({said}); use executor='sequential'") from error
 
     def _waiting(self) -> int:
-        """Trials that wait for a CPU: Tune gives an actor another trial only if one waits, and else ends it.
+        """Number of trials that wait for a CPU: Tune gives an actor another trial only if one waits, and else ends it.
 
-        Where there are more CPUs than workers, trials that wait would run. Tune keeps one actor then.
+        With more CPUs than workers, waiting trials would run; Tune then keeps one actor.
         """
         return min(self.workers, _MOST_WAITING) if self.workers >= _cluster_cpus() else 0
 
@@ -129,7 +128,7 @@ class TuneExecutor:
 
 @contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """A logger that says nothing: the study tells what became of each trial, and nobody misses Tune's files."""
+    """Silence a logger in this context: the study reports the trials itself, and Tune's files are not needed."""
     log = logging.getLogger(name)
     before = log.level
     log.setLevel(logging.CRITICAL)
@@ -162,7 +161,7 @@ def _is_over(source: Source) -> bool:
 
 
 class _TaskSearcher(Searcher):
-    """A source of tasks as Tune asks for them."""
+    """Gives Tune the tasks of a source."""
 
     def __init__(self, source: Source, clock: Clock) -> None:
         super().__init__(metric=_METRIC, mode="max")
@@ -173,7 +172,7 @@ class _TaskSearcher(Searcher):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether there are tasks to begin or to end."""
+        """Return whether tasks remain to be started or finished."""
         return bool(self._running) or not self._exhausted
 
     def suggest(self, trial_id: str) -> Any:
@@ -187,12 +186,12 @@ class _TaskSearcher(Searcher):
         return {"task": packed_task(task)}
 
     def started(self, trial_id: str) -> None:
-        """A trial has an actor now: until then it waited for one."""
+        """Record that a trial has an actor now, so that its time starts."""
         if trial_id in self._running:
             self._running[trial_id] = (self._running[trial_id][0], self._clock.monotonic())
 
     def is_late(self, trial_id: str) -> bool:
-        """Whether a trial has run for longer than one may."""
+        """Return whether a trial has exceeded its time limit."""
         limit = self._source.limit_s
         return limit is not None and trial_id in self._running and self._seconds(self._running[trial_id][1]) >= limit
 
@@ -213,21 +212,21 @@ class _TaskSearcher(Searcher):
             self._source.finished(task, Answer(Outcome.FAILED, (), seconds, "the worker process died"))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A task answers once, at its end."""
+        """Do nothing: a task has one result, at its end."""
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
-        """The study knows what it searches."""
+        """Do nothing: the study has its own search space."""
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """The study's own files are what it goes on from."""
+        """Do nothing: a study resumes from its own files."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was saved."""
+        """Do nothing: nothing was saved."""
 
     def close(self) -> None:
-        """What still runs was cut off; what was made ahead is forgotten."""
+        """Report running tasks as cut off, and discard tasks prepared ahead."""
         self._ahead.close()
         for task, began in self._running.values():
             self._source.cut(task, self._seconds(began))
@@ -237,12 +236,12 @@ class _TaskSearcher(Searcher):
         return 0.0 if began is None else self._clock.monotonic() - began
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its configuration before it begins; nobody ever restores from that
+        # Tune pickles its configuration before it begins; it is never restored
         return {"_metric": self._metric, "_mode": self._mode}
 
 
 class _Watch(tune.Callback):
-    """Kills actors whose time is over: Python cannot end what they do, and Tune waits long for one that hangs.
+    """Kills actors whose time is over: Python cannot interrupt them, and Tune waits long for one that hangs.
 
     Only an error makes Tune start another actor for the next trial: one that refuses to be used again costs that trial.
     """
@@ -265,7 +264,7 @@ class _Watch(tune.Callback):
         self._kill([trial_id for trial_id in self._actors if self._searcher.is_late(trial_id)])
 
     def close(self) -> None:
-        """Kill what works."""
+        """Kill all working actors."""
         self._kill(list(self._actors))
 
     def _kill(self, trial_ids: Iterable[str]) -> None:
@@ -279,17 +278,17 @@ class _Watch(tune.Callback):
 
 
 class _Deadline(tune.Stopper):
-    """Ends everything when the source's time is over."""
+    """Ends the experiment when the source's time is over."""
 
     def __init__(self, source: Source, watch: _Watch) -> None:
         self._held: tuple[Source, _Watch] | None = (source, watch)
 
     def __call__(self, *_: Any) -> bool:
-        """Trials end by themselves."""
+        """Return False: no single trial is stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Once this says so, Tune asks actors to stop, and waits for them: those that work are killed before."""
+        """Return True to end; Tune then asks actors to stop and waits, so working ones are killed first."""
         if self._held is None or not _is_over(self._held[0]):
             return False
         self._held[1].close()
@@ -306,7 +305,7 @@ class _Trial(tune.Trainable):
         self._evaluator, self._config = evaluator, config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """This actor can go on."""
+        """Reuse this actor for the next task."""
         self._config = new_config
         return True
 
@@ -316,7 +315,7 @@ class _Trial(tune.Trainable):
         return {_METRIC: math.nan if answer.score is None else answer.score, "answer": answer, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """A task is short enough to be done again."""
+        """Do nothing: a task is short enough to be repeated."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """See `save_checkpoint`."""
+        """Do nothing, as `save_checkpoint` saves nothing."""

@@ -42,8 +42,8 @@ class Settings:
 
     Attributes:
         acquisition: a name in `ACQUISITIONS`.
-        deterministic: the objective answers the same for the same point.
-        maximize: more is better.
+        deterministic: whether the objective has the same value whenever it is evaluated at the same point.
+        maximize: whether more is better.
     """
 
     acquisition: str = "auto"
@@ -166,7 +166,7 @@ def _with_unknown(lesson: Lesson, trials: Sequence[Trial]) -> tuple[Surrogate, f
 
 
 def _constraints(space: Space, lesson: Lesson) -> tuple[tuple[Surrogate, float], ...]:
-    """A surrogate for each constraint that any trial told of; 0 of the user's units is its limit."""
+    """Fit a surrogate for each constraint that any trial reported; its limit is 0 in the user's units."""
     known = [t for t in lesson.trials if t.constraints]
     names = sorted({name for t in known for name in t.constraints or {}})
     found = []

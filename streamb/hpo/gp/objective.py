@@ -28,7 +28,7 @@ class Promise:
         surrogate: the surrogate of the objective.
         acquisition: rates a point by the surrogate's mean and deviation there.
         best: the incumbent, standardised; None while nothing feasible is known.
-        constraints: surrogates of values that must each be at most a limit (standardised 0): all must hold.
+        constraints: surrogates of values and their limits (standardised 0); each value must be at most its limit.
     """
 
     surrogate: Surrogate

@@ -53,12 +53,12 @@ class Surrogate:
     alpha: Array
 
     def predict(self, points: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation (without noise) at points (b, d), standardised."""
+        """Return the mean and standard deviation (without noise) at points (b, d), standardised."""
         mean, variance, *_ = self._moments(points)
         return mean, np.sqrt(np.maximum(variance, _LEAST_VARIANCE * self.scale))
 
     def predict_with_gradients(self, points: Array) -> tuple[Array, Array, Array, Array]:
-        """Mean, deviation, and the gradients of both by the points (b, d); none by categories."""
+        """Return mean, deviation, and the gradients of both with respect to the points (b, d); 0 for categories."""
         mean, variance, solved, slope = self._moments(points)
         slope *= self.scale
         floor = _LEAST_VARIANCE * self.scale
