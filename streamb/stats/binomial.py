@@ -21,7 +21,16 @@ def binomial_upper(k: int, n: int, confidence: float) -> float:
     (0.0295, 1.0)
     """
     _check(k, n)
-    return _beta_quantile(confidence, k + 1, n - k) if k < n else 1.0
+    if k == n:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        if beta_cdf(middle, k + 1, n - k) < confidence:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2.0
 
 
 def binomial_tail(k: int, n: int, p: float) -> float:
@@ -37,14 +46,3 @@ def binomial_tail(k: int, n: int, p: float) -> float:
 def _check(k: int, n: int) -> None:
     if not 0 <= k <= n:
         raise ValueError(f"{k} of {n} is not a proportion")
-
-
-def _beta_quantile(share: float, a: float, b: float) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2.0
-        if beta_cdf(middle, a, b) < share:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2.0

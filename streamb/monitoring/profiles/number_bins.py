@@ -68,14 +68,14 @@ class NumberBins:
     kind = "number"
 
     @classmethod
-    def learn(cls, values: NDArray[np.float64], most_bins: int = BINS) -> NumberBins:
+    def learn(cls, values: NDArray[np.float64]) -> NumberBins:
         """The bins of a baseline, shape (rows,); NaN and infinities are no values."""
         finite = values[np.isfinite(values)]
         centre, scale = _location(finite)
         counts = np.bincount(places(cell_keys(standardise(finite, centre, UNITS / scale))), minlength=CELLS)
         counts[: NEGATIVE_INFINITY + 1] = 0  # too far out for a cell of their own
         counts[POSITIVE_INFINITY:] = 0
-        starts, end = _cut(counts, most_bins)
+        starts, end = _cut(counts)
         return cls(centre, scale, *_apart(counts, starts, end, UNITS * (1.0 + abs(centre / scale))))
 
     @property
@@ -168,7 +168,7 @@ def _location(finite: NDArray[np.float64]) -> tuple[float, float]:
     return centre, scale if scale > least else max(1.0, abs(centre))
 
 
-def _cut(counts: NDArray[np.int64], most_bins: int) -> tuple[tuple[int, ...], int]:
+def _cut(counts: NDArray[np.int64]) -> tuple[tuple[int, ...], int]:
     """Where bins of about equal counts begin among the places, and where the last one ends."""
     used = np.flatnonzero(counts)
     if not used.size:
@@ -176,10 +176,10 @@ def _cut(counts: NDArray[np.int64], most_bins: int) -> tuple[tuple[int, ...], in
     elif used.size > 2:
         used = used[int(counts[used[0]] == 1) : used.size - int(counts[used[-1]] == 1)]
     held = counts[used]
-    if used.size <= most_bins:
+    if used.size <= BINS:
         return tuple(used.tolist()), int(used[-1]) + 1
     cumulative = held.cumsum()
-    target = max(cumulative[-1] / most_bins, _ROWS_PER_BIN)
+    target = max(cumulative[-1] / BINS, _ROWS_PER_BIN)
     starts, at, done = [], 0, 0
     while at < used.size:
         starts.append(int(used[at]))
