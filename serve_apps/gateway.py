@@ -1,7 +1,7 @@
 """The gateway behind Serve's own HTTP proxy: `serve run serve_apps.gateway:app state_dir=/data/streamb`.
 
-Brings the controller with it. Slower than `streamb up`, where clients reach the gateway's own listener, but works on
-any cluster whose only open port is Serve's.
+It starts the Controller as well. It is slower than `streamb up`, where clients reach the gateway's own listener, but it
+works on any cluster whose only open port is Serve's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streamb.config import load_settings
 
 
 class Args(BaseModel):
-    """What the gateway needs to know; anything else comes from `ML_*` variables."""
+    """The arguments of the gateway; all other settings come from `ML_*` variables."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,7 +27,7 @@ class Args(BaseModel):
 
 
 def app(args: Args) -> Any:
-    """Start (or find) the controller, and return the gateway as a Serve application."""
+    """Start (or find) the Controller, and return the gateway as a Serve application."""
     settings = load_settings(
         state_dir=args.state_dir,
         environment=args.environment,

@@ -1,6 +1,6 @@
 """One registered model version: `serve run serve_apps.model_version:app model_id=iris version=1.0.0`.
 
-It answers no HTTP, whatever the route: other applications on the cluster call its handle's `infer`.
+It answers no HTTP requests: other applications on the cluster call `infer` of its handle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streamb.store import open_database
 
 
 class Args(BaseModel):
-    """Which version to run, and where the registry is."""
+    """The version to run, and the state directory with its registry."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class Args(BaseModel):
 
 
 def app(args: Args) -> Any:
-    """The version as a Serve application."""
+    """Return the version as a Serve application."""
     settings = load_settings(state_dir=args.state_dir)
     database = open_database(settings.resolved_database_url, SystemClock())
     try:

@@ -1,4 +1,4 @@
-"""Time is an argument: code takes a `Clock`, tests pass a `ManualClock`."""
+"""Clocks: code gets the time from a `Clock` argument; tests pass a `ManualClock`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where code gets the time from."""
+    """A source of time."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch (wall clock; for records that people read)."""
+        """Return seconds since the Unix epoch (wall clock; for records that people read)."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start that never jump back (for durations and deadlines)."""
+        """Return seconds since an arbitrary start, which never jump back (for durations and deadlines)."""
         ...
 
 
@@ -30,7 +30,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to.
+    """A clock that moves only by `advance`.
 
     >>> clock = ManualClock(start=100.0)
     >>> clock.advance(2.5)
@@ -48,14 +48,14 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move time forward by `seconds` (never back)."""
+        """Move the time forward by `seconds`; raises ValueError for a negative number."""
         if seconds < 0:
             raise ValueError(f"time does not run backwards: {seconds}")
         self._now += seconds
 
 
 def isoformat(timestamp: float) -> str:
-    """A wall-clock timestamp as people and logs read it: ISO 8601, UTC.
+    """Return a wall-clock timestamp for people and logs: ISO 8601, UTC.
 
     >>> isoformat(0.0)
     '1970-01-01T00:00:00Z'

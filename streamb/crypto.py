@@ -1,6 +1,6 @@
-"""Ed25519 signatures: the platform's own key says which artifacts may bring code.
+"""Ed25519 signatures: the platform's own key signs the artifacts that may run code.
 
-This signs digests of artifacts. It does not encrypt, and it is not what API keys are made of.
+It signs digests of artifacts. It does not encrypt, and it has nothing to do with API keys.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Signature:
     value: bytes
 
     def to_json(self) -> dict[str, str]:
-        """The JSON form, read back by `from_json`."""
+        """Return the JSON form, which `from_json` reads."""
         return {"scheme": _SCHEME, "key_id": self.key_id, "value": base64.b64encode(self.value).decode("ascii")}
 
     @classmethod
     def from_json(cls, body: object) -> Signature:
-        """Read the JSON form; `ValueError` when it is not one."""
+        """Read the JSON form; raises ValueError if `body` is not one."""
         if not isinstance(body, dict) or body.get("scheme") != _SCHEME or not isinstance(body.get("key_id"), str):
             raise ValueError(f"not an {_SCHEME} signature")
         try:
@@ -63,7 +63,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """The half of a key that anybody may know.
+    """The public half of a key.
 
     Attributes:
         raw: the 32 bytes of an Ed25519 public key.
@@ -83,7 +83,7 @@ class PublicKey:
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
     def verify(self, data: bytes, signature: Signature) -> bool:
-        """True when this key made `signature` over exactly `data`."""
+        """Return True if this key made `signature` for exactly `data`."""
         if signature.key_id != self.key_id:
             return False
         try:
@@ -94,7 +94,7 @@ class PublicKey:
 
 
 class SigningKey:
-    """A private key that stays on this platform."""
+    """A private key, which stays on this platform."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -102,12 +102,12 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> SigningKey:
-        """A new random key that is kept nowhere."""
+        """Return a new random key, which is not stored."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
     def load_or_create(cls, path: Path) -> SigningKey:
-        """The key in the PEM file `path`; where there is none, a new one is written there (mode 0600, all or nothing).
+        """Return the key in the PEM file `path`; if there is no file, create it with a new key (mode 0600, atomically).
 
         Several processes may call this at once: all get the same key.
 
@@ -132,18 +132,18 @@ class SigningKey:
         return cls(private)
 
     def sign(self, data: bytes) -> Signature:
-        """Sign `data`; `self.public.verify(data, …)` says yes."""
+        """Return the signature of `data`, which `self.public.verify` accepts."""
         return Signature(self.public.key_id, self._private.sign(data))
 
     def to_pem(self) -> bytes:
-        """The private key, unencrypted: keep it as you keep a password."""
+        """Return the private key as PEM, unencrypted: treat it like a password."""
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _write_once(path: Path, content: bytes) -> None:
     """Write `path` whole with mode 0600, or leave the file that another process put there first."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp creates it with mode 0600
     draft = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -152,7 +152,9 @@ def _write_once(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # link, unlike rename, never replaces the winner's file
             os.link(draft, path)
-        folder = os.open(path.parent, os.O_RDONLY)  # its name, too, must outlive a power cut: artifacts are signed next
+        folder = os.open(
+            path.parent, os.O_RDONLY
+        )  # its name must survive a power failure, too: artifacts are signed next
         try:
             os.fsync(folder)
         finally:

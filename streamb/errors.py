@@ -1,8 +1,8 @@
-"""The exception tree: every error streamb raises carries an HTTP `status` and a stable `code`.
+"""The exception tree: every error that streamb raises has an HTTP `status` and a stable `code`.
 
-A message says what is wrong and what to do about it. Details that a program may want (the names of the wrong
-features, the seconds to wait) travel in `details`, so nobody has to parse prose. The classes are plain Python,
-picklable (they cross Ray processes), and know nothing of any web framework.
+A message says what is wrong and what to do about it. Facts for programs (the names of the wrong features, the
+seconds to wait) are in `details`, so that no program parses the message. The classes are plain Python, picklable (they
+are sent between Ray processes), and independent of any web framework.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class StreambError(Exception):
     Attributes:
         status: the HTTP status that a server answers with.
         code: a stable, machine-readable name that never changes.
-        details: facts about this occurrence, as JSON-ready values.
+        details: facts about this occurrence, as JSON values.
     """
 
     status: ClassVar[int] = 500

@@ -1,4 +1,4 @@
-"""State machines as data: a table of allowed transitions, and one place that refuses the others."""
+"""State machines as data: a table of allowed transitions, and a check that refuses all others."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ S = TypeVar("S", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle(Generic[S]):
-    """Which states may follow which.
+    """The allowed transitions between states.
 
     Attributes:
-        name: what has this life (for messages): "deployment", "model version stage".
-        allowed: state -> the states that may follow it; a state that is missing is final.
+        name: what the states belong to, for messages: "deployment", "model version's stage".
+        allowed: state -> the states that may follow it; a state without an entry is final.
     """
 
     name: str
     allowed: Mapping[S, frozenset[S]]
 
     def is_final(self, state: S) -> bool:
-        """True when nothing may follow `state`."""
+        """Return True if no other state may follow `state`."""
         return not self.allowed.get(state)
 
     def check(self, current: S, target: S) -> S:
-        """Return `target`, or raise `InvalidTransition` naming what would have been allowed."""
+        """Return `target`, or raise InvalidTransition with the allowed states if it may not follow `current`."""
         following = self.allowed.get(current, frozenset())
         if target not in following:
             options = ", ".join(sorted(following)) or "nothing: it is final"

@@ -1,4 +1,4 @@
-"""Which streamb this is."""
+"""The version of streamb."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """The version of the installed distribution; "0+unknown" where the source runs without being installed."""
+    """Return the version of the installed distribution; "0+unknown" if the source runs without being installed."""
     try:
         return version("streamb")
     except PackageNotFoundError:

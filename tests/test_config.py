@@ -225,7 +225,7 @@ class TestRefusals:
 
 class TestTls:
     def test_certificate_and_key_belong_together(self, certificate: dict[str, Path]):
-        assert "set both, or none" in problems_of(tls_cert_file=certificate["tls_cert_file"])[0]
+        assert "set both, or neither" in problems_of(tls_cert_file=certificate["tls_cert_file"])[0]
 
     def test_the_files_must_be_there(self, certificate: dict[str, Path]):
         certificate["tls_key_file"].unlink()
@@ -309,7 +309,7 @@ class TestAlerts:
 
     @pytest.mark.parametrize("names", ["", ",", "none,log"])
     def test_what_is_no_list_of_channels(self, names: str):
-        assert "names of alert channels with commas between; or none" in problems_of(alert_channels=names)[0]
+        assert "names of alert channels, separated by commas; or none" in problems_of(alert_channels=names)[0]
 
 
 class TestPlaces:

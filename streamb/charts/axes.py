@@ -1,4 +1,4 @@
-"""Axes: where a value lies between 0 and 1, which ticks there are, and how values are written.
+"""Axes: the position of a value between 0 and 1, the ticks, and the text of values.
 
 An axis is a range of numbers, linear or logarithmic, or a list of values; a range may have values beside it.
 """
@@ -16,19 +16,19 @@ _LONGEST_LABEL: Final = 24
 _MOST_LISTED: Final = 12
 _MOST_BESIDE: Final = 3
 _ROOM_BESIDE: Final = 0.12
-"""The share of an axis that each value beside its range takes."""
+"""The share of an axis for each value beside its range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What values are drawn along.
+    """One axis of a chart.
 
     Attributes:
-        name: written beside it.
-        values: the values, where the axis is a list of them; None for a range.
+        name: the text beside it.
+        values: the values of an axis that is a list of them; None for a range.
         low, high: the ends of a range.
         log: whether equal ratios have equal lengths.
-        others: values beside the range, such as a default that is no number; they have places above it.
+        others: values beside the range, such as a default that is not a number; their places are above it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Axis:
     others: tuple[Any, ...] = ()
 
     def position(self, value: Any) -> float | None:
-        """Where a value lies, 0 to 1; None for one that is not on the axis.
+        """Return the position of a value, 0 to 1; None if it is not on the axis.
 
         >>> Axis("C", low=0.01, high=100.0, log=True).position(1.0), Axis("kind", ("a", "b")).position("b")
         (0.5, 0.75)
@@ -57,11 +57,11 @@ class Axis:
 
     @property
     def _room(self) -> float:
-        """The share of the axis that the range takes."""
+        """Return the share of the axis for the range."""
         return 1.0 - _ROOM_BESIDE * len(self.others)
 
     def within(self, number: float) -> float:
-        """Where a number lies, at the edge if it is beyond: always 0 to 1.
+        """Return the position of a number, 0 to 1; a number beyond the range is at its edge.
 
         >>> Axis("x", low=0.0, high=10.0).within(12.0)
         1.0
@@ -69,7 +69,7 @@ class Axis:
         return min(max(self.position(number) or 0.0, 0.0), 1.0)
 
     def ticks(self, most: int = _TICKS) -> list[tuple[float, str]]:
-        """Positions with what to write there."""
+        """Return the positions of at most about `most` ticks, with their labels."""
         if self.values is not None:
             return [((k + 0.5) / len(self.values), show(value)) for k, value in enumerate(self.values)]
         marks = [self.low]
@@ -80,7 +80,7 @@ class Axis:
 
 
 def axis_around(name: str, numbers: Iterable[float]) -> Axis:
-    """A linear axis around numbers, a little wider than they reach."""
+    """Return a linear axis for these numbers, a little wider than their range."""
     found = [number for number in numbers if math.isfinite(number)]
     if not found:
         return Axis(name)
@@ -90,11 +90,11 @@ def axis_around(name: str, numbers: Iterable[float]) -> Axis:
 
 
 def range_axis(name: str, low: float, high: float, shown: Sequence[Any], *, log: bool = False) -> Axis:
-    """An axis over a range, widened for numbers outside of it; what is no number gets a place beside the range.
+    """Return an axis over a range, widened for numbers outside of it; other values get a place beside the range.
 
     Args:
-        name: of the axis.
-        low, high: ends of the range.
+        name: the name of the axis.
+        low, high: the ends of the range.
         shown: the values that will be drawn.
         log: whether equal ratios have equal lengths; numbers up to 0 are then beside the range.
 
@@ -108,7 +108,7 @@ def range_axis(name: str, low: float, high: float, shown: Sequence[Any], *, log:
 
 
 def axis_through(name: str, shown: Sequence[Any]) -> Axis | None:
-    """An axis read off the values that will be drawn; None where they are all the same.
+    """Return an axis for the values that will be drawn; None if they are all the same.
 
     Numbers make a range, logarithmic over two powers of ten and more; a list with few numbers stays a list.
     """
@@ -125,7 +125,7 @@ def axis_through(name: str, shown: Sequence[Any]) -> Axis | None:
 
 
 def distinct(shown: Sequence[Any], first: Sequence[Any] = ()) -> tuple[Any, ...]:
-    """The values `first`, then each other value that is shown, once; not more than an axis can list.
+    """Return the values `first`, then each other shown value once; at most as many as an axis can list.
 
     >>> distinct(["a", 1, "a", True], first=["b"])
     ('b', 'a', 1, True)
@@ -140,7 +140,7 @@ def distinct(shown: Sequence[Any], first: Sequence[Any] = ()) -> tuple[Any, ...]
 
 
 def show(value: Any, longest: int = _LONGEST_LABEL) -> str:
-    """A value as a person reads it: numbers with four digits, long texts cut.
+    """Return the text of a value for people: numbers with four digits, long texts shortened.
 
     >>> show(0.00012345), show(None), show(True), show((64, 32))
     ('0.0001234', 'None', 'True', '(64, 32)')
@@ -152,7 +152,7 @@ def show(value: Any, longest: int = _LONGEST_LABEL) -> str:
 
 
 def _round_numbers(low: float, high: float, most: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten."""
+    """Return ticks at multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -161,7 +161,7 @@ def _round_numbers(low: float, high: float, most: int) -> list[float]:
 
 
 def _decades(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, every second or third where there are many; the ends where there are too few."""
+    """Return powers of ten, only every second or third if there are many; the ends if there are too few."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     if last - first < 1:
         return [low, math.sqrt(low * high), high]
@@ -175,7 +175,7 @@ def _place(values: Sequence[Any], value: Any) -> float | None:
 
 
 def _is_beside(value: Any, *, log: bool) -> bool:
-    """Whether a range has no place for a value, wherever it ends."""
+    """Return whether no range can contain the value, so that its place is beside the range."""
     return not _is_number(value) or (log and value <= 0)
 
 
@@ -189,7 +189,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, where True is not 1; what cannot be compared is told apart by its text."""
+    """Return whether two values are equal, with True unlike 1; values that cannot be compared are compared as text."""
     if isinstance(one, bool) != isinstance(other, bool):
         return False
     try:

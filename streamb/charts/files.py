@@ -1,4 +1,4 @@
-"""A chart as a file: SVG as it is, PNG and PDF drawn by matplotlib, which is an extra (`streamb[plot]`)."""
+"""Writes charts to files: SVG directly, PNG and PDF by matplotlib, which is an extra (`streamb[plot]`)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ANCHORS: Final[dict[str, Any]] = {"start": "left", "middle": "center", "end": "
 
 
 def write_chart(canvas: Canvas, path: str | Path) -> Path:
-    """Write a chart into a file.
+    """Write a chart to a file, and return its path.
 
     Args:
         canvas: the chart.
-        path: of the file; its ending says the format (.svg, .png, .pdf).
+        path: the file; its suffix selects the format (.svg, .png, .pdf).
 
     Raises:
         ConfigError: any format but SVG needs matplotlib, which is not installed; says how.
@@ -37,7 +37,7 @@ def write_chart(canvas: Canvas, path: str | Path) -> Path:
             f"a {path.suffix or 'PNG'} picture is drawn by matplotlib, which is not installed: "
             "pip install 'streamb[plot]'; a picture as .svg needs nothing"
         ) from error
-    # Not through pyplot: it keeps every figure, wants a display, and is not safe to use from a thread.
+    # Not through pyplot: it keeps every figure, needs a display, and is not thread-safe.
     figure = Figure(figsize=(canvas.width / _PIXELS_AN_INCH, canvas.height / _PIXELS_AN_INCH))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0.0, canvas.width), ylim=(canvas.height, 0.0))
     axes.set_axis_off()
@@ -48,7 +48,7 @@ def write_chart(canvas: Canvas, path: str | Path) -> Path:
 
 
 def _artist(mark: Mark, place: int) -> Any:
-    """What matplotlib draws for a mark; `place` keeps the order of the marks."""
+    """Return the matplotlib artist for a mark; `place` keeps the order of the marks."""
     from matplotlib import patches
     from matplotlib.lines import Line2D
     from matplotlib.path import Path as Strokes

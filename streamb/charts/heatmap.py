@@ -1,4 +1,4 @@
-"""A heat map: a surface over two axes, deep in colour where it is good, with lines of equal height."""
+"""Heat maps: a surface over two axes, with deep colours for good values and lines of equal height."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Surface = Sequence[Sequence[float]]
 def heatmap(
     across: Axis, up: Axis, surface: Surface, *, name: str, maximize: bool = True, description: str = ""
 ) -> tuple[Canvas, Plot]:
-    """Draw a surface; returns the plot as well, to draw points over it.
+    """Draw a surface; return the canvas and the plot, to draw points over it.
 
     Args:
         across, up: the axes; lines of equal height are drawn where both are ranges.
         surface: the heights.
-        name: of what the heights are.
-        maximize: whether high is good.
-        description: of the chart, for screen readers.
+        name: the name of the heights.
+        maximize: whether high values are good.
+        description: a description of the chart, for screen readers.
     """
     heights = [height for column in surface for height in column]
     low, high = min(heights), max(heights)
@@ -53,7 +53,7 @@ def _cells(plot: Plot, surface: Surface, low: float, high: float, *, maximize: b
 
 
 def _contours(plot: Plot, surface: Surface, low: float, high: float) -> None:
-    """Marching squares: in each square of four grid points, straight between crossings of its edges."""
+    """Draw contours by marching squares: straight lines between the crossings of each square's edges."""
     for k in range(1, _LEVELS + 1):
         level = low + (high - low) * k / (_LEVELS + 1)
         for i in range(len(surface) - 1):

@@ -1,4 +1,4 @@
-"""A histogram of what is now against what was: bars for now, an outline for the baseline, both as shares."""
+"""Histograms of the present and the baseline: bars for the present, an outline for the baseline, both as shares."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def histogram(
         baseline: counts in each bin.
         now: counts in each bin.
         edges: ends of the bins of a range, ascending, one more than there are bins; empty for categories.
-        description: of the chart, for screen readers.
+        description: a description of the chart, for screen readers.
     """
     before, after = _shares(baseline), _shares(now)
     most = max([*before, *after], default=0.0) or 1.0

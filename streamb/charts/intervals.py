@@ -1,4 +1,4 @@
-"""Rows of names, each with a bar or with an interval: shares, scores against a limit, effects with their bounds."""
+"""Charts with a bar or an interval for each name: shares, scores with a limit, effects with their bounds."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _WIDTH: Final = 760.0
 _ROW: Final = 24.0
 _AXIS: Final = 40.0
 _BESIDE: Final = 120
-"""Pixels at the right, for what a row says."""
+"""Pixels at the right, for the text of a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One name of a chart.
+    """One row of a chart.
 
     Attributes:
-        name: written at the left.
-        value: where the bar ends, or where the dot is.
-        low, high: ends of its interval; None where it has none.
-        said: written at the right.
-        title: shown when the pointer rests on it.
-        colour: of the bar or the dot.
+        name: the text at the left.
+        value: the end of the bar, or the place of the dot.
+        low, high: the ends of the interval; None if there is none.
+        said: the text at the right.
+        title: the text shown when the pointer rests on the row.
+        colour: the colour of the bar or dot.
     """
 
     name: str
@@ -51,8 +51,8 @@ def intervals(
     """Draw a row for each name: a dot on a line over its interval (a forest plot), or a bar with a whisker.
 
     Args:
-        rows: from top to bottom.
-        label, description: of the chart, for screen readers.
+        rows: the rows, from top to bottom.
+        label, description: name and description of the chart, for screen readers.
         axis: drawn below the rows; None for shares (0 to 1) without an axis.
         limit: a value that is marked by a dashed line, such as "no effect"; None for none.
         note: one more line below the rows.

@@ -1,4 +1,4 @@
-"""Lines: values along two axes, each line with its bounds, and a limit that they may cross."""
+"""Line charts: lines along two axes, each with optional bounds, and a limit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: what it shows; browsers show it when the pointer rests on the line.
-        points: values along both axes, from left to right; the line is broken where they are beyond an axis.
-        colour: of the line and of its band.
+        name: the name of the line; browsers show it when the pointer rests on the line.
+        points: values along both axes, from left to right; the line is interrupted where they are beyond an axis.
+        colour: the colour of the line and of its band.
         steps: whether a value holds until the next one, instead of a straight line between them.
         bounds: low and high end for each point, drawn as a band; empty for none.
-        width: in pixels.
-        opacity: 0 to 1.
+        width: its width in pixels.
+        opacity: its opacity, 0 to 1.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Line:
 def lines(
     drawn: Sequence[Line], across: Axis, up: Axis, *, label: str, description: str = "", limit: float | None = None
 ) -> Canvas:
-    """Draw lines with a legend that says the last value of each.
+    """Draw lines with a legend that shows the last value of each.
 
     Args:
         drawn: the lines; later ones are drawn over earlier ones.
         across, up: the axes.
-        label, description: of the chart, for screen readers.
+        label, description: name and description of the chart, for screen readers.
         limit: a value on the upright axis that is marked by a dashed line; None for none.
     """
     canvas, plot = framed(across, up, label=label, description=description)
@@ -60,7 +60,7 @@ def lines(
 
 
 def framed(across: Axis, up: Axis, *, label: str, description: str = "") -> tuple[Canvas, Plot]:
-    """A canvas with both axes, and the plot to draw into."""
+    """Return a canvas with both axes drawn, and the plot to draw into."""
     canvas = Canvas(_WIDTH, _HEIGHT, label, description)
     plot = Plot(canvas, 70, 28, _WIDTH - 90, _HEIGHT - 74)
     plot.frame(across, up)
@@ -68,7 +68,7 @@ def framed(across: Axis, up: Axis, *, label: str, description: str = "") -> tupl
 
 
 def draw_line(plot: Plot, across: Axis, up: Axis, line: Line) -> None:
-    """Draw one line, and its band, into a plot whose axes are drawn already."""
+    """Draw one line and its band into a plot that `framed` returned."""
     if line.bounds:
         xs = [plot.x(across.within(x)) for x, _ in line.points]
         lows, highs = ([plot.y(up.within(bound[end])) for bound in line.bounds] for end in (0, 1))
@@ -81,7 +81,7 @@ def draw_line(plot: Plot, across: Axis, up: Axis, line: Line) -> None:
 
 
 def _stretches(across: Axis, up: Axis, line: Line) -> list[list[Point]]:
-    """Positions of the points, in pieces that lie within both axes: along an edge a line would say what is not so."""
+    """Return the positions of the points, in pieces within both axes: a line along an edge would be misleading."""
     found: list[list[Point]] = [[]]
     for at, value in line.points:
         x, y = _on(across, at), _on(up, value)
@@ -95,6 +95,6 @@ def _stretches(across: Axis, up: Axis, line: Line) -> list[list[Point]]:
 
 
 def _on(axis: Axis, value: float) -> float | None:
-    """Where a value lies on an axis; None beyond it."""
+    """Return the position of a value on an axis; None if it is beyond it."""
     position = axis.position(value)
     return position if position is not None and 0.0 <= position <= 1.0 else None

@@ -13,7 +13,7 @@ _HEIGHT: Final = 330.0
 _STEP: Final = 130.0
 _LEFT, _TOP, _BOTTOM = 60.0, 40.0, 24.0
 _SHELF: Final = -0.06
-"""Where a line passes an axis on which it has no value: just below it."""
+"""The position at which a line crosses an axis on which it has no value: just below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Thread:
     """One line through all axes.
 
     Attributes:
-        positions: where it meets each axis, 0 to 1; None where it has no value.
-        colour: of the line.
-        title: shown when the pointer rests on it.
-        width: in pixels.
-        opacity: 0 to 1.
+        positions: its position on each axis, 0 to 1; None if it has no value there.
+        colour: the colour of the line.
+        title: the text shown when the pointer rests on it.
+        width: its width in pixels.
+        opacity: its opacity, 0 to 1.
     """
 
     positions: Sequence[float | None]
@@ -39,9 +39,9 @@ def parallel(axes: Sequence[Axis], threads: Iterable[Thread], *, label: str, des
     """Draw rows of values over many axes.
 
     Args:
-        axes: from left to right.
-        threads: a line each; later ones are drawn over earlier ones.
-        label, description: of the chart, for screen readers.
+        axes: the axes, from left to right.
+        threads: the lines; later ones are drawn over earlier ones.
+        label, description: name and description of the chart, for screen readers.
     """
     canvas = Canvas(_LEFT + _STEP * (len(axes) - 1) + 110, _HEIGHT, label, description)
     for thread in threads:

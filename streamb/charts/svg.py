@@ -25,7 +25,7 @@ _SHADES: Final = 10
 _LIGHT: Final = ((205, 216, 230), (18, 58, 110))
 _DARK: Final = ((51, 65, 85), (147, 197, 253))
 _LETTER: Final = 6.8
-"""Width of a character of the 11-pixel font, on average."""
+"""Average width of a character of the 11-pixel font, in pixels."""
 _SHORTEST_LABEL: Final = 4
 
 Point = tuple[float, float]
@@ -33,10 +33,10 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One element of a chart: its SVG tag and attributes, and the title or the words inside it.
+    """One element of a chart: its SVG tag and attributes, and the title or text inside it.
 
     Attributes:
-        strokes: what a path goes through: one or more lines of points; empty for other tags.
+        strokes: the points of a path, as one or more lines; empty for other tags.
     """
 
     tag: str
@@ -59,9 +59,9 @@ class Canvas:
     """A chart of a given size, in pixels; the origin is the upper left corner.
 
     Attributes:
-        label: its name, which a screen reader says.
-        description: what it shows, in a sentence for those who do not see it.
-        marks: in the order in which they are drawn.
+        label: its name, for screen readers.
+        description: a sentence on what it shows, for screen readers.
+        marks: the elements, in the order in which they are drawn.
     """
 
     width: float
@@ -71,30 +71,30 @@ class Canvas:
     marks: list[Mark] = field(default_factory=list)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, colour: str = "currentColor", **style: float) -> None:
-        """A straight line; `style`: width, opacity, dash (the length of its dashes)."""
+        """Add a straight line; `style` may have width, opacity and dash (the length of its dashes)."""
         self.marks.append(Mark("line", {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "stroke": colour, **_stroke(style)}))
 
     def path(self, points: Sequence[Point], colour: str, title: str = "", **style: float) -> None:
-        """A line through points; `style` as of `line`."""
+        """Add a line through points; `style` as for `line`."""
         self.marks.append(Mark("path", {"fill": "none", "stroke": colour, **_stroke(style)}, title, strokes=(points,)))
 
     def area(self, points: Sequence[Point], colour: str, title: str = "", *, opacity: float = 0.2) -> None:
-        """A filled polygon."""
+        """Add a filled polygon."""
         self.marks.append(Mark("path", {"fill": colour, "fill-opacity": opacity}, title, strokes=(points,)))
 
     def dot(self, x: float, y: float, colour: str, title: str = "", *, r: float = 3.2, hollow: bool = False) -> None:
-        """A point; hollow for what is not like the others."""
+        """Add a dot of radius `r`; a hollow one marks an exception."""
         look = {"fill": "none", "stroke": colour, "stroke-width": 1.2} if hollow else {"fill": colour}
         self.marks.append(Mark("circle", {"cx": x, "cy": y, "r": r, **look}, title))
 
     def cross(self, x: float, y: float, colour: str, title: str = "", *, r: float = 3.2) -> None:
-        """A mark for what has no value."""
+        """Add a cross, which marks something without a value."""
         strokes = (((x - r, y - r), (x + r, y + r)), ((x + r, y - r), (x - r, y + r)))
         look = {"stroke": colour, "stroke-width": 1.2, "fill": "none"}
         self.marks.append(Mark("path", look, title, strokes=strokes))
 
     def box(self, x: float, y: float, width: float, height: float, colour: str, title: str = "") -> None:
-        """A filled rectangle."""
+        """Add a filled rectangle."""
         # crisp: neighbours that share an edge must not show a seam
         look = {"fill": colour, "shape-rendering": "crispEdges"}
         self.marks.append(Mark("rect", {"x": x, "y": y, "width": width, "height": height, **look}, title))
@@ -110,7 +110,7 @@ class Canvas:
         halo: bool = False,
         colour: str = "currentColor",
     ) -> None:
-        """Words; `anchor` is start, middle or end; a halo keeps them legible on top of lines."""
+        """Add text; `anchor` is start, middle or end; a halo keeps it legible on top of lines."""
         told: dict[str, object] = {"x": x, "y": y, "text-anchor": anchor, "fill": colour}
         if bold:
             told["font-weight"] = "bold"
@@ -128,7 +128,7 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A rectangle of a canvas in which two axes are drawn; positions are 0 to 1, upwards and to the right."""
+    """The rectangle of a canvas that two axes span; positions are 0 to 1, upwards and to the right."""
 
     canvas: Canvas
     left: float
@@ -137,15 +137,15 @@ class Plot:
     height: float
 
     def x(self, position: float) -> float:
-        """Pixels across."""
+        """Return the x coordinate of a position, in pixels."""
         return self.left + position * self.width
 
     def y(self, position: float) -> float:
-        """Pixels down."""
+        """Return the y coordinate of a position, in pixels."""
         return self.top + (1.0 - position) * self.height
 
     def frame(self, across: Axis, up: Axis | None = None, *, grid: bool = True) -> None:
-        """Axes with ticks, labels and names; without `up` only the one below."""
+        """Draw the axes with ticks, labels and names; without `up` only the one below."""
         bottom = self.top + self.height
         self.canvas.line(self.left, bottom, self.left + self.width, bottom, width=1)
         for position, label in _apart(_fitting(across, self.width), self.width):
@@ -163,7 +163,7 @@ class Plot:
 
 
 def shade(part: float) -> str:
-    """A colour from pale (0) to deep (1); on a dark page from dim to bright.
+    """Return a colour from pale (0) to deep (1); on a dark page from dim to bright.
 
     >>> shade(0.0), shade(1.0)
     ('var(--chart-shade-0, #cdd8e6)', 'var(--chart-shade-10, #123a6e)')
@@ -173,7 +173,7 @@ def shade(part: float) -> str:
 
 
 def default_colour(colour: str) -> str:
-    """Put each variable's default in its place, for programs that know no CSS variables.
+    """Replace each CSS variable by its default, for programs that do not support CSS variables.
 
     >>> default_colour(BLUE), default_colour("currentColor")
     ('#2b6cb0', 'currentColor')
@@ -182,7 +182,7 @@ def default_colour(colour: str) -> str:
 
 
 def text_width(words: str) -> float:
-    """About how many pixels words take."""
+    """Return the approximate width of a text in pixels."""
     return _LETTER * len(words)
 
 
@@ -194,11 +194,11 @@ DARK_STYLE: Final = (
     "--chart-blue: #63b3ed; --chart-orange: #fb923c; --chart-grey: #9ca3af; --chart-red: #f87171; "
     "--chart-paper: #111827; "
 ) + " ".join(f"--chart-shade-{k}: {_mixed(_DARK, k / _SHADES)};" for k in range(_SHADES + 1))
-"""CSS declarations that make charts legible on a dark page; they belong to a rule for dark pages."""
+"""CSS declarations that make charts legible on a dark page; use them in a rule for dark pages."""
 
 
 def _fitting(axis: Axis, width: float) -> list[tuple[float, str]]:
-    """Ticks, the labels of categories as short as their places are narrow."""
+    """Return the ticks, with labels of categories shortened to fit their places."""
     if axis.values is None:
         return axis.ticks()
     longest = max(_SHORTEST_LABEL, int(width / len(axis.values) / _LETTER) - 1)
@@ -206,7 +206,7 @@ def _fitting(axis: Axis, width: float) -> list[tuple[float, str]]:
 
 
 def _apart(ticks: list[tuple[float, str]], width: float) -> Iterable[tuple[float, str]]:
-    """Ticks whose labels do not run into one another."""
+    """Yield the ticks whose labels do not overlap."""
     free_from = -1e9
     for position, label in ticks:
         half = text_width(label) / 2

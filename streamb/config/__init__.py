@@ -1,8 +1,8 @@
 """Settings: the one place that reads the environment.
 
 A value comes from the first of: an argument, an `ML_*` variable, the preset of the environment (development, staging,
-production). `load_settings` is the door: a wrong value becomes a `ConfigError` that names the variable, the value and
-what is allowed. `explain` tells where each value came from and whether this build already enforces it.
+production). Use `load_settings`: a wrong value raises a `ConfigError` that names the variable, the value and
+what is allowed. `explain` shows where each value came from and whether this build already enforces it.
 """
 
 from streamb.config.alerting import NO_CHANNELS, alert_options, chosen_channels

@@ -1,6 +1,6 @@
-"""What the settings say about alerts as a whole: the list of channels, and the file of options.
+"""Settings of alerting as a whole: the list of channels, and the file of options.
 
-The settings of single channels are declared beside each channel (`streamb.monitoring.channels`), and read there.
+Each channel declares and reads its own settings (`streamb.monitoring.channels`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NO_CHANNELS: Final = "none"
 
 
 class _AlertSettings(Protocol):
-    """The part of `Settings` that is looked at here."""
+    """The part of `Settings` that this module reads."""
 
     @property
     def alert_channels(self) -> str: ...
@@ -26,20 +26,20 @@ class _AlertSettings(Protocol):
 
 
 def channel_names(text: str) -> str:
-    """A list of channels in its one spelling: "slack,log"; ValueError says what is allowed."""
+    """Return a list of channels in its normal form: "slack,log"; raises ValueError with what is allowed."""
     names = list(dict.fromkeys(word.strip() for word in text.lower().split(",") if word.strip()))
     if not names or (NO_CHANNELS in names and len(names) > 1):
-        raise ValueError(f"allowed: names of alert channels with commas between; or {NO_CHANNELS}")
+        raise ValueError(f"allowed: names of alert channels, separated by commas; or {NO_CHANNELS}")
     return ",".join(names)
 
 
 def chosen_channels(settings: _AlertSettings) -> list[str]:
-    """The names in `alert_channels`; empty for "none"."""
+    """Return the names in `alert_channels`; empty for "none"."""
     return [] if settings.alert_channels == NO_CHANNELS else settings.alert_channels.split(",")
 
 
 def alert_options(settings: _AlertSettings) -> dict[str, Any]:
-    """The options of alerting as the file has them; empty if no file is named.
+    """Return the options of alerting from their file; empty if no file is set.
 
     Raises:
         ConfigError: the file cannot be read, or it is not TOML.

@@ -1,6 +1,6 @@
-"""The process environment: the only file that touches it.
+"""The process environment; no other module reads or changes it.
 
-Everything else asks `streamb.config` for settings, and gives a child process what `child_environment` returns.
+Other modules get settings from `streamb.config`, and pass `child_environment` to a child process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PREFIX: Final = "ML_"
 
 
 def variable_of(name: str) -> str:
-    """The environment variable of a setting.
+    """Return the name of a setting's environment variable.
 
     >>> variable_of("max_batch_rows")
     'ML_MAX_BATCH_ROWS'
@@ -23,29 +23,29 @@ def variable_of(name: str) -> str:
 
 
 def read_variable(name: str) -> str | None:
-    """The value of a variable; an empty one counts as not set (the habit of shells and of compose files)."""
+    """Return the value of a variable; an empty one counts as not set (as in shells and compose files)."""
     return os.environ.get(name) or None
 
 
 def our_variables() -> dict[str, str]:
-    """Every `ML_*` variable that is set and not empty, by its name as it is spelled there."""
+    """Return every `ML_*` variable that is set and not empty, by its name as spelled in the environment."""
     return {name: value for name, value in os.environ.items() if value and name.upper().startswith(PREFIX)}
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a child process: a copy of ours with `extra` on top."""
+    """Return the environment for a child process: a copy of ours, updated with `extra`."""
     return {**os.environ, **extra}
 
 
 def default_environment(defaults: Mapping[str, str]) -> None:
-    """Set variables that a library reads when it is imported, unless the user already set them."""
+    """Set variables that a library reads when it is imported, unless the user has set them."""
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 
 @contextmanager
 def temporary_environment(**values: str) -> Iterator[None]:
-    """Variables for a library that reads them while it works; as they were, afterwards."""
+    """Set variables during the block, for a library that reads them; restore them afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

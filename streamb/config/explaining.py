@@ -1,4 +1,4 @@
-"""What the settings are, where each came from, and what is probably not meant: for `streamb config show`."""
+"""Explains the settings for `streamb config show`: their values, where each came from, and probable mistakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamb.config.loading import Origins, json_ready, load_settings
 from streamb.config.settings import Settings, extra_of
 
 VARIABLES_OF_JOBS: Final = ("ML_URL", "ML_API_KEY", "ML_JOB_ID")
-"""Not settings of a platform: what a job in `tune_jobs` reads to find one."""
+"""Variables that a job in `tune_jobs` reads to find a platform; they are not settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class SettingOrigin:
     """One effective setting and why it has this value.
 
     Attributes:
-        value: JSON-ready, secrets masked.
+        value: the value as JSON, with secrets masked.
         origin: "argument", "variable NAME", "preset ENVIRONMENT", "implied by NAME" or "default".
-        effect: "in effect", or what has to come first; so that nobody feels protected by a setting that is only noted.
+        effect: "in effect", or why it has no effect yet, so that nobody relies on a setting that is not enforced.
     """
 
     name: str
@@ -33,7 +33,7 @@ class SettingOrigin:
 
 
 def explain(**overrides: Any) -> list[SettingOrigin]:
-    """Every effective setting with its origin and effect, in the order of `Settings`; raises as `load_settings`."""
+    """Return every setting with its origin and effect, in the order of `Settings`; raises like `load_settings`."""
     settings = load_settings(**overrides)
     origins = Origins({name: value for name, value in overrides.items() if value is not None})
     shown = json_ready(settings)
@@ -44,11 +44,11 @@ def explain(**overrides: Any) -> list[SettingOrigin]:
 
 
 def config_warnings(settings: Settings, of_channels: Iterable[str] = ()) -> list[str]:
-    """What is allowed but probably not meant: unknown `ML_*` variables, a platform open to other machines.
+    """Return warnings of probable mistakes: unknown `ML_*` variables, a platform open to other machines.
 
     Args:
-        settings: those in effect.
-        of_channels: the settings that alert channels declare, by name.
+        settings: the effective settings.
+        of_channels: names of the settings that alert channels declare.
     """
     known = [variable_of(name) for name in (*Settings.model_fields, *of_channels)]
     warnings = []

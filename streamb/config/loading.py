@@ -1,4 +1,4 @@
-"""From arguments, variables and presets to `Settings`; errors say which variable, which value, and what is allowed."""
+"""Loads `Settings` from arguments, variables and presets; errors name the variable, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from streamb.config.settings import ENVIRONMENTS, GivenSetting, Settings, extra_
 from streamb.errors import ConfigError
 
 _OF_ALERTS: Final = "alert_"
-# Up to the last @: drivers take a password that holds slashes or an @ as it is.
+# Up to the last @: drivers accept a password that contains slashes or an @.
 _SECRET_IN_URL: Final = re.compile(r"(?<=://)([^/@:]*):(.*)@", re.DOTALL)
 _SECRET_IN_QUERY: Final = re.compile(r"(?i)([?&][a-z_]*(?:password|secret|token|key)=)[^&]*")
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The effective settings: argument > variable > preset of the environment.
+    """Return the effective settings: argument > variable > preset of the environment.
 
-    Settings of single alert channels are taken as they are: `streamb.monitoring.channels.check_channels` checks them.
+    Settings of single alert channels are not checked here, but by `streamb.monitoring.channels.check_channels`.
 
     Args:
-        overrides: settings by attribute name; None means "not given" (a command line passes its options as they are).
+        overrides: settings by attribute name; None means "not given".
 
     Raises:
-        ConfigError: naming every wrong variable, its value and what is allowed (`details["problems"]` lists them).
+        ConfigError: names every wrong variable, its value and what is allowed (`details["problems"]` lists them).
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     for_channels = _given_to_channels(given)
@@ -48,7 +48,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def mask_secrets(url: str) -> str:
-    """A URL that may be shown: the password and secret query values are replaced.
+    """Return the URL with its password and secret query values replaced, so that it may be shown.
 
     >>> mask_secrets("postgresql://ml:pa55@db.example.com/streamb?sslmode=require")
     'postgresql://ml:***@db.example.com/streamb?sslmode=require'
@@ -57,7 +57,7 @@ def mask_secrets(url: str) -> str:
 
 
 class Origins:
-    """Where the value of each setting comes from, by the same precedence as the sources of `Settings`."""
+    """The origin of each setting's value, with the same precedence as the sources of `Settings`."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         spelled = {variable.upper(): (variable, value) for variable, value in our_variables().items()}
@@ -73,15 +73,15 @@ class Origins:
         self._environment = explicit.get("environment", ENVIRONMENTS[0])
 
     def subject(self, name: str) -> str:
-        """What to correct when `name` is wrong."""
+        """Return the argument or variable to correct if the setting `name` is wrong."""
         return f"the argument {name}" if name in self._arguments else self._variables.get(name, variable_of(name))
 
     def is_explicit(self, name: str) -> bool:
-        """True when an argument or a variable sets it."""
+        """Return True if an argument or a variable sets it."""
         return name in self._arguments or name in self._variables
 
     def of(self, name: str) -> str:
-        """The origin in words, as in `SettingOrigin.origin`."""
+        """Return the origin as in `SettingOrigin.origin`."""
         if name in self._arguments:
             return "argument"
         if name in self._variables:
@@ -92,7 +92,7 @@ class Origins:
 
 
 def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
-    """Values that are allowed alone but not together."""
+    """Yield a message for each combination of values that is not allowed."""
 
     def shown(name: str) -> str:
         value = json_ready(settings)[name]
@@ -102,9 +102,9 @@ def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
         yield f"{shown('min_instances')} is more than {shown('max_instances')}; raise the maximum or lower the minimum"
     for name in ("api_key_required", "enable_authorization"):
         if getattr(settings, name) and not settings.enable_authentication:
-            yield f"{shown(name)} contradicts {shown('enable_authentication')}: keys that nobody checks protect nothing"
+            yield f"{shown(name)} contradicts {shown('enable_authentication')}: keys protect only if they are checked"
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
-        yield "ML_TLS_CERT_FILE and ML_TLS_KEY_FILE belong together: set both, or none"
+        yield "ML_TLS_CERT_FILE and ML_TLS_KEY_FILE belong together: set both, or neither"
     for name in ("tls_cert_file", "tls_key_file", "alert_ca_file"):
         file: Path | None = getattr(settings, name)
         if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
@@ -122,7 +122,7 @@ def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
 
 
 def _given_to_channels(given: Mapping[str, Any]) -> dict[str, GivenSetting]:
-    """Arguments and variables that begin as those of alerts do, and belong to no setting that is declared here."""
+    """Return the arguments and variables that start with `alert_` but are not settings of `Settings`."""
     found = {
         variable.upper().removeprefix(PREFIX).lower(): GivenSetting(value, f"variable {variable}")
         for variable, value in our_variables().items()
@@ -134,7 +134,7 @@ def _given_to_channels(given: Mapping[str, Any]) -> dict[str, GivenSetting]:
 
 
 def json_ready(settings: Settings) -> dict[str, Any]:
-    """Every setting as JSON has it, with the secrets in URLs masked."""
+    """Return every setting as a JSON value, with the secrets in URLs masked."""
     values = settings.model_dump(mode="json")
     for name in ("database_url", "artifact_url"):
         values[name] = mask_secrets(values[name]) if values[name] else values[name]
@@ -142,18 +142,18 @@ def json_ready(settings: Settings) -> dict[str, Any]:
 
 
 def config_error(problems: list[str]) -> ConfigError:
-    """One error for all that is wrong."""
+    """Return one error for all problems."""
     return ConfigError("; ".join(problems), problems=problems)
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> str:
-    """What to say of an argument that is no setting, with the name that was probably meant."""
+    """Return a message for an argument that is not a setting, with the name that was probably meant."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"no setting is named {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _problem(origins: Origins, found: Any) -> str:
-    """One validation error as a sentence."""
+    """Return one validation error as a sentence."""
     name = str(found["loc"][0])
     if name not in Settings.model_fields:
         return unknown_setting(name, Settings.model_fields)
@@ -166,7 +166,7 @@ def _problem(origins: Origins, found: Any) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    """What a setting may be, in words, from its type and limits."""
+    """Describe the allowed values of a setting, from its type and limits."""
     if get_origin(field.annotation) is Literal:
         return ", ".join(get_args(field.annotation))
     if field.annotation is bool:

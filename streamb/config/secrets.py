@@ -1,8 +1,8 @@
-"""Secrets by reference: a setting may say where its secret is kept instead of holding it.
+"""Secrets by reference: a setting may name the place of its secret instead of containing it.
 
-`file:/run/secrets/slack` stands for the content of that file, `env:NAME` for the value of that variable, anything else
-for itself. A reference is looked up as late as possible, where the secret is used: what crosses processes and what is
-printed meanwhile holds none.
+`file:/run/secrets/slack` refers to the content of that file, `env:NAME` to the value of that variable; any other text
+is the secret itself. A reference is resolved as late as possible, where the secret is used, so that values that are
+printed or sent to other processes contain no secret.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from streamb.errors import ConfigError
 _FILE: Final = "file:"
 _VARIABLE: Final = "env:"
 HIDDEN: Final = "***"
-"""What is shown instead of a secret."""
+"""The text that is shown instead of a secret."""
 
 
 def is_reference(text: str) -> bool:
-    """True when `text` says where a secret is kept and holds none itself."""
+    """Return True if `text` refers to a secret and does not contain it."""
     return text.startswith((_FILE, _VARIABLE))
 
 
 def shown_secret(text: str) -> str:
-    """What may be printed: a reference as it is, a secret not at all.
+    """Return the text to print: a reference unchanged, `HIDDEN` for a secret.
 
     >>> shown_secret("file:/run/secrets/slack"), shown_secret("pa55word")
     ('file:/run/secrets/slack', '***')
@@ -34,10 +34,10 @@ def shown_secret(text: str) -> str:
 
 
 def resolve_secret(text: str) -> str:
-    """The secret itself; white space around the content of a file does not belong to it.
+    """Return the secret that `text` contains or refers to; white space around the content of a file is removed.
 
     Raises:
-        ConfigError: the file cannot be read, the variable is not set, or there is nothing in it.
+        ConfigError: the file cannot be read, the variable is not set, or the secret is empty.
     """
     if text.startswith(_FILE):
         path = Path(text.removeprefix(_FILE).removeprefix("//")).expanduser()

@@ -1,6 +1,6 @@
-"""The settings themselves: names, types, limits, presets, and which feature enforces each.
+"""Declares the settings: names, types, limits, presets, and the feature that enforces each.
 
-`Settings` is a declaration; `streamb.config.loading` is the door that checks values together and words the errors.
+`Settings` is only the declaration; `streamb.config.loading` checks combinations of values and writes the errors.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _AT_LEAST_0: Final[Mapping[str, Any]] = {"ge": 0, "allow_inf_nan": False}
 
 
 def _setting(default: Any, description: str, *, later: str | None = None, **limits: Any) -> Any:
-    """A setting with the same default everywhere; `later` names the feature that will enforce it."""
+    """Declare a setting with the same default in each environment; `later` names the feature that will enforce it."""
     return Field(default, description=description, json_schema_extra={"later": later}, **limits)
 
 
 def _preset(values: tuple[Any, Any, Any], description: str, *, later: str | None = None, **limits: Any) -> Any:
-    """A setting whose default depends on the environment: (development, staging, production)."""
+    """Declare a setting whose default depends on the environment: (development, staging, production)."""
     extra: dict[str, Any] = {"later": later, "presets": dict(zip(ENVIRONMENTS, values, strict=True))}
     return Field(values[0], description=description, json_schema_extra=extra, **limits)
 
 
 def _absolute(path: Path) -> Path:
-    """The same path from any working directory: workers on the cluster do not share ours."""
+    """Return the absolute path: workers on the cluster have another working directory."""
     return path.expanduser().absolute()
 
 
@@ -68,7 +68,7 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _PresetSource(PydanticBaseSettingsSource):
-    """What nobody said explicitly: the environment from NODE_ENV, its presets, and what one answer implies."""
+    """Values that are not given explicitly: the environment from NODE_ENV, its presets, and implied settings."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         raise NotImplementedError("values depend on each other: see __call__")
@@ -85,10 +85,10 @@ class _PresetSource(PydanticBaseSettingsSource):
 
 @dataclass(frozen=True, slots=True)
 class GivenSetting:
-    """The setting of an alert channel as it was given; the channel says what it may be.
+    """The setting of an alert channel as it was given; the channel checks it.
 
     Attributes:
-        value: not looked at yet; may be a secret.
+        value: the unchecked text; may be a secret.
         origin: "argument" or "variable NAME".
     """
 
@@ -239,33 +239,33 @@ class Settings(BaseSettings):
 
     @property
     def channel_settings(self) -> Mapping[str, GivenSetting]:
-        """By name ("alert_slack_webhook_url"), what was given for single channels; each channel reads its own."""
+        """The given settings of single channels, by name ("alert_slack_webhook_url"); each channel reads its own."""
         return self._channel_settings
 
     def with_channel_settings(self, given: Mapping[str, GivenSetting]) -> Self:
-        """A copy that holds what was given for single channels."""
+        """Return a copy with the given settings of single channels."""
         copy = self.model_copy()
         copy._channel_settings = given  # noqa: SLF001 - of the same class
         return copy
 
     @property
     def resolved_database_url(self) -> str:
-        """The SQLAlchemy URL of the database; holds the password, so never log it."""
+        """The SQLAlchemy URL of the database; it contains the password, so never log it."""
         return self.database_url or f"sqlite:///{self.state_dir / 'streamb.db'}"
 
     @property
     def resolved_artifact_url(self) -> str:
-        """The fsspec URL under which artifacts are kept."""
+        """The fsspec URL of the artifact store."""
         return self.artifact_url or f"file://{self.state_dir / 'artifacts'}"
 
     @property
     def tls_enabled(self) -> bool:
-        """True when a certificate is set: clients speak HTTPS."""
+        """True if a certificate is set, so that clients use HTTPS."""
         return self.tls_cert_file is not None
 
     @property
     def loopback_only(self) -> bool:
-        """True when no other machine can reach the address we listen on."""
+        """True if other machines cannot reach the address that the platform listens on."""
         try:
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
@@ -273,10 +273,10 @@ class Settings(BaseSettings):
 
 
 def implied(explicit: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
-    """Three switches that belong together: one that was set speaks for those that were not.
+    """Return the values that one of three related switches implies for those that are not set.
 
-    Requiring a key means checking it, and permissions need to know who calls; switching checks off means neither.
-    Returns setting -> (value, the setting that implies it); a value that is no boolean implies nothing.
+    Requiring keys or checking permissions implies authentication; disabling authentication disables both.
+    Returns setting -> (value, the setting that implies it); a value that is not a boolean implies nothing.
     """
     said = {name: value for name, raw in explicit.items() if (value := _boolean(raw)) is not None}
     implied: dict[str, tuple[bool, str]] = {}
@@ -295,7 +295,7 @@ def implied(explicit: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
 
 
 def _boolean(raw: Any) -> bool | None:
-    """As pydantic reads one."""
+    """Read a boolean as pydantic does; None if it is not one."""
     text = str(raw).strip().lower()
     if text in {"true", "1", "yes", "y", "on", "t"}:
         return True
@@ -303,6 +303,6 @@ def _boolean(raw: Any) -> bool | None:
 
 
 def extra_of(name: str) -> dict[str, Any]:
-    """What a setting's declaration says beyond its type: `later`, `presets`."""
+    """Return the further properties of a setting's declaration: `later`, `presets`."""
     extra = Settings.model_fields[name].json_schema_extra
     return extra if isinstance(extra, dict) else {}

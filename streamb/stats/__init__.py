@@ -1,4 +1,4 @@
-"""Statistics from counts: exact bounds, tests that may be looked at at any time, percentiles and distances.
+"""Statistics of counts: exact bounds, always-valid tests, percentiles and distances.
 
-Nothing here imports anything of streamb or a heavy library: the Controller calls it every second.
+The modules import nothing from streamb and no heavy library: the Controller calls them every second.
 """

@@ -15,7 +15,7 @@ _HALVINGS: Final = 60
 
 
 def binomial_upper(k: int, n: int, confidence: float) -> float:
-    """The proportion is at most this.
+    """Return the upper bound of a proportion after `k` of `n`, 0 to 1; `confidence` is 0 to 1.
 
     >>> round(binomial_upper(0, 100, 0.95), 4), binomial_upper(7, 7, 0.95)  # the first: the "rule of three"
     (0.0295, 1.0)

@@ -1,4 +1,4 @@
-"""How far apart two distributions of counts are, with what chance alone would give taken off.
+"""The distance of two distributions of counts, less what chance alone would give.
 
 Notation: `p` and `q` are the shares of `n_p` and `n_q` observations over `c` classes, `m = (p + q) / 2`. The
 Jensen-Shannon divergence (Lin 1991, eq. 4.1) in bits is `J = (KL(p || m) + KL(q || m)) / 2`, between 0 and 1; its root
@@ -25,9 +25,9 @@ class CountDistance:
     """The distance of two distributions.
 
     Attributes:
-        raw: the Jensen-Shannon distance of the shares as they are, 0 to 1.
-        distance: the same without what chance gives on average.
-        p_value: the chance of counts at least as different, were the distributions the same (one look).
+        raw: the Jensen-Shannon distance of the shares, 0 to 1.
+        distance: the same less what chance gives on average, 0 to 1.
+        p_value: the probability of counts at least as different if the distributions are the same (one look).
         samples: the smaller of the two numbers of observations.
     """
 
@@ -38,7 +38,7 @@ class CountDistance:
 
 
 def jensen_shannon(left: Mapping[K, int], right: Mapping[K, int]) -> CountDistance:
-    """The Jensen-Shannon distance of two counts; without observations on either side, nothing is known: 0, p = 1.
+    """Return the Jensen-Shannon distance of two counts; if one side has no observations: distance 0, p-value 1.
 
     >>> apart = jensen_shannon({"a": 500}, {"b": 500})
     >>> apart.raw, round(apart.distance, 4), apart.p_value < 1e-9

@@ -1,4 +1,4 @@
-"""How far apart many pairs of histograms are at once, as the shift of a normal mean that would be as far.
+"""The distances of many pairs of histograms at once, each as the equivalent shift of a normal mean.
 
 Notation: `b` and `w` count `m` and `n` observations of baseline and window over the same classes, `q = b / m`, `p = w
 / n`. `J` is their Jensen-Shannon divergence in nats (Lin 1991, eq. 4.1). Two samples of one distribution do not give
@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 
 LARGEST_SHIFT: Final = float(np.sqrt(8.0 * np.log(2.0)))
 _EXACT: Final = 64
-"""Up to this total of a class, the mean over the binomial is summed up; beyond it the limit is within 2 %."""
+"""Up to this total of a class, the mean over the binomial is computed exactly; above it the limit is within 2 %."""
 
 
 def equivalent_shift(baseline: NDArray[np.int64], window: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The equivalent shift of each pair of histograms, without what chance gives.
+    """Return the equivalent shift of each pair of histograms, less what chance gives.
 
     Args:
         baseline: counts, shape (histograms, classes); the rows may have different totals.
         window: counts, shape (histograms, classes).
 
     Returns:
-        shape (histograms,), in standard deviations, 0 to 2.36; 0 where one side has no observations.
+        shape (histograms,), in standard deviations, 0 to 2.36; 0 if one side has no observations.
 
     >>> calm, moved = [[100, 200, 100]], [[60, 190, 150]]
     >>> equivalent_shift(np.array(calm), np.array(calm)), equivalent_shift(np.array(calm), np.array(moved)).round(2)
@@ -51,7 +51,7 @@ def _shares(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.
 
 
 def _terms(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each class adds to the divergence, in nats; not negative."""
+    """Return what each class adds to the divergence, in nats; never negative."""
     middle = (p + q) / 2.0
     safe = np.where(middle > 0.0, middle, 1.0)
     return (x_log_x(p, safe) + x_log_x(q, safe)) / 2.0
@@ -75,7 +75,7 @@ def _chance(totals: NDArray[np.int64], m: NDArray[np.int64], n: NDArray[np.int64
 
 @lru_cache(maxsize=256)
 def _mean_terms(m: int, n: int) -> NDArray[np.float64]:
-    """The mean term of a class that has a total of 0, 1, … observations, over the binomial of what is in the window."""
+    """Return the mean term of a class with a total of 0, 1, … observations, over the binomial of its window count."""
     ratio = n / (n + m)
     choices = np.zeros((_EXACT + 1, _EXACT + 1))
     choices[0, 0] = 1.0

@@ -1,4 +1,4 @@
-"""A mean that rises, found in a stream at any moment, with a promised distance between false alarms (an e-detector).
+"""Detects a rise of a stream's mean at any time, with a guaranteed distance between false alarms (an e-detector).
 
 Notation: losses `x >= 0` (an error is the loss 1, a right answer 0) with the mean `m` at most, while nothing has
 changed. A *bet* `f`, between 0 and 1, multiplies its stake by `1 + f (x / m - 1)` at each loss: never negative, and on
@@ -34,20 +34,20 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 SHIFTS: Final = (0.1, 0.15, 0.3, 0.6)
-"""What is bet on: rises of the mean by so many standard deviations. For errors at 20 %: by 4, 6, 12 and 24 points."""
+"""The rises of the mean that are bet on, in standard deviations. For errors at 20 %: 4, 6, 12 and 24 points."""
 
 _MOST: Final = 0.9
-"""No bet risks more: a single loss of 0 must not cost nearly everything."""
+"""The largest fraction of any bet: a single loss of 0 must not cost nearly the whole stake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bets:
-    """What is bet against.
+    """The hypothesis and the bets against it.
 
     Attributes:
         mean: `m`, above 0.
         fractions: `f_k`, each between 0 and 1.
-        on_nothing: `ln(1 - f_k)`: what a loss of 0 multiplies each stake by.
+        on_nothing: `ln(1 - f_k)`: the log of the factor by which a loss of 0 changes each stake.
     """
 
     mean: float
@@ -59,7 +59,7 @@ class Bets:
 
     @classmethod
     def on_errors(cls, rate: float) -> Bets:
-        """Against "the error rate is at most `rate`" (between 0 and 1, neither included).
+        """Return bets against "the error rate is at most `rate`" (above 0 and below 1).
 
         >>> [round(0.2 + f * 0.8, 2) for f in Bets.on_errors(0.2).fractions]  # the rates that are bet on
         [0.24, 0.26, 0.32, 0.44]
@@ -69,15 +69,15 @@ class Bets:
 
     @classmethod
     def on_losses(cls, mean: float, deviation: float) -> Bets:
-        """Against "the mean of the losses is at most `mean`" (above 0), where they usually spread by `deviation`.
+        """Return bets against "the mean of the losses is at most `mean`" (above 0); `deviation` is their usual spread.
 
-        The fraction that wins most, to second order, when the mean rises by `d` is `m d / (deviation**2 + d**2)`.
+        The fraction that wins most, to second order, if the mean rises by `d` is `m d / (deviation**2 + d**2)`.
         """
         ratio = mean / deviation if deviation > 0.0 else 1.0
         return cls(mean, _distinct(shift / (1.0 + shift * shift) * ratio for shift in SHIFTS))
 
     def log_factors(self, count: int, total: float, squares: float) -> tuple[float, ...]:
-        """`ln` of what `count` losses multiply each stake by, at least.
+        """Return a lower bound of the log of the factor by which `count` losses change each stake.
 
         Args:
             count: how many losses, at least 1.
@@ -101,10 +101,10 @@ class Lead(NamedTuple):
     """The greatest stake of one bet that started at a single moment.
 
     Attributes:
-        log_stake: its `ln`; 0 where every start would have lost.
-        since: how many losses had come before it started.
+        log_stake: its `ln`; 0 if every start would have lost.
+        since: the number of losses before it started.
         since_at: the time of the batch before it; None at the very beginning.
-        total: the sum of the losses since.
+        total: the sum of the losses since then.
     """
 
     log_stake: float = 0.0
@@ -115,12 +115,12 @@ class Lead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What the detector knows after some losses: a few numbers for each bet, however many losses there were.
+    """The state of the detector: a few numbers for each bet, no matter how many losses there were.
 
     Attributes:
-        count: losses so far.
+        count: the number of losses so far.
         log_sums: `ln(1 + S_k)`.
-        leads: where a change would have begun, by bet.
+        leads: for each bet, where a change most likely began.
     """
 
     count: int
@@ -129,34 +129,35 @@ class Detection:
 
     @classmethod
     def start(cls, bets: Bets) -> Detection:
-        """Before the first loss."""
+        """Return the state before the first loss."""
         size = len(bets.fractions)
         return cls(0, (0.0,) * size, (Lead(),) * size)
 
     @property
     def evidence(self) -> float:
-        """`ln` of the mean of `1 + S_k`: the alarm is where this reaches `ln(1 + A)`."""
+        """`ln` of the mean of `1 + S_k`; the alarm is raised when it reaches `ln(1 + A)`."""
         greatest = max(self.log_sums)
         mean = math.fsum(math.exp(one - greatest) for one in self.log_sums) / len(self.log_sums)
         return greatest + math.log(mean)
 
     @property
     def lead(self) -> Lead:
-        """The greatest lead of all bets: says since when, and how much was lost since."""
+        """The greatest lead of all bets: the most likely start of a change, and the losses since then."""
         return max(self.leads, key=lambda lead: lead.log_stake)
 
     def after(
         self, bets: Bets, count: int, total: float, squares: float, *, at: float | None = None, limit: float = math.inf
     ) -> Detection:
-        """What is known after a batch of losses; a batch of none changes nothing.
+        """Return the state after a batch of losses; an empty batch changes nothing.
 
         Args:
-            count: how many losses.
+            bets: the same bets as for earlier batches.
+            count: the number of losses.
             total: their sum.
             squares: the sum of their squares.
-            at: the time at which they came.
-            limit: no `ln(1 + S_k)` grows beyond this, so that a detector that has given its alarm can come back from
-                it. Cutting `S` down only makes false alarms rarer.
+            at: the time of the batch.
+            limit: the largest value of `ln(1 + S_k)`, so that a detector can recover after its alarm. Reducing `S` only
+                makes false alarms rarer.
 
         >>> bets = Bets.on_errors(0.2)
         >>> calm = Detection.start(bets).after(bets, 1000, 200, 200)

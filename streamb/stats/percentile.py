@@ -1,13 +1,13 @@
-"""Is a percentile of one histogram above that of another? Reduced to two proportions that are compared always-validly.
+"""Compares a percentile of two histograms, by an always-valid comparison of two proportions.
 
 Notation: both histograms share their ordered bins and are given as `(bin, count)` pairs, ascending. `q` is the share
-that the percentile does not pass (0.95), `b*` the bin of b's percentile. Were the percentiles equal, the shares of
-durations above `b*` would be: so "a is slower" is tested as "a has more above `b*` than b" (`rise_evidence`). And "a
-is slower by `shift` bins or more" would mean that a has as much above `b* + shift` as b beyond its percentile, `1 - q`:
-`fall_evidence` speaks against it. (Testing one group at another's quantile: the control median test of Gart 1963.)
+of values up to the percentile (0.95), `b*` the bin of b's percentile. If the percentiles are equal, so are the shares
+above `b*`: so "a is slower" is tested as "a has more above `b*` than b" (`rise_evidence`). And if "a is slower by
+`shift` bins or more", a has at least as much above `b* + shift` as b has beyond its percentile, `1 - q`: the evidence
+against it is `fall_evidence`. (Testing one group at another's quantile: the control median test of Gart 1963.)
 
-`b*` is estimated from the same data, so the guarantee is not exact; that it holds nonetheless is measured by
-`python -m benchmarks.rollout_statistics`.
+`b*` is estimated from the same data, so the guarantee is not exact; `python -m benchmarks.rollout_statistics` measures
+that it holds nonetheless.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Bins = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class PercentileComparison:
-    """What the histograms a and b say about one percentile.
+    """The comparison of one percentile of the histograms a and b.
 
     Attributes:
         bin_a: the bin of a's percentile.
@@ -39,7 +39,7 @@ class PercentileComparison:
 
 
 def quantile_bin(bins: Bins, q: float) -> int | None:
-    """The bin that holds the percentile; None when the histogram is empty.
+    """Return the bin that holds the percentile `q` (0 to 1); None if the histogram is empty.
 
     >>> quantile_bin([(3, 90), (7, 5), (9, 5)], 0.95)
     7
@@ -48,7 +48,7 @@ def quantile_bin(bins: Bins, q: float) -> int | None:
 
 
 def _total(bins: Bins) -> int:
-    return sum([count for _, count in bins])  # a list here is half again as fast as a generator
+    return sum([count for _, count in bins])  # a list is one and a half times as fast here as a generator
 
 
 def _bin_of_rank(bins: Bins, rank: int) -> int | None:
@@ -60,7 +60,7 @@ def _bin_of_rank(bins: Bins, rank: int) -> int | None:
 
 
 def count_above(bins: Bins, bin_: int) -> int:
-    """How many are in higher bins.
+    """Return the number of values in bins above `bin_`.
 
     >>> count_above([(3, 90), (7, 5), (9, 5)], 7)
     5
@@ -69,7 +69,12 @@ def count_above(bins: Bins, bin_: int) -> int:
 
 
 def compare_percentile(a: Bins, b: Bins, q: float, shift: int) -> PercentileComparison | None:
-    """Compare the percentile of two histograms; None when one of them is empty.
+    """Compare a percentile of two histograms; None if one of them is empty.
+
+    Args:
+        a, b: the histograms.
+        q: the percentile, as a share of 0 to 1.
+        shift: the difference that is tolerated, in bins.
 
     >>> a, b = [(10, 900), (20, 100)], [(10, 2850), (20, 150)]  # 10 % of a's are slow, 5 % of b's
     >>> result = compare_percentile(a, b, 0.95, shift=5)

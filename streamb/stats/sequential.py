@@ -1,9 +1,9 @@
-"""Tests and bounds that stay valid however often one looks, and whenever one stops ("always valid").
+"""Tests and bounds that stay valid for any number of looks and any time of stopping ("always valid").
 
 Notation: an *e-process* `E` is a sequence of numbers, never negative, whose mean at every stopping time is at most 1
-while the hypothesis holds. By Ville's inequality it then ever reaches `1 / alpha` with chance at most `alpha`. The
-functions named `…_evidence` return `ln E`: reject once it is at least `ln(1 / alpha)`. The `…_bounds` are the values
-that are not rejected: each bound is ever wrong with chance `alpha` at most, over all looks together.
+while the hypothesis holds. By Ville's inequality the probability that it ever reaches `1 / alpha` is at most `alpha`.
+The functions named `…_evidence` return `ln E`: reject once it is at least `ln(1 / alpha)`. The `…_bounds` enclose the
+values that are not rejected: each bound is wrong at any look with probability `alpha` at most, over all looks together.
 
 **One proportion**, `k` of `n`: the likelihood ratio, mixed over the alternatives (Robbins 1970; the "prior-posterior
 ratio" of Waudby-Smith and Ramdas 2020) with the prior Beta(1/2, 1/2):
@@ -46,7 +46,7 @@ _TUNED_FOR: Final = 500
 
 
 def proportion_evidence(k: int, n: int, p: float) -> float:
-    """`ln E` against "the proportion is `p`"; where `k / n > p` it is also evidence against "at most `p`", and so on.
+    """Return `ln E` against "the proportion is `p`"; if `k / n > p` it is also evidence against "at most `p`".
 
     >>> round(proportion_evidence(10, 10, 0.05), 1), proportion_evidence(0, 0, 0.05)
     (28.2, 0.0)
@@ -58,7 +58,7 @@ def proportion_evidence(k: int, n: int, p: float) -> float:
 
 
 def rise_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -> float:
-    """`ln E` against "`p_a` is at most `p_b + margin`".
+    """Return `ln E` against "`p_a` is at most `p_b + margin`", after `k_a` of `n_a` and `k_b` of `n_b`.
 
     >>> round(rise_evidence(40, 1000, 60, 3000), 2), round(rise_evidence(80, 2000, 120, 6000), 2)  # 4 % against 2 %
     (3.98, 9.03)
@@ -69,7 +69,7 @@ def rise_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -
 
 
 def fall_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -> float:
-    """`ln E` against "`p_a` is at least `p_b + margin`".
+    """Return `ln E` against "`p_a` is at least `p_b + margin`", after `k_a` of `n_a` and `k_b` of `n_b`.
 
     >>> round(fall_evidence(0, 1000, 0, 3000, margin=0.01), 2)  # no failure in 1,000: is it below 1 %?
     8.22
@@ -78,7 +78,7 @@ def fall_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -
 
 
 def difference_bounds(k_a: int, n_a: int, k_b: int, n_b: int, alpha: float) -> tuple[float, float]:
-    """The confidence sequence of `p_a - p_b`.
+    """Return lower and upper bound of `p_a - p_b`, each wrong with probability `alpha` at most.
 
     >>> [round(bound, 4) for bound in difference_bounds(160, 4000, 240, 12000, 0.001)]
     [0.0068, 0.0356]
@@ -91,7 +91,7 @@ def difference_bounds(k_a: int, n_a: int, k_b: int, n_b: int, alpha: float) -> t
 
 
 def mean_bounds(n: int, mean: float, deviation: float, alpha: float) -> tuple[float, float]:
-    """The asymptotic confidence sequence of a mean; wants some 30 observations at least.
+    """Return asymptotic bounds of the mean of `n` values with this sample mean and deviation; needs `n` >= 30 or so.
 
     >>> [round(bound, 3) for bound in mean_bounds(1000, 5.0, 1.0, 0.05)]
     [4.903, 5.097]
@@ -117,7 +117,7 @@ def _evidence(ratios: Sequence[float], k_a: int, n_a: int, k_b: int, n_b: int, m
 
 
 def _boundary(rejected: float, kept: float, rejects: Callable[[float], bool]) -> float:
-    """Where between two values the rejected ones end; `rejected` itself when even that is kept."""
+    """Return where between two values the rejected ones end; `rejected` itself if it is not rejected either."""
     if not rejects(rejected):
         return rejected
     for _ in range(_HALVINGS):

@@ -1,4 +1,4 @@
-"""The two integrals that the distributions here need, in plain Python: importing scipy takes a second and 60 MB.
+"""The special functions of the distributions, in plain Python: importing scipy takes a second and 60 MB.
 
 Notation: `I_x(a, b)` is the regularized incomplete beta function (DLMF 8.17.2), `Q(a, x)` the regularized upper
 incomplete gamma function (DLMF 8.2.4).
@@ -16,7 +16,7 @@ _MAX_TERMS: Final = 100_000
 
 
 def log_beta(a: float, b: float) -> float:
-    """The logarithm of the beta function, `ln B(a, b)`.
+    """Return the logarithm of the beta function, `ln B(a, b)`.
 
     >>> round(math.exp(-log_beta(2, 3)), 9)
     12.0
@@ -25,7 +25,7 @@ def log_beta(a: float, b: float) -> float:
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """`I_x(a, b)`: the chance that a Beta(a, b) variable is at most `x`. Continued fraction DLMF 8.17.22.
+    """Return `I_x(a, b)`, the probability that a Beta(a, b) variable is at most `x`. Continued fraction DLMF 8.17.22.
 
     >>> round(beta_cdf(0.5, 2, 2), 9), round(beta_cdf(0.1, 1, 10), 6)  # the second: 1 - 0.9**10
     (0.5, 0.651322)
@@ -51,7 +51,7 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
 
 
 def chi_square_tail(x: float, freedom: float) -> float:
-    """The chance that a chi-square variable passes `x`: `Q(freedom / 2, x / 2)` (DLMF 8.11.4 and 8.9.2).
+    """Return the probability that a chi-square variable exceeds `x`: `Q(freedom / 2, x / 2)` (DLMF 8.11.4, 8.9.2).
 
     >>> round(chi_square_tail(3.841, 1), 4), round(chi_square_tail(18.307, 10), 4)
     (0.05, 0.05)
@@ -72,7 +72,7 @@ def chi_square_tail(x: float, freedom: float) -> float:
 
 
 def _continued_fraction(first: float, numerator: Callable[[int], float], denominator: Callable[[int], float]) -> float:
-    """`first + n(1) / (d(1) + n(2) / (d(2) + …))` by the modified Lentz algorithm (DLMF 3.10(iii))."""
+    """Return `first + n(1) / (d(1) + n(2) / (d(2) + …))` by the modified Lentz algorithm (DLMF 3.10(iii))."""
     value = c = first or _TINY
     d = 0.0
     for n in range(1, _MAX_TERMS):

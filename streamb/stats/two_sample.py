@@ -1,4 +1,4 @@
-"""Are two histograms samples of one distribution? Three tests, for many pairs at once, that see different changes.
+"""Tests whether two histograms are samples of one distribution: three tests for different changes, many pairs at once.
 
 Notation: `b` and `w` count `m` and `n` observations over the same classes; `k = b + w`, `r = n / (n + m)`.
 
@@ -34,10 +34,10 @@ _SINGLE: Final = 0.1
 
 
 def combined_p_values(baseline: Counts, window: Counts, ordered: NDArray[np.bool_]) -> PValues:
-    """One p-value for each pair of histograms: the smallest of the tests, each with its share of the chance to err.
+    """Return one p-value for each pair of histograms: the smallest p-value of the tests after weighting (Bonferroni).
 
-    Of an ordered histogram the first two tests have 45 % each, of another the second has 90 %; single classes have 10 %
-    (Bonferroni with weights).
+    For an ordered histogram the first two tests have 45 % of the weight each, for others the second has 90 %; the test
+    of single classes has 10 %.
 
     Args:
         baseline: shape (histograms, classes).
@@ -51,7 +51,7 @@ def combined_p_values(baseline: Counts, window: Counts, ordered: NDArray[np.bool
 
 
 def kolmogorov_tail(x: NDArray[np.float64]) -> PValues:
-    """The chance that the Kolmogorov distribution passes `x`: `2 sum (-1)**(k-1) exp(-2 k**2 x**2)`.
+    """Return the probability that a Kolmogorov variable exceeds `x`: `2 sum (-1)**(k-1) exp(-2 k**2 x**2)`.
 
     >>> kolmogorov_tail(np.array([0.0, 1.3581, 9.0])).round(4)
     array([1.  , 0.05, 0.  ])
@@ -63,7 +63,7 @@ def kolmogorov_tail(x: NDArray[np.float64]) -> PValues:
 
 
 def ks_p_values(baseline: Counts, window: Counts) -> PValues:
-    """The Kolmogorov-Smirnov test of each pair of histograms.
+    """Return the p-values of the Kolmogorov-Smirnov test of each pair of histograms.
 
     Args:
         baseline: shape (histograms, classes), classes in ascending order of the values.
@@ -80,14 +80,14 @@ def ks_p_values(baseline: Counts, window: Counts) -> PValues:
 
 
 def g_test_p_values(baseline: Counts, window: Counts) -> PValues:
-    """The G-test of homogeneity of each pair of histograms, with Williams' correction.
+    """Return the p-values of the G-test of homogeneity of each pair of histograms, with Williams' correction.
 
     Args:
         baseline: shape (histograms, classes).
         window: shape (histograms, classes).
 
     Returns:
-        shape (histograms,); 1 where fewer than two classes are left, or one side has no observations.
+        shape (histograms,); 1 if fewer than two classes are left, or one side has no observations.
     """
     m, n = baseline.sum(axis=1, dtype=np.float64)[:, None], window.sum(axis=1, dtype=np.float64)[:, None]
     b, w = _pooled(baseline, window)
@@ -108,10 +108,10 @@ def g_test_p_values(baseline: Counts, window: Counts) -> PValues:
 
 
 def _pooled(baseline: Counts, window: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same counts with rare classes in one last class; where that is rare itself, in the least of the others.
+    """Return the counts with rare classes merged into a new last class; if that is rare too, into the smallest other.
 
-    What is rare is read from the totals, on which the test is conditional anyway: a rule that looked at one side would
-    keep the classes that are full there by chance, and find too much.
+    Rare classes are found from the totals, on which the test is conditional anyway: a rule based on one side would
+    keep classes that are full there by chance, and give too many false alarms.
     """
     totals = baseline + window
     rare = ~_enough(totals, baseline, window)
@@ -129,13 +129,13 @@ def _pooled(baseline: Counts, window: Counts) -> tuple[NDArray[np.float64], NDAr
 
 
 def _enough(totals: Counts, baseline: Counts, window: Counts) -> NDArray[np.bool_]:
-    """Whether totals of classes expect enough in both samples."""
+    """Return whether classes with these totals have expected counts that are large enough in both samples."""
     m, n = baseline.sum(axis=1)[:, None], window.sum(axis=1)[:, None]
     return np.asarray(totals * (np.minimum(m, n) / np.maximum(m + n, 1)) >= _LEAST_EXPECTED)
 
 
 def single_p_values(baseline: Counts, window: Counts) -> PValues:
-    """Has any class more in the window than chance explains? Corrected for the number of classes that are not empty.
+    """Return the p-values of "no class has more in the window than by chance", corrected for the number of classes.
 
     Args:
         baseline: shape (histograms, classes).
@@ -161,15 +161,15 @@ def single_p_values(baseline: Counts, window: Counts) -> PValues:
 
 
 def benjamini_hochberg(p_values: ArrayLike, q: float) -> NDArray[np.bool_]:
-    """Which of many tests are significant, while few of those that are named are named by chance.
+    """Return which of many tests are significant, with a limited share of false discoveries.
 
     With the p-values `p(1) <= … <= p(m)` ascending: those up to the largest `i` with `p(i) <= q i / m` (Benjamini and
-    Hochberg 1995). Of those named, a share of at most `q` is named wrongly on average. While no hypothesis is false,
-    the chance to name any is `q` at most.
+    Hochberg 1995). On average at most a share `q` of the significant tests is wrong. If all hypotheses are true, the
+    probability of any significant test is `q` at most.
 
     Args:
         p_values: shape (tests,).
-        q: the share of wrong ones among the named, between 0 and 1.
+        q: the accepted share of false discoveries, between 0 and 1.
 
     Returns:
         shape (tests,).

@@ -1,4 +1,4 @@
-"""Weights over versions, and the routing table that the control side hands to the request side."""
+"""The split of traffic over versions, and the routing table that the control side publishes to the gateways."""
 
 from streamb.traffic.split import Split
 from streamb.traffic.table import (

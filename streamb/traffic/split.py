@@ -13,25 +13,25 @@ from streamb.errors import InvalidInput
 from streamb.hashing import BASIS_POINTS, bucket
 
 _place = lru_cache(maxsize=16_384)(bucket)
-"""Remembered for recent units: a hash is a twentieth of all that a gateway does for a small request."""
+"""`bucket`, cached for recent units: hashing takes a twentieth of a gateway's time for a small request."""
 
 _LONGEST_REMEMBERED: Final = 128
-"""Longer units are hashed each time: whoever asks chooses them, and 16,384 of any length would fill the memory."""
+"""Longer units are not cached: clients choose them, and 16,384 long ones could fill the memory."""
 
 _STRIDE: Final = 6181
-"""Prime to the length of the line and near its golden section: steps of it meet every place once, evenly spread."""
+"""Coprime to 10,000 and near its golden section: multiples of it visit every place once, evenly spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which version answers which unit.
+    """Assigns units to versions.
 
-    The first version owns its share of the line `[0, 10000)`, the next follows. A version that grows at
-    the start of the line takes units only from its neighbour, so raising a share never moves a unit twice.
+    The first version owns the start of the line `[0, 10000)` up to its share, the next one follows. A first version
+    that grows takes units only from its neighbour, so raising its share never moves a unit twice.
 
     Attributes:
-        versions: the versions, in the order in which they lie on the line.
-        bounds: the end of each version's stretch (cumulative shares); the last is 10,000.
+        versions: the versions, in their order on the line.
+        bounds: the end of each version's part of the line (cumulative shares); the last is 10,000.
     """
 
     versions: tuple[str, ...]
@@ -39,7 +39,7 @@ class Split:
 
     @classmethod
     def all_to(cls, version: str) -> Split:
-        """Every unit to one version.
+        """Return a split that assigns every unit to one version.
 
         >>> Split.all_to("1.0.0").choose("user-1", salt="s")
         '1.0.0'
@@ -48,7 +48,7 @@ class Split:
 
     @classmethod
     def by_shares(cls, shares: Sequence[tuple[str, int]]) -> Split:
-        """A split from `(version, share in ten-thousandths)` pairs that add up to 10,000.
+        """Return a split from `(version, share in ten-thousandths)` pairs that add up to 10,000.
 
         >>> Split.by_shares([("2.0.0", 1000), ("1.0.0", 9000)]).bounds
         (1000, 10000)
@@ -57,21 +57,21 @@ class Split:
         sizes = [size for _, size in shares]
         if not shares or min(sizes) < 0 or sum(sizes) != BASIS_POINTS or len(set(versions)) != len(versions):
             raise InvalidInput(
-                f"a split shares {BASIS_POINTS} ten-thousandths out to distinct versions, unlike {list(shares)}"
+                f"the shares of a split must add up to {BASIS_POINTS}, for distinct versions, unlike {list(shares)}"
             )
         return cls(tuple(versions), tuple(accumulate(sizes)))
 
     def choose(self, unit: str, *, salt: str) -> str:
-        """The version that answers `unit`; the same one every time while the shares stand."""
+        """Return the version for `unit`; always the same one while the shares do not change."""
         if len(self.versions) == 1:
             return self.versions[0]
         place = _place if len(unit) <= _LONGEST_REMEMBERED else bucket
         return self.versions[bisect_right(self.bounds, place(unit, salt))]
 
     def deal(self, number: int) -> str:
-        """The version for the `number`-th request of those that name no unit: nothing to stick to, so they take turns.
+        """Return the version for the `number`-th request without a unit; such requests are dealt out in turn.
 
-        Any 10,000 in a row are shared out exactly, and any few in a row nearly so.
+        Any 10,000 consecutive requests follow the shares exactly, and any few nearly so.
 
         >>> split = Split.by_shares([("2.0.0", 1000), ("1.0.0", 9000)])
         >>> sum(split.deal(number) == "2.0.0" for number in range(10_000))

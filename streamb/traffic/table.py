@@ -1,4 +1,4 @@
-"""The routing table: all that a gateway knows, immutable, replaced whole by the Controller."""
+"""The routing table: everything a gateway needs to route, immutable; the Controller replaces it as a whole."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streamb.traffic.split import Split
 
 @dataclass(frozen=True, slots=True)
 class VersionTarget:
-    """One model version that runs and can be called.
+    """One running model version that can be called.
 
     Attributes:
         version: the semantic version, "1.0.0".
-        app: the name of the Serve application that answers for it; never reused.
+        app: the name of the Serve application that runs it; never reused.
         schema: the feature schema in its JSON form (`models.schema.FeatureSchema.to_json`).
         task: "classification", "regression" or "other"; what the predictions mean.
     """
@@ -30,12 +30,12 @@ class VersionTarget:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Requests that always get one version, whatever the split says.
+    """Selects one version for certain requests, instead of the split.
 
     Attributes:
         version: the version; without effect while it is not among the route's targets.
-        users: the users whose requests are meant.
-        header: name (in lower case) and exact value of a request header that asks for it; None: no header does.
+        users: the users whose requests get it.
+        header: name (in lower case) and exact value of a request header that selects it; None if there is no header.
     """
 
     version: str
@@ -46,16 +46,16 @@ class Override:
         if not self.users and self.header is None:
             raise InvalidInput(f"an override to version {self.version} needs users or a header")
         if self.header is not None and (not self.header[0] or self.header[0] != self.header[0].lower()):
-            raise InvalidInput(f"the header of an override has a name in lower case, not {self.header[0]!r}")
+            raise InvalidInput(f"the header of an override must have a name in lower case, not {self.header[0]!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A share of the requests, copied to a version that answers nobody.
+    """A version that gets copies of a share of the requests; its answers are discarded.
 
     Attributes:
         version: the version that gets the copies.
-        share: in ten-thousandths of the requests.
+        share: the share of the requests, in ten-thousandths.
     """
 
     version: str
@@ -63,17 +63,17 @@ class Shadow:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= BASIS_POINTS:
-            raise InvalidInput(f"the share of a shadow is 0 to {BASIS_POINTS} ten-thousandths, not {self.share}")
+            raise InvalidInput(f"the share of a shadow must be 0 to {BASIS_POINTS} ten-thousandths, not {self.share}")
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a gateway stops to call a version, and how it tries again.
+    """When a gateway stops calling a version, and how it tries again.
 
     Attributes:
-        failure_threshold: so many failures in a row open the breaker.
-        recovery_timeout_s: how long it stays open.
-        half_open_max_calls: so many calls are let through then; when all succeed, it closes.
+        failure_threshold: the number of consecutive failures that opens the breaker.
+        recovery_timeout_s: how many seconds it stays open.
+        half_open_max_calls: the number of trial calls after that; if all succeed, the breaker closes.
     """
 
     failure_threshold: int = 3
@@ -82,22 +82,22 @@ class BreakerPolicy:
 
     def __post_init__(self) -> None:
         if min(self.failure_threshold, self.half_open_max_calls) < 1 or not self.recovery_timeout_s > 0:
-            raise InvalidInput(f"every value of a circuit breaker's policy is above zero: {self}")
+            raise InvalidInput(f"every value of a circuit breaker's policy must be above zero: {self}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRoute:
-    """How one model's traffic is shared out.
+    """How one model's traffic is split over its versions.
 
-    A version named in the path wins over an override by header, that over one by user, and that over the split.
+    A version in the path wins over an override by header, that over one by user, and that over the split.
 
     Attributes:
-        salt: makes this model's assignment independent of every other model's.
-        split: shares of versions.
+        salt: makes this model's assignment of units independent of other models.
+        split: the shares of the versions.
         targets: every version that can be called, by version, with or without a share.
-        overrides: exceptions from the split; of two that fit, the first counts.
-        shadow: where copies of requests go; None: nowhere.
-        fallback: the version that answers, within the same request, for another that fails; "": none.
+        overrides: exceptions from the split; if several match, the first one counts.
+        shadow: the version that gets copies of requests; None if there is none.
+        fallback: the version that answers, in the same request, for another that failed; "" if there is none.
     """
 
     model_id: str
@@ -114,10 +114,10 @@ class GatewayPolicy:
     """What the gateways enforce besides routing.
 
     Attributes:
-        api_key_required: refuse requests without a valid key.
+        api_key_required: whether requests without a valid key are refused.
         key_digests: SHA-256 (hex) of every valid API key.
-        breaker: how each version's circuit breaker works; None: there is none.
-        token_key: signs the request ids that feedback comes back with; empty: ids are plain.
+        breaker: the policy of each version's circuit breaker; None if there are no breakers.
+        token_key: signs request tokens, by which feedback finds its prediction; empty if ids are not signed.
     """
 
     api_key_required: bool = False
@@ -135,7 +135,7 @@ class RoutingTable:
     policy: GatewayPolicy = field(default_factory=GatewayPolicy)
 
     def held_back(self, present: RoutingTable, apps: Collection[str]) -> RoutingTable:
-        """This table, but under the epoch of `present`, and with its routes where this one needs one of these apps."""
+        """Return this table with the epoch of `present`, and with its routes for models whose route needs `apps`."""
         waiting = {
             model_id
             for model_id, route in self.models.items()
