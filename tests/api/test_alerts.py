@@ -129,4 +129,4 @@ async def test_a_channel_is_tried(client):
     assert found.json() == {"channel": "log", "delivered": True, "detail": ""}
     missing = await client.post(f"{ALERTS}/test", json={"channel": "pigeon"})
     assert missing.status_code == 404
-    assert "there are: log" in missing.json()["error"]
+    assert "the channels are: log" in missing.json()["error"]
