@@ -1,4 +1,4 @@
-"""Alerting put together: what rules say, who is told, and the threads that tell them. With a platform or without."""
+"""Alerting as a whole: alert manager, outbox and courier; works with or without a platform."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _log = logging.getLogger(__name__)
 
 
 class Alerting:
-    """One outbox, and what goes in and out of it. Safe to use from several threads.
+    """One outbox with its alert manager and its courier. Safe to use from several threads.
 
     Args:
-        channels: where notifications go; each with a name of its own.
-        path: the outbox's file; None: alerts do not outlive the process.
-        options: how alerts are told (`read_alert_options`).
+        channels: where notifications are sent; each has a unique name.
+        clock: for times of alerts and pauses of deliveries.
+        path: the outbox's file; None: alerts are lost when the process ends.
+        options: the options of alerting (`read_alert_options`).
 
     Attributes:
-        manager: alerts and silences.
-        courier: deliveries.
-        outbox: what is still to be delivered, and what became of the rest.
+        manager: keeps alerts and silences.
+        courier: delivers notifications.
+        outbox: holds the notifications to deliver, and the outcomes of the others.
 
     Raises:
-        InvalidInput: names every option that is wrong.
+        InvalidInput: an option is wrong; the message names each.
         StorageFailed: the file cannot be opened.
     """
 
@@ -56,27 +57,27 @@ class Alerting:
         self.courier = Courier(self.outbox, channels, clock)
 
     def evaluate(self, alerts: Iterable[Alert]) -> None:
-        """Take in everything that rules say now; what has to be told is on its way when this returns.
+        """Update all alerts with the results of the rules, and queue notifications for delivery.
 
-        That a channel does not deliver is an alert, too.
+        Adds the alerts about channels that do not accept notifications.
         """
         try:
             own = delivery_alerts(self._names, self.outbox.queued(), self.outbox.latest(), self._clock.now())
             if self.manager.evaluate([*alerts, *own]):
                 self.courier.wake()
         except StorageFailed as error:
-            # Nothing has changed: the next look, in a few seconds, decides the same again.
+            # Nothing has changed: the next look, in a few seconds, makes the same decision.
             _log.error("alerts cannot be written now: %s", error.message)
 
     def start(self) -> None:
-        """Deliver from now on. Idempotent."""
+        """Start to deliver notifications. Idempotent."""
         self.courier.start()
 
     def stop(self) -> None:
-        """Deliver no more; what is owed stays in the outbox. Idempotent."""
+        """Stop to deliver; notifications that wait stay in the outbox. Idempotent."""
         self.courier.stop()
 
     def close(self) -> None:
-        """Stop, and let go of the file."""
+        """Stop to deliver, and close the file."""
         self.stop()
         self.outbox.close()

@@ -15,7 +15,7 @@ _RANK: Final[Mapping[str, int]] = {Status.HEALTHY: 0, Status.UNKNOWN: 1, Status.
 
 
 def health_answer(standing: Standing) -> dict[str, Any]:
-    """A version's health. Of drift, only the whole and the columns that drifted: the rest is a question of its own."""
+    """Return a version's health; of drift, it has only a summary and the names of the columns that drifted."""
     found = standing.health.to_json()
     report = standing.health.drift_status
     return {
@@ -30,7 +30,7 @@ def health_answer(standing: Standing) -> dict[str, Any]:
 
 
 def overview_answer(standings: Sequence[Standing]) -> dict[str, dict[str, Any]]:
-    """Each model in one look: the worst of its versions that are asked, or of all where none is; with reasons."""
+    """Return for each model the worst status of its versions with traffic (of all, if none has), with reasons."""
     found: dict[str, dict[str, Any]] = {}
     asked = {one.model_id for one in standings if one.health.current_metrics.requests}
     for standing in standings:
@@ -48,14 +48,14 @@ def overview_answer(standings: Sequence[Standing]) -> dict[str, dict[str, Any]]:
 
 
 def drift_answer(report: DriftReport, model_id: str, version: str, minutes: int, baseline: Any) -> dict[str, Any]:
-    """A report with what it is about."""
+    """Return a drift report with the model, the version, the window in minutes and the baseline that it is about."""
     described = baseline.to_answer(active=True) if baseline is not None else None
     about = {"model_id": model_id, "version": version, "minutes": minutes, "baseline": described}
     return {**about, **to_plain(report)}
 
 
 def score_answer(standing: Standing) -> dict[str, Any] | None:
-    """A version's drift score, and whether it is more than chance; None without enough rows, or without fresh ones."""
+    """Return a version's drift score and whether it is more than chance; None without enough recent rows."""
     report, silence_s = standing.health.drift_status, standing.silence_s
     if report is None or report.score is None or silence_s is None or silence_s > STALE_S:
         return None

@@ -1,4 +1,4 @@
-"""The baselines of all model versions: numbered 1, 2, 3… for each; bytes in the artifact store, the list in a file."""
+"""The baselines of all versions, numbered 1, 2, 3… per version: bytes in the artifact store, the list in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streamb.store.files import JsonFile
 from streamb.store.plain import from_plain, to_plain
 
 RETRY_S: Final = 30.0
-"""A baseline that could not be read from the artifact store is asked for again after this long."""
+"""After so many seconds, a baseline that could not be read from the artifact store is tried again."""
 _log = logging.getLogger(__name__)
 
 Origin = Literal["upload", "live"]
@@ -33,11 +33,12 @@ class BaselineRecord:
         number: 1, 2, 3… per version; the highest is in force.
         baseline_id: digest of its content.
         blob: digest of its bytes in the artifact store.
-        rows: of the data it was made of.
+        rows: the number of rows that it was made from.
         columns: names of the features, then of the outputs.
-        origin: "upload" (a frame, or training data), "live" (made of a window of live traffic).
+        author: who set it.
+        origin: "upload" (from a table or training data) or "live" (from a window of live traffic).
         created_at: seconds since the epoch.
-        learning: only its bins are known yet (live traffic was sketched); its rows are being counted.
+        learning: whether only its bins are known so far, and its rows are still being counted.
     """
 
     model_id: str
@@ -53,16 +54,17 @@ class BaselineRecord:
     learning: bool = False
 
     def to_answer(self, *, active: bool) -> dict[str, Any]:
-        """As JSON for people."""
+        """Return the record as a JSON object; `active` is whether it is in force."""
         return {**to_plain(self), "at": isoformat(self.created_at), "active": active}
 
 
 class Baselines:
-    """Every baseline there is, and the one in force for each version. Safe to use from several threads.
+    """All baselines, and the one in force for each version. Safe to use from several threads.
 
     Args:
-        file: the list.
+        file: the file with the list.
         blobs: the artifact store.
+        clock: for the times of records and retries.
     """
 
     def __init__(self, file: Path, blobs: BlobStore, clock: Clock) -> None:
@@ -78,10 +80,18 @@ class Baselines:
     def add(
         self, model_id: str, version: str, baseline: Baseline, *, author: str, origin: Origin, learning: bool = False
     ) -> BaselineRecord:
-        """Put a baseline in force; the one in force already stays as it is, under its number.
+        """Put a baseline in force under the next number; the one already in force keeps its number.
+
+        Args:
+            model_id: the model's name.
+            version: the version that the baseline is for.
+            baseline: the baseline.
+            author: who sets it.
+            origin: "upload" or "live".
+            learning: whether only its bins are known so far.
 
         Raises:
-            StorageFailed: it could not be stored; the one before is still in force.
+            StorageFailed: it could not be stored; the earlier one is still in force.
         """
         with self._lock:
             current = self.active_record(model_id, version)
@@ -105,7 +115,7 @@ class Baselines:
             return record
 
     def active(self, model_id: str, version: str) -> Baseline | None:
-        """The baseline in force; None when there is none, or the artifact store cannot give it just now."""
+        """Return the baseline in force; None if there is none, or the artifact store cannot provide it now."""
         with self._lock:
             record = self.active_record(model_id, version)
             if record is None:
@@ -116,15 +126,15 @@ class Baselines:
             return found
 
     def active_record(self, model_id: str, version: str) -> BaselineRecord | None:
-        """What is known of the baseline in force."""
+        """Return the record of the baseline in force; None if there is none."""
         with self._lock:
             return self._in_force.get((model_id, version))
 
     def hold(self, live: Collection[tuple[str, str]], most: int) -> set[tuple[str, str]]:
-        """Hold the newest baselines in memory, so many of them, and those of the live versions; let go of others.
+        """Keep in memory the `most` newest baselines and those of the `live` versions, and release the others.
 
         Returns:
-            The versions that they belong to.
+            The versions whose baselines are kept.
         """
         with self._lock:
             wanted = {key for key in live if key in self._in_force}
@@ -135,13 +145,13 @@ class Baselines:
             return wanted
 
     def versions(self) -> set[tuple[str, str]]:
-        """Every model version that has a baseline."""
+        """Return every model version that has a baseline."""
         with self._lock:
             return set(self._in_force)
 
     @verb
     def listed(self, model_id: str, version: str | None = None) -> list[dict[str, Any]]:
-        """The baselines of a model, newest first."""
+        """Return the baselines of a model, or of one version of it, the newest first."""
         with self._lock:
             mine = [one for one in self._records if one.model_id == model_id and version in (None, one.version)]
             active = set(self._in_force.values())
@@ -150,7 +160,7 @@ class Baselines:
         ]
 
     def need(self, model_id: str, version: str) -> Baseline:
-        """The baseline in force.
+        """Return the baseline in force.
 
         Raises:
             NotFound: there is none, or it cannot be read now.
@@ -201,6 +211,6 @@ def _in_force(records: Sequence[BaselineRecord]) -> dict[tuple[str, str], Baseli
     found: dict[tuple[str, str], BaselineRecord] = {}
     for one in records:
         key = (one.model_id, one.version)
-        found.pop(key, None)  # or it would keep the place of its first one
+        found.pop(key, None)  # so that the version moves to the end
         found[key] = one
     return found

@@ -1,4 +1,4 @@
-"""What the Monitor knows as Prometheus text."""
+"""The metrics of the Monitor as Prometheus text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from streamb.monitoring.health.health import Status
 from streamb.monitoring.watches import Standing
 
 MOST_FEATURES: Final = 20
-"""Features with a series of their own, per version: those that drifted most. All of them would be too many series."""
+"""The most features of a version with their own series: those that drifted most. All would be too many series."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorFacts:
-    """The Monitor in numbers.
+    """The numbers that the Monitor exports.
 
     Attributes:
-        standings: what the last look found of each version; what is not known of one has no series.
-        firing: alerts that fire, by severity.
-        notifications: how many, by channel and outcome.
-        sources: processes that push.
-        tick_s: how long the last look at everything took.
+        standings: the result of the last look at each version; an unknown value has no series.
+        firing: the number of firing alerts, by severity.
+        notifications: the number of attempts to deliver, by channel and outcome.
+        sources: the number of processes that push.
+        tick_s: how long the last look at all versions took, in seconds.
     """
 
     standings: Sequence[Standing] = ()
@@ -41,12 +41,12 @@ class MonitorFacts:
 
 
 def monitor_text(facts: MonitorFacts) -> bytes:
-    """The exposition of a Monitor that answers."""
+    """Return the metrics of a running Monitor as Prometheus text."""
     return generate_latest(_MonitorCollector(facts))
 
 
 def absent_text() -> bytes:
-    """The exposition where no Monitor answers: it says so, and nothing else."""
+    """Return the Prometheus text for when no Monitor answers: only `streamb_monitor_up` with the value 0."""
     return generate_latest(_AbsentCollector())
 
 
@@ -65,7 +65,7 @@ class _MonitorCollector(Collector):
         yield _up(1)
         yield GaugeMetricFamily("streamb_monitor_sources", "Processes that push.", value=self._facts.sources)
         yield GaugeMetricFamily(
-            "streamb_monitor_tick_seconds", "How long the last look at everything took.", value=self._facts.tick_s
+            "streamb_monitor_tick_seconds", "How long the last look at all versions took.", value=self._facts.tick_s
         )
         yield from self._drift()
         yield self._health()
@@ -77,15 +77,15 @@ class _MonitorCollector(Collector):
         yield self._by("streamb_drift_score", "Drift, 0 to 1.", "kind", _scores)
         yield self._by("streamb_feature_drift_score", "Drift of the features that drifted most.", "feature", _highest)
         yield self._gauge("streamb_drift_detected", "1: the data drifted.", _drifted)
-        text = "1: predictions meet labels less often than they did."
+        text = "1: predictions match labels less often than in the baseline."
         yield self._gauge("streamb_concept_drift_detected", text, _concept_drifted)
 
     def _health(self) -> Metric:
-        text = "1 for the present status."
+        text = "1 for the current status."
         return self._by("streamb_model_health", text, "status", lambda one: {s: s is one.health.status for s in Status})
 
     def _quality(self) -> Iterator[Metric]:
-        yield self._gauge("streamb_accuracy", "Share of labels met.", lambda one: one.health.current_metrics.accuracy)
+        yield self._gauge("streamb_accuracy", "Accuracy from labels.", lambda one: one.health.current_metrics.accuracy)
         text = "Accuracy expected from the predictions' confidence: an estimate, not a measurement."
         yield self._gauge("streamb_estimated_accuracy", text, _estimated_accuracy)
         text = "Baseline in force."
@@ -99,12 +99,12 @@ class _MonitorCollector(Collector):
         yield by_version(dropped, self._facts.standings, lambda one: one.totals.dropped)
 
     def _alerts(self) -> Iterator[Metric]:
-        firing = GaugeMetricFamily("streamb_alerts_firing", "Alerts that fire.", labels=("severity",))
+        firing = GaugeMetricFamily("streamb_alerts_firing", "Number of firing alerts.", labels=("severity",))
         for severity in Severity:
             firing.add_metric((severity,), self._facts.firing.get(severity, 0))
         yield firing
         sent = CounterMetricFamily(
-            "streamb_notifications", "Notifications by what became of them.", labels=("channel", "outcome")
+            "streamb_notifications", "Attempts to deliver notifications, by outcome.", labels=("channel", "outcome")
         )
         for (channel, outcome), count in sorted(self._facts.notifications.items()):
             sent.add_metric((channel, outcome), count)

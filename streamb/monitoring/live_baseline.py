@@ -1,4 +1,4 @@
-"""Baselines of live traffic: the bins of the present one with a window's counts, or bins chosen by what was seen."""
+"""Baselines from live traffic: a window's counts in the bins in force, or new bins chosen from recent traffic."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from streamb.monitoring.profiles.column import OUTPUT
 from streamb.monitoring.profiles.sketch import Sketch
 
 LEARNT_ROWS: Final = 1_000
-"""So many rows are counted in new bins before they are a baseline."""
+"""The number of rows that are counted in new bins before they become a baseline."""
 _LEARNT_MINUTES: Final = 1_440
 
 
 class LiveBaselines:
-    """Makes baselines of what the aggregator has. Not thread-safe: the Monitor's lock is around it."""
+    """Makes baselines from the aggregator's counts. Not thread-safe: the Monitor holds a lock around it."""
 
     def __init__(self, aggregator: Aggregator, baselines: Baselines) -> None:
         self._aggregator = aggregator
         self._baselines = baselines
 
     def take(self, key: VersionKey, minutes: int, author: str) -> BaselineRecord:
-        """Make the last minutes of a version its baseline, or begin to.
+        """Make the last `minutes` of a version its baseline, or begin to learn one if it has none.
 
         Raises:
-            NotFound: nothing was seen of it in these minutes, or its baseline cannot be read now.
-            InvalidInput: too few rows.
+            NotFound: there were no rows in these minutes, or the baseline cannot be read now.
+            InvalidInput: there were too few rows.
         """
         record = self._baselines.active_record(*key)
         if record is not None and record.learning:
@@ -48,7 +48,7 @@ class LiveBaselines:
         return self._baselines.add(*key, baseline.relearn(window), author=author, origin="live")
 
     def advance(self, key: VersionKey) -> None:
-        """Where bins were chosen and enough rows were counted in them, put the baseline in force."""
+        """Put a baseline that is being learnt in force, if enough rows have been counted in its bins."""
         record = self._baselines.active_record(*key)
         if record is None or not record.learning or self.counted(key) < LEARNT_ROWS:
             return
@@ -58,7 +58,7 @@ class LiveBaselines:
             self._baselines.add(*key, bins.relearn(window), author=record.author, origin="live")
 
     def counted(self, key: VersionKey) -> int:
-        """Rows that were counted in the bins in force, within a day."""
+        """Return the number of rows that were counted in the bins in force within the last day."""
         baseline = self._baselines.active(*key)
         if baseline is None:
             return 0
@@ -69,8 +69,8 @@ class LiveBaselines:
         sketch = self._aggregator.sketch(*key, minutes)
         if sketch is None:
             raise NotFound(
-                f"nothing was seen of {' '.join(key)} in the last {minutes} minutes: there is nothing to make a "
-                "baseline of; give it one from a table, or wait for requests"
+                f"there were no rows of {' '.join(key)} in the last {minutes} minutes, so no baseline can be made; "
+                "make one from a table, or wait for requests"
             )
         if sketch.rows < LEAST_ROWS:
             raise _too_few(key, sketch.rows, minutes)
@@ -78,7 +78,7 @@ class LiveBaselines:
 
 
 def _bins_of(sketch: Sketch) -> Baseline:
-    """Bins by what was sketched. Its rows are made up: how columns go together only the counted rows will say."""
+    """Bins chosen from a sketch. Its rows are artificial, so correlations are known only from the counted rows."""
     table = sketch.table()
     outputs = [name for name in sketch.names if _is_output(name)]
     features: Mapping[str, Any] = {name: values for name, values in table.items() if name not in outputs}
@@ -92,7 +92,7 @@ def _is_output(name: str) -> bool:
 
 def _too_few(key: VersionKey, rows: int, minutes: int) -> InvalidInput:
     return InvalidInput(
-        f"only {rows:,} rows of {' '.join(key)} were seen in the last {minutes} minutes; a baseline needs "
-        f"{LEAST_ROWS}: wait, or take a longer window",
+        f"there were only {rows:,} rows of {' '.join(key)} in the last {minutes} minutes; a baseline needs "
+        f"{LEAST_ROWS}: wait, or choose a longer window",
         rows=rows,
     )

@@ -1,4 +1,4 @@
-"""The Monitor without Ray: takes in what sources push, looks at every version, alerts, and answers questions."""
+"""The Monitor without Ray: receives the counts of sources, judges every version, raises alerts, answers requests."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from streamb.monitoring.watches import Standing, Watches
 from streamb.options import checked_window
 
 _FORGOTTEN_S: Final = 3_600.0
-"""A version that nobody has reported on for so long, and nobody asks, is no longer looked at."""
+"""A version without a report or a request for so many seconds is no longer judged."""
 MOST_IN_FORCE: Final = 1_000
-"""Baselines that are held in memory, the newest ones; and those of versions that are looked at, however many."""
+"""The number of newest baselines kept in memory, in addition to those of all versions that are judged."""
 _log = logging.getLogger(__name__)
 
 
 class MonitorCore:
-    """Safe to use from several threads; pushes wait for nothing but the aggregator.
+    """Judges all versions and raises alerts. Safe to use from several threads; a push waits only for the aggregator.
 
     Attributes:
-        verbs: everything that another process may ask of the Monitor and of its parts.
+        verbs: the methods of the Monitor and its parts that another process may call.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class MonitorCore:
     # --- the Monitor's own life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to deliver notifications. Idempotent."""
+        """Start to deliver notifications. Idempotent."""
         self._alerting.start()
 
     def receive(self, push: Push) -> Ack:
-        """Count what a source pushed.
+        """Count a source's push.
 
         Raises:
-            StorageFailed: it could not be written; the source sends it again.
+            StorageFailed: the push could not be written; the source sends it again.
         """
         return self._aggregator.receive(push)
 
     def tick(self) -> None:
-        """Look at every version, and alert. What fails for one version is logged, and no matter for the others."""
+        """Judge every version, and evaluate alerts. An error of one version is logged and does not affect others."""
         began = self._clock.monotonic()
         with self._lock:
             live = self._live_versions()
@@ -101,17 +101,14 @@ class MonitorCore:
         self._tick_s = self._clock.monotonic() - began
 
     def close(self) -> None:
-        """Save everything and let go."""
+        """Save the state, and close all files."""
         self._alerting.close()
         with self._lock:
             self._watches.save(now=True)
         self._aggregator.close()
 
     def told(self, happenings: Sequence[Mapping[str, Any]]) -> None:
-        """What was done to models lately (`model_id`, `at`, `words`): it may be why something is wrong with them.
-
-        Replaces what was told before.
-        """
+        """Replace the recent changes to models (`model_id`, `at`, `words`), which are named as likely causes."""
         found: dict[str, tuple[Happening, ...]] = {}
         for one in happenings:
             happening = Happening(float(one["at"]), str(one["words"]))
@@ -122,10 +119,11 @@ class MonitorCore:
 
     @verb
     def health(self, model_id: str, version: str | None = None) -> dict[str, Any]:
-        """How a version does, as the last look found it; unknown where nobody has reported on it lately.
+        """Return a version's health from the last look; "unknown" without recent reports.
 
         Args:
-            version: by default the one that is asked most.
+            model_id: the model's name.
+            version: the version; by default the one with the most requests.
         """
         key = (model_id, version if version is not None else self._main_version(model_id))
         standing = self._standings.get(key)
@@ -133,16 +131,21 @@ class MonitorCore:
 
     @verb
     def overview(self) -> dict[str, dict[str, Any]]:
-        """Each model that is asked: the worst status of its versions, and the reasons."""
+        """Return for each model the worst status of its versions, with reasons."""
         return overview_answer(list(self._standings.values()))
 
     @verb
     def drift(self, model_id: str, version: str | None = None, minutes: int | None = None) -> dict[str, Any]:
-        """How far the last minutes of a version are from its baseline.
+        """Compare the last minutes of a version with its baseline.
+
+        Args:
+            model_id: the model's name.
+            version: the version; by default the one with the most requests.
+            minutes: the length of the window; by default the setting `monitoring_window_minutes`.
 
         Raises:
-            NotFound: it has no baseline, or is still learning it.
-            InvalidInput: no length of a window.
+            NotFound: the version has no baseline, or is still learning it.
+            InvalidInput: `minutes` is not a valid length of a window.
         """
         version = version if version is not None else self._main_version(model_id)
         minutes = self._minutes if minutes is None else checked_window(minutes)
@@ -157,7 +160,7 @@ class MonitorCore:
         return drift_answer(report, model_id, version, minutes, record)
 
     def scores(self) -> list[dict[str, Any]]:
-        """The drift of every version that there are rows of, fresh and enough: for the judgement of deployments."""
+        """Return the drift score of every version with enough recent rows; deployments are judged by it."""
         return [score for one in self._standings.values() if (score := score_answer(one)) is not None]
 
     # --- baselines and thresholds -------------------------------------------------------------------------------------
@@ -166,15 +169,19 @@ class MonitorCore:
     def set_baseline(
         self, model_id: str, version: str, data: bytes, author: str = "", features: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Put a baseline in force, from the bytes that `Baseline.to_bytes` made.
+        """Put a baseline in force.
 
         Args:
-            features: those of the version, where it has a schema.
+            model_id: the model's name.
+            version: the version that the baseline is for.
+            data: the result of `Baseline.to_bytes`.
+            author: who sets it.
+            features: the names of the version's features; None: it has no schema, so they are not checked.
 
         Raises:
             ArtifactCorrupt: the bytes are damaged.
-            InvalidFeatures: its features are not those of the version; names each.
-            StorageFailed: it could not be stored; the one before is still in force.
+            InvalidFeatures: its features differ from those of the version; the message names each.
+            StorageFailed: it could not be stored; the earlier one is still in force.
         """
         baseline = Baseline.from_bytes(data)
         if features:
@@ -188,15 +195,15 @@ class MonitorCore:
     def update_baseline(
         self, model_id: str, version: str | None = None, minutes: int | None = None, author: str = ""
     ) -> dict[str, Any]:
-        """Make the live traffic of the last minutes the baseline.
+        """Make the live traffic of the last minutes the baseline (`version` and `minutes` as in `drift`).
 
-        With a baseline in force, its bins are kept and the window's rows become its counts. Without one, bins are
-        chosen by what was seen so far, and the next 1,000 rows are counted in them: until then its answer says
-        `learning`, and nothing is compared.
+        If there is a baseline, the new one has its bins and the window's counts. Otherwise bins are chosen from the
+        traffic so far, and the next 1,000 rows are counted in them: until then the baseline is `learning`, and nothing
+        is compared.
 
         Raises:
-            NotFound: nothing was seen of the version in these minutes.
-            InvalidInput: too few rows, or no length of a window.
+            NotFound: there were no rows of the version in these minutes.
+            InvalidInput: there were too few rows, or `minutes` is not a valid length of a window.
         """
         version = version if version is not None else self._main_version(model_id)
         window = self._minutes if minutes is None else checked_window(minutes)
@@ -207,17 +214,17 @@ class MonitorCore:
 
     @verb
     def set_thresholds(self, model_id: str, thresholds: Mapping[str, Any], author: str = "") -> dict[str, Any]:
-        """Judge a model by these from now on; what is not named is not judged.
+        """Judge a model by these thresholds from now on; a threshold that is not given is not judged.
 
         Raises:
-            InvalidInput: names each that is unknown or not possible.
+            InvalidInput: a threshold is unknown or not valid; the message names each.
         """
         with self._lock:
             return self._watches.set_thresholds(model_id, thresholds, author)
 
     @verb
     def exposition(self) -> bytes:
-        """Everything as Prometheus text."""
+        """Return all metrics of the Monitor as Prometheus text."""
         return monitor_text(
             MonitorFacts(
                 standings=[one for _, one in sorted(self._standings.items())],
@@ -231,7 +238,7 @@ class MonitorCore:
     # ------------------------------------------------------------------------------------------------------------------
 
     def _facts(self, standing: Standing) -> Facts:
-        """What the rules of alerts judge a version by."""
+        """The facts by which the alert rules judge a version."""
         model_id, version = standing.model_id, standing.version
         return Facts(
             model_id,
@@ -244,7 +251,7 @@ class MonitorCore:
         )
 
     def _activate(self, live: Sequence[VersionKey]) -> None:
-        """Have replicas fold by the baselines in force; let go of those that nobody needs."""
+        """Send the baselines in force to the replicas, and release those that are not needed."""
         wanted = self._baselines.hold(live, MOST_IN_FORCE)
         for key in wanted:
             baseline = self._baselines.active(*key)
@@ -256,14 +263,14 @@ class MonitorCore:
             del self._active[key]
 
     def _live_versions(self) -> list[VersionKey]:
-        """Versions that have replicas, or are asked."""
+        """The versions that have replicas or receive requests."""
         return self._aggregator.live(_FORGOTTEN_S, METRICS_S)
 
     def _main_version(self, model_id: str) -> str:
-        """The version of a model that is asked most.
+        """The version of a model with the most requests.
 
         Raises:
-            NotFound: nothing is known of the model.
+            NotFound: no data of the model has arrived.
         """
         standings = [one for one in self._standings.values() if one.model_id == model_id]
         if standings:

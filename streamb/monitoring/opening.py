@@ -1,4 +1,4 @@
-"""Opens the Monitor on a state directory: everything that it keeps is read back, and put together once."""
+"""Opens the Monitor on a state directory, with the state that it stored there."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from streamb.monitoring.watches import Watches
 from streamb.store import open_blobs
 
 FOLDER: Final = "monitor"
-"""Folder in the state directory that belongs to the Monitor alone."""
+"""The Monitor's folder in the state directory."""
 
 
 def open_monitor(settings: Settings, clock: Clock | None = None) -> MonitorCore:
-    """The Monitor as it was when it last wrote something; `start` it to have notifications delivered.
+    """Return the Monitor in the state that it last stored; call `start` to deliver notifications.
 
     Raises:
         StorageFailed: its folder cannot be used.
-        ArtifactCorrupt: what it kept is damaged.
+        ArtifactCorrupt: its stored state is damaged.
         ConfigError: an alert channel lacks a setting, or the options of alerting cannot be read.
         InvalidInput: an alert channel cannot be opened, or an option is wrong.
     """
@@ -44,11 +44,11 @@ def open_monitor(settings: Settings, clock: Clock | None = None) -> MonitorCore:
 
 
 def check_alerting(settings: Settings) -> None:
-    """Find what is wrong with channels and the options of alerting before anything starts, not in the Monitor's log.
+    """Check the settings of channels and the options of alerting before the platform starts.
 
     Raises:
         ConfigError: a channel lacks a setting or has a wrong one, or the file of options cannot be read.
-        InvalidInput: names every option that is wrong.
+        InvalidInput: an option is wrong; the message names each.
     """
     check_channels(settings)
     read_alert_options(alert_options(settings), chosen_channels(settings))

@@ -1,4 +1,4 @@
-"""One model version under watch: what was seen goes in, its health comes out. On the platform as in a notebook."""
+"""Watches one model version: computes its health from live data, on the platform or in a notebook."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from streamb.monitoring.profiles.estimation import Estimate, not_estimated
 from streamb.monitoring.profiles.profile import Profile
 
 METRICS_S: Final = 300
-"""Errors, latency and throughput are those of so many seconds."""
+"""Errors, latency and throughput are measured over so many seconds."""
 _LABEL_MINUTES: Final = 60
 _COUNTED: Final = ("labels", "correct", "error_micro", "squared_error_micro")
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look is taken on.
+    """The data that one look judges.
 
     Attributes:
-        outcomes: of the last `seconds`.
-        seconds: how long that is; less than `METRICS_S` while there is no more.
-        feedback: labels counted so far, as in `metrics.Snapshot.feedback`.
+        outcomes: outcomes and latencies of the requests of the last `seconds`.
+        seconds: the length of that period; less than `METRICS_S` shortly after the start.
+        feedback: the labels counted so far, as in `metrics.Snapshot.feedback`.
         window: the rows of the last minutes; None: there is no baseline, or drift is not watched.
+        now: the time of the look, seconds since the epoch.
         confidences: predictions of these minutes by confidence, in the bins of the baseline's table.
-        stale: nobody has reported for so long that nothing here can be trusted.
-        now: seconds since the epoch.
+        stale: whether there was no report for so long that this data must not be judged.
     """
 
     outcomes: Snapshot
@@ -54,9 +54,9 @@ class VersionWatch:
     """A version's baseline, its detector of concept drift, and its health over time. Not thread-safe.
 
     Args:
-        thresholds: what it is judged by.
-        sensitivity: how small a drift is worth naming.
-        interval_s: how far apart looks are that count.
+        thresholds: the limits that the version is judged by.
+        sensitivity: how small a drift is reported.
+        interval_s: the time between two looks that count, in seconds.
     """
 
     def __init__(self, thresholds: Thresholds, sensitivity: Sensitivity, *, interval_s: float) -> None:
@@ -69,16 +69,16 @@ class VersionWatch:
 
     @property
     def baseline(self) -> Baseline | None:
-        """What is usual."""
+        """The baseline that live rows are compared with; None if there is none."""
         return self._baseline
 
     @property
     def thresholds(self) -> Thresholds:
-        """What the version is judged by."""
+        """The limits that the version is judged by."""
         return self._judge.thresholds
 
     def use(self, baseline: Baseline | None) -> None:
-        """Compare with this baseline from now on; labels count anew against it. The same one again changes nothing."""
+        """Compare with this baseline from now on, with a new concept detector; the same baseline changes nothing."""
         if baseline == self._baseline:
             return
         self._baseline = baseline
@@ -86,12 +86,12 @@ class VersionWatch:
         self._detector = None if performance is None else detector_for(performance, self._sensitivity)
 
     def judge_by(self, thresholds: Thresholds) -> None:
-        """Judge by other thresholds; what was found by the earlier ones is forgotten."""
+        """Judge by these thresholds from now on; different ones discard the results of earlier looks."""
         if thresholds != self._judge.thresholds:
             self._judge = HealthJudge(thresholds, interval_s=self._interval_s)
 
     def look(self, seen: Seen) -> ModelHealth:
-        """Take in what was seen, and judge."""
+        """Take one look at the data, and return the version's health."""
         new = self._labels.take(seen.feedback, seen.now)
         if self._detector is not None and new:
             self._detector.observe(new, seen.now)
@@ -107,7 +107,7 @@ class VersionWatch:
         )
 
     def compare(self, window: Profile) -> DriftReport:
-        """How far a window is from the baseline.
+        """Compare a window with the baseline.
 
         Raises:
             InvalidInput: there is no baseline, or the window belongs to another one.
@@ -117,7 +117,7 @@ class VersionWatch:
         return compare(self._baseline, window, self._sensitivity, threshold=drift_threshold(self.thresholds))
 
     def to_json(self) -> dict[str, Any]:
-        """What labels and earlier looks have come to, as JSON, for `restore`."""
+        """Return the state of the detector, the labels and the health as JSON, for `restore`."""
         return {
             "baseline_id": self._baseline.baseline_id if self._baseline is not None else "",
             "detector": self._detector.to_json() if self._detector is not None else None,
@@ -126,7 +126,7 @@ class VersionWatch:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on where `to_json` was called; call it after `use` and `judge_by`. Labels of another baseline are left."""
+        """Continue from a result of `to_json`; call `use` and `judge_by` first. Ignores another baseline's detector."""
         self._labels = _LabelWindow.from_json(document["labels"])
         self._judge.restore(document["judge"])
         mine = self._baseline.baseline_id if self._baseline is not None else ""
@@ -147,9 +147,9 @@ class VersionWatch:
 
 
 class _LabelWindow:
-    """The labels of the last hour, kept by the minute, so that accuracy is a recent one.
+    """The labels of the last hour, counted by the minute, so that accuracy is measured on recent labels.
 
-    It turns totals that only grow into what is new, and into the window.
+    Computes the new labels and those of the window from growing totals.
     """
 
     def __init__(self) -> None:
@@ -157,9 +157,9 @@ class _LabelWindow:
         self._panes: Panes[Counter[str]] = Panes()
 
     def take(self, totals: Mapping[str, int], now: float) -> Mapping[str, int]:
-        """Take in the totals of a moment (as `metrics.Snapshot.feedback`); returns what came since the last ones.
+        """Add the current totals (as `metrics.Snapshot.feedback`), and return what came since the last call.
 
-        Totals that fell belong to a count that began anew: then all of them are new.
+        If a total has fallen, counting was restarted, and all labels are new.
         """
         present = {key: totals.get(key, 0) for key in _COUNTED}
         new = {key: count - self._before.get(key, 0) for key, count in present.items()}
@@ -167,22 +167,22 @@ class _LabelWindow:
             new = present
         self._before = present
         found = {key: count for key, count in new.items() if count}
-        self._panes.rewind(pane_of(now))  # where the clock was set back; else this does nothing
+        self._panes.rewind(pane_of(now))  # only has an effect if the clock was set back
         if found:
             self._panes.add(pane_of(now), Counter(found))
         return found
 
     def window(self, now: float) -> Mapping[str, int]:
-        """The labels that came in the last hour, counted under the same names."""
+        """Return the labels that came in the last hour, counted under the same names."""
         return dict(self._panes.window(pane_of(now), _LABEL_MINUTES) or {})
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; `from_json` goes on from there."""
+        """Return the state as JSON, for `from_json`."""
         return {"before": self._before, "panes": [[pane, dict(one)] for pane, one in self._panes.items()]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> _LabelWindow:
-        """Go on where `to_json` was called."""
+        """Return a window in the state that `to_json` described."""
         found = cls()
         found._before = dict(document["before"])
         for pane, counts in document["panes"]:
@@ -191,6 +191,6 @@ class _LabelWindow:
 
 
 def drift_threshold(thresholds: Thresholds) -> float:
-    """The score from which a column counts as drifted: the threshold, where it is one that can be passed, else 0.3."""
+    """Return the score above which a column counts as drifted: `max_drift_score` if it is between 0 and 1, else 0.3."""
     limit = thresholds.max_drift_score
     return limit if limit is not None and 0.0 < limit < 1.0 else THRESHOLD

@@ -1,4 +1,4 @@
-"""The watches of all versions: made when a version is first heard of, fed at every look, kept over restarts."""
+"""The watches of all versions: created when a version first appears, updated at every look, kept over restarts."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ STALE_S: Final = STALE_INTERVALS * PUSH_S
 TICK_S: Final = 5.0
 _SAVE_S: Final = 60.0
 _MOST_KEPT: Final = 1_000
-"""Versions that are gone, of which is remembered what their labels had come to."""
+"""The number of versions without replicas whose state is kept."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the last look at a version found.
+    """The result of the last look at a version.
 
     Attributes:
-        window_rows: rows that drift was measured on; None without a baseline.
-        silence_s: since any of its replicas was heard of; None: none is there.
-        totals: rows, by what became of them.
-        outcomes: how its requests ended lately.
+        window_rows: the number of rows that drift was measured on; None without a baseline.
+        silence_s: seconds since a replica of it last reported; None if there is no replica.
+        totals: its rows, by how they were counted.
+        outcomes: its recent requests, by outcome.
     """
 
     model_id: str
@@ -56,10 +56,14 @@ class Standing:
 
 
 class Watches:
-    """Looks at versions, one after the other. Not thread-safe: the Monitor's lock is around it.
+    """Judges all versions, one after the other. Not thread-safe: the Monitor holds a lock around it.
 
     Args:
-        folder: where thresholds and the watches' state are kept.
+        folder: where thresholds and the watches' state are stored.
+        settings: the default thresholds, the sensitivity and the length of the window.
+        aggregator: the counts of all sources.
+        baselines: the baselines of all versions.
+        clock: for the times of looks.
     """
 
     def __init__(
@@ -80,15 +84,20 @@ class Watches:
         self._saved_at = clock.monotonic()
 
     def thresholds(self, model_id: str) -> Thresholds:
-        """What a model is judged by."""
+        """Return the thresholds that a model is judged by: its own, or else those of the settings."""
         given = self._options.get(model_id)
         return self._defaults if given is None else Thresholds.read(given["thresholds"])
 
     def set_thresholds(self, model_id: str, options: Mapping[str, Any], author: str) -> dict[str, Any]:
-        """Judge a model by these from now on; what is not named is not judged.
+        """Judge a model by these thresholds from now on; a threshold that is not given is not judged.
+
+        Args:
+            model_id: the model's name.
+            options: thresholds by name, the fields of `Thresholds`.
+            author: who sets them.
 
         Raises:
-            InvalidInput: names each that is unknown or not possible.
+            InvalidInput: a threshold is unknown or not valid; the message names each.
             StorageFailed: they could not be written, and the earlier ones are still in force.
         """
         found = Thresholds.read(options)
@@ -100,14 +109,14 @@ class Watches:
 
     @verb
     def described(self, model_id: str) -> dict[str, Any]:
-        """A model's thresholds, and who set them."""
+        """Return a model's thresholds, and who set them when."""
         given = self._options.get(model_id, {"author": "", "at": None})
         options = self.thresholds(model_id).to_json()
         own = model_id in self._options
         return {"model_id": model_id, **given, "thresholds": options, "origin": "own" if own else "settings"}
 
     def watch(self, key: VersionKey) -> VersionWatch:
-        """The watch of a version, with its present baseline and thresholds."""
+        """Return the watch of a version, with its current baseline and thresholds."""
         watch = self._watches.get(key)
         baseline, thresholds = self._baseline_of(key), self.thresholds(key[0])
         if watch is None:
@@ -115,12 +124,12 @@ class Watches:
         watch.judge_by(thresholds)
         watch.use(baseline)
         if baseline is not None or self._baselines.active_record(*key) is None:
-            # Not before its baseline can be read: what labels said is kept together with it.
+            # Only once its baseline can be read, since the detector's state belongs to that baseline.
             self._restore(key, watch)
         return watch
 
     def look(self, key: VersionKey) -> Standing:
-        """Look at one version, and judge it."""
+        """Take one look at a version, and return the result."""
         model_id, version = key
         watch, now = self.watch(key), self._clock.now()
         since = self._since[key] = min(now, self._since.get(key, now))
@@ -141,19 +150,19 @@ class Watches:
         return Standing(model_id, version, watch.look(seen), record, rows, silence_s, totals, outcomes.counts)
 
     def unheard(self, key: VersionKey) -> Standing:
-        """A version that nobody reports on."""
-        reasons = ("nobody has reported on this version lately",)
+        """Return the standing of a version without recent reports."""
+        reasons = ("there are no recent reports on this version",)
         health = ModelHealth(Status.UNKNOWN, reasons, Metrics(), None, None, None, (), self._clock.now())
         record, totals = self._baselines.active_record(*key), self._aggregator.totals(*key)
         return Standing(*key, health, record, None, self._aggregator.silence_s(*key), totals)
 
     def compare(self, key: VersionKey, baseline: Baseline, minutes: int) -> DriftReport:
-        """How far the last minutes of a version are from its baseline."""
+        """Compare the last minutes of a version with its baseline."""
         window = self._window(key, baseline, minutes)
         return compare(baseline, window, self._sensitivity, threshold=drift_threshold(self.thresholds(key[0])))
 
     def forget(self, live: set[VersionKey]) -> None:
-        """Let go of watches of versions that are gone; what they knew is saved, should they come back."""
+        """Remove the watches of versions that are not in `live`; their state is kept in case they return."""
         for key in self._watches.keys() - live:
             self._since.pop(key, None)
             self._kept.setdefault(_name(key), self._state_of(key))
@@ -162,10 +171,10 @@ class Watches:
             del self._kept[name]
 
     def save(self, *, now: bool = False) -> None:
-        """Write what the watches know, where labels came, or a minute has passed (or at once).
+        """Save the watches' state if new labels came or a minute has passed (always if `now`).
 
-        Labels that came after the last save are counted again from the aggregator's totals after a crash: none is lost,
-        none is doubled.
+        After a crash, labels that came after the last save are taken from the aggregator's totals again: none is lost,
+        none is counted twice.
         """
         state = {**{_name(key): self._state_of(key) for key in self._watches}, **self._kept}
         labels = {name: one["labels"]["before"] for name, one in state.items()}
@@ -196,16 +205,16 @@ class Watches:
         kept = self._kept.pop(_name(key), None)
         if kept is None:
             return
-        if kept.get("since") is not None:  # what was counted since is still in the window
+        if kept.get("since") is not None:  # counts since then are still in the window
             self._since[key] = float(kept["since"])
         try:
             watch.restore(kept)
         except (KeyError, TypeError, ValueError, StreambError):
-            _log.exception("what was known of %s %s cannot be read; its labels count anew", *key)
+            _log.exception("the saved state of %s %s cannot be read; its labels are counted from now on", *key)
 
 
 def default_thresholds(settings: Settings) -> Thresholds:
-    """What models are judged by where nobody said otherwise; 0 in a setting: not judged."""
+    """Return the thresholds of models without their own, from the settings; 0 in a setting means not judged."""
     return Thresholds(**{name: getattr(settings, f"monitoring_{name}") or None for name in Thresholds.model_fields})
 
 
@@ -214,7 +223,7 @@ def _name(key: VersionKey) -> str:
 
 
 def _loaded(file: JsonFile) -> dict[str, Any]:
-    """Detectors can begin anew; a Monitor that does not start would be worse."""
+    """The saved state, or none if it cannot be read: the detectors then start again, but the Monitor starts."""
     try:
         return file.load()
     except StorageFailed as error:

@@ -94,7 +94,7 @@ class TestWrongBaselines:
     async def test_nothing_seen_yet(self, client, churn):
         answer = await client.post(BASELINE, json={"model_id": MODEL, "from_window_minutes": 5})
         assert answer.status_code == 404
-        assert "nothing was seen" in answer.json()["error"]
+        assert "there were no rows of" in answer.json()["error"]
 
     async def test_no_such_model_or_version(self, client, churn):
         assert (await client.post(BASELINE, json=baseline_body(model_id="nobody"))).status_code == 404

@@ -268,7 +268,7 @@ class TestBaselines:
         )  # which keeps firing a while
 
     def test_without_any_it_is_learnt_from_what_is_seen(self, house):
-        with pytest.raises(NotFound, match="nothing was seen"):
+        with pytest.raises(NotFound, match="there were no rows of"):
             house.core.update_baseline(MODEL, VERSION)
         house.go_on(10, count=500)
         made = house.core.update_baseline(MODEL, VERSION, author="ann")
