@@ -1,8 +1,8 @@
-"""What all sources counted, merged exactly, each push once: by model version, minute and baseline.
+"""Merges the counts of all sources exactly, each push once: by model version, minute and baseline.
 
-A push is answered when its counts are in memory and, where there is a log, on the disk. A source that gets no answer
-sends the same push again, and what of it was counted before is not counted again. So no count is lost once it was
-acknowledged, and none is doubled, whichever side dies when.
+A push is answered when its counts are in memory and, if there is a log, on disk. A source that gets no answer sends
+the same push again, and what was counted before is not counted again. So no acknowledged count is lost, and none is
+counted twice, whichever side fails at any time.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ from streamb.monitoring.profiles.sketch import Sketch
 from streamb.store.durable import DurableLog
 
 GRACE_PANES: Final = 60
-"""A minute is closed after so many others; what is told of it then is counted as late."""
+"""A minute is closed after so many others; rows that are pushed for it later are counted as late."""
 FORGET_S: Final = 86_400.0
-"""A source that was silent for so long does not come back."""
+"""A source that did not push for so many seconds is forgotten."""
 NODES_FROM: Final = 1_000
-"""With more sources than this, they push through an aggregator of their node."""
+"""With more sources than this, each pushes through the aggregator of its node."""
 JUMP_S: Final = 60.0
-"""A clock that goes back by less stands still until it is right; by more, it was wrong before, and is believed."""
+"""If the clock goes back by less, time stands still until it catches up; by more, the new time is used (seconds)."""
 _SWEEP_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
 class Aggregator:
-    """Receives pushes, and answers questions about what they said. Safe to use from several threads.
+    """Receives pushes, and answers requests about their counts. Safe to use from several threads.
 
     Args:
-        clock: its wall clock dates what arrives.
-        log: keeps what is acknowledged; without one, it is kept as long as this object.
+        clock: gives the times at which pushes arrive.
+        log: stores what is acknowledged; without one, counts are kept in memory only.
 
     Raises:
         ArtifactCorrupt: the log holds a state that cannot be read.
@@ -76,7 +76,7 @@ class Aggregator:
         self._active: dict[VersionKey, tuple[str, bytes]] = {}
         self._latest = 0.0
         self._swept = 0.0
-        self._began = math.inf  # what is read back is old: nobody is forgotten for it
+        self._began = math.inf  # what is restored is old, but no source is forgotten for that
         self._compacting = threading.Lock()
         if log is not None:
             self._recover(log)
@@ -85,10 +85,10 @@ class Aggregator:
     # --- what sources call --------------------------------------------------------------------------------------------
 
     def receive(self, push: Push) -> Ack:
-        """Count a push, once. Returns when it is safe, which takes as long as the disk takes.
+        """Count a push once. Returns when its counts are stored, which takes as long as the disk takes.
 
         Raises:
-            StorageFailed: it could not be written (yet); the source sends it again.
+            StorageFailed: the push could not be written (yet); the source sends it again.
         """
         with self._lock:
             old = tuple(member for member in push.members if self._sources.counted(member))
@@ -100,13 +100,13 @@ class Aggregator:
                     ticket = self._log.append(encode_push(push, now))
             ack = self._answer(push, old)
         if self._log is not None:
-            # Also for what was counted before: the first answer may be missing because the disk failed.
+            # Even if all was counted before: the first answer may be missing because the disk failed.
             self._log.wait(ticket)
             self.compact()
         return ack
 
     def activate(self, model_id: str, version: str, baseline: Baseline | None) -> None:
-        """Hand out this baseline to every replica of a version that folds by another one; None: hand out none."""
+        """Send this baseline to every replica of a version that folds by another one; None: send no baseline."""
         with self._lock:
             if baseline is None:
                 self._active.pop((model_id, version), None)
@@ -116,13 +116,16 @@ class Aggregator:
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def window(self, model_id: str, version: str, minutes: int, baseline_id: str | None = None) -> Profile | None:
-        """What was folded in the last minutes, the present one included; beyond two hours, by whole hours.
+        """Return the counts of the last `minutes`, including the current one; beyond two hours, of whole hours.
 
         Args:
-            baseline_id: by which baseline; by default the active one.
+            model_id: the model's name.
+            version: the version.
+            minutes: the length of the window.
+            baseline_id: the baseline by which rows were folded; by default the active one.
 
         Returns:
-            None where nothing was folded by that baseline.
+            The counts, or None if nothing was folded by that baseline.
         """
         with self._lock:
             wanted = self._active.get((model_id, version), ("", b""))[0] if baseline_id is None else baseline_id
@@ -130,47 +133,47 @@ class Aggregator:
         return found if isinstance(found, Profile) else None
 
     def sketch(self, model_id: str, version: str, minutes: int) -> Sketch | None:
-        """What was seen in the last minutes by replicas that had no baseline; None where there was nothing."""
+        """Return the sketch of the last `minutes` from replicas without a baseline; None if there is none."""
         with self._lock:
             found = self._window((model_id, version, ""), minutes)
         return found if isinstance(found, Sketch) else None
 
     def outcomes(self, model_id: str, version: str, seconds: int) -> Snapshot:
-        """What became of requests in the last seconds (at most 900), by when gateways told of them."""
+        """Return the outcomes of requests that gateways reported within the last `seconds` (at most 900)."""
         return self._windows.recent(model_id, version, self._now(), seconds)
 
     def outcomes_total(self, model_id: str, version: str) -> Snapshot:
-        """What became of requests since monitoring began."""
+        """Return the outcomes of requests since monitoring began."""
         return self._windows.total(model_id, version)
 
     def totals(self, model_id: str, version: str) -> Totals:
-        """Rows since monitoring began."""
+        """Return the number of rows since monitoring began, by how they were counted."""
         with self._lock:
             return self._totals.get((model_id, version), Totals())
 
     def versions(self) -> list[VersionKey]:
-        """Every model version that anything was told of, in order."""
+        """Return every model version with any counts, sorted."""
         with self._lock:
             known = {*self._totals, *self._sources.versions(), *self._windows.versions()}
         return sorted(key for key in known if key[0])
 
     def live(self, silence_s: float, seconds: int) -> list[VersionKey]:
-        """Versions with a replica that was heard of within `silence_s`, or were asked within `seconds`; in order."""
+        """Return versions with a push within `silence_s` or requests within `seconds`, sorted."""
         with self._lock:
             now = self._now()
             found = {key for key in self._sources.versions() if key[0] and (self.silence_s(*key) or 0.0) <= silence_s}
             return sorted(found | self._windows.asked(now, seconds))
 
     def sources(self) -> list[SourceState]:
-        """The last push of every source that has not left and was heard of within a day, in order of their names."""
+        """Return the last push of every source that has not left and pushed within a day, sorted by name."""
         with self._lock:
             return self._sources.present()
 
     def silence_s(self, model_id: str = "", version: str = "") -> float | None:
-        """Seconds since any replica of a version was heard of (any gateway, without arguments), or since this began.
+        """Return the seconds since a replica of the version (by default: a gateway) pushed, or since the start.
 
         Returns:
-            None where none was ever heard of, or the last one has left.
+            The seconds, or None if none has ever pushed or the last one has left.
         """
         with self._lock:
             heard = self._sources.heard_at((model_id, version))
@@ -179,7 +182,7 @@ class Aggregator:
     # --- keeping ------------------------------------------------------------------------------------------------------
 
     def compact(self, *, now: bool = False) -> None:
-        """Save a snapshot where one is due (or at once), so that the log stays small and a restart quick."""
+        """Save a snapshot if one is due (always if `now`), so that the log stays small and a restart is quick."""
         if self._log is None or not (now or self._log.outgrown) or not self._compacting.acquire(blocking=False):
             return
         try:
@@ -192,7 +195,7 @@ class Aggregator:
             self._compacting.release()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is not written yet, and close the log."""
         if self._log is not None:
             self._log.close()
 
@@ -238,7 +241,7 @@ class Aggregator:
 
     def _go_to(self, at: float) -> None:
         if at < self._latest - JUMP_S:
-            _log.warning("the clock was set back by %.0f s; what was counted since is counted now", self._latest - at)
+            _log.warning("the clock was set back by %.0f s; later counts are moved to the new time", self._latest - at)
             self._sources.rewind(at)
             self._windows.rewind(at)
             for panes in self._series.values():
@@ -266,7 +269,7 @@ class Aggregator:
             self._sweep(at)
 
     def _count(self, told: PaneCounts, at: float) -> Totals:
-        """Take in one pane; says what became of its rows."""
+        """Add one pane; returns how its rows were counted."""
         now, others = pane_of(at), Totals(dropped=told.dropped, unreadable=told.unreadable)
         if told.pane < now - GRACE_PANES:
             return others.plus(Totals(late=told.rows))
@@ -274,7 +277,7 @@ class Aggregator:
             counts = decode_counts(told)
             if counts is not None:
                 series = self._series.setdefault((told.model_id, told.version, told.baseline_id), Panes())
-                series.add(min(told.pane, now), counts)  # a clock that is ahead of ours must not close our minutes
+                series.add(min(told.pane, now), counts)  # a source's fast clock must not close minutes early
         except StreambError as error:
             _log.error("counts of %s %s cannot be read: %s", told.model_id, told.version, error.message)
             return others.plus(Totals(damaged=told.rows))
@@ -294,9 +297,9 @@ class Aggregator:
         return series.window(pane_of(self._now()), minutes) if series is not None else None
 
     def _sweep(self, at: float) -> None:
-        """Forget sources that do not come back, and series of which no pane is left."""
+        """Forget sources that have not pushed for `FORGET_S`, and series without recent panes."""
         self._swept = at
-        if at - self._began >= FORGET_S:  # while this was dead, they were heard of by nobody
+        if at - self._began >= FORGET_S:  # while this process was down, no push could arrive
             for name in self._sources.forget(at - FORGET_S):
                 self._windows.forget("/".join(name))
         oldest = pane_of(at) - HOURS_KEPT * 60
@@ -305,9 +308,9 @@ class Aggregator:
 
 
 def open_aggregator(folder: Path, clock: Clock) -> Aggregator:
-    """The aggregator that keeps what it counts in a folder, and goes on from what is there.
+    """Open an aggregator that stores its counts in a folder, and restore what is there.
 
-    A state that cannot be read is moved aside, loudly: a Monitor that counts anew is better than none.
+    A state that cannot be read is moved aside and logged: a Monitor that starts from zero is better than none.
 
     Raises:
         StorageFailed: the folder cannot be used.
@@ -316,6 +319,6 @@ def open_aggregator(folder: Path, clock: Clock) -> Aggregator:
         return Aggregator(clock, DurableLog(folder))
     except ArtifactCorrupt as error:
         aside = folder.with_name(f"{folder.name}-unreadable-{int(clock.now())}")
-        _log.error("%s; %s is moved to %s, and counting begins anew", error.message, folder, aside)
+        _log.error("%s; %s is moved to %s, and counting starts from zero", error.message, folder, aside)
         folder.rename(aside)
         return Aggregator(clock, DurableLog(folder))

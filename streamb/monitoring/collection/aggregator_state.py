@@ -1,4 +1,4 @@
-"""What an aggregator knows, as one immutable value and as bytes."""
+"""The state of an aggregator, as one immutable value and as bytes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SeriesKey: TypeAlias = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Rows of one model version since monitoring began, by what became of them.
+    """The number of rows of one model version since monitoring began, by how they were counted.
 
     Attributes:
-        rows: counted.
-        dropped: not looked at by their replica, because more came than it could fold.
-        unreadable: do not fit the baseline.
-        late: folded, but told so late that their minute was closed.
-        damaged: told in bytes that could not be read.
+        rows: rows that were counted.
+        dropped: rows that their replica skipped, because it got more than it could fold.
+        unreadable: rows that do not fit the baseline.
+        late: rows that were folded, but pushed after their minute was closed.
+        damaged: rows that were pushed in unreadable bytes.
     """
 
     rows: int = 0
@@ -40,17 +40,20 @@ class Totals:
     damaged: int = 0
 
     def plus(self, other: Totals) -> Totals:
-        """Both together."""
+        """Return the sum of both."""
         return Totals(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorState:
-    """All that an aggregator knows, to be kept over a restart.
+    """The whole state of an aggregator, to be kept over a restart.
 
     Attributes:
-        at: the newest moment that it has seen.
+        at: the latest time that it has seen, seconds since the epoch.
+        sources: the last push of every source.
+        totals: the rows of each version since monitoring began.
         series: the panes of each series, the oldest first.
+        outcomes: the outcomes of requests.
     """
 
     at: float = 0.0
@@ -61,7 +64,7 @@ class AggregatorState:
 
 
 def encode_state(state: AggregatorState) -> bytes:
-    """A state as bytes; `decode_state` reads them."""
+    """Return a state as bytes, for `decode_state`."""
     outcomes = state.outcomes
     body = {
         "format": _FORMAT,
@@ -83,10 +86,10 @@ def encode_state(state: AggregatorState) -> bytes:
 
 
 def decode_state(data: bytes) -> AggregatorState:
-    """Read what `encode_state` wrote.
+    """Return the state from the result of `encode_state`.
 
     Raises:
-        ArtifactCorrupt: the bytes are damaged, or of a newer streamb.
+        ArtifactCorrupt: the bytes are damaged, or from a newer streamb.
     """
     try:
         body: dict[str, Any] = msgpack.unpackb(data)

@@ -1,7 +1,7 @@
-"""In a replica: rows and predictions are taken by reference on the way, and folded into counts by a thread of its own.
+"""The collector of a replica: takes rows and predictions by reference, and folds them into counts in its own thread.
 
-`observe` is all that a request pays: one append. What was folded waits, minute by minute, until a push has carried it
-away and was acknowledged; meanwhile there is one push, always the same, and everything newer is merged.
+A request costs only `observe`, which is one append. Counts wait, minute by minute, until a push with them is
+acknowledged; until then the same push is sent again, and newer counts are merged.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.sketch import Sketch
 
 FOLD_ROWS: Final = 1_024
-"""So many rows are folded at once, and are a reason to fold now."""
+"""The number of rows that are folded at once, and that start a fold at once."""
 FOLD_S: Final = 1.0
-"""What came is folded after this long at the latest."""
+"""The longest time that rows wait to be folded, in seconds."""
 CAPACITY_ROWS: Final = 65_536
 CAPACITY_CELLS: Final = 4_000_000
-"""Rows that wait to be folded, and values in them; more are counted as dropped."""
+"""The most rows that wait to be folded, and the most values in them; further rows are counted as dropped."""
 SKETCHED_ROWS: Final = 256
-"""Without a baseline, each fold looks at so many of its rows, evenly spaced: enough to choose bins from."""
+"""Without a baseline, each fold sketches so many of its rows, evenly spaced: enough to choose bins from."""
 MOST_PANES: Final = 60
-"""Minutes that wait for a push; with more, the oldest two become one. Nothing is lost, it is only told coarser."""
+"""The most minutes that wait for a push; beyond it, the oldest two are merged, which loses no count."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Pane:
-    """What was folded in one minute by one baseline, and not pushed yet."""
+    """The counts of one minute by one baseline that are not pushed yet."""
 
     counts: Counts | None = None
     rows: int = 0
@@ -48,7 +48,7 @@ class _Pane:
     unreadable: int = 0
 
     def add(self, other: _Pane) -> None:
-        """Both together."""
+        """Add the counts of another pane."""
         self.counts = added([self.counts, other.counts])
         self.rows += other.rows
         self.dropped += other.dropped
@@ -56,13 +56,16 @@ class _Pane:
 
 
 class Collector:
-    """Collects what one replica sees. `observe` belongs to one thread; the rest may be called from any.
+    """Collects the rows of one replica. Only one thread may call `observe`; any may call the other methods.
 
     Args:
-        source: this process; unique over the platform's life.
-        incarnation: this collector; a new one counts anew.
-        columns: names of the features in the order of the rows; None where the model has no schema.
-        baseline: what to fold by from the start; the Monitor sends the one in force otherwise.
+        source: the id of this process, never used again on the platform.
+        incarnation: the id of this collector; a new one starts counting from zero.
+        model_id: the model's name.
+        version: the version that the replica runs.
+        clock: for the minute that rows are counted in.
+        columns: names of the features in the order of the rows; None if the model has no schema.
+        baseline: the baseline to fold by from the start; by default the Monitor sends the one in force.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Collector:
         self._clock = clock
         self._columns = None if columns is None else tuple(columns)
         self._baseline = baseline
-        # `observe` only ever writes the first two, folding only the third: no lock on a request's way.
+        # `observe` writes only the first two, and folding only the third, so a request needs no lock.
         self._arrived = 0
         self._refused = 0
         self._taken = 0
@@ -99,7 +102,7 @@ class Collector:
     # --- on a request's way -------------------------------------------------------------------------------------------
 
     def observe(self, rows: Any, predictions: NDArray[Any]) -> None:
-        """Take rows that were answered, with their predictions, by reference: nobody may change them any more.
+        """Take answered rows with their predictions, by reference: the caller must not change them afterwards.
 
         Args:
             rows: shape (n, features), or a list of rows, each a list of values.
@@ -118,12 +121,12 @@ class Collector:
     # --- folding ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Fold in the background from now on."""
+        """Start to fold in the background."""
         self._thread = threading.Thread(target=self._keep_folding, name="fold", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Fold what is left, and end the thread. What was folded can still be pushed."""
+        """Fold the rows that wait, and end the thread. The counts can still be pushed."""
         self._closed = True
         self._hurry.set()
         if self._thread is not None:
@@ -131,7 +134,7 @@ class Collector:
         self.fold()
 
     def fold(self) -> None:
-        """Fold everything that waits, now."""
+        """Fold all rows that wait, now."""
         while self._waiting:
             with self._lock:  # for one fold at a time: a push need not wait for all of them
                 if self._waiting:
@@ -165,7 +168,7 @@ class Collector:
         try:
             self._add(self._folded(_joined([rows for rows, _ in batches]), _joined([found for _, found in batches])))
         except Exception as error:
-            # The rows are what a client sent and the model took: whatever is wrong with them must not end the thread.
+            # A client sent these rows and the model accepted them: an error in them must not end the thread.
             self._complain(error)
             self._add(_Pane(unreadable=count))
         finally:
@@ -194,25 +197,25 @@ class Collector:
 
     @property
     def baseline_id(self) -> str:
-        """The baseline that rows are folded by; "" for none."""
+        """The id of the baseline that rows are folded by; "" if there is none."""
         with self._lock:
             return self._baseline_id
 
     @property
     def dropped(self) -> int:
-        """Rows that were not looked at since the start."""
+        """The number of rows that were dropped since the start."""
         return self._refused
 
     def set_baseline(self, baseline: Baseline) -> None:
-        """Fold by this one from now on; what was folded by another is pushed as it is."""
+        """Fold by this baseline from now on; counts by another one are still pushed."""
         with self._lock:
             self._baseline = baseline
 
     def take(self, *, leaving: bool = False) -> Push:
-        """What to push: the same push again until it is acknowledged, then everything folded since.
+        """Return the push to send: the same one until it is acknowledged, then all counts since.
 
         Args:
-            leaving: the process ends after it.
+            leaving: whether the process ends after this push.
         """
         with self._lock:
             if self._in_flight is None:
@@ -223,7 +226,7 @@ class Collector:
             return self._in_flight
 
     def acknowledged(self, push: Push, ack: Ack) -> None:
-        """The push is safe with the Monitor, which may have sent a baseline along."""
+        """Record that the Monitor has stored the push; use the baseline in the answer, if there is one."""
         data = ack.baselines.get(self._name.key)
         baseline = self._read(data) if data is not None else None
         with self._lock:
@@ -250,7 +253,7 @@ class Collector:
 
 
 def _width(rows: Any) -> int:
-    """Values in the first row."""
+    """The number of values in the first row."""
     if isinstance(rows, np.ndarray):
         return rows[0].size if len(rows) else 0
     return len(rows[0]) if rows and isinstance(rows[0], (list, tuple)) else 1

@@ -1,7 +1,7 @@
-"""Counts by the minute, and any window over the last minutes, by adding them up.
+"""Counts by the minute, which add up to a window of any number of recent minutes.
 
-Minutes are kept for two hours; older ones are added into their hour, and hours are kept for a week. Adding is exact, so
-a window is the same whether its rows came in one push or in thousands, in order or not.
+Minutes are kept for two hours; older ones are added to their hour, and hours are kept for a week. Addition is exact, so
+a window is the same whether its rows came in one push or in thousands, in any order.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from functools import reduce
 from typing import Final, Generic, Protocol, TypeVar
 
 PANE_S: Final = 60
-"""Seconds in one pane, the unit in which what was counted is kept."""
+"""The length of a pane, the unit of time in which counts are kept, in seconds."""
 MINUTES_KEPT = 120
 HOURS_KEPT = 168
 _PANES_PER_HOUR = 60
 
 
 def pane_of(at: float) -> int:
-    """The pane, counted in minutes since the epoch, that holds a moment in seconds since the epoch."""
+    """Return the pane (minutes since the epoch) of a time (seconds since the epoch)."""
     return int(at // PANE_S)
 
 
@@ -34,10 +34,7 @@ S = TypeVar("S", bound=Summable)
 
 
 class Panes(Generic[S]):
-    """The panes of one series. Not thread-safe.
-
-    Bounded: `MINUTES_KEPT` and `HOURS_KEPT` counts at most, whatever comes.
-    """
+    """The panes of one series, at most `MINUTES_KEPT` minutes and `HOURS_KEPT` hours. Not thread-safe."""
 
     __slots__ = ("_hours", "_minutes", "_newest")
 
@@ -48,11 +45,11 @@ class Panes(Generic[S]):
 
     @property
     def newest(self) -> int:
-        """The newest pane that holds something; -1 while there is none."""
+        """The newest pane with counts; -1 if there is none."""
         return self._newest
 
     def add(self, pane: int, counts: S) -> None:
-        """Add to a pane, which need not be the newest. What is older than a week is gone at once."""
+        """Add counts to a pane, which need not be the newest; counts older than a week are discarded."""
         if pane > self._newest:
             self._newest = pane
             self._roll()
@@ -62,7 +59,7 @@ class Panes(Generic[S]):
             _add(self._hours, pane // _PANES_PER_HOUR, counts)
 
     def rewind(self, pane: int) -> None:
-        """Time was set back to this pane: what is in later ones is counted in it."""
+        """Move the counts of later panes into this one, because the clock was set back to it."""
         if pane >= self._newest:
             return
         hour = pane // _PANES_PER_HOUR
@@ -73,9 +70,9 @@ class Panes(Generic[S]):
         self._newest = pane
 
     def window(self, last: int, minutes: int) -> S | None:
-        """All counts of the last `minutes` panes, `last` being the last; None where nothing was counted.
+        """Return the sum of the `minutes` panes that end with `last`; None if there are no counts.
 
-        Of what is older than two hours, whole hours: those that begin within the window.
+        Counts older than two hours are added by whole hours: those that begin within the window.
         """
         first = last - minutes + 1
         from_hour, to_hour = math.ceil(first / _PANES_PER_HOUR), last // _PANES_PER_HOUR
@@ -84,7 +81,7 @@ class Panes(Generic[S]):
         return reduce(operator.add, found) if found else None
 
     def items(self) -> Iterator[tuple[int, S]]:
-        """Every pane that is kept, the oldest first; an hour as its first minute. `add` of them all makes the same."""
+        """Yield every pane, the oldest first, an hour as its first minute; `add` of all of them restores the series."""
         yield from ((hour * _PANES_PER_HOUR, counts) for hour, counts in sorted(self._hours.items()))
         yield from sorted(self._minutes.items())
 

@@ -1,8 +1,8 @@
-"""What sources tell the Monitor: integers counted since their last push, and who they are. All of it plain bytes.
+"""The push of a source to the Monitor: the counts since its last push, and the source's identity, as plain bytes.
 
-A source is one process: a replica, which pushes what it folded, or a gateway, which pushes all it counted since it
-started. A push has one member for each source in it: one where a source pushes by itself, many where an aggregator of
-a node has merged several (`streamb.monitoring.collection.tree`). Members, not pushes, are what is counted once.
+A source is one process: a replica, which pushes the rows that it folded, or a gateway, which pushes its counts since it
+started. A push has one member for each source: one if a source pushes itself, several if the aggregator of a node has
+merged them (`streamb.monitoring.collection.tree`). Each member, not each push, is counted once.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ SourceName: TypeAlias = tuple[str, str]
 """`(source, incarnation)`."""
 
 Counts: TypeAlias = Profile | Sketch
-"""What was folded: by a baseline's bins, or without one."""
+"""Folded rows: a profile in a baseline's bins, or a sketch without a baseline."""
 
 _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One push of one source, by name.
+    """The identity of one push of one source.
 
     Attributes:
-        source: the process; unique over the platform's life.
-        incarnation: what counts in it; a new one begins at sequence 1.
-        sequence: 1, 2, 3… of this incarnation. A number that was counted before is never counted again.
-        model_id, version: of a replica; "" for a gateway, which answers for all of them.
-        baseline_id: the baseline it folds by; "" for none.
-        leaving: it ends on purpose, and this was its last push.
+        source: the id of the process, never used again on the platform.
+        incarnation: the id of the collector in it; a new one begins at sequence 1.
+        sequence: 1, 2, 3… of this incarnation; a number that was counted is never counted again.
+        model_id, version: what a replica runs; "" for a gateway, which serves all of them.
+        baseline_id: the baseline that it folds by; "" if there is none.
+        leaving: whether the process ends on purpose, so that this is its last push.
     """
 
     source: str
@@ -56,26 +56,26 @@ class Member:
 
     @property
     def key(self) -> VersionKey:
-        """The model version."""
+        """The model version: `(model_id, version)`."""
         return self.model_id, self.version
 
     @property
     def name(self) -> SourceName:
-        """Which counts of which process."""
+        """The source's name: `(source, incarnation)`."""
         return self.source, self.incarnation
 
 
 @dataclass(frozen=True, slots=True)
 class PaneCounts:
-    """What was folded for one model version in one minute, by one baseline.
+    """The folded rows of one model version in one minute, by one baseline.
 
     Attributes:
-        pane: minutes since the epoch.
-        baseline_id: of the baseline whose bins `data` counts; "" where `data` is a `Sketch`.
-        data: the `Profile` or `Sketch` as bytes; empty where no row could be folded.
-        rows: rows that were folded.
-        dropped: rows that were not looked at, because more came than could be folded.
-        unreadable: rows that do not fit the baseline.
+        pane: the minute, in minutes since the epoch.
+        baseline_id: the baseline in whose bins `data` counts; "" if `data` is a `Sketch`.
+        data: the `Profile` or `Sketch` as bytes; empty if no row could be folded.
+        rows: the number of folded rows.
+        dropped: the number of rows that were skipped, because more came than could be folded.
+        unreadable: the number of rows that do not fit the baseline.
     """
 
     model_id: str
@@ -90,7 +90,7 @@ class PaneCounts:
 
 @dataclass(frozen=True, slots=True)
 class SourceOutcomes:
-    """What one gateway counted since it started.
+    """The counts of one gateway since it started.
 
     Attributes:
         data: its snapshots, from `pack_snapshots`.
@@ -103,12 +103,12 @@ class SourceOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What goes to the Monitor in one call.
+    """The counts that are sent to the Monitor in one call.
 
     Attributes:
-        members: the sources whose counts are in it; never empty.
-        panes: what they folded, together.
-        outcomes: what gateways counted; never merged, since it is a standing and no difference.
+        members: the sources whose counts are in the push; never empty.
+        panes: their folded rows, added up.
+        outcomes: the counts of gateways; never merged, since they are totals and not differences.
     """
 
     members: tuple[Member, ...]
@@ -117,19 +117,19 @@ class Push:
 
     @property
     def empty(self) -> bool:
-        """True where nothing was counted: it only says that the sources are alive."""
+        """Whether the push has no counts, and only shows that the sources are alive."""
         return not self.panes and not self.outcomes
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The answer to a push; whoever gets it may forget what the push held.
+    """The answer to a push; its receiver may discard the counts of the push.
 
     Attributes:
-        counted_before: members that had been counted already, in a push that had other ones, too. *Nothing* of this
-            push was counted then: it has to come again without them. Never said of a push with one member.
+        counted_before: members that had been counted already, in a push that also has others. Then *nothing* of this
+            push was counted, and it must be sent again without them. Always empty for a push with one member.
         baselines: the bytes of the baseline in force, for versions of members that fold by another one.
-        through_node: there are so many sources that they should push to the aggregator of their node.
+        through_node: whether there are so many sources that they should push to the aggregator of their node.
     """
 
     counted_before: tuple[Member, ...] = ()
@@ -138,7 +138,7 @@ class Ack:
 
 
 def decode_counts(counts: PaneCounts) -> Counts | None:
-    """What a pane holds; None where no row could be folded.
+    """Return the counts in a pane; None if no row could be folded.
 
     Raises:
         StreambError: the bytes are damaged.
@@ -147,23 +147,23 @@ def decode_counts(counts: PaneCounts) -> Counts | None:
 
 
 def read_counts(baseline_id: str, data: bytes) -> Counts:
-    """Counts from their bytes: a `Profile` where there is a baseline, else a `Sketch`."""
+    """Return counts from their bytes: a `Profile` if there is a baseline, else a `Sketch`."""
     return Profile.from_bytes(data) if baseline_id else Sketch.from_bytes(data)
 
 
 def added(parts: Iterable[Counts | None]) -> Counts | None:
-    """The sum of counts by one baseline, or of sketches; None where no row could be folded."""
+    """Return the sum of profiles of one baseline, or of sketches; None if no row could be folded."""
     found = [one for one in parts if one is not None]
     return reduce(operator.add, found) if found else None
 
 
 def pack_snapshots(snapshots: Iterable[Snapshot]) -> bytes:
-    """Snapshots as bytes."""
+    """Return snapshots as bytes, for `unpack_snapshots`."""
     return zlib.compress(_dumps([_snapshot_to_plain(snapshot) for snapshot in snapshots]), 1)
 
 
 def unpack_snapshots(data: bytes) -> tuple[Snapshot, ...]:
-    """Read what `pack_snapshots` wrote.
+    """Return the snapshots from the result of `pack_snapshots`.
 
     Raises:
         InvalidInput: the bytes are damaged.
@@ -175,12 +175,12 @@ def unpack_snapshots(data: bytes) -> tuple[Snapshot, ...]:
 
 
 def encode_push(push: Push, at: float) -> bytes:
-    """A push with the moment of its arrival, for the file."""
+    """Return a push and the time of its arrival as bytes, for the log and `decode_push`."""
     return _dumps([at, *([_in_order(one) for one in listed] for listed in (push.members, push.panes, push.outcomes))])
 
 
 def decode_push(record: bytes) -> tuple[Push, float]:
-    """Read what `encode_push` wrote.
+    """Return the push and the time of its arrival from the result of `encode_push`.
 
     Raises:
         InvalidInput: the bytes are damaged.
@@ -201,7 +201,7 @@ def _in_order(record: Member | PaneCounts | SourceOutcomes) -> list[Any]:
 
 
 def _snapshot_to_plain(snapshot: Snapshot) -> dict[str, Any]:
-    """By name, without what is empty: fields come and go between releases, files stay."""
+    """The fields by name, without empty ones, since a file may be read by a release with other fields."""
     found: dict[str, Any] = {}
     for one in fields(Snapshot):
         value = getattr(snapshot, one.name)

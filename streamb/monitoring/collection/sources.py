@@ -1,4 +1,4 @@
-"""Who pushes: what each source pushed last, so that a push counts once, and when it did, so that silence is noticed."""
+"""The last push of each source and its time, so that a push is counted once and a silent source is noticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SourceState:
     """The last push of one source.
 
     Attributes:
-        member: which.
+        member: the push.
         at: when it arrived, in seconds since the epoch.
     """
 
@@ -22,10 +22,10 @@ class SourceState:
 
 
 class Sources:
-    """Every source that was heard of lately. Not thread-safe.
+    """All sources that pushed recently. Not thread-safe.
 
-    Those that are there are kept by version, too: there may be thousands of versions, and all are asked for every few
-    seconds.
+    Sources that have not left are also kept by version, since there may be thousands of versions, which are all looked
+    up every few seconds.
     """
 
     def __init__(self, states: Iterable[SourceState] = ()) -> None:
@@ -38,12 +38,12 @@ class Sources:
         return len(self._states)
 
     def counted(self, member: Member) -> bool:
-        """Whether this push, or a later one of its source, was counted."""
+        """Return whether this push, or a later one of its source, was counted."""
         known = self._states.get(member.name)
         return known is not None and member.sequence <= known.member.sequence
 
     def note(self, member: Member, at: float) -> None:
-        """This push is counted, and was the last one of its source where it says so."""
+        """Record that this push was counted; if it is `leaving`, the source has left."""
         name = member.name
         self._states[name] = SourceState(member, at)
         if member.leaving:
@@ -52,31 +52,31 @@ class Sources:
             self._present.setdefault(member.key, {})[name] = at
 
     def states(self) -> tuple[SourceState, ...]:
-        """The last push of every source, of those that have left as well."""
+        """Return the last push of every source, including those that have left."""
         return tuple(self._states.values())
 
     def present(self) -> list[SourceState]:
-        """The last push of every source that has not left, in order of their names."""
+        """Return the last push of every source that has not left, sorted by name."""
         found = [one for one in self._states.values() if not one.member.leaving]
         return sorted(found, key=lambda one: (one.member.source, one.at))
 
     def heard_at(self, key: VersionKey) -> float | None:
-        """When a source of this version that has not left was last heard of; None where there is none."""
+        """Return when a source of this version that has not left last pushed; None if there is no such source."""
         return max(self._present.get(key, {}).values(), default=None)
 
     def versions(self) -> list[VersionKey]:
-        """The versions of all sources that have not left; ("", "") for gateways."""
+        """Return the versions of all sources that have not left; ("", "") for gateways."""
         return list(self._present)
 
     def forget(self, before: float) -> list[SourceName]:
-        """Forget those that were last heard of before a moment; returns their names."""
+        """Forget the sources whose last push was before a time; returns their names."""
         silent = [name for name, one in self._states.items() if one.at < before]
         for name in silent:
             self._gone(self._states.pop(name).member.key, name)
         return silent
 
     def rewind(self, at: float) -> None:
-        """The clock was set back to this moment: nobody was heard of after it."""
+        """Move later times to this one, because the clock was set back to it."""
         for name, one in self._states.items():
             if one.at > at:
                 self._states[name] = replace(one, at=at)

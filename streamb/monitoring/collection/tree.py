@@ -1,9 +1,9 @@
-"""Between many sources and the Monitor: the aggregator of a node makes one push of all the pushes on its node.
+"""The aggregator of a node, between many sources and the Monitor: merges all pushes on its node into one.
 
-It is exact because it keeps nothing that its sources have not still in hand. It answers a source only after the Monitor
-has answered, its push names every member in it, and the Monitor counts members once. Where some members were counted
-before, in a push whose answer was lost, the Monitor counts nothing and names them; the rest is merged again without
-them. So an aggregator may die at any moment, and a source may go to another one, or to the Monitor itself.
+It is exact because its sources keep their counts until it answers. It answers a source only after the Monitor has
+answered, its push names every member in it, and the Monitor counts each member once. If some members were counted
+before, in a push whose answer was lost, the Monitor counts nothing and names them, and the rest is merged again without
+them. So an aggregator may die at any time, and a source may push to another one or to the Monitor itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streamb.monitoring.collection.push import (
 
 
 def merged(pushes: Iterable[Push]) -> Push:
-    """One push with the same counts. Counts that cannot be read or added up go along as they are.
+    """Return one push with the same counts. Counts that cannot be read or added are included unchanged.
 
     >>> one = Push((Member("a", "1", 1),), (PaneCounts("m", "1.0.0", 7, "", b"", dropped=2),))
     >>> two = Push((Member("b", "1", 5),), (PaneCounts("m", "1.0.0", 7, "", b"", dropped=3),))
@@ -66,10 +66,11 @@ def _added(group: list[PaneCounts]) -> list[PaneCounts]:
 
 
 class NodeAggregator:
-    """Joins the pushes of a node. One push is under way at a time; what comes meanwhile waits for the next one.
+    """Merges the pushes of a node. One merged push is under way at a time; newer pushes wait for the next one.
 
-    Use: `join` each push, send what `take` gives, and tell the answer to `acknowledged`, which says what to answer to
-    whom. A source whose push cannot be delivered hears nothing, and sends it again. Safe to use from several threads.
+    Use: `join` each push, send the result of `take`, and pass the answer to `acknowledged`, which returns the answers
+    to the sources. A source whose push cannot be delivered gets no answer, and sends it again. Safe to use from several
+    threads.
     """
 
     def __init__(self) -> None:
@@ -78,10 +79,10 @@ class NodeAggregator:
         self._under_way: dict[SourceName, Push] = {}
 
     def join(self, push: Push) -> None:
-        """Take a source's push. The same one again changes nothing; a newer one of the source replaces it.
+        """Add a source's push. The same push again changes nothing; a newer one of the source replaces it.
 
         Raises:
-            ValueError: it is of several sources: aggregators do not push to each other.
+            ValueError: the push has several members, since aggregators do not push to each other.
         """
         if len(push.members) != 1:
             raise ValueError("an aggregator of a node takes pushes of single sources")
@@ -91,18 +92,18 @@ class NodeAggregator:
                 self._waiting[name] = push
 
     def take(self) -> Push | None:
-        """What to send now: what is under way, again, or else all that waits; None where nothing does."""
+        """Return the push to send: the one under way again, or else all that wait; None if there is none."""
         with self._lock:
             if not self._under_way:
                 self._under_way, self._waiting = self._waiting, {}
             return merged(self._under_way.values()) if self._under_way else None
 
     def acknowledged(self, push: Push, ack: Ack) -> dict[SourceName, tuple[Member, Ack]]:
-        """The Monitor has answered what `take` gave.
+        """Handle the Monitor's answer to the result of `take`.
 
         Returns:
-            The answers to sources, by source and incarnation. Where the Monitor had counted some before, only theirs:
-            the others are to be sent again.
+            The answers to the sources, by source and incarnation. If the Monitor had counted some members before, only
+            theirs: the others have to be sent again.
         """
         done = ack.counted_before or push.members
         with self._lock:
@@ -112,6 +113,6 @@ class NodeAggregator:
 
 
 def _answer(member: Member, ack: Ack) -> Ack:
-    """What one source has to know of an answer to many."""
+    """The answer to one source, from the answer to a merged push."""
     mine: dict[VersionKey, bytes] = {key: data for key, data in ack.baselines.items() if key == member.key}
     return Ack(baselines=mine, through_node=ack.through_node)
