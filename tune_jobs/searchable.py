@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamb.errors import NotFound
-from streamb.hpo.spaces import space_for
+from streamb.hpo.spaces import prefixed, space_for
 from tune_jobs.arguments import WrongArgument
 from tune_jobs.estimators import READS_SPARSE, estimator_named, imported
 from tune_jobs.table import Task
@@ -37,7 +37,7 @@ class Searchable:
 
     def space_of_pipeline(self) -> dict[str, Any]:
         """Return the space with the pipeline's parameter names, conditions included."""
-        return {_PREFIX + name: _renamed(what) for name, what in self.space.items()}
+        return prefixed(self.space, _PREFIX)
 
 
 def own_names(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,9 +89,3 @@ def _catalogued(model: str, estimator: Any) -> dict[str, Any]:
     except NotFound as error:
         name = type(estimator).__name__
         raise WrongArgument.of("model", model, f"{name} has no search space here; give one with --space") from error
-
-
-def _renamed(what: Any) -> Any:
-    if isinstance(what, Mapping) and isinstance(what.get("when"), Mapping):
-        return {**what, "when": {_PREFIX + parent: values for parent, values in what["when"].items()}}
-    return what

@@ -7,7 +7,6 @@ and time, turns a crash into a 500 that reveals no internals, and sets the heade
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 import uuid
@@ -22,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamb.api.errors import error_response
 from streamb.api.tables import MAX_TABLE_BYTES
-from streamb.config import Settings
+from streamb.config import Settings, is_loopback
 from streamb.errors import BodyTooLarge, Forbidden, StreambError
 
 _log = logging.getLogger(__name__)
@@ -169,11 +168,4 @@ def _is_cross_site(headers: Headers, *, loopback: bool) -> bool:
         return True
     if not parts.netloc or parts.netloc.lower() != headers.get("host", "").lower():
         return True
-    return loopback and not _is_loopback(name)
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
+    return loopback and not (is_loopback(name) or name.endswith(".localhost"))

@@ -10,7 +10,7 @@ from streamb.config.environment import child_environment, default_environment, t
 from streamb.config.explaining import VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain
 from streamb.config.loading import config_error, load_settings, mask_secrets, unknown_setting
 from streamb.config.secrets import HIDDEN, is_reference, resolve_secret, shown_secret
-from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Settings
+from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Settings, is_loopback
 
 __all__ = [
     "ENVIRONMENTS",
@@ -28,6 +28,7 @@ __all__ = [
     "config_warnings",
     "default_environment",
     "explain",
+    "is_loopback",
     "is_reference",
     "load_settings",
     "mask_secrets",

@@ -266,10 +266,19 @@ class Settings(BaseSettings):
     @property
     def loopback_only(self) -> bool:
         """True if other machines cannot reach the address that the platform listens on."""
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name refers to the machine itself.
+
+    >>> is_loopback("127.0.0.2"), is_loopback("[::1]"), is_loopback("localhost"), is_loopback("10.0.0.1")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def implied(explicit: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:

@@ -63,9 +63,11 @@ class History:
 
     def row_of(self, parameters: Mapping[str, Any]) -> tuple[float, ...] | None:
         """Return the row of a point; None when it lies outside the space."""
-        if not self._space.contains(parameters):
+        try:
+            row = self._space.encode(parameters)
+        except InvalidInput:
             return None
-        return tuple(self._space.snap(self._space.encode(parameters)[None, :])[0].tolist())
+        return tuple(self._space.snap(row[None, :])[0].tolist())
 
     def begin_initial(self, place: int) -> Trial:
         """Hand out the initial point with index `place`."""

@@ -18,13 +18,12 @@ from streamb.errors import InvalidInput
 from streamb.hpo.gp.acquisition import acquisition_for
 from streamb.hpo.history import History
 from streamb.hpo.journal import Opened, Told
-from streamb.hpo.parameters import Array
 from streamb.hpo.space import Space, something_new
 from streamb.hpo.threads import one_thread
 from streamb.hpo.trial import Best, Status, Trial, is_number
 
 if TYPE_CHECKING:
-    from streamb.hpo.gp.modelling import Lesson, Settings
+    from streamb.hpo.gp.modelling import Lesson
 
 WARMUP: Final = 10
 """Trials before a surrogate chooses; with few parameters fewer would be enough, but hardly better."""
@@ -111,7 +110,11 @@ class Optimizer:
             if lesson is None:
                 row = something_new(self.space, taken, rng)
             else:
-                row = self._modelled(lesson, trials, taken, rng)
+                from streamb.hpo.gp.modelling import suggest
+
+                acquisition = acquisition_for(self._acquisition, len(trials))
+                with one_thread():
+                    row = suggest(self.space, trials, taken, acquisition, lesson, rng)
             with self._state:
                 theta = None if lesson is None else lesson.theta
                 return history.begin(tuple(row.tolist()), theta, told)
@@ -187,19 +190,6 @@ class Optimizer:
 
     # --- choosing -------------------------------------------------------------------------------------------------
 
-    def _modelled(
-        self, lesson: Lesson, trials: tuple[Trial, ...], taken: frozenset[object], rng: np.random.Generator
-    ) -> Array:
-        from streamb.hpo.gp.modelling import suggest
-
-        with one_thread():
-            return suggest(self.space, trials, taken, self._settings(), lesson, rng)
-
-    def _settings(self) -> Settings:
-        from streamb.hpo.gp.modelling import Settings
-
-        return Settings(self._acquisition, self._deterministic, self.direction == "maximize")
-
     def _learned(self, told: int, trials: tuple[Trial, ...]) -> Lesson | None:
         from streamb.hpo.gp.modelling import learn
 
@@ -209,7 +199,14 @@ class Optimizer:
             theta, fitted_to = self._history.theta, self._history.fitted_to
         begin = None if theta is None else np.array(theta)
         with one_thread():
-            lesson = learn(self.space, trials, self._settings(), begin, refit=fitted_to != told)
+            lesson = learn(
+                self.space,
+                trials,
+                begin,
+                maximize=self.direction == "maximize",
+                deterministic=self._deterministic,
+                refit=fitted_to != told,
+            )
         with self._state:
             self._lesson = (told, lesson)
         return lesson

@@ -101,14 +101,6 @@ class Space:
             row[j] = parameter.position(value)
         return row
 
-    def contains(self, parameters: Mapping[str, Any]) -> bool:
-        """Return whether a point lies in the space."""
-        try:
-            self.encode(parameters)
-        except InvalidInput:
-            return False
-        return True
-
     def decode(self, row: Array) -> dict[str, Any]:
         """Return the values of a row's active parameters and of the fixed ones, by name."""
         values: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, Final
 
 from streamb.errors import NotFound
@@ -203,9 +204,13 @@ def space_for(model: Any) -> dict[str, Any]:
     if not steps:
         return search_space(type(model).__name__)
     name, last = steps[-1]
-    prefix = f"{name}__"
-    found = {}
-    for inner, described in space_for(last).items():
-        when = {prefix + parent: values for parent, values in described.get("when", {}).items()}
-        found[prefix + inner] = {**described, **({"when": when} if when else {})}
+    return prefixed(space_for(last), f"{name}__")
+
+
+def prefixed(space: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return a space with `prefix` before all names, also in conditions: the names that a pipeline uses for a step."""
+    found = {prefix + name: what for name, what in space.items()}
+    for name, what in found.items():
+        if isinstance(what, Mapping) and isinstance(what.get("when"), Mapping):
+            found[name] = {**what, "when": {prefix + parent: values for parent, values in what["when"].items()}}
     return found

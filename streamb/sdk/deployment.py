@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import DeadlineExceeded, NotFound, StreambError, Unavailable
+from streamb.metrics.criteria import Finding
 from streamb.sdk.http import HttpClient
-
-if TYPE_CHECKING:
-    from streamb.metrics.criteria import Finding
+from streamb.store.plain import from_plain
 
 _ENDED: Final = frozenset({"completed", "rolled_back", "aborted", "failed"})
 _POLL_S: Final = 0.2
@@ -55,10 +54,7 @@ class DeploymentStatus:
     @classmethod
     def from_answer(cls, body: Mapping[str, Any]) -> DeploymentStatus:
         """Read the JSON of a platform; unknown fields, which a newer platform may add, are ignored."""
-        known = {name: body[name] for name in cls.__slots__ if name in body}
-        findings = tuple(_finding(one) for one in body.get("findings", ()))
-        steps = tuple(float(step["weight"]) for step in body.get("steps", ()))
-        return cls(**{**known, "findings": findings, "steps": steps})
+        return from_plain(cls, {**body, "steps": [step["weight"] for step in body.get("steps", ())]})
 
 
 class Deployment:
@@ -163,15 +159,6 @@ class Deployment:
                 raise StreambError(f"this platform cannot {verb} a deployment; upgrade its streamb") from error
             raise
         return DeploymentStatus.from_answer(answer)
-
-
-def _finding(body: Mapping[str, Any]) -> Finding:
-    from streamb.metrics.criteria import Finding, Verdict  # late: most answers carry none
-
-    rest = {name: body.get(name) for name in ("value", "limit")}
-    return Finding(
-        body["criterion"], Verdict(body["verdict"]), body["detail"], **rest, samples=int(body.get("samples") or 0)
-    )
 
 
 def _too_late(deployment_id: str, timeout: float, last: DeploymentStatus | StreambError) -> DeadlineExceeded:

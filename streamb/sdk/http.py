@@ -6,7 +6,6 @@ A request is repeated only where repeating is harmless: reads, predictions, and 
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import time
 import uuid
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from streamb.config import is_loopback
 from streamb.errors import (
     BadRequest,
     DeadlineExceeded,
@@ -58,7 +58,7 @@ class HttpClient:
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._sleep = sleep
-        loopback = _is_loopback(self.url)
+        loopback = is_loopback(urlsplit(self.url).hostname or "")
         self._client = httpx.Client(
             base_url=self.url,
             headers=headers,
@@ -220,11 +220,3 @@ def _checked_url(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadRequest(f"{url!r} is not the address of a platform; it must be http://HOST:PORT or https://HOST:PORT")
     return url.rstrip("/")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -20,7 +20,7 @@ from streamb.monitoring.health.health import ModelHealth, Status, Thresholds
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.watch import METRICS_S, Seen, VersionWatch, drift_threshold
 from streamb.options import checked_window
-from streamb.sdk.recording import Recorded, Recording, note_label, note_prediction
+from streamb.sdk.recording import LabelNote, Recorded, Recording, note_prediction
 
 _FOLD_S: Final = 1.0
 _JOIN_S: Final = 30.0
@@ -170,7 +170,7 @@ class EnhancedModelMonitoring:
 
         A missing label (None, NaN) is ignored, and the prediction keeps waiting for its label.
         """
-        if self._recording.note(note_label(request_id, label)) and not self._wake.is_set():
+        if self._recording.note(LabelNote(request_id, label)) and not self._wake.is_set():
             self._wake.set()
 
     # --- results ------------------------------------------------------------------------------------------------------

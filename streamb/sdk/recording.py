@@ -68,7 +68,9 @@ class _Prediction(NamedTuple):
     failed: bool
 
 
-class _Label(NamedTuple):
+class LabelNote(NamedTuple):
+    """The record of a label."""
+
     request_id: str
     label: Any
 
@@ -86,7 +88,7 @@ class Recording:
         self._model_name = model_name
         self._clock = clock
         self._window_minutes = window_minutes
-        self._notes: deque[_Prediction | _Label] = deque()
+        self._notes: deque[_Prediction | LabelNote] = deque()
         self._lock = threading.RLock()
         self._recorder = VersionRecorder(model_name, "")
         self._windows = OutcomeWindows()
@@ -97,7 +99,7 @@ class Recording:
         self._misfits = 0
         self._misfit = ""
 
-    def note(self, note: _Prediction | _Label) -> bool:
+    def note(self, note: _Prediction | LabelNote) -> bool:
         """Add a record. Returns True if a batch is full."""
         self._notes.append(note)
         waiting = len(self._notes)
@@ -152,7 +154,7 @@ class Recording:
                 self._profile([note for note in notes if isinstance(note, _Prediction) and not note.failed])
                 self._windows.feed(_SOURCE, self._clock.monotonic(), [self._recorder.snapshot()])
 
-    def _take(self, most: int) -> list[_Prediction | _Label]:
+    def _take(self, most: int) -> list[_Prediction | LabelNote]:
         taken = []
         for _ in range(most):
             try:
@@ -161,12 +163,12 @@ class Recording:
                 break
         return taken
 
-    def _count(self, notes: Iterable[_Prediction | _Label]) -> None:
+    def _count(self, notes: Iterable[_Prediction | LabelNote]) -> None:
         """Outcomes, latencies and labels, in the order in which they came."""
         performance = self._baseline.performance if self._baseline is not None else None
         task = performance.task if performance is not None else None
         for note in notes:
-            if isinstance(note, _Label):
+            if isinstance(note, LabelNote):
                 for key, count in self._joins.labelled(note.request_id, note.label, task).items():
                     self._recorder.learned(key, count)
             elif note.failed:
@@ -238,8 +240,3 @@ def _share(confidence: Any) -> float:
     except (TypeError, ValueError):
         return math.nan
     return share if 0.0 <= share <= 1.0 else math.nan
-
-
-def note_label(request_id: str, label: Any) -> _Label:
-    """Make the record of a label."""
-    return _Label(request_id, label)

@@ -96,7 +96,6 @@ class TestRows:
         space = Space.of(TREE)
         for row in space.sample(np.random.default_rng(seed), 5):
             values = space.decode(row)
-            assert space.contains(values)
             assert space.key(space.encode(values)) == space.key(row)
             assert np.array_equal(space.snap(row[None, :])[0], row)
 
@@ -135,7 +134,8 @@ class TestRows:
         told = [space.decode(one) for one in space.neighbours(row)]
         assert {"kind": "svm", "C": pytest.approx(10.0), "kernel": "linear", "verbose": 0} in told
         assert {one["kind"] for one in told} == {"svm", "mlp"}
-        assert all(space.contains(one) for one in told)
+        for one in told:
+            space.encode(one)  # raises for what lies outside
 
     def test_a_small_space_is_listed_without_repetitions(self):
         space = Space.of({"flag": {"type": "bool"}, "n": {"type": "int", "low": 1, "high": 3, "when": {"flag": True}}})

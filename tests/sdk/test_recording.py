@@ -9,7 +9,7 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.sdk.label_join import LabelJoin
-from streamb.sdk.recording import BATCH, MOST_WAITING, Recording, note_label, note_prediction
+from streamb.sdk.recording import BATCH, MOST_WAITING, LabelNote, Recording, note_prediction
 
 
 def joined(prediction, label, task=None):
@@ -82,7 +82,7 @@ class TestCounting:
         for index in range(3 * BATCH + 7):
             predict(recording, index)
         predict(recording, -1, failed=True)
-        recording.note(note_label("r3", 1))
+        recording.note(LabelNote("r3", 1))
         recording.flush()
         total = recording.total()
         assert (total.ok, total.blamed, total.feedback) == (3 * BATCH + 7, 1, {"labels": 1, "correct": 1})
@@ -119,7 +119,7 @@ class TestCounting:
             features = odd[place // 10] if place % 10 == 0 else {"a": 0.5}
             confidence = ["high", None, pd.NA, 7, np.float64(0.5)][place % 5]
             recording.note(note_prediction(f"r{place}", True, features, 1.0, confidence, failed=False))
-            recording.note(note_label(f"r{place}", [True, None, [1, 2], object(), np.array([1, 2])][place % 5]))
+            recording.note(LabelNote(f"r{place}", [True, None, [1, 2], object(), np.array([1, 2])][place % 5]))
         recording.flush()
         told = recording.recorded()
         assert (told.predictions, told.labels + told.unjoinable) == (100, 100)

@@ -24,7 +24,7 @@ from streamb.cluster.tune.gp_searcher import Ahead, GPSearcher, Waiting
 from streamb.config import temporary_environment
 from streamb.errors import InvalidInput, StartFailed
 from streamb.hpo.study.evaluation import Answer, Evaluator, Task, packed_task
-from streamb.hpo.study.executing import Source, too_long
+from streamb.hpo.study.executing import Source, is_over, too_long
 from streamb.hpo.study.running import cpus
 from streamb.hpo.study.study import Outcome
 
@@ -99,7 +99,7 @@ class TuneExecutor:
         try:
             with temporary_environment(**_TUNE), warnings.catch_warnings(action="ignore"), _silent("ray.tune"):
                 tuner.fit()
-            if searcher.is_unfinished and not _is_over(source):
+            if searcher.is_unfinished and not is_over(source, _GRACE_S):
                 # Tune handles Ctrl-C itself, to release its resources on the cluster; then the study handles it
                 raise KeyboardInterrupt
         finally:
@@ -155,11 +155,6 @@ def _cluster_cpus() -> int:
     return int(resources.get("CPU", 1))
 
 
-def _is_over(source: Source) -> bool:
-    left = source.left_s()
-    return left is not None and left <= _GRACE_S
-
-
 class _TaskSearcher(Searcher):
     """Gives Tune the tasks of a source."""
 
@@ -204,7 +199,7 @@ class _TaskSearcher(Searcher):
         answer: Answer | None = (result or {}).get("answer")
         if answer is not None:
             self._source.finished(task, answer)
-        elif not error or _is_over(self._source):
+        elif not error or is_over(self._source, _GRACE_S):
             self._source.cut(task, seconds)
         elif late and limit is not None:
             self._source.finished(task, too_long(limit, seconds))
@@ -257,8 +252,7 @@ class _Watch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         self._actors.pop(trial.trial_id, None)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        self._actors.pop(trial.trial_id, None)
+    on_trial_error = on_trial_complete
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002
         self._kill([trial_id for trial_id in self._actors if self._searcher.is_late(trial_id)])
@@ -289,7 +283,7 @@ class _Deadline(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return True to end; Tune then asks actors to stop and waits, so working ones are killed first."""
-        if self._held is None or not _is_over(self._held[0]):
+        if self._held is None or not is_over(self._held[0], _GRACE_S):
             return False
         self._held[1].close()
         return True

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from streamb.hpo.gp.acquisition import acquisition_for
+from streamb.hpo.gp.acquisition import Acquisition
 from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, starting_point
 from streamb.hpo.gp.objective import Promise
 from streamb.hpo.gp.proposal import propose
@@ -34,21 +34,6 @@ _MOST_FITTED: Final = 200
 _BAD: Final = 0.75
 _BAD_NOISE: Final = 0.01
 _LOCAL_BASES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a search models the objective and chooses trials.
-
-    Attributes:
-        acquisition: a name in `ACQUISITIONS`.
-        deterministic: whether the objective has the same value whenever it is evaluated at the same point.
-        maximize: whether more is better.
-    """
-
-    acquisition: str = "auto"
-    deterministic: bool = False
-    maximize: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +56,22 @@ class Lesson:
 
 
 def learn(
-    space: Space, trials: Sequence[Trial], settings: Settings, theta: Array | None, *, refit: bool = True
+    space: Space, trials: Sequence[Trial], theta: Array | None, *, maximize: bool, deterministic: bool, refit: bool
 ) -> Lesson | None:
-    """Fit the surrogate of the objective. Return None while no trial has finished inside the space."""
+    """Fit the surrogate of the objective. Return None while no trial has finished inside the space.
+
+    Args:
+        space: what is searched.
+        trials: all of them, in the order of asking.
+        theta: hyperparameters of an earlier fit, to begin with; None without any.
+        maximize: whether more is better.
+        deterministic: whether the objective has the same value whenever it is evaluated at the same point.
+        refit: whether to fit the hyperparameters again, instead of taking `theta`.
+    """
     known = [t for t in trials if t.status is Status.COMPLETE and t.row is not None and t.value is not None]
     if not known:
         return None
-    turned = np.array([_turned(t, settings) for t in known])
+    turned = np.array([-float(t.value or 0.0) if maximize else float(t.value or 0.0) for t in known])
     kept = _kept(turned)
     known, turned = [known[i] for i in kept], turned[kept]
     warping = fit_warping(turned)
@@ -87,18 +81,13 @@ def learn(
         values=warping.apply(turned),
         known=variances * warping.slope(turned) ** 2,
         categorical=space.categorical,
-        noisy=not settings.deterministic,
+        noisy=not deterministic,
     )
     if theta is None or refit or len(theta) != len(starting_point(evidence)):
         theta = fit(_part(evidence), [] if theta is None else [theta])
     surrogate = condition(evidence, theta)
-    means = evidence.values if settings.deterministic else surrogate.predict(evidence.rows)[0]
+    means = evidence.values if deterministic else surrogate.predict(evidence.rows)[0]
     return Lesson(surrogate, warping, tuple(known), means, theta)
-
-
-def _turned(trial: Trial, settings: Settings) -> float:
-    value = float(trial.value or 0.0)
-    return -value if settings.maximize else value
 
 
 def _kept(turned: Array) -> list[int]:
@@ -129,7 +118,7 @@ def suggest(
     space: Space,
     trials: Sequence[Trial],
     taken: Set[object],
-    settings: Settings,
+    acquisition: Acquisition,
     lesson: Lesson,
     rng: np.random.Generator,
 ) -> Array:
@@ -143,7 +132,6 @@ def suggest(
     surrogate, expected = _with_unknown(lesson, trials)
     if best is not None:  # reaching what a running trial is expected to reach is no longer an improvement
         best = min(best, expected)
-    acquisition = acquisition_for(settings.acquisition, len(trials))
     promise = Promise(surrogate, acquisition, best, _constraints(space, lesson))
     order = np.argsort(np.where(feasible, lesson.means, lesson.means + 1e3), kind="stable")[:_LOCAL_BASES]
     return propose(space, promise, lesson.surrogate.rows[order], taken, rng)

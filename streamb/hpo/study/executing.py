@@ -79,11 +79,11 @@ class InProcess:
             left, limit = source.left_s(), source.limit_s
             limits = [one for one in (left, limit) if one is not None]
             began = self._clock.monotonic()
-            answer = evaluated_within(self._evaluator, task, min(limits) if limits else None, lambda: _is_over(source))
+            answer = evaluated_within(self._evaluator, task, min(limits) if limits else None, lambda: is_over(source))
             seconds = self._clock.monotonic() - began
             if answer is not None:
                 source.finished(task, answer)
-            elif limit is not None and (left is None or limit < left) and not _is_over(source):
+            elif limit is not None and (left is None or limit < left) and not is_over(source):
                 source.finished(task, too_long(limit, seconds))
             else:
                 source.cut(task, seconds)
@@ -113,9 +113,10 @@ def evaluated_within(
     return found[0] if found else None
 
 
-def _is_over(source: Source) -> bool:
+def is_over(source: Source, grace_s: float = 0.0) -> bool:
+    """Return whether the source's time ends within `grace_s` seconds."""
     left = source.left_s()
-    return left is not None and left <= 0.0
+    return left is not None and left <= grace_s
 
 
 def too_long(limit_s: float, seconds: float) -> Answer:

@@ -11,7 +11,7 @@ from typing import Any
 from streamb.errors import InvalidInput, StorageFailed
 from streamb.hpo.parameters import Fixed, Float, Ordinal, Parameter
 from streamb.hpo.space import Space
-from streamb.hpo.study.study import OptimizationResult, TrialResult, plain_parameters
+from streamb.hpo.study.study import OptimizationResult, TrialResult, plain_value
 from streamb.store.plain import from_plain
 
 _COLUMNS = ("number", "status", "score", "seconds", "started_at", "node", "error")
@@ -90,16 +90,16 @@ def _cell(value: Any) -> Any:
 def _described(parameter: Parameter | Fixed) -> dict[str, Any]:
     told = _shape(parameter)
     if parameter.conditions:
-        told["when"] = {one.parent: _plain(list(one.values)) for one in parameter.conditions}
+        told["when"] = {one.parent: plain_value(list(one.values)) for one in parameter.conditions}
     return told
 
 
 def _shape(parameter: Any) -> dict[str, Any]:
     if isinstance(parameter, Fixed):
-        return {"type": "fixed", "value": _plain(parameter.constant)}
+        return {"type": "fixed", "value": plain_value(parameter.constant)}
     if isinstance(parameter, Ordinal):
         kind = "categorical" if parameter.categorical else "ordinal"
-        return {"type": kind, "values": [_plain(value) for value in parameter.values]}
+        return {"type": kind, "values": [plain_value(value) for value in parameter.values]}
     kind, least = ("float", None) if isinstance(parameter, Float) else ("int", 1)
     told: dict[str, Any] = {"type": kind, "low": parameter.low, "high": parameter.high}
     if parameter.log:
@@ -107,7 +107,3 @@ def _shape(parameter: Any) -> dict[str, Any]:
     elif parameter.step != least:
         told["step"] = parameter.step
     return told
-
-
-def _plain(value: Any) -> Any:
-    return plain_parameters({"value": value})["value"]

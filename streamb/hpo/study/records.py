@@ -75,7 +75,7 @@ class Records:
         try:
             found = [json.loads(line) for line in self._file.lines]
             before = found[0]["study"]
-            kept = tuple(_kept(one) for one in found[1:])
+            kept = tuple(Kept(read_trial(one), one["value"], one["variance"]) for one in found[1:])
         except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise InvalidInput(f"{self.path} is damaged: {error!r}; use another folder") from error
         differs = sorted(name for name in {*before, *identity} if before.get(name) != identity.get(name))
@@ -83,7 +83,3 @@ class Records:
             shown = "; ".join(f"{name} was {before.get(name)!r}, is {identity.get(name)!r}" for name in differs)
             raise InvalidInput(f"{self.path.parent} holds another study ({shown}); use another folder")
         return kept
-
-
-def _kept(line: dict[str, Any]) -> Kept:
-    return Kept(read_trial(line), line["value"], line["variance"])

@@ -269,10 +269,11 @@ class Progress(Protocol):
 
 def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters as JSON values: numpy numbers as numbers, sequences as lists, other objects as strings."""
-    return {name: _plain(value) for name, value in parameters.items()}
+    return {name: plain_value(value) for name, value in parameters.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return one value as `plain_parameters` does."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, float):
@@ -280,9 +281,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | bool | int | type(None)):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain_value(one) for one in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain_value(one) for key, one in value.items()}
     return repr(value)
 
 
