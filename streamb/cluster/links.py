@@ -1,7 +1,7 @@
-"""`Predictor` over direct links: Serve says which replicas a version has, the batches go straight to them.
+"""`Predictor` over direct links: Serve lists the replicas of a version, and batches go directly to them.
 
 A call through a Serve handle costs each side some 2.5 ms of CPU on a slow core, a link a tenth of that (docs/log.md).
-The handle is kept for what it is good at: `broadcast` asks every running replica where its link listens.
+The handle is still used for `broadcast`, which asks every running replica where its link listens.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from streamb.serving.links.link import Link, LinkAddress
 from streamb.traffic import VersionTarget
 
 LOOK_S: Final = 2.0
-"""How often replicas are looked for while there are some; a link that is lost is noticed at once."""
+"""Seconds between searches for replicas while there are some; a lost link is noticed at once."""
 
 HURRY_S: Final = 0.25
-"""How often while there is none."""
+"""Seconds between searches while there is none."""
 
 _ASK_TIMEOUT_S: Final = 5.0
 
@@ -39,7 +39,7 @@ class LinkPredictor:
         self._apps: dict[str, _AppLinks] = {}
 
     def connect(self, apps: Iterable[str]) -> frozenset[str]:
-        """Look for the replicas of apps; those of which none has been connected yet."""
+        """Start searching for the replicas of apps; return the apps of which none is connected yet."""
         unconnected = set()
         for app in apps:
             if app not in self._apps:
@@ -50,7 +50,7 @@ class LinkPredictor:
         return frozenset(unconnected)
 
     async def connected(self, apps: Iterable[str], timeout_s: float = 5.0) -> None:
-        """Wait until each of these apps has a replica, so that the first request need not; gives up in time."""
+        """Wait, at most `timeout_s` seconds, until each of these apps has a connected replica for its first request."""
         waits = [asyncio.ensure_future(self._apps[app].found.wait()) for app in apps if app in self._apps]
         if waits:
             _, late = await asyncio.wait(waits, timeout=timeout_s)
@@ -58,28 +58,28 @@ class LinkPredictor:
                 wait.cancel()
 
     def forget(self, apps: Iterable[str]) -> None:
-        """Drop the links of apps that no table names any more."""
+        """Close the links of apps that the routing table no longer names."""
         for app in apps:
             links = self._apps.pop(app, None)
             if links is not None:
                 links.close()
 
     def close(self) -> None:
-        """Drop all links."""
+        """Close all links."""
         self.forget(list(self._apps))
 
     @property
     def apps(self) -> frozenset[str]:
-        """The apps whose replicas are looked for."""
+        """The apps whose replicas are searched for."""
         return frozenset(self._apps)
 
     def replicas(self, target: VersionTarget) -> int:
-        """How many replicas of a version can be called now."""
+        """Return how many replicas of a version can be called now."""
         links = self._apps.get(target.app)
         return links.usable if links is not None else 0
 
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
-        """Answer one batch; see `serving.batch.Predictor`. Waits for a replica where there is none: bound it."""
+        """Answer one batch (see `serving.batch.Predictor`). Waits for a replica if there is none: use a time limit."""
         links = self._apps.get(target.app)
         if links is None:
             raise Unavailable(f"version {target.version} is not connected yet; try again", retry_after_s=1)
@@ -104,11 +104,11 @@ class _AppLinks:
         return sum(link.usable for link in self._links.values())
 
     def start(self) -> None:
-        """Begin to look for replicas."""
+        """Start searching for replicas."""
         self._task = asyncio.get_running_loop().create_task(self._keep_looking())
 
     def close(self) -> None:
-        """Stop looking, and let go of every replica."""
+        """Stop searching, and close the links to every replica."""
         if self._task is not None:
             self._task.cancel()
         links, self._links = self._links, {}
@@ -116,9 +116,9 @@ class _AppLinks:
             link.close()
 
     async def pick(self) -> Link:
-        """The link whose replica has the least to do; waits for one where there is none.
+        """Return the link whose replica has the least work; waits for one if there is none.
 
-        A call that was given up still counts there, so a replica that hangs does not seem idle.
+        An abandoned call still counts, so that a hanging replica does not seem idle.
         """
         while True:
             usable = [link for link in self._links.values() if link.usable]
@@ -130,7 +130,7 @@ class _AppLinks:
 
     async def _keep_looking(self) -> None:
         while True:
-            self._look.clear()  # before looking: a link that is lost meanwhile is a reason to look again
+            self._look.clear()  # before searching: a link lost meanwhile must start another search
             try:
                 await self._look_once()
             except (RayError, TimeoutError, RuntimeError) as error:
@@ -138,13 +138,13 @@ class _AppLinks:
             except Exception:
                 _log.exception("asking for the replicas of %s failed", self.app)
             with contextlib.suppress(TimeoutError):
-                # A lost link is a reason to look now; but never more often than `HURRY_S`.
+                # A lost link starts a search at once, but never more often than every `HURRY_S`.
                 await asyncio.sleep(HURRY_S)
                 if self.usable:
                     await asyncio.wait_for(self._look.wait(), LOOK_S)
 
     async def _look_once(self) -> None:
-        if self._handle is None:  # made here: what Serve raises while it is restarted is no end of looking
+        if self._handle is None:  # made here, so that an error of Serve while it restarts does not end the search
             self._handle = serve.get_deployment_handle(MODEL_VERSION, self.app, _check_exists=False)
         asked = self._handle.broadcast(LINK).results_async(return_exceptions=True)
         answers = await asyncio.wait_for(asked, _ASK_TIMEOUT_S)

@@ -16,21 +16,21 @@ from streamb.serving.http.listener import listener_config
 from streamb.serving.links.frames import tune_socket
 
 _PATIENCE_S: Final = 60
-"""A client that takes nothing of its answer for so long, or whose machine is gone, is cut off."""
+"""Seconds after which a client that reads nothing of its answer, or whose machine is gone, is disconnected."""
 
 _BACKLOG: Final = 4096
 
 
 class Listener:
-    """Serves one ASGI app until it is closed; on any free port, or on the one given."""
+    """Serves one ASGI app until it is closed, on the given port or on any free one."""
 
     def __init__(self, app: Callable[..., Any], host: str, port: int = 0) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tune_socket(self._socket, patience_s=_PATIENCE_S)  # what it accepts inherits it
+        tune_socket(self._socket, patience_s=_PATIENCE_S)  # accepted connections inherit it
         try:
             self._socket.bind((host, port))
-            self._socket.listen(_BACKLOG)  # from here on connections wait, rather than be refused
+            self._socket.listen(_BACKLOG)  # from here on connections wait instead of being refused
         except OSError:
             self._socket.close()
             raise
@@ -40,11 +40,11 @@ class Listener:
 
     @property
     def alive(self) -> bool:
-        """False once the server has ended, for whatever reason."""
+        """Whether the server is running; False once it has ended for any reason."""
         return not self._task.done()
 
     async def close(self, timeout_s: float = 5.0) -> None:
-        """Stop accepting, let running requests finish for `timeout_s`, then close."""
+        """Stop accepting, let running requests finish for `timeout_s` seconds, then close."""
         self._server.should_exit = True
         _, waiting = await asyncio.wait({self._task}, timeout=timeout_s)
         if waiting:
@@ -53,7 +53,7 @@ class Listener:
 
 
 def own_address(settings: Settings) -> str:
-    """Where a process of ours listens: this machine only, unless other nodes of a joined cluster must reach it."""
+    """Return the address to listen on: this machine's only, unless other nodes of a joined cluster must reach it."""
     if settings.ray_address is None:
         return "127.0.0.1"
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

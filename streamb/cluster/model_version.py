@@ -31,8 +31,8 @@ _COOLDOWN_DOWN_S: Final = 120.0
 class ModelVersion:
     """One replica of one model version.
 
-    It has no `__call__`, so that it stays unreachable by HTTP whatever mode Serve runs in. Gateways come by its link;
-    who has only a Serve handle calls `infer`. Models predict in a thread of their own, one batch at a time, so that
+    It has no `__call__`, so that it stays unreachable by HTTP whatever mode Serve runs in. Gateways use its link;
+    callers with only a Serve handle use `infer`. Models predict in a separate thread, one batch at a time, so that
     health checks are answered meanwhile.
     """
 
@@ -67,22 +67,22 @@ class ModelVersion:
             self._stats.left(arrived, answered=answered)
 
     async def link(self) -> LinkAddress:
-        """Where gateways reach this replica directly, and with which secret. Opens the link on the first call."""
+        """Return the address and secret of this replica's link. Opens the link on the first call."""
         if self._listening is None:
             self._listening = asyncio.ensure_future(self._server.start(own_address(self._settings)))
         return await self._listening
 
     async def check_health(self) -> None:
-        """Serve asks this every second; being able to answer at all is the proof."""
+        """Called by Serve every second; answering at all shows that the replica is healthy."""
         if self._collection is not None:
-            self._collection.start()  # here, since there was no running loop before
+            self._collection.start()  # here, because there was no running loop before
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What the autoscaling policy decides by; Serve collects it."""
+        """Return the numbers for the autoscaling policy; Serve collects them."""
         return self._stats.numbers()
 
     async def __del__(self) -> None:
-        """Serve awaits this when it stops the replica: calls that are here are answered, new ones go elsewhere."""
+        """Answer the running calls and refuse new ones; Serve awaits this when it stops the replica."""
         await self._server.close(_DRAIN_S)
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -91,7 +91,7 @@ class ModelVersion:
 
 
 def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Any:
-    """One model version as a Serve application; run it with `route_prefix=None`."""
+    """Return one model version as a Serve application; run it with `route_prefix=None`."""
     options: dict[str, Any] = {"num_replicas": settings.min_instances}
     if settings.enable_auto_scaling and settings.max_instances > settings.min_instances:
         policy = ScalingPolicy(
@@ -103,7 +103,7 @@ def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> 
         options = {"autoscaling_config": autoscaling_config(policy, app=spec.app)}
     deployment = serve.deployment(
         name=MODEL_VERSION,
-        # Who calls by handle must queue here, not be turned away; gateways come by the link.
+        # Calls by handle must queue here, not be refused; gateways use the link.
         max_ongoing_requests=64,
         ray_actor_options={"num_cpus": settings.replica_cpus},
         health_check_period_s=1,

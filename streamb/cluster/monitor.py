@@ -1,4 +1,4 @@
-"""The Monitor: a detached actor that takes in what all sources push. Nothing that answers requests waits for it."""
+"""The Monitor: a detached actor that receives the pushes of all sources. No request waits for it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from streamb.monitoring.opening import open_monitor
 from streamb.monitoring.watches import TICK_S
 
 REOPEN_S: Final = 5.0
-"""Where its folder cannot be used, or a setting of a channel is wrong, it is tried again after so long."""
+"""Seconds between attempts to open it, if its folder cannot be used or a setting of a channel is wrong."""
 MOST_PENDING: Final = 1_000
-"""Calls of one process that may wait for the Monitor; further ones are refused at once, where they are made."""
+"""The most calls of one process that may wait for the Monitor; the process refuses further ones at once."""
 _GROUPS: Final = {"pushes": 32, "queries": 8}
-"""Threads: pushes wait for the disk, and queries must not wait for pushes."""
+"""Number of threads: pushes wait for the disk, and queries must not wait for pushes."""
 _log = logging.getLogger(__name__)
 
 
 class MonitorActor:
-    """Runs `MonitorCore`: pushes and verbs in threads of their own, the looks at all versions in one more.
+    """Runs `MonitorCore`: pushes and verbs in their own threads, and the looks at all versions in another.
 
-    It opens what it keeps in the background: an actor that fails to start is never started again.
+    It opens its files in the background, because an actor that fails to start is never started again.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,11 +44,11 @@ class MonitorActor:
 
     @ray.method(concurrency_group="pushes")
     def push(self, push: Push) -> Ack:
-        """Count what a source pushed; returns when it is on the disk.
+        """Count a source's push; returns when it is on disk.
 
         Raises:
-            Unavailable: it is not open yet.
-            StorageFailed: it could not be written.
+            Unavailable: the Monitor is not open yet.
+            StorageFailed: the push could not be written.
         """
         return self._opened().receive(push)
 
@@ -58,7 +58,7 @@ class MonitorActor:
         return self._opened().verbs.run(name, args, kwargs)
 
     def stop(self) -> None:
-        """End the looks, and write what is left; the actor is killed next."""
+        """Stop the looks and write what is in memory; the caller then kills the actor."""
         self._stopping.set()
         self._loop.join(10)
         core, self._core = self._core, None
@@ -82,7 +82,7 @@ class MonitorActor:
             core.start()
             self._core = core
         except Exception as error:
-            self._trouble = f"the Monitor cannot open what it keeps: {error}"
+            self._trouble = f"the Monitor cannot open its files: {error}"
             _log.exception("the Monitor cannot be opened; trying again in %s s", REOPEN_S)
             self._stopping.wait(REOPEN_S)
 
@@ -103,7 +103,7 @@ class MonitorActor:
 
 
 def start_monitor(settings: Settings) -> None:
-    """Have a Monitor on this cluster; returns without waiting for it."""
+    """Start a Monitor on this cluster if there is none; returns without waiting for it."""
     remote: Any = ray.remote  # its types do not know of concurrency groups
     actor = remote(concurrency_groups=_GROUPS)(MonitorActor)
     actor.options(
@@ -119,7 +119,7 @@ def start_monitor(settings: Settings) -> None:
 
 
 def stop_monitor(timeout_s: float) -> None:
-    """End the Monitor of this cluster, if there is one; what it holds is written first."""
+    """Stop the Monitor of this cluster, if there is one; it writes what it has in memory first."""
     try:
         monitor = ray.get_actor(MONITOR, NAMESPACE)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What our actors and Serve applications are called on a Ray cluster."""
+"""The names of streamb's actors and Serve applications on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def node_collector(node_id: str) -> str:
 
 
 def is_model_app(app: str) -> bool:
-    """True for the apps of model versions (`model--version--nonce`), false for our own and other people's."""
+    """Return whether an app runs a model version (`model--version--nonce`); False for our own and foreign apps."""
     return app.count("--") >= 2 and not app.startswith("streamb-")

@@ -1,4 +1,4 @@
-"""An actor on each node that joins the pushes of that node, where there are too many for the Monitor to hear each."""
+"""An actor on each node that joins its sources' pushes, if there are too many for the Monitor to receive each."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from streamb.monitoring.collection.push import Ack, Member, Push
 from streamb.monitoring.collection.tree import NodeAggregator
 
 GATHER_S: Final = 1.0
-"""Pushes that come within so long go on together."""
+"""Pushes that arrive within this many seconds are sent on together."""
 CALL_TIMEOUT_S: Final = 8.0
-"""Shorter than sources wait, so that they hear of a Monitor that is slow from their own clock."""
+"""Time limit for the Monitor's answer in seconds; shorter than that of sources, which then learn that it is slow."""
 _MOST_SOURCES: Final = 4_000
 _log = logging.getLogger(__name__)
 
 
 class NodeCollectorActor:
-    """Answers a source when the Monitor has answered what its push became part of. It keeps nothing of its own."""
+    """Answers a source when the Monitor has answered the push that contains the source's. Keeps no data itself."""
 
     def __init__(self) -> None:
         self._node = NodeAggregator()
@@ -32,7 +32,7 @@ class NodeCollectorActor:
         self._sending: asyncio.Task[None] | None = None
 
     async def push(self, push: Push) -> Ack:
-        """Take one source's push; the answer is the Monitor's."""
+        """Send on one source's push; return the Monitor's answer."""
         (member,) = push.members
         answer: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(member, []).append(answer)
@@ -43,7 +43,7 @@ class NodeCollectorActor:
             return await asyncio.wait_for(answer, 2 * CALL_TIMEOUT_S)
         finally:
             waiting = self._waiting[member]
-            waiting.remove(answer)  # alone: the source may have asked again meanwhile
+            waiting.remove(answer)  # only this one: the source may have asked again meanwhile
             if not waiting:
                 del self._waiting[member]
 
@@ -71,7 +71,7 @@ class NodeCollectorActor:
 
 
 def collector_of_this_node() -> Any:
-    """The handle of this node's collector; starts it when there is none. Blocks for a moment."""
+    """Return the handle of this node's collector; start it if there is none. Blocks for a moment."""
     node = ray.get_runtime_context().get_node_id()
     return (
         ray.remote(NodeCollectorActor)
@@ -90,7 +90,7 @@ def collector_of_this_node() -> Any:
 
 
 def stop_collectors() -> None:
-    """End the collectors of all nodes."""
+    """Stop the collectors of all nodes."""
     for name in ray.util.list_named_actors():
         if name.startswith(COLLECTOR_PREFIX):
             ray.kill(ray.get_actor(name, NAMESPACE))

@@ -1,4 +1,4 @@
-"""Start a whole platform, say when it answers, and stop it again."""
+"""Starts a whole platform, waits until it answers, and stops it again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamb.errors import AlreadyRunning, StartFailed
 _POLL_S: Final = 0.2
 _STOP_S: Final = 20.0
 _FREE_PORTS: Final = range(20_000, 32_000)
-"""Where a free port is looked for: below the range that kernels hand out by themselves."""
+"""The range in which a free port is searched: below the range from which kernels assign ports."""
 _PORT_TRIES: Final = 50
 
 _CLOCK: Final = SystemClock()
@@ -30,8 +30,8 @@ class RunningPlatform:
     """A platform that this process has started.
 
     Attributes:
-        url: where it answers.
-        api_key: a key that may do everything.
+        url: the address at which it answers.
+        api_key: a key with all permissions.
     """
 
     def __init__(self, settings: Settings, session: RaySession, api_key: str) -> None:
@@ -46,11 +46,11 @@ class RunningPlatform:
 
     @property
     def alive(self) -> bool:
-        """False when the Ray under it has ended by itself."""
+        """Whether its Ray is running; False if Ray has ended by itself."""
         return self._session.alive
 
     def stop(self) -> None:
-        """End everything that was started: requests under way first, processes last. Idempotent."""
+        """Stop everything that was started: first running requests finish, then processes end. Idempotent."""
         if self._stopped:
             return
         self._stopped = True
@@ -61,13 +61,13 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
     """Start (or join) Ray and bring up edge, gateway, console and controller; returns when all of them answer.
 
     Args:
-        settings: with port 0, any free port is taken.
-        progress: told what is being waited for.
+        settings: the platform's settings; port 0 means any free port.
+        progress: called with a text on what is being waited for.
 
     Raises:
         StartFailed: a part did not come up within `settings.start_timeout_s`; everything started is stopped again.
-        AlreadyRunning: the Ray cluster carries another platform; it was left alone.
-        InvalidInput: the options of alerting are wrong; nothing was started.
+        AlreadyRunning: another platform runs on the Ray cluster; it was left alone.
+        InvalidInput: the alerting options are wrong; nothing was started.
     """
     if settings.monitoring_enabled:
         from streamb.monitoring.opening import check_alerting
@@ -90,9 +90,9 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
 
 
 def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
-    """A cluster carries one platform: a second would take over the first one's actors, and end them with its own.
+    """Raise AlreadyRunning if another platform runs on the cluster: this one would take over and end its actors.
 
-    One that runs on the same state directory is ours, left by a process that was killed: it is taken over.
+    A platform on the same state directory is ours, left by a killed process: it is taken over.
     """
     import ray
 
@@ -100,7 +100,7 @@ def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
     from streamb.control.platform import API_KEY_FILE
 
     if session.folder is not None:
-        return  # a Ray that we have just started
+        return  # this process has just started this Ray
     try:
         controller = ray.get_actor(CONTROLLER, NAMESPACE)
     except ValueError:
@@ -147,7 +147,7 @@ def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> Ru
 
 
 def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progress, timeout_s: float) -> None:
-    """Return when requests are answered. A model that is slow to come up does not hold up the others for ever."""
+    """Return when requests are answered. A model that starts slowly does not delay the others for ever."""
     told: list[str] = []
     while True:
         parts, models = _within(ray, controller.missing.remote(), deadline, "the controller")
@@ -175,17 +175,17 @@ def _within(ray: Any, reference: Any, deadline: float, what: str) -> Any:
 
 
 def stop_everything(session: RaySession) -> None:
-    """End our actors and applications, then leave Ray."""
+    """Stop streamb's actors and applications, then disconnect from Ray."""
     from streamb.cluster.monitor import stop_monitor
     from streamb.cluster.node_collector import stop_collectors
 
     steps: list[Callable[[], None]] = [_stop_controller, stop_collectors, partial(stop_monitor, _STOP_S)]
-    if session.folder is None:  # a Ray that goes on: nothing of ours may stay there
+    if session.folder is None:  # this Ray keeps running, so nothing of ours may remain on it
         steps.insert(1, _delete_apps)
     try:
         for step in steps:
             if session.alive:
-                with contextlib.suppress(Exception):  # it may not be there yet; the others are no worse for that
+                with contextlib.suppress(Exception):  # it may not exist yet; the others must be stopped all the same
                     step()
     finally:
         session.leave()
@@ -204,7 +204,7 @@ def _stop_controller() -> None:
 
 
 def _delete_apps() -> None:
-    """First what takes requests, and wait for that; the model versions end by themselves, after their last batch."""
+    """Delete the apps that take requests first, and wait; model versions end by themselves after their last batch."""
     from ray import serve
 
     from streamb.cluster.names import CONSOLE_APP, GATEWAY_APP, is_model_app
@@ -216,10 +216,10 @@ def _delete_apps() -> None:
 
 
 def _with_free_port(settings: Settings) -> Settings:
-    """Settings with a port that can be bound now.
+    """Return settings with a port that can be bound now.
 
     Raises:
-        StartFailed: another program listens there, or no port is free.
+        StartFailed: another program uses the port, or no port is free.
     """
     if settings.port:
         problem = _cannot_bind(settings.host, settings.port)
@@ -227,7 +227,7 @@ def _with_free_port(settings: Settings) -> Settings:
             where = f"{settings.host}:{settings.port}"
             raise StartFailed(f"cannot listen on {where}: {problem}; choose another port with --port or ML_PORT")
         return settings
-    # Not a port from the kernel: it would hand out the same one again to some part of Ray before the edge binds it.
+    # Not a port from the kernel, which could give the same one to a part of Ray before the edge binds it.
     for port in random.SystemRandom().sample(_FREE_PORTS, k=_PORT_TRIES):
         if not _cannot_bind(settings.host, port):
             return settings.model_copy(update={"port": port})
@@ -235,7 +235,7 @@ def _with_free_port(settings: Settings) -> Settings:
 
 
 def _cannot_bind(host: str, port: int) -> str:
-    """Why the address cannot be listened on; empty when it can."""
+    """Return why the address cannot be listened on; empty if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

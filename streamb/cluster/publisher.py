@@ -1,4 +1,4 @@
-"""Publishes the routing table: pushed to every gateway the moment it changes; their answers acknowledge it."""
+"""Publishes the routing table: pushes it to every gateway as soon as it changes; their answers acknowledge it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from streamb.traffic import RoutingTable
 
 _PUSH_S: Final = 5.0
 _AGAIN_S: Final = 1.0
-"""How often a push that did not reach everybody is repeated; gateways also pull every second."""
+"""Seconds until a push that did not reach all gateways is repeated; gateways also pull every second."""
 
 _log = logging.getLogger(__name__)
 
 
 class TablePublisher:
-    """Does not wait for the loop that changes the table, so that nothing slow in there delays a rollback.
+    """Pushes independently of the loop that changes the table, so that nothing slow there delays a rollback.
 
     Args:
-        table: gives the newest routing table.
-        observations: takes in what gateways answer, which is a report like that of their heartbeat.
-        pushed: called after a push, so that what waits for the acknowledgement goes on.
+        table: returns the newest routing table.
+        observations: receives the gateways' answers, which are reports like those of their heartbeats.
+        pushed: called after a push, to continue what waits for the acknowledgement.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class TablePublisher:
         self._gateways: Any = None
 
     def announce(self) -> None:
-        """There is a newer table. From any thread."""
+        """Push the newer table. May be called from any thread."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: the platform stops
+            with contextlib.suppress(RuntimeError):  # the loop has ended because the platform stops
                 self._loop.call_soon_threadsafe(self._changed.set)
 
     def connect(self, app: str) -> Future[None]:
-        """Have every gateway connect to a new app; done when they have, or when it takes too long. From any thread."""
+        """Make every gateway connect to a new app; done when all have, or after a time limit. From any thread."""
         if self._loop is None:
             done: Future[None] = Future()
             done.set_result(None)
@@ -57,7 +57,7 @@ class TablePublisher:
         return asyncio.run_coroutine_threadsafe(self._connect(app), self._loop)
 
     async def run(self) -> None:
-        """Push every newer table, until cancelled."""
+        """Push each newer table, until cancelled."""
         self._loop = asyncio.get_running_loop()
         published = 0
         while True:
@@ -72,7 +72,7 @@ class TablePublisher:
                 await asyncio.wait_for(self._changed.wait(), _AGAIN_S)
 
     async def _push(self, table: RoutingTable) -> bool:
-        """True when every gateway has taken it."""
+        """Push one table; return True if every gateway adopted it."""
         reports = await self._broadcast("apply", table)
         self._pushed()
         return bool(reports) and all(report is not None and report.epoch >= table.epoch for report in reports)
@@ -82,17 +82,17 @@ class TablePublisher:
         self._pushed()
 
     async def _broadcast(self, method: str, argument: Any) -> list[NodeReport | None]:
-        """What each gateway reported after the call; None of one that failed, nothing at all when all did."""
+        """Return each gateway's report after the call; None for one that failed, an empty list if all did."""
         if not self._observations.live("gateway"):
             return []
-        if self._gateways is None:  # kept: a new handle asks Serve first where the replicas are
+        if self._gateways is None:  # kept, because a new handle first asks Serve where the replicas are
             self._gateways = serve.get_deployment_handle(GATEWAY, GATEWAY_APP, _check_exists=False)
         try:
             answers = await asyncio.wait_for(
                 self._gateways.broadcast(method, argument).results_async(return_exceptions=True), _PUSH_S
             )
         except (RayError, TimeoutError, RuntimeError) as error:
-            _log.warning("gateways did not answer (%s: %s); they also ask by themselves", method, error)
+            _log.warning("gateways did not answer (%s: %s); they will pull the table", method, error)
             return []
         reports = [answer if isinstance(answer, NodeReport) else None for answer in answers]
         for report in reports:

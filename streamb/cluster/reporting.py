@@ -1,4 +1,4 @@
-"""The heartbeat of a serving process: once a second it tells the Controller how it is, and hears the newest table."""
+"""The heartbeat of a serving process: reports to the Controller every second, and receives the newest table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ INTERVAL_S: Final = 1.0
 _SOON_S: Final = 0.05
 _CALL_TIMEOUT_S: Final = 5.0
 STALLED_S: Final = 75.0
-"""Longer than one beat can take: looking the Controller up takes a minute where the cluster's head does not answer."""
+"""Longer than one beat can take, in seconds: looking up the Controller takes a minute if the head is silent."""
 _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Reports to the Controller every second, for as long as the process lives; survives the Controller's death.
+    """Reports to the Controller every second while the process lives; survives the Controller's death.
 
     Args:
-        report: says how this process is.
-        adopt: takes in a newer routing table; None for processes that route nothing.
+        report: returns this process's report.
+        adopt: adopts a newer routing table; None for processes that route nothing.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Heartbeat:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin, on the running loop."""
+        """Start reporting, on the running event loop."""
         self._beat_at = self._clock.monotonic()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def ensure(self) -> None:
-        """Begin again where the loop has ended or hangs; asked by whoever checks the health of the process.
+        """Restart the loop if it has ended or hangs; called by the process's health check.
 
-        A process that is not heard counts as gone: it gets no requests, and what it counted is not known.
+        A process that does not report counts as gone: it gets no requests, and its counts are not known.
         """
         if self._task is None or self._stopped:
             return
@@ -64,11 +64,11 @@ class Heartbeat:
             self.start()
 
     def report(self) -> NodeReport:
-        """How this process is, now."""
+        """Return this process's present report."""
         return replace(self._make_report(), uptime_s=self._clock.monotonic() - self._since)
 
     async def stop(self) -> None:
-        """Say goodbye and end. Saying it again, when the last answers are out, tells what was counted in between."""
+        """Send a last report and stop. A second call, after the last answers, reports what was counted in between."""
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
@@ -77,17 +77,17 @@ class Heartbeat:
             try:
                 await asyncio.wait_for(controller.goodbye.remote(self.report()), _CALL_TIMEOUT_S)
             except (RayError, TimeoutError):
-                _log.info("the controller did not hear our goodbye; it will notice the silence")
+                _log.info("the controller did not receive the last report; it will notice the silence")
 
     async def _run(self) -> None:
         while True:
             self._beat_at = self._clock.monotonic()
             adopted = await self._beat()
-            # A table that was pulled is acknowledged now rather than at the end of the second.
+            # A pulled table is acknowledged now rather than at the end of the second.
             await asyncio.sleep(_SOON_S if adopted else INTERVAL_S)
 
     async def _beat(self) -> bool:
-        """One report. True when it was answered by a newer table."""
+        """Send one report. Return True if the answer was a newer table."""
         try:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
@@ -96,9 +96,9 @@ class Heartbeat:
                 await self._adopt(table)
                 return True
         except (RayError, TimeoutError, ValueError) as error:
-            # ValueError: no such actor (yet). Serving goes on with the table that we have.
+            # ValueError: no such actor (yet). Serving continues with the present table.
             self._controller = None
-            _log.warning("the controller does not answer (%s); going on with what we know", type(error).__name__)
+            _log.warning("the controller does not answer (%s); keeping the present routing table", type(error).__name__)
         except Exception:
             _log.exception("a heartbeat failed; the next one is due in %s s", INTERVAL_S)
         return False

@@ -20,7 +20,7 @@ from streamb.errors import Unavailable
 from streamb.rollouts.runtime import AppPhase, AppSpec, AppStatus
 
 ANSWER_S: Final = 2.0
-"""How long a look at Serve is waited for. Its controller answers nobody while it is being restarted."""
+"""Seconds to wait for Serve's status. Its controller does not answer while it is restarted."""
 _log = logging.getLogger(__name__)
 
 _PHASES: Final = {
@@ -34,13 +34,13 @@ _PHASES: Final = {
 
 
 class ServeRuntime:
-    """Model versions as Serve applications.
+    """Runs model versions as Serve applications.
 
-    Orders are handed to one background thread in turn, since Serve's calls take a moment; `apps` is read from Serve by
-    `refresh`, so that looking costs nothing.
+    One background thread carries out orders in turn, since Serve's calls take a moment; `refresh` reads `apps` from
+    Serve, so that reading it costs nothing.
 
     Args:
-        connect: has every gateway connect to an app; one runs only once that is done.
+        connect: makes every gateway connect to an app; an app counts as running only once that is done.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class ServeRuntime:
         self._orders.submit(self._run, spec)
 
     def scale(self, app: str, replicas: int) -> None:
-        """A wish to the autoscaling of the app, which asks for it every second: up at once, down as the load allows.
+        """Set a wish for the app's autoscaling, which reads it every second: up at once, down as the load allows.
 
         Without autoscaling every app runs `ML_MIN_INSTANCES` replicas from its start, whatever its share of the
-        traffic: Serve would restart the replicas of an app that is deployed again with another number.
+        traffic, because Serve would restart the replicas of an app that is deployed again with another number.
         """
         with self._lock:
             if app not in self._ordered and app not in self._seen:
@@ -84,10 +84,10 @@ class ServeRuntime:
             self._wishes[app] = {"released": replicas} if fewer else {"floor": replicas}
 
     def wishes(self, app: str, *, deploying: bool) -> Mapping[str, int]:
-        """What the rollouts want of the app's replicas: "floor", at least so many; "released", no more than so many.
+        """Return the rollouts' wishes for the app's replicas: "floor", at least so many; "released", at most so many.
 
         Args:
-            deploying: the app has a part in a deployment; what was asked for ends with that, and load alone decides.
+            deploying: whether the app takes part in a deployment; wishes end with it, and then the load alone decides.
         """
         with self._lock:
             if not deploying:
@@ -98,7 +98,7 @@ class ServeRuntime:
         with self._lock:
             self._wishes.pop(app, None)
             if app in self._ordered and self._ordered[app].phase is AppPhase.FAILED:
-                del self._ordered[app]  # Serve refused it, and knows nothing of it
+                del self._ordered[app]  # Serve refused it and does not know it
             if app not in self._seen or self._seen[app].phase is AppPhase.STOPPING:
                 return
             self._seen[app] = AppStatus(AppPhase.STOPPING)
@@ -109,35 +109,35 @@ class ServeRuntime:
             return {**self._ordered, **self._seen}
 
     def acknowledged(self, epoch: int) -> bool:
-        # Soon after this process began, the gateways that it has heard of may not be all there are.
+        # Shortly after this process started, gateways that have not reported yet may exist.
         return self._observations.settled and self._observations.acknowledged(epoch)
 
     def in_flight(self, app: str) -> int:
         return self._observations.in_flight(app)
 
     def refresh(self, patience_s: float = ANSWER_S) -> None:
-        """Ask Serve what runs. While it does not answer, or fails, the last view stays, and decisions go on by it.
+        """Read from Serve what runs. While it does not answer, or fails, the last state stays and decisions use it.
 
         So a version that fails is taken out of traffic even while Serve's own controller is dead.
 
         Raises:
-            Unavailable: Serve has not answered yet since this process began; nothing can be decided before it has.
+            Unavailable: Serve has not answered since this process began, so nothing can be decided yet.
         """
         if self._look is None or self._look.done():
             self._look = self._looks.submit(self._ask)
         try:
             self._look.result(patience_s)
-        except Exception as error:  # of Serve, of Ray, or out of patience
+        except Exception as error:  # an error of Serve or Ray, or a timeout
             if not self._looked:
-                raise Unavailable(f"Ray Serve does not say what runs: {error or 'no answer yet'}") from error
-            _log.warning("Ray Serve does not say what runs (%s); what was seen last counts", error or "no answer yet")
+                raise Unavailable(f"Ray Serve does not report what runs: {error or 'no answer yet'}") from error
+            _log.warning("Ray Serve does not report what runs (%s); the last state is used", error or "no answer yet")
 
     def _ask(self) -> None:
         found = {name: _describe(app) for name, app in serve.status().applications.items() if is_model_app(name)}
         running = {name for name, status in found.items() if status.phase is AppPhase.RUNNING}
         if self._looked:
             found = {name: self._once_connected(name, status) for name, status in found.items()}
-        else:  # what ran before this process did has its connections
+        else:  # apps that ran before this process started are connected
             self._connections = {name: _done() for name in running}
         self._connections = {name: done for name, done in self._connections.items() if name in running}
         with self._lock:
@@ -150,7 +150,7 @@ class ServeRuntime:
             self._looked = True
 
     def _once_connected(self, app: str, status: AppStatus) -> AppStatus:
-        """The status, but not "running" before gateways are connected: traffic then moves without delay."""
+        """The status, but "running" only after gateways are connected, so that traffic then moves without delay."""
         if status.phase is not AppPhase.RUNNING:
             return status
         if app not in self._connections:
@@ -160,7 +160,7 @@ class ServeRuntime:
         return AppStatus(AppPhase.STARTING, status.replicas, "the gateways connect to it")
 
     def close(self) -> None:
-        """Take no more orders."""
+        """Accept no more orders."""
         for work in (self._orders, self._looks):
             work.shutdown(wait=False, cancel_futures=True)
 
@@ -198,6 +198,6 @@ def _describe(app: Any) -> AppStatus:
 
 
 def _last_line(message: str) -> str:
-    """The line of a traceback that says what happened."""
+    """The last line of a traceback, which says what happened."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return lines[-1][:500] if lines else ""

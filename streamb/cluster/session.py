@@ -1,4 +1,4 @@
-"""Start Ray on this machine, or join a cluster; leave it again. Sets the variables that our Serve use is tuned with."""
+"""Starts Ray on this machine or joins a cluster, and leaves it again. Sets environment variables that tune Serve."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RAY_VARIABLES: Final = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
-    # The default of 4 MiB would cut off a request of 20,000 rows.
+    # The default of 4 MiB would refuse a request of 20,000 rows.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 << 20),
     # Ray runs its workers at niceness 15: whatever else the machine does would come before answering requests.
     "RAY_worker_niceness": "0",
@@ -38,7 +38,7 @@ RAY_VARIABLES: Final = {
 """Set before Ray's processes start; `cluster.yaml` exports the same on every node."""
 
 QUIET: Final = {"log_level": "WARNING", "enable_access_log": False}
-"""Logging of our Serve deployments: a line for every call between gateway and replica costs time and says little."""
+"""Logging of streamb's Serve deployments: a line for every call between gateway and replica would cost time."""
 
 _MINIMUM_CPUS: Final = 4
 """Logical CPUs of a local Ray: replicas reserve small shares, and a laptop should hold several models."""
@@ -47,17 +47,17 @@ _MINIMUM_CPUS: Final = 4
 _LEAVE_S: Final = 15.0
 _PREFIX: Final = "streamb-"
 _FOLDER_NOTE: Final = "ray-folder"
-"""File in the state directory that names Ray's temporary folder, so that one left by a crash is found again."""
+"""File in the state directory with the path of Ray's temporary folder, so that one left by a crash is found again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RaySession:
-    """Our connection to Ray.
+    """This process's connection to Ray.
 
     Attributes:
-        address: the cluster's address, for others who join.
-        folder: Ray's temporary folder when we started it; None when we joined somebody's cluster.
-        processes: those of a Ray that we started.
+        address: the cluster's address, for other processes that join.
+        folder: Ray's temporary folder if this process started Ray; None if it joined a running cluster.
+        processes: the processes of a Ray that this process started.
     """
 
     address: str
@@ -66,11 +66,11 @@ class RaySession:
 
     @property
     def alive(self) -> bool:
-        """False when a process of the Ray that we started has ended."""
+        """Whether all processes of the Ray that this process started are running."""
         return all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes)
 
     def leave(self) -> None:
-        """Disconnect; a Ray that we started ends with all of its processes, in whatever state it is."""
+        """Disconnect; a Ray that this process started is ended with all its processes, in whatever state it is."""
         import ray
 
         family = _with_descendants(self.processes)
@@ -88,7 +88,7 @@ class RaySession:
 
 
 def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Only these: a program that uses `ModelScaler` has children of its own."""
+    """The processes and their descendants, but no others: a program that uses `ModelScaler` has its own children."""
     found: list[psutil.Process] = []
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -97,7 +97,7 @@ def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Proces
 
 
 def prepare_ray() -> None:
-    """Set the tuned variables; must run before anything imports ray."""
+    """Set the tuned environment variables; must run before anything imports ray."""
     default_environment(RAY_VARIABLES)
 
 
@@ -149,7 +149,7 @@ def _start(state_dir: Path) -> RaySession:
 
 
 def _fresh_folder(state_dir: Path) -> Path:
-    """Ray's temporary folder.
+    """Return a new folder for Ray's temporary files.
 
     Not in the state directory: it holds Unix sockets, whose paths may be 107 bytes long.
     """

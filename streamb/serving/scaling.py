@@ -1,4 +1,4 @@
-"""How many instances a model needs: one pure decision, for Serve applications and for `ModelScaler` alike.
+"""Decides how many instances a model needs: one pure function for Serve applications and for `ModelScaler`.
 
 Notation: `n` instances report, `v` is a signal's mean over them, `t` what it should be, `r = v / t` its pressure. Then
 
@@ -23,23 +23,23 @@ from typing import Any, Final
 from streamb.errors import InvalidInput
 
 _ROUNDING: Final = 1e-9
-"""`n * r` may pass a whole number by this much without asking for one more."""
+"""`n * r` may exceed a whole number by this much without adding an instance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known of the instances now. None, NaN, infinite and negative values count as not known.
+    """The present load of the instances. None, NaN, infinite and negative values count as unknown.
 
     Attributes:
-        instances: how many of them the other numbers describe.
+        instances: the number of instances that the other numbers describe.
         cpu: percent of the cores that an instance reserves (of one, where it reserves less), mean.
         memory: percent of the machine's memory, of the largest instance.
-        queue: calls that wait, per instance; all of them while there is no instance.
-        latency_ms: the latency percentile that is watched, in milliseconds.
+        queue: waiting calls per instance; all waiting calls while there is no instance.
+        latency_ms: the watched latency percentile, in milliseconds.
         busy: share of the time, 0..1, that the instances spend predicting, mean.
-        analysing: a deployment compares versions on these instances: fewer of them would spoil what it measures.
-        released: a deployment has moved so much traffic elsewhere that so many are enough: the others go at once, as
-            far as the load allows.
+        analysing: whether a deployment compares versions on these instances: removing some would distort the results.
+        released: how many instances suffice, after a deployment has moved traffic elsewhere: the others are removed at
+            once, as far as the load allows.
     """
 
     instances: int
@@ -54,26 +54,26 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:
-    """What to aim for.
+    """The targets and limits of autoscaling.
 
     Attributes:
-        min_instances: never fewer; 0 allows none at all after `idle_s` without work.
-        max_instances: never more.
+        min_instances: the least number; 0 allows none at all after `idle_s` without work.
+        max_instances: the largest number.
         target_cpu: percent of CPU (and of busy time) to run at.
         scale_up_threshold: above this percent, more instances; the other signals use the same ratio to their targets.
         scale_down_threshold: below this percent, fewer.
         target_queue: calls that may wait, per instance.
-        target_latency_ms: of the percentile that is watched; None: latency is not looked at.
-        target_memory: percent of the machine's memory; None: memory is not looked at.
-        tolerance: pressures within `1 ± tolerance` move nothing, whatever the thresholds.
-        cooldown_up_s: from one step up to the next.
-        cooldown_down_s: how long the load must have been low without a break, before each step down.
-        idle_s: how long nothing at all must have come, before the last instance goes.
-        step_up: most instances that one step adds.
-        step_down: most instances that one step takes away.
+        target_latency_ms: target of the watched latency percentile; None: latency is ignored.
+        target_memory: percent of the machine's memory; None: memory is ignored.
+        tolerance: pressures within `1 ± tolerance` change nothing, whatever the thresholds.
+        cooldown_up_s: seconds from one step up to the next.
+        cooldown_down_s: seconds that the load must have been low without a break before each step down.
+        idle_s: seconds without any work before the last instance is removed.
+        step_up: the most instances that one step adds.
+        step_down: the most instances that one step removes.
 
     Raises:
-        InvalidInput: names each value that is not possible.
+        InvalidInput: some values are not allowed; the message names each.
     """
 
     min_instances: int = 1
@@ -93,28 +93,28 @@ class ScalingPolicy:
 
     def __post_init__(self) -> None:
         if problems := list(_problems(self)):
-            raise InvalidInput(f"this scaling policy is not possible: {'; '.join(problems)}", problems=problems)
+            raise InvalidInput(f"this scaling policy is not valid: {'; '.join(problems)}", problems=problems)
 
     @property
     def up_pressure(self) -> float:
-        """Above this pressure there are too few instances."""
+        """The pressure above which instances are added."""
         return max(self.scale_up_threshold / self.target_cpu, 1 + self.tolerance)
 
     @property
     def down_pressure(self) -> float:
-        """Below this pressure there are too many."""
+        """The pressure below which instances are removed."""
         return min(self.scale_down_threshold / self.target_cpu, 1 - self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingState:
-    """What the next decision must know of the last.
+    """The state kept from one decision to the next.
 
     Attributes:
         target: how many instances there should be.
-        up_at: when it was raised last; None: never.
-        low_since: since when fewer would have done, without a break; None: they would not.
-        low_peak: the most that would have been needed since then.
+        up_at: when the target was last raised, in seconds; None: never.
+        low_since: since when fewer would have sufficed without a break; None: they would not.
+        low_peak: the largest number needed since then.
     """
 
     target: int
@@ -126,7 +126,7 @@ class ScalingState:
 def desired_instances(
     signals: Signals, policy: ScalingPolicy, state: ScalingState, now: float
 ) -> tuple[int, ScalingState, str]:
-    """How many instances there should be from now on, what to remember, and why.
+    """Return how many instances there should be from now on, the state for the next decision, and the reason.
 
     >>> policy = ScalingPolicy(min_instances=1, max_instances=8, target_cpu=70)
     >>> desired_instances(Signals(2, cpu=95.0), policy, ScalingState(2), now=0.0)[::2]
@@ -150,7 +150,7 @@ def desired_instances(
     if pressures[name] > policy.up_pressure:
         return _grow(wanted, policy, state, now, told)
     if signals.instances < state.target:
-        return _keep(state, told)  # the load is more than what those say who have reported yet
+        return _keep(state, told)  # the load is higher than the reporting instances alone show
     left = max(wanted, low, state.target if signals.released is None else signals.released)
     if left < state.target and pressures[name] < 1 - policy.tolerance:
         return left, ScalingState(left, state.up_at), f"{told}: from {state.target} to {left}, as traffic moved away"
@@ -162,11 +162,12 @@ def desired_instances(
 
 
 def aggregate(metrics: Mapping[str, Mapping[Any, float]], replicas: Iterable[Any], *, analysing: bool) -> Signals:
-    """One set of signals from what the replicas have told: the mean of load, the largest of latency and memory.
+    """Combine the replicas' reports into one set of signals: mean load, largest latency and memory.
 
     Args:
-        metrics: name -> replica -> value; a number that is not finite counts as not told.
-        replicas: those that run; what another one has told is left out.
+        metrics: name -> replica -> value; a value that is not finite counts as missing.
+        replicas: the running replicas; reports of others are ignored.
+        analysing: as in `Signals`.
     """
     running = set(replicas)
     told = {
@@ -229,7 +230,7 @@ def _keep(state: ScalingState, told: str) -> tuple[int, ScalingState, str]:
 
 
 def _pressures(signals: Signals, policy: ScalingPolicy) -> tuple[dict[str, float], dict[str, float]]:
-    """Of the signals of load, and of the symptoms, as far as they are known."""
+    """The pressures of the load signals, and of the symptoms, as far as they are known."""
     load = {"cpu": policy.target_cpu, "busy": policy.target_cpu / 100, "queue": policy.target_queue}
     symptoms = {"latency_ms": policy.target_latency_ms, "memory": policy.target_memory}
     return _ratios(signals, load), _ratios(signals, symptoms)
@@ -245,12 +246,12 @@ def _known(value: float | None) -> float | None:
 
 
 def _instances(reporting: int, pressure: float, high: int) -> int:
-    """`ceil(n * r)`, at least one (what has no instance yet is the work of one), bounded before it is rounded."""
+    """`ceil(n * r)`, at least one (a model without instances counts as the work of one), limited before rounding."""
     return max(1, math.ceil(min(max(reporting, 1) * pressure, high) - _ROUNDING))
 
 
 def _idle(signals: Signals, policy: ScalingPolicy) -> bool:
-    """Nobody predicts and nothing waits. CPU does not count: a process that idles uses some."""
+    """Whether nothing predicts and nothing waits. CPU does not count: an idle process uses some."""
     return policy.min_instances == 0 and _known(signals.busy) == 0 and not _waiting(signals)
 
 
@@ -259,7 +260,7 @@ def _waiting(signals: Signals) -> bool:
 
 
 def _told(name: str, signals: Signals, policy: ScalingPolicy) -> str:
-    """The signal that decides, for people."""
+    """The deciding signal as text."""
     value: float = getattr(signals, name)
     match name:
         case "cpu":

@@ -1,9 +1,9 @@
-"""Shadow traffic: copies of answered requests go to a version that answers nobody, and the answers are compared.
+"""Shadow traffic: copies of answered requests are sent to a shadow version, and the answers are compared.
 
-The primary never waits for its copy. A copy is made when the answer is there already, leaves in a later turn of the
-event loop, and travels through a batcher of its own with one call at a time, so it takes none of the places that real
-requests need. What does not fit into the bounded queue is dropped and counted. Nothing of this enters the traffic
-counters of the version in the shadow.
+A request never waits for its copy. A copy is made after the answer exists, is sent in a later turn of the event loop,
+and goes through a separate batcher with one call at a time, so it takes none of the places that real requests need.
+Copies that do not fit into the bounded queue are dropped and counted. The shadow version's traffic counters do not
+include copies.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from streamb.serving.targets import ServedModel, ServedTable, ServedVersion
 _log = logging.getLogger(__name__)
 
 MOST_COPIES: Final = 256
-"""Copies of one model's requests that are on their way at once; further ones are dropped."""
+"""The most copies of one model's requests in progress at once; further ones are dropped."""
 
 MOST_ROWS: Final = 16_384
-"""Rows in all these copies together: a copy keeps its request in memory."""
+"""The most rows in all these copies together, as a copy keeps its request in memory."""
 
 SAME_WITHIN: Final = 0.01
-"""Numbers agree when they differ by no more than this share of the larger one."""
+"""Numbers count as equal if they differ by at most this share of the larger one."""
 
 
 class Copy(NamedTuple):
-    """A request that was answered, on its way to the shadow.
+    """An answered request that is sent to the shadow version.
 
     Attributes:
-        answer: what the client was told.
-        seconds: how long that took.
-        task: of the version that answered.
+        answer: the answer that the client got.
+        seconds: how long that answer took.
+        task: the task of the version that answered.
     """
 
     request: InferenceRequest
@@ -57,7 +57,7 @@ class Copy(NamedTuple):
 
 
 class Mirrors:
-    """The shadows of all models of one gateway. Belongs to its event loop."""
+    """Sends copies to the shadow versions of all models of one gateway. Belongs to its event loop."""
 
     def __init__(self, predictor: Predictor, limits: GatewayLimits, clock: Clock) -> None:
         self._predictor = predictor
@@ -69,9 +69,9 @@ class Mirrors:
     def offer(
         self, model: ServedModel, answered: ServedVersion, request: InferenceRequest, answer: Answer, seconds: float
     ) -> None:
-        """Copy this request if it belongs to the model's share; returns at once.
+        """Copy this request if it falls into the model's shadow share; returns at once.
 
-        The share is one of requests, not of users: who asks most would count for nothing, or for everything.
+        The share is of requests, not of users: otherwise the most active user would count for nothing or everything.
         """
         shadow, asked = model.shadow, model.route.shadow
         if shadow is None or asked is None or shadow is answered or shadow.broken is not None:
@@ -86,12 +86,12 @@ class Mirrors:
         mirror.take(Copy(request, answer, seconds, answered.target.task))
 
     def keep(self, served: ServedTable) -> None:
-        """Let go of the shadows that the table does not name any more, once nothing is on its way to them."""
+        """Release shadow versions that the table no longer names, once no copy is in progress."""
         current = {model.shadow.target.app for model in served.models.values() if model.shadow is not None}
         self._mirrors = {app: mirror for app, mirror in self._mirrors.items() if app in current or mirror.size}
 
     def in_flight(self, app: str) -> int:
-        """Copies on their way to `app`."""
+        """Return the number of copies in progress to `app`."""
         return self._mirrors[app].size if app in self._mirrors else 0
 
     async def close(self) -> None:
@@ -101,10 +101,10 @@ class Mirrors:
 
 
 class Mirror:
-    """The way of copies to one version in the shadow.
+    """Sends copies to one shadow version.
 
     Attributes:
-        size: copies on their way.
+        size: number of copies in progress.
     """
 
     def __init__(self, shadow: ServedVersion, predictor: Predictor, limits: GatewayLimits, clock: Clock) -> None:
@@ -112,14 +112,14 @@ class Mirror:
         self._clock = clock
         own = replace(limits, max_concurrent_requests=MOST_COPIES, max_queued_requests=MOST_COPIES, calls_per_replica=1)
         self._batcher = Batcher(predictor, own, clock)
-        # The batcher counts calls and rows on its lane; those of copies are no traffic.
+        # The batcher counts calls and rows on its lane; those of copies do not count as traffic.
         self._lane = Lane(shadow.target, VersionRecorder(shadow.model_id, shadow.target.version))
         self._offered: list[Copy] = []
         self._rows = 0
         self.size = 0
 
     def take(self, copy: Copy) -> None:
-        """Send a copy soon, or drop it when too many are on their way."""
+        """Send a copy soon, or drop it if too many are in progress."""
         rows = copy.request.row_count
         if self.size >= MOST_COPIES or self._rows + rows > MOST_ROWS:
             self._shadow.recorder.shadowed("dropped")
@@ -172,9 +172,9 @@ class Mirror:
 
 
 def compare(said: NDArray[np.generic], other: NDArray[np.generic], task: str) -> float | None:
-    """How far two answers to the same rows are apart: 0.0 when equal, None when they are different classes or things.
+    """Return how far two answers to the same rows differ: 0.0 if equal, None if classes or types differ.
 
-    Numbers: the largest difference of any row, as a share of the larger of both numbers.
+    For numbers: the largest difference in any row, as a share of the larger number's absolute value.
 
     >>> compare(np.array([10.0, 0.0]), np.array([8.0, 0.0]), "regression")
     0.2
@@ -194,6 +194,6 @@ def compare(said: NDArray[np.generic], other: NDArray[np.generic], task: str) ->
 
 
 async def _connected() -> Message:
-    """The client of a copy: it never goes away, because there is none."""
+    """The `receive` of a copy, whose client never disconnects because there is none."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError("nobody resolves this future")

@@ -1,4 +1,4 @@
-"""A routing table made ready for requests: schemas read, lanes and recorders at hand. Swapped whole, like the table."""
+"""The routing table prepared for requests: schemas read, lanes and recorders assigned. Replaced as a whole."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from streamb.traffic import BreakerPolicy, ModelRoute, RoutingTable, VersionTarg
 _log = logging.getLogger(__name__)
 
 _ENOUGH: Final = BASIS_POINTS // 2
-"""Versions with so much weight are enough to go on without another one."""
+"""The share of the weight that healthy versions must have for another one to be taken out."""
 
 QUIET_S: Final = 3600.0
-"""A version that runs no more keeps its counts here until nothing has changed them for so long: told often enough."""
+"""Seconds without a change after which the counts of a stopped version are dropped: they were reported often enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class ServedVersion:
     """One version that can be called.
 
     Attributes:
-        schema: None where anything goes.
-        broken: why it cannot be called, when its entry in the table cannot be understood.
+        schema: the schema of its rows; None if any rows are accepted.
+        broken: why it cannot be called, if its entry in the table is invalid; else None.
         headers: the response headers that name it.
-        breaker: None where the policy has none.
+        breaker: its circuit breaker; None if the policy has none.
     """
 
     model_id: str
@@ -49,7 +49,7 @@ class ServedVersion:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing speaks against calling it."""
+        """Whether its entry is valid and its breaker is not open."""
         return self.broken is None and (self.breaker is None or self.breaker.state is BreakerState.CLOSED)
 
 
@@ -59,11 +59,11 @@ class ServedModel:
 
     Attributes:
         budget: bounds the second calls of requests whose first version failed.
-        fallback: the version that answers for another one; None where there is none.
-        shadow: the version that gets copies of requests.
+        fallback: the version that answers for another one; None if there is none.
+        shadow: the version that gets copies of requests; None if there is none.
         by_header: overrides as header name, value and version, in order.
         by_user: overrides by user.
-        turns: numbers the requests that name no unit.
+        turns: numbers the requests without a unit.
     """
 
     route: ModelRoute
@@ -87,17 +87,17 @@ class ServedModel:
         return found
 
     def choose(self, headers: Mapping[bytes, bytes], user: str, own_id: str) -> ServedVersion:
-        """The version for a request: by an override, else what the split gives to its unit.
+        """Return the version for a request: by an override, else the one the split assigns to its unit.
 
-        The unit is the user, else the request's own id: sent again, it meets the same version. Where there is neither,
-        nothing could come back to stick to, and requests take turns.
+        The unit is the user, or else the request's own id, so that a repeated request gets the same version. Requests
+        with neither take turns.
 
         Args:
-            user: who asks; "" when nobody is named.
-            own_id: the request id that the client brought; "" when it brought none.
+            user: the user; "" if none is named.
+            own_id: the request id that the client sent; "" if it sent none.
 
         Raises:
-            Unavailable: the version that the split gives does not run.
+            Unavailable: the version that the split assigns is not running.
         """
         for name, value, version in self.by_header:
             if headers.get(name) == value:
@@ -115,15 +115,15 @@ class ServedModel:
         return found
 
     def is_callable(self, version: ServedVersion) -> bool:
-        """Whether a request for this version would be sent to it."""
+        """Return whether a request for this version would be sent to it."""
         is_open = version.breaker is not None and version.breaker.state is BreakerState.OPEN
         return version.broken is None and not (is_open and self.can_spare(version))
 
     def can_spare(self, version: ServedVersion) -> bool:
-        """Whether enough healthy versions remain without this one: its fallback, or half of all the weight.
+        """Return whether enough healthy versions remain without this one: its fallback, or half of all the weight.
 
-        So the last healthy version is never taken out of service, and neither is the stable one because a small canary
-        is well: failing sometimes is better than refusing everybody.
+        So the last healthy version is never taken out of service, nor is the stable one because a small canary is
+        healthy: failing sometimes is better than refusing everybody.
         """
         fallback = self.fallback
         if fallback is not None and fallback is not version and fallback.healthy:
@@ -138,19 +138,19 @@ class ServedModel:
 
 
 class ServedTable:
-    """Everything that requests look up."""
+    """Everything that requests look up in the routing table."""
 
     def __init__(self, table: RoutingTable, models: Mapping[str, ServedModel]) -> None:
         self.table = table
         self.models = models
 
     def versions(self) -> Iterator[ServedVersion]:
-        """Every version of every model."""
+        """Return every version of every model."""
         for model in self.models.values():
             yield from model.versions.values()
 
     def model(self, model_id: str) -> ServedModel:
-        """One model; `NotFound` when it is not deployed, `Unavailable` before the first table came."""
+        """Return one model; raises `NotFound` if it is not deployed, `Unavailable` before the first table arrived."""
         found = self.models.get(model_id)
         if found is not None:
             return found
@@ -160,9 +160,9 @@ class ServedTable:
 
 
 class TableBuilder:
-    """Builds served tables and keeps what outlives them.
+    """Builds served tables, and keeps the objects that outlive one table.
 
-    That is the recorder of each version, the lane and the breaker of each app, each model's turns and its budget.
+    These are the recorder of each version, the lane and the breaker of each app, and each model's turns and budget.
     """
 
     def __init__(self) -> None:
@@ -172,10 +172,10 @@ class TableBuilder:
         self._quiet: dict[tuple[str, str], tuple[Snapshot, float]] = {}
 
     def build(self, table: RoutingTable, now: float = 0.0) -> ServedTable:
-        """The table made ready; a version whose app is known already is taken over as it is.
+        """Prepare a table; a version whose app is already known is reused.
 
         Args:
-            now: on the monotonic clock.
+            now: the present time on the monotonic clock, in seconds.
         """
         policy = table.policy.breaker
         models = {model_id: self._model(route, policy, now) for model_id, route in table.models.items()}
@@ -183,17 +183,17 @@ class TableBuilder:
         return ServedTable(table, models)
 
     def forget(self, app: str) -> None:
-        """Let go of an app that has nothing left to answer."""
+        """Release an app that has no requests left to answer."""
         self._known.pop(app, None)
 
     def known(self) -> list[ServedVersion]:
-        """Every version of the present table, and older ones that were not forgotten yet."""
+        """Return every version of the present table, and older ones that are not released yet."""
         return list(self._known.values())
 
     def snapshots(self, now: float) -> list[Snapshot]:
-        """What each version counted. After this, those that are over and done with are dropped (see `QUIET_S`).
+        """Return the counts of each version, then drop versions that have ended (see `QUIET_S`).
 
-        Without that, every version ever served would cost each report a tenth of a millisecond of the event loop.
+        Otherwise every version ever served would cost each report a tenth of a millisecond of the event loop.
         """
         lanes: dict[VersionRecorder, list[Lane]] = {}
         for known in self._known.values():
@@ -253,7 +253,7 @@ class TableBuilder:
 
 
 def _read_schema(target: VersionTarget) -> tuple[FeatureSchema | None, StreambError | None]:
-    """A schema that cannot be read puts one version out of order, never the gateway."""
+    """Read a version's schema; an unreadable one disables this version, never the gateway."""
     if not target.schema:
         return None, None
     try:

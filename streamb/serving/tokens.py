@@ -1,4 +1,4 @@
-"""Request ids that carry their own record: a signed token holds what a label needs weeks later, on any gateway.
+"""Request ids that carry their own record: a signed token holds what feedback needs weeks later, on any gateway.
 
 The layout, in base64url without padding (little-endian; `sbt1` is how every token begins):
 
@@ -27,7 +27,7 @@ MARK: Final = "sbt1"
 """How every token begins. The last digit is the version of the layout."""
 
 MAX_ROWS: Final = 16
-"""The predictions of a request with more rows are not carried."""
+"""The most rows whose predictions a token carries."""
 
 _MAX_PACKED: Final = 255
 _MARK_BYTES: Final = a2b_base64(MARK.encode())
@@ -43,22 +43,22 @@ _NAMES: Final = ("?", "<i1", "<u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<
 _DTYPES: Final = tuple(np.dtype(name) for name in _NAMES)
 _CODES: Final = {dtype: code for code, dtype in enumerate(_DTYPES)}
 _TEXTS: Final = len(_DTYPES)
-"""Code of predictions that are strings: each behind its length. The others are an array's bytes."""
+"""Code for string predictions, each preceded by its length. Other predictions are the bytes of an array."""
 
 
 def new_key() -> bytes:
-    """A key for `GatewayPolicy.token_key`. Keep it: without it, no earlier request id can be read."""
+    """Return a new key for `GatewayPolicy.token_key`. Keep it: without it, no earlier request id can be read."""
     return secrets.token_bytes(_KEY_BYTES)
 
 
 class Record(NamedTuple):
-    """What is known of one answered request.
+    """The record of one answered request.
 
     Attributes:
-        task: of the version that answered; what its predictions mean.
-        at: seconds since the Unix epoch.
-        unit: keyed hash of who asked; 0 when nobody was named.
-        packed: the predictions as `pack` made them.
+        task: the task of the version that answered, which says what its predictions mean.
+        at: time of the answer, in seconds since the Unix epoch.
+        unit: keyed hash of the user or other unit; 0 if none was named.
+        packed: the predictions, encoded by `pack`.
     """
 
     version: str
@@ -85,12 +85,12 @@ class TokenSigner:
         self._heads: dict[tuple[str, str, str], tuple[bytes, Any]] = {}
 
     def sign(self, model_id: str, version: str, task: str, unit: str, at: float, packed: bytes) -> str:
-        """The token of an answered request; unique, even when everything that it says is the same as another's.
+        """Return the token of an answered request; unique even for identical records.
 
         Args:
-            unit: who asked; "" when nobody was named.
+            unit: the user or other unit; "" if none was named.
             at: the time of the answer, in seconds since the Unix epoch.
-            packed: the predictions as `pack` made them.
+            packed: the predictions, encoded by `pack`.
         """
         head, inner = self._heads.get((model_id, version, task)) or self._head(model_id, version, task)
         tail = _TAIL.pack(int(at), next(self._numbers), self._unit(unit) if unit else 0) + packed
@@ -98,7 +98,7 @@ class TokenSigner:
         return b2a_base64(token, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
     def read(self, model_id: str, token: str) -> Record | None:
-        """What a token of this model says; None for everything else."""
+        """Return the record in a token of this model; None for anything else."""
         raw = _decode(token)
         if raw is None:
             return None
@@ -118,7 +118,7 @@ class TokenSigner:
         return int.from_bytes(state.digest()) or 1
 
     def _head(self, model_id: str, version: str, task: str) -> tuple[bytes, Any]:
-        """What all tokens of a version begin with, and the hash of it."""
+        """The shared beginning of all tokens of a version, and its hash."""
         named = version.encode()
         head = _MARK_BYTES + bytes((_TASKS.index(task) if task in _TASKS else 0, len(named))) + named
         if len(self._heads) >= _MAX_HEADS:
@@ -141,7 +141,7 @@ class TokenSigner:
 
 
 def _decode(token: str) -> bytes | None:
-    """The bytes of what looks like a token. There is one way to write a token: others have unused bits that differ."""
+    """Decode a token to bytes; None if it is not in the one valid form (others differ in unused bits)."""
     if not token.startswith(MARK) or not token.isascii() or len(token) > _LONGEST * 4 // 3 + 3:
         return None
     text = token.encode()
@@ -157,7 +157,7 @@ def _decode(token: str) -> bytes | None:
 
 
 def pack(predictions: NDArray[Any]) -> bytes:
-    """Predictions as few bytes; b"" for more than 16 rows, for long strings, and for what is not one value a row.
+    """Encode predictions compactly; b"" for more than 16 rows, long strings, or not exactly one value per row.
 
     >>> unpack(pack(np.array([1.5, -2.0])))
     [1.5, -2.0]
@@ -176,7 +176,7 @@ def pack(predictions: NDArray[Any]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[Any] | None:
-    """The predictions that were packed: booleans, numbers or strings. None when there were too many to carry."""
+    """Decode packed predictions: booleans, numbers or strings. None if there were too many to carry."""
     if not packed:
         return None
     code, rows, content = packed[0], packed[1], packed[2:]
@@ -192,7 +192,7 @@ def unpack(packed: bytes) -> list[Any] | None:
 
 
 def _pack_values(values: list[Any]) -> bytes:
-    """Values of an array that is not of a type above: strings, objects, and numbers of unusual types."""
+    """Encode an array of another type: strings, objects, and numbers of unusual types."""
     kinds = {type(value) for value in values}
     if kinds == {str}:
         return _pack_texts(values)
@@ -209,6 +209,6 @@ def _pack_texts(texts: list[str]) -> bytes:
         for text in texts:
             encoded = text.encode()
             packed += bytes((len(encoded),)) + encoded
-    except ValueError:  # half of a surrogate pair, or longer than a byte can say
+    except ValueError:  # half of a surrogate pair, or too long for a one-byte length
         return b""
     return packed if len(packed) <= _MAX_PACKED else b""

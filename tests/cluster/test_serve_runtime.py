@@ -70,7 +70,7 @@ def phases(runtime) -> dict[str, str]:
 def test_nothing_is_decided_before_serve_has_answered_once(said, runtime):
     said.here.clear()
     for _ in range(2):
-        with pytest.raises(Unavailable, match="does not say what runs"):
+        with pytest.raises(Unavailable, match="does not report what runs"):
             runtime.refresh(patience_s=0.05)
     said.here.set()
     runtime.refresh()

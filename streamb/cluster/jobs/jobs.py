@@ -7,7 +7,7 @@ so that streamb finds this platform. On a cluster that has the dashboard, Ray's 
 
     ray job submit --address http://HEAD:8265 --working-dir . -- python -m tune_jobs.train --csv data.csv …
 
-What is wanted is written to the record before it is done, so that a new Controller carries on: it finds the actors of
+The intended state is recorded before it is acted on, so that a new Controller can continue: it finds the actors of
 running jobs by name, starts what was pending, and reports a job whose actor is gone as failed.
 """
 
@@ -44,22 +44,22 @@ MOST_KEPT: Final = 200
 _STOP_LOOK_S: Final = 1.0
 _RETRY_AFTER_S: Final = 30
 _LONGEST_CHARACTER: Final = 4
-"""Bytes of a character in UTF-8, at most."""
+"""The most bytes of a character in UTF-8."""
 _log = logging.getLogger(__name__)
 
 
 class JobActor:
-    """One job on the cluster. Stays until the runner has heard how the job ended."""
+    """One job on the cluster. The actor stays until the runner has read how the job ended."""
 
     def __init__(self, spec: JobSpec) -> None:
         self._process = JobProcess(spec)
 
     async def outcome(self) -> JobOutcome:
-        """How the job ended; answers when it has."""
+        """Wait for the end of the job; return how it ended."""
         return await asyncio.shield(asyncio.wrap_future(self._process.outcome))
 
     async def stop(self) -> None:
-        """Stop the job; `outcome` tells when that is done."""
+        """Stop the job; `outcome` returns when that is done."""
         self._process.stop()
 
 
@@ -67,11 +67,11 @@ class JobRunner(JobBoard):
     """All jobs of one platform. Thread-safe; one runner per record store.
 
     Args:
-        state_dir: logs are kept under `jobs/` in it.
-        records: jobs are kept in its collection "jobs", with the variables they were given: treat it as confidential.
-        most_running: as many jobs run at once; more wait, in the order they came.
-        most_pending: as many may wait; more are refused.
-        most_kept: as many ended jobs are remembered, with their logs.
+        state_dir: the state directory; logs are kept in its folder `jobs/`.
+        records: the store; its collection "jobs" contains the jobs' environment variables, so treat it as confidential.
+        most_running: the most jobs that run at once; others wait, in order of arrival.
+        most_pending: the most jobs that may wait; others are refused.
+        most_kept: the most ended jobs that are remembered, with their logs.
     """
 
     def __init__(
@@ -118,13 +118,13 @@ class JobRunner(JobBoard):
             entrypoint: the command; `python` is the platform's own interpreter.
             working_dir: an existing folder on the platform's machine; None gives the job an empty one.
             env: variables on top of the platform's own.
-            name: for people; by default the program.
-            request: names this very request. The same one again, because the answer was lost, finds the job that it
-                made: a command must not run twice.
+            name: the name for people; by default the program.
+            request: an id of this request. Repeating the request with the same id, after a lost answer, returns the job
+                that it made, so that the command does not run twice.
 
         Raises:
-            InvalidInput: no command, unbalanced quotes, no such folder.
-            Overloaded: too many jobs wait already.
+            InvalidInput: there is no command, quotes are unbalanced, or the folder does not exist.
+            Overloaded: too many jobs are waiting already.
         """
         command = _split(entrypoint)
         folder = None if working_dir is None else _existing_folder(working_dir)
@@ -134,11 +134,11 @@ class JobRunner(JobBoard):
             pending = sum(active.job.state is JobState.PENDING for active in self._active.values())
             if pending >= self._most_pending:
                 raise Overloaded(
-                    f"{pending} jobs are waiting, the most that may; stop some or submit later",
+                    f"{pending} jobs are waiting, which is the limit; stop some or submit later",
                     retry_after_s=_RETRY_AFTER_S,
                 )
             now = self._clock.now()
-            # Keys are listed in their order: time first, and no two of the same millisecond.
+            # Keys sort by time, and no two have the same millisecond.
             self._newest_ms = max(int(now * 1000), self._newest_ms + 1)
             job_id = f"job-{self._newest_ms:012x}-{secrets.token_hex(3)}"
             job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
@@ -152,29 +152,29 @@ class JobRunner(JobBoard):
             return active.job
 
     def list(self, limit: int, cursor: str | None) -> Page[Job]:
-        """A page of jobs, the newest first."""
+        """Return a page of jobs, newest first."""
         page = self._records.list(COLLECTION, limit=limit, cursor=cursor, reverse=True)
         return Page(tuple(job_of(record) for record in page.items), page.next_cursor)
 
     def get(self, job_id: str) -> Job:
-        """One job.
+        """Return one job.
 
         Raises:
-            NotFound: there is none, or it ended so long ago that it was forgotten.
+            NotFound: there is no such job, or it ended so long ago that it was forgotten.
         """
         record = self._records.get(COLLECTION, job_id)
         if record is None:
-            raise NotFound(f"there is no job {job_id!r}; `streamb jobs list` shows those that there are")
+            raise NotFound(f"there is no job {job_id!r}; `streamb jobs list` shows all jobs")
         return job_of(record)
 
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]:
-        """A piece of a job's output as text, and the offset to go on from; nothing while there is no output.
+        """Return a piece of a job's output as text, and the offset to continue from; empty while there is no output.
 
-        A character that is not complete yet is left for the next call, unless the job has ended.
+        An incomplete character is left for the next call, unless the job has ended.
 
         Args:
-            offset: the byte to begin at.
-            limit: how many bytes to read at most; one character at least is read.
+            offset: the byte to start at.
+            limit: the most bytes to read; at least one character is read.
         """
         ended = JOB_LIFECYCLE.is_final(self.get(job_id).state)
         try:
@@ -191,8 +191,8 @@ class JobRunner(JobBoard):
     def stop(self, job_id: str) -> Job:
         """Stop a job: SIGTERM to all its processes, SIGKILL to those left after 10 s.
 
-        One that has ended stays as it is. Returns the job as it stands about a second later at most: still running if
-        it takes longer to end.
+        A job that has ended stays as it is. Returns the job after about a second at most: still running if it takes
+        longer to end.
         """
         with self._lock:
             active = self._active.get(job_id)
@@ -215,7 +215,7 @@ class JobRunner(JobBoard):
         return self.get(job_id)
 
     def reconcile(self) -> None:
-        """Take in what has ended and start what may start. Quick: call it every second or so."""
+        """Record jobs that have ended and start waiting ones. Quick: call it about every second."""
         with self._lock:
             for active in list(self._active.values()):
                 if active.job.state is JobState.RUNNING:
@@ -240,7 +240,7 @@ class JobRunner(JobBoard):
         self._change(active, replace(active.job, state=JobState.RUNNING, started_at=self._clock.now()))
 
     def _start_actor(self, active: ActiveJob) -> Any:
-        """The job's actor; one that was started before a crash could be recorded is found again by its name."""
+        """Return the job's actor; one started before a crash could be recorded is found again by its name."""
         job = active.job
         active.working_dir.mkdir(parents=True, exist_ok=True)
         context = ray.get_runtime_context()
@@ -258,9 +258,9 @@ class JobRunner(JobBoard):
         return actor.remote(spec)
 
     def _look(self, active: ActiveJob) -> None:
-        """Take in the outcome of a running job, if there is one."""
+        """Record the outcome of a running job, if it has ended."""
         try:
-            if active.actor is None:  # running since before this runner
+            if active.actor is None:  # it was started before this runner
                 active.actor = ray.get_actor(_actor_name(active.job.id), NAMESPACE)
             if active.outcome is None:
                 active.outcome = active.actor.outcome.remote()
@@ -278,7 +278,7 @@ class JobRunner(JobBoard):
     def _lost(self, active: ActiveJob, error: Exception) -> JobOutcome:
         orphans = end_orphans(active.job.id)
         _log.warning("the actor of %s is gone, %d of its processes were ended: %s", active.job.id, orphans, error)
-        reason = "the process that ran it died, or the platform was started anew meanwhile; submit it again"
+        reason = "the process that ran it died, or the platform was restarted meanwhile; submit it again"
         return JobOutcome(JobState.FAILED, self._clock.now(), reason=reason)
 
     def _finish(self, active: ActiveJob, outcome: JobOutcome) -> None:
@@ -291,7 +291,7 @@ class JobRunner(JobBoard):
             self._forget(self._ended.popleft())
 
     def _change(self, active: ActiveJob, job: Job, *, stop_requested: bool | None = None) -> None:
-        """Record what is new of a job; what is in memory follows only once it is written."""
+        """Record a change of a job; memory is updated only once it is written."""
         if job.state is not active.job.state:
             JOB_LIFECYCLE.check(active.job.state, job.state)
         wanted = active.stop_requested if stop_requested is None else stop_requested

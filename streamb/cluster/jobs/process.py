@@ -1,4 +1,4 @@
-"""One job as a process of this machine: started, its output kept in a bounded file, waited for, stopped.
+"""Runs one job as a process on this machine: starts it, keeps its output in a bounded file, waits for it, stops it.
 
 Knows nothing of Ray, of records or of other jobs; `jobs` runs one of these inside an actor.
 """
@@ -25,18 +25,18 @@ from streamb.cluster.children import die_with_parent
 from streamb.config import child_environment
 
 JOB_ID_VARIABLE: Final = "ML_JOB_ID"
-"""A job, and every process it starts, finds its own id here."""
+"""The environment variable with the job's id, for the job and every process it starts."""
 
 LOG_LIMIT_BYTES: Final = 50 << 20
 STOP_GRACE_S: Final = 10.0
 _CHUNK_BYTES: Final = 1 << 16
 _PUMP_S: Final = 5.0
-# What a Ray worker's environment says about the worker itself; a job is a process of its own.
+# Variables about the Ray worker itself; the job is a separate process.
 _WORKERS_OWN: Final = ("RAY_JOB_ID", "RAY_RAYLET_PID", "OMP_NUM_THREADS")
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -47,12 +47,12 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What to run.
+    """The command of a job and how to run it.
 
     Attributes:
-        command: program and arguments; no shell reads them.
+        command: program and arguments, run without a shell.
         environment: variables on top of the platform's own.
-        log_file: gets standard output and standard error, as they come, up to `log_limit_bytes`.
+        log_file: receives standard output and standard error, up to `log_limit_bytes`.
         stop_grace_s: seconds between SIGTERM and SIGKILL.
     """
 
@@ -67,7 +67,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """How a job ended; `exit_code` is None when it never ran, and minus the signal's number when one ended it."""
+    """How a job ended; `exit_code` is None if it never ran, and minus the signal's number if a signal ended it."""
 
     state: JobState
     finished_at: float
@@ -77,10 +77,10 @@ class JobOutcome:
 
 @dataclass(slots=True)
 class JobProcess:
-    """Starts at once. Everything the job starts in its process group ends with it, and with this process.
+    """Starts the job at once. Its whole process group ends with the job, and with this process.
 
     Attributes:
-        outcome: resolves when the job has ended; it never fails.
+        outcome: a future that resolves when the job has ended; it never fails.
     """
 
     spec: JobSpec
@@ -91,11 +91,11 @@ class JobProcess:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        # The kernel ends the job when the *thread* that started it ends, so one thread stays with it to the end.
+        # The kernel kills the job when the *thread* that started it ends, so one thread waits for its end.
         threading.Thread(target=self._run, name=f"job {self.spec.id}", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask the job's process group to end (SIGTERM), and end it after the grace (SIGKILL). Idempotent."""
+        """Stop the job's process group: SIGTERM, then SIGKILL after `stop_grace_s`. Idempotent."""
         with self._lock:
             if self._stopping:
                 return
@@ -109,7 +109,7 @@ class JobProcess:
     def _run(self) -> None:
         try:
             outcome = self._run_to_its_end()
-        except Exception as error:  # whoever waits must hear of it, whatever it is
+        except Exception as error:  # waiting callers must get an outcome in any case
             outcome = self._ended(JobState.FAILED, reason=f"it could not be started: {error}")
         self.outcome.set_result(outcome)
 
@@ -121,7 +121,7 @@ class JobProcess:
         pump = threading.Thread(target=_keep_output, args=(process.stdout, self.spec), daemon=True)
         pump.start()
         exit_code = process.wait()
-        _signal_group(process.pid, signal.SIGKILL)  # what it left behind would hold its output open
+        _signal_group(process.pid, signal.SIGKILL)  # remaining processes would keep the output open
         pump.join(_PUMP_S)
         if self._stopping:
             return self._ended(JobState.STOPPED, exit_code, "stopped on request")
@@ -137,15 +137,15 @@ class JobProcess:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal the group while its leader has not been waited for: its number cannot be anybody else's yet."""
+        """Signal the group only while its leader has not been waited for, so that its number cannot be reused."""
         if self._process is not None and self._process.returncode is None:
             _signal_group(self._process.pid, number)
 
 
 def end_orphans(job_id: str) -> int:
-    """End the processes of a job whose actor died, known by the job's id in their environment; returns how many.
+    """Kill the processes of a job whose actor died, found by the job's id in their environment; return how many.
 
-    The kernel ends the job itself together with its actor; this finds what the job had started in turn.
+    The kernel kills the job itself together with its actor; this finds the processes that the job started.
     """
     orphans = [process for process in psutil.process_iter() if _belongs_to(process, job_id)]
     for process in orphans:
@@ -190,7 +190,7 @@ def _environment(spec: JobSpec) -> dict[str, str]:
 
 
 def _keep_output(output: IO[bytes], spec: JobSpec) -> None:
-    """Copy the job's output to its log; past the limit, or when the disk is full, only read it away."""
+    """Copy the job's output to its log; past the limit, or if the disk is full, read and discard it."""
     left = spec.log_limit_bytes
     with output, contextlib.ExitStack() as stack:
         log: IO[bytes] | None = None

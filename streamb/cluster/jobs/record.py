@@ -1,4 +1,4 @@
-"""What is known of a job, and how it is recorded."""
+"""A job and its stored form."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ JOB_LIFECYCLE: Final = Lifecycle(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job.
+    """One job and its state.
 
     Attributes:
         entrypoint: the command, split as a shell would split it, but run without a shell.
-        exit_code: None until it has ended, or when it never ran; minus the signal's number when one ended it.
+        exit_code: None until it has ended, or if it never ran; minus the signal's number if a signal ended it.
         submitted_at, started_at, finished_at: seconds since the epoch.
-        reason: why it is where it is, in words; empty when the state says it all.
+        reason: a text that explains the state; empty if the state needs no explanation.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(slots=True)
 class ActiveJob:
-    """A job that has not ended, and this runner's hold on it."""
+    """A job that has not ended, with its actor's handle."""
 
     job: Job
     revision: int
@@ -60,13 +60,13 @@ class ActiveJob:
     stop_sent: bool = False
 
     def body(self) -> dict[str, Any]:
-        """As it is recorded."""
+        """Return the job's stored form."""
         own = {"working_dir": str(self.working_dir), "env": dict(self.env), "stop_requested": self.stop_requested}
         return {**asdict(self.job), **own, "request": self.request}
 
 
 def active_of(record: Record) -> ActiveJob:
-    """A job that has not ended, as it was recorded; nobody holds its actor yet."""
+    """Read a stored job that has not ended; it has no actor's handle yet."""
     body = record.body
     return ActiveJob(
         job_of(record),
@@ -79,5 +79,5 @@ def active_of(record: Record) -> ActiveJob:
 
 
 def job_of(record: Record) -> Job:
-    """A job as it was recorded."""
+    """Read a stored job."""
     return from_plain(Job, record.body)
