@@ -131,7 +131,7 @@ class InvalidFeatures(InvalidInput):
 
 
 class RateLimited(StreambError):
-    """The caller sends more requests than its limit; `details["retry_after_s"]` says how long to wait."""
+    """The caller sends more requests than its limit; `details["retry_after_s"]` is the time to wait."""
 
     status, code = 429, "rate_limited"
 

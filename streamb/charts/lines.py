@@ -60,7 +60,7 @@ def lines(
 
 
 def framed(across: Axis, up: Axis, *, label: str, description: str = "") -> tuple[Canvas, Plot]:
-    """Return a canvas with both axes drawn, and the plot to draw into."""
+    """Return a canvas with both axes drawn, and the plot to draw into; `label` and `description` as in `lines`."""
     canvas = Canvas(_WIDTH, _HEIGHT, label, description)
     plot = Plot(canvas, 70, 28, _WIDTH - 90, _HEIGHT - 74)
     plot.frame(across, up)

@@ -58,6 +58,9 @@ class Mark:
 class Canvas:
     """A chart of a given size, in pixels; the origin is the upper left corner.
 
+    Its methods add one mark each. All lengths are in pixels; `colour` is a CSS colour, `title` the text shown when the
+    pointer rests on the mark, and `opacity` 0 to 1.
+
     Attributes:
         label: its name, for screen readers.
         description: a sentence on what it shows, for screen readers.

@@ -67,6 +67,12 @@ class Registry:
     ) -> RegisteredModel:
         """Create the model, or update it: values that are not empty replace the existing ones, tags are added.
 
+        Args:
+            model_id: the id, 1 to 100 characters; it never changes.
+            name: a name for people; by default the id.
+            description, owner: free text.
+            tags: tags to add or replace, by name.
+
         Raises:
             InvalidInput: the id or a tag is not valid.
         """
@@ -100,7 +106,7 @@ class Registry:
     def list_models(
         self, limit: int = 100, cursor: str | None = None, *, owner: str | None = None
     ) -> Page[RegisteredModel]:
-        """Return a page of at most `limit` models, by id; `owner` selects the models of one owner."""
+        """Return at most `limit` models from `cursor` on, by id; `owner` selects the models of one owner."""
         page = self._selected(lambda record: owner in (None, record.body["owner"]), _MODELS, "", limit, cursor)
         return Page(tuple(map(_model, page.items)), page.next_cursor)
 
@@ -161,6 +167,7 @@ class Registry:
             model_id: the model.
             version: a semantic version.
             artifact: the stored content.
+            owner, tags, lineage: who owns it, its tags by name, and where it comes from.
             metadata: its keys `metrics` and `hyperparameters` are moved into those arguments, which win if both have
                 the same key.
 

@@ -1,4 +1,4 @@
-"""Judges whether a version may get more traffic: turns criteria and evidence into findings. Only user criteria do I/O.
+"""Judges whether a version may get more traffic: turns criteria and evidence into findings.
 
 There are two layers. The *fast abort* considers the target version alone: from 10 requests on, an error rate that is
 surely above the limit (99 %, over all looks at the step together) fails at once, even with few samples. Then every
@@ -49,7 +49,7 @@ def judge(criteria: HealthCriteria, evidence: StepEvidence, min_samples: int) ->
 
 
 def run_custom(path: str, evidence: StepEvidence, patience_s: float = PATIENCE_S) -> Finding:
-    """Call the criterion `package.module:function` with the evidence, in a separate thread, and return its finding.
+    """Call the criterion `path` (`package.module:function`) with the evidence in a new thread, and return its finding.
 
     The function runs in the Controller at every look, so it should be fast. If it does not return within `patience_s`
     seconds, the finding is inconclusive, and it is not called again before it has returned.

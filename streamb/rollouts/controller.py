@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 class Rollouts:
     """All deployments, and the routing table that results from them. Safe to use from many threads.
 
+    The orders to a deployment take its id, who gives the order (`by`), and why (`reason`); both go into its history.
+
     Args:
         records, journal: store deployments, routes and their history.
         registry: holds the versions that may be deployed.
@@ -151,7 +153,7 @@ class Rollouts:
 
         Args:
             deployment_id: the deployment to roll back.
-            by, reason: who decided, and why; both go into the history.
+            by, reason: who decided, and why.
             to_version: the version to return to; None for the previous one.
 
         Raises:
@@ -214,13 +216,13 @@ class Rollouts:
 
     @verb
     def list(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[Deployment]:
-        """Return a page of deployments (of one model, if given), newest first."""
+        """Return at most `limit` deployments (of `model_id`, if given) from `cursor` on, newest first."""
         page = self._ledger.list(limit, cursor, model_id)
         return Page(tuple(map(self._judged, page.items)), page.next_cursor)
 
     @verb
     def history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
-        """Return a page of the deployments' events (of one model, if given), newest first."""
+        """Return at most `limit` events of deployments (of `model_id`, if given) from `cursor` on, newest first."""
         return self._ledger.history(limit, cursor, model_id)
 
     def latest(self, model_id: str) -> Deployment | None:
@@ -283,8 +285,8 @@ class Rollouts:
             for deployment in list(self._standing.active.values()):
                 try:
                     self._advance(deployment)
-                except Exception as error:  # one model's trouble must not hold up the others
-                    _log.warning("deployment %s could not be moved on: %s", deployment.id, error)
+                except Exception as error:  # one model's error must not delay the others
+                    _log.warning("deployment %s could not be advanced: %s", deployment.id, error)
                     troubles.append(error)
             self._caretaker.tend()
             self._observation.keep(self._standing.active.keys())

@@ -86,7 +86,7 @@ def way_back(
         deployment: the completed deployment.
         wanted: the version to return to; None for the previous one.
         route: the model's present route.
-        registry: tells when versions were registered.
+        registry: holds the versions and when they were registered.
         now: seconds since the epoch.
 
     Raises:
@@ -94,13 +94,11 @@ def way_back(
         InvalidInput: the version named is the deployment's own, or was registered after it.
     """
     if route is None or route.version != deployment.target_version:
-        answering = f"version {route.version} answers now" if route else "nothing answers now"
-        raise Conflict(f"deployment {deployment.id} is history: {answering}; roll back the deployment that brought it")
+        serving = f"version {route.version} serves now; roll back its deployment" if route else "no version serves now"
+        raise Conflict(f"deployment {deployment.id} is no longer in effect: {serving}")
     version = wanted or deployment.previous_version
     if version is None or (wanted is None and version == deployment.target_version):
-        raise Conflict(
-            f"there is no version before {deployment.target_version} to go back to; name one with to_version"
-        )
+        raise Conflict(f"there is no version before {deployment.target_version} to return to; name one with to_version")
     if version == deployment.target_version:
         raise InvalidInput(f"version {version} is the one to roll back from; name another")
     own = registry.get_version(deployment.model_id, deployment.target_version)

@@ -85,16 +85,16 @@ class Ledger:
         """Return one deployment; raises NotFound if there is none of this id."""
         record = self._records.get(DEPLOYMENTS, deployment_id)
         if record is None:
-            raise NotFound(f"no deployment {deployment_id}; `streamb deployments list` shows those there are")
+            raise NotFound(f"there is no deployment {deployment_id}; `streamb deployments list` lists all of them")
         return Deployment.from_body(record.body)
 
     def list(self, limit: int, cursor: str | None, model_id: str | None) -> Page[Deployment]:
-        """Return a page of deployments (of one model, if given), newest first."""
+        """Return at most `limit` deployments (of `model_id`, if given) from `cursor` on, newest first."""
         page = self._journal.read(_index_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
         return Page(tuple(self.get(entry.body["deployment_id"]) for entry in page.items), page.next_cursor)
 
     def history(self, limit: int, cursor: str | None, model_id: str | None) -> Page[DeploymentEvent]:
-        """Return a page of the deployments' events (of one model, if given), newest first."""
+        """Return at most `limit` events of deployments (of `model_id`, if given) from `cursor` on, newest first."""
         page = self._journal.read(_history_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
         return Page(
             tuple(DeploymentEvent(**e.body, at=e.at, sequence=e.sequence) for e in page.items), page.next_cursor

@@ -1,4 +1,7 @@
-"""The changes of state that a deployment can make, one function each; `decide` or a verb chooses among them."""
+"""The changes of state that a deployment can make, one function each; `decide` or a verb chooses among them.
+
+In all of them, `now` is in seconds since the epoch, and `reason` explains the new state to people.
+"""
 
 from __future__ import annotations
 

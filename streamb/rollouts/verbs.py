@@ -1,6 +1,8 @@
 """The orders that people may give to a deployment: pure functions that return the changed deployment.
 
-All are idempotent: a deployment that is already in the ordered state is returned as the same object.
+All are idempotent: a deployment that is already in the ordered state is returned as the same object. Each function
+takes the present `deployment`, who gives the order and why (`by`, `reason`, for its history), and the time `now` in
+seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def approve(deployment: Deployment, by: str, reason: str, now: float) -> Deploym
         InvalidTransition: the deployment does not wait for an approval.
     """
     if by == deployment.created_by:
-        raise Forbidden(f"{by} began deployment {deployment.id}; somebody else must approve it")
+        raise Forbidden(f"{by} created deployment {deployment.id}; somebody else must approve it")
     if deployment.state is not _S.AWAITING_APPROVAL:
         if deployment.approvals and deployment.state in {_S.PROGRESSING, _S.COMPLETED, _S.PAUSED}:
             return deployment
@@ -88,7 +90,7 @@ def roll_back(deployment: Deployment, by: str, reason: str, now: float, *, to_ve
     goal = deployment.back_to or deployment.previous_version
     if to_version not in (None, goal):
         raise Conflict(
-            f"deployment {deployment.id} goes back to {goal or 'nothing'}, not to {to_version}: "
+            f"deployment {deployment.id} returns to {goal or 'no version'}, not to {to_version}: "
             "only a completed deployment can be rolled back to any other version"
         )
     if deployment.state is _S.ROLLED_BACK or (deployment.active and deployment.returning):
@@ -107,7 +109,7 @@ def _refuse_on_the_way_back(deployment: Deployment, verb: str) -> None:
     if not deployment.active:
         raise _refused(deployment, verb, "it has ended")
     if deployment.returning:
-        raise Conflict(f"deployment {deployment.id} cannot be {verb}: it is on its way back ({deployment.reason})")
+        raise Conflict(f"deployment {deployment.id} cannot be {verb}: it is being rolled back ({deployment.reason})")
 
 
 def _refused(deployment: Deployment, verb: str, why: str) -> InvalidTransition:

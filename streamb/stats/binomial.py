@@ -1,8 +1,8 @@
-"""The exact upper bound and tail of one proportion, for one look at the data (Clopper and Pearson 1934).
+"""The exact upper bound and tail of one proportion, for a single look at the data (Clopper and Pearson 1934).
 
-Notation: `k` of `n` requests failed, each with the unknown chance `p`. The upper bound at `confidence = 1 - alpha` is
-the `p` at which `P(X <= k) = alpha`: the 1 - alpha quantile of Beta(k + 1, n - k). It is wrong at most with chance
-alpha. For data that is looked at again and again take `stats.sequential`.
+Notation: `k` of `n` requests failed, each with unknown probability `p`. The upper bound at `confidence = 1 - alpha` is
+the `p` at which `P(X <= k) = alpha`: the 1 - alpha quantile of Beta(k + 1, n - k). It is wrong with probability
+alpha at most. For repeated looks at growing data use `stats.sequential`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def binomial_upper(k: int, n: int, confidence: float) -> float:
 
 
 def binomial_tail(k: int, n: int, p: float) -> float:
-    """`P(X >= k)` where `p` is the true proportion.
+    """Return `P(X >= k)`, the probability of `k` or more of `n` failures if `p` is the true proportion.
 
     >>> round(binomial_tail(4, 10, 0.05), 5)
     0.00103

@@ -78,7 +78,7 @@ def fall_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -
 
 
 def difference_bounds(k_a: int, n_a: int, k_b: int, n_b: int, alpha: float) -> tuple[float, float]:
-    """Return lower and upper bound of `p_a - p_b`, each wrong with probability `alpha` at most.
+    """Return bounds of `p_a - p_b` from `k_a` of `n_a` and `k_b` of `n_b`, each wrong with probability at most `alpha`.
 
     >>> [round(bound, 4) for bound in difference_bounds(160, 4000, 240, 12000, 0.001)]
     [0.0068, 0.0356]
@@ -91,7 +91,7 @@ def difference_bounds(k_a: int, n_a: int, k_b: int, n_b: int, alpha: float) -> t
 
 
 def mean_bounds(n: int, mean: float, deviation: float, alpha: float) -> tuple[float, float]:
-    """Return asymptotic bounds of the mean of `n` values with this sample mean and deviation; needs `n` >= 30 or so.
+    """Return asymptotic bounds of a mean, from mean and deviation of `n` values; needs some 30 values.
 
     >>> [round(bound, 3) for bound in mean_bounds(1000, 5.0, 1.0, 0.05)]
     [4.903, 5.097]

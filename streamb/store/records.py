@@ -118,7 +118,7 @@ class RecordStore(Protocol):
 
 
 def every_record(records: RecordStore, collection: str, *, prefix: str = "") -> Iterator[Record]:
-    """Yield all records of a collection in the order of their keys, fetched page by page."""
+    """Yield all records of a collection whose key starts with `prefix`, ordered by key, fetched page by page."""
     cursor: str | None = None
     while True:
         page = records.list(collection, prefix=prefix, limit=MAX_LIMIT, cursor=cursor)
@@ -155,7 +155,7 @@ def decode_body(text: str) -> dict[str, Any]:
 
 
 def list_name(collection: str, prefix: str, *, newest_first: bool, reverse: bool) -> str:
-    """Return the name of a list, to which its cursors are bound, so that another list refuses them."""
+    """Return the name of a list (arguments as for `RecordStore.list`), to which its cursors are bound."""
     check_collection(collection)
     check_prefix(prefix)
     if newest_first and reverse:

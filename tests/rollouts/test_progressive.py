@@ -254,7 +254,7 @@ class TestBack:
         with pytest.raises(Conflict, match="no version before"):
             house.rollouts.rollback(first.id, "other")
         made = self.complete(house)
-        with pytest.raises(Conflict, match=r"2\.0\.0 answers now"):
+        with pytest.raises(Conflict, match=r"2\.0\.0 serves now"):
             house.rollouts.rollback(first.id, "other")
         with pytest.raises(InvalidInput, match="another"):
             house.rollouts.rollback(made.id, "other", to_version="2.0.0")
