@@ -1,4 +1,4 @@
-"""The baseline: what data looked like when the model was right, and the bins that everything later is counted in."""
+"""The baseline: the usual distribution of a version's data, and the bins in which later data is counted."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Baseline:
     """The bins of every column, and the baseline's own data counted in them. No rows are kept.
 
     Attributes:
-        baseline_id: digest of everything below.
+        baseline_id: digest of all other fields.
         columns: features first, in the order of the data, then outputs.
-        joint: what is counted of several columns together; None with fewer than two columns of numbers that vary.
-        profile: the baseline's data.
-        performance: how right the model was; None without labels.
+        joint: the joint counters of several columns; None with fewer than two numeric columns that vary.
+        profile: the baseline's own data, counted in the bins.
+        performance: the model's errors on the baseline; None without labels.
     """
 
     baseline_id: str
@@ -60,11 +60,11 @@ class Baseline:
                 rows or of texts. Columns without names are called x0, x1, …; a column of texts alone is called "text".
             predictions: the model's answers, shape (rows,) or (rows, outputs).
             labels: the truth, shape (rows,); needs predictions.
-            probabilities: of the classes, shape (rows, classes): the largest of a row is its confidence.
-            confidence: of the predicted class, shape (rows,).
+            probabilities: the probabilities of the classes, shape (rows, classes); a row's largest is its confidence.
+            confidence: the probability of the predicted class, 0 to 1, shape (rows,).
 
         Raises:
-            InvalidInput: no rows or columns, different lengths, labels without predictions; names the columns.
+            InvalidInput: there are no rows or columns, lengths differ, or labels come without predictions.
         """
         features, outputs = named_columns(X), output_columns(predictions)
         rows = len(next(iter(features.values())))
@@ -74,7 +74,7 @@ class Baseline:
             if len(values) != rows:
                 raise InvalidInput(f"{len(values)} values of {name!r} for {rows} rows; give one for each row")
         if labels is not None and predictions is None:
-            raise InvalidInput("labels without predictions say nothing about the model; give both")
+            raise InvalidInput("labels need predictions to compare with; give both")
         if confidence is None and probabilities is not None:
             confidence = np.asarray(probabilities, np.float64).reshape(rows, -1).max(axis=1)
         performance = None if labels is None else Performance.learn(predictions, labels, confidence)
@@ -83,11 +83,11 @@ class Baseline:
 
     @cached_property
     def counting(self) -> Counting:
-        """How tables are counted: the layout of the counters, and look-up tables (64 KiB for a column of numbers)."""
+        """The layout of the counters, with look-up tables that count rows (64 KiB for a numeric column)."""
         return Counting(self.columns, self.joint)
 
     def empty(self) -> Profile:
-        """The profile of no rows."""
+        """Return a profile without rows."""
         return Profile(self.baseline_id, np.zeros_like(self.profile.counters))
 
     @cached_property
@@ -101,25 +101,25 @@ class Baseline:
         return tuple(column.name for column in self.columns if column.role == "output")
 
     def fold(self, X: Any, predictions: Any = None, *, names: Sequence[str] | None = None) -> Profile:  # noqa: N803
-        """Count a table.
+        """Count a table in the baseline's bins.
 
         Args:
-            X: as for `learn`, or rows as a replica has them: an ndarray of shape (rows, features) or a list of lists.
-                A list of dicts may leave out what is missing.
+            X: a table as for `learn`, or rows as a replica has them: an ndarray of shape (rows, features) or a list of
+                lists. A dict in a list of dicts may omit missing values.
             predictions: the model's answers; without them (or without outputs in the baseline) only features count.
-            names: the columns of `X` where it has no names of its own; by default those of the baseline, in its order.
+            names: the column names of `X` if it has none; by default the baseline's features in their order.
 
         Raises:
-            InvalidFeatures: other columns than the baseline's; names them.
-            InvalidInput: not as many predictions as rows, or of another number of outputs.
+            InvalidFeatures: the columns differ from the baseline's; the message names them.
+            InvalidInput: the number of predictions or of outputs is wrong.
         """
         return Profile(self.baseline_id, self.counting.count(X, predictions, names))
 
     def relearn(self, window: Profile) -> Baseline:
-        """The same bins with a window's counts: what was measured there becomes the new normal.
+        """Return a baseline with the same bins and a window's counts.
 
         Raises:
-            InvalidInput: the window is empty, or of another baseline.
+            InvalidInput: the window is empty, or belongs to another baseline.
         """
         total = self.empty().plus(window)
         if not total.rows:
@@ -127,16 +127,16 @@ class Baseline:
         return _identified(self.columns, self.joint, total.counters.copy(), self.performance)
 
     def to_bytes(self) -> bytes:
-        """The baseline as bytes, at most a kilobyte for each column; `from_bytes` reads them back."""
+        """Return the baseline as bytes, at most a kilobyte for each column, for `from_bytes`."""
         body = _body(self.columns, self.joint, self.performance)
         return seal(_MAGIC, {**body, "counters": pack_counters(self.profile.counters)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Baseline:
-        """Read what `to_bytes` wrote.
+        """Return the baseline from the result of `to_bytes`.
 
         Raises:
-            ArtifactCorrupt: the bytes are damaged, or no baseline.
+            ArtifactCorrupt: the bytes are damaged, or are not a baseline.
         """
         body = unseal(_MAGIC, data, "baseline")
         try:

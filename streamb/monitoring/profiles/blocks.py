@@ -1,4 +1,4 @@
-"""What a column's counters look like from outside: blocks, in each of which a row is counted exactly once."""
+"""Blocks, the histograms among a column's counters: each block counts every row exactly once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 BINS: Final = 20
-"""Quantile bins of a column of numbers."""
+"""The number of quantile bins of a numeric column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Counters that hold every row of a table once: one histogram.
+    """One histogram: counters that together count every row of a table once.
 
     Attributes:
-        start: where it begins among the column's counters.
-        classes: how many counters.
-        ordered: whether the classes ascend, so that cumulative shares mean something.
-        known_and_not: the classes of what the baseline knew and of what it did not, where they are told apart only if
-            the latter has grown: rows that were seen before, as in the baseline's own data, are no drift.
+        start: the index of its first counter among the column's counters.
+        classes: the number of its counters.
+        ordered: whether the classes ascend, so that cumulative shares are meaningful.
+        known_and_not: the classes of values that the baseline knew and did not know, which are compared only if the
+            latter has grown, since more known values are not drift; None: there are no such classes.
         rising: whether only a shift to higher classes is drift.
     """
 
@@ -30,5 +30,5 @@ class Block:
 
     @property
     def part(self) -> slice:
-        """The places of these counters among the column's."""
+        """The slice of the column's counters that this block covers."""
         return slice(self.start, self.start + self.classes)

@@ -1,4 +1,4 @@
-"""A column of categories: the frequent values of the baseline by name, all others together, and what was never seen.
+"""The classes of a categorical column: frequent values of the baseline by name, other known values, unseen values.
 
 The counters: each named value | other known values | unseen ones | missing | 64 sums of bits. The last add up, over
 all unseen values, the bits of their first eight bytes. Where most of the unseen rows hold the same new value, the
@@ -25,9 +25,9 @@ from streamb.monitoring.profiles.vocabulary import Vocabulary, word_hashes
 
 MOST_NAMED: Final = 32
 LEAST_OF_NAMED: Final = 10
-"""Rows that a value needs, in the half that classes are learned from, for a class of its own."""
+"""The number of rows that a value needs, in the half that classes are learned from, for its own class."""
 LEAST_OF_ALL: Final = 3
-"""Where each value has so many rows of the whole baseline, none is likely to be missing, and nothing is chosen."""
+"""If each value has so many rows of the baseline, probably no value is missing, and each gets its own class."""
 _LONGEST: Final = 24
 _ALL_NAMES: Final = 400
 """Bytes of all names of a column together."""
@@ -41,11 +41,11 @@ _CLEAR: Final = 0.6
 
 @dataclass(frozen=True)
 class CategoryBins:
-    """The classes of one column of categories.
+    """The classes of one categorical column.
 
     Attributes:
-        named: values with a class of their own, the most frequent first.
-        vocabulary: which other values the baseline had.
+        named: values with their own class, the most frequent first.
+        vocabulary: the other values of the baseline.
     """
 
     named: tuple[str, ...]
@@ -59,7 +59,7 @@ class CategoryBins:
 
     @classmethod
     def learn(cls, counts: Mapping[str, int], least: int = LEAST_OF_NAMED) -> CategoryBins:
-        """The classes of a baseline, from rows by name (`name_of`); a value needs `least` rows for one of its own."""
+        """Return the classes for rows counted by name (`name_of`); a value needs `least` rows for its own class."""
         frequent = sorted((name for name, rows in counts.items() if rows >= least), key=lambda n: (-counts[n], n))
         named = _that_fit(frequent)
         others = [name for name in counts if name not in set(named)]
@@ -69,7 +69,7 @@ class CategoryBins:
 
     @property
     def size(self) -> int:
-        """How many counters."""
+        """The number of counters."""
         return len(self.named) + 3 + _NAME_BITS
 
     @property
@@ -79,7 +79,7 @@ class CategoryBins:
 
     @property
     def other(self) -> int:
-        """The class of known values without one of their own."""
+        """The class of known values without their own class."""
         return len(self.named)
 
     @property
@@ -93,7 +93,7 @@ class CategoryBins:
         return len(self.named) + 2
 
     def count(self, counts: Mapping[str, int], missing: int) -> NDArray[np.int64]:
-        """The counters of some rows, by name (`name_of`)."""
+        """Return the counters of rows: `counts` are the rows by name (`name_of`), `missing` those without a value."""
         counters = np.zeros(self.size, np.int64)
         counters[self.missing] = missing
         strange: list[str] = []
@@ -120,7 +120,7 @@ class CategoryBins:
             counters[-_NAME_BITS:] += (weights[start : start + len(some)] @ bits.astype(np.float64)).astype(np.int64)
 
     def new_name(self, counters: NDArray[np.int64]) -> str | None:
-        """How the value begins that most unseen rows hold (eight bytes at most); None where there is no such value."""
+        """Return the start (at most 8 bytes) of the value that most unseen rows have; None if there is none."""
         unseen = int(counters[self.unseen])
         ones = counters[-_NAME_BITS:]
         if unseen <= 0 or bool((np.maximum(ones, unseen - ones) < _CLEAR * unseen).any()):
@@ -129,17 +129,17 @@ class CategoryBins:
         return name if name and name.isprintable() else None
 
     def to_plain(self) -> list[Any]:
-        """As plain values; `from_plain` reads them back."""
+        """Return the classes as plain values, for `from_plain`."""
         return [list(self.named), self.vocabulary.bits]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> CategoryBins:
-        """Read what `to_plain` wrote."""
+        """Return the classes from the result of `to_plain`."""
         return cls(tuple(plain[0]), Vocabulary(bytes(plain[1])))
 
 
 def name_of(value: object) -> str:
-    """The name that a category is counted under: short, the same for 2 and 2.0, and not the same for two long values.
+    """Return the short name that a category is counted under: the same for 2 and 2.0, different for long values.
 
     >>> name_of("setosa"), name_of(2.0), name_of("x" * 100)
     ('setosa', '2', 'xxxxxxxxxxxxxxx~5e0e5d8f')

@@ -1,4 +1,4 @@
-"""Numbers as cells: every float64 falls into one of 65,536 ordered cells, by arithmetic that every machine does alike.
+"""Numbers as cells: maps every float64 to one of 65,536 ordered cells, with the same result on every machine.
 
 Notation: a column's value `x` becomes `z = (x - centre) * factor`, in 1,024ths of the baseline's standard deviation,
 and its **cell** is the upper half of the 32 bits of `z` as a float32 (the bfloat16 of it, cut off): sign, exponent
@@ -31,19 +31,19 @@ ZERO: Final = _SIGN
 
 
 def standardise(values: NDArray[np.float64], centre: float, factor: float) -> NDArray[np.float64]:
-    """`z` of the values of one column, shape (rows,)."""
+    """Return `z = (values - centre) * factor` for the values of one column, shape (rows,)."""
     with np.errstate(over="ignore", invalid="ignore"):
         return (values - centre) * factor
 
 
 def cell_keys(z: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """The cell of each `z`: the same shape; a view with strides."""
+    """Return the cell of each `z`, in the same shape, as a view with strides."""
     with np.errstate(over="ignore", invalid="ignore"):
         return z.astype("<f4", order="C").view("<u2")[..., 1::2]
 
 
 def places(keys: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """The places of cells.
+    """Return the place of each cell, shape as `keys`.
 
     >>> places(cell_keys(np.array([-2.0, -1.0, -0.0, 0.0, 1.0, 1.001])))
     array([16383, 16511, 32768, 32768, 49024, 49024])
@@ -54,14 +54,14 @@ def places(keys: NDArray[np.uint16]) -> NDArray[np.int64]:
 
 
 def by_key(by_place: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A table over places, as a table over cells."""
+    """Turn a table indexed by place into one indexed by cell."""
     table = np.concatenate([by_place[_SIGN:], by_place[:_SIGN][::-1]])
     table[_SIGN] = table[0]  # -0.0 is 0
     return table
 
 
 def place_start(place: int) -> float:
-    """The `z` at the lower end of a place: the smallest of its cell in magnitude, or in value for negative ones.
+    """Return the smallest `z` of a place: the smallest magnitude of its cell, or the largest one if it is negative.
 
     >>> [place_start(place) for place in (16383, 32768, 49024)]
     [-2.015624761581421, 0.0, 1.0]

@@ -19,10 +19,10 @@ OUTPUT: Final = "prediction"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
+    """One column of a baseline.
 
     Attributes:
-        name: as in the data; of a single output "prediction", of several "prediction.0", "prediction.1", ….
+        name: the name in the data; a single output is "prediction", several are "prediction.0", "prediction.1", ….
         role: "feature" or "output".
         bins: the classes of its values.
     """
@@ -37,10 +37,10 @@ class Column:
         return self.bins.kind
 
     def to_plain(self) -> list[Any]:
-        """As plain values; `from_plain` reads them back."""
+        """Return the column as plain values, for `from_plain`."""
         return [self.name, self.role, self.kind, self.bins.to_plain()]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> Column:
-        """Read what `to_plain` wrote."""
+        """Return the column from the result of `to_plain`."""
         return cls(plain[0], plain[1], _KINDS[plain[2]].from_plain(plain[3]))

@@ -1,4 +1,4 @@
-"""From a table to counters: which column's counters are where, and how each kind of column is counted."""
+"""Counts a table: the layout of the counters of all columns, and how each kind of column is counted."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ROWS: Final = 0
 
 
 class Counting:
-    """How tables are counted for one baseline: the layout of the counters, and the tables behind it.
+    """Counts tables for one baseline, with the layout of the counters and look-up tables.
 
     Args:
         columns: features first, then outputs.
-        joint: what is counted of several columns together.
+        joint: the joint counters of several columns; None: there are none.
 
     Attributes:
-        starts: where each column's counters begin.
-        joint_start: where those of the columns together begin.
-        size: how many counters there are.
+        starts: the index of each column's first counter.
+        joint_start: the index of the first joint counter.
+        size: the number of counters.
     """
 
     def __init__(self, columns: Sequence[Column], joint: Joint | None) -> None:
@@ -47,7 +47,7 @@ class Counting:
         self._blocks: dict[int, tuple[list[int], NumberBlock]] = {}
 
     def count(self, data: Any, predictions: Any, names: Sequence[str] | None) -> NDArray[np.int64]:
-        """The counters of a table; see `Baseline.fold`."""
+        """Return the counters of a table; the arguments are those of `Baseline.fold`."""
         counters = np.zeros(self.size, np.int64)
         features = self._matrix(data, names)
         values = matched_columns(data, self._features, names) if features is None else features
@@ -114,13 +114,13 @@ class Counting:
     def count_numbers(
         self, places: list[int], values: Any, strange: Mapping[int, int], counters: NDArray[np.int64]
     ) -> None:
-        """Add columns of numbers to the counters of a table.
+        """Add numeric columns to the counters of a table.
 
         Args:
-            places: which columns.
-            values: theirs, each of shape (rows,), or one array of shape (columns, rows).
-            strange: by column, how many values are NaN because they are no numbers.
-            counters: the table's.
+            places: the indices of the columns.
+            values: their values, each of shape (rows,), or one array of shape (columns, rows).
+            strange: by column, how many values are NaN because they are not numbers.
+            counters: the table's counters, which are changed in place.
         """
         if not places:
             return

@@ -1,4 +1,4 @@
-"""Accuracy without labels: an estimate from how right the model was, in the baseline, at each confidence.
+"""Accuracy without labels: an estimate from the model's accuracy at each confidence in the baseline.
 
 Notation: the confidences `c` of the baseline's labelled rows are cut into bins, at their quantiles and at every 0.05,
 so that rows which are rare in the baseline have bins of their own: later they may be many. `n_b` rows are in bin `b`,
@@ -7,9 +7,9 @@ so that rows which are rare in the baseline have bins of their own: later they m
 `c` (pool adjacent violators, Ayer et al. 1955). Rows seen later, `m_b` in bin `b` and `m` in all, are expected to be
 right at the share `sum_b m_b a_b / m`. This is confidence-based performance estimation (NannyML's CBPE).
 
-It sees that rows became harder, as the model itself judges. It cannot see that the *truth* changed for rows that look
-as before (concept drift): only labels show that. So it is always called an estimate, and never raises an alarm by
-itself. What a regression model answers has no confidence, so nothing is estimated there.
+The estimate falls when rows become harder by the model's own confidence. It does not change when the *truth* changes
+for rows that look as before (concept drift), which only labels show. So it is always called an estimate, and never
+raises an alarm by itself. The answers of a regression have no confidence, so nothing is estimated for them.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from streamb.errors import InvalidInput
 _CUTS: Final = np.arange(1, 20) / 20
 """Shares of the quantiles, and confidences, at which bins end."""
 LEAST_ROWS: Final = 100
-"""Below so many rows there is no table, and no estimate."""
+"""The number of rows that a table and an estimate need."""
 _Z: Final = 1.96
 _STRENGTH: Final = 10.0
-"""So many rows weighs what the curve says of a bin."""
+"""The weight of the curve's value in each bin, in rows."""
 _RIDGE: Final = 0.01
-"""Holds the curve at "as right as confident" where there is nothing to fit it to."""
+"""Keeps the curve at "accuracy equals confidence" if there is no data to fit it to."""
 _STEPS: Final = 30
 NOTE: Final = "an estimate from the model's confidence, not measured: it cannot see that the truth itself has changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What the accuracy of unlabelled rows probably is.
+    """The estimated accuracy of unlabelled rows.
 
     Attributes:
-        accuracy: the expected share of right answers; None when it cannot be estimated.
-        low, high: about 95 % bounds: chance in the rows and in the baseline's table, and nothing else.
-        rows: how many rows it rests on.
-        note: what kind of number this is, or why there is none.
-        is_estimate: always; in JSON it stands beside accuracies that labels have measured.
+        accuracy: the expected share of right answers, 0 to 1; None if it cannot be estimated.
+        low, high: bounds of about 95 %, which cover only chance in the rows and in the baseline's table.
+        rows: the number of rows that it is based on.
+        note: a text that explains the number, or why there is none.
+        is_estimate: always true; in JSON it distinguishes this from accuracies measured by labels.
     """
 
     accuracy: float | None
@@ -59,12 +59,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationTable:
-    """How often the model was right at which confidence, in the baseline.
+    """The model's accuracy by confidence, in the baseline.
 
     Attributes:
         edges: the inner bounds of the bins, ascending; bin `b` holds `edges[b - 1] < confidence <= edges[b]`.
-        labels: labelled rows by bin; one more entry than there are edges.
-        correct: the right ones of them.
+        labels: the number of labelled rows in each bin; one more entry than `edges`.
+        correct: the number of right answers in each bin.
     """
 
     edges: tuple[float, ...]
@@ -73,10 +73,10 @@ class CalibrationTable:
 
     @classmethod
     def learn(cls, confidence: ArrayLike, correct: ArrayLike) -> CalibrationTable | None:
-        """The table of labelled rows; None when fewer than 100 have a confidence.
+        """Return the table of labelled rows; None if fewer than 100 have a confidence.
 
         Args:
-            confidence: of the predicted class, 0 to 1, shape (n,); NaN where it is not known.
+            confidence: the probability of the predicted class, 0 to 1, shape (n,); NaN if unknown.
             correct: whether the prediction was right, shape (n,).
 
         Raises:
@@ -102,7 +102,7 @@ class CalibrationTable:
         )
 
     def fold(self, confidence: ArrayLike) -> NDArray[np.int64]:
-        """Rows by bin: integers that add up over replicas, in any order. Missing confidences (NaN) are left out.
+        """Return the number of rows in each bin, which add up over replicas in any order; NaN is left out.
 
         >>> CalibrationTable((0.6,), (100, 100), (50, 90)).fold([0.5, 0.9, 0.95, float("nan")]).tolist()
         [1, 2]
@@ -112,7 +112,7 @@ class CalibrationTable:
         return np.bincount(bins, minlength=len(self.labels)).astype(np.int64)
 
     def estimate(self, counts: Sequence[int] | NDArray[np.int64]) -> Estimate:
-        """The estimated accuracy of the rows that `fold` counted.
+        """Return the estimated accuracy of rows that `fold` counted.
 
         >>> table = CalibrationTable((0.6,), (1000, 1000), (600, 950))
         >>> calm, harder = table.estimate([500, 500]), table.estimate([900, 100])
@@ -164,7 +164,7 @@ def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def not_estimated(task: str) -> Estimate:
-    """The answer where there is no table: says why."""
+    """Return an estimate without a number, whose note explains why there is no table for this task."""
     why = (
         "not estimated: numbers have no confidence; send labels to measure the error"
         if task == "regression"

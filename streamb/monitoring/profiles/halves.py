@@ -1,7 +1,7 @@
 """Two halves of a baseline's rows: one to choose classes by, the other to count in them.
 
-Classes that are chosen because they are full in some rows are fuller in these than in any others. Rows are dealt to the
-halves at random, since every second row may be another thing than the one before it.
+Classes that are chosen because they are frequent in some rows are more frequent in these than in other rows. Rows are
+assigned to the halves at random, since alternating rows may differ systematically.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SEED: Final = 20_261_124
 
 
 def first_half(rows: int) -> NDArray[np.bool_]:
-    """Which of so many rows are in the first half; always the same ones.
+    """Return a mask of so many rows that is true for the first half; always the same one.
 
     >>> int(first_half(10_001).sum())
     5001

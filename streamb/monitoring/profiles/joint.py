@@ -1,4 +1,4 @@
-"""What columns of numbers do together: correlations, and how far rows are from the plane that the baseline lies in.
+"""Joint counters of numeric columns: correlations, and the distance of rows from the baseline's principal plane.
 
 Notation: each value is replaced by the **normal score** `u` of its bin, the mean of a standard normal variable within
 it (van der Waerden 1952), in 32nds; missing ones are 0. So every column has the same bounded shape, and no outlier
@@ -35,7 +35,7 @@ _EXPLAINED: Final = 0.65
 SCORE_UNITS: Final = 32.0
 _COMPONENT_UNITS: Final = 128.0
 _BEYOND: Final = 2.5
-"""The score of what is outside the baseline's range."""
+"""The score of values outside the baseline's range."""
 _VARIANCE_STEPS: Final = 16.0
 """Steps of an octave in which variances are kept, rounded up."""
 
@@ -45,12 +45,12 @@ Moments = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Joint:
-    """What is counted of several columns together.
+    """The joint counters of several columns.
 
     The counters: rows | sums of `u` | the upper triangle of `S`, row by row | the residual's classes and sums.
 
     Attributes:
-        members: which columns of the baseline take part.
+        members: the indices of the baseline's columns that take part.
         scores: `u` of each class of each member, shape (members, 64), int8.
         components: `P` in 128ths, shape (components, members), int16.
         residual: the bins of the residual.
@@ -69,7 +69,7 @@ class Joint:
 
     @classmethod
     def learn(cls, members: Sequence[int], bins: Sequence[NumberBins], classes: Classes) -> tuple[Joint, Classes]:
-        """From the classes of the members' values, shape (members, rows); also the baseline's counters."""
+        """Return the joint counting and the baseline's counters, from the classes of values, shape (members, rows)."""
         scores = np.stack([_scores_of(one, row) for one, row in zip(bins, classes, strict=True)])
         u = scores.astype(np.float64)[np.arange(len(bins))[:, None], classes]
         first = first_half(u.shape[1])
@@ -83,26 +83,26 @@ class Joint:
 
     @property
     def width(self) -> int:
-        """How many columns take part."""
+        """The number of columns that take part."""
         return len(self.members)
 
     @property
     def pairs(self) -> int:
-        """Entries of the upper triangle of `S`, with its diagonal."""
+        """The number of entries in the upper triangle of `S`, with its diagonal."""
         return self.width * (self.width + 1) // 2
 
     @property
     def residual_start(self) -> int:
-        """Where the residual's counters begin."""
+        """The index of the residual's first counter."""
         return 1 + self.width + self.pairs
 
     @property
     def size(self) -> int:
-        """How many counters."""
+        """The number of counters."""
         return self.residual_start + self.residual.size
 
     def add(self, u: Moments, counters: Classes) -> None:
-        """Count rows by the normal scores of the members' values, shape (members, rows)."""
+        """Add rows to `counters` in place, by the normal scores of their values, shape (members, rows)."""
         self._add_moments(u, counters)
         self._add_residuals(_residuals(u, self._components), counters)
 
@@ -116,7 +116,7 @@ class Joint:
         counters[start : start + self.residual.classes] += self.residual.count_classes(residuals)
 
     def correlations(self, counters: Classes) -> Moments:
-        """The correlations of the normal scores, shape (members, members); 0 where a column does not vary."""
+        """Return the correlations of the normal scores, shape (members, members); 0 if a column does not vary."""
         means, products = self.moments(counters)
         covariances = products - np.outer(means, means)
         deviations = np.sqrt(np.clip(np.diag(covariances), 0.0, None))
@@ -125,7 +125,7 @@ class Joint:
         return np.where(np.outer(varying, varying), covariances / np.outer(safe, safe), 0.0).clip(-1.0, 1.0)
 
     def moments(self, counters: Classes) -> tuple[Moments, Moments]:
-        """The means of `u`, shape (members,), and of `u u'`, shape (members, members)."""
+        """Return the means of `u`, shape (members,), and of `u u'`, shape (members, members)."""
         rows = max(1, int(counters[0]))
         means = counters[1 : 1 + self.width] / (rows * SCORE_UNITS)
         products = np.zeros((self.width, self.width))
@@ -134,23 +134,23 @@ class Joint:
         return means, products + np.triu(products, 1).T
 
     def pair_variances(self) -> Moments:
-        """Upper bounds of the variance of `u_i u_j` over the baseline, for each pair `i < j`, row by row."""
+        """Return upper bounds of the variance of `u_i u_j` over the baseline, for each pair `i < j`, row by row."""
         return np.asarray(2.0 ** (self.variances.astype(np.float64) / _VARIANCE_STEPS - 8.0))
 
     def largest_products(self) -> Moments:
-        """The most that `|u_i u_j|` can be, for each pair `i < j`, row by row."""
+        """Return the largest possible `|u_i u_j|` for each pair `i < j`, row by row."""
         most = np.abs(self.scores.astype(np.float64)).max(axis=1) / SCORE_UNITS
         return np.asarray(np.outer(most, most)[np.triu_indices(self.width, 1)])
 
     def to_plain(self) -> list[Any]:
-        """As plain values; `from_plain` reads them back."""
+        """Return the joint counting as plain values, for `from_plain`."""
         trimmed = [row[: int(np.flatnonzero(row).max(initial=-1)) + 1].tobytes() for row in self.scores]
         components = self.components.astype("<i2").tobytes()
         return [list(self.members), trimmed, components, self.residual.to_plain(), self.variances.tobytes()]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> Joint:
-        """Read what `to_plain` wrote."""
+        """Return the joint counting from the result of `to_plain`."""
         members = tuple(plain[0])
         scores = np.zeros((len(members), MOST_CLASSES), np.int8)
         for row, values in zip(scores, plain[1], strict=True):

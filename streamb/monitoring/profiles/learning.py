@@ -1,4 +1,4 @@
-"""Learns the columns of a baseline: the classes of each, its own counters, and what several columns do together."""
+"""Learns a baseline's columns: the classes and counters of each, and the joint counters of several columns."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Counters = NDArray[np.int64]
 Named = Mapping[str, Any]
 
 _VARYING: Final = 2
-"""Bins that a column of numbers has at least to take part in the joint counters."""
+"""The least number of bins with which a numeric column takes part in the joint counters."""
 
 _MOST_ROWS: Final = 50_000
-"""Of a larger baseline every second, third, … row is enough for what columns do together."""
+"""The most rows for the joint counters; of a larger baseline, they count every second, third, … row."""
 
 
 def learn_columns(features: Named, outputs: Named) -> tuple[tuple[Column, ...], Joint | None, Counters]:
-    """The columns, what is counted of them together, and the baseline's own counters.
+    """Return the columns, their joint counting (None if there is none), and the baseline's own counters.
 
     Raises:
-        InvalidInput: a column cannot be read; names it.
+        InvalidInput: a column cannot be read; the message names it.
     """
     learned: list[tuple[Column, Any]] = []
     roles: tuple[tuple[Role, Named], ...] = (("feature", features), ("output", outputs))

@@ -1,4 +1,4 @@
-"""A column of numbers: quantile bins frozen with the baseline, and sums in fixed point.
+"""The classes of a numeric column: quantile bins that are fixed with the baseline, and sums in fixed point.
 
 The counters of a column with `b` bins: minus infinity | below the baseline's range | the bins | above it | infinity |
 not a number (text where numbers were) | missing | the sum of `z` | the sum of `z**2`, with `z` in 1,024ths of the
@@ -37,7 +37,7 @@ from streamb.monitoring.profiles.cells import (
 CUT: Final = 64.0 * UNITS
 """The largest `z` in the sums: 2**16, whose square over 2**21 rows still adds up exactly in a float64."""
 MOST_CLASSES: Final = 64
-"""No column has more classes."""
+"""The most classes of a column."""
 _BEFORE: Final = 2
 """Classes before the first bin: minus infinity and below."""
 _AFTER: Final = 4
@@ -46,12 +46,12 @@ _ROWS_PER_BIN: Final = 10
 _WIDEST: Final = 50.0
 _SAMPLE: Final = 20_000
 _ROUNDING: Final = 2.0**-20
-"""How far a value may be off by rounding; that to 32 bits is a sixteenth of it."""
+"""The tolerance for rounding, relative to the value: 16 times the error of rounding to 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberBins:
-    """The bins of one column of numbers.
+    """The bins of one numeric column.
 
     Attributes:
         centre: the baseline's median.
@@ -69,7 +69,7 @@ class NumberBins:
 
     @classmethod
     def learn(cls, values: NDArray[np.float64]) -> NumberBins:
-        """The bins of a baseline, shape (rows,); NaN and infinities are no values."""
+        """Return the bins for a baseline's values, shape (rows,); NaN and infinities are ignored."""
         finite = values[np.isfinite(values)]
         centre, scale = _location(finite)
         counts = np.bincount(places(cell_keys(standardise(finite, centre, UNITS / scale))), minlength=CELLS)
@@ -80,12 +80,12 @@ class NumberBins:
 
     @property
     def classes(self) -> int:
-        """Classes that a value may fall into."""
+        """The number of classes that a value may fall into."""
         return len(self.starts) + _BEFORE + _AFTER
 
     @property
     def size(self) -> int:
-        """How many counters."""
+        """The number of counters."""
         return self.classes + 2
 
     @property
@@ -95,22 +95,22 @@ class NumberBins:
 
     @property
     def factor(self) -> float:
-        """From the unit of the values to that of `z`."""
+        """The factor from the unit of the values to that of `z`."""
         return UNITS / self.scale
 
     @property
     def below(self) -> int:
-        """The class of what is below the baseline's range."""
+        """The class of values below the baseline's range."""
         return _BEFORE - 1
 
     @property
     def above(self) -> int:
-        """The class of what is above the baseline's range."""
+        """The class of values above the baseline's range."""
         return _BEFORE + len(self.starts)
 
     @property
     def invalid(self) -> int:
-        """The class of what is no number."""
+        """The class of values that are not numbers."""
         return self.classes - 2
 
     @property
@@ -124,7 +124,7 @@ class NumberBins:
         return 0, self.above + 1
 
     def table(self) -> NDArray[np.uint8]:
-        """The class of each cell, shape (65,536,)."""
+        """Return the class of each cell, shape (65,536,)."""
         edges = [NEGATIVE_INFINITY, NEGATIVE_INFINITY + 1, *self.starts, self.end, POSITIVE_INFINITY]
         lengths = np.diff([*edges, POSITIVE_INFINITY + 1])
         inside = np.repeat(np.arange(len(lengths), dtype=np.uint8), lengths)
@@ -133,21 +133,21 @@ class NumberBins:
         return by_key(by_place)
 
     def count_classes(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """How many of some values are in each class; `values` has shape (rows,)."""
+        """Return the number of values in each class; `values` has shape (rows,)."""
         keys = cell_keys(standardise(values, self.centre, self.factor))
         return np.bincount(self.table()[keys], minlength=self.classes)
 
     def edges(self) -> list[float]:
-        """The lower ends of the bins, and the upper end of the last one, in the unit of the values."""
+        """Return the lower ends of the bins and the upper end of the last one, in the unit of the values."""
         return [self.centre + place_start(place) / UNITS * self.scale for place in (*self.starts, self.end)]
 
     def to_plain(self) -> list[Any]:
-        """As plain values; `from_plain` reads them back."""
+        """Return the bins as plain values, for `from_plain`."""
         return [self.centre, self.scale, np.array([*self.starts, self.end], "<u2").tobytes()]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> NumberBins:
-        """Read what `to_plain` wrote."""
+        """Return the bins from the result of `to_plain`."""
         ends = np.frombuffer(plain[2], "<u2").tolist()
         return cls(float(plain[0]), float(plain[1]), tuple(ends[:-1]), ends[-1])
 

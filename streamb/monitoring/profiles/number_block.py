@@ -1,4 +1,4 @@
-"""Counts all columns of numbers of a table at once: the hot loop of monitoring.
+"""Counts all numeric columns of a table at once: the hot loop of monitoring.
 
 Rows are taken in pieces that fit the processor's cache. Per value: subtract, multiply, cut off to a cell, look up its
 class, count. Whatever is added up is an integer held in a float64 below 2**53, so the result does not depend on how
@@ -18,18 +18,18 @@ from streamb.monitoring.profiles.joint import Joint
 from streamb.monitoring.profiles.number_bins import CUT, MOST_CLASSES, NumberBins
 
 _PIECE: Final = 1 << 16
-"""Values in one piece."""
+"""The number of values in one piece."""
 
 Numbers = NDArray[np.float64]
 
 
 class NumberBlock:
-    """The tables of many columns, side by side.
+    """The look-up tables of several numeric columns, side by side.
 
     Args:
-        bins: of each column.
-        joint: what is counted over several of them together; None for nothing.
-        members: which of the columns belong to it.
+        bins: the bins of each column.
+        joint: the joint counting of some of them; None: there is none.
+        members: the indices of the columns that take part in it.
     """
 
     def __init__(self, bins: Sequence[NumberBins], joint: Joint | None, members: Sequence[int]) -> None:
@@ -47,10 +47,10 @@ class NumberBlock:
             self._scores[member * MOST_CLASSES : (member + 1) * MOST_CLASSES] = scores
 
     def count(self, columns: Sequence[Numbers] | Numbers) -> tuple[list[NDArray[np.int64]], NDArray[np.int64] | None]:
-        """The counters of each column, and those of the columns together.
+        """Return the counters of each column, and the joint counters (None if there are none).
 
         Args:
-            columns: each of shape (rows,); or one array of shape (columns, rows).
+            columns: the values of each column, shape (rows,); or one array of shape (columns, rows).
         """
         width, rows = len(self._bins), len(columns[0]) if len(columns) else 0
         counts = np.zeros(width * MOST_CLASSES, np.int64)
@@ -72,7 +72,7 @@ class NumberBlock:
         ], together
 
     def classes(self, columns: Sequence[Numbers]) -> NDArray[np.int64]:
-        """The class of each value, shape (columns, rows)."""
+        """Return the class of each value, shape (columns, rows)."""
         scratch = _Scratch(len(columns), len(columns[0]))
         self._standardise(columns, 0, scratch)
         self._classify(scratch)

@@ -1,4 +1,4 @@
-"""How good a version was when its baseline was taken: what concept drift and estimated accuracy start from."""
+"""A version's errors on its baseline, with which concept drift and estimated accuracy are computed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from streamb.monitoring.profiles.values import is_missing
 Task = Literal["classification", "regression"]
 
 LEAST_LABELS: Final = 30
-"""Fewer labels are no baseline."""
+"""The number of labels that a baseline of the errors needs."""
 _MICRO: Final = 1_000_000
 _LARGEST: Final = 1e12
-"""No single error counts for more, as in the feedback of live traffic."""
+"""The largest value of a single error; larger ones are cut, as in the feedback of live traffic."""
 _MOST_CLASSES: Final = 50
 _TASKS: Final = ("classification", "regression")
 
@@ -31,7 +31,7 @@ def _portable(total: int) -> int | str:
 
 
 Total = Annotated[int, PlainSerializer(_portable)]
-"""A sum that is stored as a text where it needs more than 64 bits: squares of prices soon do."""
+"""A sum that is stored as a text if it needs more than 64 bits, as squares of prices easily do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Performance:
 
     Attributes:
         task: "classification" counts errors, "regression" adds up absolute errors.
-        labels: labelled rows.
-        errors: wrong answers of a classification.
+        labels: the number of labelled rows.
+        errors: the number of wrong answers (classification).
         loss_micro: the sum of absolute errors in millionths (regression).
         loss_square_micro: the sum of their squares in millionths (regression).
-        calibration: how right the model was at which confidence; None without confidences.
+        calibration: the model's accuracy by confidence; None without confidences.
     """
 
     task: Task
@@ -59,11 +59,11 @@ class Performance:
         """Compare predictions with labels, row by row; rows without a label (None, NaN) are left out.
 
         Args:
-            predictions: what the model answered, shape (n,).
+            predictions: the model's answers, shape (n,).
             labels: the truth, shape (n,).
-            confidence: of the predicted class, 0 to 1, shape (n,); optional.
-            task: by default regression where predictions or labels are numbers with fractions, or labels are of more
-                than 50 different numbers.
+            confidence: the probability of the predicted class, 0 to 1, shape (n,); optional.
+            task: by default "regression" if predictions or labels are numbers with fractions, or labels have more than
+                50 different numbers.
 
         >>> Performance.learn(["a", "b"] * 50, ["a", "a"] * 50).error_rate
         0.5
@@ -104,12 +104,12 @@ class Performance:
 
     @property
     def error_rate(self) -> float:
-        """Wrong answers over labels (classification)."""
+        """The share of wrong answers, 0 to 1 (classification)."""
         return self.errors / self.labels
 
     @property
     def accuracy(self) -> float | None:
-        """Right answers over labels; None for a regression."""
+        """The share of right answers, 0 to 1; None for a regression."""
         return 1.0 - self.error_rate if self.task == "classification" else None
 
     @property

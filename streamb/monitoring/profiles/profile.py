@@ -1,4 +1,4 @@
-"""A profile: what was counted of a table, as one vector of integers. Merging is addition, in any order and grouping."""
+"""A profile: the counts of a table as one vector of integers. Profiles merge by addition, in any order."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MOST_COUNTERS: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """Counters over some rows.
+    """The counters of some rows.
 
     Attributes:
-        baseline_id: the baseline whose layout they have.
+        baseline_id: the baseline in whose bins they count.
         counters: shape (counters,), int64; the first one counts rows.
     """
 
@@ -32,11 +32,11 @@ class Profile:
 
     @property
     def rows(self) -> int:
-        """How many rows were counted."""
+        """The number of rows that were counted."""
         return int(self.counters[0])
 
     def plus(self, other: Profile) -> Profile:
-        """The profile of both tables together.
+        """Return the profile of both tables together.
 
         Raises:
             InvalidInput: they belong to different baselines.
@@ -55,15 +55,15 @@ class Profile:
         return hash((self.baseline_id, self.counters.tobytes()))
 
     def to_bytes(self) -> bytes:
-        """The profile as bytes; `from_bytes` reads them back."""
+        """Return the profile as bytes, for `from_bytes`."""
         return seal(_MAGIC, {"baseline_id": self.baseline_id, "counters": pack_counters(self.counters)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Profile:
-        """Read what `to_bytes` wrote.
+        """Return the profile from the result of `to_bytes`.
 
         Raises:
-            ArtifactCorrupt: the bytes are damaged, or no profile.
+            ArtifactCorrupt: the bytes are damaged, or are not a profile.
         """
         body = unseal(_MAGIC, data, "profile")
         try:
@@ -80,13 +80,13 @@ class Profile:
 
 
 def pack_counters(counters: NDArray[np.int64]) -> bytes:
-    """Counters as bytes: first all lowest bytes, then all second ones, …, since most counters are small."""
+    """Return counters as compressed bytes: all lowest bytes, then all second ones, …, since most are small."""
     planes = np.ascontiguousarray(counters.astype("<i8").view(np.uint8).reshape(-1, 8).T)
     return zlib.compress(planes.tobytes(), 6)
 
 
 def unpack_counters(data: bytes) -> NDArray[np.int64]:
-    """Read what `pack_counters` wrote; ValueError or zlib.error when it is damaged or too long."""
+    """Return the counters from `pack_counters`; ValueError or zlib.error if the bytes are damaged or too long."""
     inflater = zlib.decompressobj()
     raw = inflater.decompress(data, 8 * MOST_COUNTERS)
     if inflater.unconsumed_tail or not inflater.eof or len(raw) % 8 or not raw:
@@ -96,16 +96,21 @@ def unpack_counters(data: bytes) -> NDArray[np.int64]:
 
 
 def seal(magic: bytes, body: dict[str, Any]) -> bytes:
-    """A body with what it is in front and a digest over both, so that damage is seen."""
+    """Return the bytes of `magic` and a body, followed by a digest of both that reveals damage."""
     packed: bytes = magic + msgpack.packb(body)
     return packed + hashlib.sha256(packed).digest()[:_DIGEST]
 
 
 def unseal(magic: bytes, data: bytes, what: str) -> dict[str, Any]:
-    """Read what `seal` wrote.
+    """Return the body from the result of `seal`.
+
+    Args:
+        magic: the bytes that the data must begin with.
+        data: the sealed bytes.
+        what: the kind of data, for error messages.
 
     Raises:
-        ArtifactCorrupt: the bytes are damaged, or something else.
+        ArtifactCorrupt: the bytes are damaged, or are not of this kind.
     """
     packed, digest = data[:-_DIGEST], data[-_DIGEST:]
     if not packed.startswith(magic):

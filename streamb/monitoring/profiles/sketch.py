@@ -1,4 +1,4 @@
-"""A table seen without a baseline, column by column: what bins for a baseline can be chosen from."""
+"""A sketch of a table without a baseline, column by column, from which bins for a baseline can be chosen."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from streamb.monitoring.profiles.column import OUTPUT
 from streamb.monitoring.profiles.sketch_column import ColumnSketch
 
 MOST_COLUMNS: Final = 256
-"""Further columns are not looked at."""
+"""The most columns of a sketch; further ones are ignored."""
 
 _Columns: TypeAlias = list[NDArray[np.float64] | Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """What a table held, column by column; how columns go together is not kept.
+    """A summary of a table, column by column, without the relations between columns.
 
     Attributes:
-        names: of the columns, features first, then outputs.
-        rows: how many.
+        names: the names of the columns, features first, then outputs.
+        rows: the number of rows.
         columns: one sketch for each name.
     """
 
@@ -37,15 +37,15 @@ class Sketch:
 
     @classmethod
     def of(cls, rows: Any, predictions: Any, names: Sequence[str] | None = None) -> Sketch:
-        """The sketch of some rows with their predictions.
+        """Return the sketch of some rows with their predictions.
 
         Args:
-            rows: shape (n, features), or a list of rows, each a list of JSON values.
-            predictions: shape (n,) or (n, outputs).
-            names: of the features; by default x0, x1, …
+            rows: an array of shape (n, features), or a list of rows, each a list of JSON values.
+            predictions: the answers, shape (n,) or (n, outputs).
+            names: the names of the features; by default x0, x1, …
 
         Raises:
-            InvalidInput: the rows are no table, or `names` are of another table.
+            InvalidInput: the rows do not form a table, or the number of names is wrong.
         """
         count = len(predictions)
         if len(rows) != count:
@@ -62,7 +62,7 @@ class Sketch:
         return cls((*given[: len(features)], *several), count, found)
 
     def plus(self, other: Sketch) -> Sketch:
-        """Both together. Of two tables with different columns, the one with more rows."""
+        """Return the sketch of both tables; if their columns differ, the sketch with more rows."""
         if self.names != other.names:
             return max(self, other, key=lambda one: (one.rows, one.names))
         columns = tuple(mine.plus(theirs) for mine, theirs in zip(self.columns, other.columns, strict=True))
@@ -71,9 +71,9 @@ class Sketch:
     __add__ = plus
 
     def table(self, rows: int = 2_000) -> dict[str, list[Any]]:
-        """A table of so many rows whose columns are distributed as those seen, each shuffled for itself.
+        """Return an artificial table of so many rows whose columns are distributed as in the data, each shuffled.
 
-        To learn bins from, not a baseline: columns that belong together are independent here. Learn a baseline's bins,
+        Use it to learn bins, not a baseline, since correlated columns are independent here. Learn a baseline's bins,
         then let it count a window of live rows (`Baseline.relearn`).
         """
         found: dict[str, list[Any]] = {}
@@ -84,12 +84,12 @@ class Sketch:
         return found
 
     def to_bytes(self) -> bytes:
-        """As bytes; `from_bytes` reads them."""
+        """Return the sketch as bytes, for `from_bytes`."""
         return zlib.compress(msgpack.packb([self.names, self.rows, [column.to_plain() for column in self.columns]]), 1)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
-        """Read what `to_bytes` wrote.
+        """Return the sketch from the result of `to_bytes`.
 
         Raises:
             InvalidInput: the bytes are damaged.

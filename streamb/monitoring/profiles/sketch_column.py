@@ -1,4 +1,4 @@
-"""A column seen without a baseline: at most a kilobyte as it is pushed, enough to choose bins from.
+"""The sketch of a column without a baseline: at most a kilobyte in a push, and enough to choose bins from.
 
 Notation: a number is `±2**e * m` with `1 <= m < 2`. At **level** 0 each octave `2**e` has `2**20` cells, cut
 at equal steps of `m`, so a cell is read straight from the leading bits of the float64. One level up, two neighbouring
@@ -25,31 +25,31 @@ from numpy.typing import NDArray
 MOST_CELLS: Final = 128
 MOST_LABELS: Final = 16
 LONGEST_LABEL: Final = 48
-"""Bytes of a label that are kept."""
+"""The number of bytes of a label that are kept."""
 _PARTS: Final = 20
 _SHIFT: Final = np.int64(52 - _PARTS)
 _MAGNITUDE: Final = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 _LEVELS: Final = 31
 """At the highest level all numbers of one sign are in one cell."""
 _TINY: Final = 2.0**-32
-"""What is smaller is zero: rounding errors are no octaves of their own."""
+"""Smaller magnitudes count as zero, so that rounding errors do not occupy octaves."""
 
 _Keys: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnSketch:
-    """What one column held.
+    """A summary of one column.
 
     Attributes:
         level: how often neighbouring cells were joined.
         keys: the occupied cells, ascending: 0 for zero, `k > 0` for the `k`-th above it, `-k` for its mirror image.
-        counts: numbers in each of them.
-        fractions: numbers that are not whole.
-        infinite: infinities; they are in no cell.
-        missing: None and NaN.
-        labels: texts and how often each came.
-        others: texts that are in no label any more.
+        counts: the number of values in each of these cells.
+        fractions: the number of values that are not whole numbers.
+        infinite: the number of infinities, which are in no cell.
+        missing: the number of missing values (None, NaN).
+        labels: the number of occurrences of each frequent text.
+        others: the number of texts without a label.
     """
 
     level: int = 0
@@ -63,12 +63,12 @@ class ColumnSketch:
 
     @property
     def numbers(self) -> int:
-        """Finite numbers."""
+        """The number of finite numbers."""
         return int(self.counts.sum())
 
     @classmethod
     def of_numbers(cls, values: NDArray[np.float64]) -> ColumnSketch:
-        """The sketch of numbers, shape (n,); NaN is missing."""
+        """Return the sketch of numbers, shape (n,); NaN counts as missing."""
         finite = values[np.isfinite(values)]
         missing = int(np.isnan(values).sum())
         level, keys, counts = _bounded(0, np.sort(_keys_of(finite)))
@@ -77,13 +77,13 @@ class ColumnSketch:
 
     @classmethod
     def of_values(cls, values: Sequence[Any]) -> ColumnSketch:
-        """The sketch of any JSON values: numbers and booleans as numbers, texts as labels, the rest as missing."""
+        """Return the sketch of JSON values: numbers and booleans as numbers, texts as labels, others as missing."""
         labels, others = _frequent(Counter(_label(value) for value in values if isinstance(value, str)))
         numbers = np.array([_number(value) for value in values if not isinstance(value, str)], np.float64)
         return cls(labels=labels, others=others).plus(cls.of_numbers(numbers))
 
     def plus(self, other: ColumnSketch) -> ColumnSketch:
-        """Both together."""
+        """Return the sketch of both columns together."""
         level = max(self.level, other.level)
         keys = np.concatenate([_joined(one.keys, level - one.level) for one in (self, other)])
         order = np.argsort(keys, kind="stable")
@@ -99,10 +99,10 @@ class ColumnSketch:
         )
 
     def values(self, count: int) -> list[Any]:
-        """So many values that are distributed as the column was, ascending; missing ones (None) first.
+        """Return `count` artificial values with the column's distribution, ascending, missing ones (None) first.
 
-        Numbers lie evenly within their cell, and whole where all of them were. What is in no cell or label any more
-        (infinities, rare texts) is left out.
+        Numbers are spread evenly within their cell, and are whole if all were whole. Infinities and rare texts are left
+        out.
         """
         texts = sum(self.labels.values())
         seen = self.numbers if self.numbers >= texts else texts
@@ -132,7 +132,7 @@ class ColumnSketch:
         return [names[place] for place in places.tolist()]
 
     def to_plain(self) -> list[Any]:
-        """As plain values; `from_plain` reads them."""
+        """Return the sketch as plain values, for `from_plain`."""
         return [
             *(self.level, np.diff(self.keys, prepend=0).astype("<i8").tobytes(), self.counts.astype("<i8").tobytes()),
             *(self.fractions, self.infinite, self.missing, dict(self.labels), self.others),
@@ -140,7 +140,7 @@ class ColumnSketch:
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> ColumnSketch:
-        """Read what `to_plain` wrote."""
+        """Return the sketch from the result of `to_plain`."""
         level, steps, counts, *rest = plain
         return cls(level, np.cumsum(np.frombuffer(steps, "<i8")), np.frombuffer(counts, "<i8"), *rest)
 

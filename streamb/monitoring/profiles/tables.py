@@ -1,4 +1,4 @@
-"""Tables as people and replicas have them (frames, arrays, rows, texts) as columns in the order of a baseline."""
+"""Converts tables (data frames, arrays, rows, texts) into columns in the order of a baseline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_NAMED: Final = 20
 
 
 def named_columns(data: Any) -> dict[str, Any]:
-    """The columns of a table that a baseline is to be learned from, by name.
+    """Return the columns, by name, of a table from which a baseline is learned.
 
     Args:
         data: a DataFrame, an ndarray of shape (rows, columns) or (rows,), a mapping from names to values, or a list of
@@ -88,10 +88,10 @@ def _rectangular(data: Any) -> NDArray[Any]:
 
 
 def output_columns(predictions: Any) -> dict[str, Any]:
-    """The outputs of a model by name: "prediction", or "prediction.0", "prediction.1", … where there are several.
+    """Return a model's outputs by name: "prediction", or "prediction.0", "prediction.1", … if there are several.
 
     Raises:
-        InvalidInput: neither one value nor one list of values for each row.
+        InvalidInput: `predictions` has neither one value nor one list of values for each row.
     """
     if predictions is None:
         return {}
@@ -108,15 +108,15 @@ def output_columns(predictions: Any) -> dict[str, Any]:
 
 
 def matched_columns(data: Any, wanted: Sequence[str], names: Sequence[str] | None = None) -> list[Any]:
-    """The columns of a table in the order of a baseline.
+    """Return the columns of a table in the order of a baseline.
 
     Args:
-        data: as for `named_columns`; in lists of dicts, what a row does not have is missing.
+        data: a table as for `named_columns`; a dict in a list of dicts may omit missing values.
         wanted: the baseline's features.
-        names: the columns of `data` where it has no names of its own; by default in the order of `wanted`.
+        names: the column names of `data` if it has none; by default `wanted`.
 
     Raises:
-        InvalidFeatures: names what is missing and what is unknown.
+        InvalidFeatures: columns are missing or unknown; the message names them.
     """
     if is_frame(data):
         found = [str(name) for name in data.columns]
@@ -185,15 +185,15 @@ def _of_one_length(columns: list[Any]) -> list[Any]:
 
 
 def check_columns(found: Sequence[str], wanted: Sequence[str], *, what: str = "the baseline") -> None:
-    """Refuse columns that are not the wanted ones, in whatever order.
+    """Check that a table has exactly the wanted columns, in any order.
 
     Args:
-        found: names of the columns that are there.
-        wanted: names of those that must be there.
-        what: whose columns the wanted ones are.
+        found: the names of the table's columns.
+        wanted: the names of the required columns.
+        what: the owner of the required columns, for the message.
 
     Raises:
-        InvalidFeatures: names what is missing and what is unknown.
+        InvalidFeatures: columns are missing or unknown; the message names them.
     """
     missing = [name for name in wanted if name not in set(found)]
     unknown = [name for name in found if name not in set(wanted)]

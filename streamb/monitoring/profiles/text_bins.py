@@ -1,4 +1,4 @@
-"""A column of texts: how long they are, how many of their words the baseline knew, and which words they are.
+"""The classes of a text column: the lengths of texts, the share of words unknown to the baseline, and the words.
 
 A row is counted once in each of three histograms. **Length**: its number of words, in quantile bins. **Unknown
 words**: the share of its words that the baseline did not know. **Vocabulary**: one of 32 buckets, that of the word of
@@ -37,11 +37,11 @@ _Rows = Sequence[NDArray[np.int64] | None]
 
 @dataclass(frozen=True, slots=True)
 class TextBins:
-    """The classes of one column of texts.
+    """The classes of one text column.
 
     Attributes:
         lengths: the bins of the number of words.
-        vocabulary: which words the baseline knew.
+        vocabulary: the words of the baseline.
     """
 
     lengths: NumberBins
@@ -51,7 +51,7 @@ class TextBins:
 
     @classmethod
     def learn(cls, texts: Sequence[str | None]) -> tuple[TextBins, NDArray[np.int64]]:
-        """The classes of a baseline, and its counters; None is a missing text."""
+        """Return the classes for a baseline's texts, and their counters; None is a missing text."""
         rows = [None if text is None else _words_of(text) for text in texts]
         hits = np.zeros(_BUCKETS, np.int64)
         first = first_half(len(rows)).tolist()
@@ -68,7 +68,7 @@ class TextBins:
 
     @property
     def size(self) -> int:
-        """How many counters."""
+        """The number of counters."""
         return sum(block.classes for block in self.blocks)
 
     @property
@@ -82,7 +82,7 @@ class TextBins:
         )
 
     def count(self, texts: Sequence[str | None]) -> NDArray[np.int64]:
-        """The counters of some rows; None is a missing text."""
+        """Return the counters of some rows; None is a missing text."""
         return self._count_rows([None if text is None else _words_of(text) for text in texts])
 
     def _count_rows(self, rows: _Rows) -> NDArray[np.int64]:
@@ -105,18 +105,18 @@ class TextBins:
         return counters
 
     def unknown_share(self, counters: NDArray[np.int64]) -> float:
-        """The share of unknown words, from the classes of it; 0 without any text."""
+        """Return the mean share of unknown words, 0 to 1, computed from its classes; 0 without texts."""
         rows = counters[self.blocks[1].part][:-2]
         middles = np.array([0.0, *((a + b) / 2.0 for a, b in zip(_SHARES, (*_SHARES[1:], 1.0), strict=True))])
         return float(rows @ middles / rows.sum()) if rows.sum() else 0.0
 
     def to_plain(self) -> list[Any]:
-        """As plain values; `from_plain` reads them back."""
+        """Return the classes as plain values, for `from_plain`."""
         return [self.lengths.to_plain(), self.vocabulary.bits]
 
     @classmethod
     def from_plain(cls, plain: Sequence[Any]) -> TextBins:
-        """Read what `to_plain` wrote."""
+        """Return the classes from the result of `to_plain`."""
         return cls(NumberBins.from_plain(plain[0]), Vocabulary(bytes(plain[1])))
 
 

@@ -1,4 +1,4 @@
-"""The values of one column, whatever they are, as numbers, as names of categories with their counts, or as texts."""
+"""Converts the values of one column, of any type, into numbers, counts of categories, or texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamb.monitoring.profiles.category_bins import name_of
 
 WORDS_OF_A_TEXT: Final = 3.0
-"""Strings of at least so many words on average, mostly different ones, are texts and not categories."""
+"""Strings with at least so many words on average, most of them different, are texts and not categories."""
 _LOOKED_AT: Final = 10_000
 _MANY: Final = 4_096
 """From so many values on, pandas counts them faster than a dictionary."""
@@ -23,7 +23,7 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def column_kind(values: Any) -> str:
-    """What a column of a baseline is: "number", "category" or "text"."""
+    """Return the kind of a baseline's column: "number", "category" or "text"."""
     array = plain_array(values)
     if array.dtype.kind in "biufMm":
         return "number"
@@ -41,7 +41,7 @@ def column_kind(values: Any) -> str:
 
 
 def plain_array(values: Any) -> NDArray[Any]:
-    """The values as an array of shape (rows,): numbers as they are, all else as objects."""
+    """Return the values as an array of shape (rows,): numbers unchanged, all others as objects."""
     if isinstance(values, np.ndarray):
         return values
     dtype = getattr(values, "dtype", None)
@@ -57,7 +57,7 @@ def plain_array(values: Any) -> NDArray[Any]:
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN, and pandas' NA and NaT."""
+    """Return whether a value is missing: None, NaN, or pandas' NA or NaT."""
     if value is None:
         return True
     if isinstance(value, float):
@@ -68,9 +68,9 @@ def is_missing(value: Any) -> bool:
 
 
 def to_numbers(values: Any) -> tuple[NDArray[np.float64], int]:
-    """Values as float64, shape (rows,), missing ones NaN; and how many are no numbers (NaN as well).
+    """Return the values as float64, shape (rows,), and how many are not numbers; these and missing ones are NaN.
 
-    Moments are seconds since 1970, durations seconds.
+    Dates and times become seconds since 1970, durations seconds.
     """
     if isinstance(values, list | tuple) and not isinstance(next(iter(values), None), np.datetime64 | np.timedelta64):
         try:
@@ -113,7 +113,7 @@ def _number(value: Any) -> float:
 
 
 def name_counts(values: Any) -> tuple[dict[str, int], int]:
-    """How many rows have which name (`name_of`), and how many have no value."""
+    """Return the number of rows by name (`name_of`), and the number of rows without a value."""
     raw: Iterable[tuple[Any, int]]
     missing = 0
     if len(values) >= _MANY:
@@ -157,12 +157,12 @@ def _counted_by_pandas(values: Any) -> tuple[Iterable[tuple[Any, int]], int]:
 
 
 def to_texts(values: Any) -> list[str | None]:
-    """The values as texts; None where one is missing."""
+    """Return the values as texts; None for a missing one."""
     listed = values if isinstance(values, list) else plain_array(values).tolist()
     return [value if isinstance(value, str) else None if is_missing(value) else str(value) for value in listed]
 
 
 def is_frame(data: Any) -> bool:
-    """True for a pandas DataFrame; does not import pandas."""
+    """Return whether `data` is a pandas DataFrame, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)

@@ -180,7 +180,7 @@ class TestRefusals:
             (({"a": 5},), "column 'a' must be a list"),
             (([[1, 2], [3]],), "different lengths"),
             ((np.zeros((3, 2)), [1.0]), "1 values of 'prediction' for 3 rows"),
-            ((np.zeros((3, 2)), None, [1, 2, 3]), "labels without predictions"),
+            ((np.zeros((3, 2)), None, [1, 2, 3]), "labels need predictions"),
             ((pd.DataFrame([[1, 2]], columns=["a", "a"]),), "must differ"),
         ],
     )
