@@ -68,13 +68,13 @@ class Axis:
         """
         return min(max(self.position(number) or 0.0, 0.0), 1.0)
 
-    def ticks(self, most: int = _TICKS) -> list[tuple[float, str]]:
-        """Return the positions of at most about `most` ticks, with their labels."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return the positions of about five ticks, with their labels."""
         if self.values is not None:
             return [((k + 0.5) / len(self.values), show(value)) for k, value in enumerate(self.values)]
         marks = [self.low]
         if self.high > self.low:
-            marks = _decades(self.low, self.high, most) if self.log else _round_numbers(self.low, self.high, most)
+            marks = _decades(self.low, self.high) if self.log else _round_numbers(self.low, self.high)
         placed = [(self.position(mark), show(mark)) for mark in (*marks, *self.others)]
         return [(position, label) for position, label in placed if position is not None]
 
@@ -151,21 +151,21 @@ def show(value: Any, longest: int = _LONGEST_LABEL) -> str:
     return text if len(text) <= longest else text[: max(longest - 1, 0)] + "…"
 
 
-def _round_numbers(low: float, high: float, most: int) -> list[float]:
+def _round_numbers(low: float, high: float) -> list[float]:
     """Return ticks at multiples of 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / max(most - 1, 1)
+    rough = (high - low) / (_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [float(f"{k * step:.12g}") for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _decades(low: float, high: float, most: int) -> list[float]:
+def _decades(low: float, high: float) -> list[float]:
     """Return powers of ten, only every second or third if there are many; the ends if there are too few."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     if last - first < 1:
         return [low, math.sqrt(low * high), high]
-    stride = max(1, math.ceil((last - first + 1) / most))
+    stride = max(1, math.ceil((last - first + 1) / _TICKS))
     return [float(f"1e{k}") for k in range(first, last + 1, stride)]
 
 

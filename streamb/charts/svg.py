@@ -27,6 +27,7 @@ _DARK: Final = ((51, 65, 85), (147, 197, 253))
 _LETTER: Final = 6.8
 """Average width of a character of the 11-pixel font, in pixels."""
 _SHORTEST_LABEL: Final = 4
+_ARM: Final = 3.2
 
 Point = tuple[float, float]
 
@@ -81,18 +82,18 @@ class Canvas:
         """Add a line through points; `style` as for `line`."""
         self.marks.append(Mark("path", {"fill": "none", "stroke": colour, **_stroke(style)}, title, strokes=(points,)))
 
-    def area(self, points: Sequence[Point], colour: str, title: str = "", *, opacity: float = 0.2) -> None:
+    def area(self, points: Sequence[Point], colour: str, title: str = "") -> None:
         """Add a filled polygon."""
-        self.marks.append(Mark("path", {"fill": colour, "fill-opacity": opacity}, title, strokes=(points,)))
+        self.marks.append(Mark("path", {"fill": colour, "fill-opacity": 0.2}, title, strokes=(points,)))
 
     def dot(self, x: float, y: float, colour: str, title: str = "", *, r: float = 3.2, hollow: bool = False) -> None:
         """Add a dot of radius `r`; a hollow one marks an exception."""
         look = {"fill": "none", "stroke": colour, "stroke-width": 1.2} if hollow else {"fill": colour}
         self.marks.append(Mark("circle", {"cx": x, "cy": y, "r": r, **look}, title))
 
-    def cross(self, x: float, y: float, colour: str, title: str = "", *, r: float = 3.2) -> None:
+    def cross(self, x: float, y: float, colour: str, title: str = "") -> None:
         """Add a cross, which marks something without a value."""
-        strokes = (((x - r, y - r), (x + r, y + r)), ((x + r, y - r), (x - r, y + r)))
+        strokes = (((x - _ARM, y - _ARM), (x + _ARM, y + _ARM)), ((x + _ARM, y - _ARM), (x - _ARM, y + _ARM)))
         look = {"stroke": colour, "stroke-width": 1.2, "fill": "none"}
         self.marks.append(Mark("path", look, title, strokes=strokes))
 

@@ -62,15 +62,14 @@ def deploy_sample(manager: ProductionMLManager) -> None:
         raise StartFailed(f"the sample model was not deployed: {status.reason}")
 
 
-def curl_line(url: str, api_key: str | None, model_id: str = SAMPLE_ID) -> str:
-    """Return a shell command that asks a model about one flower.
+def curl_line(url: str, api_key: str | None) -> str:
+    """Return a shell command that asks the sample model about one flower.
 
     Args:
         url: the address of the platform.
         api_key: the key to send; None sends no key.
-        model_id: the model to ask.
     """
     key = f" -H 'Authorization: Bearer {api_key}'" if api_key else ""
     insecure = " -k" if url.startswith("https://127.0.0.1") else ""
     body = json.dumps({"instances": [SAMPLE_ROW]})
-    return f"curl -s{insecure} {url}/v2/models/{model_id}/predict{key} -H 'Content-Type: application/json' -d '{body}'"
+    return f"curl -s{insecure} {url}/v2/models/{SAMPLE_ID}/predict{key} -H 'Content-Type: application/json' -d '{body}'"

@@ -26,6 +26,7 @@ from streamb.hpo.gp.likelihood import LEAST_NOISE, Evidence, limits, log_posteri
 from streamb.hpo.parameters import Array
 
 _LEAST_VARIANCE: Final = 1e-12
+_FIT_STEPS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def condition(evidence: Evidence, theta: Array) -> Surrogate:
     return Surrogate(theta, kernel, scale, evidence.rows, evidence.values, noise + added, inverse, mean, alpha)
 
 
-def fit(evidence: Evidence, starts: list[Array], *, steps: int = 40) -> Array:
+def fit(evidence: Evidence, starts: list[Array]) -> Array:
     """Return the most likely hyperparameters that an ascent from `starts` and the prior's centre reaches."""
     low, high = limits(evidence)
     size = len(low)
@@ -116,5 +117,5 @@ def fit(evidence: Evidence, starts: list[Array], *, steps: int = 40) -> Array:
         found = [log_posterior(evidence, theta) for theta in thetas]
         return np.array([value for value, _ in found]), np.array([gradient for _, gradient in found])
 
-    tops, heights = climb(hills, first, low, high, steps=steps, first_step=1.0, tolerance=1e-5)
+    tops, heights = climb(hills, first, low, high, steps=_FIT_STEPS, first_step=1.0, tolerance=1e-5)
     return np.asarray(tops[int(np.argmax(heights))])

@@ -238,13 +238,6 @@ class ModelEvaluator:
         seed = int(np.random.SeedSequence([self.seed, repeat]).generate_state(1)[0]) % _SEEDS
         return build_model(self.model, {**random_parameters(self.model, seed), **parameters})
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__ if name != "_splits"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in {**state, "_splits": {}}.items():
-            setattr(self, name, value)
-
 
 def _fit(model: Any, X: Any, y: Any) -> None:  # noqa: N803
     if y is None:
