@@ -64,7 +64,7 @@ class RollbackBody(SteerBody):
     """The version to roll back to, by whom, and why."""
 
     to_version: Reference | None = Field(
-        default=None, description="Any registered version; by default the one that served before."
+        default=None, description="Any version that was registered earlier; by default the one that served before."
     )
 
 

@@ -284,7 +284,8 @@ def is_loopback(host: str) -> bool:
 def implied(explicit: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
     """Return the values that one of three related switches implies for those that are not set.
 
-    Requiring keys or checking permissions implies authentication; disabling authentication disables both.
+    Requiring keys or checking permissions implies authentication. Authentication implies that keys are required;
+    without it, keys are not required and permissions are not checked.
     Returns setting -> (value, the setting that implies it); a value that is not a boolean implies nothing.
     """
     said = {name: value for name, raw in explicit.items() if (value := _boolean(raw)) is not None}

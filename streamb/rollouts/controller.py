@@ -144,7 +144,7 @@ class Rollouts:
 
     @verb
     def abort(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Abort the deployment: the target version gets no more traffic."""
+        """Abort the deployment: all traffic goes back to the previous version."""
         return self._order(deployment_id, "aborting", by, reason, verbs.abort)
 
     @verb

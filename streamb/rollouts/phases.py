@@ -82,7 +82,7 @@ def _shift(deployment: Deployment, now: float) -> Deployment:
 
 
 def _shifting(deployment: Deployment, evidence: Evidence, now: float, limits: Limits) -> Decision:
-    # Traffic moves where it can; a gateway that stays silent this long is replaced, or pulls the table later.
+    # Do not wait longer for silent gateways: one that is silent for so long is replaced, or pulls the table later.
     late = now - deployment.phase_since > limits.acknowledge_s
     if not evidence.acknowledged and not late:
         return deployment, _NOTHING
@@ -105,7 +105,7 @@ def _observing(deployment: Deployment, evidence: Evidence, now: float, _limits: 
         return deployment, shrink
     if not step.analyse and not evidence.refused:
         return _next(deployment, now, "nothing speaks against it")
-    # A version that the gateways do not even call gets no more traffic, whatever it answered before.
+    # A version that gateways refuse to call gets no more traffic, even if its earlier answers were good.
     verdict = Verdict.INCONCLUSIVE if evidence.refused else overall(evidence.findings)
     if verdict is Verdict.PASS:
         return _next(deployment, now, f"passed at {deployment.weight:g} %")

@@ -55,7 +55,7 @@ class Runtime(Protocol):
         ...
 
     def scale(self, app: str, replicas: int) -> None:
-        """Begin to scale an app up or down to this number of replicas.
+        """Begin to scale an app up to at least this number of replicas, or down to it if the app has more.
 
         Repeating the call with the same number changes nothing and costs nothing: the caller repeats it until `apps`
         shows the number. If the app does not exist, nothing happens.
