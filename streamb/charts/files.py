@@ -34,8 +34,8 @@ def write_chart(canvas: Canvas, path: str | Path) -> Path:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(
-            f"a {path.suffix or 'PNG'} picture is drawn by matplotlib, which is not installed: "
-            "pip install 'streamb[plot]'; a picture as .svg needs nothing"
+            f"a {path.suffix or 'PNG'} chart is drawn by matplotlib, which is not installed: "
+            "pip install 'streamb[plot]'; a chart as .svg needs nothing"
         ) from error
     # Not through pyplot: it keeps every figure, needs a display, and is not thread-safe.
     figure = Figure(figsize=(canvas.width / _PIXELS_AN_INCH, canvas.height / _PIXELS_AN_INCH))

@@ -1,6 +1,6 @@
-"""A threshold becomes a verdict: pass, fail or inconclusive. For rollouts, alerts and guardrails alike.
+"""Turns a value and its limit into a verdict: pass, fail or inconclusive. Used by rollouts, alerts and guardrails.
 
-A verdict needs evidence for either answer. A value beyond its limit fails only when chance is ruled out (`proven`), and
+Either verdict needs evidence. A value beyond its limit fails only when chance is ruled out (`proven`), and
 passes only when it is within the limit; in between, and without enough samples, it is inconclusive, which never
 promotes anything.
 """
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What a criterion says."""
+    """The result of a criterion: pass, fail or inconclusive."""
 
     PASS = "pass"  # noqa: S105 - a verdict, no password
     FAIL = "fail"
@@ -22,14 +22,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one criterion found.
+    """The result of one criterion, with its reasons.
 
     Attributes:
-        criterion: its name.
-        detail: why, in words for a person.
-        value: what was measured; None when nothing was.
-        limit: what it was held against.
-        samples: how many observations it rests on.
+        criterion: the criterion's name.
+        detail: the reason, as text for people.
+        value: the measured value; None if there is none.
+        limit: the limit that the value was compared with.
+        samples: the number of observations behind the value.
     """
 
     criterion: str
@@ -41,7 +41,7 @@ class Finding:
 
 
 def overall(findings: Iterable[Finding]) -> Verdict:
-    """One verdict for many findings: any failure fails; then any doubt, or no finding at all, is inconclusive.
+    """Return one verdict for many findings: any failure fails; else any doubt, or no finding at all, is inconclusive.
 
     >>> overall([])
     <Verdict.INCONCLUSIVE: 'inconclusive'>
@@ -53,11 +53,12 @@ def overall(findings: Iterable[Finding]) -> Verdict:
 
 
 def at_most(value: float | None, limit: float, *, proven: bool) -> Verdict:
-    """The verdict on a value that must not pass its limit.
+    """Return the verdict on a value that must not exceed its limit.
 
     Args:
-        value: what was measured; None when nothing was.
-        proven: chance is ruled out as the reason why the value is beyond the limit.
+        value: the measured value; None if there is none.
+        limit: the largest allowed value.
+        proven: whether chance is ruled out as the reason why the value exceeds the limit.
 
     >>> [str(at_most(value, 0.05, proven=value == 0.2)) for value in (0.04, 0.07, 0.2)]
     ['pass', 'inconclusive', 'fail']
@@ -70,12 +71,12 @@ def at_most(value: float | None, limit: float, *, proven: bool) -> Verdict:
 
 
 def at_least(value: float | None, limit: float, *, proven: bool) -> Verdict:
-    """The verdict on a value that must not fall below its limit; the arguments are those of `at_most`."""
+    """Return the verdict on a value that must not fall below its limit; the arguments are those of `at_most`."""
     return at_most(None if value is None else -value, -limit, proven=proven)
 
 
 def with_enough(finding: Finding, samples: int, needed: int, what: str) -> Finding:
-    """The finding, unless it says "pass" on fewer samples than needed: then it is inconclusive. None is never enough.
+    """Return the finding, but inconclusive if it passed on fewer samples than needed, or on none.
 
     >>> few = with_enough(Finding("error_rate", Verdict.PASS, "0.0 % errors"), 7, 100, "requests")
     >>> str(few.verdict), few.detail

@@ -1,6 +1,6 @@
 """Snapshots as Prometheus text.
 
-Counters are those of the gateways that live now; when one goes, its part goes with it, which Prometheus reads as the
+Counters are the sums over the running gateways; when a gateway ends, its part is lost, which Prometheus reads as a
 usual counter reset.
 """
 
@@ -61,10 +61,11 @@ V = TypeVar("V", bound=Counted)
 
 
 def prometheus_text(snapshots: Sequence[Snapshot], *, gateways: int, version: str) -> bytes:
-    """The exposition of `snapshots` (merged here, so pass every gateway's).
+    """Return `snapshots` of all gateways, which are merged here, in Prometheus's text format.
 
     Args:
-        gateways: how many gateways answered with their counts.
+        snapshots: the counts of every gateway.
+        gateways: number of gateways that sent their counts.
         version: streamb's own version, for `streamb_build_info`.
     """
     return generate_latest(SnapshotCollector(merge(snapshots), gateways=gateways, version=version))
@@ -145,7 +146,7 @@ class SnapshotCollector(Collector):
         return by_part(CounterMetricFamily(name, text, labels=(*LABELS, label)), self._snapshots, of)
 
     def _summary(self, name: str, text: str, count: str, total: str) -> Metric:
-        """A sum in millionths over a count of feedback; versions without that feedback are left out."""
+        """A summary of feedback: a sum, kept in millionths, and its count; versions without it are left out."""
         family = SummaryMetricFamily(name, text, labels=LABELS)
         for one in self._snapshots:
             if one.feedback.get(count):
@@ -189,7 +190,7 @@ def _add(
     count: int,
     total: float | None,
 ) -> None:
-    """One version's histogram: how many are at most at each of the bounds, and how many there are in all."""
+    """Add one version's histogram: the counts up to each of the bounds, and the total count and sum."""
     buckets = [*((str(bound), float(at_most(bound))) for bound in bounds), ("+Inf", float(count))]
     family.add_metric((of.model_id, of.version), buckets, sum_value=total)
 

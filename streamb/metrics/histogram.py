@@ -18,7 +18,7 @@ from streamb.stats.percentile import quantile_bin
 GROWTH: Final = 1.02
 SMALLEST_S: Final = 1e-6
 BUCKETS: Final = 1047
-"""Enough to reach past 1,000 seconds; longer durations are counted in the last bucket."""
+"""Number of buckets: enough for more than 1,000 seconds; longer durations count in the last bucket."""
 
 _SCALE: Final = 1.0 / math.log(GROWTH)
 _OFFSET: Final = -math.log(SMALLEST_S) * _SCALE
@@ -26,7 +26,7 @@ _LAST: Final = BUCKETS - 1
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket that counts a duration; what is shorter than a microsecond counts in bucket 0."""
+    """Return the bucket that counts a duration; durations below a microsecond count in bucket 0."""
     if seconds <= SMALLEST_S:
         return 0
     index = int(math.log(seconds) * _SCALE + _OFFSET)
@@ -34,13 +34,13 @@ def bucket_of(seconds: float) -> int:
 
 
 def bucket_value(index: int) -> float:
-    """The duration, in seconds, that a bucket speaks for."""
+    """Return the duration, in seconds, that represents a bucket."""
     return 2.0 * SMALLEST_S * math.exp((index + 1) / _SCALE) / (1.0 + GROWTH)
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyHistogram:
-    """How many durations fell into which bucket.
+    """The number of durations in each bucket.
 
     Attributes:
         buckets: `(bucket, count)` pairs, ascending, without empty ones.
@@ -52,7 +52,7 @@ class LatencyHistogram:
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> LatencyHistogram:
-        """The histogram of some durations.
+        """Return the histogram of some durations, given in seconds.
 
         >>> histogram = LatencyHistogram.of([0.010] * 99 + [2.0])
         >>> round(histogram.quantile(0.5), 3), histogram.count
@@ -64,7 +64,7 @@ class LatencyHistogram:
 
     @classmethod
     def merge(cls, histograms: Iterable[LatencyHistogram]) -> LatencyHistogram:
-        """The histogram of all their durations together; neither order nor grouping changes the result."""
+        """Return the histogram of all their durations together; neither order nor grouping changes the result."""
         counts: Counter[int] = Counter()
         total_ns = 0
         for histogram in histograms:
@@ -74,10 +74,10 @@ class LatencyHistogram:
         return cls(tuple(sorted(counts.items())), total_ns)
 
     def minus(self, earlier: LatencyHistogram) -> LatencyHistogram:
-        """The histogram of the durations that came after `earlier`.
+        """Return the histogram of the durations that were added after `earlier`.
 
         Raises:
-            ValueError: `earlier` counts what this histogram does not.
+            ValueError: `earlier` contains counts that this histogram does not.
         """
         counts = Counter(dict(self.buckets))
         counts.subtract(dict(earlier.buckets))
@@ -88,7 +88,7 @@ class LatencyHistogram:
 
     @property
     def count(self) -> int:
-        """How many durations."""
+        """The number of durations."""
         return sum(count for _, count in self.buckets)
 
     @property
@@ -98,11 +98,11 @@ class LatencyHistogram:
 
     @property
     def mean_s(self) -> float | None:
-        """The mean duration in seconds; None when there is none."""
+        """The mean duration in seconds; None if there are no durations."""
         return self.total_s / count if (count := self.count) else None
 
     def quantile(self, q: float) -> float | None:
-        """The duration, in seconds, that a share `q` of all does not pass, within 1 %; None when there is none.
+        """Return the `q`-quantile of the durations in seconds, within 1 %; None if there are no durations.
 
         Raises:
             ValueError: `q` is not between 0 and 1.
@@ -113,5 +113,5 @@ class LatencyHistogram:
         return None if index is None else bucket_value(index)
 
     def at_most(self, seconds: float) -> int:
-        """How many durations are at most `seconds`, decided by whole buckets (so within 1 % of `seconds`)."""
+        """Return how many durations are at most `seconds`, by whole buckets (so within 1 % of `seconds`)."""
         return sum(count for index, count in self.buckets if bucket_value(index) <= seconds)

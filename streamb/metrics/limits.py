@@ -6,7 +6,7 @@ from streamb.options import NotNegative, Options, Positive, Share, option
 
 
 class Limits(Options):
-    """What a version is held against; what is None is not judged. A value exactly at its limit is within it."""
+    """The limits of a version; a limit of None is not checked. A value exactly at its limit is within it."""
 
     max_error_rate: Share | None = option("Highest share of failed requests.", unit="share")
     max_latency_ms: Positive | None = option(

@@ -1,7 +1,7 @@
-"""How a version does, in numbers, and each number against its limit: for health, alerts and deployments alike.
+"""The metrics of a version, and the comparison of each with its limit, for health, alerts and deployments.
 
 A value exactly at its limit is within it. Beyond the limit it fails only where the caller's `Proof` rules out chance;
-which proof that is, and what a failure leads to, is the policy of whoever asks.
+which proof that is, and what a failure leads to, is decided by the caller.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ Task = Literal["classification", "regression"]
 _MICRO: Final = 1_000_000
 
 Proof = Callable[[int, int, float], bool]
-"""`proof(k, n, share)`: whether `k` of `n` are surely more than `share`, from 0 to 1: chance is ruled out."""
+"""`proof(k, n, share)`: whether `k` of `n` exceed the share (0 to 1) beyond chance."""
 ENDLESS: Final = 1e9
-"""How many times a limit of 0 any value is."""
+"""The factor by which any value exceeds a limit of 0."""
 _SHARES_OF_GOOD: Final = frozenset({"accuracy", "success_rate"})
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """A version over some seconds. What nothing is known of is None.
+    """The metrics of a version over some seconds. Unknown values are None.
 
     Attributes:
         average_latency_ms: exact, to a nanosecond for each request.
         p50_latency_ms, p95_latency_ms, p99_latency_ms: within 1 %.
         error_rate: failed requests over `requests`, 0 to 1.
         throughput: answered requests per second.
-        accuracy: right labels over `labels`; None for a regression.
-        mean_absolute_error: of the labels (regression).
-        requests: answered and failed ones. Mistakes of clients, and requests turned away by a full queue, say nothing
-            about the version and are not among them.
-        errors: the failed ones.
-        labels: labels that came in this time.
-        wrong: labels that the prediction had not; 0 for a regression.
-        waiting: whether requests were kept waiting: some are queued, or ran out of time.
-        seconds: how long this time is.
-        latency: all durations.
+        accuracy: correct predictions over `labels`, 0 to 1; None for a regression.
+        mean_absolute_error: mean distance of predictions from labels (regression).
+        requests: answered and failed requests. Clients' mistakes, and requests refused by a full queue, say nothing
+            about the version and are not counted.
+        errors: failed requests.
+        labels: labels received in this time.
+        wrong: labels that differ from the prediction; 0 for a regression.
+        waiting: whether requests had to wait: some are queued, or timed out.
+        seconds: length of this time.
+        latency: the histogram of all durations.
     """
 
     average_latency_ms: float | None = None
@@ -63,19 +63,19 @@ class Metrics:
     latency: LatencyHistogram = field(default_factory=LatencyHistogram, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON, without the histogram."""
+        """Return the metrics as JSON values, without the histogram."""
         document = asdict(self)
         del document["latency"]
         return document
 
 
 def metrics_of(snapshot: Snapshot, seconds: float, *, task: Task | None = None) -> Metrics:
-    """The metrics of what was counted in so many seconds.
+    """Return the metrics of the counts of a period.
 
     Args:
-        snapshot: a difference of counters, as `OutcomeWindows.recent` gives it.
-        seconds: how long that was.
-        task: what labels are compared by, where the counts do not say it; None: by classes.
+        snapshot: the counts of the period, as from `OutcomeWindows.recent`.
+        seconds: the length of the period.
+        task: how labels are compared, if the counts do not show it; None: as classes.
 
     >>> counted = Snapshot("m", "1", counts={"ok": 95, "model_error": 5}, latency=LatencyHistogram.of([0.15] * 100))
     >>> metrics = metrics_of(counted, 10.0)
@@ -106,13 +106,13 @@ def metrics_of(snapshot: Snapshot, seconds: float, *, task: Task | None = None) 
 
 
 def kind_of_labels(feedback: Mapping[str, int]) -> Task | None:
-    """What labels were compared with, as far as their counts say; what comes to nothing is not among them.
+    """Return the task by which labels were compared, as far as their counts show it.
 
     >>> kind_of_labels({"labels": 5, "correct": 3}), kind_of_labels({"labels": 5, "error_micro": 9})
     ('classification', 'regression')
 
     Returns:
-        None where only the task can tell: the version may answer either, every label was wrong, or every number met.
+        The task; None if the counts fit both: every label was wrong, or every number was exact.
     """
     classes, numbers = "correct" in feedback, "error_micro" in feedback
     if classes == numbers:
@@ -125,7 +125,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def error_rate(measured: Metrics, limit: float, proof: Proof) -> Finding:
-    """The share of failed requests, at most `limit`."""
+    """Judge the share of failed requests, which must be at most `limit` (0 to 1)."""
     value, count = measured.error_rate, measured.requests
     detail = (
         "no requests yet"
@@ -137,10 +137,13 @@ def error_rate(measured: Metrics, limit: float, proof: Proof) -> Finding:
 
 
 def latency(measured: Metrics, limit_ms: float, proof: Proof, percentile: int = 95) -> Finding:
-    """A percentile of the latency, at most `limit_ms` milliseconds.
+    """Judge a percentile of the latency, which must be at most `limit_ms` milliseconds.
 
     Args:
-        percentile: 1 to 99.
+        measured: the version's metrics.
+        limit_ms: the limit in milliseconds.
+        proof: rules out chance.
+        percentile: the percentile, 1 to 99.
     """
     name = f"p{percentile}"
     value = _milliseconds(measured.latency.quantile(percentile / 100))
@@ -152,13 +155,13 @@ def latency(measured: Metrics, limit_ms: float, proof: Proof, percentile: int = 
 
 
 def slower(measured: Metrics, limit_ms: float, proof: Proof, percentile: int = 95) -> bool:
-    """Whether the percentile is surely above the limit: more requests are than may be."""
+    """Return whether the percentile exceeds the limit beyond chance."""
     count = measured.latency.count
     return proof(count - measured.latency.at_most(limit_ms / 1e3), count, 1.0 - percentile / 100)
 
 
 def accuracy(measured: Metrics, limit: float, proof: Proof) -> Finding:
-    """The share of right labels, at least `limit`. A regression has no accuracy, so it neither passes nor fails."""
+    """Judge the accuracy, which must be at least `limit` (0 to 1). For a regression it is inconclusive."""
     if measured.mean_absolute_error is not None:
         detail = "a regression has no accuracy"
         return Finding("accuracy", Verdict.INCONCLUSIVE, detail, limit=limit, samples=measured.labels)
@@ -166,12 +169,15 @@ def accuracy(measured: Metrics, limit: float, proof: Proof) -> Finding:
 
 
 def good_share(criterion: str, good: int, count: int, what: str, limit: float, proof: Proof) -> Finding:
-    """A share of good ones, at least `limit`.
+    """Judge a share, which must be at least `limit`.
 
     Args:
-        criterion: what the share is called.
+        criterion: the name of the share.
         good: how many of `count` were good.
-        what: what is counted, in words.
+        count: the number of observations.
+        what: the word for the observations, in the plural.
+        limit: the limit, 0 to 1.
+        proof: rules out chance.
     """
     value = good / count if count else None
     detail = f"no {what} yet"
@@ -183,7 +189,7 @@ def good_share(criterion: str, good: int, count: int, what: str, limit: float, p
 
 
 def throughput(measured: Metrics, limit: float) -> Finding:
-    """Answered requests per second, at least `limit`. Few requests are no fault of a version: it fails if some wait."""
+    """Judge answered requests per second, at least `limit`. Fails only if requests waited, not if few arrived."""
     value = measured.throughput
     detail = "nothing was counted yet"
     if value is not None:
@@ -195,12 +201,13 @@ def throughput(measured: Metrics, limit: float) -> Finding:
 
 
 def drift(score: float | None, limit: float, *, proven: bool, samples: int, words: str = "") -> Finding:
-    """A drift score, at most `limit`.
+    """Judge a drift score, which must be at most `limit`.
 
     Args:
-        score: 0 to 1; None: there is no baseline, or there are too few rows.
-        proven: chance is ruled out as the reason for the score.
-        samples: how many rows or requests were seen.
+        score: the score, 0 to 1; None if there is no baseline, or too few rows.
+        limit: the limit, 0 to 1.
+        proven: whether chance is ruled out as the reason for the score.
+        samples: the number of rows or requests.
         words: what has drifted, or why there is no score; by default the score and its limit.
     """
     detail = words or f"drift {score or 0.0:.3g}, at most {limit:g} allowed"
@@ -208,7 +215,7 @@ def drift(score: float | None, limit: float, *, proven: bool, samples: int, word
 
 
 def times_limit(finding: Finding) -> float:
-    """How many times its limit a value is, the larger the worse; 0 where there is no value.
+    """Return by what factor a value misses its limit, the larger the worse; 0 if there is no value.
 
     >>> times_limit(Finding("error_rate", Verdict.FAIL, "", 0.1, 0.05))
     2.0
@@ -228,7 +235,7 @@ def times_limit(finding: Finding) -> float:
 
 
 def percent(share: float) -> str:
-    """A share as people read it.
+    """Return a share as text in percent.
 
     >>> percent(0.125)
     '12.5 %'

@@ -1,4 +1,4 @@
-"""How a request ended, in the seven classes that health, rollouts and dashboards count."""
+"""The outcome of a request, in the seven classes that health, rollouts and dashboards count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streamb.errors import BreakerOpen, DeadlineExceeded, Overloaded, StorageFai
 
 
 class Outcome(StrEnum):
-    """The class of one answer."""
+    """The class of one request's end."""
 
     OK = "ok"
     CLIENT_ERROR = "client_error"
@@ -20,13 +20,13 @@ class Outcome(StrEnum):
 
 
 BLAMED: frozenset[Outcome] = frozenset({Outcome.MODEL_ERROR, Outcome.TIMEOUT, Outcome.UNAVAILABLE})
-"""Outcomes that count against the version. A client's mistake never does, and neither does what we refuse ourselves:
-the gateway was full, or the version's circuit breaker open. What opened it was counted; a version that fails now and
-then would otherwise look as if it always did, for as long as the breaker is open."""
+"""Outcomes that count against the version. A client's mistake does not, nor does a request that the gateway refuses
+because it is full or the version's circuit breaker is open. The failures that opened the breaker were counted;
+otherwise a version that fails sometimes would seem to fail always while the breaker is open."""
 
 
 def outcome_of(error: StreambError) -> Outcome:
-    """The class of an error.
+    """Return the class of an error.
 
     >>> from streamb.errors import InvalidFeatures
     >>> outcome_of(InvalidFeatures("column 'age' is missing"))

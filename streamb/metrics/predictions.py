@@ -1,4 +1,4 @@
-"""What a version predicted, as counts that merge exactly: class labels by name, numbers by signed logarithmic buckets.
+"""Counts of a version's predictions that merge exactly: labels by name, numbers by signed logarithmic buckets.
 
 Notation: a number `v` is `±m * 2**e` with `1 <= m < 2`. Each octave `2**e` has 16 buckets, each 1/16 of it wide, read
 straight from the bits of `v`; so no rounding decides, and every machine puts a number into the same bucket. Bucket
@@ -28,7 +28,7 @@ Prediction: TypeAlias = int | str
 OTHER: Final = "other"
 MOST_LABELS: Final = 64
 LONGEST_LABEL: Final = 64
-"""Longer labels are cut, so that a version that answers essays costs no more than one that answers words."""
+"""Longer labels are cut, so that a version that predicts long texts costs no more than others."""
 
 _SMALLEST_EXPONENT: Final = -32
 _OCTAVES: Final = 80
@@ -39,7 +39,7 @@ _SHIFT: Final = np.int64(52 - 4)  # a float64 has 52 bits of mantissa; the first
 _MAGNITUDE: Final = 0x7FFF
 _FIRST: Final = (1023 + _SMALLEST_EXPONENT) * _PER_OCTAVE - 1
 _CROWD: Final = 4 * MOST_LABELS
-"""So many raw labels are held before they are folded: folding each time would make every new label pay for all."""
+"""How many raw labels are kept before they are folded, as folding at each new label would be slow."""
 
 
 class PredictionCounter:
@@ -68,7 +68,7 @@ class PredictionCounter:
             self._labels = Counter(_named(self._labels))
 
     def counts(self) -> dict[Prediction, int]:
-        """Everything counted so far, at most `MOST_LABELS` labels and "other"."""
+        """Return everything counted so far, at most `MOST_LABELS` labels and "other"."""
         counts: dict[Prediction, int] = _named(self._labels)
         for leading, count in self._numbers.items():
             bucket = _bucket(leading)
@@ -77,7 +77,7 @@ class PredictionCounter:
 
 
 def bucket_of(number: float) -> int:
-    """The bucket of a number.
+    """Return the bucket of a number.
 
     >>> [bucket_of(number) for number in (0.0, 1.0, -1.0, 1.03, 1.07, 2.0)]
     [0, 513, -513, 513, 514, 529]
@@ -96,7 +96,7 @@ def _bucket(leading: int) -> int:
 
 
 def bucket_value(bucket: int) -> float:
-    """The number that a bucket speaks for.
+    """Return the number that represents a bucket.
 
     >>> round(bucket_value(513), 3), bucket_value(0)
     (1.03, 0.0)
@@ -114,7 +114,7 @@ def _bound(index: int) -> float:
 
 
 def label_of(value: object) -> str:
-    """The name that a class label is counted under; whole numbers have the same one whatever their type.
+    """Return the name under which a class label is counted; the same for a whole number of any type.
 
     >>> label_of(2.0), label_of(2), label_of(True), label_of("setosa")
     ('2', '2', 'True', 'setosa')
@@ -126,7 +126,7 @@ def label_of(value: object) -> str:
 
 
 def add(parts: Iterable[Mapping[Prediction, int]]) -> dict[Prediction, int]:
-    """All counts together, with the bound on labels applied; neither order nor grouping changes the result."""
+    """Return the sum of all counts, with the limit on labels applied; neither order nor grouping changes it."""
     total: Counter[Prediction] = Counter()
     for part in parts:
         total.update(part)
@@ -134,7 +134,7 @@ def add(parts: Iterable[Mapping[Prediction, int]]) -> dict[Prediction, int]:
 
 
 def fold(counts: Mapping[Prediction, int], kept: Container[Prediction]) -> dict[Prediction, int]:
-    """The same counts, with every label that is not among the `kept` ones in "other"."""
+    """Return the counts with every label that is not in `kept` added to "other"."""
     folded: dict[Prediction, int] = {}
     for key, count in counts.items():
         name = OTHER if isinstance(key, str) and key not in kept else key

@@ -1,4 +1,4 @@
-"""The counters that a gateway moves on every request: plain integers of one event loop, no locks, no I/O."""
+"""The counters that a gateway updates on every request: plain integers of one event loop, no locks, no I/O."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class VersionRecorder:
         self._difference_nano = 0
 
     def answered(self, seconds: float, rows: int) -> None:
-        """Count a request that was answered with predictions `seconds` after it came."""
+        """Count a request that was answered with predictions `seconds` after its arrival."""
         self._rows += rows
         self._total_ns += int(seconds * 1e9)
         self._answered[bucket_of(seconds)] += 1
@@ -69,7 +69,7 @@ class VersionRecorder:
             self._total_ns += int(seconds * 1e9)
 
     def called(self, rows: int) -> None:
-        """Count one call to the version with so many rows."""
+        """Count one call to the version, with this number of rows."""
         self._batch_sizes[rows.bit_length()] += 1
         self._batch_rows += rows
 
@@ -85,7 +85,7 @@ class VersionRecorder:
         """Count the predictions of one call, all rows at once.
 
         Args:
-            task: the version's: "classification", "regression" or "other".
+            task: the version's task: "classification", "regression" or "other".
         """
         self._predictions.count(values, task)
 
@@ -93,12 +93,12 @@ class VersionRecorder:
         """Count feedback on a prediction, under one of `FEEDBACK_COUNTS` or `FEEDBACK_SUMS`.
 
         Raises:
-            KeyError: there is no such key; a count that nobody reads is a mistake.
+            KeyError: there is no such key.
         """
         self._learned[key] += by
 
     def shadowed(self, key: str, by: int = 1) -> None:
-        """Count what became of a copied request, under one of `SHADOW_COUNTS`.
+        """Count the result of a copied request, under one of `SHADOW_COUNTS`.
 
         Raises:
             KeyError: there is no such key.
@@ -106,14 +106,14 @@ class VersionRecorder:
         self._shadowed[key] += by
 
     def differed(self, relative: float) -> None:
-        """Count how far a number of the shadow was from that of the answer; beyond 1,000 fold (or NaN) is 1,000."""
+        """Count the relative difference of a shadow's number from the answer's; above 1,000 or NaN counts as 1,000."""
         if not relative <= _LARGEST_DIFFERENCE:
             relative = _LARGEST_DIFFERENCE
         self._differences[bucket_of(relative)] += 1
         self._difference_nano += int(relative * 1e9)
 
     def snapshot(self, *, in_flight: int = 0, queued: int = 0) -> Snapshot:
-        """The counts so far; `in_flight` and `queued` are gauges that only the batcher knows."""
+        """Return the counts so far; `in_flight` and `queued` are gauges that only the batcher knows."""
         answered = sum(self._answered)
         counts: Counter[str] = Counter({Outcome.OK.value: answered} if answered else {})
         codes: Counter[int] = Counter({200: answered} if answered else {})

@@ -1,4 +1,4 @@
-"""What one gateway counted for one model version, and the exact merge and difference of such counts."""
+"""The counts of one gateway for one model version, with exact merging and differences."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ FEEDBACK_COUNTS: Final = (
     *("labels", "correct", "successes", "failures", "values"),
     *("duplicates", "late", "orphans", "unjoinable"),
 )
-"""What feedback is counted as."""
+"""The counters of feedback."""
 
 FEEDBACK_SUMS: Final = ("value_micro", "error_micro", "squared_error_micro")
-"""What feedback adds up, in millionths."""
+"""The sums of feedback, in millionths."""
 
 SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "slower", "failed", "dropped")
-"""What becomes of requests that are copied to a version in the shadow."""
+"""The counters of requests that are copied to a shadow version."""
 
 _SIGNED: Final = frozenset({"value_micro"})
-"""Sums that may fall: the values that clients report may be negative."""
+"""Sums that may decrease: the values that clients report may be negative."""
 
 _NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued"})
-"""Fields that say how things are, and count nothing."""
+"""Fields that are gauges: present values, not counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Counters since the gateway started, all integers, so that merging is exact in any order and grouping.
 
-    In mappings, absent means none; what comes to nothing is absent.
+    In mappings, a missing key means 0, and zero counts are left out.
 
     Attributes:
         model_id: the model; "" for requests that never reached one (a wrong path, a missing key).
-        version: the version; "" likewise.
+        version: the version; "" for requests that never reached one.
         counts: answers by `Outcome` value.
         codes: answers by HTTP status.
         latency: time from a request's arrival to its answer, of answers that the version had a part in (a client's
@@ -52,10 +52,10 @@ class Snapshot:
         queued: of these, the ones that wait for a call.
         fallbacks: requests of this version that its fallback answered.
         predictions: predictions by class label or by bucket of numbers (`streamb.metrics.predictions`).
-        feedback: what was learned later about predictions: `FEEDBACK_COUNTS` and `FEEDBACK_SUMS`.
-        shadow: what became of copied requests: `SHADOW_COUNTS`.
-        shadow_difference: how far numbers of the shadow were from those of the answer, relative to the answer (a
-            histogram of plain numbers, where that of latencies has seconds).
+        feedback: counts and sums of feedback: `FEEDBACK_COUNTS` and `FEEDBACK_SUMS`.
+        shadow: results of copied requests: `SHADOW_COUNTS`.
+        shadow_difference: relative differences of the shadow's numbers from the answer's (a histogram of plain numbers,
+            not of seconds).
     """
 
     model_id: str
@@ -77,36 +77,36 @@ class Snapshot:
 
     @property
     def total(self) -> int:
-        """All answers."""
+        """The number of all answers."""
         return sum(self.counts.values())
 
     @property
     def ok(self) -> int:
-        """Answers with predictions."""
+        """The number of answers with predictions."""
         return self.counts.get(Outcome.OK, 0)
 
     @property
     def blamed(self) -> int:
-        """Answers that count against the version: model errors, timeouts, no healthy replica."""
+        """The number of answers that count against the version: model errors, timeouts, no healthy replica."""
         return sum(self.counts.get(outcome, 0) for outcome in BLAMED)
 
     @property
     def judged(self) -> int:
-        """Answers that say something about the version: good ones and blamed ones."""
+        """The number of answers that say something about the version: successful ones and blamed ones."""
         return self.ok + self.blamed
 
     @property
     def refused(self) -> int:
-        """Requests that were not sent to the version, because its circuit breaker was open."""
+        """The number of requests not sent to the version because its circuit breaker was open."""
         return self.counts.get(Outcome.REFUSED, 0)
 
     @property
     def error_rate(self) -> float | None:
-        """Blamed answers over judged ones; None when there is none."""
+        """The share of blamed answers among judged ones, 0 to 1; None if there are none."""
         return self.blamed / judged if (judged := self.judged) else None
 
     def minus(self, earlier: Snapshot) -> Snapshot:
-        """What was counted since `earlier`; adding `earlier` again gives this snapshot, bit for bit.
+        """Return the counts since `earlier`; adding `earlier` again gives exactly this snapshot.
 
         The gauges are the present ones. A counter that is lower than before belongs to a source that restarted and
         counts from zero: then everything here is new.
@@ -119,7 +119,7 @@ class Snapshot:
         Snapshot(model_id='m', version='1', counts={}, codes={}, ... rows=2, ...)
         """
         if (self.model_id, self.version) != (earlier.model_id, earlier.version):
-            raise ValueError(f"{earlier.model_id} {earlier.version} has no part in {self.model_id} {self.version}")
+            raise ValueError(f"{earlier.model_id} {earlier.version} is not {self.model_id} {self.version}")
         # A label that `earlier` has and this snapshot has not was folded into "other" in between.
         earlier = replace(earlier, predictions=predictions.fold(earlier.predictions, self.predictions))
         try:
@@ -129,7 +129,7 @@ class Snapshot:
 
 
 def merge(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-    """One snapshot for each model version, ordered by model and version.
+    """Merge snapshots into one for each model version, ordered by model and version.
 
     >>> one = Snapshot("m", "1.0.0", counts={"ok": 2}, rows=2)
     >>> merge([one, one]) == [Snapshot("m", "1.0.0", counts={"ok": 4}, rows=4)]
@@ -142,7 +142,7 @@ def merge(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
 
 
 def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Snapshot:
-    """One snapshot of all those of one model version; an empty one where there is none."""
+    """Merge the snapshots of one model version; an empty snapshot if there are none."""
     group = list(group)
     if not group:
         return Snapshot(model_id, version)

@@ -1,4 +1,4 @@
-"""Truth and prediction: whether a label and a predicted class are the same, however each is written.
+"""Compares a label with a predicted class, whatever the types in which they are written.
 
 `1`, `1.0`, `"1"` and `true` are one class, as in the same column saved as JSON, as CSV, by a data frame. Two strings
 are compared as they are: `"01"` is not `"1"`.
@@ -16,7 +16,7 @@ _TRUTHS: Final = {"true": 1, "false": 0}
 
 
 def same_class(label: Label, prediction: Label) -> bool:
-    """Whether both name the same class.
+    """Return whether both name the same class.
 
     >>> same_class("1", 1.0), same_class(1, True), same_class("True", True)
     (True, True, True)
@@ -29,7 +29,7 @@ def same_class(label: Label, prediction: Label) -> bool:
 
 
 def _plain(value: Label) -> str | int | float:
-    """A class as a number where it reads as one. Python compares whole numbers and fractions exactly."""
+    """A class as a number if it can be read as one. Python compares whole numbers and fractions exactly."""
     if not isinstance(value, str):
         return value
     truth = _TRUTHS.get(value.lower())

@@ -1,4 +1,4 @@
-"""Outcomes over time: what each version did in the last seconds, and since a moment, over all gateways together.
+"""Outcomes over time: each version's counts in the last seconds, and since a moment, over all gateways together.
 
 Gateways report what they counted since they started. The difference between two reports of a gateway is what happened
 in between, and is kept by the second in which the later one arrived. All of it is integer addition, so the windows of
@@ -17,7 +17,7 @@ from streamb.metrics.predictions import fold
 from streamb.metrics.snapshot import Snapshot, merge_version
 
 REMEMBERED_SOURCES: Final = 32
-"""Of so many sources that are gone the last report is kept, so that one that returns is not counted twice."""
+"""How many ended sources are remembered with their last report, so that a returning one is not counted twice."""
 
 _Version = tuple[str, str]
 ByVersion = Mapping[_Version, Snapshot]
@@ -25,7 +25,7 @@ ByVersion = Mapping[_Version, Snapshot]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a source last said of each version, and when."""
+    """The last report of a source for each version, and its time."""
 
     at: float
     counts: ByVersion
@@ -33,7 +33,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class WindowsState:
-    """All that windows know, to be kept over a restart.
+    """The state of the windows, to be kept over a restart.
 
     Attributes:
         sources: by source, when it last reported, and what.
@@ -69,16 +69,17 @@ class OutcomeWindows:
         self._totals: dict[_Version, Snapshot] = {}
 
     def feed(self, source: str, at: float, snapshots: Iterable[Snapshot], *, began_earlier: bool = False) -> None:
-        """Take in what a source counted since it started; what is new in it belongs to the second of `at`.
+        """Add a source's counts since it started; new counts belong to the second of `at`.
 
-        A report older than the source's last one says nothing new and is ignored. A version whose counters went back
-        counts from zero again: its source restarted.
+        A report older than the source's last one is ignored. If a version's counters decreased, its source restarted
+        and counts from zero.
 
         Args:
             source: one incarnation of a process.
-            at: when the report arrived, in seconds of the clock that `recent` is asked by.
-            began_earlier: the source may have counted before these windows existed. Then its first report only says
-                where counting starts; who knows how old its counts are.
+            at: when the report arrived, in seconds of the clock that `recent` uses.
+            snapshots: the source's counts.
+            began_earlier: whether the source may have counted before these windows existed. Then its first report only
+                sets where counting starts, as its counts may be old.
         """
         with self._lock:
             last = self._sources.get(source) or self._gone.get(source)
@@ -98,7 +99,7 @@ class OutcomeWindows:
             self._sources[source] = Report(at, counts)
 
     def forget(self, source: str) -> None:
-        """The source is gone. Its counts stay; should it come back, only what it counted meanwhile is added."""
+        """Record that a source has ended. Its counts stay; if it returns, only its new counts are added."""
         with self._lock:
             last = self._sources.pop(source, None)
             if last is not None:
@@ -107,7 +108,7 @@ class OutcomeWindows:
                     del self._gone[next(iter(self._gone))]
 
     def recent(self, model_id: str, version: str, now: float, seconds: int) -> Snapshot:
-        """What was counted in the last `seconds` buckets, the one of `now` (which has just begun) being the last."""
+        """Return the counts of the last `seconds` one-second buckets; the last is that of `now`, which just began."""
         key = (model_id, version)
         last = math.floor(now)
         first = last - min(seconds, self._horizon_s) + 1
@@ -119,24 +120,24 @@ class OutcomeWindows:
         return replace(merged, predictions=fold(merged.predictions, total.predictions))
 
     def total(self, model_id: str, version: str) -> Snapshot:
-        """Everything counted since these windows exist; `total` of now `minus` `total` of then is what came between."""
+        """Return all counts since these windows exist; the difference of two totals is what was counted in between."""
         with self._lock:
             return self._totals.get((model_id, version), Snapshot(model_id, version))
 
     def versions(self) -> list[tuple[str, str]]:
-        """Every model and version of which anything was counted."""
+        """Return every model and version with counts."""
         with self._lock:
             return list(self._totals)
 
     def asked(self, now: float, seconds: int) -> set[tuple[str, str]]:
-        """The models and versions that had requests in the last `seconds` buckets, as `recent` has them."""
+        """Return the models and versions that had requests in the last `seconds` buckets."""
         first = math.floor(now) - min(seconds, self._horizon_s) + 1
         with self._lock:
             late = [bucket for second, bucket in self._buckets.items() if first <= second <= math.floor(now)]
             return {key for bucket in late for key, counted in bucket.items() if counted.total}
 
     def rewind(self, at: float) -> None:
-        """The clock was set back to this moment: what came later came now."""
+        """Move later buckets to this moment, after the clock was set back to it."""
         with self._lock:
             now = math.floor(at)
             for kept in (self._sources, self._gone):
@@ -148,13 +149,13 @@ class OutcomeWindows:
                     _add(self._buckets.setdefault(now, {}), key, counted)
 
     def state(self) -> WindowsState:
-        """All that these windows know."""
+        """Return the state of these windows."""
         with self._lock:
             buckets = {second: dict(bucket) for second, bucket in self._buckets.items()}
             return WindowsState(dict(self._sources), dict(self._gone), buckets, dict(self._totals))
 
     def restore(self, state: WindowsState) -> None:
-        """Go on from what other windows knew. To be called before anything is fed."""
+        """Continue from the state of other windows. Call it before anything is fed."""
         with self._lock:
             self._sources.update(state.sources)
             self._gone.update(state.gone)
@@ -170,7 +171,7 @@ class OutcomeWindows:
             _add(self._buckets.setdefault(second, {}), key, new)
 
     def _make_room(self, second: int) -> None:
-        """Drop the buckets that fall behind the horizon when time has come to this second."""
+        """Drop the buckets that are beyond the horizon at this second."""
         if second > self._newest:
             self._newest = second
             for old in [kept for kept in self._buckets if kept <= second - self._horizon_s]:
