@@ -70,14 +70,14 @@ class Alerting:
             _log.error("alerts cannot be written now: %s", error.message)
 
     def start(self) -> None:
-        """Start to deliver notifications. Idempotent."""
+        """Start delivering notifications. Idempotent."""
         self.courier.start()
 
     def stop(self) -> None:
-        """Stop to deliver; notifications that wait stay in the outbox. Idempotent."""
+        """Stop delivering; notifications that wait stay in the outbox. Idempotent."""
         self.courier.stop()
 
     def close(self) -> None:
-        """Stop to deliver, and close the file."""
+        """Stop delivering, and close the file."""
         self.stop()
         self.outbox.close()

@@ -1,4 +1,4 @@
-"""What the Monitor answers, JSON-ready: health and drift."""
+"""The answers of the Monitor about health and drift, as JSON objects."""
 
 from __future__ import annotations
 

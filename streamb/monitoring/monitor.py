@@ -67,7 +67,7 @@ class MonitorCore:
     # --- the Monitor's own life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start to deliver notifications. Idempotent."""
+        """Start delivering notifications. Idempotent."""
         self._alerting.start()
 
     def receive(self, push: Push) -> Ack:

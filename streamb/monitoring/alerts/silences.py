@@ -31,10 +31,10 @@ class SilenceOptions(Options):
         examples=[['model="iris"', 'alertname=~"DataDrift|HighLatency"', 'severity!="critical"']],
     )
     duration_s: Annotated[float, Field(gt=0, le=90 * 86_400, allow_inf_nan=False)] = option(
-        "How long it lasts.", default=7_200.0, unit="seconds"
+        "How long the silence lasts.", default=7_200.0, unit="seconds"
     )
-    author: ShortText = option("Who makes it; by default the name of the API key.", default="")
-    comment: SomeText = option("Why, in words.", default=...)
+    author: ShortText = option("Who makes the silence; by default the name of the API key.", default="")
+    comment: SomeText = option("The reason for the silence.", default=...)
 
 
 class SilenceState(StrEnum):

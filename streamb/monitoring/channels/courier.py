@@ -74,7 +74,7 @@ class Courier:
         return tuple(worker.channel for worker in self._workers.values())
 
     def start(self) -> None:
-        """Start to deliver. Idempotent."""
+        """Start delivering. Idempotent."""
         if self._threads:
             return
         self._stopping.clear()
@@ -90,7 +90,7 @@ class Courier:
         self._rouse()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """Stop to deliver, and wait at most `timeout_s` seconds for attempts in progress; False if some did not end.
+        """Stop delivering, and wait at most `timeout_s` seconds for attempts in progress; False if some did not end.
 
         Notifications that were not delivered stay in the outbox.
         """

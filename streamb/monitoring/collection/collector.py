@@ -121,7 +121,7 @@ class Collector:
     # --- folding ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start to fold in the background."""
+        """Start folding in the background."""
         self._thread = threading.Thread(target=self._keep_folding, name="fold", daemon=True)
         self._thread.start()
 
@@ -134,7 +134,7 @@ class Collector:
         self.fold()
 
     def fold(self) -> None:
-        """Fold all rows that wait, now."""
+        """Fold all waiting rows now."""
         while self._waiting:
             with self._lock:  # for one fold at a time: a push need not wait for all of them
                 if self._waiting:

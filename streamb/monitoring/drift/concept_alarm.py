@@ -96,7 +96,7 @@ class ConceptDetector(ABC):
         self._drifted = False
 
     def report(self) -> ConceptReport:
-        """Return the present result."""
+        """Return the result of all labels so far."""
         detection, lead = self._detection, self._detection.lead
         current = lead.total / (detection.count - lead.since) if lead.log_stake > 0.0 else None
         return ConceptReport(

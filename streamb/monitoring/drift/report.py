@@ -54,7 +54,7 @@ class ColumnDrift:
         missing_rate: the share of missing values in the window.
         unseen_rate: the share of values that the baseline does not have: unknown categories or words, values that are
             not numbers, infinities, values outside its range.
-        detail: what changed, in words.
+        detail: a description of what changed.
     """
 
     name: str
