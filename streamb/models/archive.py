@@ -1,4 +1,4 @@
-"""An artifact's folder as one file and back: a plain ZIP that is always the same bytes for the same content.
+"""Packs an artifact's folder into one file and back: a plain ZIP whose bytes depend only on the content.
 
 Unpacking trusts nothing in the archive: not its names, not its sizes, not its kinds of files.
 """
@@ -17,7 +17,7 @@ from streamb.errors import ArtifactCorrupt, ArtifactError, StorageFailed, Stream
 from streamb.models.manifest import check_path
 from streamb.store.files import new_folder
 
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time a ZIP can name
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time in a ZIP
 _FILE_MODE: Final = (stat.S_IFREG | 0o644) << 16
 _MAX_FILES: Final = 10_000
 _CHUNK_BYTES: Final = 1 << 20
@@ -45,7 +45,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def write_entry(target: ZipFile, name: str, content: bytes) -> None:
-    """Add one file to a ZIP, so that the ZIP's bytes depend on nothing but names and contents."""
+    """Add one file to a ZIP so that the ZIP's bytes depend only on names and contents."""
     target.writestr(_entry(name), content)
 
 
@@ -55,7 +55,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
     Raises:
         ArtifactCorrupt: not a readable ZIP, a path that leaves the folder, a link, a name that comes twice.
         ArtifactError: it holds more than `max_bytes` bytes, or too many files.
-        StorageFailed: the folder is in use, or the disk refused.
+        StorageFailed: the folder is in use, or the disk cannot be written.
     """
     with new_folder(folder) as draft, archive.open("rb") as file:
         _extract(file, draft, max_bytes)
@@ -79,7 +79,7 @@ def _extract(file: IO[bytes], draft: Path, max_bytes: int) -> None:
         if error.errno is not None:  # the disk spoke; zipfile's own complaints have no number
             raise
         raise ArtifactCorrupt(f"the archive cannot be read: {error}") from error
-    except Exception as error:  # a spoiled archive makes zipfile raise almost anything
+    except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise ArtifactCorrupt(f"the archive cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -97,7 +97,7 @@ def _check_ending(file: IO[bytes]) -> None:
         ends_here = offset == _IN_ZIP64 or size == _IN_ZIP64 or offset + size + _ENDING.size == length
         if mark == b"PK\x05\x06" and comment == 0 and ends_here:
             return
-    raise ArtifactCorrupt("the archive cannot be read: it is no ZIP, was cut off, or has something after its end")
+    raise ArtifactCorrupt("the archive cannot be read: it is not a ZIP, was cut off, or has data after its end")
 
 
 def _checked_entries(source: ZipFile, max_bytes: int) -> list[ZipInfo]:
@@ -118,7 +118,7 @@ def _checked_entries(source: ZipFile, max_bytes: int) -> list[ZipInfo]:
 
 
 def _copy(reader: IO[bytes], writer: IO[bytes], left: int, max_bytes: int) -> int:
-    """Copy, counting what really comes out: the sizes an archive claims may be lies."""
+    """Copy, counting the real bytes: the sizes stated in an archive may be wrong."""
     while chunk := reader.read(_CHUNK_BYTES):
         left -= len(chunk)
         if left < 0:

@@ -1,4 +1,4 @@
-"""An artifact on disk: a folder of files under a manifest, perhaps signed. It is sealed, verified and signed here.
+"""An artifact on disk: a folder of files with a manifest, perhaps signed. Seals, verifies and signs artifacts.
 
 Nothing is loaded: verification reads bytes only. Adapters interpret the files, and only after `verify_artifact`.
 """
@@ -32,10 +32,10 @@ def seal(
     carries_code: bool,
     libraries: Iterable[str],
 ) -> Manifest:
-    """Write the manifest over the files that lie in `folder`; an old manifest or signature there is replaced.
+    """Write the manifest of the files in `folder`, replacing an old manifest or signature there.
 
     Args:
-        libraries: distributions whose versions are noted.
+        libraries: distributions whose versions are recorded; the other arguments are fields of `Manifest`.
     """
     (folder / SIGNATURE_NAME).unlink(missing_ok=True)
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def verify_artifact(folder: Path) -> Manifest:
     """Read the manifest and compare every file with it.
 
     Raises:
-        ArtifactCorrupt: a file is missing, extra, a link, or other than listed; or the manifest is spoiled.
+        ArtifactCorrupt: a file is missing, extra, a link, or differs from the manifest; or the manifest is damaged.
         ArtifactUnsupported: another format version.
     """
     manifest = Manifest.from_bytes(_read(folder / MANIFEST_NAME, "the artifact has no manifest"))
@@ -91,11 +91,11 @@ def sign_artifact(folder: Path, key: SigningKey) -> None:
 
 
 def is_trusted(folder: Path, trusted: Sequence[PublicKey]) -> bool:
-    """True when one of the `trusted` keys signed this manifest; False when nobody did, or a key we do not know.
+    """Return True if one of the `trusted` keys signed this manifest; False if unsigned, or signed by an unknown key.
 
     Raises:
-        ArtifactCorrupt: the signature file is spoiled.
-        ArtifactUntrusted: it claims a trusted key, which did not sign this manifest.
+        ArtifactCorrupt: the signature file is damaged.
+        ArtifactUntrusted: the signature names a trusted key, which did not sign this manifest.
     """
     path = folder / SIGNATURE_NAME
     if not path.exists():

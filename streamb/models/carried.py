@@ -1,4 +1,4 @@
-"""Imports code that an artifact carries: from memory, under a private name, beside whatever has the same name here.
+"""Imports the code in an artifact from memory, under a private name, so that it cannot clash with local modules.
 
 `pkg.net` of an artifact becomes `_streamb_carried_<digest>.pkg.net`. Imports within the carried code, relative or
 absolute, find the carried modules; everything else is imported as usual. Call this only for signed artifacts.
@@ -26,10 +26,10 @@ _LOCK: Final = threading.Lock()
 
 
 def install(bundle: SourceBundle) -> dict[str, str]:
-    """Make a bundle importable for the rest of this process; the same bundle again changes nothing.
+    """Make a bundle importable for the rest of this process. Repeating it changes nothing.
 
     Returns:
-        each module's original name -> its private name here.
+        The private name of each module, by its original name.
     """
     if not bundle.files:
         return {}
@@ -42,10 +42,10 @@ def install(bundle: SourceBundle) -> dict[str, str]:
 
 
 def find_attribute(module: str, qualname: str) -> Any:
-    """A class or function by its module (name in this process) and dotted name.
+    """Return a class or function by its module (the name in this process) and dotted name.
 
     Raises:
-        ArtifactUnsupported: the module has no such thing.
+        ArtifactUnsupported: the module has no attribute of this name.
     """
     found = importlib.import_module(module)
     try:

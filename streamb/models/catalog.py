@@ -1,8 +1,8 @@
-"""Which adapter takes an object, and which reads an artifact. An adapter is a subclass of `Model`.
+"""Finds the adapter for an object or an artifact. An adapter is a subclass of `Model`.
 
-Adapters of streamb are the `*_model.py` files of this package; they are imported when one is first looked for, and none
-of them imports its library then. Any other adapter joins when its module is imported. Its artifacts name that module,
-which is imported for them only where a trusted key has signed them.
+streamb's adapters are the `*_model.py` files of this package; they are imported at the first search, and none of them
+imports its library then. Any other adapter joins when its module is imported. Its artifacts name that module, which
+is imported for them only if a trusted key has signed them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ADAPTERS: Final[list[type[Any]]] = []
 
 
 def join(adapter: type[Any]) -> None:
-    """Take an adapter in; of two for the same class of objects, the one that joined later takes them."""
+    """Register an adapter; of two for the same class, the later one is used."""
     _ADAPTERS.append(adapter)
 
 
 def adapters() -> list[type[Any]]:
-    """Every adapter: those of streamb, then those that joined from outside."""
+    """Return every adapter: streamb's, then those that joined from outside."""
     _import_ours()
     return sorted(_ADAPTERS, key=lambda adapter: is_outside(adapter.class_id))
 
@@ -39,7 +39,7 @@ def _import_ours() -> None:
 
 
 def adapter_for(obj: Any) -> type[Any] | None:
-    """The adapter that takes `obj`: for a path by its suffix, else the one for the most specific class of the object.
+    """Return the adapter for `obj`: by the suffix of a path, else by the object's most specific class; None if none.
 
     A library that was never imported cannot have made the object, so no library is imported here.
     """
@@ -51,7 +51,7 @@ def adapter_for(obj: Any) -> type[Any] | None:
 
 
 def adapter_of(class_id: str) -> type[Any]:
-    """The adapter that wrote a manifest with this id. An adapter from outside is imported: its code runs.
+    """Return the adapter that wrote a manifest with this id. An adapter from outside is imported: its code runs.
 
     Raises:
         ArtifactUnsupported: there is no such adapter.

@@ -1,4 +1,4 @@
-"""The slow half of the schema check: any rows, any mistake, and a sentence for each that a person can act on."""
+"""The detailed part of the schema check: accepts any rows, and explains each mistake in a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamb.errors import InvalidFeatures
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
 MAX_PROBLEMS: Final = 20
-"""How many problems one error names."""
+"""The most problems that one error names."""
 
 _MAX_QUOTED: Final = 40
 _MAX_LISTED: Final = 10
@@ -50,7 +50,7 @@ class _Problems:
 
 
 def check_table(schema: Columns, rows: Any) -> Rows:
-    """`FeatureSchema.check_rows` for everything that its short path does not take."""
+    """Check rows that the fast path of `FeatureSchema.check_rows` does not handle."""
     if isinstance(rows, np.ndarray):
         rows = rows.tolist()
     if not isinstance(rows, list | tuple):
@@ -88,7 +88,7 @@ _ABSENT: Final = object()
 
 
 def _in_order(schema: Columns, index: int, row: Any, problems: _Problems) -> list[Any] | None:
-    """The row's values in column order (`_ABSENT` where that is already reported); None when it has no usable shape."""
+    """The row's values in column order (`_ABSENT` where a problem is reported); None if its form is invalid."""
     width = len(schema.features)
     if isinstance(row, Mapping):
         for name in row:
@@ -123,7 +123,7 @@ def _in_order(schema: Columns, index: int, row: Any, problems: _Problems) -> lis
 
 
 def _check_value(index: int, feature: Feature, value: Any, problems: _Problems) -> Any:
-    """The value as the model gets it, or None after reporting what is wrong with it."""
+    """The value as the model gets it, or None after its problem is reported."""
     if value is _ABSENT:
         return None
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -184,7 +184,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_vectorised(schema: Columns, rows: Sequence[Any]) -> NDArray[np.float64] | None:
-    """Numeric columns of many well-formed rows at once; None where anything needs a closer look."""
+    """Check numeric columns of many rows at once; None if anything needs the detailed check."""
     kinds = {feature.kind for feature in schema.features}
     if len(rows) < _VECTOR_ROWS or not kinds <= {FeatureKind.NUMBER, FeatureKind.INTEGER}:
         return None
@@ -208,7 +208,7 @@ def _check_vectorised(schema: Columns, rows: Sequence[Any]) -> NDArray[np.float6
 
 
 def _check_open(rows: Sequence[Any]) -> list[list[Any]]:
-    """Rows of an unknown model: all lists of one length, or all texts, or all objects with the same names."""
+    """Check rows without a schema: all lists of one length, or all strings, or all objects with the same names."""
     first = rows[0]
     for index, row in enumerate(rows):
         if isinstance(row, list | tuple) and isinstance(first, list | tuple):
@@ -227,7 +227,7 @@ def _check_open(rows: Sequence[Any]) -> list[list[Any]]:
 
 
 def join_columns(columns: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
-    """One tensor per column name, as rows by name.
+    """Convert one tensor per column name to rows by name.
 
     Raises:
         InvalidFeatures: the tensors have different numbers of rows, or more than one value per row.
@@ -257,17 +257,17 @@ def join_columns(columns: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
 
 
 def quote(text: str) -> str:
-    """The text in quotes, cut where it is long."""
+    """Return the text in quotes, shortened if it is long."""
     return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…")
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 value`, `2 values`."""
+    """Return a count with its noun: `1 value`, `2 values`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def describe(value: Any) -> str:
-    """A JSON value in words, for messages.
+    """Describe a JSON value for messages.
 
     >>> describe("abc"), describe(True), describe(None), describe([1]), describe(float("nan"))
     ("the string 'abc'", 'the boolean true', 'null', 'a list', 'NaN')

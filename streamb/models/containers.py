@@ -1,4 +1,4 @@
-"""Checked rows in the container a model's `predict` wants: an ndarray, a DataFrame or a list of texts."""
+"""Converts checked rows to the container that a model's `predict` takes: an ndarray, a DataFrame or a list of str."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fill_container(schema: Columns, rows: Rows) -> Any:
-    """`FeatureSchema.to_input` for everything but a plain array of numbers."""
+    """Convert rows for `FeatureSchema.to_input`, in all cases but a plain array of numbers."""
     if schema.is_open:
         return _guess(rows)
     if schema.container == "texts":

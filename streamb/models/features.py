@@ -1,4 +1,4 @@
-"""What a model's columns are: names, kinds, limits. Plain facts; checks and conversions built on them live beside."""
+"""The columns of a model's input: names, kinds, limits. Data only; checks and conversions are in other modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = NDArray[np.float64] | list[list[Any]]
 
 
 class FeatureKind(StrEnum):
-    """What the values of one column are."""
+    """The kind of values in one column."""
 
     NUMBER = "number"
     INTEGER = "integer"
@@ -29,7 +29,7 @@ class FeatureKind(StrEnum):
 
     @property
     def is_numeric(self) -> bool:
-        """True when a float can carry the value."""
+        """Whether a float can represent the values."""
         return self in (FeatureKind.NUMBER, FeatureKind.INTEGER, FeatureKind.BOOLEAN)
 
 
@@ -39,7 +39,7 @@ class Feature:
 
     Attributes:
         minimum, maximum: inclusive limits; enforced when given.
-        observed_min, observed_max: what the training data had; informative, never enforced.
+        observed_min, observed_max: the range in the training data; informative, never enforced.
         categories: the closed set of values of a category; enforced when not empty.
         optional: whether the value may be missing (no such key, null or NaN).
     """
@@ -58,7 +58,7 @@ class Feature:
             raise InvalidInput(f"column {self.name!r}: the minimum {self.minimum} is above the maximum {self.maximum}")
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form; what has its default value is left out."""
+        """Return the JSON form, without fields that have their default value."""
         body: dict[str, Any] = {"name": self.name, "kind": str(self.kind)}
         for key in ("minimum", "maximum", "observed_min", "observed_max"):
             value = getattr(self, key)
@@ -72,7 +72,7 @@ class Feature:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Feature:
-        """Read the JSON form; `InvalidInput` when it is not one."""
+        """Read the JSON form; raises `InvalidInput` if it is invalid."""
         try:
             return from_plain(cls, body)
         except ValueError as error:
@@ -107,10 +107,10 @@ class Columns:
 
     @cached_property
     def is_numeric(self) -> bool:
-        """True when a float64 array can carry every column."""
+        """Whether a float64 array can represent every column."""
         return bool(self.features) and all(feature.kind.is_numeric for feature in self.features)
 
     @property
     def is_open(self) -> bool:
-        """True when nothing is known of the columns: any rectangular rows are taken."""
+        """Whether the columns are unknown, so that any rectangular rows are accepted."""
         return not self.features

@@ -1,4 +1,4 @@
-"""Learns a feature schema from training data: names, kinds, what may be missing, and the range that was seen."""
+"""Learns a feature schema from training data: names, kinds, optional values, and the observed ranges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXTS: Final = (Feature("text", FeatureKind.TEXT),)
 
 
 def learn_columns(data: Any) -> tuple[tuple[Feature, ...], Container]:
-    """`FeatureSchema.learn`: the columns and the container they came in."""
+    """Return the columns of the data and its container, for `FeatureSchema.learn`."""
     pandas = sys.modules.get("pandas")  # data can only be a frame when somebody imported pandas
     if pandas is not None and isinstance(data, pandas.DataFrame):
         return tuple(_learn_series(str(name), data[name]) for name in data.columns), "frame"

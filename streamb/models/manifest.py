@@ -1,4 +1,4 @@
-"""The manifest: the one file of an artifact that says what it is and lists every other file with its digest.
+"""The manifest: the file that describes an artifact and lists every other file with its digest.
 
 Its bytes on disk are canonical and carry a checksum of themselves, so that a single changed byte is noticed even where
 nothing is signed.
@@ -27,7 +27,7 @@ TASKS: Final = ("classification", "regression", "other")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_CHARACTERS: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
 _MAX_PATH: Final = 400
-_MAX_NAME_BYTES: Final = 255  # what file systems take
+_MAX_NAME_BYTES: Final = 255  # the limit of file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an artifact is.
+    """The description of an artifact.
 
     Attributes:
         framework: "scikit-learn", "torch", "onnx", "python"; for people.
-        class_id: which adapter reads the files (`catalog`); MODULE:CLASS for an adapter that is no part of streamb.
+        class_id: the adapter that reads the files (`catalog`); MODULE:CLASS for an adapter from outside streamb.
         task: "classification", "regression" or "other".
         schema: `FeatureSchema.to_json()`; `{}` when any rectangular rows are taken.
         files: path below the artifact's folder, with `/` -> digest and size.
-        carries_code: loading runs code that came with the files, or builds types beyond the safe list.
-        name: what people call the model; not part of the digest.
+        carries_code: whether loading runs code from the files, or builds types beyond the safe list.
+        name: the model's name for people; not part of the digest.
         versions: Python's and the libraries' versions at saving; not part of the digest.
     """
 
@@ -65,13 +65,13 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the model is: the same content saved twice, anywhere, has the same digest."""
+        """SHA-256 of the model's content: the same content saved twice, anywhere, has the same digest."""
         body = self._body()
         del body["name"], body["versions"]
         return sha256_hex(_canonical(body))
 
     def to_bytes(self) -> bytes:
-        """The bytes of the manifest file."""
+        """Return the bytes of the manifest file."""
         body = self._body()
         body["checksum"] = sha256_hex(_canonical(body))
         return _canonical(body)
@@ -126,7 +126,7 @@ class Manifest:
 
 
 def is_outside(class_id: str) -> bool:
-    """Whether an adapter that is no part of streamb is meant: to load such an artifact is to run that adapter's code.
+    """Return whether the id names an adapter from outside streamb, whose code runs when the artifact is loaded.
 
     >>> is_outside("sklearn"), is_outside("forecasts.adapter:Forecast")
     (False, True)
@@ -135,7 +135,7 @@ def is_outside(class_id: str) -> bool:
 
 
 def check_path(path: str) -> str:
-    """The path unchanged, when it is a plain relative path that stays below its folder.
+    """Return the path unchanged if it is a plain relative path that stays below its folder.
 
     >>> check_path("code/net.py")
     'code/net.py'

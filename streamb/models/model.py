@@ -1,7 +1,7 @@
-"""`Model`: what every kind of model can do, and how any object becomes one.
+"""`Model`: the interface of every kind of model, and the conversion of objects to it.
 
-Adapters subclass it, each in one file; a subclass that says what it `takes` is found by `Model.wrap`. This holds for an
-adapter in your own package, too, once its module is imported.
+Adapters subclass it, each in one file; `Model.wrap` finds a subclass that declares what it `takes`. This includes an
+adapter in your own package, once its module is imported.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ Task = Literal["classification", "regression", "other"]
 
 
 class Model(ABC):
-    """A model that streamb can fit, ask, save and load.
+    """A model that streamb can fit, save, load and use for predictions.
 
     Attributes:
         class_id: which adapter this is, in manifests (class attribute). For an adapter that is no part of streamb it is
             always MODULE:CLASS: its artifacts count as code, and load where the platform signed them and that module
             can be imported.
-        framework: for people: "scikit-learn", "torch", … (class attribute).
+        framework: the framework's name for people: "scikit-learn", "torch", … (class attribute).
         libraries: distributions whose versions go into the manifest (class attribute).
         takes: full names of the classes whose objects `wrap` gives to this adapter, such as "torch.nn.Module"; names,
             so that nothing is imported (class attribute).
-        file_suffixes: of the files that it takes by their path, such as ".onnx" (class attribute).
-        needs_predict: takes only objects that have a method `predict` (class attribute).
-        says_classes: why `wrap` takes no classes for it, where its objects say them (class attribute).
-        name: what people call it.
-        schema: what it takes; None when that is unknown, then any rectangular rows are taken.
-        task: what its predictions mean.
+        file_suffixes: suffixes of the files that it takes by path, such as ".onnx" (class attribute).
+        needs_predict: whether it takes only objects with a method `predict` (class attribute).
+        says_classes: why `wrap` accepts no `classes` for it, if its objects know them (class attribute).
+        name: the model's name for people.
+        schema: the schema of its input; None if unknown, so that any rectangular rows are accepted.
+        task: classification, regression or other: the meaning of its predictions.
     """
 
     class_id: ClassVar[str]
@@ -83,13 +83,13 @@ class Model(ABC):
 
         Args:
             obj: a `Model` is returned as it is; a path is read as ONNX; anything else needs `predict`.
-            schema: what it takes; without it, learned from the object where it says so, else at `fit`.
-            name: without it, the class's or file's name.
-            task: what predictions mean, where the object does not say (torch, ONNX, own objects).
+            schema: the schema of its input; by default learned from the object if possible, else at `fit`.
+            name: the name for people; by default the class's or file's name.
+            task: the meaning of predictions, if the object does not know it (torch, ONNX, own objects).
             classes: the labels of the columns of probabilities or scores (torch, ONNX).
 
         Raises:
-            InvalidInput: the object is of no such kind.
+            InvalidInput: there is no adapter for the object.
         """
         if isinstance(obj, Model):
             if (schema, name, task, classes) != (None, None, None, None):
@@ -111,7 +111,7 @@ class Model(ABC):
         task: Task | None = None,
         classes: Sequence[Any] | None = None,
     ) -> Self:
-        """Make a model of one of the objects in `takes`, or of a path; the arguments are those of `wrap`.
+        """Make a model from one of the objects in `takes`, or from a path; the arguments are those of `wrap`.
 
         By default the constructor gets the object, and of the arguments those that are not None.
 
@@ -134,15 +134,15 @@ class Model(ABC):
 
     @abstractmethod
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """One prediction per row: shape (rows,), or (rows, outputs). What the model raises, it raises."""
+        """Return one prediction per row: shape (rows,), or (rows, outputs). Exceptions of the model are passed on."""
 
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803, ARG002 - for models that can
-        """Probabilities of `classes`: shape (rows, classes).
+        """Return the probabilities of `classes`: shape (rows, classes).
 
         Raises:
             ModelFailed: this model has none (`has_probabilities` is False).
         """
-        raise ModelFailed(f"the model {self.name!r} gives no probabilities; ask for predictions only")
+        raise ModelFailed(f"the model {self.name!r} has no probabilities; ask for predictions only")
 
     @property
     def has_probabilities(self) -> bool:
@@ -151,11 +151,11 @@ class Model(ABC):
 
     @property
     def classes(self) -> list[Any] | None:
-        """The labels in the order of the columns of `predict_proba`, as plain Python values; None when unknown."""
+        """The labels in the order of the columns of `predict_proba`, as plain Python values; None if unknown."""
         return None
 
     def to_input(self, rows: Rows) -> Any:
-        """Rows that the schema checked, in the container that `predict` takes."""
+        """Return checked rows in the container that `predict` takes."""
         return (self.schema or FeatureSchema.open()).to_input(rows)
 
     def save(self, folder: str | Path) -> Manifest:
@@ -163,13 +163,13 @@ class Model(ABC):
 
         Raises:
             ArtifactUnsupported: something in the model cannot be stored; the message names it.
-            StorageFailed: the folder is in use, or the disk refused.
+            StorageFailed: the folder is in use, or the disk cannot be written.
         """
         return save_artifact(self, Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, *, trusted: Sequence[PublicKey] = ()) -> Self:
-        """Read what `save` wrote; see `load_artifact`.
+        """Load a model that `save` wrote; see `load_artifact`.
 
         Raises:
             ArtifactUnsupported: the folder holds another kind of model than this class.
@@ -240,7 +240,7 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
         raise ArtifactUnsupported(
             f"the model {manifest.name!r} needs something that is not installed here: {error}"
         ) from error
-    except Exception as error:  # readers of spoiled or foreign files raise almost anything
+    except Exception as error:  # readers of damaged or foreign files raise almost anything
         raise ArtifactCorrupt(
             f"the files of the model {manifest.name!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error

@@ -176,7 +176,7 @@ def _open_session(content: bytes) -> Any:
 
 
 def _graph_schema(inputs: Sequence[Any]) -> FeatureSchema | None:
-    """The columns that a graph's inputs ask for; None where their number is open."""
+    """The columns that a graph's inputs require; None if their number is not fixed."""
     if len(inputs) > 1:
         return FeatureSchema(tuple(Feature(item.name, _kind(item.type)) for item in inputs), "frame")
     (only,) = inputs
@@ -213,7 +213,7 @@ def _labels(proto: Any) -> list[Any] | None:
 
 
 def refuse_outside_data(content: bytes) -> None:
-    """A graph may keep weights in files beside it, by path: never follow such a path out of an artifact."""
+    """Raise ArtifactUnsupported if a graph keeps weights in other files, whose paths could lead out of the artifact."""
     import onnx
 
     model = onnx.load_from_string(content)

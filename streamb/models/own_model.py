@@ -1,4 +1,4 @@
-"""A user's own object with a `predict` method: its class travels as source, its state without pickle.
+"""A user's own object with a `predict` method: its class is stored as source, its state without pickle.
 
 The state is what the object's own `save(folder)` method writes, where it has one (and its class a `load(folder)`),
 else its `__dict__` in a skops file. Loading runs the carried source, so such an artifact always needs a signature.

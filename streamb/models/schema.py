@@ -1,4 +1,4 @@
-"""The feature schema: names, kinds and ranges of what a model takes, and the check of rows against it.
+"""The feature schema: names, kinds and ranges of a model's input, and the check of rows against it.
 
 A gateway checks every request here, so a list of plain numbers takes a short path of a few microseconds; anything else
 (names, text, limits, mistakes) goes to `checking`, which explains. Only numpy is imported; pandas comes in when a
@@ -29,9 +29,9 @@ _NUMBER_TYPES: Final = frozenset({int, float})
 
 @dataclass(frozen=True)
 class FeatureSchema(Columns):
-    """What a model takes: its columns in order, and the container its `predict` wants them in.
+    """The input of a model: its columns in order, and the container that its `predict` takes.
 
-    A schema without features is open: it takes any rectangular rows (see `is_open`).
+    A schema without features is open: it accepts any rectangular rows (see `is_open`).
 
     >>> schema = FeatureSchema((Feature("age"), Feature("height")))
     >>> schema.check_rows([[41, 1.75], {"height": 1.6, "age": 30}])
@@ -45,7 +45,7 @@ class FeatureSchema(Columns):
 
     @cached_property
     def _plain(self) -> bool:
-        """True when every column takes any finite number, and nothing else."""
+        """Whether every column accepts any finite number, and nothing else."""
         return bool(self.features) and all(
             f.kind is FeatureKind.NUMBER and f.minimum is None and f.maximum is None and not f.optional
             for f in self.features
@@ -53,30 +53,30 @@ class FeatureSchema(Columns):
 
     @classmethod
     def open(cls) -> FeatureSchema:
-        """The schema that takes any rectangular rows."""
+        """Return the schema that accepts any rectangular rows."""
         return cls(())
 
     @classmethod
     def numbers(cls, count: int) -> FeatureSchema:
-        """`count` unnamed numbers, called x0, x1, … as scikit-learn does."""
+        """Return a schema of `count` numbers, named x0, x1, … as in scikit-learn."""
         return cls(tuple(Feature(f"x{index}") for index in range(count)))
 
     @classmethod
     def texts(cls) -> FeatureSchema:
-        """One text per row; the model takes a list of strings."""
+        """Return the schema of one text per row; the model takes a list of strings."""
         return cls((Feature("text", FeatureKind.TEXT),), "texts")
 
     @classmethod
     def learn(cls, X: Any) -> FeatureSchema:  # noqa: N803 - the ecosystem's name
-        """The schema of training data: an ndarray, a DataFrame, a list of rows or a list of strings.
+        """Learn the schema of training data: an ndarray, a DataFrame, a list of rows or a list of strings.
 
         Raises:
-            InvalidInput: a column's values are of no kind a schema knows.
+            InvalidInput: a column's values have a kind that a schema does not support.
         """
         return cls(*learn_columns(X))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form; an open schema is `{}`."""
+        """Return the JSON form; an open schema is `{}`."""
         if self.is_open:
             return {}
         return {"container": self.container, "features": [feature.to_json() for feature in self.features]}
@@ -94,7 +94,7 @@ class FeatureSchema(Columns):
         return cls(features, body.get("container", "array"))
 
     def check_rows(self, rows: Sequence[Any]) -> Rows:
-        """Check rows as a request brings them: each a list in column order, or an object by column name.
+        """Check the rows of a request: each a list in column order, or an object by column name.
 
         Returns:
             shape (rows, features), float64, where every column is numeric (a missing optional value is NaN, a boolean 0
@@ -144,7 +144,7 @@ class FeatureSchema(Columns):
         return check_table(self, values.tolist())
 
     def to_input(self, rows: Rows) -> Any:
-        """What the model's `predict` takes (ndarray, DataFrame, list of str), from what `check_rows` returned."""
+        """Return the input for the model's `predict` (ndarray, DataFrame, list of str), from `check_rows`'s result."""
         if self.container == "array" and self.is_numeric:
             return rows if isinstance(rows, np.ndarray) else np.array(rows, np.float64)
         return fill_container(self, rows)

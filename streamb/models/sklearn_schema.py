@@ -1,4 +1,4 @@
-"""The feature schema of an estimator that is already fitted, from what it remembers of its training data.
+"""Derives the feature schema of a fitted estimator from what it stores about its training data.
 
 scikit-learn remembers how many columns there were and what they were called, not their kinds. Kinds follow from the
 steps that read a column first: an encoder with string categories reads categories, a vectorizer reads text, anything
@@ -18,7 +18,7 @@ from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 
 
 def fitted_schema(estimator: Any) -> FeatureSchema | None:
-    """The schema a fitted estimator implies; None when it is not fitted or remembers nothing.
+    """Return the schema that a fitted estimator implies; None if it is not fitted or stores nothing.
 
     Raises:
         InvalidInput: it was fitted on columns whose kinds it does not reveal.

@@ -30,7 +30,7 @@ Rename = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What `freeze` made.
+    """The result of `freeze`.
 
     Attributes:
         content: the bytes of the file.
@@ -42,10 +42,10 @@ class Frozen:
 
 
 def freeze(obj: Any, *, module_name: Rename = lambda name: name) -> Frozen:
-    """`obj` as canonical skops bytes.
+    """Return `obj` as canonical skops bytes.
 
     Args:
-        module_name: the name under which a module is written, from the one it has in this process.
+        module_name: maps a module's name in this process to the name that is written.
 
     Raises:
         ArtifactUnsupported: something in the object has no skops form.
@@ -67,15 +67,15 @@ def freeze(obj: Any, *, module_name: Rename = lambda name: name) -> Frozen:
 
 
 def untrusted_types(content: bytes) -> list[str]:
-    """The types in the file that skops does not trust by itself."""
+    """Return the types in the file that skops does not trust by default."""
     return list(skops_io().get_untrusted_types(data=content))
 
 
 def thaw(content: bytes, *, may_run_code: bool, modules: Mapping[str, str] | None = None) -> Any:
-    """The object back from `freeze`'s bytes.
+    """Restore the object from `freeze`'s bytes.
 
     Args:
-        may_run_code: build whatever types the file names (their modules are imported).
+        may_run_code: whether to build any type that the file names (its module is imported).
         modules: written module name -> the name it has in this process.
 
     Raises:

@@ -38,7 +38,7 @@ class SourceBundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names and contents."""
+        """Return the SHA-256 of names and contents."""
         return sha256_chunks(f"{path}\0{sha256_hex(self.files[path])}\n".encode() for path in sorted(self.files))
 
     @property
@@ -56,7 +56,7 @@ class SourceBundle:
 
     @classmethod
     def read(cls, folder: Path) -> SourceBundle:
-        """Read what `write` wrote; empty where there is nothing."""
+        """Read a bundle that `write` wrote; empty if there is none."""
         root = folder / CODE_FOLDER
         return cls({path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.py"))})
 
@@ -66,7 +66,7 @@ CARRIED: Final[dict[str, SourceBundle]] = {}
 
 
 def original_name(module: str) -> str:
-    """The name a module has outside of this process: a script run with `-m`, or a carried module, has another here.
+    """Return a module's name outside of this process; it differs for a script run with `-m`, or a carried module.
 
     >>> original_name("_streamb_carried_0123456789abcdef.pkg.net")
     'pkg.net'
@@ -80,7 +80,7 @@ def original_name(module: str) -> str:
 
 
 def is_local(module: str) -> bool:
-    """Whether this is a module that another machine with the same distributions installed would lack."""
+    """Return whether another machine with the same installed distributions would lack this module."""
     if module.startswith(CARRIED_PREFIX) or module == _MAIN:
         return True
     top = module.partition(".")[0]
@@ -95,7 +95,7 @@ def is_local(module: str) -> bool:
 
 
 def collect(modules: Iterable[str]) -> SourceBundle:
-    """The source of these modules (names in this process) and of all local modules that they import, directly or not.
+    """Collect the source of these modules (names in this process) and of all local modules that they import.
 
     Raises:
         ArtifactUnsupported: a module has no source file (typed at a prompt, compiled), or all of it is too large.

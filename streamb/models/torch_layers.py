@@ -84,13 +84,13 @@ Find = Callable[[str, str], Any]
 
 
 def describe_module(module: nn.Module, class_name: Callable[[type], str]) -> dict[str, Any]:
-    """The structure of `module` as JSON.
+    """Return the structure of `module` as JSON.
 
     Args:
         class_name: `module:Class` for a class outside of the list, as the artifact will name it.
 
     Raises:
-        ArtifactUnsupported: it has hooks, or an attribute that no JSON can hold.
+        ArtifactUnsupported: it has hooks, or an attribute that JSON cannot represent.
     """
     if any(getattr(module, hooks, None) for hooks in _HOOKS):
         raise ArtifactUnsupported(f"{type(module).__name__} has hooks, which no artifact can hold; remove them first")
@@ -116,12 +116,12 @@ def describe_module(module: nn.Module, class_name: Callable[[type], str]) -> dic
 
 
 def needs_code(node: Mapping[str, Any]) -> bool:
-    """Whether making the structure again needs classes beyond the list."""
+    """Return whether rebuilding the structure needs classes beyond the list."""
     return "object" in node or any(child and needs_code(child) for child in (node.get("children") or {}).values())
 
 
 def build_module(node: Mapping[str, Any], find: Find | None) -> nn.Module:
-    """The module again, with the shapes of weights in listed layers and none yet in the others.
+    """Rebuild the module, with the shapes of weights in listed layers and none yet in the others.
 
     No memory is taken for weights (torch's device `meta`): what an artifact says of a layer may be larger than this
     machine, and the weights that come with it replace all of them anyway.
