@@ -49,7 +49,7 @@ class ServedVersion:
 
     @property
     def healthy(self) -> bool:
-        """Whether its entry is valid and its breaker is not open."""
+        """Whether its entry is valid and its breaker, if it has one, is closed."""
         return self.broken is None and (self.breaker is None or self.breaker.state is BreakerState.CLOSED)
 
 

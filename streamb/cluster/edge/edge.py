@@ -192,7 +192,7 @@ class EdgeFleet:
         self._asked[node_id] = self._edges[node_id].start.remote()
 
     def unseen(self) -> list[str]:
-        """Return the backends to which no edge sends requests yet."""
+        """Return the backends to which some edge sends no requests yet."""
         edges = list(self._edges.values())
         if not edges:
             return list(BACKENDS)
