@@ -7,8 +7,6 @@ Versions never change once registered. Every change is written together with an 
 from __future__ import annotations
 
 import math
-import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from numbers import Real
@@ -18,6 +16,7 @@ from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from streamb.registry.model import LATEST, RegisteredModel, check_alias, check_model_id, check_tags
+from streamb.registry.selection import metric_condition, selected, tag_condition
 from streamb.registry.semver import Semver
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
 from streamb.store import Journal, Page, Record, RecordStore
@@ -31,12 +30,6 @@ STREAM: Final = "registry"
 _MODELS: Final = "models"
 _VERSIONS: Final = "versions"
 _ATTEMPTS: Final = 100
-_READ_AHEAD: Final = 100
-"""How many records are read at a time while a filter needs more."""
-_COMPARED: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
-_METRIC: Final = re.compile(
-    r"\s*([^<>=\s].*?)\s*(>=|<=|>|<|=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII
-)
 
 
 class Registry:
@@ -107,7 +100,7 @@ class Registry:
         self, limit: int = 100, cursor: str | None = None, *, owner: str | None = None
     ) -> Page[RegisteredModel]:
         """Return at most `limit` models from `cursor` on, by id; `owner` selects the models of one owner."""
-        page = self._selected(lambda record: owner in (None, record.body["owner"]), _MODELS, "", limit, cursor)
+        page = selected(self._records, lambda record: owner in (None, record.body["owner"]), _MODELS, "", limit, cursor)
         return Page(tuple(map(_model, page.items)), page.next_cursor)
 
     @verb
@@ -249,12 +242,12 @@ class Registry:
             NotFound: there is no such model.
         """
         self._model_record(model_id)
-        conditions = [*map(_tag_condition, tags), *map(_metric_condition, metrics)]
+        conditions = [*map(tag_condition, tags), *map(metric_condition, metrics)]
 
         def keep(record: Record) -> bool:
             return owner in (None, record.body["owner"]) and all(holds(record.body) for holds in conditions)
 
-        page = self._selected(keep, _VERSIONS, f"{model_id}/", limit, cursor, reverse=True)
+        page = selected(self._records, keep, _VERSIONS, f"{model_id}/", limit, cursor, reverse=True)
         return Page(tuple(from_plain(ModelVersion, record.body) for record in page.items), page.next_cursor)
 
     @verb
@@ -304,31 +297,6 @@ class Registry:
         with self._records.batch():
             return act()
 
-    def _selected(
-        self,
-        keep: Callable[[Record], bool],
-        collection: str,
-        prefix: str,
-        limit: int,
-        cursor: str | None,
-        *,
-        reverse: bool = False,
-    ) -> Page[Record]:
-        """Return a page of the records that `keep` accepts; it is full unless the list ends."""
-        found: list[Record] = []
-        size = limit
-        while True:
-            page = self._records.list(collection, prefix=prefix, limit=size, cursor=cursor, reverse=reverse)
-            kept = [place for place, record in enumerate(page.items) if keep(record)]
-            room = limit - len(found)
-            if len(kept) > room:  # read again up to the last record that fits, so that the cursor points behind it
-                size = kept[room - 1] + 1
-                page = self._records.list(collection, prefix=prefix, limit=size, cursor=cursor, reverse=reverse)
-            found += filter(keep, page.items)
-            cursor, size = page.next_cursor, max(limit, _READ_AHEAD)
-            if cursor is None or len(found) >= limit:
-                return Page(tuple(found), cursor)
-
     def _change_model(
         self, model_id: str, change: Callable[[RegisteredModel], RegisteredModel], action: str, **facts: Any
     ) -> RegisteredModel:
@@ -375,26 +343,6 @@ def _rank(version: str) -> tuple[bool, str]:
     """Return a sort key that ranks releases above pre-releases, then by number."""
     parsed = Semver.parse(version)
     return parsed.is_release, parsed.sort_key
-
-
-def _tag_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Turn `key` or `key=value` into a condition on a version's body."""
-    key, equals, value = text.partition("=")
-    if not key:
-        raise InvalidInput(f"the tag {text[:100]!r} cannot be read: write KEY or KEY=VALUE")
-    return lambda body: body["tags"].get(key) == value if equals else key in body["tags"]
-
-
-def _metric_condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Turn `name>=number` into a condition on a version's body."""
-    found = _METRIC.fullmatch(text)
-    if found is None:
-        raise InvalidInput(
-            f"the metric {text[:100]!r} cannot be read: write NAME, one of {' '.join(_COMPARED)}, and a number, "
-            "such as accuracy>=0.9"
-        )
-    name, compared, number = found[1], _COMPARED[found[2]], float(found[3])
-    return lambda body: name in body["metrics"] and compared(body["metrics"][name], number)
 
 
 def _same(existing: ModelVersion, candidate: ModelVersion) -> ModelVersion:
