@@ -206,7 +206,7 @@ class Settings(BaseSettings):
         0.3, "Drift score above which a version is not healthy; 0: not judged."
     )
     monitoring_min_accuracy: Share = _setting(
-        0.0, "Share of labels met below which a version is not healthy; 0: not judged."
+        0.0, "Share of correct predictions below which a version is not healthy; 0: not judged."
     )
     monitoring_min_throughput: NotNegative = _setting(
         0.0, "Requests per second below which a version is not healthy; 0: not judged."
