@@ -112,7 +112,9 @@ class TestStatus:
         assert not status.ended
 
     def test_an_older_platform_tells_less_and_a_newer_one_more(self):
-        body = dict.fromkeys(("id", "model_id", "target_version", "previous_version", "strategy", "reason"))
+        body = dict.fromkeys(
+            ("id", "model_id", "target_version", "previous_version", "strategy", "reason"), "some text"
+        )
         status = DeploymentStatus.from_answer({**body, "state": "completed", "weight": 100.0, "step": 0, "moon": 1})
         assert (status.phase, status.findings, status.waiting_for, status.steps) == ("", (), "", ())
         assert status.ended
