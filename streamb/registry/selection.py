@@ -16,7 +16,7 @@ _READ_AHEAD: Final = 100
 """How many records are read at a time while a filter needs more."""
 _COMPARED: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
 _METRIC: Final = re.compile(
-    r"\s*([^<>=\s].*?)\s*(>=|<=|>|<|=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII
+    r"\s*([^<>=\s](?:.*?[^<>=\s])?)\s*(>=|<=|>|<|=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII
 )
 
 
