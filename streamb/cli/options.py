@@ -44,14 +44,14 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most this ma
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which platform is meant, as the options `--state-dir`, `--address` and `--api-key` say it."""
+    """The platform that the options `--state-dir`, `--address` and `--api-key` describe."""
 
     state_dir: Path | None
     address: str | None
     api_key: str | None
 
     def connect(self) -> HttpClient:
-        """A client of the platform at `address`, or of the one that runs on the state directory.
+        """Return a client of the platform at `address`, or of the one that runs on the state directory.
 
         Raises:
             NotRunning: no platform runs on the state directory.
@@ -64,40 +64,41 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class FieldsOf:
-    """Says of a command's parameter that it stands for several options, one for each of these fields of a model.
+    """Marks a parameter of a command that stands for several options, one for each named field of a model.
 
-    The function gets a dict of those that were given. `Annotated[dict[str, Any], FieldsOf(SearchOptions, ("seed",))]`
-    is the option `--seed`, with the model's type, least value, and sentence. A field of seconds (`deadline_s`) is
-    called without its unit (`--deadline`), and a field that has only one value is a flag.
+    The function gets a dict of the options that were given. The annotation
+    `Annotated[dict[str, Any], FieldsOf(SearchOptions, ("seed",))]` declares the option `--seed` with the field's type,
+    range and description. A field of seconds (`deadline_s`) is called without its unit (`--deadline`), and a field that
+    has only one value is a flag.
 
     Attributes:
-        model: declares the fields.
-        names: of the fields, in the order in which the command's help shows them.
+        model: the model that declares the fields.
+        names: names of the fields, in the order in which the command's help shows them.
     """
 
     model: type[BaseModel]
     names: tuple[str, ...]
 
     def parameters(self) -> list[inspect.Parameter]:
-        """The options, as typer is to see them."""
+        """Return the options as parameters for typer."""
         keyword = inspect.Parameter.KEYWORD_ONLY
         shown = [(name, option_of(self.model, name)) for name in self.names]
         return [inspect.Parameter(name, keyword, default=None, annotation=option) for name, option in shown]
 
     def take(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Take those that were given out of all that a command was given."""
+        """Remove these options from `given`, and return those that have a value."""
         told = {name: value for name in self.names if (value := given.pop(name)) or type(value) in (int, float)}
         flags = {name: Option.of(self.model, name).choices for name, value in told.items() if value is True}
         return told | {name: choices[0] for name, choices in flags.items() if choices}
 
 
 def option_of(model: type[BaseModel], name: str, flag: str | None = None) -> Any:
-    """The option for a field of a model, with its type, range and sentence.
+    """Return the option for a field of a model, with its type, range and description.
 
     Args:
-        model: declares the field.
-        name: of the field.
-        flag: what the command line calls it; None: by the field's name.
+        model: the model that declares the field.
+        name: the name of the field.
+        flag: the option's name on the command line; None: made from the field's name.
     """
     option = Option.of(model, name)
     flag = flag or f"--{name.removesuffix('_s').replace('_', '-')}"

@@ -26,7 +26,7 @@ def join(adapter: type[Any]) -> None:
 
 
 def adapters() -> list[type[Any]]:
-    """Return every adapter: streamb's, then those that joined from outside."""
+    """Return every adapter: first those of streamb, then those of other packages."""
     _import_ours()
     return sorted(_ADAPTERS, key=lambda adapter: is_outside(adapter.class_id))
 
@@ -39,7 +39,9 @@ def _import_ours() -> None:
 
 
 def adapter_for(obj: Any) -> type[Any] | None:
-    """Return the adapter for `obj`: by the suffix of a path, else by the object's most specific class; None if none.
+    """Return the adapter for `obj`: by the suffix of a path, else by the object's most specific class.
+
+    Returns None if no adapter takes the object.
 
     A library that was never imported cannot have made the object, so no library is imported here.
     """
@@ -67,6 +69,6 @@ def adapter_of(class_id: str) -> type[Any]:
 
 
 def _loaded(name: str) -> Any:
-    """The class with this full name; None if its module was never imported."""
+    """Return the class with this full name; None if its module was never imported."""
     module, _, attribute = name.rpartition(".")
     return getattr(sys.modules.get(module), attribute, None)

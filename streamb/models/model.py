@@ -35,13 +35,13 @@ class Model(ABC):
     """A model that streamb can fit, save, load and use for predictions.
 
     Attributes:
-        class_id: which adapter this is, in manifests (class attribute). For an adapter that is no part of streamb it is
-            always MODULE:CLASS: its artifacts count as code, and load where the platform signed them and that module
-            can be imported.
+        class_id: the adapter's id in manifests (class attribute). For an adapter of another package it is always
+            MODULE:CLASS. Its artifacts count as code: they load only if the platform signed them and the module can be
+            imported.
         framework: the framework's name for people: "scikit-learn", "torch", … (class attribute).
         libraries: distributions whose versions go into the manifest (class attribute).
-        takes: full names of the classes whose objects `wrap` gives to this adapter, such as "torch.nn.Module"; names,
-            so that nothing is imported (class attribute).
+        takes: full names of the classes that this adapter wraps, such as "torch.nn.Module"; they are names so that
+            nothing is imported (class attribute).
         file_suffixes: suffixes of the files that it takes by path, such as ".onnx" (class attribute).
         needs_predict: whether it takes only objects with a method `predict` (class attribute).
         says_classes: why `wrap` accepts no `classes` for it, if its objects know them (class attribute).

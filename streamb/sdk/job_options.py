@@ -1,4 +1,4 @@
-"""What the training job and the search job may be told: declared once for the jobs and for `streamb tune`."""
+"""The options of the training job and of the search job, declared once for the jobs and for `streamb tune`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from streamb.registry.model import check_model_id
 from streamb.registry.semver import Semver
 
 ON_RESUME: Final = ("trials", "deadline_s", "workers", "executor", "model_id", "version", "output")
-"""What may be said again when a study goes on; everything else is as it was asked for."""
+"""Options that may be given again when a study is resumed; all others keep their first value."""
 _LARGEST_SEED: Final = 2**31 - 1
 
 
 def _accepted_by(check: Callable[[str], object]) -> AfterValidator:
-    """Refuses a text that a check of streamb's refuses, in the check's own words."""
+    """Return a validator that refuses what `check` refuses, with the message of its error."""
 
     def accepted(text: str) -> str:
         try:
@@ -37,7 +37,7 @@ Version = Annotated[str, _accepted_by(Semver.parse), Field(description="semantic
 
 
 class JobOptions(BaseModel):
-    """What every job that learns from a table may be told: the data, and where the model goes."""
+    """Options of every job that learns from a table: the data, and where the model goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
