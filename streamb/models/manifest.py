@@ -15,6 +15,7 @@ from typing import Any, Final
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, InvalidInput
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
+from streamb.models.signature import Signature
 from streamb.store.plain import from_plain
 
 FORMAT_VERSION: Final = 1
@@ -22,6 +23,9 @@ FORMAT_VERSION: Final = 1
 
 MANIFEST_NAME: Final = "manifest.json"
 SIGNATURE_NAME: Final = "signature.json"
+GOLDEN_NAME: Final = "golden.json"
+"""Example rows with the answers that the model gave for them; not part of the digest."""
+
 TASKS: Final = ("classification", "regression", "other")
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -51,6 +55,8 @@ class Manifest:
         carries_code: whether loading runs code from the files, or builds types beyond the safe list.
         name: the model's name for people; not part of the digest.
         versions: Python's and the libraries' versions at saving; not part of the digest.
+        signature: `Signature.to_json()`, learned from an example when the version was tried; `{}` if it was not; not
+            part of the digest.
     """
 
     framework: str
@@ -62,12 +68,15 @@ class Manifest:
     name: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    signature: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the model's content: the same content saved twice, anywhere, has the same digest."""
         body = self._body()
         del body["name"], body["versions"]
+        body.pop("signature", None)
+        body["files"].pop(GOLDEN_NAME, None)
         return sha256_hex(_canonical(body))
 
     def to_bytes(self) -> bytes:
@@ -108,6 +117,8 @@ class Manifest:
         try:
             manifest = from_plain(cls, body)  # what it turns into another type, `from_bytes` finds by the bytes
             FeatureSchema.from_json(manifest.schema)
+            if manifest.signature:
+                Signature.from_json(manifest.signature)
         except (ValueError, InvalidInput) as error:
             raise ArtifactCorrupt(f"{MANIFEST_NAME} lacks a field or has one of a wrong type: {error}") from error
         for path in manifest.files:
@@ -122,7 +133,10 @@ class Manifest:
 
     def _body(self) -> dict[str, Any]:
         files = {path: asdict(entry) for path, entry in self.files.items()}
-        return {**{name: getattr(self, name) for name in self.__slots__}, "files": files}
+        body = {**{name: getattr(self, name) for name in self.__slots__}, "files": files}
+        if not self.signature:  # artifacts of before have no such field
+            del body["signature"]
+        return body
 
 
 def is_outside(class_id: str) -> bool:

@@ -245,7 +245,8 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
             f"the files of the model {manifest.name!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     model.name, model.task = manifest.name, manifest.task  # type: ignore[assignment]  # the manifest checked it
-    model.schema = FeatureSchema.from_json(manifest.schema) if manifest.schema else None
+    inputs = manifest.signature.get("inputs") or manifest.schema
+    model.schema = FeatureSchema.from_json(inputs) if inputs else None
     return model
 
 

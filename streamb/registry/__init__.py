@@ -4,6 +4,7 @@ from streamb.registry.artifacts import ArtifactStore
 from streamb.registry.model import LATEST, MOST_TAGS, RegisteredModel
 from streamb.registry.registry import STREAM, Registry
 from streamb.registry.semver import Semver
+from streamb.registry.trial import Trial, TrialState
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
 
 __all__ = [
@@ -19,4 +20,6 @@ __all__ = [
     "Registry",
     "Semver",
     "Stage",
+    "Trial",
+    "TrialState",
 ]

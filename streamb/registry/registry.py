@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from numbers import Real
 from typing import Any, Final, TypeVar
 
@@ -178,7 +178,7 @@ class Registry:
         candidate = ModelVersion(
             model_id=model_id,
             version=version,
-            **asdict(artifact),
+            **{one.name: getattr(artifact, one.name) for one in fields(artifact)},
             stage=Stage.DEVELOPMENT,
             owner=owner,
             created_at=self._clock.now(),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from streamb.lifecycle import Lifecycle
+from streamb.registry.trial import Trial
 
 
 class Stage(StrEnum):
@@ -40,6 +41,10 @@ class Artifact:
         size_bytes: size of the archive, in bytes.
         schema: the feature schema as JSON; `{}` if the model takes any rectangular rows.
         carries_code: True if loading it runs code that the artifact contains.
+        outputs: its outputs in order, each the JSON form of `models.signature.Output`; empty if unknown.
+        classes: the class labels in the order of the columns of the probabilities; None if there are none or they are
+            unknown.
+        trial: what the platform learned when it tried the version.
     """
 
     digest: str
@@ -49,6 +54,9 @@ class Artifact:
     task: str
     schema: Mapping[str, Any]
     carries_code: bool
+    outputs: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
+    classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
+    trial: Trial = field(default_factory=Trial, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

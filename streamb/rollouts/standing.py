@@ -109,7 +109,9 @@ class Standing:
     def _model(self, model_id: str, route: ServingRoute | None, deployment: Deployment | None) -> ModelRoute | None:
         def target_of(version: str, app: str) -> VersionTarget:
             known = self._version(model_id, version)
-            return VersionTarget(version, app, known.schema, known.task)
+            return VersionTarget(
+                version, app, known.schema, known.task, known.outputs, known.classes, known.trial.row_wise
+            )
 
         return model_route(model_id, route, deployment, target_of)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,18 @@ class VersionTarget:
         app: the name of the Serve application that runs it; never reused.
         schema: the feature schema in its JSON form (`models.schema.FeatureSchema.to_json`).
         task: "classification", "regression" or "other"; what the predictions mean.
+        outputs: its outputs, each the JSON form of `models.signature.Output`; empty if unknown.
+        classes: the class labels in the order of the columns of the probabilities; None if unknown.
+        row_wise: whether a row's answer depends on that row alone, so that requests may be joined; None if unknown.
     """
 
     version: str
     app: str
     schema: Mapping[str, Any]
     task: str = "other"
+    outputs: Sequence[Mapping[str, Any]] = ()
+    classes: Sequence[Any] | None = None
+    row_wise: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
