@@ -154,6 +154,13 @@ class Model(ABC):
         """The labels in the order of the columns of `predict_proba`, as plain Python values; None if unknown."""
         return None
 
+    def check_fitted(self) -> None:  # noqa: B027 - most kinds of model come trained, and have nothing to check
+        """Check that the model was trained. `save` and the trial of a version call it.
+
+        Raises:
+            InvalidInput: it was not, or a part of it was not; the message says which, and what to do.
+        """
+
     def to_input(self, rows: Rows) -> Any:
         """Return checked rows in the container that `predict` takes."""
         return (self.schema or FeatureSchema.open()).to_input(rows)
@@ -163,6 +170,7 @@ class Model(ABC):
 
         Raises:
             ArtifactUnsupported: something in the model cannot be stored; the message names it.
+            InvalidInput: the model was never fitted.
             StorageFailed: the folder is in use, or the disk cannot be written.
         """
         return save_artifact(self, Path(folder))
@@ -200,6 +208,7 @@ def save_artifact(model: Model, folder: Path) -> Manifest:
             f"the adapter {type(model).__name__} is defined in a script or a function; move it to the top level of a "
             "module that can be imported where the model is loaded"
         )
+    model.check_fitted()
     with new_folder(folder) as draft:
         carries_code = model.write_payload(draft) or is_outside(model.class_id)
         return seal(

@@ -1,4 +1,4 @@
-"""Any scikit-learn estimator or pipeline that predicts, stored as a skops file.
+"""Any scikit-learn estimator or pipeline that predicts or transforms, stored as a skops file.
 
 Types beyond skops's own safe list (trees, gradient boosting's tables, a user's transformers) make the artifact one that
 needs trust; classes that are not installed come along as source.
@@ -21,6 +21,7 @@ from streamb.models.carried import install
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
+from streamb.models.sklearn_fitted import answers_by, check_estimator_fitted
 from streamb.models.skops_file import freeze, thaw, untrusted_types
 from streamb.models.source import CODE_FOLDER, SourceBundle, collect, is_local, original_name
 
@@ -31,6 +32,9 @@ _WITHOUT_PARTS: Final = (str, bytes, int, float, type(None), np.generic, type, F
 class SklearnModel(Model):
     """A scikit-learn estimator behind the `Model` interface.
 
+    An estimator without `predict` (a scaler, PCA, a vectorizer) answers with what it transforms each row to: shape
+    (rows, columns), dense also where the estimator's own answer is sparse.
+
     Attributes:
         estimator: the estimator itself.
     """
@@ -40,7 +44,6 @@ class SklearnModel(Model):
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn", "scipy", "skops")
     says_classes: ClassVar[str] = "a scikit-learn estimator says its classes itself"
     takes: ClassVar[tuple[str, ...]] = ("sklearn.base.BaseEstimator",)
-    needs_predict: ClassVar[bool] = True
 
     def __init__(
         self, estimator: Any, *, schema: FeatureSchema | None = None, name: str | None = None, task: Task | None = None
@@ -49,6 +52,7 @@ class SklearnModel(Model):
 
         _refuse_file_readers(estimator)
         self.estimator = estimator
+        self._answers = answers_by(estimator)
         self._learns_schema = schema is None
         self.schema = schema if schema is not None else fitted_schema(estimator)
         self.name = name or type(estimator).__name__
@@ -63,13 +67,15 @@ class SklearnModel(Model):
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         with self._quickly(X):
-            return np.asarray(self.estimator.predict(X))
+            return _dense(getattr(self.estimator, self._answers)(X))
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """See `Model.predict_proba`; a classifier of several outputs answers a list with one array for each."""
         if not self.has_probabilities:
             return super().predict_proba(X)
         with self._quickly(X):
-            return np.asarray(self.estimator.predict_proba(X))
+            found = self.estimator.predict_proba(X)
+            return [np.asarray(output) for output in found] if isinstance(found, list) else np.asarray(found)
 
     @property
     def has_probabilities(self) -> bool:
@@ -77,8 +83,15 @@ class SklearnModel(Model):
 
     @property
     def classes(self) -> list[Any] | None:
-        found = getattr(self.estimator, "classes_", None)
-        return list(found.tolist()) if isinstance(found, np.ndarray) else None
+        """See `Model.classes`; a classifier of several outputs has a list of labels for each."""
+        found = getattr(self.estimator, "classes_", None) if self._answers == "predict" else None
+        if isinstance(found, np.ndarray):
+            return list(found.tolist())
+        several = isinstance(found, list) and found and all(isinstance(item, np.ndarray) for item in found)
+        return [item.tolist() for item in found] if several else None  # type: ignore[union-attr]
+
+    def check_fitted(self) -> None:
+        check_estimator_fitted(self.estimator)
 
     def write_payload(self, folder: Path) -> bool:
         frozen = freeze(self.estimator, module_name=original_name)
@@ -108,6 +121,11 @@ class SklearnModel(Model):
         finite = isinstance(X, np.ndarray) and X.dtype == np.float64 and bool(np.isfinite(X).all())
         with workers, config_context(skip_parameter_validation=True, assume_finite=finite or None):
             yield
+
+
+def _dense(found: Any) -> NDArray[Any]:
+    """Predictions or transformed rows as an array, also where the estimator answers a sparse matrix."""
+    return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
 
 
 def _task_of(estimator: Any) -> Task:

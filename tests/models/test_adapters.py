@@ -68,10 +68,12 @@ class TestScikitLearn:
             with pytest.raises(ValueError, match="contains"):
                 model.predict(np.full((1, 3), wrong))
 
-    def test_several_outputs_have_no_single_list_of_classes(self):
-        model = Model.wrap(MultiOutputClassifier(LogisticRegression()).fit(X, np.column_stack([y, y])))
-        assert model.classes is None
+    def test_several_outputs_have_a_list_of_classes_and_probabilities_each(self):
+        labels = np.column_stack([y, np.arange(40) % 3])
+        model = Model.wrap(MultiOutputClassifier(LogisticRegression()).fit(X, labels))
+        assert model.classes == [[0, 1], [0, 1, 2]]
         assert model.predict(X[:2]).shape == (2, 2)
+        assert [part.shape for part in model.predict_proba(X[:5])] == [(5, 2), (5, 3)]
 
     @pytest.mark.parametrize("vectorizer", [CountVectorizer, TfidfVectorizer, HashingVectorizer])
     def test_no_model_reads_files_that_a_request_names(self, tmp_path, vectorizer):
