@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamb.errors import StreambError
-    from streamb.models import Model
+    from streamb.models import Feature, FeatureKind, FeatureSchema, Model
     from streamb.sdk import Deployment, DeploymentStatus, Prediction, ProductionMLManager
     from streamb.sdk.monitoring import EnhancedModelMonitoring
     from streamb.sdk.scaler import ModelScaler
@@ -20,6 +20,9 @@ _HOMES = {
     "Deployment": "streamb.sdk",
     "DeploymentStatus": "streamb.sdk",
     "EnhancedModelMonitoring": "streamb.sdk.monitoring",
+    "Feature": "streamb.models",
+    "FeatureKind": "streamb.models",
+    "FeatureSchema": "streamb.models",
     "HyperparameterOptimizer": "streamb.sdk.tuning",
     "Model": "streamb.models",
     "ModelScaler": "streamb.sdk.scaler",
@@ -32,6 +35,9 @@ __all__ = [
     "Deployment",
     "DeploymentStatus",
     "EnhancedModelMonitoring",
+    "Feature",
+    "FeatureKind",
+    "FeatureSchema",
     "HyperparameterOptimizer",
     "Model",
     "ModelScaler",

@@ -25,6 +25,10 @@ _WANTED: Final = {
     FeatureKind.BOOLEAN: "true or false",
     FeatureKind.CATEGORY: "a category (a string)",
     FeatureKind.TEXT: "a text (a string)",
+    FeatureKind.DATETIME: "a date and time (a string such as 2024-01-31T12:00:00)",
+    FeatureKind.TENSOR: "a tensor (nested lists of numbers)",
+    FeatureKind.LIST: "a list",
+    FeatureKind.ANY: "a value",
 }
 _EXACT_FLOAT_LIMIT: Final = 2**53  # whole numbers beyond it change when carried as a float
 
@@ -127,11 +131,13 @@ def _check_value(index: int, feature: Feature, value: Any, problems: _Problems) 
     if value is _ABSENT:
         return None
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        if not feature.optional:
+        if not feature.nullable:
             problems.add(
                 f"row {index}, column {feature.name!r}: expected {_WANTED[feature.kind]}, got {describe(value)}"
             )
         return math.nan if feature.kind is FeatureKind.NUMBER else None
+    if feature.kind in (FeatureKind.DATETIME, FeatureKind.TENSOR, FeatureKind.LIST, FeatureKind.ANY):
+        return value
     if feature.kind in (FeatureKind.CATEGORY, FeatureKind.TEXT):
         wrong = _wrong_string(feature, value)
     elif feature.kind is FeatureKind.BOOLEAN:
@@ -197,7 +203,7 @@ def _check_vectorised(schema: Columns, rows: Sequence[Any]) -> NDArray[np.float6
     except OverflowError:
         return None
     missing = np.isnan(table)
-    required = np.array([not feature.optional for feature in schema.features])
+    required = np.array([not feature.nullable for feature in schema.features])
     whole = np.array([feature.kind is FeatureKind.INTEGER for feature in schema.features])
     low = np.array([-np.inf if f.minimum is None else f.minimum for f in schema.features])
     high = np.array([np.inf if f.maximum is None else f.maximum for f in schema.features])

@@ -33,7 +33,7 @@ def _to_frame(schema: Columns, rows: Rows) -> pd.DataFrame:
     if isinstance(rows, np.ndarray):
         frame = pd.DataFrame(rows, columns=list(schema.names))
         exact = {
-            f.name: _exact_dtype(f) for f in schema.features if not f.optional and f.kind is not FeatureKind.NUMBER
+            f.name: _exact_dtype(f) for f in schema.features if not f.nullable and f.kind is not FeatureKind.NUMBER
         }
         return frame.astype(exact) if exact else frame
     columns = zip(*rows, strict=True)
@@ -52,7 +52,7 @@ def _to_series(feature: Feature, values: tuple[Any, ...]) -> pd.Series[Any]:
         return pd.Series(pd.Categorical(list(values), categories=list(feature.categories)))
     if not feature.kind.is_numeric:
         return pd.Series(list(values))
-    if feature.optional or feature.kind is FeatureKind.NUMBER:
+    if feature.nullable or feature.kind is FeatureKind.NUMBER:
         return pd.Series(np.array(values, np.float64))
     return pd.Series(np.array(values, _exact_dtype(feature)))
 

@@ -1,21 +1,25 @@
-"""The columns of a model's input: names, kinds, limits. Data only; checks and conversions are in other modules."""
+"""The columns of a model's input: names, kinds, types, limits. Data only: other modules check and convert."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
-import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.store.plain import from_plain
 
-Container = Literal["array", "frame", "texts"]
-Rows = NDArray[np.float64] | list[list[Any]]
+Container = Literal["array", "frame", "texts", "records", "tensor", "tensors", "list"]
+Rows = NDArray[Any] | list[Any]
+Level: TypeAlias = str | bool | int | float
+"""One of the values that a category may have."""
+
+INPUT: Final = "input"
+"""The name of the only feature where the rows have no columns: a tensor, a list."""
 
 
 class FeatureKind(StrEnum):
@@ -26,6 +30,10 @@ class FeatureKind(StrEnum):
     BOOLEAN = "boolean"
     CATEGORY = "category"
     TEXT = "text"
+    DATETIME = "datetime"
+    TENSOR = "tensor"
+    LIST = "list"
+    ANY = "any"
 
     @property
     def is_numeric(self) -> bool:
@@ -38,10 +46,21 @@ class Feature:
     """One column of a model's input.
 
     Attributes:
+        name: the column's name.
+        kind: the kind of its values; "any" if it is not known, which accepts every JSON value.
         minimum, maximum: inclusive limits; enforced when given.
         observed_min, observed_max: the range in the training data; informative, never enforced.
-        categories: the closed set of values of a category; enforced when not empty.
-        optional: whether the value may be missing (no such key, null or NaN).
+        categories: the closed set of values of a category, in order; enforced when not empty.
+        ordered: whether the order of the categories has a meaning, as in pandas.
+        dtype: the NumPy or pandas type in which the model gets the values, such as "int8", "float32", "Int64",
+            "category" or "datetime64[us]"; of a category, the type of its levels. Empty: float64 for numbers, int64
+            for integers, bool for booleans, and for other kinds what pandas makes of the values.
+        zone: the time zone of datetimes, such as "Europe/Berlin" or "UTC"; empty if they have none.
+        shape: the shape of one row's tensor; None for an axis of any length, `()` for a single value.
+        nullable: whether the value may be null (None, NaN, NaT).
+        optional: whether the key may be absent, which counts as null; implies `nullable`.
+        takes_booleans: whether a number may be sent as true or false; the model gets 1 or 0.
+        null_is_nan: whether the model gets NaN for null in a column of Python objects; else it gets None.
     """
 
     name: str
@@ -50,24 +69,31 @@ class Feature:
     maximum: float | None = None
     observed_min: float | None = None
     observed_max: float | None = None
-    categories: tuple[str, ...] = ()
+    categories: tuple[Level, ...] = ()
+    ordered: bool = False
+    dtype: str = ""
+    zone: str = ""
+    shape: tuple[int | None, ...] = ()
+    nullable: bool = False
     optional: bool = False
+    takes_booleans: bool = False
+    null_is_nan: bool = False
 
     def __post_init__(self) -> None:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise InvalidInput(f"column {self.name!r}: the minimum {self.minimum} is above the maximum {self.maximum}")
+        if self.optional and not self.nullable:
+            object.__setattr__(self, "nullable", True)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without fields that have their default value."""
         body: dict[str, Any] = {"name": self.name, "kind": str(self.kind)}
-        for key in ("minimum", "maximum", "observed_min", "observed_max"):
-            value = getattr(self, key)
-            if value is not None:
-                body[key] = value
-        if self.categories:
-            body["categories"] = list(self.categories)
+        for field in fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                body[field.name] = list(value) if isinstance(value, tuple) else value
         if self.optional:
-            body["optional"] = True
+            del body["nullable"]  # it follows, and earlier versions did not write it
         return body
 
     @classmethod
@@ -85,7 +111,9 @@ class Columns:
 
     Attributes:
         features: the columns; none means that nothing is known of them.
-        container: what the model's `predict` takes: an ndarray, a DataFrame or a list of str.
+        container: what the model's `predict` takes: an ndarray of rows and columns ("array"), a DataFrame ("frame"), a
+            list of str ("texts"), a list of dicts by column name ("records"), one ndarray of any shape ("tensor"), a
+            dict of ndarrays by feature name ("tensors"), or a list of whatever each row holds ("list").
     """
 
     features: tuple[Feature, ...]
@@ -99,6 +127,10 @@ class Columns:
             raise InvalidInput(f"the container is one of {', '.join(get_args(Container))}, got {self.container!r}")
         if self.container == "texts" and [f.kind for f in self.features] != [FeatureKind.TEXT]:
             raise InvalidInput("the container 'texts' holds exactly one text column")
+        if self.container == "tensor" and [f.kind for f in self.features] != [FeatureKind.TENSOR]:
+            raise InvalidInput("the container 'tensor' holds exactly one tensor; for several, use 'tensors'")
+        if self.container == "list" and len(self.features) != 1:
+            raise InvalidInput("the container 'list' holds exactly one column")
 
     @cached_property
     def names(self) -> tuple[str, ...]:

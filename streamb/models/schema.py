@@ -47,7 +47,7 @@ class FeatureSchema(Columns):
     def _plain(self) -> bool:
         """Whether every column accepts any finite number, and nothing else."""
         return bool(self.features) and all(
-            f.kind is FeatureKind.NUMBER and f.minimum is None and f.maximum is None and not f.optional
+            f.kind is FeatureKind.NUMBER and f.minimum is None and f.maximum is None and not f.nullable
             for f in self.features
         )
 
