@@ -194,6 +194,15 @@ class ArtifactUnsupported(ArtifactError):
     code = "artifact_unsupported"
 
 
+class EnvironmentMismatch(ArtifactUnsupported):
+    """A distribution that the model needs is missing here or has another major version.
+
+    `details["install"]` lists the requirements to install.
+    """
+
+    code = "environment_mismatch"
+
+
 class StorageFailed(StreambError):
     """The database or the artifact store failed: disk full, locked, or unreachable."""
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamb.crypto import PublicKey, Signature, SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactUntrusted, StorageFailed
 from streamb.hashing import sha256_file
+from streamb.models.environment import Environment
 from streamb.models.manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry, Manifest
 from streamb.store.files import replace_file
 
@@ -30,12 +29,12 @@ def seal(
     name: str,
     schema: Mapping[str, object],
     carries_code: bool,
-    libraries: Iterable[str],
+    environment: Environment,
 ) -> Manifest:
     """Write the manifest of the files in `folder`, replacing an old manifest or signature there.
 
     Args:
-        libraries: distributions whose versions are recorded; the other arguments are fields of `Manifest`.
+        environment: what the model needs; the other arguments are fields of `Manifest`.
     """
     (folder / SIGNATURE_NAME).unlink(missing_ok=True)
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
@@ -49,7 +48,8 @@ def seal(
             path: FileEntry(sha256_file(folder / path), (folder / path).stat().st_size) for path in _files_in(folder)
         },
         carries_code=carries_code,
-        versions={"python": platform.python_version()} | {lib: _version(lib) for lib in ("streamb", *libraries)},
+        versions=environment.versions,
+        modules=environment.modules,
     )
     replace_file(folder / MANIFEST_NAME, manifest.to_bytes())
     return manifest
@@ -135,10 +135,3 @@ def _read(path: Path, otherwise: str) -> bytes:
         raise ArtifactCorrupt(f"{otherwise}: {path.name} is missing") from error
     except OSError as error:
         raise StorageFailed(f"cannot read {path}: {error}") from error
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"

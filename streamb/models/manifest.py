@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, InvalidInput
 from streamb.hashing import sha256_hex
+from streamb.models.environment import Environment
 from streamb.models.schema import FeatureSchema
 from streamb.models.signature import Signature
 from streamb.store.plain import from_plain
@@ -28,6 +29,7 @@ GOLDEN_NAME: Final = "golden.json"
 
 TASKS: Final = ("classification", "regression", "other")
 
+_OPTIONAL: Final = ("signature", "modules")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_CHARACTERS: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|\ud800-\udfff]')
 _MAX_PATH: Final = 400
@@ -54,7 +56,9 @@ class Manifest:
         files: path below the artifact's folder, with `/` -> digest and size.
         carries_code: whether loading runs code from the files, or builds types beyond the safe list.
         name: the model's name for people; not part of the digest.
-        versions: Python's and the libraries' versions at saving; not part of the digest.
+        versions: the versions of Python, streamb and every distribution that the model needs, at saving; not part of
+            the digest.
+        modules: distribution -> the module that it provides, where their names differ; not part of the digest.
         signature: `Signature.to_json()`, learned from an example when the version was tried; `{}` if it was not; not
             part of the digest.
     """
@@ -69,13 +73,20 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     signature: Mapping[str, Any] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> Environment:
+        """What the model was saved with."""
+        return Environment(self.versions, self.modules)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the model's content: the same content saved twice, anywhere, has the same digest."""
         body = self._body()
         del body["name"], body["versions"]
-        body.pop("signature", None)
+        for optional in _OPTIONAL:
+            body.pop(optional, None)
         body["files"].pop(GOLDEN_NAME, None)
         return sha256_hex(_canonical(body))
 
@@ -134,8 +145,9 @@ class Manifest:
     def _body(self) -> dict[str, Any]:
         files = {path: asdict(entry) for path, entry in self.files.items()}
         body = {**{name: getattr(self, name) for name in self.__slots__}, "files": files}
-        if not self.signature:  # artifacts of before have no such field
-            del body["signature"]
+        for optional in _OPTIONAL:
+            if not body[optional]:  # artifacts of before have no such field
+                del body[optional]
         return body
 
 

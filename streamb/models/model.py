@@ -6,6 +6,7 @@ adapter in your own package, once its module is imported.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,9 +25,13 @@ from streamb.errors import (
 )
 from streamb.models import catalog
 from streamb.models.artifact import is_trusted, seal, verify_artifact
+from streamb.models.environment import capture, compare
 from streamb.models.manifest import Manifest, is_outside
 from streamb.models.schema import FeatureSchema, Rows
+from streamb.models.used_modules import used_modules
 from streamb.store.files import new_folder
+
+_log = logging.getLogger(__name__)
 
 Task = Literal["classification", "regression", "other"]
 
@@ -39,7 +44,8 @@ class Model(ABC):
             MODULE:CLASS. Its artifacts count as code: they load only if the platform signed them and the module can be
             imported.
         framework: the framework's name for people: "scikit-learn", "torch", … (class attribute).
-        libraries: distributions whose versions go into the manifest (class attribute).
+        libraries: distributions that it needs beside those of the types in the model; their versions go into the
+            manifest (class attribute).
         takes: full names of the classes that this adapter wraps, such as "torch.nn.Module"; they are names so that
             nothing is imported (class attribute).
         file_suffixes: suffixes of the files that it takes by path, such as ".onnx" (class attribute).
@@ -219,7 +225,7 @@ def save_artifact(model: Model, folder: Path) -> Manifest:
             name=model.name,
             schema=model.schema.to_json() if model.schema else {},
             carries_code=carries_code,
-            libraries=model.libraries,
+            environment=capture(model.libraries, used_modules(model, draft)),
         )
 
 
@@ -233,6 +239,7 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
         ArtifactCorrupt: bytes are missing, extra or changed.
         ArtifactUntrusted: it carries code and no trusted key signed it.
         ArtifactUnsupported: a format version, kind of model or type that this build cannot load.
+        EnvironmentMismatch: a distribution that it needs is missing, or has another major version.
     """
     manifest = verify_artifact(folder)
     may_run_code = is_trusted(folder, trusted)
@@ -241,6 +248,8 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
             f"the model {manifest.name!r} ({manifest.framework}) carries code and is not signed by a key this platform "
             "trusts; register it with a key that may bring code, so that the platform signs it"
         )
+    for difference in compare(manifest.environment, manifest.name):
+        _log.warning("the model %r may answer otherwise than where it was saved: %s", manifest.name, difference)
     try:
         model: Model = catalog.adapter_of(manifest.class_id).read_payload(folder, manifest, may_run_code=may_run_code)
     except StreambError:

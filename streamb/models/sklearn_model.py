@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -24,9 +23,9 @@ from streamb.models.schema import FeatureSchema
 from streamb.models.sklearn_fitted import answers_by, check_estimator_fitted
 from streamb.models.skops_file import freeze, thaw, untrusted_types
 from streamb.models.source import CODE_FOLDER, SourceBundle, collect, is_local, original_name
+from streamb.models.used_modules import parts
 
 _FILE: Final = "model.skops"
-_WITHOUT_PARTS: Final = (str, bytes, int, float, type(None), np.generic, type, FunctionType, ModuleType)
 
 
 class SklearnModel(Model):
@@ -144,31 +143,12 @@ def _refuse_file_readers(estimator: Any) -> None:
     text = sys.modules.get("sklearn.feature_extraction.text")
     if text is None:  # then no such vectorizer exists in this process
         return
-    for part in _parts(estimator):
+    for part in parts(estimator):
         if isinstance(part, text.CountVectorizer | text.HashingVectorizer) and part.input != "content":
             raise InvalidInput(
                 f"{type(part).__name__} has input={part.input!r} and would read files where the model runs; "
                 'make it with input="content" and fit it on the texts themselves'
             )
-
-
-def _parts(root: Any) -> Iterator[Any]:
-    """Every object that `root` is made of, itself included."""
-    waiting, seen = [root], set[int]()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen or isinstance(part, _WITHOUT_PARTS):
-            continue
-        seen.add(id(part))
-        yield part
-        if isinstance(part, dict):
-            waiting += part.values()
-        elif isinstance(part, list | tuple | set | frozenset):
-            waiting += part
-        elif isinstance(part, np.ndarray):
-            waiting += part.ravel().tolist() if part.dtype == object else ()
-        else:
-            waiting += getattr(part, "__dict__", {}).values()
 
 
 def _wants_workers(estimator: Any) -> bool:

@@ -31,6 +31,7 @@ from streamb.errors import (
 )
 from streamb.models import FeatureSchema, Manifest, Model, load_artifact, verify_artifact
 from streamb.models.artifact import seal
+from streamb.models.environment import Environment
 from streamb.models.onnx_model import refuse_outside_data
 from streamb.models.torch_layers import build_module
 
@@ -38,7 +39,14 @@ from streamb.models.torch_layers import build_module
 def reseal(folder, kind: str) -> Manifest:
     """A manifest that fits what lies in the folder now, and says that none of it is code."""
     return seal(
-        folder, framework=kind, class_id=kind, task="other", name="n", schema={}, carries_code=False, libraries=()
+        folder,
+        framework=kind,
+        class_id=kind,
+        task="other",
+        name="n",
+        schema={},
+        carries_code=False,
+        environment=Environment({}),
     )
 
 

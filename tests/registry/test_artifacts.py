@@ -16,6 +16,7 @@ from streamb.crypto import SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactError, ArtifactUnsupported, ArtifactUntrusted, StorageFailed
 from streamb.models import Model, pack, save_artifact, verify_artifact
 from streamb.models.artifact import seal
+from streamb.models.environment import Environment
 from streamb.models.manifest import SIGNATURE_NAME
 from streamb.registry import ArtifactStore
 from streamb.store import FsspecBlobs, open_blobs
@@ -81,7 +82,7 @@ def made_up(
         name=name,
         schema={},
         carries_code=carries_code,
-        libraries=(),
+        environment=Environment({}),
     )
     return folder
 
