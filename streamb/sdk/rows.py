@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from streamb.errors import InvalidInput
+from streamb.models.rows import wire_rows as as_wire_rows
 
 
 def wire_rows(rows: Any) -> list[Any]:
-    """Convert rows to JSON-ready values.
+    """Convert rows to JSON-ready values; see `streamb.models.rows.wire_rows`, which does all but refuse a single row.
 
     Args:
-        rows: shape (rows, features) as an array or nested lists; a DataFrame, which goes by column name; a list of
-            dicts by column name; a list of strings for a model of texts.
+        rows: shape (rows, …) as an array, a tensor or nested lists; a DataFrame, which goes by column name; a dict of
+            arrays by name; a list of dicts by column name; a list of strings for a model of texts.
 
     Raises:
-        InvalidInput: this is not a list of rows; a single row must be put in a list.
+        InvalidInput: this is not a list of rows (a single row must be put in a list), or JSON cannot carry a value.
     """
-    pandas = sys.modules.get("pandas")  # whoever passes a DataFrame has imported pandas
-    if pandas is not None and isinstance(rows, pandas.DataFrame):
-        columns = [str(name) for name in rows.columns]
-        return [
-            dict(zip(columns, row, strict=True))
-            for row in rows.astype(object).where(rows.notna(), None).to_numpy().tolist()
-        ]
-    if pandas is not None and isinstance(rows, pandas.Series):
-        rows = rows.to_numpy()
-    if isinstance(rows, np.ndarray):
-        if rows.ndim < 2 and rows.dtype.kind not in "OUT":
-            raise InvalidInput(f"rows have shape (rows, features), this array has {rows.shape}; one row is [row]")
-        found: list[Any] = rows.tolist()
-        return found
-    if isinstance(rows, str | bytes | dict) or not isinstance(rows, Sequence):
-        raise InvalidInput(f"rows are a list, an array or a DataFrame, not {type(rows).__name__}; one row is [row]")
-    if rows and isinstance(rows[0], int | float | np.number):
+    if isinstance(rows, np.ndarray) and rows.ndim < 2 and rows.dtype.kind not in "OUT":
+        raise InvalidInput(f"rows have shape (rows, features), this array has {rows.shape}; one row is [row]")
+    if isinstance(rows, list | tuple) and rows and isinstance(rows[0], int | float | np.number):
         raise InvalidInput("rows are a list of rows, this is a list of numbers; one row is [row]")
-    return list(rows)
+    if isinstance(rows, Mapping) and not all(hasattr(values, "__len__") for values in rows.values()):
+        raise InvalidInput("rows are a list, an array or a DataFrame, not a single dict; one row is [row]")
+    return as_wire_rows(rows)
 
 
 def one_row(features: Any) -> Any:
