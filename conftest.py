@@ -45,6 +45,7 @@ _SLOW = tuple(
         "models/test_adapters.py",
         "models/test_skops_file.py",
         "models/test_skops_import.py",
+        "models/test_torch_values.py",
         "monitoring/channels/test_email.py",
         "monitoring/profiles/test_baseline.py",
         "rollouts/test_crashes.py",

@@ -1,4 +1,4 @@
-"""Any `torch.nn.Module` that maps a batch (rows, features) to one output per row; weights travel as safetensors.
+"""Any `torch.nn.Module` that maps a batch to one output per row; weights travel as safetensors.
 
 A module of nothing but the layers in `torch_layers.LAYERS` carries no code. A class of the user's own brings its
 source, so it needs a signature. Models here come trained: streamb does not guess a training loop.
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import ArtifactUnsupported, InvalidInput
+from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
 from streamb.models.carried import find_attribute, install
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
 from streamb.models.source import SourceBundle, collect, is_local, original_name
 from streamb.models.torch_layers import build_module, describe_module, needs_code
+from streamb.models.torch_values import Forward, InputTypes, call, layer_kind
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,8 @@ class TorchModel(Model):
     """A torch module behind the `Model` interface, in evaluation mode and without gradients.
 
     A classifier (told by `task` or `classes`, or ending in a softmax) predicts the label of the highest score; anything
-    else predicts the module's output as it is, with a last axis of one element dropped.
+    else predicts the module's output as it is, with a last axis of one element dropped. A module may take several
+    inputs (a dict name -> array) and answer several outputs: a dict for values by name, a tuple for a tuple.
 
     Attributes:
         module: the module itself.
@@ -54,6 +56,7 @@ class TorchModel(Model):
         task: Task | None = None,
         classes: Sequence[Any] | None = None,
     ) -> None:
+        module = getattr(module, "_orig_mod", module)  # what torch.compile was given
         self.module = module.eval()
         width = _input_width(module)
         self.schema = schema if schema is not None or width is None else FeatureSchema.numbers(width)
@@ -63,22 +66,31 @@ class TorchModel(Model):
         self._classes = (
             None if classes is None else [item.item() if isinstance(item, np.generic) else item for item in classes]
         )
-        self._input_type = _input_type(module)
+        self._takes = Forward.of(module)
+        self._types = InputTypes.of(module, several=self._takes.several)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002 - always refuses
         raise InvalidInput("a torch module comes trained; train it with your own loop and wrap the result")
 
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        scores = self._forward(X)
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        """See `Model.predict`; a module with several outputs answers a dict or a tuple of arrays."""
         if not self.has_probabilities:
-            return scores.reshape(scores.shape[:-1]) if scores.ndim > 1 and scores.shape[-1] == 1 else scores
-        best = self._to_probabilities(scores).argmax(axis=1)
+            output = call(self.module, self._takes, self._types, X)
+            one_each = isinstance(output, np.ndarray) and output.ndim > 1 and output.shape[-1] == 1
+            return output.reshape(output.shape[:-1]) if one_each else output
+        best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(best if self._classes is None else np.asarray(self._classes)[best])
 
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
         if not self.has_probabilities:
             return super().predict_proba(X)
-        return self._to_probabilities(self._forward(X))
+        scores = call(self.module, self._takes, self._types, X)
+        if not isinstance(scores, np.ndarray):
+            raise ModelFailed(
+                "this module answers several outputs, but a classifier answers one tensor of scores; wrap it without "
+                "classes and task, or in a module that returns the scores only"
+            )
+        return self._to_probabilities(scores)
 
     @property
     def has_probabilities(self) -> bool:
@@ -87,6 +99,15 @@ class TorchModel(Model):
     @property
     def classes(self) -> list[Any] | None:
         return self._classes
+
+    def check_fitted(self) -> None:
+        from torch.nn.parameter import is_lazy
+
+        if any(is_lazy(weight) for weight in (*self.module.parameters(), *self.module.buffers())):
+            raise InvalidInput(
+                f"{self.name} has layers without weights (Lazy…), so it was never fitted; train it, or call it once "
+                "with a batch, before you save or register it"
+            )
 
     def write_payload(self, folder: Path) -> bool:
         from safetensors.torch import save_file
@@ -97,7 +118,8 @@ class TorchModel(Model):
             used.add(cls.__module__)
             if "<locals>" in cls.__qualname__:
                 raise ArtifactUnsupported(
-                    f"the class {cls.__qualname__} is defined in a function; move it to the top level"
+                    f"the class {cls.__qualname__} is made in a function; move it to the top level, or save the module "
+                    "as TorchScript or ONNX and register that"
                 )
             return f"{original_name(cls.__module__)}:{cls.__qualname__}"
 
@@ -123,15 +145,6 @@ class TorchModel(Model):
         _fill(module, load_file(folder / _WEIGHTS), body["aliases"])
         return cls(module, classes=body["classes"])
 
-    def _forward(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        import torch
-
-        values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
-        with torch.inference_mode():
-            output = self.module(torch.from_numpy(np.ascontiguousarray(values)).to(self._input_type))
-            result: NDArray[Any] = output.numpy()
-        return result
-
     def _to_probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
         """Scores of shape (rows, classes), or of one logit per row, as probabilities of shape (rows, classes)."""
         values = scores.astype(np.float64)
@@ -145,39 +158,29 @@ class TorchModel(Model):
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
-def _leaves(module: nn.Module) -> list[nn.Module]:
-    return [part for part in module.modules() if not list(part.children())]
-
-
 def _input_width(module: nn.Module) -> int | None:
-    """The number of features, where the first layer says it: a Linear layer, or one that keeps the width before it."""
-    for layer in _leaves(module):
-        kind = type(layer).__name__
-        if kind == "Linear":
-            return int(layer.in_features)  # type: ignore[arg-type]
-        if kind == "BatchNorm1d":
-            return int(layer.num_features)  # type: ignore[arg-type]
-        if kind not in {"Identity", "Dropout", "Flatten"}:
-            return None
-    return None
+    """The number of features, where a sequence of layers says it: its first Linear or BatchNorm1d layer.
+
+    The order of layers in a class of the user's own is that class's affair, so it says nothing.
+    """
+    kind = layer_kind(module)
+    if kind == "Linear":
+        return int(module.weight.shape[1])  # type: ignore[index]  # TorchScript drops in_features
+    if kind == "BatchNorm1d":
+        return int(module.running_mean.shape[0])  # type: ignore[index]
+    if kind != "Sequential":
+        return None
+    counting = (child for child in module.children() if layer_kind(child) not in {"Identity", "Dropout", "Flatten"})
+    first = next(counting, None)
+    return None if first is None else _input_width(first)
 
 
 def _ending(module: nn.Module) -> str:
     """The name of the last layer of a sequence of layers; empty where the order of layers is the class's own affair."""
     last = module
-    while type(last).__name__ == "Sequential" and len(last):  # type: ignore[arg-type]
-        last = last[-1]  # type: ignore[index]
-    return type(last).__name__
-
-
-def _input_type(module: nn.Module) -> torch.dtype:
-    import torch
-
-    leaves = _leaves(module)
-    if leaves and isinstance(leaves[0], torch.nn.Embedding):
-        return torch.int64
-    floats = (weight.dtype for weight in module.parameters() if weight.dtype.is_floating_point)
-    return next(floats, torch.float32)
+    while layer_kind(last) == "Sequential" and len(layers := list(last.children())):
+        last = layers[-1]
+    return layer_kind(last)
 
 
 def _tensors_of(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

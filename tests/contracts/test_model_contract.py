@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -95,7 +96,17 @@ def torch_sequential() -> Case:
 
 def torch_own_module() -> Case:
     torch.manual_seed(0)
-    return Case(Model.wrap(Gated(4, 6)), X[:5].tolist(), "other", carries_code=True, bad_rows=[[1, 2, 3, True]])
+    model = Model.wrap(Gated(4, 6), schema=FeatureSchema.numbers(4))
+    return Case(model, X[:5].tolist(), "other", carries_code=True, bad_rows=[[1, 2, 3, True]])
+
+
+def torchscript_classifier() -> Case:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have torch.export
+        traced = torch.jit.trace(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).eval(), torch.ones(1, 4))
+    model = Model.wrap(traced, classes=["a", "b", "c"])
+    return Case(model, X[:5].tolist(), "classification", True, True, bad_rows=[[1, 2, 3, "x"]])
 
 
 def onnx_classifier() -> Case:
@@ -126,7 +137,7 @@ def own_class_that_saves_itself() -> Case:
 
 CASES = (
     sklearn_classifier, sklearn_regressor, sklearn_texts, sklearn_frame, torch_sequential, torch_own_module,
-    onnx_classifier, own_class, own_class_that_saves_itself,
+    torchscript_classifier, onnx_classifier, own_class, own_class_that_saves_itself,
 )  # fmt: skip
 
 
