@@ -1,37 +1,34 @@
 """An ONNX file behind the `Model` interface, run by onnxruntime on one CPU thread.
 
 Classifiers as converters write them are understood: an output of labels and one of probabilities, as a tensor or as a
-list of {label: probability} (ZipMap). Everything else predicts the graph's first output as it is.
+list of {label: probability} (ZipMap). Any other graph answers its output as it is, several outputs as a dict by name.
+
+A graph with a fixed number of rows is asked in batches of that size, the last one filled up with copies of its last
+row, whose answers are dropped. So such a graph must treat each row by itself.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import ArtifactUnsupported, InvalidInput
+from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
-from streamb.models.schema import Feature, FeatureKind, FeatureSchema
+from streamb.models.onnx_inputs import Inputs
+from streamb.models.schema import FeatureSchema
 
 _FILE: Final = "model.onnx"
 _DESCRIPTION: Final = "onnx.json"
-_NUMPY_TYPES: Final = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-    "tensor(string)": np.object_,
-}
-_KINDS: Final = {"tensor(string)": FeatureKind.TEXT, "tensor(bool)": FeatureKind.BOOLEAN}
-_WHOLE: Final = {"tensor(int64)", "tensor(int32)"}
+_LABELS: Final = frozenset({"tensor(int64)", "tensor(string)", "tensor(int32)"})
+_SCORES: Final = frozenset({"tensor(float)", "tensor(double)"})
 
 
 class OnnxModel(Model):
@@ -58,12 +55,12 @@ class OnnxModel(Model):
     ) -> None:
         self.content = content
         self._session = _open_session(content)
-        self._inputs = self._session.get_inputs()
+        self._inputs = Inputs.of(self._session.get_inputs())
         self._outputs = _Outputs.of(self._session)
-        self.schema = schema or _graph_schema(self._inputs)
+        self.schema = schema or self._inputs.schema()
         self.name = name or "onnx"
         self._classes = list(classes) if classes is not None else None
-        self.task = task or ("classification" if self._outputs.labels and self._outputs.probabilities else "other")
+        self.task = task or ("classification" if self._outputs.probabilities else "other")
 
     @classmethod
     def from_object(
@@ -86,14 +83,18 @@ class OnnxModel(Model):
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002 - always refuses
         raise InvalidInput("an ONNX model comes trained; train it where it was made and export it again")
 
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        found = np.asarray(self._run(self._outputs.first, X))
-        return found.reshape(found.shape[:-1]) if found.ndim > 1 and found.shape[-1] == 1 else found
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        """See `Model.predict`; a graph with several outputs answers a dict name -> one value per row."""
+        found = self._run(self._outputs.answered, X)
+        if len(found) > 1:
+            return dict(zip(self._outputs.answered, found, strict=True))
+        only = np.asarray(found[0])
+        return only.reshape(only.shape[:-1]) if only.ndim > 1 and only.shape[-1] == 1 else only
 
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
         if self._outputs.probabilities is None:
             return super().predict_proba(X)
-        found = self._run(self._outputs.probabilities, X)
+        (found,) = self._run((self._outputs.probabilities,), X)
         if isinstance(found, list):  # ZipMap: one {label: probability} per row
             if self._classes is None:
                 self._classes = list(found[0])
@@ -120,46 +121,52 @@ class OnnxModel(Model):
         classes = json.loads((folder / _DESCRIPTION).read_text("utf-8"))["classes"]
         return cls(content, classes=classes)
 
-    def _run(self, output: str, X: Any) -> Any:  # noqa: N803
-        if len(self._inputs) == 1:
-            values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
-            shape = self._inputs[0].shape
-            if len(shape) == 1 and values.ndim == 2 and values.shape[1] == 1:
-                values = values[:, 0]
-            elif len(shape) == 2 and values.ndim == 1:
-                values = values.reshape(-1, 1)
-            feed = {self._inputs[0].name: _typed(values, self._inputs[0].type)}
-        else:
-            feed = {
-                item.name: _typed(np.asarray(X[item.name]).reshape((-1, 1) if len(item.shape) > 1 else -1), item.type)
-                for item in self._inputs
-            }
-        return self._session.run([output], feed)[0]
+    def _run(self, outputs: tuple[str, ...], X: Any) -> list[Any]:  # noqa: N803
+        """Return the values of some outputs, one per row of `X`."""
+        batch, parts = self._inputs.batch, list[list[Any]]()
+        for feed, count in self._inputs.batches(self._inputs.feed(X)):
+            found = self._session.run(list(outputs), feed)
+            if batch is not None and any(np.ndim(value) == 0 or len(value) != batch for value in found):
+                raise ModelFailed(
+                    f"the ONNX model takes {batch} rows at once, but does not answer one value for each of them; it "
+                    "must treat each row by itself"
+                )
+            parts.append([value[:count] for value in found] if batch is not None else found)
+        return parts[0] if len(parts) == 1 else [_joined(values) for values in zip(*parts, strict=True)]
 
 
+@dataclass(frozen=True, slots=True)
 class _Outputs:
     """Which output of a graph is what.
 
     Attributes:
-        first: the output that `predict` answers.
-        labels: whether that is a class label.
-        probabilities: the output with one number per class, if there is one.
+        answered: the outputs that `predict` answers.
+        probabilities: the output with one number per class, if the graph is a classifier.
     """
 
-    def __init__(self, first: str, probabilities: str | None, *, labels: bool) -> None:
-        self.first, self.probabilities, self.labels = first, probabilities, labels
+    answered: tuple[str, ...]
+    probabilities: str | None
 
     @classmethod
     def of(cls, session: Any) -> _Outputs:
         """Read the outputs of a session's graph."""
-        outputs = session.get_outputs()
-        labels = outputs[0].type in {"tensor(int64)", "tensor(string)", "tensor(int32)"}
-        scores = [
-            item.name
-            for item in outputs[1:]
-            if item.type in {"tensor(float)", "tensor(double)"} or item.type.startswith("seq(map(")
-        ]
-        return cls(outputs[0].name, scores[0] if labels and scores else None, labels=labels)
+        first, *others = outputs = session.get_outputs()
+        scores = [item.name for item in others if _is_scores(item)]
+        if scores and _is_label(first):
+            return cls((first.name,), scores[0])
+        return cls(tuple(item.name for item in outputs), None)
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    return list(chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
+
+
+def _is_label(output: Any) -> bool:
+    return output.type in _LABELS and (len(output.shape) < 2 or output.shape[1:] == [1])
+
+
+def _is_scores(output: Any) -> bool:
+    return output.type.startswith("seq(map(") or (output.type in _SCORES and len(output.shape) in (0, 2))
 
 
 def _open_session(content: bytes) -> Any:
@@ -173,31 +180,6 @@ def _open_session(content: bytes) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own per status code
         raise ArtifactUnsupported(f"onnxruntime cannot run this ONNX model: {error}") from error
-
-
-def _graph_schema(inputs: Sequence[Any]) -> FeatureSchema | None:
-    """The columns that a graph's inputs require; None if their number is not fixed."""
-    if len(inputs) > 1:
-        return FeatureSchema(tuple(Feature(item.name, _kind(item.type)) for item in inputs), "frame")
-    (only,) = inputs
-    shape = only.shape
-    if only.type == "tensor(string)" and (len(shape) == 1 or shape[1:] == [1]):
-        return FeatureSchema.texts()
-    if len(shape) == 1:
-        return FeatureSchema((Feature(only.name, _kind(only.type)),))
-    if len(shape) != 2 or not isinstance(shape[1], int):
-        return None
-    return FeatureSchema(tuple(Feature(f"x{index}", _kind(only.type)) for index in range(shape[1])))
-
-
-def _kind(onnx_type: str) -> FeatureKind:
-    if onnx_type in _WHOLE:
-        return FeatureKind.INTEGER
-    return _KINDS.get(onnx_type, FeatureKind.NUMBER)
-
-
-def _typed(values: NDArray[Any], onnx_type: str) -> NDArray[Any]:
-    return np.ascontiguousarray(values.astype(_NUMPY_TYPES.get(onnx_type, np.float32)))
 
 
 def _labels(proto: Any) -> list[Any] | None:
