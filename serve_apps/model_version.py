@@ -38,5 +38,6 @@ def app(args: Args) -> Any:
         version = Registry(database.records, database.journal, SystemClock()).resolve(args.model_id, args.version)
     finally:
         database.close()
-    spec = AppSpec(f"{args.model_id}--{version.version}--manual", args.model_id, version.version, version.blob)
+    name = f"{args.model_id}--{version.version}--manual"
+    spec = AppSpec(name, args.model_id, version.version, version.blob, version.environment)
     return model_application(settings, spec, SigningKey.load_or_create(signing_key_path(settings)).public)

@@ -203,6 +203,12 @@ class EnvironmentMismatch(ArtifactUnsupported):
     code = "environment_mismatch"
 
 
+class EnvironmentFailed(ArtifactError):
+    """What the version requires for its own environment cannot be installed; the message ends with the installer's."""
+
+    code = "environment_failed"
+
+
 class StorageFailed(StreambError):
     """The database or the artifact store failed: disk full, locked, or unreachable."""
 

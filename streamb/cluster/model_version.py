@@ -10,6 +10,7 @@ from ray import serve
 
 from streamb.cluster.autoscaling import ReplicaStats, autoscaling_config
 from streamb.cluster.collection import ReplicaCollection
+from streamb.cluster.environments import runtime_env
 from streamb.cluster.listener import own_address
 from streamb.cluster.names import MODEL_VERSION
 from streamb.cluster.session import QUIET
@@ -105,7 +106,10 @@ def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> 
         name=MODEL_VERSION,
         # Calls by handle must queue here, not be refused; gateways use the link.
         max_ongoing_requests=64,
-        ray_actor_options={"num_cpus": settings.replica_cpus},
+        ray_actor_options={
+            "num_cpus": settings.replica_cpus,
+            "runtime_env": runtime_env(spec.environment, settings.environment_timeout_s),
+        },
         health_check_period_s=1,
         logging_config=QUIET,
         health_check_timeout_s=30,

@@ -34,6 +34,8 @@ RAY_VARIABLES: Final = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Ray would install a version's environment three times before it says what is wrong with the requirements.
+    "RUNTIME_ENV_RETRY_TIMES": "1",
 }
 """Set before Ray's processes start; `cluster.yaml` exports the same on every node."""
 

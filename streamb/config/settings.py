@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     start_timeout_s: float = _setting(
         120.0, "How long the platform or a model version may take to start.", gt=0, allow_inf_nan=False
     )
+    environment_timeout_s: float = _setting(
+        300.0, "How long the installation of a version's own environment may take.", gt=0, allow_inf_nan=False
+    )
     ray_address: str | None = _setting(None, "Join this Ray cluster instead of starting one on this machine.")
 
     # --- where things are kept ---

@@ -1,6 +1,7 @@
 """The registry of models: names, immutable versions, aliases, stages, and artifacts."""
 
 from streamb.registry.artifacts import ArtifactStore
+from streamb.registry.environment import VersionEnvironment
 from streamb.registry.model import LATEST, MOST_TAGS, RegisteredModel
 from streamb.registry.registry import STREAM, Registry
 from streamb.registry.semver import Semver
@@ -22,4 +23,5 @@ __all__ = [
     "Stage",
     "Trial",
     "TrialState",
+    "VersionEnvironment",
 ]

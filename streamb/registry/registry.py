@@ -346,6 +346,13 @@ def _rank(version: str) -> tuple[bool, str]:
 
 
 def _same(existing: ModelVersion, candidate: ModelVersion) -> ModelVersion:
+    if existing.environment != candidate.environment:
+        raise Conflict(
+            f"version {existing.version} of model {existing.model_id!r} is registered with another environment, and "
+            "versions never change: register it under a new version",
+            registered=existing.environment,
+            given=candidate.environment,
+        )
     if existing.digest != candidate.digest:
         raise Conflict(
             f"version {existing.version} of model {existing.model_id!r} is registered with other content, and versions "

@@ -45,6 +45,8 @@ class Artifact:
         classes: the class labels in the order of the columns of the probabilities; None if there are none or they are
             unknown.
         trial: what the platform learned when it tried the version.
+        environment: what is installed for its replicas alone: requirements by tool ("pip" or "uv"), as
+            `VersionEnvironment.requirements`; empty if they use what the platform has.
     """
 
     digest: str
@@ -57,6 +59,7 @@ class Artifact:
     outputs: tuple[Mapping[str, Any], ...] = field(default=(), kw_only=True)
     classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
     trial: Trial = field(default_factory=Trial, kw_only=True)
+    environment: Mapping[str, list[str]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

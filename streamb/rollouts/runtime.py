@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -24,12 +24,14 @@ class AppSpec:
     Attributes:
         app: a new, unused name.
         blob: digest of the artifact's bytes in the artifact store.
+        environment: what is installed for its replicas alone, as `ModelVersion.environment`.
     """
 
     app: str
     model_id: str
     version: str
     blob: str
+    environment: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

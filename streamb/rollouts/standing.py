@@ -89,7 +89,8 @@ class Standing:
 
     def spec(self, model_id: str, version: str, app: str) -> AppSpec:
         """Return the specification of the app that runs a version."""
-        return AppSpec(app, model_id, version, self._version(model_id, version).blob)
+        found = self._version(model_id, version)
+        return AppSpec(app, model_id, version, found.blob, found.environment)
 
     def _adopt(self, table: RoutingTable) -> None:
         newer = table.epoch > self.table.epoch

@@ -202,6 +202,14 @@ class TestVersions:
         assert not created
         assert again == first
 
+    def test_another_environment_under_the_same_version_is_a_conflict(self, registry: Registry, model: object):
+        own = replace(ARTIFACT, environment={"pip": ["tiny==1.0"]})
+        first, _ = registry.register_version("m", "1.0.0", own)
+        assert first.environment == {"pip": ["tiny==1.0"]}
+        assert registry.register_version("m", "1.0.0", own) == (first, False)
+        with pytest.raises(Conflict, match="another environment"):
+            registry.register_version("m", "1.0.0", ARTIFACT)
+
     def test_other_content_under_the_same_version_is_a_conflict(self, registry: Registry, model: object):
         first, _ = registry.register_version("m", "1.0.0", ARTIFACT)
         with pytest.raises(Conflict, match="never change"):
