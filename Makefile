@@ -9,12 +9,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # every process would compile our modules again
-.PHONY: help run test fast bench map clean format
+.PHONY: help run test fast soak bench map clean format
 
 help:
 	@echo "make run     start the platform on http://127.0.0.1:8000 with a sample model (Ctrl-C stops it)"
 	@echo "make test    format check, lint, types, import layers, all tests"
 	@echo "make fast    the quick tests: no Ray, no processes (under a minute)"
+	@echo "make soak    models of every kind, from training to an answer over HTTP (installs XGBoost, transformers, …)"
 	@echo "make bench   measure serving next to FastAPI, Ray Serve and LitServe (needs wrk)"
 	@echo "make map     write the file map (docs/architecture.md) and the table of settings (docs/configuration.md) anew"
 	@echo "make format  format the code and apply safe lint fixes"
@@ -28,11 +29,14 @@ test: $(VENV)/.ready-dev
 	@echo "== lint" && $(BIN)/ruff check .
 	@echo "== types" && $(BIN)/mypy
 	@echo "== layers" && $(BIN)/lint-imports --no-logo
-	@echo "== tests without Ray" && $(BIN)/pytest -n auto --maxprocesses=4 -m "not ray and not fault"
-	@echo "== tests on a real Ray" && $(BIN)/pytest -m "ray or fault"
+	@echo "== tests without Ray" && $(BIN)/pytest -n auto --maxprocesses=4 -m "not ray and not fault and not soak"
+	@echo "== tests on a real Ray" && $(BIN)/pytest -m "(ray or fault) and not soak"
 
 fast: $(VENV)/.ready-dev
-	@$(BIN)/pytest -n auto --hypothesis-profile=fast -m "not ray and not fault and not slow"
+	@$(BIN)/pytest -n auto --hypothesis-profile=fast -m "not ray and not fault and not slow and not soak"
+
+soak: $(VENV)/.ready-zoo
+	@$(BIN)/pytest -m soak
 
 bench: $(VENV)/.ready-bench
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: 'apt-get install wrk' (Debian), 'brew install wrk' (macOS)"; exit 1; }
@@ -55,6 +59,9 @@ $(VENV)/.ready: constraints.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/.ready-dev: constraints.txt pyproject.toml | $(BIN)/python
 	$(call install,.[dev$(comma)apprise$(comma)plot$(comma)postgres$(comma)s3])
+
+$(VENV)/.ready-zoo: constraints.txt pyproject.toml | $(BIN)/python
+	$(call install,.[dev$(comma)apprise$(comma)plot$(comma)postgres$(comma)s3$(comma)zoo])
 
 $(VENV)/.ready-bench: constraints.txt pyproject.toml | $(BIN)/python
 	$(call install,.[bench])
