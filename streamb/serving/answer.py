@@ -1,4 +1,4 @@
-"""The types shared by codecs and batcher: the rows of a request, its answer, and a codec's interface."""
+"""The types shared by codecs and batcher: the rows of a request, the origin of its answer, and a codec's interface."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
 
 _DIRECT: Final = frozenset("?bBhHiIlLqQfd")
@@ -16,30 +17,17 @@ Rows: TypeAlias = NDArray[np.float64] | list[Any]
 """Checked rows: a float64 array with one row per entry of the first axis, or a list of rows."""
 
 
-class Answer(NamedTuple):  # a tuple, like the next two: one is made for every request
-    """A model version's answer to one request, or to several in one call.
+class Origin(NamedTuple):  # a tuple, like the next one: one is made for every request
+    """The origin of an answer, as the reply names it: model, version and request id.
 
     Attributes:
-        predictions: one entry per row.
-        probabilities: shape (rows, classes); None unless the request asked for them.
+        classes: the class labels in the order of the columns of the probabilities; None if unknown.
     """
-
-    predictions: NDArray[Any]
-    probabilities: NDArray[np.float64] | None = None
-
-    def rows(self, start: int, end: int) -> Answer:
-        """The part about some of the rows."""
-        return Answer(
-            self.predictions[start:end], None if self.probabilities is None else self.probabilities[start:end]
-        )
-
-
-class Origin(NamedTuple):
-    """The origin of an answer, as the reply names it: model, version and request id."""
 
     model_id: str
     version: str
     request_id: str
+    classes: Sequence[Any] | None = None
 
 
 class Encoded(NamedTuple):

@@ -22,12 +22,12 @@ class Batch:
             else a list of rows, each a list of values in the schema's column order. Without a schema: an array of shape
             (rows, …) where the rows are a rectangle of numbers, else the rows as the client sent them.
         counts: how many of the rows belong to each request, in order.
-        probabilities: whether any of the requests asked for class probabilities.
+        probabilities: for each request whether it asked for class probabilities; empty if none did.
     """
 
     rows: NDArray[np.float64] | list[list[Any]]
     counts: tuple[int, ...]
-    probabilities: bool = False
+    probabilities: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,15 @@ class BatchReply:
     """Answers to a batch.
 
     Attributes:
-        predictions: one entry per row of the requests that succeeded, in order (failed requests' rows are left out);
-            numbers are finite.
-        probabilities: shape (rows, classes), the same rows, finite; None when nobody asked or the model has none.
+        predictions: one entry per row of the requests that succeeded, in order (failed requests' rows are left out), in
+            the form of `models.outputs.Answer`; numbers are finite.
+        probabilities: one entry per row of those of them that asked for probabilities, in the same form; None when
+            nobody asked or the model has none.
         errors: request index in the batch -> why that request failed.
     """
 
     predictions: NDArray[Any]
-    probabilities: NDArray[np.float64] | None = None
+    probabilities: NDArray[Any] | None = None
     errors: Mapping[int, StreambError] = field(default_factory=dict)
 
 

@@ -19,7 +19,8 @@ from typing import Final
 
 from streamb.clock import Clock
 from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
-from streamb.serving.answer import Answer, Rows
+from streamb.models.outputs import Answer
+from streamb.serving.answer import Rows
 from streamb.serving.batch import BatchReply, Predictor
 from streamb.serving.http.receive import Receive
 from streamb.serving.lane import Call, Lane, Waiting

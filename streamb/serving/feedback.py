@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from streamb.clock import Clock
 from streamb.metrics import VersionRecorder
+from streamb.models.outputs import Answer
 from streamb.serving import labels
-from streamb.serving.answer import Answer
 from streamb.serving.labels import Feedback
 from streamb.serving.targets import ServedVersion
 from streamb.serving.tokens import Record, TokenSigner, pack, unpack

@@ -11,8 +11,9 @@ from typing import Any
 from streamb.clock import Clock
 from streamb.errors import InvalidInput, ModelFailed, StreambError
 from streamb.metrics import BLAMED, Outcome, Snapshot, VersionRecorder, outcome_of
+from streamb.models.outputs import Answer
 from streamb.serving import metadata
-from streamb.serving.answer import Answer, InferenceRequest, Origin, Rows
+from streamb.serving.answer import InferenceRequest, Origin, Rows
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
 from streamb.serving.breaker import REFUSED, Breaker, BreakerWatch

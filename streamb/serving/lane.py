@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from streamb.errors import ModelFailed, StreambError
 from streamb.metrics import VersionRecorder
-from streamb.serving.answer import Answer, Rows
+from streamb.models.outputs import Answer
+from streamb.serving.answer import Rows
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.http.receive import Receive, has_disconnected
 from streamb.traffic import VersionTarget
@@ -109,7 +109,8 @@ class Call:
     def batch(self) -> Batch:
         """Return the rows of all requests, in order, as one batch."""
         requests = self.requests
-        probabilities = any(waiting.probabilities for waiting in requests)
+        asked = tuple([waiting.probabilities for waiting in requests])
+        probabilities = asked if True in asked else ()
         counts = tuple(waiting.row_count for waiting in requests)
         if len(requests) == 1:
             return Batch(requests[0].rows, counts, probabilities)
@@ -124,24 +125,30 @@ class Call:
         """Return each request's part of a reply, or its error, in order.
 
         Raises:
-            ModelFailed: the reply does not have one prediction for each row.
+            ModelFailed: the reply does not have one prediction, and one entry of probabilities, for each of their rows.
         """
-        errors, probabilities = reply.errors, reply.probabilities
-        counts = [0 if index in errors else waiting.row_count for index, waiting in enumerate(self.requests)]
-        wanted = sum(counts)
-        for part in (reply.predictions, probabilities):
-            if part is not None and len(part) != wanted:
-                version = self.lane.target.version
-                raise ModelFailed(f"version {version} returned {len(part)} predictions for {wanted} rows")
+        errors, predictions, probabilities = reply.errors, reply.predictions, reply.probabilities
         answers: list[Answer | StreambError] = []
-        for index, (waiting, end) in enumerate(zip(self.requests, accumulate(counts), strict=True)):
+        end = asked_end = 0
+        for index, waiting in enumerate(self.requests):
             if index in errors:
                 answers.append(errors[index])
                 continue
-            start = end - waiting.row_count
-            asked = probabilities if waiting.probabilities else None
-            answers.append(Answer(reply.predictions[start:end], None if asked is None else asked[start:end]))
+            start, end = end, end + waiting.row_count
+            chances = None
+            if probabilities is not None and waiting.probabilities:
+                chances = probabilities[asked_end : asked_end + waiting.row_count]
+                asked_end += waiting.row_count
+            answers.append(Answer(predictions[start:end], chances))
+        self._check_rows("predictions", len(predictions), end)
+        if probabilities is not None:
+            self._check_rows("probabilities", len(probabilities), asked_end)
         return answers
+
+    def _check_rows(self, what: str, found: int, wanted: int) -> None:
+        if found != wanted:
+            version = self.lane.target.version
+            raise ModelFailed(f"version {version} returned {found} {what} for {wanted} rows")
 
     def fail(self, error: StreambError) -> None:
         """Deliver the same error to all requests that still wait."""

@@ -5,36 +5,39 @@ Runs wherever the model runs; knows nothing of HTTP, routing or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.clock import Clock, SystemClock
-from streamb.errors import InvalidInput, ModelFailed, StreambError
+from streamb.errors import StreambError
+from streamb.models.outputs import (
+    Predicts,
+    bad_rows,
+    failure_of,
+    joined,
+    not_finite,
+    predictions_from,
+    probabilities_from,
+)
 from streamb.models.schema import FeatureSchema
-from streamb.serving.answer import Answer, Rows
+from streamb.serving.answer import Rows
 from streamb.serving.batch import Batch, BatchReply
 
-_PLAIN: Final = (str, bool, int, float, np.generic, type(None))
-_MESSAGE_LENGTH: Final = 500
-_NOT_FINITE: Final = ModelFailed("the model answered a number that is not finite (NaN or infinity) to these features")
+_NO_ERROR: Final = not_finite()
+"""Stands beside an empty list of failed requests."""
+
+_Ask: TypeAlias = Callable[[Predicts, Any, int], NDArray[Any]]
 
 
-class Predicts(Protocol):
-    """The interface that a model must have (`streamb.models.Model` has it)."""
+class Served(Predicts, Protocol):
+    """A model that answers batches: it also says how it takes its rows."""
 
     @property
     def schema(self) -> FeatureSchema | None: ...
-
-    @property
-    def has_probabilities(self) -> bool: ...
-
-    def predict(self, X: Any) -> NDArray[Any]: ...  # noqa: N803 - the ecosystem's name
-
-    def predict_proba(self, X: Any) -> NDArray[Any]: ...  # noqa: N803
 
 
 class BatchPredictor:
@@ -47,7 +50,7 @@ class BatchPredictor:
             apart fail together (a slow model that always raises would otherwise be asked twice per request).
     """
 
-    def __init__(self, model: Predicts, *, clock: Clock | None = None, search_s: float = 10.0) -> None:
+    def __init__(self, model: Served, *, clock: Clock | None = None, search_s: float = 10.0) -> None:
         self._model = model
         self._clock = clock or SystemClock()
         self._search_s = search_s
@@ -55,79 +58,109 @@ class BatchPredictor:
     def run(self, batch: Batch) -> BatchReply:
         """Answer each request of the batch, with its own predictions or its own error.
 
-        The whole batch is tried first. When the model raises or answers the wrong number of rows, the requests are
+        Predictions come first, for everybody. Probabilities are asked only for the rows of those requests that want
+        them, so no other request fails because of them.
+        """
+        asking = _Asking(self._model, batch, self._clock, self._search_s)
+        everyone, errors, wants = asking.everyone, asking.errors, batch.probabilities
+        predictions = asking.search(predictions_from, everyone)
+        if not wants or not self._model.has_probabilities:
+            return BatchReply(predictions, None, errors)
+        if all(wants) and not errors:
+            answered = wanting = everyone
+        else:
+            answered = [index for index in everyone if index not in errors]
+            wanting = [index for index in answered if wants[index]]
+        known = len(errors)
+        probabilities = asking.search(probabilities_from, wanting)
+        if len(errors) > known:
+            kept = [index not in errors for index in answered]
+            predictions = predictions[np.repeat(kept, [batch.counts[index] for index in answered])]
+        return BatchReply(predictions, probabilities, errors)
+
+
+class _Asking:
+    """The questions about one batch.
+
+    Attributes:
+        everyone: all requests, by index.
+        errors: the requests that failed so far, by index, with the reason.
+    """
+
+    __slots__ = ("_batch", "_clock", "_ends", "_give_up_at", "_input", "_model", "errors", "everyone")
+
+    def __init__(self, model: Served, batch: Batch, clock: Clock, search_s: float) -> None:
+        self._model = model
+        self._batch = batch
+        self._clock = clock
+        self._give_up_at = clock.monotonic() + search_s
+        self._ends = list(accumulate(batch.counts))
+        self._input: Any = None
+        self.everyone = list(range(len(batch.counts)))
+        self.errors: dict[int, StreambError] = {}
+
+    def search(self, ask: _Ask, group: list[int]) -> NDArray[Any]:
+        """Ask about the rows of a group of requests; the failing ones go to `errors`.
+
+        The whole group is tried first. When the model raises or answers the wrong number of rows, the requests are
         halved until the guilty ones stand alone. Rows with numbers that are not finite are known at once: only their
         requests are tried again, in case one of them spoiled its neighbours.
+
+        Returns:
+            The answers of the requests that succeeded, one below the other in their order.
         """
-        everyone = list(range(len(batch.counts)))
-        ends = list(accumulate(batch.counts))
-        parts: dict[int, Answer] = {}
-        errors: dict[int, StreambError] = {}
-        groups = [everyone]
-        give_up_at = self._clock.monotonic() + self._search_s
+        parts: dict[int, NDArray[Any]] = {}
+        groups = [group] if group else []
         while groups:
-            group = groups.pop()
-            suspects, error = self._try(batch, ends, group, parts)
-            if len(suspects) == 1 or (suspects and self._clock.monotonic() > give_up_at):
-                errors.update(dict.fromkeys(suspects, error))
+            some = groups.pop()
+            suspects, error = self._try(ask, some, parts)
+            if not suspects and some is group:
+                break  # the usual case: one call answers them all
+            if len(suspects) == 1 or (suspects and self._clock.monotonic() > self._give_up_at):
+                self.errors.update(dict.fromkeys(suspects, error))
             elif suspects:
                 middle = len(suspects) // 2
                 groups += [suspects[middle:], suspects[:middle]]
-        return _assemble([parts[index] for index in everyone if index in parts], errors)
+        return joined([parts[index] for index in sorted(parts)])
 
-    def _try(
-        self, batch: Batch, ends: Sequence[int], group: list[int], parts: dict[int, Answer]
-    ) -> tuple[list[int], StreambError]:
-        """Predict for a group; returns the requests that failed, with the reason."""
-        spans = [(ends[index] - batch.counts[index], ends[index]) for index in group]
+    def _try(self, ask: _Ask, group: list[int], parts: dict[int, NDArray[Any]]) -> tuple[list[int], StreambError]:
+        """Ask for a group; returns the requests that failed, with the reason."""
+        counts = self._batch.counts
         try:
-            part = self._predict(select_rows(batch.rows, spans), probabilities=batch.probabilities)
-        except StreambError as error:
-            return group, error
-        bad = _not_finite(part)
-        if bad is None and len(group) == len(batch.counts):
-            parts[0] = part  # the usual case: the whole batch
-            return [], _NOT_FINITE
+            given, count = self._input_of(group)
+            values = ask(self._model, given, count)
+        except Exception as error:  # the model's own code may raise anything
+            return group, failure_of(error)
+        bad = bad_rows(values)
+        if bad is None and group[-1] - group[0] == len(group) - 1:
+            parts[group[0]] = values  # neighbours stay in one piece
+            return [], _NO_ERROR
         suspects: list[int] = []
         start = 0
         for index in group:
-            end = start + batch.counts[index]
+            end = start + counts[index]
             if bad is not None and bad[start:end].any():
                 suspects.append(index)
             else:
-                parts[index] = part.rows(start, end)
+                parts[index] = values[start:end]
             start = end
-        return suspects, ModelFailed(
-            "the model answered a number that is not finite (NaN or infinity) to these features"
-        )
+        return suspects, not_finite()
 
-    def _predict(self, rows: Rows, *, probabilities: bool) -> Answer:
-        """One call of the model on some rows, its answer checked for shape and type.
+    def _input_of(self, group: list[int]) -> tuple[Any, int]:
+        """The rows of a group in the container that the model takes, and their number."""
+        batch = self._batch
+        if group is not self.everyone:
+            rows = select_rows(
+                batch.rows, [(self._ends[index] - batch.counts[index], self._ends[index]) for index in group]
+            )
+            return self._converted(rows), len(rows)
+        if self._input is None:
+            self._input = self._converted(batch.rows)
+        return self._input, len(batch.rows)
 
-        Raises:
-            InvalidInput: the model itself raised it for these rows.
-            ModelFailed: it raised anything else, or its answer is not a valid prediction.
-        """
-        count = len(rows)
+    def _converted(self, rows: Rows) -> Any:
         schema = self._model.schema
-        try:
-            given = _untyped_input(rows) if schema is None or schema.is_open else schema.to_input(rows)
-            predictions = np.asarray(self._model.predict(given))
-            asked = probabilities and self._model.has_probabilities
-            chances = np.asarray(self._model.predict_proba(given)) if asked else None
-        except InvalidInput:
-            raise
-        except StreambError as error:
-            raise ModelFailed(error.message, **error.details) from error
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
-            raise ModelFailed(f"the model raised {reason}") from error
-        _check_shape(predictions, count, "predictions")
-        if chances is not None:
-            _check_shape(chances, count, "probabilities")
-            if chances.ndim != 2 or chances.dtype.kind not in "fiub":
-                raise ModelFailed(f"the model's probabilities must have shape (rows, classes), not {chances.shape}")
-        return Answer(_checked_type(predictions), None if chances is None else np.ascontiguousarray(chances))
+        return _untyped_input(rows) if schema is None or schema.is_open else schema.to_input(rows)
 
 
 def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:
@@ -149,50 +182,3 @@ def _untyped_input(rows: Rows) -> Any:
     except ValueError:
         return rows
     return array if array.dtype.kind in "biuf" else rows
-
-
-def _check_shape(values: NDArray[Any], count: int, what: str) -> None:
-    if values.ndim == 0 or len(values) != count:
-        raise ModelFailed(
-            f"the model returned {what} of shape {values.shape} for {count} rows; it must return one per row"
-        )
-
-
-def _checked_type(predictions: NDArray[Any]) -> NDArray[Any]:
-    kind = predictions.dtype.kind
-    if kind in "biufU":
-        return predictions
-    if kind == "S":
-        return predictions.astype(str)
-    if kind == "O" and all(isinstance(value, _PLAIN) for value in predictions.ravel()):
-        return predictions
-    raise ModelFailed(f"the model answered {predictions.dtype} values; predictions are numbers, booleans or strings")
-
-
-def _not_finite(part: Answer) -> NDArray[np.bool_] | None:
-    """Which rows hold a number that is not finite; None if all are finite."""
-    bad = _bad_rows(part.predictions)
-    if part.probabilities is not None:
-        bad = bad | _bad_rows(part.probabilities)
-    return bad if bool(bad.any()) else None
-
-
-def _bad_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
-    bad: NDArray[np.bool_] = np.zeros(values.shape, dtype=np.bool_)
-    if values.dtype.kind == "f":
-        np.logical_not(np.isfinite(values), out=bad)
-    elif values.dtype.kind == "O":
-        listed = [isinstance(value, (float, np.floating)) and not np.isfinite(value) for value in values.flat]
-        bad[...] = np.array(listed, dtype=np.bool_).reshape(values.shape)
-    return bad if bad.ndim == 1 else np.logical_or.reduce(bad.reshape(len(bad), -1), axis=1)
-
-
-def _assemble(parts: list[Answer], errors: dict[int, StreambError]) -> BatchReply:
-    if not parts:
-        return BatchReply(np.empty(0), None, errors)
-    if len(parts) == 1:
-        return BatchReply(parts[0].predictions, parts[0].probabilities, errors)
-    chances = [part.probabilities for part in parts if part.probabilities is not None]
-    return BatchReply(
-        np.concatenate([part.predictions for part in parts]), np.concatenate(chances) if chances else None, errors
-    )

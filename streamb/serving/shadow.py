@@ -21,7 +21,8 @@ from streamb.clock import Clock
 from streamb.errors import StreambError
 from streamb.hashing import bucket
 from streamb.metrics import VersionRecorder
-from streamb.serving.answer import Answer, InferenceRequest
+from streamb.models.outputs import Answer
+from streamb.serving.answer import InferenceRequest
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
 from streamb.serving.http.receive import Message

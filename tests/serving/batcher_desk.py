@@ -56,7 +56,8 @@ class Desk:
 
     async def answer(self, index=0) -> None:
         _, batch, answer = self.calls.pop(index)
-        chances = np.column_stack([batch.rows, batch.rows]) if batch.probabilities else None
+        asked = batch.rows[np.repeat(batch.probabilities, batch.counts)] if batch.probabilities else None
+        chances = None if asked is None else np.column_stack([asked, asked])
         answer.set_result(BatchReply(np.asarray(batch.rows)[:, 0] * 10, chances))
         await self.settle()
 

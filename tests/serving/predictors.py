@@ -39,8 +39,8 @@ class SumPredictor:
         if self.failures:
             raise self.failures.pop(0)
         sums = np.array([float(np.sum(row)) for row in batch.rows])
-        chances = np.column_stack([sums * 0 + 0.25, sums * 0 + 0.75]) if batch.probabilities else None
-        return BatchReply(sums, chances)
+        asked = sum(count for count, asked in zip(batch.counts, batch.probabilities, strict=False) if asked)
+        return BatchReply(sums, np.tile([0.25, 0.75], (asked, 1)) if asked else None)
 
 
 class VersionsPredictor:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from streamb.clock import ManualClock
 from streamb.hashing import sha256_hex
 from streamb.metrics import VersionRecorder
+from streamb.models.outputs import Answer
 from streamb.serving import BatchReply, GatewayApp, GatewayLimits
-from streamb.serving.answer import Answer
 from streamb.serving.feedback import LATE_S, FeedbackDesk, OwnIds
 from streamb.serving.labels import Feedback
 from streamb.serving.targets import TableBuilder

@@ -39,7 +39,7 @@ class Classifier(Model):
 
 def batch(*requests, probabilities=False) -> Batch:
     rows = np.array([[float(value)] for request in requests for value in request]).reshape(-1, 1)
-    return Batch(rows, tuple(len(request) for request in requests), probabilities)
+    return Batch(rows, tuple(len(request) for request in requests), (True,) * len(requests) if probabilities else ())
 
 
 def test_a_whole_batch_takes_one_call():
@@ -110,8 +110,8 @@ def test_predictions_of_every_kind(answer, expected):
         lambda X: None,
         lambda X: np.array([object()] * len(X)),
         lambda X: np.array([1j] * len(X)),
-        lambda X: np.array(["2020-01-01"] * len(X), dtype="datetime64[D]"),
-        lambda X: [[1], [2, 3]] * len(X),
+        lambda X: [{1, 2}] * len(X),
+        lambda X: {"a": np.zeros(len(X) + 1)},
         lambda X: 1 / 0,
     ],
 )

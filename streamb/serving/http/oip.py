@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from streamb.errors import BadRequest
+from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
-from streamb.serving.answer import JSON_HEADERS, Answer, Encoded, Origin, Rows, jsonable
+from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable
 from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
 from streamb.serving.http.rows import parse_object, read_user_id
 from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json

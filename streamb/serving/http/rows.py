@@ -7,8 +7,9 @@ from typing import Any, Final
 import orjson
 
 from streamb.errors import BadRequest, InvalidInput
+from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
-from streamb.serving.answer import JSON_HEADERS, Answer, Encoded, Origin, Rows, jsonable, untyped_rows
+from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable, untyped_rows
 
 _FIELDS: Final = {"instances", "user_id", "probabilities"}
 

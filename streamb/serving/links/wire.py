@@ -44,7 +44,7 @@ def encode_batch(call: int, batch: Batch) -> bytes:
     arrays: list[NDArray[Any]] = []
     try:
         rows = _describe(batch.rows, arrays) if isinstance(batch.rows, np.ndarray) else None
-        head = [batch.counts, bool(batch.probabilities), rows, None if rows is not None else batch.rows]
+        head = [batch.counts, batch.probabilities, rows, None if rows is not None else batch.rows]
         parts, length = _payload(_pack(head), arrays)
     except _CANNOT_PACK as error:
         raise InvalidInput(f"the rows cannot be sent to the model: {error}") from error
@@ -191,21 +191,24 @@ def _decoded(payload: bytearray, build: Callable[[Any, _Cursor], _T], what: str)
 
 def _batch_of(head: Any, cursor: _Cursor) -> Batch:
     counts, probabilities, said, rows = head
-    if type(probabilities) is not bool or not all(type(count) is int and count >= 0 for count in counts):
+    if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("the counts are no counts")
+    asked = tuple(probabilities)
+    if asked and (len(asked) != len(counts) or not {bool}.issuperset(map(type, asked))):
+        raise ValueError("who asked for probabilities is not told for each request")
     if said is not None:
-        return Batch(cursor.array(said), tuple(counts), probabilities)
+        return Batch(cursor.array(said), tuple(counts), asked)
     if type(rows) is not list:
         raise ValueError("the rows are no list")
-    return Batch(rows, tuple(counts), probabilities)
+    return Batch(rows, tuple(counts), asked)
 
 
 def _reply_of(head: Any, cursor: _Cursor) -> BatchReply:
     said, chances, listed = head
     predictions = cursor.array(said)
     probabilities = None if chances is None else cursor.array(chances)
-    if probabilities is not None and probabilities.dtype.kind not in "fiub":
-        raise ValueError("probabilities are numbers")
+    if probabilities is not None and probabilities.dtype.kind not in "fiubO":
+        raise ValueError("probabilities are numbers, or lists of them")
     errors: dict[int, StreambError] = {}
     for index, *error in listed:
         if type(index) is not int:

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamb.errors import BadRequest, InvalidFeatures, InvalidInput
+from streamb.models.outputs import Answer
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
-from streamb.serving.answer import Answer, Origin
+from streamb.serving.answer import Origin
 from streamb.serving.http.oip import TensorRequest
 from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
 from streamb.serving.http.tensors import DTYPES, Tensor, output_tensor

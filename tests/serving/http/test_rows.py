@@ -3,8 +3,9 @@ import orjson
 import pytest
 
 from streamb.errors import BadRequest, InvalidFeatures
+from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
-from streamb.serving.answer import Answer, Origin, untyped_rows
+from streamb.serving.answer import Origin, untyped_rows
 from streamb.serving.http.rows import RowsRequest
 
 SCHEMA = FeatureSchema.numbers(2)

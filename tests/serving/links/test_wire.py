@@ -55,8 +55,10 @@ def same_array(one, other) -> bool:
 
 
 class TestBatches:
-    @given(arrays.arrays(np.float64, SHAPES), st.lists(st.integers(0, 9)), st.booleans())
-    def test_an_array_arrives_bit_for_bit(self, rows, counts, probabilities):
+    @given(arrays.arrays(np.float64, SHAPES), st.lists(st.tuples(st.integers(0, 9), st.booleans())), st.booleans())
+    def test_an_array_arrives_bit_for_bit(self, rows, requests, some_asked):
+        counts = [count for count, _ in requests]
+        probabilities = tuple(asked for _, asked in requests) if some_asked else ()
         got = decode_batch(payload(encode_batch(7, Batch(rows, tuple(counts), probabilities))))
         assert same_array(rows, got.rows)
         assert (got.counts, got.probabilities) == (tuple(counts), probabilities)

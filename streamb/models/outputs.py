@@ -1,0 +1,319 @@
+"""What models answer, checked: arrays with one entry per row, whatever the model returned; and what it tells of them.
+
+The trial of a version and its replicas both ask models through this module, so they accept and refuse the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.errors import InvalidInput, ModelFailed, StreambError
+from streamb.models.json_values import as_ndarray, frame_columns, has_not_finite, json_value, objects, plain_array
+from streamb.models.signature import Output
+
+_MESSAGE_LENGTH: Final = 500
+_EXACT_IN_FLOAT: Final = 2**53
+_KINDS: Final = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "text"}
+_LEAF_KINDS: Final = ((bool | np.bool_, "b"), (str, "U"), (int | float | np.integer | np.floating, "f"))
+
+
+class Predicts(Protocol):
+    """The interface that a model must have (`streamb.models.Model` has it)."""
+
+    @property
+    def has_probabilities(self) -> bool: ...
+
+    def predict(self, X: Any) -> Any: ...  # noqa: N803 - the ecosystem's name
+
+    def predict_proba(self, X: Any) -> Any: ...  # noqa: N803
+
+
+class Answer(NamedTuple):  # a tuple: one is made for every request
+    """A model version's answer to one request, or to several in one call.
+
+    Attributes:
+        predictions: one entry per row: booleans, numbers or texts of shape (rows, …), or objects that hold values of
+            JSON (see `json_values.json_value`).
+        probabilities: shape (rows, classes); (rows, outputs, classes) for a model with several outputs of labels, or
+            objects of shape (rows,) with one list per output if these have different numbers of classes. None unless
+            the request asked for them.
+    """
+
+    predictions: NDArray[Any]
+    probabilities: NDArray[Any] | None = None
+
+
+def answer_of(model: Predicts, given: Any, count: int, *, probabilities: bool = False) -> Answer:
+    """Ask a model, and return its answer in the checked form.
+
+    Args:
+        model: the model.
+        given: the rows in the container that the model takes (`FeatureSchema.to_input`).
+        count: the number of rows in it.
+        probabilities: also ask for class probabilities, if the model has them.
+
+    Raises:
+        InvalidInput: the model itself raised it for these rows.
+        ModelFailed: the model raised anything else, or its answer is not one valid prediction for each row.
+    """
+    try:
+        predictions = predictions_from(model, given, count)
+        asked = probabilities and model.has_probabilities
+        answer = Answer(predictions, probabilities_from(model, given, count) if asked else None)
+    except Exception as error:
+        raise failure_of(error) from error
+    for values in answer:
+        if values is not None and bad_rows(values) is not None:
+            raise not_finite()
+    return answer
+
+
+def predictions_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
+    """Ask a model for predictions and check them; for `failure_of` what is raised. Numbers may be not finite."""
+    return predictions_of(model.predict(given), count)
+
+
+def probabilities_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
+    """Ask a model for probabilities and check them; for `failure_of` what is raised. Numbers may be not finite."""
+    return probabilities_of(model.predict_proba(given), count)
+
+
+def failure_of(error: Exception) -> StreambError:
+    """Return the error of a request for what was raised while a model was asked: `InvalidInput` as it is.
+
+    Everything else is a `ModelFailed`.
+    """
+    if isinstance(error, InvalidInput | ModelFailed):
+        return error
+    if isinstance(error, StreambError):
+        return ModelFailed(error.message, **error.details)
+    return ModelFailed(f"the model raised {type(error).__name__}: {error}"[:_MESSAGE_LENGTH])
+
+
+def not_finite() -> ModelFailed:
+    """Return the error for an answer with a number that is not finite."""
+    return ModelFailed("the model answered a number that is not finite (NaN or infinity) to these features")
+
+
+def predictions_of(raw: Any, count: int) -> NDArray[Any]:
+    """Return what a model's `predict` returned as an array with one entry per row.
+
+    Arrays, lists, Series and tensors hold one value per row. A dict or a DataFrame holds one column per name, and
+    becomes a dict for each row. A tuple of arrays holds one array per output, and becomes a list for each row.
+
+    Args:
+        raw: what the model returned.
+        count: the number of rows that it was asked for.
+
+    Raises:
+        ModelFailed: it does not have one value per row, or JSON cannot hold a value.
+    """
+    if type(raw) is np.ndarray and raw.dtype.kind in "biufU" and raw.ndim and len(raw) == count:
+        return raw
+    if isinstance(raw, np.ndarray) and raw.ndim == 0 and raw.dtype.kind == "O":
+        raw = raw.item()  # a dict or another object that an adapter made an array of
+    columns = list(raw.items()) if isinstance(raw, Mapping) else frame_columns(raw)
+    if columns is not None:
+        names = list(json_value(dict.fromkeys(name for name, _ in columns)))
+        parts = [_part(value, count, repr(name)) for name, value in columns]
+        return objects(dict(zip(names, row, strict=True)) for row in _rows(parts, count))
+    if isinstance(raw, tuple) and raw and all(as_ndarray(part) is not None for part in raw):
+        parts = [_part(value, count, str(index)) for index, value in enumerate(raw)]
+        return objects(map(list, _rows(parts, count)))
+    array = as_array(raw)
+    if isinstance(array, list | tuple):
+        _check_count(f"{len(array)} predictions", len(array), count)
+        values = objects(array)
+        again = as_array(values.tolist())  # of tensors and times, for example, only the values are alike
+        return again if isinstance(again, np.ndarray) else values
+    found = as_ndarray(array)
+    if found is None:
+        raise _wrong_count(f"one value of type {type(raw).__name__}", count)
+    _check_count(f"predictions of shape {found.shape}", len(found) if found.ndim else None, count)
+    return plain_array(found)
+
+
+def probabilities_of(raw: Any, count: int) -> NDArray[Any]:
+    """Return what a model's `predict_proba` returned, as `Answer.probabilities` describes it.
+
+    A list of arrays of two dimensions holds one array of shape (rows, classes) for each output, as scikit-learn's
+    classifiers with several outputs return it.
+
+    Raises:
+        ModelFailed: it is not of such a form.
+    """
+    if type(raw) is np.ndarray and raw.dtype.kind == "f" and raw.ndim == 2 and len(raw) == count:
+        return np.ascontiguousarray(raw)
+    if isinstance(raw, list | tuple) and raw and all(getattr(part, "ndim", 0) == 2 for part in raw):
+        outputs = [_numbers(part, count) for part in raw]
+        if len({output.shape for output in outputs}) == 1:
+            return np.ascontiguousarray(np.stack(outputs, axis=1))
+        return objects(list(row) for row in zip(*(output.tolist() for output in outputs), strict=True))
+    found = _numbers(raw, count)
+    if found.ndim not in (2, 3):
+        raise _no_probabilities(found.shape)
+    return np.ascontiguousarray(found)
+
+
+def bad_rows(values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Return for each row whether it has a number that is not finite; None if all numbers are finite."""
+    good: NDArray[np.bool_]
+    if values.dtype.kind == "f":
+        good = np.isfinite(values)
+    elif values.dtype.kind == "O":
+        good = np.fromiter((not has_not_finite(value) for value in values.flat), np.bool_, values.size)
+    else:
+        return None
+    if good.all():
+        return None
+    return np.asarray(~good.reshape(len(values), -1).all(axis=1))
+
+
+def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the rows of several answers below each other; as objects if they differ in kind or shape."""
+    if len(parts) == 1:
+        return parts[0]
+    if len({(part.dtype.kind, part.shape[1:]) for part in parts}) == 1:
+        return np.concatenate(parts)
+    return objects(row for part in parts for row in part.tolist()) if parts else np.empty(0)
+
+
+def as_array(values: Any) -> Any:
+    """Return a list or tuple of booleans, of numbers or of texts as an array, if that changes no value.
+
+    Nested lists of equal lengths become arrays of several dimensions. Everything else is returned as it is.
+
+    >>> as_array([1, 2.5]), as_array([[1], [2, 3]]), as_array([1, "a"])
+    (array([1. , 2.5]), [[1], [2, 3]], [1, 'a'])
+    """
+    if not isinstance(values, list | tuple) or not values:
+        return values
+    leaves = values if {float}.issuperset(map(type, values)) else list(_leaves(values))
+    kinds = {_leaf_kind(kind) for kind in set(map(type, leaves))}
+    if kinds == {"array"}:
+        kinds = {{"i": "f", "u": "f"}.get(leaf.dtype.kind, leaf.dtype.kind) for leaf in leaves}
+    if len(kinds) != 1 or not kinds <= {"b", "U", "f"}:
+        return values
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError):  # lists of different lengths, or a number that no array holds
+        return values
+    return array if array.dtype.kind in "biufU" and _is_exact(array, leaves) else values
+
+
+def class_labels(found: Any) -> list[Any] | None:
+    """Return class labels as values of JSON: a list, or one list per output; None if there are none.
+
+    Args:
+        found: an array or a list of labels, or for several outputs a list of arrays or lists; None if unknown.
+    """
+    return None if found is None else list(json_value(found if isinstance(found, list | tuple) else np.asarray(found)))
+
+
+def outputs_of(predictions: NDArray[Any], probabilities: NDArray[Any] | None = None) -> tuple[Output, ...]:
+    """Return the outputs that a checked answer shows.
+
+    Predictions that are dicts with the same keys are followed by an output "predictions.KEY" for each key.
+
+    Args:
+        predictions: `Answer.predictions`, with at least one row.
+        probabilities: `Answer.probabilities`.
+
+    >>> outputs_of(np.array(["a", "b"]), np.array([[0.5, 0.5], [0.1, 0.9]]))[1]
+    Output(name='probabilities', kind='tensor', dtype='float64', shape=(2,))
+    """
+    found = [_output("predictions", predictions)]
+    if found[0].kind == "object" and len({tuple(row) for row in predictions}) == 1:
+        for key in predictions[0]:
+            values = [row[key] for row in predictions]
+            array = as_array(values)
+            found.append(_output(f"predictions.{key}", array if isinstance(array, np.ndarray) else objects(values)))
+    if probabilities is not None:
+        found.append(_output("probabilities", probabilities))
+    return tuple(found)
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _part(value: Any, count: int, name: str) -> list[Any]:
+    """The values of one column or output, one per row."""
+    try:
+        found: list[Any] = predictions_of(value, count).tolist()
+    except ModelFailed as error:
+        raise ModelFailed(f"output {name}: {error.message}") from None
+    return found
+
+
+def _rows(parts: list[list[Any]], count: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*parts, strict=True) if parts else iter([()] * count)
+
+
+def _check_count(what: str, found: int | None, count: int) -> None:
+    if found != count:
+        raise _wrong_count(what, count)
+
+
+def _wrong_count(what: str, count: int) -> ModelFailed:
+    return ModelFailed(f"the model returned {what} for {count} rows; it must return one per row")
+
+
+def _numbers(raw: Any, count: int) -> NDArray[Any]:
+    try:
+        found = np.asarray(raw if isinstance(raw, list | tuple) else as_ndarray(raw))
+    except ValueError:
+        raise _no_probabilities(f"a {type(raw).__name__} of unequal lengths") from None
+    if frame_columns(raw) is not None:
+        found = np.asarray(raw.to_numpy())
+    if found.dtype.kind not in "fiub" or found.ndim < 2:
+        raise _no_probabilities(found.shape)
+    _check_count(f"probabilities of shape {found.shape}", len(found), count)
+    return found
+
+
+def _no_probabilities(found: object) -> ModelFailed:
+    return ModelFailed(
+        f"the model's probabilities must have shape (rows, classes) or (rows, outputs, classes), or be a list with one "
+        f"array of shape (rows, classes) for each output, not {found}"
+    )
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _leaf_kind(kind: type) -> str:
+    if issubclass(kind, np.ndarray):
+        return "array"
+    return next((letter for types, letter in _LEAF_KINDS if issubclass(kind, types)), "")
+
+
+def _is_exact(array: NDArray[Any], leaves: Sequence[Any]) -> bool:
+    """Whether an array holds the same values as the list that it was made of."""
+    if array.dtype.kind == "U":  # NumPy drops null characters at the end of texts
+        return not any(str(leaf).endswith("\0") for leaf in leaves)
+    if array.dtype.kind != "f":
+        return True
+    return not any(isinstance(leaf, int | np.integer) and abs(int(leaf)) > _EXACT_IN_FLOAT for leaf in leaves)
+
+
+def _output(name: str, values: NDArray[Any]) -> Output:
+    kind, shape = _KINDS.get(values.dtype.kind), values.shape[1:]
+    if kind is not None:
+        dtype = "" if kind == "text" else values.dtype.name
+        return Output(name, "tensor" if shape and kind != "text" else "list" if shape else kind, dtype, shape)
+    types = {type(value) for value in values.flat}
+    if shape or types not in ({dict}, {list}, {str}):
+        return Output(name, "any" if not shape else "list", "", shape)
+    if types == {list}:
+        lengths = {len(value) for value in values}
+        return Output(name, "list", "", (lengths.pop() if len(lengths) == 1 else None,))
+    return Output(name, "object" if types == {dict} else "text")
