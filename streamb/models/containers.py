@@ -1,60 +1,98 @@
-"""Converts checked rows to the container that a model's `predict` takes: an ndarray, a DataFrame or a list of str."""
+"""Converts checked rows to the container that a model's `predict` takes: array, frame, list, dict of arrays."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
+from streamb.models.casting import as_floats, cast_numbers, python_value
+from streamb.models.datetimes import moments
+from streamb.models.dtypes import OBJECT, STRINGS, datetime_unit, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
-if TYPE_CHECKING:
-    import pandas as pd
+_DIFFERENT_SHAPES: Final = "the tensors of these rows have different shapes; send them in separate requests"
 
 
 def fill_container(schema: Columns, rows: Rows) -> Any:
-    """Convert rows for `FeatureSchema.to_input`, in all cases but a plain array of numbers."""
+    """Convert rows for `FeatureSchema.to_input`, in all cases but a plain array of float64."""
     if schema.is_open:
         return _guess(rows)
-    if schema.container == "texts":
-        return [row[0] for row in rows]
     if schema.container == "frame":
-        return _to_frame(schema, rows)
-    table = np.empty((len(rows), len(schema.features)), dtype=object)
-    table[:] = rows
-    return table
+        from streamb.models.frames import to_frame  # late: it imports pandas
+
+        return to_frame(schema, rows)
+    if schema.container == "array":
+        return to_array(schema, rows)
+    if schema.container == "tensor":
+        return rows
+    if schema.container == "tensors":
+        columns = zip(*rows, strict=True)
+        return {f.name: _to_tensor(f, values) for f, values in zip(schema.features, columns, strict=True)}
+    if schema.container == "records":
+        return _to_records(schema, rows)
+    return [row[0] for row in rows]  # texts, list
 
 
-def _to_frame(schema: Columns, rows: Rows) -> pd.DataFrame:
-    import pandas as pd
-
+def to_array(schema: Columns, rows: Rows) -> NDArray[Any]:
+    """Return the rows as an array, shape (rows, columns): of the type of all its columns, else float64 or object."""
+    types = {feature.dtype for feature in schema.features}
+    shared = types.pop() if len(types) == 1 else ""
+    if shared == OBJECT:
+        return _object_table(_python_rows(schema, rows))
     if isinstance(rows, np.ndarray):
-        frame = pd.DataFrame(rows, columns=list(schema.names))
-        exact = {
-            f.name: _exact_dtype(f) for f in schema.features if not f.nullable and f.kind is not FeatureKind.NUMBER
+        return cast_numbers(rows, shared)
+    kinds = {feature.kind for feature in schema.features}
+    if kinds == {FeatureKind.DATETIME}:
+        unit = datetime_unit(shared) or "us"
+        return np.stack([moments(column, unit) for column in zip(*rows, strict=True)], axis=1)
+    if shared in STRINGS and all(None not in row for row in rows):
+        return np.array(rows, dtype=str)
+    if schema.is_numeric:  # with whole numbers beyond 2**53
+        dtype = numpy_dtype(shared)
+        return np.array(rows, dtype if dtype is not None and dtype.kind in "iu" else np.float64)
+    if kinds == {FeatureKind.ANY}:
+        return _rectangular(rows)
+    return _object_table(_python_rows(schema, rows))
+
+
+def _python_rows(schema: Columns, rows: Rows) -> list[list[Any]]:
+    listed = rows.tolist() if isinstance(rows, np.ndarray) else rows
+    return [[python_value(f, value) for f, value in zip(schema.features, row, strict=True)] for row in listed]
+
+
+def _to_records(schema: Columns, rows: Rows) -> list[dict[str, Any]]:
+    """Rows as dicts; a key that may be absent is left out where there is no value, as in the example."""
+    optional = [feature.optional for feature in schema.features]
+    return [
+        {
+            name: value
+            for name, value, may_be_absent in zip(schema.names, row, optional, strict=True)
+            if not (may_be_absent and (value is None or value != value))
         }
-        return frame.astype(exact) if exact else frame
-    columns = zip(*rows, strict=True)
-    return pd.DataFrame({f.name: _to_series(f, values) for f, values in zip(schema.features, columns, strict=True)})
+        for row in _python_rows(schema, rows)
+    ]
 
 
-def _exact_dtype(feature: Feature) -> str:
-    return "bool" if feature.kind is FeatureKind.BOOLEAN else "int64"
-
-
-def _to_series(feature: Feature, values: tuple[Any, ...]) -> pd.Series[Any]:
-    """One column with the type it had in training: numbers stay numbers even where a value is missing."""
-    import pandas as pd
-
-    if feature.kind is FeatureKind.CATEGORY and feature.categories:
-        return pd.Series(pd.Categorical(list(values), categories=list(feature.categories)))
-    if not feature.kind.is_numeric:
-        return pd.Series(list(values))
-    if feature.nullable or feature.kind is FeatureKind.NUMBER:
-        return pd.Series(np.array(values, np.float64))
-    return pd.Series(np.array(values, _exact_dtype(feature)))
+def _to_tensor(feature: Feature, values: tuple[Any, ...]) -> NDArray[Any]:
+    if feature.kind is FeatureKind.DATETIME:
+        return moments(values, datetime_unit(feature.dtype) or "us")
+    if feature.kind.is_numeric or feature.kind is FeatureKind.TENSOR:
+        dtype = numpy_dtype(feature.dtype)
+        wanted: Any = str if feature.dtype in STRINGS else dtype
+        try:
+            return np.array(values, wanted if feature.dtype else None)
+        except (TypeError, ValueError):
+            if feature.kind is FeatureKind.TENSOR:
+                raise InvalidFeatures(_DIFFERENT_SHAPES, problems=[_DIFFERENT_SHAPES]) from None
+            return np.array(values, np.float64)  # null among whole numbers
+    if feature.dtype in STRINGS and None not in values:
+        return np.array(values, dtype=str)
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _guess(rows: Rows) -> Any:
@@ -65,8 +103,7 @@ def _guess(rows: Rows) -> Any:
     """
     if isinstance(rows, np.ndarray) or not rows or not isinstance(rows[0], list | tuple):
         return rows
-    table = _rectangular(rows)
-    return table.astype(np.float64) if table.dtype.kind in "iuf" else table
+    return as_floats(_rectangular(rows))
 
 
 def _rectangular(rows: list[list[Any]]) -> NDArray[Any]:
@@ -76,8 +113,10 @@ def _rectangular(rows: list[list[Any]]) -> NDArray[Any]:
         table = np.array(rows)
     except ValueError:  # values that are themselves lists of different lengths
         table = np.array(None)
-    if table.dtype.kind in "iufb":
-        return table
+    return table if table.dtype.kind in "iufb" else _object_table(rows)
+
+
+def _object_table(rows: list[list[Any]]) -> NDArray[Any]:
     table = np.empty((len(rows), len(rows[0])), dtype=object)  # np.array would turn mixed values into strings
     for index, row in enumerate(rows):
         table[index, :] = row

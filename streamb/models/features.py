@@ -8,9 +8,11 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
+from streamb.models.dtypes import EXACT, OBJECT, datetime_unit, number_limits, numpy_dtype
 from streamb.store.plain import from_plain
 
 Container = Literal["array", "frame", "texts", "records", "tensor", "tensors", "list"]
@@ -39,6 +41,13 @@ class FeatureKind(StrEnum):
     def is_numeric(self) -> bool:
         """Whether a float can represent the values."""
         return self in (FeatureKind.NUMBER, FeatureKind.INTEGER, FeatureKind.BOOLEAN)
+
+
+def _kind(column: str, kind: str) -> FeatureKind:
+    try:
+        return FeatureKind(kind)
+    except ValueError:
+        raise InvalidInput(f"column {column!r}: the kind is one of {', '.join(FeatureKind)}, got {kind!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +89,25 @@ class Feature:
     null_is_nan: bool = False
 
     def __post_init__(self) -> None:
+        if type(self.kind) is not FeatureKind:
+            object.__setattr__(self, "kind", _kind(self.name, self.kind))
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise InvalidInput(f"column {self.name!r}: the minimum {self.minimum} is above the maximum {self.maximum}")
         if self.optional and not self.nullable:
             object.__setattr__(self, "nullable", True)
+        if self.kind is FeatureKind.DATETIME and datetime_unit(self.dtype) is None:
+            raise InvalidInput(
+                f"column {self.name!r}: the type of a datetime is datetime64[s], [ms], [us] or [ns], 'date' or "
+                f"'object', got {self.dtype!r}"
+            )
+        if self.kind.is_numeric and self.dtype not in ("", OBJECT) and numpy_dtype(self.dtype) is None:
+            raise InvalidInput(f"column {self.name!r}: {self.dtype!r} is not a type of numbers or booleans")
+
+    @property
+    def is_whole_type(self) -> bool:
+        """Whether the model gets the values in a type of whole numbers, beyond 2**53 too."""
+        dtype = numpy_dtype(self.dtype)
+        return self.kind is FeatureKind.INTEGER or (dtype is not None and dtype.kind in "iu")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without fields that have their default value."""
@@ -103,6 +127,50 @@ class Feature:
             return from_plain(cls, body)
         except ValueError as error:
             raise InvalidInput(f"{error} in {str(body)[:200]}") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """The numbers that columns accept, to check a table of them at once.
+
+    Attributes:
+        low, high: the lowest and highest accepted number of each column, shape (columns,).
+        required: whether NaN is refused, shape (columns,).
+        whole: whether fractions are refused, shape (columns,).
+        exact: whether a float64 must hold the number exactly, shape (columns,).
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    required: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+    exact: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, features: tuple[Feature, ...]) -> Bounds:
+        """Return the bounds of columns of numbers, whole numbers and anything."""
+        fitting = [number_limits(feature.dtype) for feature in features]
+        low = [
+            max(fit[0], -np.inf if f.minimum is None else f.minimum) for f, fit in zip(features, fitting, strict=True)
+        ]
+        high = [
+            min(fit[1], np.inf if f.maximum is None else f.maximum) for f, fit in zip(features, fitting, strict=True)
+        ]
+        return cls(
+            np.array(low, np.float64),
+            np.array(high, np.float64),
+            np.array([not feature.nullable for feature in features]),
+            np.array([feature.kind is FeatureKind.INTEGER for feature in features]),
+            np.array([feature.is_whole_type or feature.kind is FeatureKind.ANY for feature in features]),
+        )
+
+    def hold(self, table: NDArray[np.float64]) -> bool:
+        """Return whether every number of a table, shape (rows, columns), is accepted."""
+        missing = np.isnan(table)
+        wrong = np.isinf(table) | (missing & self.required) | (table < self.low) | (table > self.high)
+        wrong |= self.whole & (table != np.trunc(table)) & ~missing
+        wrong |= self.exact & (np.abs(table) >= EXACT)
+        return not wrong.any()
 
 
 @dataclass(frozen=True)
@@ -141,6 +209,19 @@ class Columns:
     def is_numeric(self) -> bool:
         """Whether a float64 array can represent every column."""
         return bool(self.features) and all(feature.kind.is_numeric for feature in self.features)
+
+    @cached_property
+    def is_tabular(self) -> bool:
+        """Whether rows of numbers become a float64 array: every column is numeric, or "any" in an array."""
+        return bool(self.features) and all(
+            f.dtype != OBJECT and (f.kind.is_numeric or (f.kind is FeatureKind.ANY and self.container == "array"))
+            for f in self.features
+        )
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """The numbers that each column accepts."""
+        return Bounds.of(self.features)
 
     @property
     def is_open(self) -> bool:

@@ -1,97 +1,171 @@
-"""Learns a feature schema from training data: names, kinds, optional values, and the observed ranges."""
+"""Learns a feature schema from an example: a frame, an array, tensors, lists of rows, dicts, or texts."""
 
 from __future__ import annotations
 
-import math
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.models.features import Container, Feature, FeatureKind
+from streamb.models.dtypes import OBJECT
+from streamb.models.features import INPUT, Container, Feature, FeatureKind
+from streamb.models.learning_columns import learn_array, learn_objects, learn_series
+from streamb.models.rows import as_numpy, refuse_repeated_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAX_CATEGORIES: Final = 256  # a string column with more different values than this is text
+Learned = tuple[tuple[Feature, ...], Container]
+
 _TEXTS: Final = (Feature("text", FeatureKind.TEXT),)
+_SCALARS: Final = (str, bool, int, float, np.generic, type(None))
+_NUMBERS: Final = (int, float, np.integer, np.floating)
 
 
-def learn_columns(data: Any) -> tuple[tuple[Feature, ...], Container]:
+def learn_columns(data: Any) -> Learned:
     """Return the columns of the data and its container, for `FeatureSchema.learn`."""
     pandas = sys.modules.get("pandas")  # data can only be a frame when somebody imported pandas
     if pandas is not None and isinstance(data, pandas.DataFrame):
-        return tuple(_learn_series(str(name), data[name]) for name in data.columns), "frame"
+        return _learn_frame(data)
     if pandas is not None and isinstance(data, pandas.Series):
-        data = data.tolist()
-    if isinstance(data, list | tuple) and data and all(isinstance(item, str) for item in data):
-        return _TEXTS, "texts"
+        data = data.to_numpy()
     if hasattr(data, "tocsr"):  # a sparse matrix: absent means zero, so ranges would mislead
         return tuple(Feature(f"x{index}") for index in range(int(data.shape[1]))), "array"
-    table = np.asarray(data)
-    if table.ndim == 1 and table.dtype.kind in "UO" and all(isinstance(item, str) for item in table.tolist()):
-        return _TEXTS, "texts"
-    if table.ndim != 2:
+    data = as_numpy(data)
+    if isinstance(data, np.ndarray):
+        return _learn_ndarray(data)
+    if isinstance(data, Mapping):
+        return _learn_named(data)
+    if isinstance(data, list | tuple):
+        return _learn_list([as_numpy(row) for row in data])
+    try:
+        data = np.asarray(data)  # another library's array
+    except (TypeError, ValueError):
+        data = np.array(None)
+    if not data.ndim:
+        raise InvalidInput("an example is a frame, an array, a list of rows, a dict of arrays or a list of texts")
+    return _learn_ndarray(data)
+
+
+def _learn_frame(frame: pd.DataFrame) -> Learned:
+    refuse_repeated_columns(frame)
+    if not len(frame.columns):
+        raise InvalidInput("the frame has no columns")
+    return tuple(learn_series(str(name), frame.iloc[:, index]) for index, name in enumerate(frame.columns)), "frame"
+
+
+def _learn_ndarray(array: NDArray[Any]) -> Learned:
+    if array.ndim == 1 and array.dtype.kind in "UOT" and len(array):
+        return _learn_list(array.tolist())
+    if array.ndim == 2:
+        if not array.shape[1]:
+            raise InvalidInput("the rows have no columns")
+        columns = (learn_array(f"x{index}", array[:, index]) for index in range(array.shape[1]))
+        return tuple(columns), "array"
+    return (_tensor(INPUT, array),), "tensor"
+
+
+def _tensor(name: str, array: NDArray[Any]) -> Feature:
+    """The feature of an array whose first axis is the rows."""
+    kind = array.dtype.kind
+    if kind == "O" and array.size and all(isinstance(value, str) for value in array.ravel()):
+        array, kind = array.astype(str), "U"
+    if kind not in "biufU" or (array.dtype.itemsize == 16 and kind == "f"):
         raise InvalidInput(
-            f"a schema is learned from rows and columns (or a list of texts), got shape {list(table.shape)}"
+            f"the tensor {name!r} has the type {array.dtype}; make it numbers, booleans or strings of one type"
         )
-    return tuple(_learn_column(f"x{index}", table[:, index]) for index in range(table.shape[1])), "array"
+    if kind == "f" and np.isinf(array).any():
+        raise InvalidInput(f"the tensor {name!r} has infinite values; JSON cannot carry them")
+    nullable = kind == "f" and bool(np.isnan(array).any())
+    dtype = "str" if kind == "U" else array.dtype.name
+    return Feature(name, FeatureKind.TENSOR, dtype=dtype, shape=array.shape[1:], nullable=nullable)
 
 
-def _learn_column(name: str, values: NDArray[Any]) -> Feature:
-    if values.dtype.kind == "b":
-        return Feature(name, FeatureKind.BOOLEAN)
-    if values.dtype.kind in "iuf":
-        return _numeric(name, FeatureKind.NUMBER, values.astype(np.float64))
-    return _learn_objects(name, values.tolist())
-
-
-def _learn_series(name: str, series: pd.Series[Any]) -> Feature:
-    import pandas as pd
-
-    dtype = series.dtype
-    missing = bool(series.isna().any())
-    if isinstance(dtype, pd.CategoricalDtype):
-        known = dtype.categories.tolist()
-        if all(isinstance(item, str) for item in known):
-            return Feature(name, FeatureKind.CATEGORY, categories=tuple(known), optional=missing)
-        return _learn_objects(name, series.tolist())
-    if pd.api.types.is_bool_dtype(dtype):
-        return Feature(name, FeatureKind.BOOLEAN, optional=missing)
-    if pd.api.types.is_numeric_dtype(dtype):
-        kind = FeatureKind.INTEGER if pd.api.types.is_integer_dtype(dtype) else FeatureKind.NUMBER
-        return _numeric(name, kind, series.to_numpy(dtype=np.float64, na_value=np.nan))
-    if pd.api.types.is_string_dtype(dtype) or dtype.kind == "O":
-        return _learn_objects(name, series.astype(object).where(series.notna(), None).tolist())
-    raise InvalidInput(f"column {name!r} has the type {dtype}; make it numbers or strings before the model sees it")
-
-
-def _learn_objects(name: str, values: list[Any]) -> Feature:
-    present = [value for value in values if value is not None and not _is_nan(value)]
-    missing = len(present) < len(values)
-    if present and all(isinstance(value, bool | np.bool_) for value in present):
-        return Feature(name, FeatureKind.BOOLEAN, optional=missing)
-    if all(isinstance(value, str) for value in present):
-        distinct = len(set(present))
-        repeated = distinct <= _MAX_CATEGORIES and distinct * 2 <= max(len(present), 2)
-        return Feature(name, FeatureKind.CATEGORY if repeated else FeatureKind.TEXT, optional=missing)
-    if all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present):
-        whole = all(isinstance(value, int | np.integer) for value in present)
-        numbers = np.array([np.nan if value is None else value for value in values], np.float64)
-        return _numeric(name, FeatureKind.INTEGER if whole else FeatureKind.NUMBER, numbers)
-    kinds = ", ".join(sorted({type(value).__name__ for value in present}))
-    raise InvalidInput(
-        f"column {name!r} mixes values of the types {kinds}; a column holds numbers, booleans or strings"
+def _learn_named(columns: Mapping[Any, Any]) -> Learned:
+    """A dict of arrays or tensors, each with one entry per row."""
+    arrays = {str(name): _named_array(str(name), values) for name, values in columns.items()}
+    if not arrays:
+        raise InvalidInput("the dict has no arrays")
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name!r} has {len(array)}" for name, array in list(arrays.items())[:10])
+        raise InvalidInput(f"the arrays by name have different numbers of rows: {lengths}")
+    features = (
+        learn_array(name, array, is_strict=True) if array.ndim == 1 else _tensor(name, array)
+        for name, array in arrays.items()
     )
+    return tuple(features), "tensors"
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _named_array(name: str, values: Any) -> NDArray[Any]:
+    values = as_numpy(values)
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise InvalidInput(
+            f"in a dict of arrays, {name!r} holds a single value; give a list of dicts for rows by column name"
+        )
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InvalidInput(f"{name!r} holds lists of different lengths; make them one array, or give rows") from None
+    if not array.ndim:
+        raise InvalidInput(f"{name!r} is no array of one entry per row")
+    return array
 
 
-def _numeric(name: str, kind: FeatureKind, values: NDArray[np.float64]) -> Feature:
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
-    return Feature(name, kind, observed_min=low, observed_max=high, optional=bool(np.isnan(values).any()))
+def _learn_list(rows: Sequence[Any]) -> Learned:
+    if not rows:
+        raise InvalidInput("the example has no rows; give at least one")
+    if all(isinstance(row, str) for row in rows):
+        return _TEXTS, "texts"
+    if all(isinstance(row, Mapping) for row in rows):
+        return _learn_records(rows), "records"
+    if all(isinstance(row, _NUMBERS) and not isinstance(row, bool) for row in rows):
+        return (_tensor(INPUT, np.asarray(rows)),), "tensor"
+    if all(isinstance(row, list | tuple | np.ndarray) for row in rows):
+        found = _learn_nested(rows)
+        if found is not None:
+            return found
+    return (learn_objects(INPUT, list(rows), dtype=OBJECT),), "list"
+
+
+def _learn_nested(rows: Sequence[Any]) -> Learned | None:
+    """Rows that are lists: of single values for columns, of lists of equal lengths for a tensor; None if neither."""
+    lengths = {len(row) if np.ndim(row) else 0 for row in rows if isinstance(row, np.ndarray)}
+    lengths |= {len(row) for row in rows if not isinstance(row, np.ndarray)}
+    if len(lengths) > 1 or 0 in lengths:
+        return None
+    cells = [value for row in rows for value in row]
+    if all(isinstance(value, _NUMBERS) and not isinstance(value, bool) for value in cells):
+        return _learn_ndarray(np.array([list(row) for row in rows]))
+    if all(isinstance(value, bool | np.bool_) for value in cells):
+        return _learn_ndarray(np.array([list(row) for row in rows]))
+    if all(
+        isinstance(value, _SCALARS) or not isinstance(value, list | tuple | np.ndarray | Mapping) for value in cells
+    ):
+        columns = zip(*rows, strict=True)
+        features = [learn_objects(f"x{i}", list(values), dtype=OBJECT) for i, values in enumerate(columns)]
+        if all(feature.kind.is_numeric for feature in features):  # an array of floats, as NumPy makes of them
+            features = [replace(feature, dtype="") for feature in features]
+        return tuple(features), "array"
+    try:
+        tensor = np.array([np.asarray(as_numpy(row)) for row in rows])
+    except ValueError:
+        return None
+    return ((_tensor(INPUT, tensor),), "tensor") if tensor.dtype.kind in "biuf" else None
+
+
+def _learn_records(rows: Sequence[Mapping[Any, Any]]) -> tuple[Feature, ...]:
+    """Columns of rows by name; a name that some rows lack is optional."""
+    names: dict[str, Any] = {}
+    for row in rows:
+        names |= dict.fromkeys(map(str, row))
+    if not names:
+        raise InvalidInput("the rows have no columns")
+    by_text = [{str(name): value for name, value in row.items()} for row in rows]
+    for name in names:
+        present = [row[name] for row in by_text if name in row]
+        names[name] = learn_objects(name, present, dtype=OBJECT, is_optional=len(present) < len(rows))
+    return tuple(names.values())

@@ -8,21 +8,27 @@ DataFrame does.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures, InvalidInput
-from streamb.models.checking import check_table, join_columns
+from streamb.models.checking import check_table, check_whole_tensor, join_columns
 from streamb.models.containers import fill_container
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 from streamb.models.learning import learn_columns
 
 __all__ = ["Feature", "FeatureKind", "FeatureSchema", "Rows"]
+
+
+def _not_exact() -> Any:
+    raise KeyError
+
 
 _NUMBER_TYPES: Final = frozenset({int, float})
 
@@ -45,11 +51,25 @@ class FeatureSchema(Columns):
 
     @cached_property
     def _plain(self) -> bool:
-        """Whether every column accepts any finite number, and nothing else."""
-        return bool(self.features) and all(
-            f.kind is FeatureKind.NUMBER and f.minimum is None and f.maximum is None and not f.nullable
+        """Whether every column accepts any finite number that its type holds."""
+        return self.is_tabular and all(
+            f.kind in (FeatureKind.NUMBER, FeatureKind.ANY) and f.minimum is None and f.maximum is None
             for f in self.features
         )
+
+    @cached_property
+    def _is_narrow(self) -> bool:
+        """Whether a finite float64 may be beyond a column's type, or change when a float64 carries it."""
+        return any(np.isfinite(self.bounds.high) | self.bounds.exact)
+
+    @cached_property
+    def _is_floats(self) -> bool:
+        """Whether the model takes an array of float64, so that a table of numbers needs no conversion."""
+        return self.is_tabular and self.container == "array" and {f.dtype for f in self.features} <= {"", "float64"}
+
+    @cached_property
+    def _values_by_name(self) -> Callable[[dict[str, Any]], Any]:
+        return itemgetter(*self.names) if len(self.names) > 1 else lambda row: (row[self.names[0]],)
 
     @classmethod
     def open(cls) -> FeatureSchema:
@@ -103,6 +123,8 @@ class FeatureSchema(Columns):
         Raises:
             InvalidFeatures: names every problem by row and column, up to 20.
         """
+        if type(rows) is list and rows and type(rows[0]) is dict:
+            rows = self._in_column_order(rows)
         if self._plain and type(rows) is list and rows:
             width = len(self.features)
             try:
@@ -114,10 +136,21 @@ class FeatureSchema(Columns):
                         or not math.isfinite(sum(row))  # a sum that overflows is looked at again, slowly
                     ):
                         return check_table(self, rows)
-                return np.array(rows, np.float64)
+                table = np.array(rows, np.float64)
             except OverflowError:  # an integer that no float can hold
-                pass
+                return check_table(self, rows)
+            return table if not self._is_narrow or self.bounds.hold(table) else check_table(self, rows)
         return check_table(self, rows)
+
+    def _in_column_order(self, rows: list[dict[str, Any]]) -> list[Any]:
+        """Rows by name as lists, if each has exactly the columns; else unchanged."""
+        width, values = len(self.features), self._values_by_name
+        if not width or self.container in ("tensor", "list"):
+            return rows
+        try:
+            return [list(values(row)) if type(row) is dict and len(row) == width else _not_exact() for row in rows]
+        except KeyError:
+            return rows
 
     def check_array(self, values: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Rows:
         """Check a tensor of shape (rows, features), or one tensor of shape (rows,) or (rows, 1) per column name.
@@ -129,14 +162,16 @@ class FeatureSchema(Columns):
             InvalidFeatures: a wrong shape or type, a number that is not finite in a column that is not optional.
         """
         if isinstance(values, Mapping):
-            return check_table(self, join_columns(values))
+            return check_table(self, join_columns(self, values))
+        if self.container == "tensor":
+            return check_whole_tensor(self, values)
         if values.ndim == 1 and len(self.features) == 1:
             values = values.reshape(-1, 1)
         if self._plain and values.ndim == 2 and values.shape[1] == len(self.features) and values.dtype.kind in "iuf":
             numbers = np.asarray(values, np.float64)
-            if len(numbers) and np.isfinite(numbers).all():
+            if len(numbers) and np.isfinite(numbers).all() and (not self._is_narrow or self.bounds.hold(numbers)):
                 return numbers
-        if values.ndim < 2 and not self.is_open:
+        if values.ndim < 2 and not self.is_open and self.container != "list":
             raise InvalidFeatures(
                 f"expected a tensor of shape [rows, {len(self.features)}], got {list(values.shape)}",
                 problems=[f"shape {list(values.shape)}"],
@@ -144,7 +179,7 @@ class FeatureSchema(Columns):
         return check_table(self, values.tolist())
 
     def to_input(self, rows: Rows) -> Any:
-        """Return the input for the model's `predict` (ndarray, DataFrame, list of str), from `check_rows`'s result."""
-        if self.container == "array" and self.is_numeric:
-            return rows if isinstance(rows, np.ndarray) else np.array(rows, np.float64)
+        """Return the input for the model's `predict`, in its container and types, from the result of `check_rows`."""
+        if self._is_floats and isinstance(rows, np.ndarray):
+            return rows
         return fill_container(self, rows)

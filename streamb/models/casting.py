@@ -1,0 +1,58 @@
+"""Casts checked numbers to a type where that changes no value, and checked values to Python objects."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamb.models.datetimes import moments
+from streamb.models.dtypes import DATE, EXACT, OBJECT, datetime_unit, numpy_dtype
+from streamb.models.features import Feature, FeatureKind
+
+
+def cast_numbers(numbers: NDArray[Any], dtype_name: str) -> NDArray[Any]:
+    """Return a float64 array in another type; float64 where that would change values, as of fractions or NaN."""
+    dtype = numpy_dtype(dtype_name)
+    if dtype is None or dtype == numbers.dtype:
+        return numbers
+    if dtype.kind == "f":
+        return numbers.astype(dtype)
+    with np.errstate(invalid="ignore"):  # NaN has no whole number; the comparison finds it
+        cast = numbers.astype(dtype)
+    return cast if np.array_equal(cast, numbers) else numbers
+
+
+def python_value(feature: Feature, value: Any) -> Any:
+    """Return a checked value as the Python object that a list, a dict or a column of objects holds."""
+    if value is None or value != value:  # NaN
+        is_nan = feature.null_is_nan or (feature.kind is FeatureKind.NUMBER and feature.dtype != OBJECT)
+        return np.nan if is_nan else None
+    convert = _PYTHON.get(feature.kind)
+    return value if convert is None else convert(feature, value)
+
+
+def _python_moment(feature: Feature, value: int) -> dt.date | dt.datetime:
+    if feature.dtype == DATE:
+        return dt.date(1970, 1, 1) + dt.timedelta(days=value)
+    moment: dt.datetime = moments([value], datetime_unit(feature.dtype) or "us").astype("datetime64[us]")[0].item()
+    return moment.replace(tzinfo=dt.UTC) if feature.zone else moment
+
+
+_PYTHON: Final[Mapping[FeatureKind, Callable[[Feature, Any], Any]]] = {
+    FeatureKind.INTEGER: lambda _, value: int(value),
+    FeatureKind.BOOLEAN: lambda _, value: bool(value),
+    FeatureKind.DATETIME: _python_moment,
+}
+
+
+def as_floats(array: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers as float64, unless whole numbers beyond 2**53 would change; other arrays unchanged."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float64, copy=False)
+    if array.dtype.kind not in "iu" or (array.size and not -EXACT <= int(array.min()) <= int(array.max()) <= EXACT):
+        return array
+    return array.astype(np.float64)
