@@ -45,6 +45,7 @@ from streamb.traffic import BreakerPolicy, GatewayPolicy, ModelRoute, Override, 
 
 GOAL: Final = 0.95
 TOKEN_KEY: Final = b"k" * 32
+LINK_SECRET: Final = b"s" * 32
 NAMES: Final = ("plain", "duties", "canary")
 FEATURES: Final = 30
 PATH: Final = "/v2/models/m/predict"
@@ -120,14 +121,13 @@ async def _replica() -> None:
     async def infer(batch: Batch) -> BatchReply:
         return await asyncio.get_running_loop().run_in_executor(thread, predictor.run, batch)
 
-    address = await LinkServer(infer, replica="r").start("127.0.0.1")
-    print(json.dumps({**dataclasses.asdict(address), "secret": address.secret.hex()}), flush=True)
+    address = await LinkServer(infer, replica="r", secret=LINK_SECRET).start("127.0.0.1")
+    print(json.dumps(dataclasses.asdict(address)), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 async def _gateways() -> None:
-    told = json.loads(sys.stdin.readline())
-    address = LinkAddress(**{**told, "secret": bytes.fromhex(told["secret"])})
+    address = LinkAddress(**json.loads(sys.stdin.readline()))
     ports = []
     servers = []
     for recorder, table in (
@@ -136,7 +136,7 @@ async def _gateways() -> None:
         (VersionRecorder, full_table(1_000)),
     ):
         targets.VersionRecorder = recorder  # type: ignore[attr-defined, misc]
-        link = await Link.connect(address, on_lost=lambda _: sys.exit("the replica is gone"))
+        link = await Link.connect(address, LINK_SECRET, on_lost=lambda _: sys.exit("the replica is gone"))
         app = GatewayApp(OneReplica(link), GatewayLimits(max_concurrent_requests=400), SystemClock())
         app.apply(table)
         server = uvicorn.Server(listener_config(app, host="127.0.0.1", port=0, loop="none"))

@@ -117,7 +117,7 @@ class SigningKey:
         """
         try:
             if not path.exists():
-                _write_once(path, cls.generate().to_pem())
+                create_once(path, cls.generate().to_pem())
             pem = path.read_bytes()
         except OSError as error:
             raise StorageFailed(f"cannot read or create the signing key {path}: {error}") from error
@@ -140,8 +140,18 @@ class SigningKey:
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _write_once(path: Path, content: bytes) -> None:
-    """Write `path` whole with mode 0600, or leave the file that another process put there first."""
+def create_once(path: Path, content: bytes) -> None:
+    """Create a file with its whole content, readable for its owner only; an existing file stays as it is.
+
+    Several processes may call this at once for the same path: one of them creates the file.
+
+    Args:
+        path: the file; missing folders are created, readable for their owner only.
+        content: the complete content.
+
+    Raises:
+        OSError: it cannot be created.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp creates it with mode 0600
     draft = Path(name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 from functools import partial
 from typing import Annotated
 
@@ -11,7 +14,7 @@ from streamb.cli.foreground import run_platform
 from streamb.cli.options import AsJson, Presets, StateDir
 from streamb.cli.output import Waiting, print_json, say
 from streamb.config import Settings, load_settings
-from streamb.sdk.discovery import RunningInfo, read_api_key
+from streamb.sdk.discovery import KEY_FILE, RunningInfo, read_api_key
 from streamb.sdk.http import HttpClient
 from streamb.sdk.launch import LOG_FILE, LaunchOptions, launch
 from streamb.sdk.sample import SAMPLE_ID, curl_line
@@ -71,14 +74,27 @@ def _start_in_background(settings: Settings, *, sample: bool | None, as_json: bo
 
 
 def _announce(settings: Settings, info: RunningInfo, api_key: str, seconds: float, *, as_json: bool) -> None:
-    key = api_key if settings.api_key_required else None
+    shown = api_key if as_json or _may_show_key(settings) else settings.state_dir / KEY_FILE
+    key = shown if settings.api_key_required else None
     example = curl_line(info.url, key) if _has_sample(info.url, api_key) else f"curl -s {info.url}/v2"
     if as_json:
         facts = {"url": info.url, "api_key": api_key, "pid": info.pid, "state_dir": str(settings.state_dir)}
         print_json({**facts, "environment": settings.environment, "example": example, "seconds": round(seconds, 1)})
         return
     print(f"\nstreamb is up ({settings.environment}, {seconds:.1f} s)\n")
-    print(f"  url      {info.url}\n  api key  {api_key}\n  try      {example}\n", flush=True)
+    place = "" if shown == api_key else "in "
+    print(f"  url      {info.url}\n  api key  {place}{shown}\n  try      {example}\n", flush=True)
+
+
+def _may_show_key(settings: Settings) -> bool:
+    """Whether the API key may be printed: on a terminal; in development also to another program; never to a file."""
+    if sys.stdout.isatty():
+        return True
+    try:
+        to_file = stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):  # standard output is no file of the system
+        to_file = False
+    return settings.environment == "development" and not to_file
 
 
 def _has_sample(url: str, api_key: str) -> bool:

@@ -75,4 +75,4 @@ def console_application(settings: Settings) -> Any:
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=5,
     )
-    return deployment(Console).bind(settings)
+    return deployment(Console).bind(settings.without_secrets())

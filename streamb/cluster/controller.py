@@ -24,6 +24,9 @@ from streamb.control.observations import NodeReport, Observations
 from streamb.control.platform import build, operator_key
 from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
+from streamb.hashing import same_secret
+from streamb.security.keys import digest
+from streamb.security.platform_key import PlatformKey
 from streamb.traffic import RoutingTable
 
 TICK_S: Final = 1.0
@@ -104,9 +107,10 @@ class ControllerActor:
         wishes = self._runtime.wishes(app, deploying=rollouts.deploying(app))
         return {**wishes, "analysing": rollouts.analysing(app)}
 
-    async def api_key(self) -> str:
-        """Return the operator's API key, which is the same in the store and in the state directory."""
-        return await asyncio.to_thread(operator_key, self._platform.settings, self._platform.keys)
+    async def belongs_to(self, key_digest: str) -> bool:
+        """Return whether this platform's operator has the key with this digest (`security.keys.digest`)."""
+        key = await asyncio.to_thread(operator_key, self._platform.settings.state_dir)
+        return same_secret(key_digest, digest(key))
 
     async def missing(self) -> tuple[list[str], list[str]]:
         """Return the parts that are not up yet and that every answer needs, and the models that are still starting."""
@@ -166,6 +170,7 @@ def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:
         settings: the platform's settings.
         with_edge: whether to keep an edge on every node; otherwise something else must bring requests to the gateways.
     """
+    PlatformKey.create(settings.state_dir)  # here, because gateways read it as soon as they start
     actor = ray.remote(ControllerActor)
     return actor.options(
         name=CONTROLLER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 import psutil
@@ -20,6 +21,7 @@ from streamb.config import Settings
 from streamb.control.observations import NodeReport
 from streamb.errors import Unavailable
 from streamb.metrics import Snapshot
+from streamb.security.platform_key import PlatformKey
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.traffic import RoutingTable
 
@@ -36,7 +38,8 @@ class Gateway:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         self._clock = SystemClock()
-        self._predictor = LinkPredictor()
+        self._key = PlatformKey.load(settings.state_dir)
+        self._predictor = LinkPredictor(self._key.link_secret)
         self._app = GatewayApp(self._predictor, limits_of(settings), self._clock)
         self._newest = self._app.table
         self._expected: dict[str, float] = {}
@@ -88,7 +91,7 @@ class Gateway:
         """
         if table.epoch <= self._newest.epoch:
             return
-        self._newest = table
+        self._newest = table = self._unsealed(table)
         apps = {target.app for route in table.models.values() for target in route.targets.values()}
         unconnected = self._predictor.connect(apps)
         if unconnected:
@@ -101,6 +104,11 @@ class Gateway:
         self._expected = {app: until for app, until in self._expected.items() if until > now}
         gone = self._predictor.apps - apps - self._expected.keys()
         self._predictor.forget(app for app in gone if self._app.in_flight(app) == 0)
+
+    def _unsealed(self, table: RoutingTable) -> RoutingTable:
+        """The table with the key of request tokens in plain, which the Controller sends sealed."""
+        policy = replace(table.policy, token_key=self._key.open(table.policy.token_key))
+        return replace(table, policy=policy)
 
     def _report(self) -> NodeReport:
         in_flight = {app: self._app.in_flight(app) for app in self._predictor.apps}
@@ -142,4 +150,4 @@ def gateway_application(settings: Settings, *, name: str = GATEWAY) -> Any:
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=10,
     )
-    return deployment(Gateway).bind(settings)
+    return deployment(Gateway).bind(settings.without_secrets())

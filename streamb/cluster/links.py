@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ray import serve
@@ -33,9 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 class LinkPredictor:
-    """Calls the replicas of model versions; belongs to one event loop."""
+    """Calls the replicas of model versions; belongs to one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        secret_of: returns the secret of the links to a replica, by its name.
+    """
+
+    def __init__(self, secret_of: Callable[[str], bytes]) -> None:
+        self._secret_of = secret_of
         self._apps: dict[str, _AppLinks] = {}
 
     def connect(self, apps: Iterable[str]) -> frozenset[str]:
@@ -43,7 +48,7 @@ class LinkPredictor:
         unconnected = set()
         for app in apps:
             if app not in self._apps:
-                self._apps[app] = _AppLinks(app)
+                self._apps[app] = _AppLinks(app, self._secret_of)
                 self._apps[app].start()
             if not self._apps[app].connected_once:
                 unconnected.add(app)
@@ -90,8 +95,9 @@ class LinkPredictor:
 class _AppLinks:
     """The links to the replicas of one app."""
 
-    def __init__(self, app: str) -> None:
+    def __init__(self, app: str, secret_of: Callable[[str], bytes]) -> None:
         self.app = app
+        self._secret_of = secret_of
         self.connected_once = False
         self.found = asyncio.Event()
         self._handle: Any = None
@@ -154,7 +160,7 @@ class _AppLinks:
 
     async def _connect(self, address: LinkAddress) -> None:
         try:
-            link = await Link.connect(address, on_lost=self._lost)
+            link = await Link.connect(address, self._secret_of(address.replica), on_lost=self._lost)
         except StreambError as error:
             _log.warning("a replica of %s cannot be reached at %s:%s: %s", self.app, address.host, address.port, error)
             return

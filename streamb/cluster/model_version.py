@@ -19,6 +19,7 @@ from streamb.control.platform import open_artifacts
 from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
 from streamb.rollouts.runtime import AppSpec
+from streamb.security.platform_key import PlatformKey
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
@@ -44,7 +45,8 @@ class ModelVersion:
         self._stats = ReplicaStats(cores=settings.replica_cpus)
         self._settings = settings
         replica = serve.get_replica_context().replica_tag
-        self._server = LinkServer(self.infer, replica=replica)
+        secret = PlatformKey.load(settings.state_dir).link_secret(replica)
+        self._server = LinkServer(self.infer, replica=replica, secret=secret)
         self._collection: ReplicaCollection | None = None
         if settings.monitoring_enabled:
             columns = model.schema.names if model.schema is not None and not model.schema.is_open else None
@@ -68,7 +70,7 @@ class ModelVersion:
             self._stats.left(arrived, answered=answered)
 
     async def link(self) -> LinkAddress:
-        """Return the address and secret of this replica's link. Opens the link on the first call."""
+        """Return the address of this replica's link; its secret is not sent. Opens the link on the first call."""
         if self._listening is None:
             self._listening = asyncio.ensure_future(self._server.start(own_address(self._settings)))
         return await self._listening
@@ -116,4 +118,4 @@ def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> 
         graceful_shutdown_timeout_s=10,
         **options,
     )
-    return deployment(ModelVersion).bind(settings, spec, trusted)
+    return deployment(ModelVersion).bind(settings.without_secrets(), spec, trusted)

@@ -14,6 +14,7 @@ from streamb.clock import SystemClock
 from streamb.cluster.session import QUIET, RaySession, open_session
 from streamb.config import Settings
 from streamb.errors import AlreadyRunning, StartFailed
+from streamb.store.state_dir import claim_state_dir
 
 _POLL_S: Final = 0.2
 _STOP_S: Final = 20.0
@@ -74,7 +75,7 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
 
         check_alerting(settings)
     settings = _with_free_port(settings)
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    claim_state_dir(settings.state_dir, strict=settings.environment != "development")
     progress("Ray")
     session = open_session(settings)
     try:
@@ -98,6 +99,7 @@ def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
 
     from streamb.cluster.names import CONTROLLER, NAMESPACE
     from streamb.control.platform import API_KEY_FILE
+    from streamb.security.keys import digest
 
     if session.folder is not None:
         return  # this process has just started this Ray
@@ -106,9 +108,9 @@ def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
     except ValueError:
         return
     deadline = _CLOCK.monotonic() + settings.start_timeout_s
-    theirs = _within(ray, controller.api_key.remote(), deadline, "the controller on this cluster")
     file = settings.state_dir / API_KEY_FILE
-    if not file.exists() or file.read_text().strip() != theirs:
+    ours = digest(file.read_text().strip()) if file.exists() else ""
+    if not _within(ray, controller.belongs_to.remote(ours), deadline, "the controller on this cluster"):
         raise AlreadyRunning(
             f"another platform runs on the Ray cluster at {session.address}; use it with --address, or stop it with "
             "`streamb down` and its state directory"
@@ -123,6 +125,7 @@ def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> Ru
     from streamb.cluster.controller import start_controller
     from streamb.cluster.gateway import gateway_application
     from streamb.cluster.names import CONSOLE_APP, GATEWAY_APP
+    from streamb.control.platform import operator_key
 
     deadline = _CLOCK.monotonic() + settings.start_timeout_s
     progress("Ray Serve")
@@ -137,13 +140,13 @@ def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> Ru
         wait_for_applications_running=False,
     )
     progress("the controller")
-    api_key = _within(ray, controller.api_key.remote(), deadline, "the controller")
+    _within(ray, controller.missing.remote(), deadline, "the controller")
     if settings.monitoring_enabled:
         from streamb.cluster.monitor import start_monitor
 
         start_monitor(settings)  # not waited for: requests are answered without it
     _wait_until_up(ray, controller, deadline, progress, settings.start_timeout_s)
-    return RunningPlatform(settings, session, api_key)
+    return RunningPlatform(settings, session, operator_key(settings.state_dir))
 
 
 def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progress, timeout_s: float) -> None:

@@ -251,6 +251,13 @@ class Settings(BaseSettings):
         copy._channel_settings = given  # noqa: SLF001 - of the same class
         return copy
 
+    def without_secrets(self) -> Self:
+        """Return a copy for processes that open neither the database nor an alert channel, with no secret of theirs.
+
+        Ray Serve keeps the arguments of a deployment, and answers anybody on the cluster who asks for them.
+        """
+        return self.model_copy(update={"database_url": None}).with_channel_settings({})
+
     @property
     def resolved_database_url(self) -> str:
         """The SQLAlchemy URL of the database; it contains the password, so never log it."""

@@ -10,15 +10,16 @@ from typing import Final
 
 from streamb.clock import Clock, SystemClock
 from streamb.config import Settings
-from streamb.crypto import PublicKey, SigningKey
+from streamb.crypto import PublicKey, SigningKey, create_once
+from streamb.errors import StorageFailed
 from streamb.registry import ArtifactStore, Registry
 from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.decide import Limits
 from streamb.rollouts.observation import DriftOf, Outcomes
 from streamb.rollouts.runtime import Runtime
-from streamb.security.keys import KeyRing
+from streamb.security.keys import KeyRing, new_key
+from streamb.security.platform_key import PlatformKey
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
-from streamb.store.files import replace_file
 from streamb.traffic import BreakerPolicy, GatewayPolicy
 
 API_KEY_FILE: Final = "api-key"
@@ -71,12 +72,12 @@ def build(
     database = open_database(settings.resolved_database_url, clock)
     registry = Registry(database.records, database.journal, clock)
     keys = KeyRing(database.records, clock)
-    operator_key(settings, keys)
+    keys.adopt(operator_key(settings.state_dir), "operator", admin=True)
     policy = GatewayPolicy(
         api_key_required=settings.api_key_required,
         key_digests=keys.digests(),
         breaker=breaker_policy(settings),
-        token_key=token_key(database.records),
+        token_key=PlatformKey.create(settings.state_dir).seal(token_key(database.records)),
     )
     rollouts = Rollouts(
         database.records,
@@ -132,13 +133,19 @@ def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: Publ
     )
 
 
-def operator_key(settings: Settings, keys: KeyRing) -> str:
-    """Return the operator's admin key from the state directory; it is created if there is none yet."""
-    path = settings.state_dir / API_KEY_FILE
-    plaintext = path.read_text().strip() if path.exists() else ""
-    if plaintext:
-        keys.adopt(plaintext, "operator", admin=True)
-        return plaintext
-    plaintext, _ = keys.create("operator", admin=True)
-    replace_file(path, f"{plaintext}\n".encode(), mode=0o600)
-    return plaintext
+def operator_key(state_dir: Path) -> str:
+    """Return the operator's admin key from the state directory; it is created if there is none yet.
+
+    The platform knows its digest only: whoever needs the key reads the file, and no process sends it.
+
+    Raises:
+        StorageFailed: the file cannot be created or read.
+    """
+    path = state_dir / API_KEY_FILE
+    try:
+        if not path.exists() or not path.read_text().strip():
+            path.unlink(missing_ok=True)
+            create_once(path, f"{new_key('operator')[0]}\n".encode())
+        return path.read_text().strip()
+    except OSError as error:
+        raise StorageFailed(f"the operator's key {path} cannot be read or created: {error.strerror}") from error

@@ -21,6 +21,8 @@ from streamb.config import child_environment
 from streamb.errors import StartFailed
 from streamb.sdk.discovery import RunningInfo, find_platform
 from streamb.sdk.up_lock import lock_holder
+from streamb.store.files import open_private
+from streamb.store.state_dir import claim_state_dir
 
 LOG_FILE: Final = "up.log"
 _POLL_S: Final = 0.1
@@ -90,10 +92,10 @@ def launch(
         StartFailed: the platform ended or did not answer in time. The message has the end of its log; nothing is
             left running.
     """
-    options.state_dir.mkdir(parents=True, exist_ok=True)
+    claim_state_dir(options.state_dir)
     log = options.state_dir / LOG_FILE
     command = [sys.executable, "-m", "streamb", "up", *options.arguments(), *(["--parent-pipe"] if tied else [])]
-    with log.open("wb") as output:
+    with open_private(log, "wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE if tied else subprocess.DEVNULL,

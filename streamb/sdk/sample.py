@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 from typing import Any, Final
 
 from streamb.errors import StartFailed
@@ -62,14 +64,16 @@ def deploy_sample(manager: ProductionMLManager) -> None:
         raise StartFailed(f"the sample model was not deployed: {status.reason}")
 
 
-def curl_line(url: str, api_key: str | None) -> str:
+def curl_line(url: str, api_key: str | Path | None) -> str:
     """Return a shell command that asks the sample model about one flower.
 
     Args:
         url: the address of the platform.
-        api_key: the key to send; None sends no key.
+        api_key: the key to send, or the path of the file from which the shell reads it; None sends no key.
     """
     key = f" -H 'Authorization: Bearer {api_key}'" if api_key else ""
+    if isinstance(api_key, Path):
+        key = f' -H "Authorization: Bearer $(cat {shlex.quote(str(api_key))})"'
     insecure = " -k" if url.startswith("https://127.0.0.1") else ""
     body = json.dumps({"instances": [SAMPLE_ROW]})
     return f"curl -s{insecure} {url}/v2/models/{SAMPLE_ID}/predict{key} -H 'Content-Type: application/json' -d '{body}'"

@@ -10,7 +10,8 @@ from typing import BinaryIO, Final
 from streamb.clock import Clock
 from streamb.errors import AlreadyRunning, StorageFailed
 from streamb.sdk.discovery import read_platform_file
-from streamb.store.files import is_locked, take_lock
+from streamb.store.files import is_locked, open_private, take_lock
+from streamb.store.state_dir import claim_state_dir
 
 LOCK_FILE: Final = "up.lock"
 _POLL_S: Final = 0.1
@@ -31,9 +32,9 @@ class UpLock:
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> UpLock:
+        claim_state_dir(self._state_dir)
         try:
-            self._state_dir.mkdir(parents=True, exist_ok=True)
-            file = (self._state_dir / LOCK_FILE).open("a+b")
+            file = open_private(self._state_dir / LOCK_FILE, "a+b")
         except OSError as error:
             raise StorageFailed(
                 f"the state directory {self._state_dir} cannot be written ({error.strerror}); choose another with "

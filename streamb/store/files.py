@@ -6,15 +6,20 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, BinaryIO, Final, cast
 
 from streamb.errors import AlreadyRunning, StorageFailed
 
+OWNER_ONLY: Final = 0o700
+"""Permissions of a folder that only its owner may enter."""
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+"""The permissions of everybody but the owner."""
 _LOCK_PAUSES_S: Final = (0.02, 0.02, 0.02)
 """Pauses between attempts to take a lock: `is_locked` in another process holds it for an instant."""
 
@@ -33,7 +38,8 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     draft = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        draft.unlink(missing_ok=True)  # one that a crash left may have other permissions
+        with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -43,6 +49,57 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise StorageFailed(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def private_folder(folder: Path) -> bool:
+    """Create a folder that only its owner may enter (mode 0700, whatever the umask), or close an existing one.
+
+    Args:
+        folder: the folder; missing parents are created with the usual permissions.
+
+    Returns:
+        False if others may still enter it: it belongs to another user, or its file system has no permissions.
+
+    Raises:
+        OSError: it cannot be created, or is a file.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=OWNER_ONLY, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) != OWNER_ONLY:
+        with suppress(PermissionError):
+            folder.chmod(OWNER_ONLY)
+    return not folder.stat().st_mode & OTHERS
+
+
+def close_to_others(folder: Path) -> None:
+    """Make the files in a folder, but not those in its subfolders, readable for their owner only.
+
+    A file that belongs to another user keeps its permissions. A folder that does not exist is left out.
+    """
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError, PermissionError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_mode & OTHERS:
+                    path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS)
+
+
+def open_private(path: Path, mode: str) -> BinaryIO:
+    """Open a file that only its owner may read (mode 0600, whatever the umask); an existing one is closed to others.
+
+    Args:
+        path: the file; its folder must exist.
+        mode: as `open` takes it, for bytes: "wb", "ab", "a+b".
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    file = open(  # noqa: SIM115 - the caller closes it
+        path, mode, opener=lambda name, flags: os.open(name, flags, 0o600)
+    )
+    if os.fstat(file.fileno()).st_mode & OTHERS:
+        os.fchmod(file.fileno(), 0o600)
+    return cast("BinaryIO", file)
 
 
 @contextmanager

@@ -123,7 +123,8 @@ class GatewayPolicy:
         api_key_required: whether requests without a valid key are refused.
         key_digests: SHA-256 (hex) of every valid API key.
         breaker: the policy of each version's circuit breaker; None if there are no breakers.
-        token_key: signs request tokens, by which feedback finds its prediction; empty if ids are not signed.
+        token_key: signs request tokens, by which feedback finds its prediction; empty if ids are not signed. The
+            Controller sends it sealed with the platform key, and gateways open it.
     """
 
     api_key_required: bool = False

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -103,6 +104,26 @@ def test_up_announces_and_ctrl_c_stops_everything(cluster, state_dir):
     assert "waiting for the gateway … 0." in done.stderr
     assert "waiting for the sample model" in done.stderr
     assert cluster.live.backend.rollouts.routes["iris"].version == "1.0.0"
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("place", ["terminal", "program", "file"])
+def test_the_key_goes_to_no_log(cluster, state_dir, tmp_path, monkeypatch, place, environment):
+    Watcher(state_dir)
+    (state_dir / "api-key").write_text(cluster.api_key)
+    descriptors = {
+        "terminal": os.openpty,
+        "program": os.pipe,
+        "file": lambda: (os.open(os.devnull, os.O_RDONLY), os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY)),
+    }
+    other, descriptor = descriptors[place]()
+    with os.fdopen(descriptor, "w") as stdout:
+        monkeypatch.setattr("streamb.cli.up.sys", SimpleNamespace(stdout=stdout))
+        said = up(state_dir, "--environment", environment).stdout
+    os.close(other)
+    shown = place == "terminal" or (place == "program" and environment == "development")
+    assert (cluster.api_key in said) is shown
+    assert (str(state_dir / "api-key") in said) is not shown
 
 
 def test_for_scripts(cluster, state_dir):

@@ -16,9 +16,9 @@ async def hangs(_batch) -> BatchReply:
 
 async def test_a_replica_that_hangs_is_asked_once_while_another_answers():
     """Its calls are given up at their deadline; with none left on its link it would look like the idle one."""
-    target, predictor = VersionTarget("1.0.0", "app", {}), LinkPredictor()
+    target, predictor = VersionTarget("1.0.0", "app", {}), LinkPredictor(lambda replica: replica.encode())
     async with AsyncExitStack() as stack:
-        links = _AppLinks("app")
+        links = _AppLinks("app", lambda replica: replica.encode())
         for name, predict in (("stuck", hangs), ("quick", echo)):
             _, link, _ = await stack.enter_async_context(linked(predict))
             links._links[name] = link

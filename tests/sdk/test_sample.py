@@ -34,3 +34,13 @@ def test_the_line_works_as_printed(manager, live):
 def test_the_key_is_in_the_line_only_where_it_is_needed():
     assert "Bearer KEY" in curl_line("http://127.0.0.1:8000", "KEY")
     assert "Bearer" not in curl_line("http://127.0.0.1:8000", None)
+
+
+def test_the_line_may_read_the_key_from_its_file(tmp_path):
+    file = tmp_path / "a folder" / "api-key"
+    file.parent.mkdir()
+    file.write_text("KEY\n")
+    line = curl_line("http://127.0.0.1:8000", file)
+    said = subprocess.run(["sh", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True).stdout
+    assert "Authorization: Bearer KEY" in said.splitlines()
+    assert "KEY" not in line

@@ -8,6 +8,8 @@ import numpy as np
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import Link, LinkServer
 
+SECRET = b"known to both sides"
+
 
 def batch(value: float = 0.0, rows: int = 1) -> Batch:
     return Batch(np.full((rows, 2), value), (rows,))
@@ -42,10 +44,10 @@ async def until(condition) -> None:
 @asynccontextmanager
 async def linked(predict=echo, **options):
     """A server, a link to it, and the links that were lost."""
-    server = LinkServer(predict, replica="r1", **options)
+    server = LinkServer(predict, replica="r1", secret=SECRET, **options)
     address = await server.start("127.0.0.1")
     lost: list[Link] = []
-    link = await Link.connect(address, on_lost=lost.append)
+    link = await Link.connect(address, SECRET, on_lost=lost.append)
     try:
         yield server, link, lost
     finally:

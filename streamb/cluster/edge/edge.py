@@ -21,6 +21,7 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
 from streamb.config import Settings
 from streamb.control.observations import Endpoint, NodeReport
 from streamb.errors import StartFailed
+from streamb.store.files import replace_file
 
 INTERVAL_S: Final = 1.0
 _ENSURE_S: Final = 2.0
@@ -211,7 +212,7 @@ def start_edge(settings: Settings, node_id: str) -> Any:
     options = {"name": edge_actor(node_id), "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     here = NodeAffinitySchedulingStrategy(node_id, soft=False)
     actor = ray.remote(EdgeActor).options(**options, max_restarts=-1, num_cpus=0, scheduling_strategy=here)
-    return actor.remote(settings, node_id)
+    return actor.remote(settings.without_secrets(), node_id)
 
 
 def _socket_path(folder: Path, node_id: str) -> Path:
@@ -227,6 +228,6 @@ def _certificate(settings: Settings, folder: Path, node_id: str) -> Path | None:
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         return None
     joined = folder / f"{node_id[:8]}.pem"
-    joined.touch(mode=0o600)
-    joined.write_bytes(settings.tls_cert_file.read_bytes() + b"\n" + settings.tls_key_file.read_bytes())
+    content = settings.tls_cert_file.read_bytes() + b"\n" + settings.tls_key_file.read_bytes()
+    replace_file(joined, content, mode=0o600)
     return joined

@@ -1,20 +1,20 @@
 """The handshake between a gateway and a replica: a random number, the proof of a shared secret, a name.
 
 The replica sends a nonce, the gateway answers HMAC-SHA256(secret, nonce), and the replica's welcome contains the
-protocol version and its own name. Nothing that a gateway sends is read before its proof is right. The secret comes
-with the address, over a channel that is already trusted; the link itself is not encrypted.
+protocol version and its own name. Nothing that a gateway sends is read before its proof is right. Both sides derive the
+secret from the platform key and the replica's name (`security.platform_key`): it is never sent. The link itself is not
+encrypted.
 """
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from streamb.errors import Unavailable
 from streamb.serving.links.frames import Kind, frame_header
 
-SECRET_BYTES: Final = 32
 RETRY_AFTER_S: Final = 1
 
 _VERSION: Final = b"\x01"  # the protocol's version; a peer with another one is refused by the handshake
@@ -22,18 +22,16 @@ _VERSION: Final = b"\x01"  # the protocol's version; a peer with another one is 
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """The address of a replica, and the secret that permits calls.
+    """The address of a replica; to call it, one must know its secret as well.
 
     Attributes:
         host: its IP address.
         port: its TCP port.
-        secret: known to both sides; made anew whenever a replica starts.
         replica: the replica's name, which its welcome must contain.
     """
 
     host: str
     port: int
-    secret: bytes = field(repr=False)
     replica: str
 
 

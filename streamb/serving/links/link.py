@@ -27,8 +27,9 @@ class Link:
         address: the replica it leads to.
     """
 
-    def __init__(self, address: LinkAddress, on_lost: Callable[[Link], None]) -> None:
+    def __init__(self, address: LinkAddress, secret: bytes, on_lost: Callable[[Link], None]) -> None:
         self.address = address
+        self._secret = secret
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -41,11 +42,14 @@ class Link:
         self._closed = False
 
     @classmethod
-    async def connect(cls, address: LinkAddress, *, timeout_s: float = 2.0, on_lost: Callable[[Link], None]) -> Link:
+    async def connect(
+        cls, address: LinkAddress, secret: bytes, *, timeout_s: float = 2.0, on_lost: Callable[[Link], None]
+    ) -> Link:
         """Connect, and prove that this gateway may call.
 
         Args:
             address: the replica.
+            secret: the replica's secret.
             timeout_s: time limit for all of it, in seconds.
             on_lost: called once when the connection ended other than by `close`: the replica died or was unreachable,
                 or it asked to end the link and every call has been answered.
@@ -53,7 +57,7 @@ class Link:
         Raises:
             Unavailable: nothing answers at the address, or not the replica that it names.
         """
-        link = cls(address, on_lost)
+        link = cls(address, secret, on_lost)
         try:
             async with asyncio.timeout(timeout_s):
                 await link._loop.create_connection(lambda: link._side, address.host, address.port)
@@ -115,6 +119,10 @@ class Link:
         self._ready.cancel()
         self._side.hang_up()
         self._fail_all("was disconnected")
+
+    def greeted(self, frame: Frame) -> None:
+        """Answer the replica's random number with the proof."""
+        self._side.send(prove(self._secret, bytes(frame.payload)))
 
     def welcomed(self, frame: Frame) -> None:
         """Check the replica's welcome; from now on the link is usable."""
@@ -185,7 +193,7 @@ class _ClientSide(FrameProtocol):
         if frame.kind is Kind.REPLY or frame.kind is Kind.ERROR:
             self._link.answered(frame)
         elif frame.kind is Kind.GREETING:
-            self.send(prove(self._link.address.secret, bytes(frame.payload)))
+            self._link.greeted(frame)
         elif frame.kind is Kind.WELCOME:
             self._link.welcomed(frame)
         elif frame.kind is Kind.GOAWAY:

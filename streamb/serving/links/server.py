@@ -10,7 +10,7 @@ from typing import Final
 from streamb.errors import ModelFailed, StreambError
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.frames import GREETING_BYTES, Frame, FrameProtocol, Kind, MalformedFrame, frame_header
-from streamb.serving.links.handshake import SECRET_BYTES, LinkAddress, is_proof, unavailable, welcome
+from streamb.serving.links.handshake import LinkAddress, is_proof, unavailable, welcome
 from streamb.serving.links.wire import decode_batch, encode_error, encode_reply
 
 _PROOF_S: Final = 2.0
@@ -26,14 +26,17 @@ class LinkServer:
     Args:
         predict: answers a batch.
         replica: the replica's name.
+        secret: what a gateway must prove to know.
         max_calls: how many calls run at once; more are refused with `Unavailable`, which a gateway tries elsewhere.
     """
 
-    def __init__(self, predict: Callable[[Batch], Awaitable[BatchReply]], *, replica: str, max_calls: int = 64) -> None:
+    def __init__(
+        self, predict: Callable[[Batch], Awaitable[BatchReply]], *, replica: str, secret: bytes, max_calls: int = 64
+    ) -> None:
         self._predict = predict
         self._replica = replica
         self._max_calls = max_calls
-        self._secret = secrets.token_bytes(SECRET_BYTES)
+        self._secret = secret
         self._sides: set[_ServerSide] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -48,7 +51,7 @@ class LinkServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _ServerSide(self), host, 0, backlog=128)
         name = self._server.sockets[0].getsockname()
-        return LinkAddress(str(name[0]), int(name[1]), self._secret, self._replica)
+        return LinkAddress(str(name[0]), int(name[1]), self._replica)
 
     async def close(self, drain_s: float) -> None:
         """Stop accepting, ask every gateway to leave, and return when all have left or after `drain_s` seconds.

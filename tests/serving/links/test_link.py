@@ -10,7 +10,7 @@ from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links import link as client
 from streamb.serving.links.frames import Kind
 from streamb.serving.links.link import Link
-from tests.serving.linked import Desk, batch, linked, no_loss, until
+from tests.serving.linked import SECRET, Desk, batch, linked, no_loss, until
 
 
 class TestCalls:
@@ -152,7 +152,7 @@ class TestGoodbye:
             with pytest.raises(Unavailable):
                 link.call(batch())
             with pytest.raises(Unavailable):
-                await Link.connect(link.address, on_lost=no_loss)
+                await Link.connect(link.address, SECRET, on_lost=no_loss)
             desk.answer(0)
             assert (await future).predictions.tolist() == [5.0]
             async with asyncio.timeout(30):
