@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamb.cluster.controller import start_controller
 from streamb.cluster.gateway import gateway_application
+from streamb.cluster.ray_token import demand_token_here
 from streamb.config import load_settings
+from streamb.store.state_dir import claim_state_dir
 
 
 class Args(BaseModel):
@@ -34,6 +36,7 @@ def app(args: Args) -> Any:
         gateway_replicas=args.gateway_replicas,
         ray_address="auto",  # `serve run` is on a cluster already, whose nodes must reach each other
     )
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    claim_state_dir(settings.state_dir, strict=settings.environment != "development")
+    demand_token_here(settings.environment)
     start_controller(settings, with_edge=False)
     return gateway_application(settings)

@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamb.clock import SystemClock
 from streamb.cluster.console import signing_key_path
 from streamb.cluster.model_version import model_application
+from streamb.cluster.ray_token import demand_token_here
 from streamb.config import load_settings
 from streamb.crypto import SigningKey
 from streamb.registry import Registry
 from streamb.rollouts.runtime import AppSpec
+from streamb.security.platform_key import PlatformKey
 from streamb.store import open_database
+from streamb.store.state_dir import claim_state_dir
 
 
 class Args(BaseModel):
@@ -33,6 +36,9 @@ class Args(BaseModel):
 def app(args: Args) -> Any:
     """Return the version as a Serve application."""
     settings = load_settings(state_dir=args.state_dir)
+    claim_state_dir(settings.state_dir, strict=settings.environment != "development")
+    demand_token_here(settings.environment)
+    PlatformKey.create(settings.state_dir)
     database = open_database(settings.resolved_database_url, SystemClock())
     try:
         version = Registry(database.records, database.journal, SystemClock()).resolve(args.model_id, args.version)

@@ -246,3 +246,9 @@ class StartFailed(StreambError):
     """A part of the platform did not start in time."""
 
     status, code = 503, "start_failed"
+
+
+class RayUnprotected(StartFailed):
+    """The Ray cluster has no token authentication, or it cannot be told whether it has."""
+
+    code = "ray_unprotected"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from streamb.cluster.ray_token import MODE, ON
 from streamb.cluster.session import RAY_VARIABLES
 from streamb.config import Settings, variable_of
 
@@ -46,7 +47,13 @@ class TestLauncherFiles:
         (start,) = [command for command in commands if "ray start" in command]
         found = exported(start)
         found.pop("PATH", None)
-        assert found == RAY_VARIABLES
+        assert found == {**RAY_VARIABLES, MODE: ON}
+
+    def test_every_node_has_the_token(self, name: str):
+        mounts = read(name)["file_mounts"]
+        (place,) = [place for place, source in mounts.items() if source == "~/.ray/auth_token"]
+        user = "ray" if "docker" in read(name) else read(name)["auth"]["ssh_user"]
+        assert place == f"/home/{user}/.ray/auth_token", "where Ray looks for it"
 
     def test_it_installs_our_pins(self, name: str):
         (install,) = [command for command in read(name)["setup_commands"] if "pip install" in command]
@@ -70,6 +77,7 @@ def test_kuberay_says_the_same():
     cluster, service = yaml.safe_load_all((ROOT / "docs/kuberay.yaml").read_text())
     assert (cluster["kind"], service["kind"]) == ("RayCluster", "Service")
     assert cluster["spec"]["rayVersion"] == PINNED_RAY
+    assert cluster["spec"]["authOptions"] == {"mode": ON}
     groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
     assert len(groups) == 2
     for group in groups:

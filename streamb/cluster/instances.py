@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from streamb.cluster.autoscaling import ReplicaStats
 from streamb.cluster.session import open_session, prepare_ray
-from streamb.config import load_settings
+from streamb.config import load_settings, this_environment
 from streamb.errors import InvalidInput, StartFailed, StreambError, Unavailable
 from streamb.models import Model
 from streamb.serving.batch import Batch
@@ -162,7 +162,7 @@ class _SharedRay:
             settings = load_settings(
                 environment="development", state_dir=opened.enter_context(folder), ray_address=address
             )
-            opened.callback(open_session(settings).leave)
+            opened.callback(open_session(settings, this_environment()).leave)
             self._opened = opened.pop_all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from typing import Any, Final
 import psutil
 
 from streamb.cluster.names import NAMESPACE
+from streamb.cluster.ray_token import MODE, ON, TOKEN_PATH, demand_token, protect_new_ray
 from streamb.config import Settings, default_environment
 from streamb.errors import StartFailed
 
@@ -48,6 +50,12 @@ _MINIMUM_CPUS: Final = 4
 
 _LEAVE_S: Final = 15.0
 _PREFIX: Final = "streamb-"
+_RAYS_FOLDER: Final = "r"
+_LONGEST_SOCKET: Final = 103
+"""The longest path of a Unix socket in bytes: 103 on macOS, 107 on Linux."""
+_LONGEST_PLACE: Final = _LONGEST_SOCKET - len(
+    f"/{_PREFIX}12345678/{_RAYS_FOLDER}/session_2026-11-30_12-00-00_123456_1234567/sockets/plasma_store.1"
+)
 _FOLDER_NOTE: Final = "ray-folder"
 """File in the state directory with the path of Ray's temporary folder, so that one left by a crash is found again."""
 
@@ -103,45 +111,75 @@ def prepare_ray() -> None:
     default_environment(RAY_VARIABLES)
 
 
-def open_session(settings: Settings) -> RaySession:
+def open_session(settings: Settings, environment: str | None = None) -> RaySession:
     """Join `settings.ray_address`, or start Ray on this machine.
 
+    Args:
+        settings: the address, and the state directory.
+        environment: decides whether a cluster without token authentication is refused; None: that of the settings.
+
     Raises:
+        RayUnprotected: see `join_ray` and `start_ray`.
         StartFailed: Ray did not start, or nothing answers at the address.
     """
     prepare_ray()
-    return _join(settings.ray_address) if settings.ray_address else _start(settings.state_dir)
+    if settings.ray_address:
+        return join_ray(settings.ray_address, environment or settings.environment)
+    return start_ray(max(psutil.cpu_count() or 1, _MINIMUM_CPUS), settings.state_dir)
 
 
-def _join(address: str) -> RaySession:
+def join_ray(address: str, environment: str) -> RaySession:
+    """Join a running cluster.
+
+    Args:
+        address: "auto" or HOST:PORT.
+        environment: anywhere but in development, the cluster must have token authentication.
+
+    Raises:
+        RayUnprotected: it has none, or it cannot be told.
+        StartFailed: nothing answers at the address, or it refuses this process.
+    """
     import ray
 
+    demand_token(address, environment)
     try:
         with warnings.catch_warnings(action="ignore"):  # Ray's own deprecations are not our user's concern
             ray.init(address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     except Exception as error:
         raise StartFailed(
             f"cannot join the Ray cluster at {address}: {error}; check that it is running. "
-            "If it was started with RAY_AUTH_MODE=token, set the same variable and its token here"
+            f"If it demands a token, set {MODE}={ON} and {TOKEN_PATH}, the path of a file with its token"
         ) from error
     return RaySession(address, None, ())
 
 
-def _start(state_dir: Path) -> RaySession:
+def start_ray(cpus: int, state_dir: Path | None = None) -> RaySession:
+    """Start Ray on this machine, with token authentication.
+
+    Args:
+        cpus: number of logical CPUs.
+        state_dir: remembers Ray's folder, so that one left by a crash is removed at the next start; None: it is
+            not remembered.
+
+    Raises:
+        RayUnprotected: `RAY_AUTH_MODE` turns authentication off.
+        StartFailed: Ray did not start.
+    """
     import ray
 
+    protect_new_ray()
     before = {process.pid for process in psutil.Process().children()}
     folder = _fresh_folder(state_dir)
     try:
         with warnings.catch_warnings(action="ignore"):  # Ray's own deprecations are not our user's concern
             context: Any = ray.init(
-                num_cpus=max(psutil.cpu_count() or 1, _MINIMUM_CPUS),
+                num_cpus=cpus,
                 include_dashboard=False,
                 namespace=NAMESPACE,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=False,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / _RAYS_FOLDER),
             )
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,15 +188,23 @@ def _start(state_dir: Path) -> RaySession:
     return RaySession(context.address_info["address"], folder, ours)
 
 
-def _fresh_folder(state_dir: Path) -> Path:
-    """Return a new folder for Ray's temporary files.
+def _fresh_folder(state_dir: Path | None) -> Path:
+    """Return a new folder (mode 0700) for Ray's temporary folder, which Ray itself opens to everybody.
 
-    Not in the state directory: it holds Unix sockets, whose paths may be 107 bytes long.
+    Not in the state directory: it holds Unix sockets, whose paths have a limit.
     """
+    if state_dir is None:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_place()))
     note = state_dir / _FOLDER_NOTE
     left = Path(note.read_text()) if note.exists() else None
     if left is not None and left.name.startswith(_PREFIX):
         shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_place()))
     note.write_text(str(folder))
     return folder
+
+
+def _place() -> str:
+    """The system's folder for temporary files, or `/tmp` where its path would be too long for sockets."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) <= _LONGEST_PLACE else "/tmp"  # noqa: S108 - the folder in it is private

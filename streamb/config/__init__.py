@@ -6,7 +6,14 @@ what is allowed. `explain` shows where each value came from and whether this bui
 """
 
 from streamb.config.alerting import NO_CHANNELS, alert_options, chosen_channels
-from streamb.config.environment import child_environment, default_environment, temporary_environment, variable_of
+from streamb.config.environment import (
+    child_environment,
+    default_environment,
+    read_variable,
+    temporary_environment,
+    this_environment,
+    variable_of,
+)
 from streamb.config.explaining import VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain
 from streamb.config.loading import config_error, load_settings, mask_secrets, unknown_setting
 from streamb.config.secrets import HIDDEN, is_reference, resolve_secret, shown_secret
@@ -32,9 +39,11 @@ __all__ = [
     "is_reference",
     "load_settings",
     "mask_secrets",
+    "read_variable",
     "resolve_secret",
     "shown_secret",
     "temporary_environment",
+    "this_environment",
     "unknown_setting",
     "variable_of",
 ]

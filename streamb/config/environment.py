@@ -27,6 +27,11 @@ def read_variable(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def this_environment() -> str:
+    """Return the environment that the variables name ("development", "staging", "production"); unchecked."""
+    return read_variable(variable_of("environment")) or read_variable("NODE_ENV") or "development"
+
+
 def our_variables() -> dict[str, str]:
     """Return every `ML_*` variable that is set and not empty, by its name as spelled in the environment."""
     return {name: value for name, value in os.environ.items() if value and name.upper().startswith(PREFIX)}

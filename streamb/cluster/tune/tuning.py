@@ -19,10 +19,10 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from streamb.clock import Clock
-from streamb.cluster.names import NAMESPACE
+from streamb.cluster.session import RaySession, join_ray, start_ray
 from streamb.cluster.tune.gp_searcher import Ahead, GPSearcher, Waiting
-from streamb.config import temporary_environment
-from streamb.errors import InvalidInput, StartFailed
+from streamb.config import temporary_environment, this_environment
+from streamb.errors import InvalidInput
 from streamb.hpo.study.evaluation import Answer, Evaluator, Task, packed_task
 from streamb.hpo.study.executing import Source, is_over, too_long
 from streamb.hpo.study.running import cpus
@@ -67,9 +67,7 @@ class TuneExecutor:
         self, evaluator: Evaluator, clock: Clock, *, workers: int | None = None, address: str | None = None
     ) -> None:
         self._evaluator, self._clock = evaluator, clock
-        self._started = not ray.is_initialized()
-        if self._started:
-            _connect(address)
+        self._session = None if ray.is_initialized() else _connect(address)
         self.workers = workers or max(1, _cluster_cpus())
         self._folder = Path(tempfile.mkdtemp(prefix="streamb-tune-"))
 
@@ -122,8 +120,8 @@ class TuneExecutor:
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        if self._started:
-            ray.shutdown()
+        if self._session is not None:
+            self._session.leave()
 
 
 @contextmanager
@@ -138,16 +136,8 @@ def _silent(name: str) -> Iterator[None]:
         log.setLevel(before)
 
 
-def _connect(address: str | None) -> None:
-    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
-    if address is None:
-        options |= {"num_cpus": cpus(), "include_dashboard": False}
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            ray.init(address, **options)
-    except Exception as error:
-        where = "Ray does not start" if address is None else f"nothing answers at {address}"
-        raise StartFailed(f"{where}: {error}") from error
+def _connect(address: str | None) -> RaySession:
+    return start_ray(cpus()) if address is None else join_ray(address, this_environment())
 
 
 def _cluster_cpus() -> int:
