@@ -4,8 +4,6 @@ It starts the Controller as well. It is slower than `streamb up`, where clients 
 works on any cluster whose only open port is Serve's.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +16,7 @@ from streamb.config import load_settings
 from streamb.store.state_dir import claim_state_dir
 
 
+# No `from __future__ import annotations` here: Ray Serve reads the type of `args` and makes `Args` of what was given.
 class Args(BaseModel):
     """The arguments of the gateway; all other settings come from `ML_*` variables."""
 

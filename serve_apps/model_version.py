@@ -3,8 +3,6 @@
 It answers no HTTP requests: other applications on the cluster call `infer` of its handle.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from streamb.store import open_database
 from streamb.store.state_dir import claim_state_dir
 
 
+# No `from __future__ import annotations` here: Ray Serve reads the type of `args` and makes `Args` of what was given.
 class Args(BaseModel):
     """The version to run, and the state directory with its registry."""
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import ray
 
+from streamb.cluster.ray_token import MODE, Protection, protection_of
 from streamb.cluster.session import RAY_VARIABLES
 from tests.cluster.processes import until
 
@@ -33,6 +35,20 @@ print(json.dumps([one["name"] for one in ray.util.list_named_actors(all_namespac
 
 @pytest.fixture
 def cluster(tmp_path):
+    """The address of a Ray of its own that demands a token."""
+    with started(tmp_path, _TOKEN) as address:
+        yield address
+
+
+@pytest.fixture
+def open_cluster(tmp_path):
+    """The address of a Ray of its own that lets everybody in."""
+    with started(tmp_path, {"RAY_AUTH_MODE": "disabled"}) as address:
+        yield address
+
+
+@contextmanager
+def started(tmp_path, variables):
     """The address of a Ray of its own, which a child process holds."""
     with socket.socket() as free:
         free.bind(("", 0))
@@ -40,7 +56,7 @@ def cluster(tmp_path):
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: Ray puts Unix sockets there
     command = [_BIN / "ray", "start", "--head", "--block", f"--port={port}", f"--temp-dir={folder}"]
     command += ["--num-cpus=4", "--include-dashboard=false"]
-    environment = {**os.environ, **RAY_VARIABLES, **_TOKEN, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **RAY_VARIABLES, **variables, "PYTHONUNBUFFERED": "1"}
     log = folder / "start.log"
     with log.open("wb") as output:
         head = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -60,7 +76,7 @@ def started_with(folder: Path) -> list[psutil.Process]:
 
 
 def streamb(cluster: str, *arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **_TOKEN, "ML_RAY_ADDRESS": cluster, "ML_STATE_DIR": str(state_dir)}
+    environment = {**os.environ, "ML_RAY_ADDRESS": cluster, "ML_STATE_DIR": str(state_dir)}
     command = [_BIN / "streamb", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=290, check=False)
 
@@ -88,3 +104,29 @@ def test_one_platform_on_a_cluster_that_goes_on_without_it(cluster, tmp_path):
     assert stopped.returncode == 0, stopped.stderr
     until(lambda: not running(cluster)[0], 30, "no application of ours is left")
     assert not [name for name in running(cluster)[1] if name.startswith("streamb-")]
+
+
+def test_only_development_joins_a_cluster_without_a_token(open_cluster, cluster, tmp_path, monkeypatch):
+    monkeypatch.delenv(MODE, raising=False)
+    assert protection_of(cluster)[0] is Protection.TOKEN
+    assert protection_of(open_cluster)[0] is Protection.NONE
+    for environment in ("staging", "production"):
+        refused = streamb(open_cluster, "up", "--env", environment, "--port", "0", state_dir=tmp_path / environment)
+        assert refused.returncode == 1
+        assert "[ray_unprotected]" in refused.stderr
+        assert "RAY_AUTH_MODE=token" in refused.stderr
+        assert "`ray get-auth-token --generate`" in refused.stderr
+    up = streamb(open_cluster, "up", "--detach", "--port", "0", "--no-sample", "--json", state_dir=tmp_path / "dev")
+    assert up.returncode == 0, up.stderr
+    log = (tmp_path / "dev" / "up.log").read_text()
+    assert log.count("lets anybody in who reaches its ports") == 1, log
+    assert json.loads(up.stdout)["api_key"] not in log
+    assert streamb(open_cluster, "down", state_dir=tmp_path / "dev").returncode == 0
+
+
+def test_serve_run_is_refused_as_well(open_cluster, tmp_path):
+    command = [_BIN / "serve", "run", "serve_apps.gateway:app", f"state_dir={tmp_path / 'a'}", "environment=staging"]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": open_cluster}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode != 0
+    assert "the environment staging joins no Ray cluster without token authentication" in ended.stdout + ended.stderr
