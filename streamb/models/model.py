@@ -139,11 +139,15 @@ class Model(ABC):
         """
 
     @abstractmethod
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """Return one prediction per row: shape (rows,), or (rows, outputs). Exceptions of the model are passed on."""
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        """Return one prediction per row, usually an array of shape (rows,) or (rows, outputs).
+
+        Anything that `models.outputs.predictions_of` reads is allowed, such as a dict of arrays. Exceptions of the
+        model are passed on.
+        """
 
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803, ARG002 - for models that can
-        """Return the probabilities of `classes`: shape (rows, classes).
+        """Return the probabilities of `classes`: shape (rows, classes), or a list of such arrays, one per output.
 
         Raises:
             ModelFailed: this model has none (`has_probabilities` is False).

@@ -307,13 +307,14 @@ def _is_exact(array: NDArray[Any], leaves: Sequence[Any]) -> bool:
 
 def _output(name: str, values: NDArray[Any]) -> Output:
     kind, shape = _KINDS.get(values.dtype.kind), values.shape[1:]
+    if kind == "text":
+        return Output(name, kind, "", shape)
     if kind is not None:
-        dtype = "" if kind == "text" else values.dtype.name
-        return Output(name, "tensor" if shape and kind != "text" else "list" if shape else kind, dtype, shape)
+        return Output(name, "tensor" if shape else kind, values.dtype.name, shape)
     types = {type(value) for value in values.flat}
-    if shape or types not in ({dict}, {list}, {str}):
-        return Output(name, "any" if not shape else "list", "", shape)
-    if types == {list}:
+    if types == {str}:
+        return Output(name, "text", "", shape)
+    if types == {list} and not shape:
         lengths = {len(value) for value in values}
         return Output(name, "list", "", (lengths.pop() if len(lengths) == 1 else None,))
-    return Output(name, "object" if types == {dict} else "text")
+    return Output(name, "object" if types == {dict} and not shape else "any", "", shape)

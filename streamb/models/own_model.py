@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, ArtifactUntrusted, InvalidInput
 from streamb.models.carried import find_attribute, install
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
+from streamb.models.outputs import as_array, class_labels
 from streamb.models.schema import FeatureSchema
 from streamb.models.skops_file import freeze, thaw
 from streamb.models.source import SourceBundle, collect, is_local, original_name
@@ -55,11 +55,15 @@ class OwnModel(Model):
             self.schema = FeatureSchema.learn(X)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        return np.asarray(self.object.predict(X))
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        return as_array(self.object.predict(X))
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        return np.asarray(self.object.predict_proba(X)) if self.has_probabilities else super().predict_proba(X)
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        if not self.has_probabilities:
+            return super().predict_proba(X)
+        found = self.object.predict_proba(X)
+        several = isinstance(found, list) and any(isinstance(part, np.ndarray) and part.ndim == 2 for part in found)
+        return found if several else as_array(found)
 
     @property
     def has_probabilities(self) -> bool:
@@ -67,8 +71,7 @@ class OwnModel(Model):
 
     @property
     def classes(self) -> list[Any] | None:
-        found = getattr(self.object, "classes_", None)
-        return None if found is None else list(np.asarray(found).tolist())
+        return class_labels(getattr(self.object, "classes_", None))
 
     def write_payload(self, folder: Path) -> bool:
         cls = type(self.object)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -22,12 +22,14 @@ class Origin(NamedTuple):  # a tuple, like the next one: one is made for every r
 
     Attributes:
         classes: the class labels in the order of the columns of the probabilities; None if unknown.
+        outputs: the version's outputs, each the JSON form of `models.signature.Output`; empty if unknown.
     """
 
     model_id: str
     version: str
     request_id: str
     classes: Sequence[Any] | None = None
+    outputs: Sequence[Mapping[str, Any]] = ()
 
 
 class Encoded(NamedTuple):

@@ -182,7 +182,9 @@ class Batcher:
             elif waiting.deadline <= now:
                 waiting.fail(self._too_late(lane))
             elif together and (
-                rows + waiting.row_count > self._limits.max_batch_rows or waiting.shape != together[0].shape
+                lane.target.row_wise is False  # a row's answer depends on the others, so each request goes alone
+                or rows + waiting.row_count > self._limits.max_batch_rows
+                or waiting.shape != together[0].shape
             ):
                 break
             else:

@@ -217,7 +217,8 @@ class GatewayApp:
         if inquiry.probabilities and answer.probabilities is None:
             raise InvalidInput(f"version {version.target.version} of {version.model_id!r} has no class probabilities")
         request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
-        origin = Origin(version.model_id, version.target.version, request_id)
+        target = version.target
+        origin = Origin(version.model_id, target.version, request_id, target.classes, target.outputs)
         try:
             encoded = request.encode(answer, origin)
         except (TypeError, UnicodeError) as error:

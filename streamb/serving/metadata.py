@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from streamb.models.schema import FeatureKind
 from streamb.serving.http.oip import PREDICTIONS, PROBABILITIES
 from streamb.serving.http.replies import Reply, json_reply
 from streamb.serving.http.routes import Action, Route
+from streamb.serving.http.tensors import ROWS_AS_TEXTS, output_datatype
 from streamb.serving.targets import ServedTable, ServedVersion
+from streamb.traffic import VersionTarget
 
+_FIRST_OUTPUT: Final = {"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}
 _DATATYPES: Final = {FeatureKind.NUMBER: "FP64", FeatureKind.INTEGER: "INT64", FeatureKind.BOOLEAN: "BOOL"}
 
 
@@ -49,16 +53,38 @@ def _model(route: Route, versions: list[ServedVersion]) -> dict[str, Any]:
         "versions": [version.target.version for version in versions],
         "platform": "streamb",
         "inputs": [],
-        "outputs": [{"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}],
+        "outputs": [_FIRST_OUTPUT],
     }
     if not versions:
         return document
     newest = versions[-1]
-    document["inputs"] = _inputs(newest)
-    if newest.target.task == "classification":
-        document["outputs"][0]["datatype"] = "BYTES"
-        document["outputs"].append({"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, -1]})
+    document["inputs"], document["outputs"] = _inputs(newest), _outputs(newest.target)
     return document
+
+
+def _outputs(target: VersionTarget) -> list[dict[str, Any]]:
+    """The two outputs that a request can name, as far as the version has them."""
+    named = {output["name"]: output for output in target.outputs}
+    if named:
+        found = [_described(named[name]) for name in (PREDICTIONS, PROBABILITIES) if name in named]
+    elif target.task == "classification":
+        probabilities = {"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, -1]}
+        found = [{**_FIRST_OUTPUT, "datatype": "BYTES"}, probabilities]
+    else:
+        found = [_FIRST_OUTPUT]
+    if target.classes is not None and found[-1]["name"] == PROBABILITIES:
+        found[-1]["parameters"] = {"classes": target.classes}
+    return found
+
+
+def _described(output: Mapping[str, Any]) -> dict[str, Any]:
+    per_row = [-1 if length is None else length for length in output.get("shape", ())]
+    rows_alone = output["kind"] in ROWS_AS_TEXTS
+    return {
+        "name": output["name"],
+        "datatype": output_datatype(output),
+        "shape": [-1] if rows_alone else [-1, *per_row],
+    }
 
 
 def _inputs(version: ServedVersion) -> list[dict[str, Any]]:

@@ -244,7 +244,7 @@ class TableBuilder:
         schema, broken = _read_schema(target)
         headers = ((b"x-model-version", target.version.encode()),)
         lane = known.lane if known is not None else Lane(target, recorder)
-        lane.retired = False
+        lane.target, lane.retired = target, False
         if not same_policy:
             breaker = Breaker(model_id, target.version, policy, now) if policy is not None else None
         served = ServedVersion(model_id, target, schema, lane, recorder, broken, headers, breaker)

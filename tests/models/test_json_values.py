@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.errors import ModelFailed
@@ -38,6 +38,7 @@ class Box:
     label: str
 
 
+@settings(max_examples=40, deadline=None)
 @given(JSON)
 def test_what_json_holds_stays_as_it_is(value):
     assert orjson.dumps(json_value(value)) == orjson.dumps(value)
@@ -123,6 +124,7 @@ def test_a_value_that_contains_itself_is_refused():
         json_value(value)
 
 
+@settings(max_examples=40, deadline=None)
 @given(JSON)
 def test_finite_values_are_finite(value):
     assert not has_not_finite(json_value(value))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -89,6 +89,7 @@ def test_predictions_of_every_kind(raw, expected, kind):
     assert predictions_of(found, 2).tolist() == expected, "checked predictions stay as they are"
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(JSON, min_size=1, max_size=6))
 def test_what_json_holds_comes_out_equal(rows):
     found = predictions_of(rows, len(rows))
@@ -142,6 +143,7 @@ def test_what_are_no_probabilities_is_refused(raw):
         probabilities_of(raw, 2)
 
 
+@settings(max_examples=40, deadline=None)
 @given(arrays.arrays(np.float64, arrays.array_shapes(min_dims=1, max_dims=3, min_side=1)))
 def test_bad_rows_are_those_with_nan_or_infinity(values):
     expected = [not np.isfinite(row).all() for row in values]
@@ -157,6 +159,7 @@ def test_answers_of_different_kinds_are_joined_without_a_change():
     assert joined([]).shape == (0,)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(JSON, max_size=6))
 def test_an_array_holds_what_the_list_holds(values):
     found = as_array(values)

@@ -75,13 +75,14 @@ class TensorRequest:
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
         """Return `{"model_name", "model_version", "id", "outputs": […]}`, then the outputs' bytes if requested."""
         results = {PREDICTIONS: answer.predictions, PROBABILITIES: answer.probabilities}
+        kinds = {output["name"]: output["kind"] for output in origin.outputs}
         described: list[dict[str, Any]] = []
         chunks: list[bytes] = []
         for name, as_binary in self.outputs.items():
             values = results[name]
             if values is None:
                 continue
-            tensor = output_tensor(name, values)
+            tensor = output_tensor(name, values, kinds.get(name, ""))
             entry: dict[str, Any] = {"name": name, "datatype": tensor.datatype, "shape": tensor.values.shape}
             if as_binary:
                 chunks.append(tensor_bytes(tensor))

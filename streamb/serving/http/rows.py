@@ -50,10 +50,12 @@ class RowsRequest:
         return untyped_rows(self._instances) if schema is None else schema.check_rows(self._instances)
 
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
-        """`{"predictions", "probabilities"?, "model", "version", "request_id"}`."""
+        """`{"predictions", "probabilities"?, "classes"?, "model", "version", "request_id"}`."""
         document: dict[str, Any] = {"predictions": jsonable(answer.predictions)}
         if answer.probabilities is not None:
             document["probabilities"] = jsonable(answer.probabilities)
+            if origin.classes is not None:
+                document["classes"] = origin.classes
         document["model"] = origin.model_id
         document["version"] = origin.version
         document["request_id"] = origin.request_id

@@ -6,14 +6,16 @@ after it, of shape (rows,) or (rows, 1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from streamb.errors import BadRequest, InvalidInput
+from streamb.models.outputs import as_array
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import Rows
 
@@ -35,6 +37,8 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 """Datatype name -> little-endian NumPy type; BYTES holds Python strings."""
 
 _NAMES: Final = {dtype: name for name, dtype in DTYPES.items() if name != "BYTES"}
+ROWS_AS_TEXTS: Final = frozenset({"list", "object", "any"})
+"""The kinds of outputs whose rows are sent as JSON texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +151,44 @@ def _column(tensor: Tensor) -> NDArray[Any]:
 # --- outputs ------------------------------------------------------------------------------------------------------
 
 
-def output_tensor(name: str, values: NDArray[Any]) -> Tensor:
-    """Return predictions or probabilities as a tensor of a protocol type."""
+def output_datatype(output: Mapping[str, Any]) -> str:
+    """Return the datatype in which an output is sent.
+
+    Args:
+        output: the JSON form of a `models.signature.Output`.
+    """
+    try:
+        return _NAMES.get(np.dtype(output.get("dtype") or object).newbyteorder("<"), "BYTES")
+    except TypeError:  # a type that this build does not know
+        return "BYTES"
+
+
+def output_tensor(name: str, values: NDArray[Any], kind: str = "") -> Tensor:
+    """Return predictions or probabilities as a tensor of a protocol type.
+
+    An element of a BYTES tensor is a text as it is; any other value that is no number is its JSON text.
+
+    Args:
+        name: the name of the output.
+        values: one entry per row.
+        kind: the kind of the output ("number", "object", …), so that it has the same datatype in every reply; "" if it
+            is unknown: then objects become numbers if all of them are, also lists of the same length.
+    """
+    if kind in ROWS_AS_TEXTS:
+        return Tensor(name, _texts_of(np.fromiter(values.tolist(), np.object_, len(values))))
+    if values.dtype.kind == "O":
+        found = as_array(values.tolist())
+        if not isinstance(found, np.ndarray):
+            return Tensor(name, _texts_of(values))
+        values = found
     little = values.dtype.newbyteorder("<") if values.dtype.kind in "iuf" else values.dtype
     if little in _NAMES:
         return Tensor(name, np.ascontiguousarray(values, dtype=little))
     if values.dtype.kind in "iuf":  # a width that the protocol does not have, such as float128
         return Tensor(name, np.ascontiguousarray(values, dtype=np.dtype("<f8")))
-    return Tensor(name, values.astype(str).astype(object))
+    return Tensor(name, values.astype(object))
+
+
+def _texts_of(values: NDArray[Any]) -> NDArray[Any]:
+    texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values.flat]
+    return np.array(texts, dtype=object).reshape(values.shape)
