@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import ArtifactUntrusted, InvalidInput
+from streamb.errors import ArtifactUnsupported, ArtifactUntrusted, InvalidInput
 from streamb.models.carried import install
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
@@ -93,6 +93,7 @@ class SklearnModel(Model):
         check_estimator_fitted(self.estimator)
 
     def write_payload(self, folder: Path) -> bool:
+        _refuse_networks(self.estimator)
         frozen = freeze(self.estimator, module_name=original_name)
         (folder / _FILE).write_bytes(frozen.content)
         collect(module for module in frozen.modules if is_local(module)).write(folder)
@@ -149,6 +150,17 @@ def _refuse_file_readers(estimator: Any) -> None:
                 f"{type(part).__name__} has input={part.input!r} and would read files where the model runs; "
                 'make it with input="content" and fit it on the texts themselves'
             )
+
+
+def _refuse_networks(estimator: Any) -> None:
+    """An estimator that is made of a torch module has no skops form."""
+    torch = sys.modules.get("torch")
+    if torch is not None and any(isinstance(part, torch.nn.Module) for part in parts(estimator)):
+        raise ArtifactUnsupported(
+            f"{type(estimator).__name__} holds a torch module, which cannot be stored inside an estimator; make what "
+            "comes before it (such as a scaler) the first layer of the module, and register the module or the skorch "
+            "net alone"
+        )
 
 
 def _wants_workers(estimator: Any) -> bool:

@@ -50,15 +50,15 @@ def parts(root: Any) -> Iterator[Any]:
         seen.add(id(part))
         yield part
         if isinstance(part, dict):
-            waiting += part.values()
+            waiting.extend(part.values())
         elif isinstance(part, list | tuple | set | frozenset):
-            waiting += part
+            waiting.extend(part)  # not `+=`: a list of another library may take over
         elif isinstance(part, np.ndarray):
-            waiting += part.ravel().tolist() if part.dtype == object else ()
+            waiting.extend(part.ravel().tolist() if part.dtype == object else ())
         elif isinstance(part, partial):
-            waiting += (part.func, part.args, part.keywords)
+            waiting.extend((part.func, part.args, part.keywords))
         elif not isinstance(part, (*_DEFINITIONS, ModuleType)):
-            waiting += getattr(part, "__dict__", {}).values()
+            waiting.extend(getattr(part, "__dict__", {}).values())
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
