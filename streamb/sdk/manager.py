@@ -32,18 +32,22 @@ class Prediction:
     """The answer to a prediction request.
 
     Attributes:
-        predictions: one prediction for each row.
+        predictions: one prediction for each row: a number, text, boolean, None, list or dict.
         version: the version of the model that answered.
         request_id: the id of this answer, used for feedback and in logs.
         variant: the variant of the experiment that answered; None if no experiment runs.
-        probabilities: for each row one probability per class; None if the model gives none.
+        probabilities: for each row one probability per class, or for a model with several outputs of labels one list of
+            them per output; None unless they were asked for.
+        classes: the class labels in the order of these probabilities (for several outputs a list for each); None if
+            they are unknown, or no probabilities were asked for.
     """
 
     predictions: list[Any]
     version: str
     request_id: str
     variant: str | None = None
-    probabilities: list[list[float]] | None = None
+    probabilities: list[list[Any]] | None = None
+    classes: list[Any] | None = None
 
 
 class ProductionMLManager:
@@ -324,7 +328,9 @@ class ProductionMLManager:
         """Return the status of the platform: gateways, models, versions."""
         return self._client.get("/api/status")
 
-    def predict(self, model_id: str, rows: Any, *, user_id: str | None = None) -> Prediction:
+    def predict(
+        self, model_id: str, rows: Any, *, user_id: str | None = None, probabilities: bool = False
+    ) -> Prediction:
         """Ask a model for predictions.
 
         Args:
@@ -333,9 +339,12 @@ class ProductionMLManager:
                 list of strings for a model of texts.
             user_id: while traffic is split, the same user always gets the same version; None: each request may get
                 another version.
+            probabilities: also ask for the probability of each class.
 
         Raises:
             InvalidFeatures: the rows do not match the model's features; the message names each problem.
+            InvalidInput: probabilities were asked for, but the model has none.
+            ModelFailed: the model raised an error, or its answer is not a valid prediction.
             Unavailable: no version can answer now.
         """
         from streamb.sdk.rows import wire_rows
@@ -343,6 +352,8 @@ class ProductionMLManager:
         body: dict[str, Any] = {"instances": wire_rows(rows)}
         if user_id is not None:
             body["user_id"] = user_id
+        if probabilities:
+            body["probabilities"] = True
         answer = self._client.ask(f"/v2/models/{model_id}/predict", body)
         told = {name: answer[name] for name in Prediction.__slots__ if name in answer}
         return Prediction(**told)

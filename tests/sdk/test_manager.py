@@ -96,6 +96,21 @@ def test_rows_of_every_kind_get_the_same_answer(manager, churn, rows):
     assert reply.request_id
 
 
+def test_probabilities_come_when_they_are_asked_for(manager, churn, classifier):
+    reply = manager.predict("churn", ROWS, probabilities=True)
+    expected = classifier.predict_proba(pd.DataFrame(ROWS, columns=["age", "income"]))
+    np.testing.assert_allclose(reply.probabilities, expected, rtol=1e-9)
+    assert manager.predict("churn", ROWS).probabilities is None
+    assert manager.predict("churn", ROWS).classes is None
+
+
+def test_a_model_without_probabilities_says_so(manager):
+    manager.register_model("double", "", "", Doubler(), "1.0.0")
+    manager.deploy_model(model_id="double", target_version="latest", rollout_strategy="immediate").wait(30)
+    with pytest.raises(InvalidInput, match="no class probabilities"):
+        manager.predict("double", [[3.0, 1.0]], probabilities=True)
+
+
 @pytest.mark.parametrize("rows", [[2.0, 0.1], np.array([2.0, 0.1]), {"age": 1, "income": 2}, "text", 5, [1]])
 def test_what_is_no_list_of_rows_is_refused_before_it_is_sent(manager, live, churn, rows):
     before = len(live.hits)

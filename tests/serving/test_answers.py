@@ -2,8 +2,6 @@
 
 import asyncio
 import struct
-from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -16,17 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from streamb.clock import SystemClock
 from streamb.models import Model
-from streamb.models.outputs import answer_of, outputs_of
-from streamb.serving import BatchPredictor, GatewayApp, GatewayLimits
-from streamb.store.plain import to_plain
 from streamb.traffic import VersionTarget
 from tests.models.test_json_values import JSON
 from tests.models.test_outputs import CASES
-from tests.serving.asgi_client import AsgiClient
+from tests.serving.answering import learned, served
 from tests.serving.gateways import PREDICT, counts, error_of
-from tests.serving.linked import linked
 from tests.serving.predictors import table
 
 INFER = "/v2/models/m/infer"
@@ -55,39 +48,6 @@ class Answering:
     def predict_proba(self, X):
         self.asked.append(("probabilities", len(X)))
         return self._probabilities(X) if callable(self._probabilities) else self._probabilities
-
-
-class LinkPredictor:
-    def __init__(self, link) -> None:
-        self._link = link
-
-    def replicas(self, target):
-        return 1
-
-    async def predict(self, target, batch):
-        return await self._link.call(batch)
-
-
-@asynccontextmanager
-async def served(model, **known):
-    """A client of a gateway whose link leads to a replica with this model; `known` are fields of its target."""
-    predictor = BatchPredictor(model)
-
-    async def run(batch):
-        return predictor.run(batch)
-
-    async with linked(run) as (_, link, _):
-        app = GatewayApp(LinkPredictor(link), GatewayLimits(), SystemClock())
-        app.apply(table(replace(VersionTarget("1.0.0", "m-1", {}), **known)))
-        yield AsgiClient(app), app
-        await app.close()
-
-
-def learned(model, X, *, probabilities=False):
-    """The fields of a target that a trial would fill."""
-    answer = answer_of(model, X, len(X), probabilities=probabilities)
-    outputs = tuple(to_plain(output) for output in outputs_of(answer.predictions, answer.probabilities))
-    return {"outputs": outputs, "classes": getattr(model, "classes", None)}
 
 
 def read_output(output, tail=None):
