@@ -138,8 +138,11 @@ class ControllerActor:
 
     async def _run(self) -> None:
         publishing = asyncio.ensure_future(self._publisher.run())
+        # What a Controller that died while it deleted a version has left. In a thread: an object store may be slow.
+        sweeping = asyncio.ensure_future(asyncio.to_thread(self._platform.registry.sweep))
         await self._keep_ticking()
         publishing.cancel()
+        sweeping.cancel()
 
     async def _keep_ticking(self) -> None:
         while not self._stopping.is_set():

@@ -70,7 +70,7 @@ def build(
     """
     clock = clock or SystemClock()
     database = open_database(settings.resolved_database_url, clock)
-    registry = Registry(database.records, database.journal, clock)
+    registry = Registry(database.records, database.journal, clock, blobs=open_blobs(settings.resolved_artifact_url))
     keys = KeyRing(database.records, clock)
     keys.adopt(operator_key(settings.state_dir), "operator", admin=True)
     policy = GatewayPolicy(

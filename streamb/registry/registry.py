@@ -16,10 +16,12 @@ from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from streamb.registry.model import LATEST, RegisteredModel, check_alias, check_model_id, check_tags
+from streamb.registry.removal import DELETED, Contents, check_unused, remains
+from streamb.registry.removal import VERSIONS as _VERSIONS
 from streamb.registry.selection import metric_condition, selected, tag_condition
 from streamb.registry.semver import Semver
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
-from streamb.store import Journal, Page, Record, RecordStore
+from streamb.store import BlobStore, Journal, Page, Record, RecordStore, every_record
 from streamb.store.plain import from_plain, to_plain
 
 R = TypeVar("R")
@@ -28,7 +30,6 @@ STREAM: Final = "registry"
 """The journal stream that records every change."""
 
 _MODELS: Final = "models"
-_VERSIONS: Final = "versions"
 _ATTEMPTS: Final = 100
 
 
@@ -39,10 +40,12 @@ class Registry:
         records: the store of models and versions.
         journal: the journal of the same database, so that a change and its entry are written together.
         clock: the source of time stamps.
+        blobs: holds the bytes of the artifacts; those of deleted versions are removed. None: they are left alone.
     """
 
-    def __init__(self, records: RecordStore, journal: Journal, clock: Clock) -> None:
+    def __init__(self, records: RecordStore, journal: Journal, clock: Clock, *, blobs: BlobStore | None = None) -> None:
         self._records = records
+        self._contents = Contents(records, blobs)
         self._journal = journal
         self._clock = clock
 
@@ -118,14 +121,15 @@ class Registry:
             NotFound: there is no such model or version.
         """
         check_alias(alias)
-        target = self.resolve(model_id, version).version
-        return self._change_model(
-            model_id,
-            lambda old: replace(old, aliases={**old.aliases, alias: target}),
-            "alias.set",
-            alias=alias,
-            version=target,
-        )
+
+        def act() -> RegisteredModel:
+            record = self._model_record(model_id)
+            old, target = _model(record), self.resolve(model_id, version).version
+            new = replace(old, aliases={**old.aliases, alias: target})
+            facts = {"alias": alias, "version": target}
+            return old if new == old else self._save_model(new, record.revision, "alias.set", **facts)
+
+        return self._atomically(act)
 
     @verb
     def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
@@ -169,9 +173,10 @@ class Registry:
             registered; the other arguments are ignored.
 
         Raises:
-            Conflict: the version exists with other content.
+            Conflict: the version exists with other content, or had other content before it was deleted.
             InvalidInput: `version` is not a semantic version, or a metric is not a finite number.
             NotFound: there is no such model.
+            Unavailable: the artifact's bytes were removed since they were stored: store them again.
         """
         Semver.parse(version)
         rest = dict(metadata or {})
@@ -188,7 +193,11 @@ class Registry:
             lineage=lineage or Lineage(),
             tags=check_tags(tags or {}),
         )
-        return self._atomically(lambda: self._register(candidate))
+        with self._contents.lock:
+            known = self.known(model_id, version)
+            if known is None or known.digest == candidate.digest:
+                self._contents.check_stored(candidate.blob)
+            return self._atomically(lambda: self._register(candidate))
 
     def _register(self, candidate: ModelVersion) -> tuple[ModelVersion, bool]:
         model_record = self._model_record(candidate.model_id)
@@ -196,6 +205,9 @@ class Registry:
         record = self._records.get(_VERSIONS, key)
         if record is not None:
             return _same(from_plain(ModelVersion, record.body), candidate), False
+        if (gone := self._records.get(DELETED, key)) is not None:
+            _same(from_plain(ModelVersion, gone.body), candidate, deleted=True)
+            self._records.delete(DELETED, key)
         # Not `to_plain`: it would turn a set in the metadata into a list; the store must refuse what is not JSON.
         written = self._records.put(_VERSIONS, key, asdict(candidate), expected=0)
         self._note(
@@ -284,6 +296,56 @@ class Registry:
 
         return self._atomically(act)
 
+    @verb
+    def known(self, model_id: str, version: str) -> ModelVersion | None:
+        """Return the version with this number, or what is kept of it if it was deleted; None if there never was one."""
+        key = _version_key(model_id, Semver.parse(version))
+        record = self._records.get(_VERSIONS, key) or self._records.get(DELETED, key)
+        return None if record is None else from_plain(ModelVersion, record.body)
+
+    def delete_version(self, model_id: str, version: str, *, by: str = "", used: Sequence[str] = ()) -> ModelVersion:
+        """Delete a version to which nothing refers. Its number stays taken: only the same content may get it again.
+
+        Its bytes are removed by `sweep`, unless another version has the same.
+
+        Args:
+            model_id: the model.
+            version: the number of the version; no alias, and not "latest".
+            by: who deletes it, for the journal.
+            used: what needs the version outside of the registry, each as a clause such as "it serves"; then it is not
+                deleted.
+
+        Returns:
+            The version as it was.
+
+        Raises:
+            Conflict: something refers to it: a part of `used`, an alias, or another version as its parent; names each.
+            InvalidInput: `version` is not a semantic version.
+            NotFound: there is no such model or version.
+        """
+        Semver.parse(version)
+
+        def act() -> ModelVersion:
+            model_record, record = self._model_record(model_id), self._version_record(model_id, version)
+            model, old = _model(model_record), from_plain(ModelVersion, record.body)
+            siblings = every_record(self._records, _VERSIONS, prefix=f"{model_id}/")
+            others = [from_plain(ModelVersion, one.body) for one in siblings if one.key != record.key]
+            check_unused(model, version, others, used)
+            self._records.delete(_VERSIONS, record.key)
+            self._records.put(DELETED, record.key, to_plain(remains(old)))
+            self._contents.mark(old.blob)
+            newer = replace(model, latest_version=max((one.version for one in others), key=_rank, default=None))
+            facts = {"version": version, "digest": old.digest, "by": by}
+            self._save_model(newer, model_record.revision, "version.deleted", **facts)
+            return old
+
+        with self._contents.lock:
+            return self._atomically(act)
+
+    def sweep(self) -> None:
+        """Remove the bytes of deleted versions that no version uses; those that cannot be removed now stay marked."""
+        self._contents.sweep()
+
     # --- within ---------------------------------------------------------------------------------------------------
 
     def _atomically(self, act: Callable[[], R]) -> R:
@@ -345,18 +407,19 @@ def _rank(version: str) -> tuple[bool, str]:
     return parsed.is_release, parsed.sort_key
 
 
-def _same(existing: ModelVersion, candidate: ModelVersion) -> ModelVersion:
+def _same(existing: ModelVersion, candidate: ModelVersion, *, deleted: bool = False) -> ModelVersion:
+    state = "was deleted and had" if deleted else "is registered with"
     if existing.environment != candidate.environment:
         raise Conflict(
-            f"version {existing.version} of model {existing.model_id!r} is registered with another environment, and "
-            "versions never change: register it under a new version",
+            f"version {existing.version} of model {existing.model_id!r} {state} another environment, and versions "
+            "never change: register it under a new version",
             registered=existing.environment,
             given=candidate.environment,
         )
     if existing.digest != candidate.digest:
         raise Conflict(
-            f"version {existing.version} of model {existing.model_id!r} is registered with other content, and versions "
-            "never change: register this content under a new version",
+            f"version {existing.version} of model {existing.model_id!r} {state} other content, and versions never "
+            "change: register this content under a new version",
             registered=existing.digest,
             given=candidate.digest,
         )

@@ -142,7 +142,8 @@ class InProcess:
         self.stuck = False
         self.asked: list[str] = []
         database = memory_database(self.clock)
-        registry = Registry(database.records, database.journal, self.clock)
+        self.blobs = open_blobs(f"file://{state_dir / 'artifacts'}")
+        registry = Registry(database.records, database.journal, self.clock, blobs=self.blobs)
         keys = KeyRing(database.records, self.clock)
         self.api_key, _ = keys.create("operator", admin=True)
         self.guest_key, _ = keys.create("guest")
@@ -167,7 +168,7 @@ class InProcess:
         self.verbs = Control(self.platform, self.runtime, self.observations, self.jobs)
         signing = SigningKey.load_or_create(state_dir / "keys" / "signing.pem")
         self.artifacts = ArtifactStore(
-            open_blobs(f"file://{state_dir / 'artifacts'}"),
+            self.blobs,
             signing=signing,
             trusted=(signing.public,),
             scratch=state_dir / "scratch",

@@ -31,7 +31,10 @@ def platform(tmp_path, **settings) -> Woken:
     made = Woken(tmp_path, **settings)
     made.platform.registry.create_model("m")
     for version in ("1.0.0", "2.0.0"):
-        artifact = Artifact(version * 8, f"blob-{version}", 1, "scikit-learn", "other", {}, carries_code=False)
+        content = tmp_path / version
+        content.write_text(version)
+        blob = made.blobs.put_file(content)
+        artifact = Artifact(version * 8, blob.digest, blob.size, "scikit-learn", "other", {}, carries_code=False)
         made.platform.registry.register_version("m", version, artifact)
     made.deploy("1.0.0", "immediate", force=True)
     made._tick_until_calm()
