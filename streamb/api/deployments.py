@@ -54,7 +54,7 @@ class DeploymentBody(Strict):
 
 
 class SteerBody(Strict):
-    """Who changes a deployment, and why; both are recorded in its history."""
+    """Who changes what is deployed, and why; both are recorded in the history."""
 
     by: ShortText = Field(default="", description="Who decides this; by default the name of the API key.")
     reason: LongText = Field(default="", description="Why, as free text.")

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from streamb.api.console import ConsoleDep
-from streamb.api.deployments import DeploymentAnswer
+from streamb.api.deployments import DeploymentAnswer, SteerBody
 from streamb.api.idempotency import ChangeDep
 from streamb.api.shapes import Answer, Cursor, Key, Limit, LongText, ModelId, Name, PageAnswer, Reference, page_of
 from streamb.control.verbs import Control
 from streamb.options import ShortText, Strict
 from streamb.registry import MOST_TAGS, Registry
 from streamb.registry.model import ALIAS
+from streamb.rollouts.controller import Rollouts
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
@@ -79,10 +80,22 @@ class RunningModel(Answer):
     requests: dict[str, Any] = Field(default_factory=dict)
 
 
+class UndeploymentAnswer(Answer):
+    """A model that was taken out of traffic; its status shows this until its last app has stopped."""
+
+    model_id: str
+    version: str = Field(description="The version that served.")
+    apps: list[str] = Field(description="The apps that stop as soon as their last request is answered.")
+    at: float
+    by: str
+    reason: str
+
+
 class ModelStatusAnswer(RunningModel):
-    """The running versions of one model, and its newest deployment."""
+    """The running versions of one model, its newest deployment, and whether it is being undeployed."""
 
     deployment: DeploymentAnswer | None = None
+    undeployment: UndeploymentAnswer | None = Field(default=None, description="Until the last app has stopped.")
 
 
 @router.get("")
@@ -113,8 +126,20 @@ async def get_model(model_id: ModelId, console: ConsoleDep) -> ModelAnswer:
 
 @router.get("/{model_id}/status")
 async def model_status(model_id: ModelId, console: ConsoleDep) -> ModelStatusAnswer:
-    """Return a model's running versions, its request counts, and its newest deployment."""
+    """Return a model's running versions, its request counts, its newest deployment, and its undeployment."""
     return ModelStatusAnswer.model_validate(await console.ask(Control.model_status, model_id))
+
+
+@router.post("/{model_id}/undeploy", response_model=UndeploymentAnswer)
+async def undeploy_model(
+    model_id: ModelId, console: ConsoleDep, change: ChangeDep, body: SteerBody | None = None
+) -> Any:
+    """Take a model out of traffic and stop its versions. The answer comes at once; requests in flight are answered."""
+    wanted = body or SteerBody()
+    by = wanted.by.strip() or change.actor
+    return await change.make(
+        UndeploymentAnswer, wanted, lambda: console.ask(Rollouts.undeploy, model_id, by, wanted.reason)
+    )
 
 
 @router.put("/{model_id}/aliases/{alias}", response_model=ModelAnswer)

@@ -1,4 +1,4 @@
-"""Routes for versions of models: upload, read, list by owner, tag or metric, change the stage."""
+"""Routes for versions of models: upload, read, list by owner, tag or metric, change the stage, delete."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from streamb.api.shapes import (
     page_of,
 )
 from streamb.api.uploads import Upload, form_schema, receive_upload
-from streamb.errors import ArtifactUntrusted, NotFound, Unauthorized
+from streamb.errors import ArtifactUntrusted, Unauthorized
 from streamb.options import ShortText, Strict
 from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage
+from streamb.rollouts.controller import Rollouts
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
@@ -191,7 +192,7 @@ async def register_version(
         async def act() -> tuple[int, BaseModel]:
             # Check that the model exists before the upload is unpacked and stored.
             await console.ask(Registry.get_model, model_id)
-            registered = await _registered(console, model_id, body.version)
+            registered = await console.ask(Registry.known, model_id, body.version)
             artifact = await _ingest(console, upload, registered, trusted_caller=caller is not None)
             facts = {**body.model_dump(), "lineage": Lineage(**body.lineage.model_dump())}
             version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
@@ -220,11 +221,15 @@ async def set_stage(
     return await change.make(VersionAnswer, body, act)
 
 
-async def _registered(console: Console, model_id: str, version: str) -> ModelVersion | None:
-    try:
-        return await console.ask(Registry.resolve, model_id, version)
-    except NotFound:
-        return None
+@router.delete("/{model_id}/versions/{version}", response_model=VersionAnswer)
+async def delete_version(model_id: ModelId, version: VersionReference, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Delete a version, named by its number, that no traffic needs and nothing refers to.
+
+    Only the same content may be registered under its number again.
+    """
+    return await change.make(
+        VersionAnswer, None, lambda: console.ask(Rollouts.delete_version, model_id, version, change.actor)
+    )
 
 
 async def _ingest(

@@ -1,4 +1,4 @@
-"""`streamb deploy` and `streamb deployments`: start deployments, control them, and see how they went."""
+"""`streamb deploy`, `undeploy` and `deployments`: bring versions into traffic, control it, see how it went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamb.cli import strategies as how
 from streamb.cli.command import command
 from streamb.cli.options import Limit, Where
 from streamb.cli.output import Answer, Columns, Facts, Waiting, as_text, at, listing, when
-from streamb.sdk.deployment import Deployment, DeploymentStatus
+from streamb.sdk.deployment import Deployment, DeploymentStatus, wait_until_stopped
 from streamb.sdk.http import HttpClient
 
 commands = typer.Typer(no_args_is_help=True, help="Show and control deployments.")
@@ -70,6 +70,25 @@ def deploy(
         if wait:
             made = _follow(client, made, timeout)
     return _one_line(made, exit_code=1 if wait and made["state"] != "completed" else 0)
+
+
+def undeploy(
+    client: HttpClient,
+    model_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the model.")],
+    by: By = None,
+    reason: Why = None,
+    *,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until its versions have stopped.")] = True,
+    timeout: Annotated[float, typer.Option(min=1, help="Maximum wait, in seconds.")] = 120.0,
+) -> Answer:
+    """Take a model out of traffic and stop its versions, which stay registered."""
+    ordered = client.change("POST", f"/api/models/{model_id}/undeploy", _said(by=by, reason=reason))
+    if wait:
+        with Waiting() as waiting:
+            waiting.for_(f"{model_id} {ordered['version']} to stop")
+            wait_until_stopped(client, ordered, timeout)
+    line = f"{model_id}: version {ordered['version']} {'has stopped' if wait else 'leaves traffic and stops'}"
+    return Answer(ordered, line)
 
 
 @command(commands, "list")
@@ -137,8 +156,11 @@ def rollback(
 
 
 def _steer(client: HttpClient, deployment_id: str, verb: str, **said: str | None) -> Answer:
-    body = {name: value for name, value in said.items() if value is not None}
-    return _one_line(client.change("POST", f"/api/deployments/{deployment_id}/{verb}", body))
+    return _one_line(client.change("POST", f"/api/deployments/{deployment_id}/{verb}", _said(**said)))
+
+
+def _said(**said: str | None) -> dict[str, str]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _follow(client: HttpClient, made: Mapping[str, Any], timeout: float) -> dict[str, Any]:

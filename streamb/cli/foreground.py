@@ -87,7 +87,7 @@ def _start(
 def _deploy_sample(manager: ProductionMLManager, settings: Settings, sample: bool | None, waiting: Waiting) -> None:
     if sample is False or (sample is None and settings.environment != "development"):
         return
-    known = {model["model_id"] for model in manager.models()}
+    known = {model.model_id for model in manager.list_models()}
     if SAMPLE_ID not in known and (sample or not known):
         waiting.for_("the sample model")
         deploy_sample(manager)

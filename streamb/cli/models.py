@@ -79,11 +79,12 @@ def versions(
 def status(client: HttpClient, model_id: ModelId) -> Answer:
     """Show which versions of a model run, and its newest deployment."""
     found = client.get(f"/api/models/{model_id}/status")
-    latest = found["deployment"]
+    latest, leaving = found["deployment"], found["undeployment"]
     facts = {
         "model": model_id,
         "serves": found["serving_version"],
         "requests": found["requests"],
+        "undeployed": f"{leaving['version']} stops, asked by {leaving['by']}" if leaving else None,
         "newest deployment": f"{latest['id']}: {latest['state']}, {latest['reason']}" if latest else None,
     }
     return Answer(found, Facts(facts), "", running_versions([found]))
@@ -132,6 +133,17 @@ def alias(
     with where.connect() as client:
         found = client.change("DELETE", path) if delete else client.change("PUT", path, {"version": version})
     return Answer(found, Facts({"model": model_id, "aliases": found["aliases"]}))
+
+
+@command(commands, "delete")
+def delete(
+    client: HttpClient,
+    model_id: ModelId,
+    version: Annotated[str, typer.Option("--version", help="Number of the version to delete.")],
+) -> Answer:
+    """Delete a version that does not run and that nothing refers to. Its number stays taken."""
+    deleted = client.change("DELETE", f"/api/models/{model_id}/versions/{version}")
+    return Answer(deleted, f"deleted {model_id} {deleted['version']}")
 
 
 def _archive_of(path: Path, scratch: Path) -> Path:

@@ -92,10 +92,15 @@ class Control:
 
     @verb
     def model_status(self, model_id: str) -> dict[str, Any]:
-        """Return one model's running versions, its request counts, and its newest deployment."""
+        """Return one model's running versions, its request counts, its newest deployment, and its undeployment."""
         self._platform.registry.get_model(model_id)
-        found = describe_models(self._platform.rollouts, self._apps(), self._observations, only=model_id)
-        return {**found[model_id], "deployment": self._platform.rollouts.latest(model_id)}
+        rollouts = self._platform.rollouts
+        found = describe_models(rollouts, self._apps(), self._observations, only=model_id)
+        return {
+            **found[model_id],
+            "deployment": rollouts.latest(model_id),
+            "undeployment": rollouts.undeploying(model_id),
+        }
 
     @verb
     def system_health(self) -> HealthReport:
@@ -145,5 +150,6 @@ class Control:
 
 
 def _clause(event: DeploymentEvent) -> str:
-    what = f"deployment {event.deployment_id}: {event.kind.replace('_', ' ')}"
+    about = f"deployment {event.deployment_id}: " if event.deployment_id else ""
+    what = about + event.kind.replace("_", " ")
     return f"{what} ({event.detail})" if event.detail else what

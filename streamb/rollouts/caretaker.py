@@ -1,6 +1,7 @@
 """Makes the running apps match the wanted ones: starts missing apps, replaces failed ones, stops unwanted ones.
 
-A failed app is replaced under a new name, after growing pauses; an unwanted one stops after its last request.
+A failed app is replaced under a new name, after growing pauses; an unwanted one stops after its last request. The
+undeployment of a model ends once the last of its apps is gone.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Final
 from streamb.clock import Clock
 from streamb.rollouts.creation import new_app
 from streamb.rollouts.deployment import Deployment
+from streamb.rollouts.ledger import PLATFORM_ACTOR, Note
 from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.runtime import AppPhase, AppStatus, Runtime
 from streamb.rollouts.standing import Standing
 
 GRACE_S: Final = 3.0
-"""The shortest time an unwanted app keeps running, in seconds: longer than a gateway takes to pull a new table."""
+"""The shortest time an unwanted app keeps running, in seconds: longer than gateways take to report their requests."""
 PATIENCE_S: Final = 60.0
 """The longest time an unwanted app may keep running to finish requests, in seconds; no request takes this long."""
 FIRST_PAUSE_S: Final = 5.0
@@ -44,7 +46,11 @@ class Caretaker:
                 self._standing.change(self._following(route, after), None, after)
             if app := missing(after, running):
                 self._runtime.start(self._standing.spec(after.model_id, after.version, app))
-        self._janitor.sweep(running, self._wanted(running))
+        self._janitor.sweep(running, self._wanted(running), self._standing.table.epoch)
+        for leaving in list(self._standing.leaving.values()):
+            if running.keys().isdisjoint(leaving.apps):
+                done = f"every app of version {leaving.version} has stopped"
+                self._standing.undeployed(leaving, Note("undeployed", done, PLATFORM_ACTOR))
 
     def _following(self, before: ServingRoute, after: ServingRoute) -> Deployment | None:
         """Return the route's deployment with the replaced app's new name; None if nothing changes."""
@@ -73,19 +79,22 @@ class Janitor:
         self._clock = clock
         self._unwanted_since: dict[str, float] = {}
 
-    def sweep(self, running: Mapping[str, AppStatus], wanted: Set[str]) -> None:
+    def sweep(self, running: Mapping[str, AppStatus], wanted: Set[str], epoch: int) -> None:
         """Check every app once, and stop those that are due.
 
         Args:
             running: the state of every app.
             wanted: the apps that serve, that are being deployed, or that are still kept warm.
+            epoch: the epoch of the routing table that no longer names the others. A gateway with an older table may
+                still send them requests.
         """
         now = self._clock.monotonic()
         unwanted = {app for app, status in running.items() if app not in wanted and status.phase != AppPhase.STOPPING}
         self._unwanted_since = {app: self._unwanted_since.get(app, now) for app in unwanted}
+        known = self._runtime.acknowledged(epoch)
         for app, since in self._unwanted_since.items():
             age = now - since
-            idle = age >= GRACE_S and self._runtime.in_flight(app) == 0
+            idle = known and age >= GRACE_S and self._runtime.in_flight(app) == 0
             dead = running[app].phase is AppPhase.FAILED and running[app].replicas == 0
             if idle or dead or age >= PATIENCE_S:
                 self._runtime.stop(app)

@@ -10,28 +10,28 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import Conflict
-from streamb.registry import Registry
+from streamb.registry import ModelVersion, Registry
 from streamb.rollouts import verbs
 from streamb.rollouts.caretaker import Caretaker
 from streamb.rollouts.creation import new_deployment, way_back
 from streamb.rollouts.decide import Action, Evidence, Limits, RouteTo, Scale, StartApp, decide
 from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, Phase
-from streamb.rollouts.ledger import CREATED, Ledger, Note
+from streamb.rollouts.ledger import CREATED, PLATFORM_ACTOR, Ledger, Note
 from streamb.rollouts.observation import DriftOf, Observation, Outcomes
 from streamb.rollouts.options import RolloutOptions
-from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.removal import needed_for, undeployment_of
+from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import Runtime
 from streamb.rollouts.standing import Standing
 from streamb.rollouts.strategies import Strategy
 from streamb.store import Journal, Page, RecordStore
 from streamb.traffic import GatewayPolicy, RoutingTable
 
-PLATFORM_ACTOR: Final = "controller"
 _log = logging.getLogger(__name__)
 
 
@@ -103,8 +103,9 @@ class Rollouts:
             Conflict: the model has a deployment under way.
             InvalidInput: an option is unknown, out of range, or not used by the strategy.
         """
-        version, read = self._registry.resolve(model_id, target_version).version, RolloutOptions.read(options)
+        read = RolloutOptions.read(options)
         with self._lock:
+            version = self._registry.resolve(model_id, target_version).version  # locked, so that nobody deletes it
             self._refuse_second(model_id)
             route = self._standing.routes.get(model_id)
             deployment = new_deployment(
@@ -174,6 +175,54 @@ class Rollouts:
 
             return self._order(deployment_id, "rolling_back", by, reason, change)
 
+    @verb
+    def undeploy(self, model_id: str, by: str, reason: str = "") -> Undeployment:
+        """Take a model out of traffic, and stop its apps once gateways know and requests in flight are answered.
+
+        Nothing changes if the model is being undeployed already.
+
+        Args:
+            model_id: the model.
+            by, reason: who decided, and why; for the history.
+
+        Raises:
+            NotFound: there is no such model.
+            Conflict: the model has a deployment under way, or is not deployed.
+        """
+        with self._lock:
+            self._registry.get_model(model_id)
+            self._refuse_second(model_id, "wait until it has ended, or abort it, and then undeploy the model")
+            leaving, route = self._standing.leaving.get(model_id), self._standing.routes.get(model_id)
+            if route is None and leaving is not None:
+                return leaving
+            ordered = undeployment_of(model_id, route, leaving, self._clock.now(), by, reason)
+            said = f"version {ordered.version} is taken out of traffic" + (f": {reason}" if reason else "")
+            self._standing.undeploy(ordered, Note("undeploying", said, by))
+        self._on_order()
+        return ordered
+
+    @verb
+    def delete_version(self, model_id: str, version: str, by: str) -> ModelVersion:
+        """Delete a version that no traffic needs and nothing refers to; then remove its bytes.
+
+        Args:
+            model_id: the model.
+            version: the number of the version.
+            by: who deletes it, for the journal.
+
+        Raises:
+            Conflict: it serves, is kept warm, takes part in a deployment that has not ended, or is named by an alias or
+                by another version; the message names each.
+            InvalidInput, NotFound: see `Registry.delete_version`.
+        """
+        with self._lock:
+            standing, deployment = self._standing, self._standing.deployment_of(model_id)
+            used = needed_for(version, standing.routes.get(model_id), deployment, standing.leaving.get(model_id))
+            deleted = self._registry.delete_version(model_id, version, by=by, used=used)
+            standing.forget(model_id, version)
+        self._registry.sweep()
+        return deleted
+
     def _order(
         self,
         deployment_id: str,
@@ -194,12 +243,12 @@ class Rollouts:
         self._on_order()
         return after
 
-    def _refuse_second(self, model_id: str) -> None:
+    def _refuse_second(self, model_id: str, advice: str = "wait until it has ended") -> None:
         busy = self._standing.deployment_of(model_id)
         if busy is not None:
             raise Conflict(
                 f"model {model_id} is being deployed already ({busy.target_version}, {busy.state}, "
-                f"deployment {busy.id}); wait until it has ended",
+                f"deployment {busy.id}); {advice}",
                 deployment_id=busy.id,
             )
 
@@ -230,6 +279,10 @@ class Rollouts:
         page = self.list(1, None, model_id)
         return page.items[0] if page.items else None
 
+    def undeploying(self, model_id: str) -> Undeployment | None:
+        """Return the model's undeployment until its last app has stopped; None if there is none."""
+        return self._standing.leaving.get(model_id)
+
     @property
     def table(self) -> RoutingTable:
         """The current routing table, which every gateway should have."""
@@ -242,15 +295,18 @@ class Rollouts:
 
     @property
     def busy(self) -> bool:
-        """True while a deployment is under way that does not wait for a person: call `tick` often."""
+        """True while a model leaves traffic, or a deployment is under way that waits for nobody: call `tick` often."""
         resting = {DeploymentState.PAUSED, DeploymentState.AWAITING_APPROVAL}
-        return any(one.state not in resting for one in list(self._standing.active.values()))
+        return bool(self._standing.leaving) or any(
+            one.state not in resting for one in list(self._standing.active.values())
+        )
 
     @property
     def starting(self) -> bool:
-        """True while a deployment waits for apps to start: query the runtime often."""
+        """True while a deployment waits for apps to start, or the apps of a model stop: query the runtime often."""
         phases = {Phase.GATE, Phase.CAPACITY, Phase.RESTORE, Phase.REVERT}
-        return any(one.phase in phases for one in list(self._standing.active.values())) and self.busy
+        awaited = self._standing.leaving or any(one.phase in phases for one in list(self._standing.active.values()))
+        return bool(awaited) and self.busy
 
     def deploying(self, app: str) -> bool:
         """Return True while a deployment under way uses this app."""

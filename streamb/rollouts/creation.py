@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
-from streamb.errors import Conflict, InvalidInput
+from streamb.errors import Conflict, InvalidInput, NotFound
 from streamb.registry import Registry
 from streamb.rollouts.deployment import Deployment, DeploymentState
 from streamb.rollouts.options import RolloutOptions
@@ -90,7 +90,7 @@ def way_back(
         now: seconds since the epoch.
 
     Raises:
-        Conflict: another version serves now, or there is no previous version.
+        Conflict: another version serves now, or there is no previous version, or it was deleted.
         InvalidInput: the version named is the deployment's own, or was registered after it.
     """
     if route is None or route.version != deployment.target_version:
@@ -102,7 +102,11 @@ def way_back(
     if version == deployment.target_version:
         raise InvalidInput(f"version {version} is the one to roll back from; name another")
     own = registry.get_version(deployment.model_id, deployment.target_version)
-    if wanted and registry.get_version(deployment.model_id, version).created_at > own.created_at:
+    try:
+        earlier = registry.get_version(deployment.model_id, version)
+    except NotFound as error:
+        raise Conflict(f"version {version} was deleted; name another with to_version") from error
+    if wanted and earlier.created_at > own.created_at:
         raise InvalidInput(f"version {version} was registered after {own.version}: deploy it instead")
     warm = next((one.app for one in route.standby if one.version == version and one.until > now), "")
     return version, warm or new_app(deployment.model_id, version)

@@ -212,11 +212,13 @@ def _from_before_steps(body: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentEvent:
-    """One event of a deployment's history.
+    """One event of a model's history.
 
     Attributes:
+        deployment_id: the deployment that it is about; "" if the whole model was undeployed.
         at: seconds since the epoch.
-        kind: what happened: "created", "progressing", "step", "approved", "rolling_back", "completed", …
+        kind: what happened: "created", "progressing", "step", "approved", "rolling_back", "completed", …; "undeploying"
+            when a model is taken out of traffic, and "undeployed" when its last app has stopped.
         actor: who caused it; "controller" if the platform did it by itself.
         sequence: the event's ascending number in the history that it was read from.
     """

@@ -8,15 +8,18 @@ from typing import Final
 
 from streamb.errors import NotFound
 from streamb.rollouts.deployment import Deployment, DeploymentEvent
-from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.store import Journal, Page, RecordStore, every_record
 from streamb.store.plain import from_plain, to_plain
 
 DEPLOYMENTS: Final = "deployments"
 ROUTES: Final = "routes"
+UNDEPLOYMENTS: Final = "undeployments"
 CONTROL: Final = "control"
 EPOCH: Final = "epoch"
 CREATED: Final = "created"
+PLATFORM_ACTOR: Final = "controller"
+"""The actor of events that the platform caused by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Ledger:
     def routes(self) -> Iterator[ServingRoute]:
         """Return the serving route of each model."""
         return (from_plain(ServingRoute, record.body) for record in every_record(self._records, ROUTES))
+
+    def undeployments(self) -> Iterator[Undeployment]:
+        """Return the models that were undeployed and whose apps have not all stopped yet."""
+        return (from_plain(Undeployment, record.body) for record in every_record(self._records, UNDEPLOYMENTS))
 
     def active(self) -> Iterator[Deployment]:
         """Return the deployments under way."""
@@ -75,11 +82,25 @@ class Ledger:
             if deployment is not None:
                 self._records.put(DEPLOYMENTS, deployment.id, to_plain(deployment))
                 if note is not None:
-                    self._tell(deployment, note)
+                    self._tell(deployment.model_id, note, deployment.id)
             if route is not None:
                 self._records.put(ROUTES, route.model_id, to_plain(route))
             if epoch is not None:
                 self._records.put(CONTROL, EPOCH, {"value": epoch})
+
+    def undeploy(self, undeployment: Undeployment, note: Note, epoch: int) -> None:
+        """Remove a model's route, in one transaction with the undeployment, its event and the table's new epoch."""
+        with self._records.batch():
+            self._records.delete(ROUTES, undeployment.model_id)
+            self._records.put(UNDEPLOYMENTS, undeployment.model_id, to_plain(undeployment))
+            self._tell(undeployment.model_id, note)
+            self._records.put(CONTROL, EPOCH, {"value": epoch})
+
+    def undeployed(self, undeployment: Undeployment, note: Note) -> None:
+        """Forget an undeployment whose apps have stopped, and note it in the history."""
+        with self._records.batch():
+            self._records.delete(UNDEPLOYMENTS, undeployment.model_id)
+            self._tell(undeployment.model_id, note)
 
     def get(self, deployment_id: str) -> Deployment:
         """Return one deployment; raises NotFound if there is none of this id."""
@@ -100,14 +121,14 @@ class Ledger:
             tuple(DeploymentEvent(**e.body, at=e.at, sequence=e.sequence) for e in page.items), page.next_cursor
         )
 
-    def _tell(self, deployment: Deployment, note: Note) -> None:
+    def _tell(self, model_id: str, note: Note, deployment_id: str = "") -> None:
         """Add an event to the history of the model and of all models."""
-        event = {"deployment_id": deployment.id, "model_id": deployment.model_id, "kind": note.kind}
+        event = {"deployment_id": deployment_id, "model_id": model_id, "kind": note.kind}
         event |= {"detail": note.detail, "actor": note.actor}
-        for model_id in (None, deployment.model_id):
+        for name in (None, model_id):
             if note.kind == CREATED:
-                self._journal.append(_index_stream(model_id), {"deployment_id": deployment.id})
-            self._journal.append(_history_stream(model_id), event)
+                self._journal.append(_index_stream(name), {"deployment_id": deployment_id})
+            self._journal.append(_history_stream(name), event)
 
 
 def _index_stream(model_id: str | None) -> str:

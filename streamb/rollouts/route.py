@@ -1,4 +1,6 @@
-"""The stored route of a model: the app that serves it. Gateways and Ray Serve are made to match it."""
+"""The stored route of a model: the app that serves it, until the model is undeployed. Gateways and Ray Serve are made
+to match it.
+"""
 
 from __future__ import annotations
 
@@ -66,3 +68,22 @@ class ServingRoute:
             return self
         held = (Standby(self.version, self.app, now + hold_s),) if hold_s > 0 and version != self.version else ()
         return ServingRoute(self.model_id, version, app, self.salt, held)
+
+
+@dataclass(frozen=True, slots=True)
+class Undeployment:
+    """A model that was taken out of traffic and whose apps stop. It is stored until the last of them is gone.
+
+    Attributes:
+        version: the version that served.
+        apps: the apps that stop: the one that served, and those that were kept warm.
+        at: when it was ordered (seconds since the epoch).
+        by, reason: who ordered it, and why.
+    """
+
+    model_id: str
+    version: str
+    apps: tuple[str, ...]
+    at: float
+    by: str
+    reason: str = ""

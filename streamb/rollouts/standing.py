@@ -9,7 +9,7 @@ from streamb.hashing import BASIS_POINTS
 from streamb.registry import ModelVersion, Registry
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.ledger import Ledger, Note
-from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import AppSpec
 from streamb.traffic import GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
 
@@ -30,6 +30,7 @@ class Standing:
     Attributes:
         routes: the serving route of each model, by model id.
         active: the deployments under way, by id; at most one for each model.
+        leaving: the models that were undeployed and whose apps have not all stopped yet, by model id.
         table: the current routing table, which every gateway should have.
     """
 
@@ -42,6 +43,7 @@ class Standing:
         self._versions: dict[tuple[str, str], ModelVersion] = {}
         self.routes: dict[str, ServingRoute] = {route.model_id: route for route in ledger.routes()}
         self.active: dict[str, Deployment] = {deployment.id: deployment for deployment in ledger.active()}
+        self.leaving: dict[str, Undeployment] = {one.model_id: one for one in ledger.undeployments()}
         busy = {deployment.model_id: deployment for deployment in self.active.values()}
         models = {
             model_id: route
@@ -81,6 +83,24 @@ class Standing:
             self.routes[model_id] = route
         self._adopt(table)
 
+    def undeploy(self, undeployment: Undeployment, note: Note) -> None:
+        """Take a model out of the table, and store which apps stop; the model must have no deployment under way."""
+        model_id = undeployment.model_id
+        table = self._table_with(model_id, None, None)
+        self._ledger.undeploy(undeployment, note, table.epoch)
+        self.routes.pop(model_id)
+        self.leaving[model_id] = undeployment
+        self._adopt(table)
+
+    def undeployed(self, undeployment: Undeployment, note: Note) -> None:
+        """Forget an undeployment whose apps have all stopped."""
+        self._ledger.undeployed(undeployment, note)
+        del self.leaving[undeployment.model_id]
+
+    def forget(self, model_id: str, version: str) -> None:
+        """Forget what is cached of a version that was deleted; it may be registered again."""
+        self._versions.pop((model_id, version), None)
+
     def set_policy(self, policy: GatewayPolicy) -> None:
         """Change what gateways enforce; it is published under a new epoch."""
         table = RoutingTable(self.table.epoch + 1, self.table.models, policy)
@@ -117,7 +137,7 @@ class Standing:
         return model_route(model_id, route, deployment, target_of)
 
     def _version(self, model_id: str, version: str) -> ModelVersion:
-        """Return a registered version; it is cached, since versions are immutable."""
+        """Return a registered version; it is cached until it is deleted, since versions are immutable."""
         key = (model_id, version)
         if key not in self._versions:
             self._versions[key] = self._registry.get_version(model_id, version)

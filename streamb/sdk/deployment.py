@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import DeadlineExceeded, NotFound, StreambError, Unavailable
 from streamb.metrics.criteria import Finding
 from streamb.sdk.http import HttpClient
 from streamb.store.plain import from_plain
+
+T = TypeVar("T")
 
 _ENDED: Final = frozenset({"completed", "rolled_back", "aborted", "failed"})
 _POLL_S: Final = 0.2
@@ -91,25 +93,19 @@ class Deployment:
         Raises:
             DeadlineExceeded: it has not ended after `timeout` seconds. The deployment itself continues.
         """
-        deadline = self._clock.monotonic() + timeout
         told: tuple[object, ...] = ()
-        last: DeploymentStatus | StreambError
-        while True:
-            try:
-                last = status = self.status()
-            except (Unavailable, DeadlineExceeded) as error:
-                last = error
-            else:
-                now = (status.state, status.step, status.weight, status.waiting_for)
-                if on_change is not None and now != told:
-                    told = now
-                    on_change(status)
-                if status.ended:
-                    return status
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                raise _too_late(self.id, timeout, last)
-            time.sleep(min(_POLL_S, left))
+        last: DeploymentStatus | None = None
+
+        def ended() -> DeploymentStatus | None:
+            nonlocal told, last
+            last = status = self.status()
+            now = (status.state, status.step, status.weight, status.waiting_for)
+            if on_change is not None and now != told:
+                told = now
+                on_change(status)
+            return status if status.ended else None
+
+        return _until(ended, timeout, self._clock, lambda trouble: _too_late(self.id, timeout, trouble or last))
 
     def approve(self, by: str = "", reason: str = "") -> DeploymentStatus:
         """Approve a deployment that awaits approval.
@@ -161,11 +157,69 @@ class Deployment:
         return DeploymentStatus.from_answer(answer)
 
 
-def _too_late(deployment_id: str, timeout: float, last: DeploymentStatus | StreambError) -> DeadlineExceeded:
-    if isinstance(last, StreambError):
+def wait_until_stopped(
+    client: HttpClient, undeployment: Mapping[str, Any], timeout: float, clock: Clock | None = None
+) -> None:
+    """Wait until the apps of a model that was undeployed are gone; the wait continues while the Controller restarts.
+
+    Args:
+        client: of the platform.
+        undeployment: the platform's answer to the order.
+        timeout: maximum wait, in seconds.
+        clock: measures the wait.
+
+    Raises:
+        DeadlineExceeded: an app still runs after `timeout` seconds. It stops by itself later.
+    """
+    model_id = undeployment["model_id"]
+
+    def stopped() -> bool | None:
+        now = client.get(f"/api/models/{model_id}/status")["undeployment"]
+        return None if now is not None and now["at"] == undeployment["at"] else True
+
+    def late(trouble: StreambError | None) -> DeadlineExceeded:
+        apps = ", ".join(undeployment["apps"])
+        why = f"the platform does not answer: {trouble.message}" if trouble is not None else f"{apps} still runs"
+        return DeadlineExceeded(f"{model_id} gets no new requests, but after {timeout:g} s {why}")
+
+    _until(stopped, timeout, clock or SystemClock(), late)
+
+
+def _until(
+    look: Callable[[], T | None],
+    timeout: float,
+    clock: Clock,
+    late: Callable[[StreambError | None], DeadlineExceeded],
+) -> T:
+    """Call `look` until it returns a value, and return that; a platform that cannot answer for a moment is asked again.
+
+    Args:
+        look: asks the platform; returns None if there is nothing to return yet.
+        timeout: maximum wait, in seconds.
+        clock: measures the wait.
+        late: makes the error that is raised after `timeout` seconds from the last error of `look`, if there was one.
+    """
+    deadline = clock.monotonic() + timeout
+    while True:
+        trouble: StreambError | None = None
+        try:
+            found = look()
+        except (Unavailable, DeadlineExceeded) as error:
+            trouble = error
+        else:
+            if found is not None:
+                return found
+        remaining = deadline - clock.monotonic()
+        if remaining <= 0:
+            raise late(trouble)
+        time.sleep(min(_POLL_S, remaining))
+
+
+def _too_late(deployment_id: str, timeout: float, last: DeploymentStatus | StreambError | None) -> DeadlineExceeded:
+    if not isinstance(last, DeploymentStatus):
         return DeadlineExceeded(
             f"the platform does not answer, so the state of deployment {deployment_id} after {timeout:g} s is not "
-            f"known: {last.message}"
+            f"known: {last.message if last is not None else 'no answer'}"
         )
     waits = f", waiting for {last.waiting_for}" if last.waiting_for else ""
     return DeadlineExceeded(

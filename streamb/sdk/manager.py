@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from streamb.config import Settings, load_settings
 from streamb.errors import NotFound
-from streamb.sdk.deployment import Deployment
+from streamb.sdk.deployment import Deployment, DeploymentStatus, wait_until_stopped
 from streamb.sdk.discovery import find_platform, read_api_key
 from streamb.sdk.http import HttpClient
 from streamb.sdk.launch import LaunchOptions, PlatformProcess, launch
 from streamb.sdk.model_monitoring import ModelMonitoring
-from streamb.store.plain import from_plain
+from streamb.sdk.registry import RegistryMethods, version_of
 
 if TYPE_CHECKING:
     from streamb.registry import ModelVersion
@@ -50,7 +50,7 @@ class Prediction:
     classes: list[Any] | None = None
 
 
-class ProductionMLManager:
+class ProductionMLManager(RegistryMethods):
     """Registers models on a platform, deploys them, and asks them for predictions.
 
     Without `address` it attaches to the platform that runs on the state directory. If no platform runs there, it
@@ -233,7 +233,7 @@ class ProductionMLManager:
             "lineage": dict(lineage or {}),
             "tags": dict(tags or {}),
         }
-        return _version_of(self._client.upload(f"/api/models/{model_id}/versions", archive, body))
+        return version_of(self._client.upload(f"/api/models/{model_id}/versions", archive, body))
 
     def deploy_model(
         self,
@@ -297,32 +297,38 @@ class ProductionMLManager:
         """Return the handle of an existing deployment."""
         return Deployment(self._client, deployment_id)
 
-    def monitoring(self, model_id: str) -> ModelMonitoring:
-        """Return the monitoring of a model: health, drift, baselines and alerts."""
-        return ModelMonitoring(self._client, model_id)
+    def list_deployments(self, model_id: str | None = None, *, limit: int = 100) -> list[DeploymentStatus]:
+        """Return the newest deployments, newest first.
 
-    def models(self, *, owner: str | None = None) -> Iterator[dict[str, Any]]:
-        """Iterate over all registered models, or over those of exactly one owner."""
-        return self._client.pages("/api/models", owner=owner)
+        Args:
+            model_id: only deployments of this model; None: of all models.
+            limit: the most deployments to return.
+        """
+        found = self._client.pages("/api/deployments", limit=limit, model_id=model_id)
+        return [DeploymentStatus.from_answer(one) for one in found]
 
-    def list_versions(
-        self, model_id: str, *, owner: str | None = None, tags: Sequence[str] = (), metrics: Sequence[str] = ()
-    ) -> list[ModelVersion]:
-        """Return the versions of a model that match all filters, newest first.
+    def undeploy(self, model_id: str, *, by: str = "", reason: str = "", timeout: float = 120.0) -> None:
+        """Take a model out of traffic, and return once its versions have stopped. They stay registered.
+
+        New requests are refused at once (`NotFound`); requests in flight are answered first.
 
         Args:
             model_id: the id of the model.
-            owner: only versions of exactly this owner; None: of any owner.
-            tags: only versions that have all these tags, each "key" or "key=value".
-            metrics: only versions that meet all these conditions, such as "accuracy>=0.9" (also `<=`, `>`, `<`, `=`).
+            by: who decides it; by default the name of the API key.
+            reason: why; recorded in the history.
+            timeout: maximum wait, in seconds.
 
         Raises:
-            InvalidInput: a tag or a condition is not well formed.
             NotFound: there is no such model.
+            Conflict: the model is not deployed, or has a deployment that has not ended.
+            DeadlineExceeded: a version still runs after `timeout` seconds. It stops by itself later.
         """
-        path = f"/api/models/{model_id}/versions"
-        found = self._client.pages(path, owner=owner, tag=list(tags), metric=list(metrics))
-        return [_version_of(one) for one in found]
+        body = {"by": by, "reason": reason}
+        wait_until_stopped(self._client, self._client.change("POST", f"/api/models/{model_id}/undeploy", body), timeout)
+
+    def monitoring(self, model_id: str) -> ModelMonitoring:
+        """Return the monitoring of a model: health, drift, baselines and alerts."""
+        return ModelMonitoring(self._client, model_id)
 
     def status(self) -> dict[str, Any]:
         """Return the status of the platform: gateways, models, versions."""
@@ -409,13 +415,6 @@ class ProductionMLManager:
 def _plain(value: Any) -> Any:
     """Convert a NumPy or pandas value to plain Python."""
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _version_of(answer: Mapping[str, Any]) -> ModelVersion:
-    """Read the JSON of a platform; unknown fields, which a newer platform may add, are ignored."""
-    from streamb.registry import ModelVersion  # imported late: most programs need no version
-
-    return from_plain(ModelVersion, answer)
 
 
 def _local_key(state_dir: Path, address: str) -> str | None:

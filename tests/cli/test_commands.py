@@ -48,6 +48,23 @@ def test_versions_are_chosen_by_filters(cli, churn):
     assert cli.json("models", "list", "--owner", "ada") == []
 
 
+def test_a_model_is_undeployed_and_its_version_deleted(cli, live, churn):
+    here = ("--state-dir", str(cli.state_dir))
+    cli("deploy", "churn", "1.0.0")
+    refused = cli.run("models", "delete", "churn", "--version", "1.0.0", *here, code=1)
+    assert "it serves the model's traffic" in refused.stderr
+    ordered = cli("undeploy", "churn", "--no-wait", "--by", "ada", "--reason", "retired")
+    assert ordered == "churn: version 1.0.0 leaves traffic and stops\n"
+    cli("deploy", "churn", "1.0.0")
+    with live.passing_time():
+        assert cli("undeploy", "churn") == "churn: version 1.0.0 has stopped\n"
+    assert "not deployed" in cli.run("undeploy", "churn", *here, code=1).stderr
+    assert "retired" in cli("deployments", "history")
+    assert cli.json("models", "delete", "churn", "--version", "1.0.0")["version"] == "1.0.0"
+    assert cli.json("models", "versions", "churn") == []
+    cli.run("models", "delete", "churn", *here, code=2)
+
+
 def test_an_artifact_folder_and_an_onnx_file_can_be_registered(cli, churn, tmp_path):
     folder = churn.parent / "artifact"
     assert cli.json("models", "register", "churn", str(folder), "--version", "1.0.0")["digest"]

@@ -91,6 +91,9 @@ def test_an_app_that_no_record_knows_is_stopped_after_a_delay_and_its_last_reque
     assert house.runtime.stopped == [], "a Controller that has just begun waits as long as any other"
     house.clock.advance(0.1)
     house.rollouts.tick()
+    assert house.runtime.stopped == [], "a gateway with an older table may still send it requests"
+    house.runtime.acknowledged_epoch = house.rollouts.table.epoch
+    house.rollouts.tick()
     assert house.runtime.stopped == ["m--0.1.0--orphan"]
 
 

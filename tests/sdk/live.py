@@ -89,6 +89,24 @@ class LivePlatform:
         return Cutting
 
     @contextmanager
+    def passing_time(self) -> Any:
+        """The platform's clock runs fast, and its rollouts go on by themselves."""
+        ended = threading.Event()
+
+        def run() -> None:
+            while not ended.wait(0.01):
+                self.backend.clock.advance(1)
+                self.backend.rollouts.tick()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(10)
+
+    @contextmanager
     def running(self) -> Any:
         started = threading.Event()
         thread = threading.Thread(target=self._serve, args=(started,), daemon=True)

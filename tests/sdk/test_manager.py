@@ -179,13 +179,13 @@ def test_a_deployment_can_be_followed_from_elsewhere(manager, churn):
 def test_models_are_listed_over_all_pages(manager):
     for n in range(3):
         manager.create_model(f"m{n}")
-    assert [model["model_id"] for model in manager.models()] == ["m0", "m1", "m2"]
+    assert [model.model_id for model in manager.list_models()] == ["m0", "m1", "m2"]
 
 
 def test_models_of_one_owner(manager):
     for n, owner in enumerate(("ada", "bob", "ada")):
         manager.create_model(f"m{n}", owner=owner)
-    assert [model["model_id"] for model in manager.models(owner="ada")] == ["m0", "m2"]
+    assert [model.model_id for model in manager.list_models(owner="ada")] == ["m0", "m2"]
 
 
 def test_versions_are_chosen_by_owner_tags_and_metrics(manager, churn, classifier):
