@@ -209,6 +209,12 @@ class EnvironmentFailed(ArtifactError):
     code = "environment_failed"
 
 
+class TrialFailed(ArtifactError):
+    """The version was refused by its trial: it cannot be loaded, or does not answer as it did where it was made."""
+
+    code = "trial_failed"
+
+
 class StorageFailed(StreambError):
     """The database or the artifact store failed: disk full, locked, or unreachable."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Self
 
@@ -10,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, model_validator
 
 from streamb.api.auth import Caller
-from streamb.api.console import ConsoleDep
+from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import Change, ChangeDep
 from streamb.api.shapes import (
     Answer,
@@ -26,8 +27,9 @@ from streamb.api.shapes import (
     page_of,
 )
 from streamb.control.verbs import Control
-from streamb.errors import Forbidden, Unauthorized
+from streamb.errors import Forbidden, NotFound, Unauthorized
 from streamb.options import ShortText, Strict
+from streamb.registry import Registry, TrialState
 from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.options import RolloutOptions
@@ -150,6 +152,7 @@ async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: C
         raise Unauthorized("criteria of your own run code on the cluster, so they need an API key even in development")
 
     async def act() -> Deployment:
+        await _try_untried(console, body.model_id, body.target_version)
         return await console.ask(
             Control.create_deployment,
             body.model_id,
@@ -161,6 +164,17 @@ async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: C
         )
 
     return await change.make(DeploymentAnswer, body, act, status=201, location="/api/deployments/{id}")
+
+
+async def _try_untried(console: Console, model_id: str, target_version: str) -> None:
+    """Try a version that was registered before versions were tried, so that its failure meets no traffic."""
+    try:
+        version = await console.ask(Registry.resolve, model_id, target_version)
+    except NotFound:  # the order itself will say so
+        return
+    if version.trial.state is TrialState.UNTRIED:
+        artifact = await asyncio.to_thread(console.artifacts.try_stored, version)
+        await console.ask(Registry.set_trial, model_id, version.version, artifact)
 
 
 @router.get("/history")

@@ -21,6 +21,7 @@ from streamb.api.shapes import (
     Cursor,
     Key,
     Limit,
+    LongText,
     ModelId,
     Number,
     PageAnswer,
@@ -30,6 +31,7 @@ from streamb.api.shapes import (
 )
 from streamb.api.uploads import Upload, form_schema, receive_upload
 from streamb.errors import ArtifactUntrusted, Unauthorized
+from streamb.models.example import Example
 from streamb.options import ShortText, Strict
 from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage
 from streamb.rollouts.controller import Rollouts
@@ -103,10 +105,19 @@ class LineageBody(Strict):
     parent_version: Reference | None = None
 
 
+class ModelFactsBody(Strict):
+    """The model of the version: it is created together with the version, or updated."""
+
+    name: ShortText = ""
+    description: LongText = ""
+    owner: ShortText = ""
+
+
 class VersionBody(Strict):
     """The part `metadata` of an upload."""
 
     version: Version
+    model: ModelFactsBody | None = None
     owner: ShortText = ""
     metadata: JsonObject = Field(default_factory=dict)
     metrics: Annotated[dict[Key, Number], Field(max_length=200)] = Field(default_factory=dict)
@@ -129,6 +140,21 @@ class LineageAnswer(Answer):
     parent_version: str | None = None
 
 
+class TrialAnswer(Answer):
+    """What the platform learned when it tried the version."""
+
+    state: str = Field(description="`untried`, `loads` (its predictions are untried) or `passed`.")
+    tried_at: float | None
+    rows: int = Field(description="The number of example rows that it answered.")
+    load_s: float | None
+    memory_mb: float | None
+    row_wise: bool | None = Field(description="Whether the answer to a row depends on that row alone.")
+    deterministic: bool | None
+    probabilities: bool | None
+    distributions: dict[str, str] = Field(description="The distributions that it imported, with their versions.")
+    python: str | None
+
+
 class VersionAnswer(Answer):
     """One immutable version of a model."""
 
@@ -149,10 +175,18 @@ class VersionAnswer(Answer):
     hyperparameters: dict[str, Any]
     lineage: LineageAnswer
     tags: dict[str, str]
+    outputs: list[dict[str, Any]] = Field(description="Name, kind, type and shape of each output; empty if unknown.")
+    classes: list[Any] | None = Field(description="The labels in the order of the columns of the probabilities.")
+    trial: TrialAnswer
 
 
 _UPLOAD_SCHEMA: Final = form_schema(
-    "artifact", "A packed artifact: what `streamb.models.pack` writes.", "application/zip", "VersionBody"
+    "artifact",
+    "A packed artifact: what `streamb.models.pack` writes.",
+    "application/zip",
+    "VersionBody",
+    example="Rows that the version must be able to answer: `instances`, as in a prediction request, and, if they are "
+    "known, `predictions` and `probabilities`, which it must reproduce. `keep: false` keeps no row with the version.",
 )
 
 
@@ -181,25 +215,37 @@ async def list_versions(
 async def register_version(
     model_id: ModelId, request: Request, console: ConsoleDep, change: ChangeDep, caller: Caller
 ) -> Any:
-    """Upload a version. A version never changes: the same content is accepted again, other content is a conflict.
+    """Upload a version, which is tried before it is registered; a refused one leaves nothing.
+
+    A version never changes: the same content is accepted again, other content is a conflict. With `model` in the
+    metadata, the model is created together with the version if there is none.
 
     An artifact that carries code always needs an API key, even where other requests do not.
     """
     limit = console.settings.max_artifact_bytes
-    async with console.upload_slot(), receive_upload(request, console.scratch, max_bytes=limit) as upload:
+    receiving = receive_upload(request, console.scratch, max_bytes=limit, takes_example=True)
+    async with console.upload_slot(), receiving as upload:
         body = checked(VersionBody, upload.metadata, "metadata")
 
         async def act() -> tuple[int, BaseModel]:
-            # Check that the model exists before the upload is unpacked and stored.
-            await console.ask(Registry.get_model, model_id)
-            registered = await console.ask(Registry.known, model_id, body.version)
-            artifact = await _ingest(console, upload, registered, trusted_caller=caller is not None)
-            facts = {**body.model_dump(), "lineage": Lineage(**body.lineage.model_dump())}
-            version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
-            return 201 if created else 200, VersionAnswer.model_validate(version)
+            return await _register(console, model_id, body, upload, trusted_caller=caller is not None)
 
         location = "/api/models/{model_id}/versions/{version}"
         return await change.once(f"{upload.sha256}\n{body.canonical()}", act, location=location)
+
+
+async def _register(
+    console: Console, model_id: str, body: VersionBody, upload: Upload, *, trusted_caller: bool
+) -> tuple[int, BaseModel]:
+    if body.model is None:  # else it may be created, once the version has passed
+        await console.ask(Registry.get_model, model_id)
+    registered = await console.ask(Registry.known, model_id, body.version)
+    artifact = await _ingest(console, upload, registered, trusted_caller=trusted_caller)
+    if body.model is not None:
+        await console.ask(Registry.create_model, model_id, **body.model.model_dump())
+    facts = {**body.model_dump(exclude={"model"}), "lineage": Lineage(**body.lineage.model_dump())}
+    version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
+    return 201 if created else 200, VersionAnswer.model_validate(version)
 
 
 @router.get("/{model_id}/versions/{version}")
@@ -235,10 +281,14 @@ async def delete_version(model_id: ModelId, version: VersionReference, console: 
 async def _ingest(
     console: Console, upload: Upload, registered: ModelVersion | None, *, trusted_caller: bool
 ) -> Artifact:
-    """Check and store the archive in a thread: hashing gigabytes must not delay other requests."""
+    """Check, try and store the archive in a thread: hashing gigabytes must not delay other requests."""
     try:
         return await asyncio.to_thread(
-            console.artifacts.ingest, upload.path, may_carry_code=trusted_caller, registered=registered
+            console.artifacts.ingest,
+            upload.path,
+            may_carry_code=trusted_caller,
+            registered=registered,
+            example=None if upload.example is None else Example.from_json(upload.example),
         )
     except ArtifactUntrusted as error:
         if trusted_caller:

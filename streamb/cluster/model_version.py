@@ -24,6 +24,7 @@ from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
 from streamb.serving.scaling import ScalingPolicy
+from streamb.trials.golden import check_golden
 
 _DRAIN_S: Final = 8.0
 _COOLDOWN_UP_S: Final = 10.0
@@ -39,7 +40,9 @@ class ModelVersion:
     """
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
-        model = open_artifacts(settings, None, trusted).load(spec.blob)
+        model, golden = open_artifacts(settings, None, trusted).load(spec.blob)
+        if golden is not None:
+            check_golden(model, golden)
         self._predictor = BatchPredictor(model)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._stats = ReplicaStats(cores=settings.replica_cpus)

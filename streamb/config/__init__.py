@@ -9,6 +9,7 @@ from streamb.config.alerting import NO_CHANNELS, alert_options, chosen_channels
 from streamb.config.environment import (
     child_environment,
     default_environment,
+    environment_without_secrets,
     read_variable,
     temporary_environment,
     this_environment,
@@ -34,6 +35,7 @@ __all__ = [
     "config_error",
     "config_warnings",
     "default_environment",
+    "environment_without_secrets",
     "explain",
     "is_loopback",
     "is_reference",

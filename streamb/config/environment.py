@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Final
 
 PREFIX: Final = "ML_"
+_PRIVATE_PREFIXES: Final = (PREFIX, "RAY_", "AWS_")
+_PRIVATE_PARTS: Final = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "DATABASE_URL")
 
 
 def variable_of(name: str) -> str:
@@ -40,6 +42,21 @@ def our_variables() -> dict[str, str]:
 def child_environment(**extra: str) -> dict[str, str]:
     """Return the environment for a child process: a copy of ours, updated with `extra`."""
     return {**os.environ, **extra}
+
+
+def environment_without_secrets(*, defaults: Mapping[str, str], **extra: str) -> dict[str, str]:
+    """Return the environment for a child process that runs a model: without settings, keys and passwords.
+
+    Args:
+        defaults: variables for those that are not set here.
+        extra: variables that replace those of ours.
+    """
+    ours = {name: value for name, value in os.environ.items() if not _is_private(name.upper())}
+    return {**defaults, **ours, **extra}
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith(_PRIVATE_PREFIXES) or any(part in name for part in _PRIVATE_PARTS)
 
 
 def default_environment(defaults: Mapping[str, str]) -> None:

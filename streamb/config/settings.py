@@ -139,6 +139,12 @@ class Settings(BaseSettings):
     environment_timeout_s: float = _setting(
         300.0, "How long the installation of a version's own environment may take.", gt=0, allow_inf_nan=False
     )
+    trial_timeout_s: float = _setting(
+        120.0, "How long the trial of a version may take before it is refused.", gt=0, allow_inf_nan=False
+    )
+    trial_memory_bytes: int = _setting(
+        0, "Most memory that the trial of a version may use before it is refused; 0: not limited.", ge=0
+    )
     ray_address: str | None = _setting(None, "Join this Ray cluster instead of starting one on this machine.")
 
     # --- where things are kept ---

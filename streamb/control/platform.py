@@ -21,6 +21,7 @@ from streamb.security.keys import KeyRing, new_key
 from streamb.security.platform_key import PlatformKey
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
 from streamb.traffic import BreakerPolicy, GatewayPolicy
+from streamb.trials.process import TrialProcesses
 
 API_KEY_FILE: Final = "api-key"
 """Name of the file with the operator's key, in the state directory; only its owner may read it."""
@@ -128,8 +129,16 @@ def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: Publ
     scratch = Path(settings.state_dir) / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     blobs = open_blobs(settings.resolved_artifact_url)
+    trier = None
+    if signing is not None:
+        trier = TrialProcesses((trusted,), timeout_s=settings.trial_timeout_s, memory_bytes=settings.trial_memory_bytes)
     return ArtifactStore(
-        blobs, signing=signing, trusted=(trusted,), scratch=scratch, max_bytes=settings.max_artifact_bytes
+        blobs,
+        signing=signing,
+        trusted=(trusted,),
+        scratch=scratch,
+        max_bytes=settings.max_artifact_bytes,
+        trier=trier,
     )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from streamb.crypto import PublicKey, Signature, SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactUntrusted, StorageFailed
 from streamb.hashing import sha256_file
 from streamb.models.environment import Environment
-from streamb.models.manifest import MANIFEST_NAME, SIGNATURE_NAME, FileEntry, Manifest
+from streamb.models.manifest import GOLDEN_NAME, MANIFEST_NAME, SIGNATURE_NAME, FileEntry, Manifest
 from streamb.store.files import replace_file
 
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -44,15 +45,32 @@ def seal(
         task=task,
         name=name,
         schema=schema,
-        files={
-            path: FileEntry(sha256_file(folder / path), (folder / path).stat().st_size) for path in _files_in(folder)
-        },
+        files={path: _entry(folder / path) for path in _files_in(folder)},
         carries_code=carries_code,
         versions=environment.versions,
         modules=environment.modules,
     )
     replace_file(folder / MANIFEST_NAME, manifest.to_bytes())
     return manifest
+
+
+def reseal(folder: Path, signature: Mapping[str, object]) -> Manifest:
+    """Write the manifest again, with a new `signature` and the golden rows that lie in `folder` now.
+
+    All other files are those of the present manifest, and what it says of them stays. Its digest stays, too. A
+    signature by a key is removed: it was over the old manifest.
+
+    Args:
+        signature: `Signature.to_json()` of the model.
+    """
+    manifest = Manifest.from_bytes(_read(folder / MANIFEST_NAME, "the artifact has no manifest"))
+    files = {path: entry for path, entry in manifest.files.items() if path != GOLDEN_NAME}
+    if (folder / GOLDEN_NAME).exists():
+        files[GOLDEN_NAME] = _entry(folder / GOLDEN_NAME)
+    (folder / SIGNATURE_NAME).unlink(missing_ok=True)
+    changed = replace(manifest, files=files, signature=signature)
+    replace_file(folder / MANIFEST_NAME, changed.to_bytes())
+    return changed
 
 
 def verify_artifact(folder: Path) -> Manifest:
@@ -113,6 +131,10 @@ def is_trusted(folder: Path, trusted: Sequence[PublicKey]) -> bool:
             "signed, or its signature was taken from another one"
         )
     return True
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(sha256_file(path), path.stat().st_size)
 
 
 def _files_in(folder: Path) -> list[str]:

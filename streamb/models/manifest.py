@@ -90,6 +90,11 @@ class Manifest:
         body["files"].pop(GOLDEN_NAME, None)
         return sha256_hex(_canonical(body))
 
+    @property
+    def interface(self) -> Signature:
+        """The inputs and outputs as far as they are known: by the signature, else by the model's own schema."""
+        return Signature.from_json(self.signature or {"inputs": self.schema})
+
     def to_bytes(self) -> bytes:
         """Return the bytes of the manifest file."""
         body = self._body()

@@ -20,6 +20,7 @@ from streamb.registry.removal import DELETED, Contents, check_unused, remains
 from streamb.registry.removal import VERSIONS as _VERSIONS
 from streamb.registry.selection import metric_condition, selected, tag_condition
 from streamb.registry.semver import Semver
+from streamb.registry.trial import TrialState
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
 from streamb.store import BlobStore, Journal, Page, Record, RecordStore, every_record
 from streamb.store.plain import from_plain, to_plain
@@ -274,6 +275,31 @@ class Registry:
         if version is None:
             raise NotFound(f"model {model_id!r} has no versions yet: register one", model_id=model_id)
         return self.get_version(model_id, version)
+
+    @verb
+    def set_trial(self, model_id: str, version: str, artifact: Artifact) -> ModelVersion:
+        """Record the trial of a version that was registered without one. A version that was tried stays as it is.
+
+        Args:
+            model_id, version: the version.
+            artifact: its content with what the trial found; the model itself is the same.
+
+        Raises:
+            Conflict: the artifact is of another model.
+            NotFound: there is no such version.
+        """
+
+        def act() -> ModelVersion:
+            record = self._version_record(model_id, version)
+            old = from_plain(ModelVersion, record.body)
+            new = replace(old, **{one.name: getattr(artifact, one.name) for one in fields(Artifact)})
+            if _same(old, new).trial.state is not TrialState.UNTRIED or new == old:
+                return old
+            self._records.put(_VERSIONS, record.key, asdict(new), expected=record.revision)
+            self._note("version.tried", model_id, version=version, state=str(new.trial.state))
+            return new
+
+        return self._atomically(act)
 
     @verb
     def set_stage(self, model_id: str, version: str, stage: Stage) -> ModelVersion:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from streamb.models.example import Example
+from streamb.models.signature import Signature
 
 
 class TrialState(StrEnum):
@@ -44,3 +49,35 @@ class Trial:
     probabilities: bool | None = None
     distributions: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial returns.
+
+    Attributes:
+        trial: the result.
+        signature: the inputs and outputs of the version, as far as they are known.
+        golden: rows to keep with the version, with its answers; None if none are kept.
+    """
+
+    trial: Trial
+    signature: Signature
+    golden: Example | None = None
+
+
+class Trier(Protocol):
+    """Tries a version before it may take traffic; `streamb.trials` implements it."""
+
+    def __call__(self, folder: Path, example: Example | None) -> Tried:
+        """Load the artifact as a replica would, and ask it.
+
+        Args:
+            folder: the verified artifact, signed if it carries code.
+            example: rows to ask, perhaps with the answers that are expected; None tries only whether it loads.
+
+        Raises:
+            ArtifactError: the version is refused; the message says why.
+            Overloaded: too many trials are running.
+        """
+        ...

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from streamb.hashing import BASIS_POINTS
-from streamb.registry import ModelVersion, Registry
+from streamb.registry import ModelVersion, Registry, TrialState
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.ledger import Ledger, Note
 from streamb.rollouts.route import ServingRoute, Undeployment
@@ -137,11 +137,14 @@ class Standing:
         return model_route(model_id, route, deployment, target_of)
 
     def _version(self, model_id: str, version: str) -> ModelVersion:
-        """Return a registered version; it is cached until it is deleted, since versions are immutable."""
+        """Return a registered version; once it was tried it does not change, so it is cached until it is deleted."""
         key = (model_id, version)
-        if key not in self._versions:
-            self._versions[key] = self._registry.get_version(model_id, version)
-        return self._versions[key]
+        found = self._versions.get(key)
+        if found is None:
+            found = self._registry.get_version(model_id, version)
+            if found.trial.state is not TrialState.UNTRIED:
+                self._versions[key] = found
+        return found
 
 
 def model_route(

@@ -28,6 +28,9 @@ from streamb.errors import (
     error_classes,
 )
 
+UPLOAD_S: Final = 600.0
+"""The shortest wait for the answer to an upload, in seconds: a version is tried before it is registered."""
+
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
@@ -58,11 +61,13 @@ class HttpClient:
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         self._sleep = sleep
+        connect_s = min(timeout_s, 5.0)
+        self._upload_timeout = httpx.Timeout(max(timeout_s, UPLOAD_S), connect=connect_s)
         loopback = is_loopback(urlsplit(self.url).hostname or "")
         self._client = httpx.Client(
             base_url=self.url,
             headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+            timeout=httpx.Timeout(timeout_s, connect=connect_s),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=15.0),
             # Requests to this machine use no proxy, and their certificate is not checked.
             trust_env=not loopback,
@@ -113,8 +118,9 @@ class HttpClient:
         *,
         part: str = "artifact",
         media_type: str = "application/zip",
+        example: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Upload a file and its metadata as a form.
+        """Upload a file and its metadata as a form. Waits for the answer at least `UPLOAD_S`.
 
         Args:
             path: the path on the platform.
@@ -122,14 +128,20 @@ class HttpClient:
             metadata: sent as JSON in the part `metadata`.
             part: the name of the part that holds the file.
             media_type: the content type of the file.
+            example: sent as JSON in the part `example`, unless it is None.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         with source.open("rb") as file:
-            form = {
+            form: dict[str, Any] = {
                 "metadata": (None, _encode(metadata), "application/json"),
                 part: (source.name, file, media_type),
             }
-            return self._json(self._send("POST", path, files=form, headers=headers, before=partial(file.seek, 0)))
+            if example is not None:
+                form["example"] = (None, _encode(example), "application/json")
+            again = partial(file.seek, 0)
+            return self._json(
+                self._send("POST", path, files=form, headers=headers, timeout=self._upload_timeout, before=again)
+            )
 
     def close(self) -> None:
         """Close the connections."""

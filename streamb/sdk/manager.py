@@ -19,6 +19,7 @@ from streamb.sdk.model_monitoring import ModelMonitoring
 from streamb.sdk.registry import RegistryMethods, version_of
 
 if TYPE_CHECKING:
+    from streamb.models import FeatureSchema
     from streamb.registry import ModelVersion
 
 _log = logging.getLogger(__name__)
@@ -130,9 +131,16 @@ class ProductionMLManager(RegistryMethods):
         *,
         lineage: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        example: Any = None,
+        schema: FeatureSchema | None = None,
+        keep_example: bool = True,
         baseline: Sequence[Any] | None = None,
     ) -> ModelVersion:
         """Register a version of a model. This creates the model itself, or updates its name, description and owner.
+
+        Before it is registered, the platform tries the version: it loads it in a fresh process and asks it for the
+        example, whose answers must be those that `model` gives here. A refused version leaves nothing, and its number
+        stays free.
 
         Args:
             model_id: the id of the model: letters, digits, `.`, `_` and `-`.
@@ -146,26 +154,36 @@ class ProductionMLManager(RegistryMethods):
             owner: the person or team responsible for the model and this version.
             lineage: where the version comes from: `job_id`, `data_digest`, `parent_version`; all optional.
             tags: tags of this version, by key.
+            example: some rows as they will be sent, at best 20 to 100: a DataFrame, an array, a list of dicts or of
+                lists, a dict of tensors, or a list of texts. From it the platform learns the names and types of the
+                inputs and outputs. By default the rows of `baseline`; without both, the version is loaded, but its
+                predictions are not tried.
+            schema: the schema of the inputs; by default that of `model`, if it is a `Model`, else learned from the
+                example, which must satisfy it.
+            keep_example: whether up to 20 rows of the example stay with the version, so that every replica checks
+                itself before it answers. False keeps none: for rows that must not be stored.
             baseline: the data that monitoring compares later requests with, as `(X, predictions, labels)`. If
                 predictions are None, the model computes them; labels may be left out. Only counts are stored.
 
         Raises:
             Conflict: the version exists with different content.
-            ArtifactError: this object cannot be saved as a model.
+            ArtifactError: this object cannot be saved as a model, or its trial failed; the message says why.
+            InvalidFeatures: the example does not satisfy the schema.
             InvalidInput: the baseline's columns do not match. The version is registered; call again to correct it.
             Unavailable: the Monitor did not take the baseline. The version is registered; call again.
         """
-        from streamb.models import Model, pack, save_artifact
+        from streamb.registry.model import check_model_id
+        from streamb.sdk.example import write_archive
 
-        wrapped = Model.wrap(model)
+        check_model_id(model_id)
+        about = {"name": name, "description": description, "owner": owner}
+        rows = baseline[0] if example is None and baseline is not None else example
         with tempfile.TemporaryDirectory(prefix="streamb-") as scratch:
-            folder, archive = Path(scratch) / "artifact", Path(scratch) / "artifact.zip"
-            save_artifact(wrapped, folder)
-            pack(folder, archive)
-            self.create_model(model_id, name=name, description=description, owner=owner)
-            made = self.upload_version(
-                model_id, version, archive, metadata=metadata, owner=owner, lineage=lineage, tags=tags
+            wrapped, archive, tried = write_archive(
+                model, Path(scratch), example=rows, schema=schema, keep=keep_example
             )
+            body = {**_upload_body(version, metadata, owner, lineage, tags), "model": about}
+            made = self._upload(model_id, archive, body, tried)
         if baseline is not None:
             rows, predictions, labels = (*baseline, None, None)[:3]
             predictions = wrapped.predict(rows) if predictions is None else predictions
@@ -206,8 +224,9 @@ class ProductionMLManager(RegistryMethods):
         owner: str = "",
         lineage: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        example: Mapping[str, Any] | None = None,
     ) -> ModelVersion:
-        """Register a packed artifact as a version of an existing model.
+        """Register a packed artifact as a version of an existing model, after the platform has tried it.
 
         Args:
             model_id: the id of the model.
@@ -217,23 +236,21 @@ class ProductionMLManager(RegistryMethods):
             owner: the person or team responsible for this version.
             lineage: where the version comes from: `job_id`, `data_digest`, `parent_version`; all optional.
             tags: tags of this version, by key.
+            example: rows to try it with, `{"instances": […], "predictions"?: […], "probabilities"?: […]}`; without
+                predictions the answers of the trial itself count.
 
         Raises:
             NotFound: there is no such model.
             Conflict: the version exists with different content.
-            ArtifactError: the artifact cannot be used.
+            ArtifactError: the artifact cannot be used, or its trial failed.
         """
-        rest = dict(metadata or {})
-        body = {
-            "version": version,
-            "owner": owner,
-            "metrics": rest.pop("metrics", {}),
-            "hyperparameters": rest.pop("hyperparameters", {}),
-            "metadata": rest,
-            "lineage": dict(lineage or {}),
-            "tags": dict(tags or {}),
-        }
-        return version_of(self._client.upload(f"/api/models/{model_id}/versions", archive, body))
+        body = _upload_body(version, metadata, owner, lineage, tags)
+        return self._upload(model_id, archive, body, example)
+
+    def _upload(
+        self, model_id: str, archive: Path, body: Mapping[str, Any], example: Mapping[str, Any] | None
+    ) -> ModelVersion:
+        return version_of(self._client.upload(f"/api/models/{model_id}/versions", archive, body, example=example))
 
     def deploy_model(
         self,
@@ -415,6 +432,26 @@ class ProductionMLManager(RegistryMethods):
 def _plain(value: Any) -> Any:
     """Convert a NumPy or pandas value to plain Python."""
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _upload_body(
+    version: str,
+    metadata: Mapping[str, Any] | None,
+    owner: str,
+    lineage: Mapping[str, Any] | None,
+    tags: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Return the part `metadata` of an upload."""
+    rest = dict(metadata or {})
+    return {
+        "version": version,
+        "owner": owner,
+        "metrics": rest.pop("metrics", {}),
+        "hyperparameters": rest.pop("hyperparameters", {}),
+        "metadata": rest,
+        "lineage": dict(lineage or {}),
+        "tags": dict(tags or {}),
+    }
 
 
 def _local_key(state_dir: Path, address: str) -> str | None:

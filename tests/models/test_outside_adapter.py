@@ -112,7 +112,7 @@ def test_the_platform_takes_it_in_from_those_who_may_bring_code(saved, tmp_path)
         store.ingest(tmp_path / "model.zip", may_carry_code=False)
     artifact = store.ingest(tmp_path / "model.zip", may_carry_code=True)
     assert artifact.carries_code
-    assert store.load(artifact.blob).predict([[2.0]]).tolist() == [5.0]
+    assert store.load(artifact.blob)[0].predict([[2.0]]).tolist() == [5.0]
 
 
 def test_one_that_no_other_process_could_import_is_refused_when_it_is_saved(tmp_path):

@@ -122,14 +122,14 @@ def test_a_model_comes_back_and_predicts_the_same(store: ArtifactStore, tmp_path
     assert artifact.digest == manifest.digest
     assert (artifact.framework, artifact.task, artifact.carries_code) == ("scikit-learn", "classification", False)
     assert artifact.schema == manifest.schema
-    np.testing.assert_array_equal(store.load(artifact.blob).predict(X), model.predict(X))
+    np.testing.assert_array_equal(store.load(artifact.blob)[0].predict(X), model.predict(X))
     assert files_below(tmp_path / "scratch") == []
 
 
 def test_code_from_a_caller_who_may_is_signed_and_runs(store: ArtifactStore, tmp_path: Path, own_model: Path):
     artifact = store.ingest(own_model, may_carry_code=True)
     assert artifact.carries_code
-    np.testing.assert_array_equal(store.load(artifact.blob).predict(X), X[:, 0] * 2)
+    np.testing.assert_array_equal(store.load(artifact.blob)[0].predict(X), X[:, 0] * 2)
     again = store.ingest(own_model, may_carry_code=True)
     assert again == artifact, "signing is deterministic, so the same archive is the same blob"
 

@@ -29,7 +29,7 @@ class LocalPredictor:
 
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
         if target.app not in self._loaded:
-            model = self._backend.artifacts.load(self._backend.runtime.specs[target.app].blob)
+            model, _ = self._backend.artifacts.load(self._backend.runtime.specs[target.app].blob)
             self._loaded[target.app] = BatchPredictor(model)
         return self._loaded[target.app].run(batch)
 

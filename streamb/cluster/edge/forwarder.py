@@ -46,6 +46,7 @@ class Forwarder:
         self._turn = count()
         self._listener: Listener | None = None
         self._client: httpx.AsyncClient | None = None
+        self._connect_s = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -63,8 +64,8 @@ class Forwarder:
                 "TLS needs HAProxy, which is not installed on this machine; install it with a package manager"
             )
         limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-        waits = httpx.Timeout(self._config.answer_timeout_s, connect=timeout_s)
-        self._client = httpx.AsyncClient(limits=limits, timeout=waits, follow_redirects=False)
+        self._connect_s = timeout_s
+        self._client = httpx.AsyncClient(limits=limits, follow_redirects=False)
         try:
             self._listener = Listener(self, self._config.host, self._config.port)
         except OSError as error:
@@ -131,7 +132,7 @@ class Forwarder:
         for key, endpoint in self._candidates(backend, about):
             self._busy[key] = self._busy.get(key, 0) + 1
             try:
-                return await self._ask(endpoint, scope, content())
+                return await self._ask(endpoint, scope, content(), self._config.silence_of(backend))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # nothing was sent
             except httpx.TimeoutException:
@@ -155,14 +156,18 @@ class Forwarder:
         start = turn % len(servers) if servers else 0
         return servers[start:] + servers[:start]
 
-    async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], content: Any) -> _Answer:
+    async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], content: Any, silence_s: float) -> _Answer:
         if self._client is None:
             raise StartFailed("the edge is not started")
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
         url = f"http://{host}:{endpoint.port}{scope['raw_path'].decode('latin-1')}{query}"
         request = self._client.build_request(
-            scope["method"], url, headers=_passed_on(scope["headers"]), content=content
+            scope["method"],
+            url,
+            headers=_passed_on(scope["headers"]),
+            content=content,
+            timeout=httpx.Timeout(silence_s, connect=self._connect_s),
         )
         answer = await self._client.send(request, stream=True)
         try:

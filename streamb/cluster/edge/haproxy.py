@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from streamb.cluster.children import die_with_parent
+from streamb.children import die_with_parent
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
 
@@ -39,6 +39,7 @@ class EdgeConfig:
         admin_socket: path of the Unix socket of the runtime API; at most 100 bytes.
         certificate: PEM with chain and key together; None for plain HTTP.
         answer_timeout_s: longest silence of a gateway in seconds; longer than the gateway's own time limit.
+        console_timeout_s: the same for a Console, which tries a version before it answers an upload; None: the same.
         max_body_bytes: size limit of a request to a gateway, where the edge buffers it (HAProxy does not).
     """
 
@@ -49,6 +50,12 @@ class EdgeConfig:
     answer_timeout_s: float
     max_body_bytes: int = 16 * 1024 * 1024
     threads: int = 1
+    console_timeout_s: float | None = None
+
+    def silence_of(self, backend: Backend) -> float:
+        """Return the longest silence of a server of this backend, in seconds."""
+        own = self.console_timeout_s if backend == "consoles" else None
+        return self.answer_timeout_s if own is None else own
 
 
 _REFUSALS: Final = {
@@ -79,7 +86,7 @@ def render(config: EdgeConfig) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
-    no_gateway, no_console = (_as_json(unavailable(backend)) for backend in ("gateways", "consoles"))
+    no_gateway = _as_json(unavailable("gateways"))
     return f"""\
 global
     nbthread {config.threads}
@@ -98,7 +105,7 @@ defaults
     timeout queue 5s
     # A busy gateway answers its check late; a dead one refuses the connection, which `retry-on` notices at once.
     timeout check 5s
-    timeout server {config.answer_timeout_s:.0f}s
+    timeout server {config.silence_of("gateways"):.0f}s
     option redispatch 1
     retries 3
     # Predictions have no side effects: a gateway that died before it answered may be asked again elsewhere.
@@ -128,12 +135,17 @@ backend feedback
     retry-on conn-failure
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
+{_consoles(config)}"""
 
+
+def _consoles(config: EdgeConfig) -> str:
+    return f"""
 backend consoles
     balance leastconn
+    timeout server {config.silence_of("consoles"):.0f}s
     retry-on conn-failure
     option httpchk GET /healthz
-    http-error status 503 {no_console} hdr Retry-After 1
+    http-error status 503 {_as_json(unavailable("consoles"))} hdr Retry-After 1
 """
 
 

@@ -20,8 +20,8 @@ from typing import IO, Final
 
 import psutil
 
+from streamb.children import die_with_parent
 from streamb.clock import Clock, SystemClock
-from streamb.cluster.children import die_with_parent
 from streamb.config import child_environment
 
 JOB_ID_VARIABLE: Final = "ML_JOB_ID"
