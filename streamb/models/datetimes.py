@@ -79,6 +79,12 @@ def moments(counts: Any, unit: str) -> NDArray[np.datetime64]:
     return np.array([missing if count is None else count for count in counts], np.int64).view(f"datetime64[{unit}]")
 
 
+def text_unit(values: NDArray[Any]) -> str:
+    """Return the unit of datetime64 values, seconds for coarser ones; also where it is one that no text carries."""
+    unit, step = np.datetime_data(values.dtype)
+    return "s" if unit in _COARSE or step != 1 else str(unit)
+
+
 def iso_texts(values: NDArray[np.datetime64], suffix: str = "") -> list[str | None]:
     """Return datetime64 values as ISO 8601 texts in the precision of their type, each with the suffix; NaT as None.
 
@@ -88,10 +94,9 @@ def iso_texts(values: NDArray[np.datetime64], suffix: str = "") -> list[str | No
     >>> iso_texts(np.array(["2024-01-31T12:00", "NaT"], "datetime64[ms]"), "Z")
     ['2024-01-31T12:00:00.000Z', None]
     """
-    unit: Any
-    unit, step = np.datetime_data(values.dtype)
-    if unit in _COARSE or step != 1:
-        values, unit = values.astype("datetime64[s]"), "s"
+    unit: Any = text_unit(values)
+    if unit == "s":
+        values = values.astype("datetime64[s]")
     if unit not in _PER_SECOND:
         raise InvalidInput(f"datetimes in the unit {unit!r} cannot be sent; convert them to datetime64[ns]")
     texts = np.datetime_as_string(values, unit=unit).tolist()

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.models.dtypes import DATE, OBJECT, datetime_unit, numpy_dtype
+from streamb.models.datetimes import text_unit
+from streamb.models.dtypes import DATE, OBJECT, numpy_dtype
 from streamb.models.features import Feature, FeatureKind
 from streamb.models.rows import wire_value
 
@@ -41,12 +42,8 @@ def learn_array(name: str, values: NDArray[Any], *, is_strict: bool = False) -> 
         dtype = values.dtype.name if numpy_dtype(values.dtype.name) is not None else "float64"
         return _numeric(name, whole, values.astype(np.float64), dtype)
     if kind == "M":
-        unit, step = np.datetime_data(values.dtype)
-        dtype = f"datetime64[{unit}]" if step == 1 else ""
-        if not dtype or datetime_unit(dtype) is None:
-            dtype = "datetime64[s]"
         missing = bool(np.isnat(values).any())
-        return Feature(name, FeatureKind.DATETIME, dtype=dtype, optional=missing)
+        return Feature(name, FeatureKind.DATETIME, dtype=f"datetime64[{text_unit(values)}]", optional=missing)
     if kind in "UT":
         return learn_objects(name, values.tolist(), dtype="str")
     if kind == "O":

@@ -6,16 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from streamb.errors import InvalidInput
 from streamb.models import Feature, FeatureKind, FeatureSchema, Model
 
 FRAME = pd.DataFrame(
@@ -63,10 +67,11 @@ def test_arrays_texts_and_sparse_matrices():
 
 
 def test_an_estimator_fitted_on_an_array_knows_its_width():
-    forest = RandomForestClassifier(3).fit(np.eye(4), [0, 1, 0, 1])
-    assert Model.wrap(forest).schema == FeatureSchema.numbers(4)
+    numbers = FeatureSchema(tuple(Feature(f"x{index}", takes_booleans=True) for index in range(4)))
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(np.eye(4), [0, 1, 0, 1])
-    assert Model.wrap(pipeline).schema == FeatureSchema.numbers(4)
+    assert Model.wrap(pipeline).schema == numbers
+    forest = RandomForestClassifier(3).fit(np.eye(4), [0, 1, 0, 1])
+    assert [feature.nullable for feature in Model.wrap(forest).schema.features] == [True] * 4  # it handles NaN
     assert Model.wrap(LogisticRegression()).schema is None
 
 
@@ -109,16 +114,97 @@ def test_a_search_is_looked_through():
     assert Model.wrap(search.fit(FRAME["advert"].tolist(), LABELS)).schema == FeatureSchema.texts()
 
 
-def test_categorical_columns_without_memory_ask_for_a_schema():
+def test_columns_that_nothing_reads_may_hold_anything_or_be_absent():
+    columns = ColumnTransformer([("city", OneHotEncoder(), ["city"])])
+    model = Model.wrap(make_pipeline(columns, LogisticRegression()).fit(FRAME, LABELS))
+    assert {name for name, kind in kinds(model.schema).items() if kind != "any"} == {"city"}
+    for row in ({"city": "Kiel"}, {"city": "Kiel", "area": None, "garden": True, "advert": "x", "rooms": [1]}):
+        assert model.predict(model.to_input(model.schema.check_rows([row]))).shape == (1,)
+
+
+def told(estimator, data=FRAME):
+    """The kind of each column of a fitted estimator, and whether it takes null."""
+    schema = Model.wrap(estimator.fit(data, LABELS)).schema
+    return {f.name: f"{f.kind}{'?' * f.nullable}" for f in schema.features}
+
+
+def encoding(*columns, encoder=None, rest="drop"):
+    return ColumnTransformer([("encoder", encoder or OneHotEncoder(), list(columns))], remainder=rest)
+
+
+def as_text(values):
+    return values.astype(str)
+
+
+SMALL = FRAME[["rooms", "garden", "city"]]
+CASES = [
+    ("levels of whole numbers", encoding("rooms"), {"rooms": "integer", "garden": "any?", "city": "any?"}),
+    ("levels of booleans", encoding("garden"), {"rooms": "any?", "garden": "boolean", "city": "any?"}),
+    (
+        "unknown levels",
+        encoding("city", encoder=OneHotEncoder(handle_unknown="ignore")),
+        {"rooms": "any?", "garden": "any?", "city": "category?"},
+    ),
+    (
+        "a column that passes on",
+        encoding("city", rest="passthrough"),
+        {"rooms": "number", "garden": "number", "city": "category"},
+    ),
+    (
+        "a function",
+        encoding("city", "rooms", encoder=make_pipeline(FunctionTransformer(as_text), OneHotEncoder())),
+        {"rooms": "any?", "garden": "any?", "city": "any?"},
+    ),
+    (
+        "a column that two steps read",
+        make_union(encoding("rooms", encoder=StandardScaler()), encoding("rooms", "city")),
+        {"rooms": "integer", "garden": "any?", "city": "category"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("columns", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_steps_tell_what_they_read(columns, wanted):
+    model = make_pipeline(columns, LogisticRegression())
+    assert told(model, SMALL) == wanted
+    assert told(VotingClassifier([("only", model)]), SMALL) == wanted
+    assert told(GridSearchCV(model, {"logisticregression__C": [1.0]}, cv=2), SMALL) == wanted
+    assert told(CalibratedClassifierCV(model, cv=2), SMALL) == wanted
+
+
+def test_whether_null_is_taken_follows_the_whole_chain():
+    data = FRAME[["area", "rooms"]]
+    full = data.fillna(1.0)
+    assert told(make_pipeline(StandardScaler(), LogisticRegression()), full) == {"area": "number", "rooms": "number"}
+    for taking in (
+        make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=2)),
+        make_pipeline(StandardScaler(), KNNImputer(), LogisticRegression()),
+    ):
+        assert told(taking, data) == {"area": "number?", "rooms": "number?"}
+
+
+def test_categories_of_histograms_may_be_anything():
     data = FRAME[["rooms", "size"]]
     fitted = HistGradientBoostingClassifier(max_iter=2, categorical_features="from_dtype").fit(data, LABELS)
-    with pytest.raises(InvalidInput, match=r"schema=FeatureSchema\.learn"):
-        Model.wrap(fitted)
-    model = Model.wrap(fitted, schema=FeatureSchema.learn(data))
-    assert model.predict(model.to_input(model.schema.check_rows([[2, "m"]]))).shape == (1,)
+    assert kinds(Model.wrap(fitted).schema) == {"rooms": "any", "size": "any"}
+    for model in (Model.wrap(fitted), Model.wrap(fitted, schema=FeatureSchema.learn(data))):
+        assert model.predict(model.to_input(model.schema.check_rows([[2, "m"]]))).shape == (1,)
 
 
 def test_fit_learns_unless_a_schema_was_given():
     assert Model.wrap(LogisticRegression()).fit(np.eye(4), [0, 1, 0, 1]).schema.features[0].observed_max == 1.0
     given = FeatureSchema(tuple(Feature(name, maximum=2.0) for name in "abcd"))
     assert Model.wrap(LogisticRegression(), schema=given).fit(np.eye(4), [0, 1, 0, 1]).schema is given
+
+
+@pytest.mark.parametrize(
+    ("library", "maker", "options", "others"),
+    [
+        ("lightgbm", "LGBMClassifier", {"verbose": -1}, "any?"),  # it keeps the levels, but not of which columns
+        ("xgboost", "XGBClassifier", {"enable_categorical": True}, "number?"),
+    ],
+)
+def test_categories_of_boosters_never_become_numbers(library, maker, options, others):
+    booster = getattr(pytest.importorskip(library), maker)(n_estimators=2, **options)
+    data = FRAME[["area", "rooms"]].assign(size=FRAME["size"].astype("category"))
+    assert told(booster, data) == {"area": others, "rooms": others, "size": "any?"}
