@@ -1,0 +1,127 @@
+"""The secrets of a running platform: no actor tells one, no log contains one, no file with one is open to others."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streamb.clock import SystemClock
+from streamb.control.platform import token_key
+from streamb.sdk.discovery import read_platform_file
+from streamb.sdk.http import HttpClient
+from streamb.store import open_database
+from tests.cluster.asking_all import CALLS
+from tests.cluster.processes import until
+
+HOOK_SECRET = "whsec_" + base64.b64encode(b"the secret of the webhook").decode()
+JOB_SECRET = "the-secret-of-a-job"
+
+
+@pytest.mark.parametrize("cls", CALLS, ids=lambda cls: cls.__name__)
+def test_every_public_method_is_asked(cls):
+    inner = cls.__ray_actor_class__ if hasattr(cls, "__ray_actor_class__") else cls
+    public = {name for one in inner.__mro__ for name, member in vars(one).items() if inspect.isfunction(member)}
+    assert {name for name in public if not name.startswith("_")} == set(CALLS[cls])
+
+
+@dataclass
+class Running:
+    """A platform that was started in the background by a process without a umask."""
+
+    state_dir: Path
+    facts: dict[str, str]
+    ray_folder: Path
+    ray_address: str
+
+
+@pytest.fixture(scope="module")
+def running():
+    place = Path(tempfile.mkdtemp(prefix="doors-"))
+    state_dir = place / "state"
+    state_dir.mkdir(mode=0o777)
+    variables = {"ML_ALERT_CHANNELS": "webhook", "ML_ALERT_WEBHOOK_URL": "https://alerts.example.com/hook"}
+    environment = {**os.environ, **variables, "ML_ALERT_WEBHOOK_SECRET": HOOK_SECRET, "ML_STATE_DIR": str(state_dir)}
+    streamb = [sys.executable, "-m", "streamb"]
+    up = subprocess.run(
+        [*streamb, "up", "--detach", "--port", "0", "--sample", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        umask=0,
+        check=False,
+    )
+    try:
+        assert up.returncode == 0, up.stderr
+        info = read_platform_file(state_dir)
+        folder = Path((state_dir / "ray-folder").read_text())
+        yield Running(state_dir, json.loads(up.stdout), folder, info.ray_address)
+    finally:
+        subprocess.run([*streamb, "down"], env=environment, capture_output=True, timeout=200, check=False)
+        for one in psutil.process_iter(["cmdline"]):
+            if str(place) in " ".join(one.info["cmdline"] or []):
+                one.kill()
+
+
+@pytest.fixture(scope="module")
+def job(running):
+    with HttpClient(running.facts["url"], running.facts["api_key"]) as client:
+        body = {"entrypoint": "sleep 1000", "env": {"OWN_SECRET": JOB_SECRET}, "name": "sleeps"}
+        job_id = client.change("POST", "/api/jobs", body)["id"]
+        until(lambda: client.get(f"/api/jobs/{job_id}")["state"] == "running", 120, "the job runs")
+        yield job_id
+
+
+def secrets_of(running: Running) -> dict[str, bytes]:
+    state_dir = running.state_dir
+    database = open_database(f"sqlite:///{state_dir}/streamb.db", SystemClock())
+    ray_token = Path.home() / ".ray" / "auth_token"
+    try:
+        found = {
+            "operator's key": running.facts["api_key"].encode(),
+            "platform key": (state_dir / "keys" / "platform.key").read_bytes(),
+            "signing key": (state_dir / "keys" / "signing.pem").read_bytes().splitlines()[1],
+            "key of tokens": token_key(database.records),
+            "webhook": HOOK_SECRET.encode(),
+            "job": JOB_SECRET.encode(),
+        }
+    finally:
+        database.close()
+    return found | ({"Ray's token": ray_token.read_bytes()} if ray_token.exists() else {})
+
+
+def told_in(content: bytes, secrets: dict[str, bytes]) -> set[str]:
+    """The secrets that the content holds: as they are, in hexadecimal digits, or in base64."""
+    return {
+        name
+        for name, secret in secrets.items()
+        if any(form in content for form in (secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]))
+    }
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_no_file_with_a_secret_is_open_and_no_log_contains_one(running, job):
+    secrets = secrets_of(running)
+    assert stat.S_IMODE(running.state_dir.stat().st_mode) == stat.S_IMODE(running.ray_folder.stat().st_mode) == 0o700
+    holding = set()
+    for path in [*running.state_dir.rglob("*"), *running.ray_folder.rglob("*")]:
+        if not path.is_file() or path.is_symlink():
+            continue
+        if told := told_in(path.read_bytes(), secrets):
+            holding.add(path.name)
+            assert not stat.S_IMODE(path.stat().st_mode) & 0o077, (path, told)
+            assert "logs" not in path.parts, (path, told)
+            assert path.suffix not in {".log", ".out", ".err"}, (path, told)
+    assert {"api-key", "platform.key", "signing.pem"} <= holding, "the search finds what it looks for"
