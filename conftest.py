@@ -43,6 +43,7 @@ _SLOW = tuple(
         "hpo/study/test_running.py",
         "hpo/test_spaces.py",
         "models/test_adapters.py",
+        "models/test_carrying.py",
         "models/test_skops_file.py",
         "models/test_skops_import.py",
         "models/test_torch_values.py",

@@ -1,28 +1,31 @@
-"""Imports the code in an artifact from memory, under a private name, so that it cannot clash with local modules.
+"""Runs the code in an artifact from memory, under a private name, so that it cannot clash with local modules.
 
 `pkg.net` of an artifact becomes `_streamb_carried_<digest>.pkg.net`. Imports within the carried code, relative or
 absolute, find the carried modules; everything else is imported as usual. Call this only for signed artifacts.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
 import builtins
 import importlib
-import importlib.util
+import json
+import linecache
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from importlib.abc import InspectLoader, MetaPathFinder
+from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, Final
 
 from streamb.errors import ArtifactUnsupported
-from streamb.models.source import CARRIED, CARRIED_PREFIX, SourceBundle
+from streamb.models.carried_files import FileFinder, carried_import
+from streamb.models.skops_file import thaw
+from streamb.models.source import CARRIED, CARRIED_PREFIX, ORDER_FILE, VALUES_FOLDER, SourceBundle
 
-_LOCK: Final = threading.Lock()
+_LOCK: Final = threading.RLock()
 
 
 def install(bundle: SourceBundle) -> dict[str, str]:
@@ -30,14 +33,20 @@ def install(bundle: SourceBundle) -> dict[str, str]:
 
     Returns:
         The private name of each module, by its original name.
+
+    Raises:
+        ArtifactUnsupported: the code does not run here.
     """
     if not bundle.files:
         return {}
     root = CARRIED_PREFIX + bundle.digest[:16]
     with _LOCK:
-        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            sys.meta_path.append(_Finder())
-        CARRIED.setdefault(root, bundle)
+        if root not in CARRIED:
+            CARRIED[root] = bundle
+            if ORDER_FILE in bundle.files:
+                _run(root, bundle)
+            elif not any(isinstance(finder, FileFinder) for finder in sys.meta_path):
+                sys.meta_path.append(FileFinder())
     return {module: f"{root}.{module}" for module in bundle.modules}
 
 
@@ -54,55 +63,93 @@ def find_attribute(module: str, qualname: str) -> Any:
         raise ArtifactUnsupported(f"the module {module!r} has no {qualname!r}") from error
 
 
-class _Finder(MetaPathFinder):
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,  # noqa: ARG002 - the import system's signature
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> ModuleSpec | None:
-        root, _, inner = fullname.partition(".")
-        bundle = CARRIED.get(root)
-        if bundle is None:
-            return None
-        stem = inner.replace(".", "/")
-        for file, is_package in ((f"{stem}/__init__.py", True), (f"{stem}.py", False)):
-            if file in bundle.files:
-                return spec_from_loader(fullname, _Loader(root, bundle, file), is_package=is_package)
-        if not inner or any(name.startswith(f"{stem}/") for name in bundle.files):
-            return spec_from_loader(fullname, _Loader(root, bundle, None), is_package=True)
-        return None
+def _run(root: str, bundle: SourceBundle) -> None:
+    """Make the modules of a bundle, then run their statements in the bundle's order."""
+    modules = _Modules(root, bundle)
+    try:
+        for module, first, last in json.loads(bundle.files[ORDER_FILE]):
+            modules.run(module, first, last)
+    except BaseException as error:
+        modules.remove()
+        del CARRIED[root]
+        if isinstance(error, ImportError) or not isinstance(error, Exception):
+            raise
+        raise ArtifactUnsupported(
+            f"the code that the artifact carries does not run here: {type(error).__name__}: {error}"
+        ) from error
 
 
-class _Loader(InspectLoader):
-    """Loads one module of a bundle; a file of None is a folder without code."""
+class _Modules:
+    """The modules of one bundle."""
 
-    def __init__(self, root: str, bundle: SourceBundle, file: str | None) -> None:
-        self._root, self._bundle, self._file = root, bundle, file
+    def __init__(self, root: str, bundle: SourceBundle) -> None:
+        self._root, self._bundle = root, bundle
+        self._sources: dict[str, ast.Module] = {}
+        values = _Values(bundle, {module: f"{root}.{module}" for module in bundle.modules})
+        self._made: list[str] = []
+        self._make(root, "", values)
+        for path in sorted(bundle.files):
+            if path.endswith(".py"):
+                name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+                self._make_with_parents(name, path, values)
+                self._sources[name] = ast.parse(bundle.files[path])
 
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import system's signature
-        return "" if self._file is None else importlib.util.decode_source(self._bundle.files[self._file])
+    def run(self, module: str, first: int, last: int) -> None:
+        """Run the statements of a module from one line to another."""
+        tree = self._sources[module]
+        flags = 0
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+                for alias in node.names:
+                    flags |= getattr(__future__, alias.name).compiler_flag
+        body = [node for node in tree.body if first <= (node.end_lineno or 0) <= last]
+        namespace = vars(sys.modules[f"{self._root}.{module}"])
+        code = compile(ast.Module(body, []), namespace["__file__"], "exec", flags=flags, dont_inherit=True)
+        exec(code, namespace)  # noqa: S102 - signed
 
-    def is_package(self, fullname: str) -> bool:  # noqa: ARG002
-        return self._file is None or self._file.endswith("/__init__.py")
+    def remove(self) -> None:
+        for name in self._made:
+            sys.modules.pop(name, None)
 
-    def exec_module(self, module: ModuleType) -> None:
-        file = f"{self._root}/{self._file or ''}"
-        module.__file__ = file
-        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
-        exec(self.source_to_code(self.get_source(module.__name__), file), module.__dict__)  # noqa: S102 - signed
+    def _make_with_parents(self, name: str, path: str, values: _Values) -> None:
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            parent = ".".join(parts[:depth])
+            if f"{self._root}.{parent}" not in sys.modules:
+                self._make(f"{self._root}.{parent}", "", values)
+        if f"{self._root}.{name}" not in sys.modules:
+            self._make(f"{self._root}.{name}", path, values)
+        module = sys.modules[f"{self._root}.{name}"]
+        module.__file__ = f"{self._root}/{path}"
+        text = self._bundle.files[path].decode()
+        lines = text.splitlines(keepends=True)
+        linecache.cache[module.__file__] = (len(text), None, lines, module.__file__)  # for tracebacks
 
-    def _import(
-        self,
-        name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - the names of __import__
-        locals: Mapping[str, object] | None = None,  # noqa: A002
-        fromlist: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> ModuleType:
-        """`__import__` for the carried code: absolute names of carried modules lead to them, not to namesakes here."""
-        top = name.partition(".")[0]
-        if level or not any(file == f"{top}.py" or file.startswith(f"{top}/") for file in self._bundle.files):
-            return builtins.__import__(name, globals, locals, fromlist or (), level)
-        found = builtins.__import__(f"{self._root}.{name}", globals, locals, fromlist or (), 0)
-        return found if fromlist else sys.modules[f"{self._root}.{top}"]
+    def _make(self, name: str, path: str, values: _Values) -> None:
+        is_package = path.endswith("__init__.py") or not path
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None, is_package=is_package)
+        module.__package__ = name if is_package else name.rpartition(".")[0]
+        if is_package:
+            module.__path__ = []
+        importing = carried_import(self._root, self._bundle)
+        vars(module).update({"__builtins__": {**vars(builtins), "__import__": importing}, "__values__": values})
+        sys.modules[name] = module
+        self._made.append(name)
+        parent, _, leaf = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], leaf, module)
+
+
+class _Values:
+    """The values that a bundle holds beside its code, by number; each is read once, when it is asked for."""
+
+    def __init__(self, bundle: SourceBundle, modules: Mapping[str, str]) -> None:
+        self._bundle, self._modules = bundle, modules
+        self._read: dict[int, Any] = {}
+
+    def __getitem__(self, number: int) -> Any:
+        if number not in self._read:
+            content = self._bundle.files[f"{VALUES_FOLDER}/{number}.skops"]
+            self._read[number] = thaw(content, may_run_code=True, modules=self._modules)
+        return self._read[number]

@@ -49,7 +49,7 @@ def adapter_for(obj: Any) -> type[Any] | None:
         return next((one for one in reversed(adapters()) if Path(obj).suffix.lower() in one.file_suffixes), None)
     by_class = {_loaded(name): adapter for adapter in adapters() for name in adapter.takes}
     fitting = (by_class[cls] for cls in type(obj).__mro__ if cls in by_class)
-    return next((one for one in fitting if not one.needs_predict or callable(getattr(obj, "predict", None))), None)
+    return next((one for one in fitting if one.accepts(obj)), None)
 
 
 def adapter_of(class_id: str) -> type[Any]:

@@ -49,7 +49,6 @@ class Model(ABC):
         takes: full names of the classes that this adapter wraps, such as "torch.nn.Module"; they are names so that
             nothing is imported (class attribute).
         file_suffixes: suffixes of the files that it takes by path, such as ".onnx" (class attribute).
-        needs_predict: whether it takes only objects with a method `predict` (class attribute).
         says_classes: why `wrap` accepts no `classes` for it, if its objects know them (class attribute).
         name: the model's name for people.
         schema: the schema of its input; None if unknown, so that any rectangular rows are accepted.
@@ -61,7 +60,6 @@ class Model(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     file_suffixes: ClassVar[tuple[str, ...]] = ()
-    needs_predict: ClassVar[bool] = False
     says_classes: ClassVar[str] = ""
 
     name: str
@@ -83,12 +81,13 @@ class Model(ABC):
         task: Task | None = None,
         classes: Sequence[Any] | None = None,
     ) -> Model:
-        """Make a `Model` of a scikit-learn estimator or pipeline, a torch module, an ONNX file or your own object.
+        """Make a `Model` of an estimator or pipeline, a torch module, an ONNX file, your own object or a function.
 
         Objects that another adapter takes (a subclass of `Model` whose module is imported) go to that one.
 
         Args:
-            obj: a `Model` is returned as it is; a path is read as ONNX; anything else needs `predict`.
+            obj: a `Model` is returned as it is; a path is read as ONNX; anything else has `predict`, or is a function
+                of the rows.
             schema: the schema of its input; by default learned from the object if possible, else at `fit`.
             name: the name for people; by default the class's or file's name.
             task: the meaning of predictions, if the object does not know it (torch, ONNX, own objects).
@@ -106,6 +105,11 @@ class Model(ABC):
             raise InvalidInput(_not_a_model(obj))
         wrapped: Model = adapter.from_object(obj, schema=schema, name=name, task=task, classes=classes)
         return wrapped
+
+    @classmethod
+    def accepts(cls, obj: Any) -> bool:  # noqa: ARG003 - for adapters that look at it
+        """Whether it can make a model of this object, which is of one of the classes that it `takes`."""
+        return True
 
     @classmethod
     def from_object(
@@ -280,5 +284,5 @@ def _not_a_model(obj: Any) -> str:
         return f"a path must end in {' or '.join(suffixes)}, got {str(obj)!r}"
     return (
         f"a {type(obj).__name__} cannot become a Model: give a scikit-learn estimator or pipeline that predicts, a "
-        "torch.nn.Module, the path of an .onnx file, or an object with a predict method"
+        "torch.nn.Module, the path of an .onnx file, an object with a predict method, or a function of the rows alone"
     )

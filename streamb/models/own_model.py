@@ -1,51 +1,66 @@
-"""A user's own object with a `predict` method: its class is stored as source, its state without pickle.
+"""A user's own object with `predict`, or any function of rows: its code as definitions, its state without pickle.
 
-The state is what the object's own `save(folder)` method writes, where it has one (and its class a `load(folder)`),
-else its `__dict__` in a skops file. Loading runs the carried source, so such an artifact always needs a signature.
+The state is what the object's own `save(folder)` method writes, where its class defines that and `load(folder)`, else
+its `__dict__` in a skops file. Loading runs the carried definitions, so such an artifact always needs a signature.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
-import sys
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, ArtifactUntrusted, InvalidInput
 from streamb.models.carried import find_attribute, install
+from streamb.models.definitions import Definitions
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.outputs import as_array, class_labels
+from streamb.models.refusals import not_carried
 from streamb.models.schema import FeatureSchema
 from streamb.models.skops_file import freeze, thaw
-from streamb.models.source import SourceBundle, collect, is_local, original_name
+from streamb.models.source import SourceBundle, is_local
 
 _DESCRIPTION: Final = "object.json"
 _STATE_FILE: Final = "state.skops"
 _STATE_FOLDER: Final = "state"
+_FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, partial)
 
 
 class OwnModel(Model):
-    """Any object with `predict`; `fit` and `predict_proba` are used where it has them."""
+    """Any object with `predict`, or one that is called with rows; `fit` and `predict_proba` are used if it has them.
+
+    Attributes:
+        object: the object or function.
+    """
 
     class_id: ClassVar[str] = "own"
     framework: ClassVar[str] = "python"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "skops")
     says_classes: ClassVar[str] = "your own object says its classes itself, in an attribute named classes_"
     takes: ClassVar[tuple[str, ...]] = ("builtins.object",)
-    needs_predict: ClassVar[bool] = True
 
     def __init__(
         self, obj: Any, *, schema: FeatureSchema | None = None, name: str | None = None, task: Task | None = None
     ) -> None:
         self.object = obj
+        self._answer: Callable[[Any], Any] = obj.predict if _predicts(obj) else obj
         own = getattr(obj, "schema", None)
         self.schema = schema or (own if isinstance(own, FeatureSchema) else None)
-        self.name = name or type(obj).__name__
+        self.name = name or _name_of(obj)
         self.task = task or ("classification" if self.has_probabilities else "other")
         self._learns_schema = self.schema is None
+
+    @classmethod
+    def accepts(cls, obj: Any) -> bool:
+        return _predicts(obj) or (callable(obj) and _takes_one(obj))
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
         if not callable(getattr(self.object, "fit", None)):
@@ -56,7 +71,7 @@ class OwnModel(Model):
         return self
 
     def predict(self, X: Any) -> Any:  # noqa: N803
-        return as_array(self.object.predict(X))
+        return as_array(self._answer(X))
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         if not self.has_probabilities:
@@ -74,18 +89,18 @@ class OwnModel(Model):
         return class_labels(getattr(self.object, "classes_", None))
 
     def write_payload(self, folder: Path) -> bool:
-        cls = type(self.object)
-        _check_findable(cls)
-        modules = {cls.__module__}
-        if callable(getattr(self.object, "save", None)) and callable(getattr(cls, "load", None)):
-            (folder / _STATE_FOLDER).mkdir()
-            self.object.save(folder / _STATE_FOLDER)
+        code, cls = Definitions(), type(self.object)
+        description: dict[str, str] = {}
+        if isinstance(self.object, _FUNCTIONS) or code.place(self.object) is not None:
+            (folder / _STATE_FILE).write_bytes(freeze(self.object, place=code.place))
         else:
-            frozen = freeze(_state_of(self.object), module_name=original_name)
-            (folder / _STATE_FILE).write_bytes(frozen.content)
-            modules |= frozen.modules
-        collect(module for module in modules if is_local(module)).write(folder)
-        description = {"module": original_name(cls.__module__), "qualname": cls.__qualname__}
+            module, name = code.place(cls) or (cls.__module__, cls.__qualname__)
+            description = {"module": module, "qualname": name}
+            if _saves_itself(cls):
+                _save(self.object, folder / _STATE_FOLDER)
+            else:
+                (folder / _STATE_FILE).write_bytes(_frozen_state(self.object, code))
+        code.write(folder)
         (folder / _DESCRIPTION).write_text(json.dumps(description, sort_keys=True), "utf-8")
         return True
 
@@ -95,6 +110,8 @@ class OwnModel(Model):
             raise ArtifactUntrusted("a user's own class runs code of its own; the artifact needs a trusted signature")
         description = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
         modules = install(SourceBundle.read(folder))
+        if not description:
+            return cls(thaw((folder / _STATE_FILE).read_bytes(), may_run_code=True, modules=modules))
         module: str = description["module"]
         own = find_attribute(modules.get(module, module), description["qualname"])
         if not (folder / _STATE_FILE).exists():
@@ -104,19 +121,80 @@ class OwnModel(Model):
         return cls(_with_state(own, state))
 
 
-def _check_findable(cls: type) -> None:
-    """A class can only be carried when its module has it under its own name."""
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, part, None)
-    if found is not cls:
+def _predicts(obj: Any) -> bool:
+    return callable(getattr(obj, "predict", None))
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether it can be called with the rows alone."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in function that does not state its parameters
+        return True
+    return True
+
+
+def _name_of(obj: Any) -> str:
+    while isinstance(obj, partial):
+        obj = obj.func
+    name = getattr(obj, "__name__", None)
+    return name if isinstance(name, str) and name.isidentifier() else type(obj).__name__
+
+
+def _saves_itself(cls: type) -> bool:
+    """Whether the user's own class defines `save(folder)` and `load(folder)`; those of a library mean other things."""
+    save, load = (inspect.getattr_static(cls, name, None) for name in ("save", "load"))
+    if not isinstance(save, FunctionType) or not isinstance(load, classmethod | staticmethod):
+        return False
+    if not all(is_local(str(one.__globals__.get("__name__"))) for one in (save, inspect.unwrap(load.__func__))):
+        return False
+    return _takes_one(partial(save, None)) and _takes_one(cls.load)  # type: ignore[attr-defined]
+
+
+def _save(obj: Any, folder: Path) -> None:
+    """Let an object save itself, and see that its class can read that.
+
+    Raises:
+        ArtifactUnsupported: it cannot.
+    """
+    name = type(obj).__name__
+    folder.mkdir()
+    obj.save(folder)
+    copy = folder.with_name("read")
+    shutil.copytree(folder, copy)
+    try:
+        again = type(obj).load(copy)
+    except Exception as error:
         raise ArtifactUnsupported(
-            f"the class {cls.__qualname__} cannot be found in the module {cls.__module__!r}; define it at the top "
-            "level of a .py file (not in a function, not at a prompt)"
-        )
+            f"{name}.load cannot read what {name}.save wrote: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        shutil.rmtree(copy)
+    if not isinstance(again, type(obj)):
+        raise ArtifactUnsupported(f"{name}.load returned a {type(again).__name__}; it must return a {name}")
 
 
-def _state_of(obj: Any) -> Any:
+def _frozen_state(obj: Any, code: Definitions) -> bytes:
+    """The state as a skops file.
+
+    Raises:
+        ArtifactUnsupported: something in it cannot be stored; the message names the attribute.
+    """
+    state = _state_of(obj)
+    try:
+        return freeze(state, place=code.place)
+    except ArtifactUnsupported:
+        for name, value in (state.get("attributes") or {}).items():
+            try:
+                freeze(value, place=code.place)
+            except ArtifactUnsupported as error:
+                raise not_carried(f"the attribute {name!r} of {type(obj).__name__}", value, error) from error
+        raise
+
+
+def _state_of(obj: Any) -> dict[str, Any]:
     """What a copy needs beyond its class: `__getstate__`'s answer, by default the `__dict__` (and slots) or None."""
     state = obj.__getstate__()
     if isinstance(state, dict):

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, ArtifactUntrusted, InvalidInput
 from streamb.models.carried import install
+from streamb.models.definitions import Definitions
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
 from streamb.models.sklearn_fitted import answers_by, check_estimator_fitted
 from streamb.models.skops_file import freeze, thaw, untrusted_types
-from streamb.models.source import CODE_FOLDER, SourceBundle, collect, is_local, original_name
+from streamb.models.source import CODE_FOLDER, SourceBundle
 from streamb.models.used_modules import parts
 
 _FILE: Final = "model.skops"
@@ -94,10 +95,11 @@ class SklearnModel(Model):
 
     def write_payload(self, folder: Path) -> bool:
         _refuse_networks(self.estimator)
-        frozen = freeze(self.estimator, module_name=original_name)
-        (folder / _FILE).write_bytes(frozen.content)
-        collect(module for module in frozen.modules if is_local(module)).write(folder)
-        return bool(untrusted_types(frozen.content))
+        code = Definitions()
+        content = freeze(self.estimator, place=code.place)
+        (folder / _FILE).write_bytes(content)
+        code.write(folder)
+        return bool(untrusted_types(content))
 
     @classmethod
     def read_payload(cls, folder: Path, manifest: Manifest, *, may_run_code: bool) -> Self:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 import numpy as np
@@ -23,47 +25,57 @@ from streamb.models.skops_import import skops_io
 _TREE: Final = "schema.json"
 _IMMUTABLE: Final = frozenset({"JsonNode", "TypeNode", "FunctionNode", "TupleNode", "BytesNode", "SliceNode"})
 _ADDRESSES: Final = frozenset({"_stop_words_id"})  # a vectorizer notes which list of stop words it has checked
+_CONTAINERS: Final = frozenset({"JsonNode", "DictNode", "ListNode", "TupleNode", "SetNode", "NdArrayNode", "BytesNode"})
+_OPEN_FILE: Final = io.IOBase.__base__
 _MAX_NAMED: Final = 10
 
 Rename = Callable[[str], str]
+Place = Callable[[Any], tuple[str, str] | None]
+"""Where a type or function will be found: (module, name); None where the module and name that it states are right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """The result of `freeze`.
-
-    Attributes:
-        content: the bytes of the file.
-        modules: the modules of every type in it, by their names in this process.
-    """
-
-    content: bytes
-    modules: frozenset[str]
-
-
-def freeze(obj: Any, *, module_name: Rename = lambda name: name) -> Frozen:
+def freeze(obj: Any, *, place: Place = lambda _: None) -> bytes:
     """Return `obj` as canonical skops bytes.
 
     Args:
-        module_name: maps a module's name in this process to the name that is written.
+        place: asked for every type and function in the object.
 
     Raises:
         ArtifactUnsupported: something in the object has no skops form.
     """
     try:
-        raw = skops_io().dumps(obj)
+        tree, objects, files = _dumped(obj)
     except RecursionError as error:
         raise ArtifactUnsupported(
             f"{type(obj).__name__} refers to itself or is nested too deep to be stored"
         ) from error
     except Exception as error:  # skops raises its own type, and TypeError, ValueError, AttributeError besides
         raise ArtifactUnsupported(f"{type(obj).__name__} holds something that cannot be stored: {error}") from error
-    with zipfile.ZipFile(io.BytesIO(raw)) as source:
-        tree = json.loads(source.read(_TREE))
-        canonical = _Canonical(module_name)
-        canonical.visit(tree)
-        contents = {name: _settled(name, source.read(old)) for old, name in canonical.files.items()}
-    return Frozen(_write(tree, contents), frozenset(canonical.modules))
+    canonical = _Canonical(lambda name: name, objects, place)
+    canonical.visit(tree)
+    contents = {name: _settled(name, files[old]) for old, name in canonical.files.items()}
+    return _write(tree, contents)
+
+
+def _dumped(obj: Any) -> tuple[dict[str, Any], dict[int, Any], dict[str, bytes]]:
+    """What `skops.io.dumps` writes: the tree, and the files by name; and each object by the id that the tree states."""
+    skops_io()
+    from skops import __version__
+    from skops.io._utils import SaveContext, _get_state, get_state
+
+    _get_state.register(_OPEN_FILE, _refuse_open_file)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        context = SaveContext(zip_file=target)
+        tree: dict[str, Any] = json.loads(json.dumps(get_state(obj, context)))
+    with zipfile.ZipFile(buffer) as source:
+        files = {name: source.read(name) for name in source.namelist()}
+    return tree | {"protocol": context.protocol, "_skops_version": __version__}, dict(context.memo), files
+
+
+def _refuse_open_file(file: Any, _: Any) -> dict[str, Any]:
+    """Stands in for the way in which skops would look at an open file, which can close it."""
+    raise TypeError(f"cannot store an open file ({type(file).__name__})")
 
 
 def untrusted_types(content: bytes) -> list[str]:
@@ -121,14 +133,14 @@ class _Canonical:
 
     Attributes:
         files: the file's name as skops wrote it -> its new name, in order of appearance.
-        modules: the modules named in the tree, before they are renamed.
     """
 
-    def __init__(self, module_name: Rename) -> None:
-        self._module_name = module_name
+    def __init__(
+        self, module_name: Rename, objects: Mapping[int, Any] | None = None, place: Place = lambda _: None
+    ) -> None:
+        self._module_name, self._objects, self._place = module_name, objects or {}, place
         self._numbers: dict[Any, int] = {}
         self.files: dict[str, str] = {}
-        self.modules: set[str] = set()
 
     def visit(self, value: Any) -> None:
         if isinstance(value, list):
@@ -142,25 +154,91 @@ class _Canonical:
                     self.visit(item)
 
     def _visit_node(self, node: dict[str, Any]) -> None:
+        if node.get("__id__") in self._objects:
+            self._put_in_place(node, self._objects[node["__id__"]])
         if node["__loader__"] in _IMMUTABLE:
             node.pop("__id__", None)  # whether equal constants are one object is an accident of the process
         elif "__id__" in node:
             node["__id__"] = self._numbers.setdefault(node["__id__"], len(self._numbers) + 1)
-        self.modules.add(node["__module__"])
         node["__module__"] = self._module_name(node["__module__"])
         if isinstance(node.get("file"), str):
             old = node["file"]
             node["file"] = self.files.setdefault(old, f"{len(self.files)}.{old.rpartition('.')[2]}")
         if node["__loader__"] == "ObjectNode" and node["__module__"].startswith("sklearn."):
             _drop_addresses(node.get("content"))
-        if node["__loader__"] == "SetNode":
-            node["content"].sort(key=_without_identity)
+        _sort_sets(node)
         for key, value in node.items():
             if key == "content" and node["__loader__"] == "DictNode":
                 for item in value.values():  # its keys are the user's and may be called anything
                     self.visit(item)
             elif isinstance(value, dict | list):
                 self.visit(value)
+
+    def _put_in_place(self, node: dict[str, Any], obj: Any) -> None:
+        """Name the node's type or function as it will be found where the file is read."""
+        loader = node["__loader__"]
+        placed = self._place(obj) if loader not in _CONTAINERS and not isinstance(obj, type) else None
+        if placed is not None:  # a function, or what a decorator made of one
+            _turn(node, "FunctionNode", *placed)
+            return
+        if isinstance(obj, Enum) and loader == "ObjectNode":
+            _turn(node, "ConstructorFromReduceNode", node["__module__"], node["__class__"])
+            node["content"] = _tuple_of(obj.value)
+        if loader in {"FunctionNode", "TypeNode"}:
+            target = obj
+        elif loader == "MethodNode":
+            target = obj.__self__ if isinstance(obj.__self__, type) else type(obj.__self__)
+            node["__module__"], node["__class__"] = target.__module__, target.__name__
+        else:
+            target = type(obj)
+            if loader == "ObjectNode" and (node.get("content") or {}).get("content", "null") == "null":
+                _check_state(obj)
+        placed = self._place(target) if isinstance(target, type) else None
+        if placed is not None:
+            node["__module__"], node["__class__"] = placed
+        elif isinstance(target, type | FunctionType | BuiltinFunctionType):
+            _check_reachable(target, node["__module__"], node["__class__"])
+
+
+def _check_state(obj: Any) -> None:
+    """Refuse an object whose type keeps its state where skops cannot see it: a lock, a connection, an iterator."""
+    try:
+        obj.__reduce_ex__(2)
+        type(obj).__new__(type(obj))  # type: ignore[call-overload]
+    except Exception as error:
+        raise ArtifactUnsupported(f"{type(obj).__name__} objects cannot be stored: {error}") from error
+
+
+def _turn(node: dict[str, Any], loader: str, module: str, name: str) -> None:
+    node.pop("content", None)
+    node.update({"__class__": name, "__module__": module, "__loader__": loader})
+
+
+def _tuple_of(value: Any) -> dict[str, Any]:
+    """The node of a tuple of one plain value."""
+    if not isinstance(value, str | int | float | bool | None):
+        raise ArtifactUnsupported(f"the member {value!r} of an enumeration is no number or text and cannot be stored")
+    inner = {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode"}
+    content = [inner | {"content": json.dumps(value), "is_json": True}]
+    return {"__class__": "tuple", "__module__": "builtins", "__loader__": "TupleNode", "content": content}
+
+
+def _check_reachable(target: Any, module: str, name: str) -> None:
+    """Refuse an installed function or type that no other process could find by its name."""
+    if "<locals>" not in target.__qualname__ and not (module == "__main__" and not isinstance(target, type)):
+        return
+    if getattr(sys.modules.get(module), name, None) is not target:
+        raise ArtifactUnsupported(
+            f"the object holds {target.__qualname__} of {target.__module__}, which another process cannot find by its "
+            "name; use a function or class from the top level of a module"
+        )
+
+
+def _sort_sets(node: dict[str, Any]) -> None:
+    if node["__loader__"] == "SetNode":
+        node["content"].sort(key=_without_identity)
+    if (node["__module__"], node["__class__"]) == ("builtins", "frozenset"):
+        node["content"]["content"][0]["content"].sort(key=_without_identity)
 
 
 def _drop_addresses(state: Any) -> None:

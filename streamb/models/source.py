@@ -1,17 +1,15 @@
-"""Collects the source code that a user's own classes need, so that an artifact can carry it to another machine.
+"""Which modules are the user's own, and the files of code that an artifact carries of them.
 
-A class brings its module and every local module that one imports, directly or not; what only a computed name imports is
-not found. The standard library, installed distributions and streamb itself are expected over there.
+The standard library, installed distributions and streamb itself are expected where the artifact is loaded.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +21,8 @@ from streamb.hashing import sha256_chunks, sha256_hex
 MAX_SOURCE_BYTES: Final = 8 << 20
 MAX_SOURCE_FILES: Final = 2_000
 CODE_FOLDER: Final = "code"
+ORDER_FILE: Final = "_streamb_order.json"
+VALUES_FOLDER: Final = "_streamb_values"
 CARRIED_PREFIX: Final = "_streamb_carried_"
 """Modules that came out of an artifact live under a package of this name and a digest (see `carried`)."""
 
@@ -32,7 +32,11 @@ _MAIN: Final = "__main__"
 
 @dataclass(frozen=True, slots=True)
 class SourceBundle:
-    """Source files by their path below the import root: `pkg/__init__.py`, `pkg/net.py`, `script.py`, `__main__.py`."""
+    """Files by their path below the import root: `pkg/__init__.py`, `pkg/net.py`, `__main__.py`, and two more kinds.
+
+    `ORDER_FILE` lists the order in which the statements run; `VALUES_FOLDER` holds values as skops files. A bundle
+    without an order was written before 0.2: its modules are whole source files.
+    """
 
     files: Mapping[str, bytes]
 
@@ -44,7 +48,8 @@ class SourceBundle:
     @property
     def modules(self) -> tuple[str, ...]:
         """The names of the modules in it, as they were imported where it was made."""
-        names = (path.removesuffix(".py").replace("/", ".") for path in sorted(self.files))
+        python = (path for path in sorted(self.files) if path.endswith(".py"))
+        names = (path.removesuffix(".py").replace("/", ".") for path in python)
         return tuple(name.removesuffix(".__init__") for name in names)
 
     def write(self, folder: Path) -> None:
@@ -58,7 +63,9 @@ class SourceBundle:
     def read(cls, folder: Path) -> SourceBundle:
         """Read a bundle that `write` wrote; empty if there is none."""
         root = folder / CODE_FOLDER
-        return cls({path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.py"))})
+        return cls(
+            {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+        )
 
 
 CARRIED: Final[dict[str, SourceBundle]] = {}
@@ -92,60 +99,6 @@ def is_local(module: str) -> bool:
         root = sys.modules.get(top)
         return root is not None and getattr(root, "__file__", None) is None and not hasattr(root, "__path__")
     return not _is_installed(origin)
-
-
-def collect(modules: Iterable[str]) -> SourceBundle:
-    """Collect the source of these modules (names in this process) and of all local modules that they import.
-
-    Raises:
-        ArtifactUnsupported: a module has no source file (typed at a prompt, compiled), or all of it is too large.
-    """
-    files: dict[str, bytes] = {}
-    waiting, seen = list(modules), set[str]()
-    while waiting:
-        module = waiting.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        if module.startswith(CARRIED_PREFIX):
-            files |= CARRIED[module.partition(".")[0]].files
-            continue
-        name, origin = original_name(module), _origin(module)
-        waiting += (parent for parent in _parents(name) if _origin(parent) is not None)
-        if origin is None or origin.suffix != ".py" or not origin.is_file():
-            raise ArtifactUnsupported(
-                f"the module {name!r} has no source file that the artifact could carry; define the class in a .py file"
-            )
-        is_package = origin.name == "__init__.py"
-        content = origin.read_bytes()
-        files[name.replace(".", "/") + ("/__init__.py" if is_package else ".py")] = content
-        _check_size(files)
-        package = name if is_package else name.rpartition(".")[0]
-        waiting += (found for found in _imported(name, package, content) if found not in seen and is_local(found))
-    return SourceBundle(dict(sorted(files.items())))
-
-
-def _parents(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:depth]) for depth in range(1, len(parts)))
-
-
-def _imported(name: str, package: str, content: bytes) -> Iterator[str]:
-    """The modules that a source file imports, wherever in it the statement stands."""
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError) as error:
-        raise ArtifactUnsupported(f"{name}, which the artifact would carry, is not valid Python: {error}") from error
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            try:
-                base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            except ImportError:  # a relative import outside of any package: it fails here as it would there
-                continue
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)  # a module, or a name in one: is_local knows
 
 
 def _origin(module: str) -> Path | None:
@@ -184,7 +137,13 @@ def _is_installed(origin: Path) -> bool:
     return not _INSTALLED_FOLDERS.isdisjoint(origin.parts) or any(map(origin.is_relative_to, _installed_roots()))
 
 
-def _check_size(files: Mapping[str, bytes]) -> None:
+def check_size(files: Mapping[str, bytes]) -> None:
+    """Refuse more code than `MAX_SOURCE_FILES` or `MAX_SOURCE_BYTES`; values do not count.
+
+    Raises:
+        ArtifactUnsupported: there is more.
+    """
+    files = {path: content for path, content in files.items() if path.endswith(".py")}
     if len(files) > MAX_SOURCE_FILES or sum(map(len, files.values())) > MAX_SOURCE_BYTES:
         raise ArtifactUnsupported(
             f"the code to carry has more than {MAX_SOURCE_FILES} files or {MAX_SOURCE_BYTES >> 20} MiB; move the "

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, ArtifactUntrusted
@@ -83,11 +84,11 @@ _MACHINERY: Final = frozenset(
 Find = Callable[[str, str], Any]
 
 
-def describe_module(module: nn.Module, class_name: Callable[[type], str]) -> dict[str, Any]:
+def describe_module(module: nn.Module, name_of: Callable[[Any], str | None]) -> dict[str, Any]:
     """Return the structure of `module` as JSON.
 
     Args:
-        class_name: `module:Class` for a class outside of the list, as the artifact will name it.
+        name_of: `module:name` of a class or function that the artifact carries; None for one that is installed.
 
     Raises:
         ArtifactUnsupported: it has hooks, or an attribute that JSON cannot represent.
@@ -98,16 +99,16 @@ def describe_module(module: nn.Module, class_name: Callable[[type], str]) -> dic
     if kind in LAYERS and _is_library_layer(module, kind):
         node: dict[str, Any] = {"layer": kind}
         if kind == "Sequential":
-            node["children"] = {name: describe_module(child, class_name) for name, child in module.named_children()}
+            node["children"] = {name: describe_module(child, name_of) for name, child in module.named_children()}
         else:
             node["arguments"] = {name: _argument(module, name) for name in LAYERS[kind]}
         return node
     attributes = {key: value for key, value in vars(module).items() if key not in _MACHINERY}
     return {
-        "object": class_name(type(module)),
-        "attributes": {key: _plain(f"{kind}.{key}", value) for key, value in attributes.items()},
+        "object": name_of(type(module)) or f"{type(module).__module__}:{type(module).__qualname__}",
+        "attributes": {key: _plain(f"{kind}.{key}", value, name_of) for key, value in attributes.items()},
         "children": {
-            name: None if child is None else describe_module(child, class_name)
+            name: None if child is None else describe_module(child, name_of)
             for name, child in module._modules.items()  # noqa: SLF001 - the only place that keeps empty slots
         },
         "parameters": {name: value is not None for name, value in module._parameters.items()},  # noqa: SLF001
@@ -191,17 +192,18 @@ def _argument(layer: nn.Module, name: str) -> Any:
     return _plain(f"{type(layer).__name__}.{name}", getattr(layer, name))
 
 
-def _plain(place: str, value: Any) -> Any:
+def _plain(place: str, value: Any, name_of: Callable[[Any], str | None] | None = None) -> Any:
     """A value as JSON; tuples, functions and tensors' types are marked so that they come back as what they were."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
-        return [_plain(place, item) for item in value]
+        return [_plain(place, item, name_of) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [_plain(place, item) for item in value]}
+        return {"tuple": [_plain(place, item, name_of) for item in value]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: _plain(f"{place}[{key!r}]", item) for key, item in value.items()}}
-    function = _function_name(value) if callable(value) else None
+        return {"dict": {key: _plain(f"{place}[{key!r}]", item, name_of) for key, item in value.items()}}
+    carried = name_of(value) if name_of is not None and isinstance(value, FunctionType | type) else None
+    function = carried or (_function_name(value) if callable(value) else None)
     if function is not None:
         return {"function": function}
     raise ArtifactUnsupported(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
+from streamb.errors import InvalidInput, ModelFailed
 from streamb.models.carried import find_attribute, install
+from streamb.models.definitions import Definitions
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
-from streamb.models.source import SourceBundle, collect, is_local, original_name
+from streamb.models.source import SourceBundle
 from streamb.models.torch_layers import build_module, describe_module, needs_code
 from streamb.models.torch_values import Forward, InputTypes, call, layer_kind
 
@@ -112,23 +113,18 @@ class TorchModel(Model):
     def write_payload(self, folder: Path) -> bool:
         from safetensors.torch import save_file
 
-        used: set[str] = set()
+        code = Definitions()
 
-        def class_name(cls: type) -> str:
-            used.add(cls.__module__)
-            if "<locals>" in cls.__qualname__:
-                raise ArtifactUnsupported(
-                    f"the class {cls.__qualname__} is made in a function; move it to the top level, or save the module "
-                    "as TorchScript or ONNX and register that"
-                )
-            return f"{original_name(cls.__module__)}:{cls.__qualname__}"
+        def name_of(target: Any) -> str | None:
+            place = code.place(target)
+            return None if place is None else ":".join(place)
 
-        structure = describe_module(self.module, class_name)
+        structure = describe_module(self.module, name_of)
         tensors, aliases = _tensors_of(self.module)
         body = {"structure": structure, "aliases": aliases, "classes": self._classes}
         (folder / _ARCHITECTURE).write_text(json.dumps(body), "utf-8")
         save_file(tensors, folder / _WEIGHTS)
-        collect(module for module in used if is_local(module)).write(folder)
+        code.write(folder)
         return needs_code(structure)
 
     @classmethod

@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from streamb.crypto import SigningKey
 from streamb.errors import ArtifactUnsupported, ArtifactUntrusted, InvalidInput
 from streamb.models import FeatureSchema, Model, load_artifact, sign_artifact
-from streamb.models.source import SourceBundle, collect, is_local
+from streamb.models.definitions import Definitions
+from streamb.models.source import SourceBundle, is_local
 
 PACKAGE = {
     "shop/__init__.py": "from shop.net import Net\n",
@@ -149,8 +150,9 @@ def test_a_script_run_as_a_module_keeps_its_relative_imports(code, tmp_path, mon
 
 def test_nothing_carried_runs_before_it_is_trusted(code, tmp_path):
     mark, saved, trusted = tmp_path / "ran", tmp_path / "saved", SigningKey.generate()
-    (code / "pricing.py").write_text(
-        f"from pathlib import Path\nBASE = 1\nif __name__ != 'pricing': Path({str(mark)!r}).touch()\n"
+    (code / "shop" / "late.py").write_text(
+        f"from pathlib import Path\nMARK = {str(mark)!r}\n"
+        "def bonus(_=None if __name__ == 'shop.late' else Path(MARK).touch()):\n    return 1000\n"
     )
     save_net(saved, 1.0)
     sign_artifact(saved, SigningKey.generate())
@@ -182,12 +184,6 @@ def test_a_pipeline_with_a_step_of_the_users_own_brings_it(code, tmp_path):
 
 
 def test_a_class_that_no_file_defines_is_refused(tmp_path, monkeypatch):
-    class Local:
-        def predict(self, X):
-            return X
-
-    with pytest.raises(ArtifactUnsupported, match="top level"):
-        Model.wrap(Local()).save(tmp_path / "local")
     typed = types.ModuleType("typed_at_a_prompt")
     exec("class Typed:\n    def predict(self, X): return X", typed.__dict__)
     monkeypatch.setitem(sys.modules, "typed_at_a_prompt", typed)
@@ -203,9 +199,11 @@ def test_what_is_local_and_what_is_not():
 
 
 def test_code_is_bounded(code):
-    (code / "huge.py").write_text("TEXT = '" + "x" * (9 << 20) + "'\n")
+    (code / "huge.py").write_text("def huge():\n    return '" + "x" * (9 << 20) + "'\n")
+    collected = Definitions()
+    collected.place(importlib.import_module("huge").huge)
     with pytest.raises(ArtifactUnsupported, match="8 MiB"):
-        collect(["huge"])
+        collected.bundle()
 
 
 def test_the_digest_of_a_bundle_covers_names_and_contents():

@@ -68,7 +68,7 @@ class Holder:
 
 
 def test_state_comes_back_whole_and_shared_objects_stay_shared():
-    content = freeze(Holder()).content
+    content = freeze(Holder())
     back = thaw(content, may_run_code=True)
     assert back.pair[0] is back.pair[1]
     np.testing.assert_array_equal(back.pair[0], [0, 1, 2])
@@ -77,7 +77,7 @@ def test_state_comes_back_whole_and_shared_objects_stay_shared():
         assert getattr(back, name) == getattr(expected, name)
     assert back.objects.tolist() == expected.objects.tolist()
     assert back.records.tolist() == [(1, 2.0)]
-    assert freeze(back).content == content
+    assert freeze(back) == content
 
 
 def test_padding_in_records_does_not_reach_the_file():
@@ -86,17 +86,17 @@ def test_padding_in_records_does_not_reach_the_file():
     for filler in (0, 255):
         raw = np.full((2, layout.itemsize), filler, np.uint8).reshape(-1).view(layout)
         raw["a"], raw["b"] = 1, 2.0
-        contents.append(freeze({"table": raw}).content)
+        contents.append(freeze({"table": raw}))
     assert contents[0] == contents[1]
 
 
 def test_types_beyond_the_safe_list_need_leave():
-    content = freeze(RandomForestClassifier(2).fit(np.eye(3), [0, 1, 0])).content
+    content = freeze(RandomForestClassifier(2).fit(np.eye(3), [0, 1, 0]))
     assert untrusted_types(content) == ["sklearn.tree._tree.Tree"]
     with pytest.raises(ArtifactUntrusted, match="Tree"):
         thaw(content, may_run_code=False)
     assert thaw(content, may_run_code=True).predict(np.eye(3)).shape == (3,)
-    assert thaw(freeze(LogisticRegression(C=3.0)).content, may_run_code=False).C == 3.0
+    assert thaw(freeze(LogisticRegression(C=3.0)), may_run_code=False).C == 3.0
 
 
 def test_a_compressed_file_could_be_a_bomb():

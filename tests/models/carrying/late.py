@@ -1,0 +1,5 @@
+"""Only imported inside a function."""
+
+
+def bonus():
+    return 1000

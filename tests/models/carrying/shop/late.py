@@ -1,0 +1,5 @@
+"""Only imported inside a method."""
+
+
+def bonus():
+    return 10_000
