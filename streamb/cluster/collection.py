@@ -18,6 +18,7 @@ from streamb.cluster.names import MONITOR, NAMESPACE
 from streamb.cluster.node_collector import collector_of_this_node
 from streamb.config import Settings
 from streamb.metrics import Snapshot
+from streamb.metrics.predictions import countable
 from streamb.monitoring.collection.collector import Collector
 from streamb.monitoring.collection.push import Ack, Member, Push, SourceOutcomes, pack_snapshots
 from streamb.serving.answer import Rows
@@ -168,9 +169,9 @@ class ReplicaCollection:
         """Collect the rows of those requests of an answered batch that got predictions. Never raises."""
         try:
             if not reply.errors:
-                self._collector.observe(batch.rows, reply.predictions)
+                self._collector.observe(batch.rows, countable(reply.predictions))
             elif len(reply.predictions):
-                self._collector.observe(_answered(batch, reply), reply.predictions)
+                self._collector.observe(_answered(batch, reply), countable(reply.predictions))
         except Exception:  # whatever went wrong, the answer must be sent
             _log.exception("an answered batch was not collected")
 

@@ -38,6 +38,12 @@ LAST_BUCKET: Final = _OCTAVES * _PER_OCTAVE
 _SHIFT: Final = np.int64(52 - 4)  # a float64 has 52 bits of mantissa; the first four tell the 16 parts of an octave
 _MAGNITUDE: Final = 0x7FFF
 _FIRST: Final = (1023 + _SMALLEST_EXPONENT) * _PER_OCTAVE - 1
+MOST_VALUES: Final = 64
+"""Rows with more values than this, such as embeddings, are counted as "list"; else each value would be counted."""
+
+_WORDS: Final[dict[type, str]] = {dict: "object", list: "list"}
+"""The labels of structured predictions: what is inside of them is not counted."""
+
 _CROWD: Final = 4 * MOST_LABELS
 """How many raw labels are kept before they are folded, as folding at each new label would be slow."""
 
@@ -57,6 +63,7 @@ class PredictionCounter:
         Args:
             task: "classification" counts labels, also where they are numbers; with any other task, numbers are numbers.
         """
+        values = countable(values)
         kind = values.dtype.kind
         if kind in "iuf" and task != "classification":
             self._numbers.update(_leading_bits(values).tolist())  # what bucket they mean can wait until somebody asks
@@ -74,6 +81,24 @@ class PredictionCounter:
             bucket = _bucket(leading)
             counts[bucket] = counts.get(bucket, 0) + count
         return counts
+
+
+def countable(values: NDArray[Any]) -> NDArray[Any]:
+    """Return predictions as they are counted: structured ones as "object" or "list", all others as they are.
+
+    Args:
+        values: one entry per row; objects are values of JSON.
+
+    >>> countable(np.array([{"a": 1}, [1, 2], "b", 0.5], dtype=object)).tolist()
+    ['object', 'list', 'b', 0.5]
+    """
+    rows = len(values)
+    if values.ndim > 2 or values.size > rows * MOST_VALUES:
+        return np.full(rows, "list")
+    if values.dtype.kind != "O" or not _WORDS.keys() & set(map(type, values.flat)):
+        return values
+    words = [_WORDS.get(type(value), value) for value in values.flat]
+    return np.array(words, dtype=np.object_).reshape(values.shape)
 
 
 def bucket_of(number: float) -> int:

@@ -172,6 +172,7 @@ class ProductionMLManager(RegistryMethods):
             InvalidInput: the baseline's columns do not match. The version is registered; call again to correct it.
             Unavailable: the Monitor did not take the baseline. The version is registered; call again.
         """
+        from streamb.models.outputs import predictions_of
         from streamb.registry.model import check_model_id
         from streamb.sdk.example import write_archive
 
@@ -186,7 +187,7 @@ class ProductionMLManager(RegistryMethods):
             made = self._upload(model_id, archive, body, tried)
         if baseline is not None:
             rows, predictions, labels = (*baseline, None, None)[:3]
-            predictions = wrapped.predict(rows) if predictions is None else predictions
+            predictions = predictions_of(wrapped.predict(rows), len(rows)) if predictions is None else predictions
             self.monitoring(model_id).set_baseline(rows, predictions, labels, version=version)
         return made
 

@@ -66,7 +66,7 @@ class ModelMonitoring:
         Args:
             X: shape (rows, features): a DataFrame, a list of dicts or a mapping by column name; or an array or a list
                 of rows in the order of the version's features.
-            predictions: for these rows, shape (rows,) or (rows, outputs).
+            predictions: for these rows, shape (rows,) or (rows, outputs). Of dicts and lists only their type counts.
             labels: the true labels of these rows, shape (rows,).
             confidence: the confidence of each prediction, 0 to 1, shape (rows,).
             probabilities: the probability of each class, shape (rows, classes).
@@ -148,7 +148,12 @@ class ModelMonitoring:
 
 def _split(values: Any, name: str) -> list[tuple[str, Any]]:
     """Return one column, or one for each output."""
+    import numpy as np
+
+    from streamb.metrics.predictions import countable
     from streamb.monitoring.profiles.tables import output_columns
 
+    if isinstance(values, np.ndarray):
+        values = countable(values)
     found = list(output_columns(values).values())
     return [(name if len(found) == 1 else f"{name} {index}", column) for index, column in enumerate(found)]

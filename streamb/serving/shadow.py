@@ -12,7 +12,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,10 +172,11 @@ class Mirror:
         self._shadow.recorder.shadowed(how)
 
 
-def compare(said: NDArray[np.generic], other: NDArray[np.generic], task: str) -> float | None:
-    """Return how far two answers to the same rows differ: 0.0 if equal, None if classes or types differ.
+def compare(said: NDArray[Any], other: NDArray[Any], task: str) -> float | None:
+    """Return how far two answers to the same rows differ: 0.0 if equal, None if classes, types or shapes differ.
 
-    For numbers: the largest difference in any row, as a share of the larger number's absolute value.
+    For numbers, also inside of lists and objects: the largest difference, as a share of the larger number's absolute
+    value.
 
     >>> compare(np.array([10.0, 0.0]), np.array([8.0, 0.0]), "regression")
     0.2
@@ -185,6 +186,8 @@ def compare(said: NDArray[np.generic], other: NDArray[np.generic], task: str) ->
     if said.shape != other.shape:
         return None
     numbers = said.dtype.kind in "biuf" and other.dtype.kind in "biuf"
+    if task != "classification" and "O" in (said.dtype.kind, other.dtype.kind):
+        return _apart(said.tolist(), other.tolist())
     if task == "classification" or not numbers:
         return 0.0 if np.array_equal(said, other) else None
     left, right = said.astype(np.float64), other.astype(np.float64)
@@ -192,6 +195,21 @@ def compare(said: NDArray[np.generic], other: NDArray[np.generic], task: str) ->
     with np.errstate(over="ignore"):  # infinitely far apart is far apart
         apart = np.divide(np.abs(left - right), size, out=np.zeros_like(size), where=size > 0)
     return float(apart.max(initial=0.0))
+
+
+def _apart(one: Any, other: Any) -> float | None:
+    """How far two values of JSON differ; see `compare`."""
+    types = {type(one), type(other)}
+    if types <= {int, float}:
+        size = max(abs(one), abs(other))
+        return abs(one - other) / size if size else 0.0
+    if types == {dict} and one.keys() == other.keys():
+        return _apart([one[key] for key in one], [other[key] for key in one])
+    if types == {list} and len(one) == len(other):
+        parts = [_apart(*pair) for pair in zip(one, other, strict=True)]
+        known = [part for part in parts if part is not None]
+        return max(known, default=0.0) if len(known) == len(parts) else None
+    return 0.0 if len(types) == 1 and one == other else None
 
 
 async def _connected() -> Message:

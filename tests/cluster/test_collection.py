@@ -12,6 +12,7 @@ from streamb.cluster.collection import LONGEST_PAUSE_S, GatewayDesk, Pusher, Rep
 from streamb.config import load_settings
 from streamb.errors import DeadlineExceeded, ModelFailed, Unavailable
 from streamb.metrics import Snapshot
+from streamb.models.outputs import predictions_of
 from streamb.monitoring.collection.push import Ack, decode_counts, unpack_snapshots
 from streamb.serving.batch import Batch, BatchReply
 
@@ -34,6 +35,18 @@ class TestReplica:
         column = decode_counts(pane).columns[0]
         assert (pane.rows, pane.unreadable) == (10, 0)
         assert column.values(10) == [0, 0, 1, 2, 3, 3, 4, 4, 5, 5]
+
+    @pytest.mark.parametrize(
+        "predictions",
+        [[{"label": "a"}] * 6, [[1, 2], [3]] * 3, np.zeros((6, 3, 2)), [None, "a"] * 3, [b"a"] * 6, np.zeros((6, 900))],
+    )
+    def test_the_features_of_structured_answers_are_counted_too(self, collection, predictions):
+        reply = BatchReply(predictions_of(predictions, 6), np.zeros((2, 3, 2)))
+        collection.observe(Batch(np.arange(6.0).reshape(6, 1), (2, 4), (True, False)), reply)
+        collection.observe(Batch(np.arange(6.0).reshape(6, 1), (6,)), BatchReply(np.arange(6.0)))
+        collection._collector.fold()
+        (pane,) = collection._collector.take().panes
+        assert (pane.rows, pane.unreadable) == (12, 0)
 
 
 class TestGateway:

@@ -9,11 +9,13 @@ from streamb.metrics.predictions import (
     LAST_BUCKET,
     LONGEST_LABEL,
     MOST_LABELS,
+    MOST_VALUES,
     OTHER,
     PredictionCounter,
     add,
     bucket_of,
     bucket_value,
+    countable,
     label_of,
 )
 
@@ -105,3 +107,24 @@ def test_folding_on_the_way_changes_nothing(batches):
     for batch in batches:
         counter.count(np.array(batch), "classification")
     assert counter.counts() == counted([label for batch in batches for label in batch], "classification")
+
+
+@pytest.mark.parametrize("task", ["other", "classification", "regression"])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.fromiter([{"a": 1}, {"b": 2}, [1, [2]]], object, 3), {"object": 2, "list": 1}),
+        (np.zeros((3, 2, 2)), {"list": 3}),
+        (np.zeros((2, MOST_VALUES + 1)), {"list": 2}),
+        (np.array(["a", None], object), {"a": 1, "None": 1}),
+    ],
+)
+def test_structured_predictions_are_counted_by_their_type(values, expected, task):
+    counter = PredictionCounter()
+    counter.count(values, task)
+    assert counter.counts() == expected
+
+
+@pytest.mark.parametrize("values", [np.zeros((2, MOST_VALUES)), np.array(["a", "b"], object), np.empty(0)])
+def test_other_predictions_are_counted_as_they_are(values):
+    assert countable(values) is values

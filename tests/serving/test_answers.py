@@ -262,3 +262,12 @@ async def test_what_a_later_table_knows_of_a_version_counts():
         assert (await client.post(PREDICT, asking())).json()["classes"] == ["a", "b"]
         await asyncio.gather(client.post(PREDICT, asking()), client.post(PREDICT, asking()))
     assert {rows for _, rows in model.asked} == {1}
+
+
+async def test_feedback_on_objects_counts_all_but_the_label():
+    async with served(Answering([{"a": 1}])) as (client, app):
+        await client.post(PREDICT, {"instances": [[0.0, 1.0]]}, x_request_id="r-1")
+        feedback = {"request_id": "r-1", "label": "a", "success": True}
+        told = (await client.post("/v2/models/m/feedback", feedback)).json()
+    assert (told["joined"], told["not_joined"]) == (["success"], {"label": "unjoinable"})
+    assert counts(app).predictions == {"object": 1}

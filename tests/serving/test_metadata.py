@@ -1,9 +1,12 @@
 import orjson
+import pytest
 
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
+from streamb.models.signature import Output
 from streamb.serving.http.routes import parse_route
 from streamb.serving.metadata import describe
 from streamb.serving.targets import TableBuilder
+from streamb.store.plain import to_plain
 from streamb.traffic import ModelRoute, RoutingTable, Split, VersionTarget
 from tests.serving.predictors import table, target
 
@@ -35,6 +38,41 @@ def test_a_classifier_offers_probabilities():
     _, model = look("/v2/models/m", RoutingTable(1, {"m": route}))
     assert [output["name"] for output in model["outputs"]] == ["predictions", "probabilities"]
     assert model["inputs"] == [{"name": "input", "datatype": "FP64", "shape": [-1, -1]}]
+
+
+def outputs_told(**known):
+    route = ModelRoute("m", "s", Split.all_to("1.0.0"), {"1.0.0": VersionTarget("1.0.0", "a", {}, **known)})
+    return look("/v2/models/m", RoutingTable(1, {"m": route}))[1]["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("output", "datatype", "shape"),
+    [
+        (Output("predictions", "number", "float32"), "FP32", [-1]),
+        (Output("predictions", "integer", "int64"), "INT64", [-1]),
+        (Output("predictions", "boolean", "bool"), "BOOL", [-1]),
+        (Output("predictions", "text"), "BYTES", [-1]),
+        (Output("predictions", "tensor", "float64", (3, None)), "FP64", [-1, 3, -1]),
+        (Output("predictions", "list", "", (None,)), "BYTES", [-1]),
+        (Output("predictions", "object"), "BYTES", [-1]),
+        (Output("predictions", "any"), "BYTES", [-1]),
+        (Output("predictions", "number", "float129"), "BYTES", [-1]),
+    ],
+)
+def test_what_a_trial_found_is_told(output, datatype, shape):
+    inner = Output("predictions.score", "number", "float64")
+    assert outputs_told(outputs=(to_plain(output), to_plain(inner)), task="classification") == [
+        {"name": "predictions", "datatype": datatype, "shape": shape}
+    ]
+
+
+def test_the_classes_are_told_with_the_probabilities():
+    known = (Output("predictions", "text"), Output("probabilities", "tensor", "float64", (2,)))
+    probabilities = {"name": "probabilities", "datatype": "FP64", "parameters": {"classes": ["a", "b"]}}
+    told = outputs_told(outputs=tuple(map(to_plain, known)), classes=("a", "b"), task="classification")
+    assert told[1] == {**probabilities, "shape": [-1, 2]}
+    assert outputs_told(classes=("a", "b"), task="classification")[1] == {**probabilities, "shape": [-1, -1]}
+    assert outputs_told(classes=("a", "b")) == outputs_told(), "a model without probabilities"
 
 
 def test_a_model_without_versions_is_known_but_not_ready():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from streamb.clock import SystemClock
 from streamb.errors import ModelFailed
+from streamb.models.outputs import predictions_of
 from streamb.models.schema import FeatureSchema
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.serving.shadow import MOST_COPIES, MOST_ROWS, compare
@@ -207,3 +208,26 @@ def test_a_difference_is_a_share_of_the_larger_number(pairs):
     assert difference == compare(right, left, "regression")
     assert 0 <= difference <= 2
     assert compare(left, left, "regression") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "other", "expected"),
+    [
+        ([{"a": 10, "b": "x"}], [{"a": 8, "b": "x"}], 0.2),
+        ([{"a": 10, "b": "x"}], [{"a": 10, "b": "y"}], None),
+        ([{"a": 1}], [{"b": 1}], None),
+        ([[1, 2.0], [4]], [[1, 1.0], [4]], 0.5),
+        ([[1], [2, 3]], [[1, 2], [3]], None),
+        ([None, 1.5], [None, 1.5], 0.0),
+        ([None, 1.5], ["a", 1.5], None),
+        ([True, 1.5], [1, 1.5], None),
+    ],
+)
+def test_structured_answers_are_compared_value_by_value(said, other, expected):
+    assert compare(predictions_of(said, len(said)), predictions_of(other, len(other)), "other") == expected
+
+
+def test_classes_of_objects_agree_only_if_they_are_equal():
+    said, other = (predictions_of([{"label": "a", "score": score}], 1) for score in (0.5, 0.501))
+    assert compare(said, other, "classification") is None
+    assert compare(said, said, "classification") == 0.0

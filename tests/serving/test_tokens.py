@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamb.models.outputs import predictions_of
 from streamb.serving.tokens import MARK, MAX_ROWS, TokenSigner, new_key, pack, unpack
 
 KEY = bytes(range(32))
@@ -159,3 +160,8 @@ def test_predictions_that_are_carried(predictions, values):
 def test_predictions_that_are_not(predictions):
     assert pack(predictions) == b""
     assert unpack(b"") is None
+
+
+@pytest.mark.parametrize("predictions", [[{"a": 1}], [[1, 2], [3]], [None, 1], [["a"]], np.zeros((2, 3, 2))])
+def test_a_token_carries_no_structured_predictions(predictions):
+    assert unpack(pack(predictions_of(predictions, len(predictions)))) in (None, ["a"])

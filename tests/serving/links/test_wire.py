@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, StreambError, Unavailable
+from streamb.models.json_values import objects
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.frames import GREETING_BYTES, MAX_PAYLOAD, FrameReader, Kind, MalformedFrame
 from streamb.serving.links.wire import (
@@ -19,6 +20,7 @@ from streamb.serving.links.wire import (
     encode_error,
     encode_reply,
 )
+from tests.models.test_json_values import JSON
 
 HEADER = 13
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=20)
@@ -110,6 +112,19 @@ class TestReplies:
         assert got.dtype == object
         assert same_array(predictions, got)
 
+    @given(st.lists(JSON, max_size=6))
+    def test_structured_rows_and_probabilities_arrive_as_they_were(self, values):
+        rows = objects(values)
+        chances = objects([[[0.5, 0.5], [1.0]]] * len(values))
+        got = decode_reply(payload(encode_reply(7, BatchReply(rows, chances))))
+        assert same_array(rows, got.predictions)
+        assert same_array(chances, got.probabilities)
+
+    def test_probabilities_are_no_texts(self):
+        frame = encode_reply(7, BatchReply(np.zeros(1), np.array([["a"]])))
+        with pytest.raises(MalformedFrame, match="probabilities"):
+            decode_reply(payload(frame))
+
     def test_the_shape_of_objects(self):
         predictions = np.array([["a", 1], [None, 2.5]], dtype=object)
         assert decode_reply(payload(encode_reply(7, BatchReply(predictions)))).predictions.tolist() == [
@@ -182,6 +197,16 @@ class TestMalformed:
     @given(data=st.binary(max_size=200))
     def test_garbage(self, decode, data):
         assert outcome(decode, data) in (MalformedFrame, None)
+
+    @pytest.mark.parametrize("asked", [[True], [True, 1], [1, 0], "ab", None, [None, True]])
+    def test_who_asked_for_probabilities_is_told_for_each_request(self, asked):
+        def batch_with(told):
+            packed = msgpack.packb([[1, 1], told, None, [[1], [2]]])
+            return bytearray(struct.pack("!I", len(packed)) + packed)
+
+        assert decode_batch(batch_with([True, False])).probabilities == (True, False)
+        with pytest.raises(MalformedFrame):
+            decode_batch(batch_with(asked))
 
     @given(st.data())
     @settings(max_examples=300)
