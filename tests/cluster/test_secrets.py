@@ -6,6 +6,7 @@ import base64
 import inspect
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def running():
         for one in psutil.process_iter(["cmdline"]):
             if str(place) in " ".join(one.info["cmdline"] or []):
                 one.kill()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
