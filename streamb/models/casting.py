@@ -50,8 +50,8 @@ _PYTHON: Final[Mapping[FeatureKind, Callable[[Feature, Any], Any]]] = {
 
 
 def as_floats(array: NDArray[Any]) -> NDArray[Any]:
-    """Return numbers as float64, unless whole numbers beyond 2**53 would change; other arrays unchanged."""
-    if array.dtype.kind == "f":
+    """Return numbers and booleans as float64, unless whole numbers beyond 2**53 would change; others unchanged."""
+    if array.dtype.kind in "fb":
         return array.astype(np.float64, copy=False)
     if array.dtype.kind not in "iu" or (array.size and not -EXACT <= int(array.min()) <= int(array.max()) <= EXACT):
         return array

@@ -103,7 +103,8 @@ def _guess(rows: Rows) -> Any:
     """
     if isinstance(rows, np.ndarray) or not rows or not isinstance(rows[0], list | tuple):
         return rows
-    return as_floats(_rectangular(rows))
+    table = _rectangular(rows)
+    return table if table.dtype.kind == "b" else as_floats(table)
 
 
 def _rectangular(rows: list[list[Any]]) -> NDArray[Any]:

@@ -165,6 +165,8 @@ class FeatureSchema(Columns):
             return check_table(self, join_columns(self, values))
         if self.container == "tensor":
             return check_whole_tensor(self, values)
+        if self.container == "tensors" and len(self.features) == 1:
+            return check_table(self, join_columns(self, {self.names[0]: values}))
         if values.ndim == 1 and len(self.features) == 1:
             values = values.reshape(-1, 1)
         if self._plain and values.ndim == 2 and values.shape[1] == len(self.features) and values.dtype.kind in "iuf":

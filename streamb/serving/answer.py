@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from streamb.models.casting import as_floats
 from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
 
@@ -77,7 +78,9 @@ def jsonable(array: NDArray[Any]) -> Any:
 
 
 def untyped_rows(rows: list[Any]) -> Rows:
-    """Return rows for a model without a schema: a float64 array if they are a rectangle of numbers, else the list.
+    """Return rows for a model without a schema: an array if they are a rectangle of numbers, else the list.
+
+    The array has float64, or whole numbers where a float64 would change them.
 
     >>> untyped_rows([[1, 2], [3, 4.5]]).tolist()
     [[1.0, 2.0], [3.0, 4.5]]
@@ -90,4 +93,4 @@ def untyped_rows(rows: list[Any]) -> Rows:
         return rows
     if array.dtype.kind not in "biuf" or array.ndim < 2:
         return rows
-    return array.astype(np.float64, copy=False)
+    return as_floats(array)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from streamb.models.schema import FeatureKind
+from streamb.serving.http.inputs import describe_inputs
 from streamb.serving.http.oip import PREDICTIONS, PROBABILITIES
 from streamb.serving.http.replies import Reply, json_reply
 from streamb.serving.http.routes import Action, Route
@@ -14,7 +14,6 @@ from streamb.serving.targets import ServedTable, ServedVersion
 from streamb.traffic import VersionTarget
 
 _FIRST_OUTPUT: Final = {"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}
-_DATATYPES: Final = {FeatureKind.NUMBER: "FP64", FeatureKind.INTEGER: "INT64", FeatureKind.BOOLEAN: "BOOL"}
 
 
 def is_open(action: Action) -> bool:
@@ -58,7 +57,7 @@ def _model(route: Route, versions: list[ServedVersion]) -> dict[str, Any]:
     if not versions:
         return document
     newest = versions[-1]
-    document["inputs"], document["outputs"] = _inputs(newest), _outputs(newest.target)
+    document["inputs"], document["outputs"] = describe_inputs(newest.schema), _outputs(newest.target)
     return document
 
 
@@ -85,16 +84,3 @@ def _described(output: Mapping[str, Any]) -> dict[str, Any]:
         "datatype": output_datatype(output),
         "shape": [-1] if rows_alone else [-1, *per_row],
     }
-
-
-def _inputs(version: ServedVersion) -> list[dict[str, Any]]:
-    schema = version.schema
-    if schema is None:
-        return [{"name": "input", "datatype": "FP64", "shape": [-1, -1]}]
-    if schema.container == "array" and schema.is_numeric:
-        columns = {"columns": list(schema.names)}
-        return [{"name": "input", "datatype": "FP64", "shape": [-1, len(schema.names)], "parameters": columns}]
-    return [
-        {"name": feature.name, "datatype": _DATATYPES.get(feature.kind, "BYTES"), "shape": [-1]}
-        for feature in schema.features
-    ]

@@ -1,3 +1,4 @@
+import numpy as np
 import orjson
 import pytest
 
@@ -30,6 +31,53 @@ def test_a_frame_has_one_tensor_for_each_column():
         {"name": "member", "datatype": "BOOL", "shape": [-1]},
         {"name": "city", "datatype": "BYTES", "shape": [-1]},
     ]
+
+
+def inputs_of(schema):
+    return look("/v2/models/m", table(target(schema=schema.to_json())))[1]["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("feature", "wanted"),
+    [
+        (Feature("a", FeatureKind.INTEGER, dtype="uint8"), {"datatype": "UINT8"}),
+        (
+            Feature("a", FeatureKind.INTEGER, dtype="Int32", nullable=True),
+            {"datatype": "INT32", "parameters": {"nullable": True}},
+        ),
+        (Feature("a", dtype="float32"), {"datatype": "FP32"}),
+        (Feature("a", FeatureKind.BOOLEAN, dtype="boolean"), {"datatype": "BOOL"}),
+        (
+            Feature("a", FeatureKind.DATETIME, dtype="datetime64[us]", zone="UTC"),
+            {"datatype": "BYTES", "parameters": {"kind": "datetime", "format": "ISO 8601", "time_zone": "UTC"}},
+        ),
+        (
+            Feature("a", FeatureKind.CATEGORY, categories=(3, 1), ordered=True),
+            {"datatype": "INT64", "parameters": {"categories": [3, 1], "ordered": True}},
+        ),
+        (
+            Feature("a", FeatureKind.CATEGORY, categories=("x", "y")),
+            {"datatype": "BYTES", "parameters": {"categories": ["x", "y"], "ordered": False}},
+        ),
+        (Feature("a", FeatureKind.TENSOR, dtype="int8", shape=(None, 3)), {"datatype": "INT8", "shape": [-1, -1, 3]}),
+        (
+            Feature("a", FeatureKind.ANY, optional=True),
+            {"datatype": "BYTES", "parameters": {"kind": "any", "nullable": True, "optional": True}},
+        ),
+    ],
+)
+def test_each_input_tells_its_type_and_what_it_takes(feature, wanted):
+    assert inputs_of(FeatureSchema((feature,), "frame")) == [{"name": "a", "shape": [-1], **wanted}]
+
+
+def test_columns_of_one_type_are_one_tensor():
+    data = np.ones((3, 2), np.float32)
+    schema = FeatureSchema.learn(data)
+    assert inputs_of(schema) == [
+        {"name": "input", "datatype": "FP32", "shape": [-1, 2], "parameters": {"columns": ["x0", "x1"]}}
+    ]
+    (image,) = inputs_of(FeatureSchema.learn(np.zeros((2, 3, 8, 8), np.uint8)))
+    assert image == {"name": "input", "datatype": "UINT8", "shape": [-1, 3, 8, 8]}
 
 
 def test_a_classifier_offers_probabilities():

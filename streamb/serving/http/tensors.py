@@ -15,8 +15,9 @@ import orjson
 from numpy.typing import NDArray
 
 from streamb.errors import BadRequest, InvalidInput
+from streamb.models.casting import as_floats
 from streamb.models.outputs import as_array
-from streamb.models.schema import FeatureSchema
+from streamb.models.schema import FeatureKind, FeatureSchema
 from streamb.serving.answer import Rows
 
 DTYPES: Final[dict[str, np.dtype[Any]]] = {
@@ -124,15 +125,16 @@ def rows_from_tensors(tensors: Sequence[Tensor], schema: FeatureSchema | None) -
         if schema is not None:
             return schema.check_array(values)
         values = values if values.ndim > 1 else values[:, None]
-        return values.astype(np.float64, copy=False) if values.dtype.kind in "biuf" else values.tolist()
-    columns = {tensor.name: _column(tensor) for tensor in tensors}
+        return as_floats(values) if values.dtype.kind in "biuf" else values.tolist()
+    whole = [] if schema is None else [f.name for f in schema.features if f.kind is FeatureKind.TENSOR]
+    columns = {tensor.name: tensor.values if tensor.name in whole else _column(tensor) for tensor in tensors}
     if schema is None:
         listed = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [dict(zip(columns, values, strict=True)) for values in listed]
     if schema.is_numeric and columns.keys() == set(schema.names):
-        ordered = [columns[name] for name in schema.names]
-        if all(column.dtype.kind in "iuf" for column in ordered):
-            return schema.check_array(np.column_stack([column.astype(np.float64) for column in ordered]))
+        ordered = [as_floats(columns[name]) for name in schema.names if columns[name].dtype.kind in "iuf"]
+        if len(ordered) == len(columns) and all(column.dtype == np.float64 for column in ordered):
+            return schema.check_array(np.column_stack(ordered))
     return schema.check_array(columns)
 
 
