@@ -30,7 +30,7 @@ from streamb.models import Model
 from streamb.sdk.job_options import SearchOptions
 from tune_jobs.arguments import run_job
 from tune_jobs.optimize_plan import Plan, about, config_of, prepare
-from tune_jobs.platform import deliver, provenance, write_artifact
+from tune_jobs.platform import EXAMPLE_ROWS, deliver, provenance, write_artifact
 from tune_jobs.progress import Progress
 from tune_jobs.scoring import row_counts, score
 from tune_jobs.searchable import own_names
@@ -126,7 +126,7 @@ def deliver_best(plan: Plan, result: OptimizationResult, progress: Progress) -> 
     if args.output is not None:
         write_artifact(args.output, model, told, progress)
     if args.model_id is not None and args.version is not None:
-        deliver(args, model, told, progress)
+        deliver(args, model, table.frame.head(EXAMPLE_ROWS), told, progress)
 
 
 def _describe(plan: Plan, result: OptimizationResult, progress: Progress) -> None:

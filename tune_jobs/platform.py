@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 REPORT_FILE: Final = "report.json"
 ARTIFACT_FOLDER: Final = "model"
+EXAMPLE_ROWS: Final = 100
+"""How many rows of the data a version is tried with."""
 _DEPLOY_TIMEOUT_S: Final = 600.0
 
 
@@ -92,12 +94,13 @@ def provenance(
     }
 
 
-def deliver(options: JobOptions, model: Model, report: dict[str, Any], progress: Progress) -> None:
+def deliver(options: JobOptions, model: Model, example: Any, report: dict[str, Any], progress: Progress) -> None:
     """Register a version, and deploy it if the options say so.
 
     Args:
         options: the model id, the version, and the platform.
         model: the version's content.
+        example: rows of the training data, with which the platform tries the version.
         report: its `metadata` and `lineage`.
         progress: prints what was done.
 
@@ -113,6 +116,7 @@ def deliver(options: JobOptions, model: Model, report: dict[str, Any], progress:
             model=model,
             version=version,
             owner=options.owner,
+            example=example,
             **report,
         )
         progress.say(f"registered {model_id} {version} at {platform.url} (digest {registered.digest[:12]})")

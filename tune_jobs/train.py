@@ -26,7 +26,7 @@ from streamb.models import Model
 from streamb.sdk.job_options import JobOptions, ModelId, Version
 from tune_jobs import pipelines
 from tune_jobs.arguments import WrongArgument, run_job
-from tune_jobs.platform import deliver, provenance, write_artifact
+from tune_jobs.platform import EXAMPLE_ROWS, deliver, provenance, write_artifact
 from tune_jobs.progress import Progress
 from tune_jobs.scoring import row_counts, score
 from tune_jobs.table import Table, Task, table_of
@@ -78,7 +78,7 @@ def run(args: Args, progress: Progress) -> int:
         about = {"model_id": args.model_id, "version": args.version}
         write_artifact(args.output, model, {**about, **report}, progress)
     else:
-        deliver(args, model, report, progress)
+        deliver(args, model, table.frame.head(EXAMPLE_ROWS), report, progress)
     return 0
 
 

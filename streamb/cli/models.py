@@ -10,8 +10,10 @@ import typer
 
 from streamb.cli.command import command
 from streamb.cli.options import Limit, Where, read_pairs
-from streamb.cli.output import Answer, Facts, Table, at, listing
+from streamb.cli.output import Answer, Columns, Facts, Table, at, listing
 from streamb.cli.platform import running_versions
+from streamb.cli.rows_file import read_example
+from streamb.cli.signature import signature_facts, trial_words
 from streamb.errors import InvalidInput
 from streamb.sdk.http import HttpClient
 
@@ -20,12 +22,13 @@ commands = typer.Typer(no_args_is_help=True, help="Manage registered models and 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="Id of the model.")]
 Owner = Annotated[str | None, typer.Option(help="Only those of exactly this owner.")]
 
-_VERSION_COLUMNS: Final = {
+_VERSION_COLUMNS: Final[Columns] = {
     "version": "version",
     "stage": "stage",
     "framework": "framework",
     "task": "task",
     "metrics": "metrics",
+    "trial": lambda version: trial_words(version["trial"]),
     "registered": at("created_at"),
     "digest": lambda version: version["digest"][:12],
 }
@@ -47,12 +50,13 @@ def list_models(client: HttpClient, owner: Owner = None, limit: Limit = 100) -> 
 
 @command(commands, "show")
 def show(client: HttpClient, model_id: ModelId, limit: Limit = 20) -> Answer:
-    """Show one model and its newest versions."""
+    """Show one model, its newest versions, and the signature of the newest: what it takes and answers."""
     model = client.get(f"/api/models/{model_id}")
     versions = list(client.pages(f"/api/models/{model_id}/versions", limit=limit))
     facts = {name: model[name] for name in ("model_id", "name", "description", "owner", "aliases", "tags")}
     table = Table(_VERSION_COLUMNS, versions, empty="this model has no versions")
-    return Answer({**model, "versions": versions}, Facts(facts), "", table)
+    signature = Facts(signature_facts(versions[0])) if versions else ""
+    return Answer({**model, "versions": versions}, Facts(facts), "", table, "", signature)
 
 
 @command(commands, "versions")
@@ -101,20 +105,29 @@ def register(
     owner: Annotated[str, typer.Option(help="Person or team responsible for the model.")] = "",
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A score; repeatable.")] = None,
     hyperparameter: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeatable.")] = None,
+    example: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Rows that it must answer: .csv, .json or .jsonl; see docs/trial.md."
+        ),
+    ] = None,
 ) -> Answer:
-    """Register a version from a file or folder."""
+    """Register a version from a file or folder, after the platform has tried it."""
     metadata = {
         "version": version,
         "owner": owner,
         "metrics": _numbers(read_pairs(metric, "--metric")),
         "hyperparameters": read_pairs(hyperparameter, "--hyperparameter"),
+        "model": {"name": name, "description": description, "owner": owner},
     }
+    rows = None if example is None else read_example(example)
     with where.connect() as client, tempfile.TemporaryDirectory(prefix="streamb-") as scratch:
         archive = _archive_of(path, Path(scratch))
-        about = {"model_id": model_id, "name": name, "description": description, "owner": owner}
-        client.change("POST", "/api/models", about)
-        made = client.upload(f"/api/models/{model_id}/versions", archive, metadata)
-    line = f"registered {model_id} {made['version']} ({made['framework']}, digest {made['digest'][:12]})"
+        made = client.upload(f"/api/models/{model_id}/versions", archive, metadata, example=rows)
+    line = (
+        f"registered {model_id} {made['version']} ({made['framework']}, digest {made['digest'][:12]}); "
+        f"trial {trial_words(made['trial'])}"
+    )
     return Answer(made, line)
 
 

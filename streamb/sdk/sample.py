@@ -46,6 +46,8 @@ def deploy_sample(manager: ProductionMLManager) -> None:
     Raises:
         StartFailed: the deployment did not complete.
     """
+    from sklearn.datasets import load_iris
+
     model, metadata = train_sample()
     manager.register_model(
         SAMPLE_ID,
@@ -55,6 +57,7 @@ def deploy_sample(manager: ProductionMLManager) -> None:
         SAMPLE_VERSION,
         metadata,
         "streamb sample",
+        example=load_iris(as_frame=True).data.iloc[::3],
     )
     deployment = manager.deploy_model(
         model_id=SAMPLE_ID, target_version=SAMPLE_VERSION, rollout_strategy="immediate", force=True
