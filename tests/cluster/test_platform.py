@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from streamb import ProductionMLManager
-from streamb.errors import Conflict, InvalidFeatures, NotFound
+from streamb.errors import ArtifactError, Conflict, InvalidFeatures, NotFound
 from tests.cluster.load import Load
 from tests.cluster.processes import ray_processes, until
 
@@ -61,11 +61,24 @@ def manager_versions(platform, model_id: str) -> list[dict]:
     return httpx.get(f"{platform.url}/api/models/{model_id}/status", timeout=30).json()["versions"]
 
 
-def test_a_version_that_cannot_start_leaves_the_old_one_serving(manager):
-    manager.register_model("screening", "", "", ExplodesOnLoad(), "2.0.0")
-    status = manager.deploy_model(model_id="screening", target_version="2.0.0", rollout_strategy="immediate").wait(180)
+def test_a_version_that_cannot_be_loaded_is_refused_and_its_number_stays_free(manager):
+    with pytest.raises(ArtifactError, match="cannot be loaded on purpose"):
+        manager.register_model("screening", "", "", ExplodesOnLoad(), "2.0.0")
+    with pytest.raises(ArtifactError, match="cannot be loaded on purpose"):
+        manager.register_model("never", "", "", ExplodesOnLoad(), "1.0.0")
+    assert [one.version for one in manager.list_versions("screening")] == ["1.0.0"]
+    assert "never" not in [model["model_id"] for model in manager.models()]
+
+
+@pytest.mark.parametrize(
+    ("version", "habit", "reason"),
+    [("3.0.0", "raises", "it raises in a replica"), ("3.1.0", "differs", "row 0: expected 1.0, got 2.0")],
+)
+def test_a_version_that_fails_only_in_a_replica_leaves_the_old_one_serving(manager, version, habit, reason):
+    manager.register_model("screening", "", "", OtherInReplicas(habit), version, example=X[:5])
+    status = manager.deploy_model(model_id="screening", target_version=version, rollout_strategy="immediate").wait(180)
     assert status.state == "failed"
-    assert "cannot be loaded on purpose" in status.reason
+    assert reason in status.reason
     assert manager.predict("screening", X[:1].tolist()).version == "1.0.0"
 
 
@@ -81,6 +94,22 @@ class ExplodesOnLoad:
     @classmethod
     def load(cls, folder):
         raise RuntimeError("cannot be loaded on purpose")
+
+
+class OtherInReplicas:
+    """Answers 1, but raises or answers 2 in a worker of Ray."""
+
+    def __init__(self, habit: str) -> None:
+        self.habit = habit
+
+    def predict(self, X):
+        import sys
+
+        if "ray" not in sys.modules or "pytest" in sys.modules:
+            return np.ones(len(X))
+        if self.habit == "raises":
+            raise RuntimeError("it raises in a replica")
+        return np.full(len(X), 2.0)
 
 
 def test_registering_again_is_idempotent_and_other_content_is_a_conflict(manager):
