@@ -242,6 +242,12 @@ class AlreadyRunning(Conflict):
     code = "already_running"
 
 
+class InsideModel(Conflict):
+    """The code of a model tried to start a platform, or to use the one on a state directory."""
+
+    code = "inside_model"
+
+
 class NotRunning(StreambError):
     """No platform answers at the expected address."""
 

@@ -14,7 +14,7 @@ from streamb.cluster.environments import runtime_env
 from streamb.cluster.listener import own_address
 from streamb.cluster.names import MODEL_VERSION
 from streamb.cluster.session import QUIET
-from streamb.config import Settings
+from streamb.config import Settings, mark_role
 from streamb.control.platform import open_artifacts
 from streamb.crypto import PublicKey
 from streamb.errors import Unavailable
@@ -40,6 +40,7 @@ class ModelVersion:
     """
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
+        mark_role("replica")  # before the model's code runs
         model, golden = open_artifacts(settings, None, trusted).load(spec.blob)
         if golden is not None:
             check_golden(model, golden)

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from typing import Final
 
 PREFIX: Final = "ML_"
+ROLE: Final = "STREAMB_ROLE"
+"""Marks processes that run a model's code, and those that they start: "replica" or "trial"."""
+
 _PRIVATE_PREFIXES: Final = (PREFIX, "RAY_", "AWS_")
 _PRIVATE_PARTS: Final = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "DATABASE_URL")
 
@@ -32,6 +35,20 @@ def read_variable(name: str) -> str | None:
 def this_environment() -> str:
     """Return the environment that the variables name ("development", "staging", "production"); unchecked."""
     return read_variable(variable_of("environment")) or read_variable("NODE_ENV") or "development"
+
+
+def mark_role(role: str) -> None:
+    """Mark this process, and all that it will start, as one that runs a model's code.
+
+    Args:
+        role: "replica" or "trial".
+    """
+    os.environ[ROLE] = role
+
+
+def process_role() -> str | None:
+    """Return the mark of this process; None where no model's code decides what runs."""
+    return read_variable(ROLE)
 
 
 def our_variables() -> dict[str, str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from streamb.config import Settings, load_settings
-from streamb.errors import NotFound
+from streamb.config import Settings, load_settings, process_role
+from streamb.errors import InsideModel, NotFound
 from streamb.sdk.deployment import Deployment, DeploymentStatus, wait_until_stopped
 from streamb.sdk.discovery import find_platform, read_api_key
 from streamb.sdk.http import HttpClient
@@ -66,6 +66,7 @@ class ProductionMLManager(RegistryMethods):
         progress: called with each progress line while a platform starts; by default the lines are logged.
 
     Raises:
+        InsideModel: this process is a replica or a trial, and no `address` is given: a model's code starts no platform.
         StartFailed: no platform runs here, and none could be started.
         NotRunning: nothing answers at `address`.
         ConfigError: a setting has an invalid value.
@@ -82,6 +83,8 @@ class ProductionMLManager(RegistryMethods):
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self._process: PlatformProcess | None = None
+        if address is None:
+            _refuse_inside_model()
         if address is None or api_key is None:
             settings = load_settings(environment=environment, state_dir=state_dir)
             if address is None:
@@ -428,6 +431,15 @@ class ProductionMLManager(RegistryMethods):
             options, tied=True, timeout_s=settings.start_timeout_s + _START_SLACK_S, progress=progress
         )
         return self._process.info.url
+
+
+def _refuse_inside_model() -> None:
+    role = process_role()
+    if role is not None:
+        raise InsideModel(
+            f"this process is a {role}: it runs the code of a model, which must not start a platform or use the one on "
+            "the state directory; make the ProductionMLManager in your script, outside of what the model uses"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import runpy
 import shutil
 import sys
@@ -17,8 +18,12 @@ from sklearn.pipeline import make_pipeline
 
 from streamb.crypto import SigningKey
 from streamb.errors import ArtifactUnsupported, ArtifactUntrusted, InvalidInput
-from streamb.models import FeatureSchema, Model, load_artifact, sign_artifact
+from streamb.models import FeatureSchema, Model, load_artifact, sign_artifact, verify_artifact
+from streamb.models.artifact import seal
 from streamb.models.definitions import Definitions
+from streamb.models.environment import Environment
+from streamb.models.own_model import _saves_itself
+from streamb.models.skops_file import freeze
 from streamb.models.source import SourceBundle, is_local
 
 PACKAGE = {
@@ -234,3 +239,94 @@ def test_slots_are_kept_and_fit_learns_a_schema_where_there_is_one(tmp_path):
 def test_what_cannot_become_a_model_is_told_so(thing):
     with pytest.raises(InvalidInput):
         Model.wrap(thing)
+
+
+OLD_SCRIPT = """
+import sys
+from pathlib import Path
+import pricing
+try:
+    import nowhere
+except ImportError:
+    nowhere = None
+MARK = Path({mark!r})
+RATE: float = 2.0
+TEXT = "a" "b"
+MARK.touch()
+trained = MARK.touch()
+for _ in range(2):
+    MARK.touch()
+if sys.argv:
+    SIZE = len(TEXT)
+    MARK.touch()
+with MARK.open("w"):
+    pass
+
+class Old:
+    def predict(self, X):
+        return [RATE * pricing.BASE + (nowhere is None)] * len(X)
+
+if __name__ == "__main__":
+    MARK.touch()
+assert MARK.touch()
+"""
+
+
+def test_an_older_artifact_loads_but_its_script_never_runs(tmp_path):
+    folder, mark, key = tmp_path / "old", tmp_path / "ran", SigningKey.generate()
+    (folder / "code").mkdir(parents=True)
+    (folder / "code" / "__main__.py").write_text(OLD_SCRIPT.format(mark=str(mark)))
+    (folder / "code" / "pricing.py").write_text("BASE = int('100')\n")
+    (folder / "object.json").write_text(json.dumps({"module": "__main__", "qualname": "Old"}))
+    (folder / "state.skops").write_bytes(freeze({"attributes": {}}))
+    seal(
+        folder,
+        framework="python",
+        class_id="own",
+        task="other",
+        name="Old",
+        schema={},
+        carries_code=True,
+        environment=Environment({}, {}),
+    )
+    sign_artifact(folder, key)
+    model = load_artifact(folder, trusted=[key.public])
+    assert model.predict([[1], [2]]).tolist() == [201.0, 201.0]
+    assert not mark.exists()
+    assert model.save(tmp_path / "again").digest == verify_artifact(folder).digest
+
+
+class Forgets:
+    def predict(self, X):
+        return X
+
+    def save(self, folder):
+        (folder / "state").touch()
+
+    @classmethod
+    def load(cls, folder):
+        raise ValueError("the file is empty")
+
+
+SAVES = "def save(self, {0}): pass\n@classmethod\ndef load(cls, {0}): return cls()\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "own"),
+    [
+        (__name__, "folder", True),
+        (__name__, "folder, deep=False", True),
+        (__name__, "folder, name", False),
+        ("json", "folder", False),  # an installed class, as the results of statsmodels, which pickle
+    ],
+)
+def test_save_and_load_count_only_if_they_are_the_users_own_and_fit(module, arguments, own):
+    scope: dict = {"__name__": module}
+    exec(SAVES.format(arguments), scope)
+    assert _saves_itself(type("Saves", (), {name: scope[name] for name in ("save", "load")})) is own
+    assert not _saves_itself(type("Saves", (), {"save": scope["save"]}))
+
+
+def test_a_state_that_its_class_cannot_read_is_refused(tmp_path):
+    with pytest.raises(ArtifactUnsupported, match=r"Forgets\.load cannot read what Forgets\.save wrote: .* is empty"):
+        Model.wrap(Forgets()).save(tmp_path / "forgets")

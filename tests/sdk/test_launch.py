@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
-from streamb.errors import StartFailed
+from streamb import ProductionMLManager
+from streamb.config.environment import ROLE
+from streamb.errors import InsideModel, NotRunning, StartFailed
 from streamb.sdk.launch import LaunchOptions, launch
 from streamb.sdk.up_lock import lock_holder
 
@@ -33,3 +35,13 @@ def test_options_become_arguments(tmp_path):
         "--no-sample",
     ]
     assert LaunchOptions(tmp_path).arguments() == ["--state-dir", str(tmp_path)]
+
+
+@pytest.mark.parametrize("role", ["replica", "trial"])
+def test_a_models_code_starts_no_platform_and_uses_none_by_its_folder(tmp_path, monkeypatch, role):
+    monkeypatch.setenv(ROLE, role)
+    with pytest.raises(InsideModel, match=f"this process is a {role}"):
+        ProductionMLManager(state_dir=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+    with pytest.raises(NotRunning):
+        ProductionMLManager(address="http://127.0.0.1:9", api_key="key")
