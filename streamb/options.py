@@ -17,10 +17,36 @@ from pydantic_core import CoreSchema
 from streamb.errors import InvalidInput
 
 LONGEST_WINDOW_MINUTES: Final = 1_440
-NO_NUL: Final = r"^[^\x00]*$"
 _UNKNOWN: Final = "extra_forbidden"
 _MISSING: Final = "missing"
+_NO_MATCH: Final = "string_pattern_mismatch"
+_MOST_SHOWN: Final = 120
 _ABOUT: Final = ("default", "description", "title", "unit", "examples")
+_SENTENCES: Final[dict[str, str]] = {}  # regular expression -> what is said in its place
+
+
+def spoken(pattern: str, sentence: str) -> str:
+    """Return a regular expression for a field, and let messages say the sentence in its place.
+
+    Args:
+        pattern: the regular expression.
+        sentence: what is said of a value that does not match, as it goes on behind the value:
+            "is not a semantic version: write …".
+    """
+    _SENTENCES[pattern] = sentence
+    return pattern
+
+
+def problem_of(found: Mapping[str, Any]) -> str:
+    """Return the message of one of pydantic's errors, without a regular expression."""
+    if found["type"] != _NO_MATCH:
+        return str(found["msg"])
+    sentence = _SENTENCES.get(found["ctx"]["pattern"], "holds characters that are not allowed here")
+    value = f"{str(found['input'])[:_MOST_SHOWN]!r}" if "input" in found else "the value"  # it may be a secret
+    return f"{value} {sentence}"
+
+
+NO_NUL: Final = spoken(r"^[^\x00]*$", "holds the character NUL, which no text may have")
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
@@ -112,6 +138,8 @@ class Options(Strict):
             return f"{place} is unknown{known}"
         if found["type"] == _MISSING:
             return f"{place} is missing"
+        if found["type"] == _NO_MATCH:
+            return f"{place}: {problem_of(found)}"
         words = re.sub(r"^\w+ should ", "must ", str(found["msg"]).removeprefix("Value error, "))
         words = re.sub(r" valid dictionary or instance of .*", "n object of names and values", words)
         return f"{place} {words}, not {found['input']!r:.200}".strip()

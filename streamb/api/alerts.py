@@ -9,13 +9,13 @@ from pydantic import Field
 
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
-from streamb.api.shapes import Answer, Cursor, FiniteOrNull, Limit, OfModel, OpenAnswer, PageAnswer, page_of
+from streamb.api.shapes import IDENTIFIER, Answer, Cursor, FiniteOrNull, Limit, OfModel, OpenAnswer, PageAnswer, page_of
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.outbox import Outbox
 from streamb.monitoring.alerts.silences import Silence, SilenceOptions
 from streamb.monitoring.alerts.state import AlertPhase
 from streamb.monitoring.channels import Courier, DeliveryFailed
-from streamb.options import Strict
+from streamb.options import NO_NUL, Strict
 
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
 
@@ -23,13 +23,13 @@ OfState = Annotated[Literal["pending", "firing", "resolved"] | None, Query(descr
 OfSeverity = Annotated[
     Literal["low", "medium", "high", "critical"] | None, Query(description="Only those of this severity.")
 ]
-SilenceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="The silence.")]
+SilenceId = Annotated[str, Path(pattern=IDENTIFIER, description="The silence.")]
 
 
 class ChannelBody(Strict):
     """The channel to send a test alert to."""
 
-    channel: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    channel: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
 
 
 class AlertAnswer(OpenAnswer):

@@ -27,6 +27,7 @@ from streamb.errors import (
     StreambError,
     UnsupportedMediaType,
 )
+from streamb.options import problem_of
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -123,7 +124,7 @@ def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:
         reason = found[0].get("ctx", {}).get("error", "not JSON")
         return BadRequest(f"the body is not JSON ({reason})")
     problems = [
-        {"where": ".".join(str(part) for part in problem["loc"]), "problem": str(problem["msg"])}
+        {"where": ".".join(str(part) for part in problem["loc"]), "problem": problem_of(problem)}
         for problem in found[:_MOST_PROBLEMS]
     ]
     more = f" (and {len(found) - _MOST_PROBLEMS} more)" if len(found) > _MOST_PROBLEMS else ""

@@ -19,7 +19,7 @@ from streamb.api.auth import Caller
 from streamb.api.console import Console, ConsoleDep
 from streamb.errors import Conflict, StreambError
 from streamb.hashing import sha256_hex
-from streamb.options import Strict
+from streamb.options import Strict, spoken
 from streamb.store import Idempotency
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ IdempotencyKey = Annotated[
         description="Any name for this one change; repeating the request under the same name changes nothing.",
         min_length=1,
         max_length=200,
-        pattern=r"^[!-~]+$",
+        pattern=spoken(r"^[!-~]+$", "cannot be a key: use printable ASCII without spaces"),
     ),
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -12,7 +12,7 @@ from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
 from streamb.api.shapes import Answer, Cursor, Id, Limit, LongText, PageAnswer, page_of
 from streamb.control.verbs import JobBoard
-from streamb.options import NO_NUL, ShortText, Strict
+from streamb.options import NO_NUL, ShortText, Strict, spoken
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -20,8 +20,12 @@ Offset = Annotated[
     int, Query(ge=0, le=2**53, description="Where to start reading: `next_offset` of the previous answer.")
 ]
 MostText = Annotated[int, Query(ge=1, le=1_048_576, description="The most characters in the answer.")]
+_VARIABLE: Final = spoken(
+    r"^[A-Za-z_][A-Za-z0-9_]{0,199}$",
+    "cannot be the name of a variable: use 1 to 200 letters, digits and '_', starting with a letter or '_'",
+)
 Variables = Annotated[
-    dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")], LongText],
+    dict[Annotated[str, Field(pattern=_VARIABLE)], LongText],
     Field(max_length=200, json_schema_extra={"additionalProperties": False}),
 ]
 

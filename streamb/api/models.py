@@ -12,14 +12,14 @@ from streamb.api.deployments import DeploymentAnswer, SteerBody
 from streamb.api.idempotency import ChangeDep
 from streamb.api.shapes import Answer, Cursor, Key, Limit, LongText, ModelId, Name, PageAnswer, Reference, page_of
 from streamb.control.verbs import Control
-from streamb.options import ShortText, Strict
+from streamb.options import ShortText, Strict, spoken
 from streamb.registry import MOST_TAGS, Registry
-from streamb.registry.model import ALIAS
+from streamb.registry.model import ALIAS, NOT_AN_ALIAS
 from streamb.rollouts.controller import Rollouts
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
-Alias = Annotated[str, Path(pattern=rf"^{ALIAS}$", description="`champion`, `challenger`, …")]
+Alias = Annotated[str, Path(pattern=spoken(rf"^{ALIAS}$", NOT_AN_ALIAS), description="`champion`, `challenger`, …")]
 OfOwner = Annotated[str | None, Query(max_length=200, description="Only those of this owner; matched exactly.")]
 Tags = Annotated[dict[Key, ShortText], Field(max_length=MOST_TAGS)]
 

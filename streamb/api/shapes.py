@@ -11,13 +11,20 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamb.options import NO_NUL
-from streamb.registry.model import MODEL_ID
+from streamb.options import NO_NUL, spoken
+from streamb.registry.model import MODEL_ID, NOT_A_MODEL_ID
 from streamb.store.records import Page
 
 T = TypeVar("T", bound=BaseModel)
-_NAME: Final = rf"^{MODEL_ID}$"
-_REFERENCE: Final = r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}$"
+_NAME: Final = spoken(rf"^{MODEL_ID}$", NOT_A_MODEL_ID)
+_REFERENCE: Final = spoken(
+    r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}$",
+    "is neither a version, like 1.4.0, nor an alias, like champion: use letters, digits, '.', '+', '_' and '-'",
+)
+IDENTIFIER: Final = spoken(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+    "cannot be an id: ids have 1 to 128 letters, digits, '.', '_' and '-', and start with a letter or digit",
+)
 
 
 def _storable_text(text: str) -> str:
@@ -33,10 +40,11 @@ Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storab
 Number = Annotated[float, Field(allow_inf_nan=False)]
 ModelId = Annotated[str, Path(pattern=_NAME, description="The model.")]
 VersionReference = Annotated[str, Path(pattern=_REFERENCE, description="A version, an alias, or `latest`.")]
-Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Id = Annotated[str, Path(pattern=IDENTIFIER)]
+_CURSOR: Final = spoken(r"^[ -~]+$", "is no cursor: send `next_cursor` of the previous page as it was")
 Limit = Annotated[int, Query(ge=1, le=500, description="The most items in the answer.")]
 Cursor = Annotated[
-    str | None, Query(max_length=500, pattern=r"^[ -~]+$", description="`next_cursor` of the previous page.")
+    str | None, Query(max_length=500, pattern=_CURSOR, description="`next_cursor` of the previous page.")
 ]
 OfModel = Annotated[Name | None, Query(description="Only those of this model.")]
 

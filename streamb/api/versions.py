@@ -32,8 +32,9 @@ from streamb.api.shapes import (
 from streamb.api.uploads import Upload, form_schema, receive_upload
 from streamb.errors import ArtifactUntrusted, Unauthorized
 from streamb.models.example import Example
-from streamb.options import ShortText, Strict
+from streamb.options import ShortText, Strict, spoken
 from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage
+from streamb.registry.semver import NOT_A_VERSION
 from streamb.rollouts.controller import Rollouts
 
 router = APIRouter(prefix="/api/models", tags=["models"])
@@ -78,7 +79,9 @@ def _check_json(value: Any, depth: int) -> None:
 
 Version = Annotated[
     str,
-    Field(max_length=100, pattern=_SEMVER, description="A semantic version.", examples=["1.0.0"]),
+    Field(
+        max_length=100, pattern=spoken(_SEMVER, NOT_A_VERSION), description="A semantic version.", examples=["1.0.0"]
+    ),
 ]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 Condition = Annotated[str, Field(max_length=500)]

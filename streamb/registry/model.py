@@ -17,6 +17,10 @@ MOST_TAGS: Final = 100
 
 MODEL_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ALIAS: Final = r"[A-Za-z][A-Za-z0-9._-]{0,99}"
+NOT_A_MODEL_ID: Final = (
+    "cannot be a model id: use 1 to 100 letters, digits, '.', '_' and '-', starting with a letter or digit"
+)
+NOT_AN_ALIAS: Final = "cannot be an alias: use 1 to 100 letters, digits, '.', '_' and '-', starting with a letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,7 @@ class RegisteredModel:
 def check_model_id(model_id: str) -> None:
     """Raise InvalidInput unless `model_id` is a valid id of a model."""
     if not re.fullmatch(MODEL_ID, model_id):
-        raise InvalidInput(
-            f"{model_id[:120]!r} cannot be a model id: use 1 to 100 letters, digits, '.', '_' and '-', "
-            "starting with a letter or digit"
-        )
+        raise InvalidInput(f"{model_id[:120]!r} {NOT_A_MODEL_ID}")
 
 
 def check_alias(alias: str) -> None:
@@ -57,10 +58,7 @@ def check_alias(alias: str) -> None:
     if alias.lower() == LATEST:
         raise InvalidInput(f"{LATEST!r} always means the highest version and cannot be set: choose another alias")
     if not re.fullmatch(ALIAS, alias):
-        raise InvalidInput(
-            f"{alias[:120]!r} cannot be an alias: use 1 to 100 letters, digits, '.', '_' and '-', "
-            "starting with a letter"
-        )
+        raise InvalidInput(f"{alias[:120]!r} {NOT_AN_ALIAS}")
 
 
 def check_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Final
 from streamb.errors import InvalidInput
 
 MAX_VERSION_CHARS: Final = 100
+NOT_A_VERSION: Final = "is not a semantic version: write MAJOR.MINOR.PATCH, like 1.4.0 or 2.0.0-rc.1"
 
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 _PRE: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
@@ -41,7 +42,7 @@ class Semver:
         match = _SEMVER.fullmatch(text) if len(text) <= MAX_VERSION_CHARS else None
         if match is None:
             raise InvalidInput(
-                f"{text[:120]!r} is not a semantic version: write MAJOR.MINOR.PATCH, like 1.4.0 or 2.0.0-rc.1",
+                f"{text[:120]!r} {NOT_A_VERSION}",
                 version=text[:120],
             )
         major, minor, patch = match["core"].split(".")

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from streamb.metrics.limits import Limits
-from streamb.options import NotNegative, Options, Percent, Seconds, Share, option
+from streamb.options import NO_NUL, NotNegative, Options, Percent, Seconds, Share, option, spoken
 
 START: Final = "start"
 """The name of the gate before a deployment starts anything."""
@@ -23,10 +23,16 @@ def _own(path: str) -> str:
 
 ImportPath = Annotated[
     str,
-    Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"),
+    Field(
+        max_length=200,
+        pattern=spoken(
+            r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+            "is not the path of a function: write MODULE:FUNCTION, like checks.latency:is_good",
+        ),
+    ),
     AfterValidator(_own),
 ]
-UserId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+UserId = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
 Gate = Literal["start"] | Percent
 Gates = Annotated[tuple[Gate, ...], Field(min_length=1, max_length=100, strict=False)]
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streamb.errors import StorageFailed, StreambError, Unavailable
+from streamb.api.errors import checked
+from streamb.api.versions import VersionBody
+from streamb.errors import InvalidInput, StorageFailed, StreambError, Unavailable
+from streamb.monitoring.channels.options import channel_types
+from streamb.options import problem_of
+from streamb.registry.semver import Semver
+from streamb.rollouts.options import RolloutOptions
 from tests.api.conftest import client_of
 from tests.api.fakes import InProcess
 
@@ -138,3 +144,53 @@ class TestBodies:
                 await asyncio.sleep(0.02)
 
         assert shape(await small.post("/api/models", content=pieces(), headers=JSON)) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize(
+    ("request_of", "sentence"),
+    [
+        (
+            ("POST", "/api/models", {"model_id": "a/b"}),
+            "body.model_id: 'a/b' cannot be a model id: use 1 to 100 letters",
+        ),
+        (("GET", "/api/models/a@b", None), "path.model_id: 'a@b' cannot be a model id"),
+        (("PUT", "/api/models/m/aliases/1st", {"version": "1.0.0"}), "'1st' cannot be an alias: use 1 to 100 letters"),
+        (
+            ("PUT", "/api/models/m/aliases/best", {"version": "1 0"}),
+            "'1 0' is neither a version, like 1.4.0, nor an alias",
+        ),
+        (("GET", "/api/models?cursor=%C3%A9", None), "query.cursor: 'é' is no cursor: send `next_cursor`"),
+        (("DELETE", "/api/alerts/silences/-", None), "path.silence_id: '-' cannot be an id"),
+    ],
+)
+async def test_no_message_shows_a_regular_expression(client, request_of, sentence):
+    method, path, body = request_of
+    answer = await client.request(method, path, json=body)
+    assert shape(answer) == (422, "invalid_input")
+    assert sentence in answer.json()["error"]
+    assert "pattern" not in answer.text
+
+
+def patterns_in(schema):
+    if isinstance(schema, dict):
+        found = [schema["pattern"]] if isinstance(schema.get("pattern"), str) else []
+        return [*found, *(pattern for value in schema.values() for pattern in patterns_in(value))]
+    return [pattern for value in schema for pattern in patterns_in(value)] if isinstance(schema, list) else []
+
+
+def test_every_pattern_has_a_sentence(backend):
+    schemas = [client_of(backend)._transport.app.openapi(), RolloutOptions.model_json_schema()]
+    schemas += [options.model_json_schema() for options in channel_types().values()]
+    patterns = set(patterns_in(schemas))
+    assert len(patterns) >= 10
+    for pattern in patterns:
+        problem = problem_of({"type": "string_pattern_mismatch", "input": "x", "ctx": {"pattern": pattern}})
+        assert "not allowed here" not in problem, pattern
+
+
+def test_a_version_is_told_as_everywhere():
+    with pytest.raises(InvalidInput) as told:
+        Semver.parse("1.0")
+    with pytest.raises(InvalidInput) as checked_one:
+        checked(VersionBody, {"version": "1.0"}, "metadata")
+    assert f"metadata.version: {told.value.message}" in checked_one.value.message

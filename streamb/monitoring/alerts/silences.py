@@ -12,10 +12,10 @@ from pydantic import Field
 from streamb.clock import isoformat
 from streamb.errors import InvalidInput
 from streamb.monitoring.alerts.matchers import WrittenMatcher, matches_all, read_matchers
-from streamb.options import Options, ShortText, SomeText, option
+from streamb.options import NO_NUL, Options, ShortText, SomeText, option
 from streamb.store.plain import to_plain
 
-MatcherText = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
+MatcherText = Annotated[str, Field(min_length=3, max_length=500, pattern=NO_NUL)]
 KEPT_S: Final = 5 * 86_400.0
 """How long an expired silence stays on the list, in seconds."""
 

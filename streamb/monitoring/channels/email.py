@@ -30,6 +30,7 @@ from streamb.monitoring.channels.channel import ALL_SEVERITIES, DeliveryFailed, 
 from streamb.monitoring.channels.http import DEFAULT_PATIENCE, Patience, tls_context, url_parts, watchdog
 from streamb.monitoring.channels.options import Secret, SendingOptions, Separated, Variable
 from streamb.monitoring.channels.wording import is_link, paragraphs, plain_text, subject, untold
+from streamb.options import spoken
 
 _log = logging.getLogger(__name__)
 _PERMANENT: Final = 500
@@ -167,7 +168,10 @@ def _are_addresses(text: str) -> bool:
     return bool(found) and all(one.strip("@") == one and one.count("@") == 1 for one in found)
 
 
-MailAddress = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f@]+@[^\x00-\x1f@]+$")]
+MailAddress = Annotated[
+    str,
+    StringConstraints(pattern=spoken(r"^[^\x00-\x1f@]+@[^\x00-\x1f@]+$", "is not a mail address: write NAME@DOMAIN")),
+]
 _ADDRESSES: Final = "NAME@DOMAIN, several separated by commas"
 _SMTP_URL: Final = Variable(
     "alert_smtp_url",

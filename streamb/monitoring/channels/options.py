@@ -34,8 +34,17 @@ from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES, AlertChannel
 from streamb.monitoring.channels.http import Patience, Poster, judge, url_parts
+from streamb.options import problem_of, spoken
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[
+    str,
+    StringConstraints(
+        pattern=spoken(
+            r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+            "cannot be a name: use 1 to 64 letters, digits, '.', '_' and '-', starting with a letter or digit",
+        )
+    ),
+]
 
 
 def _resolved(secret: SecretStr) -> SecretStr:
@@ -242,5 +251,5 @@ def read_options(spec: Mapping[str, Any]) -> ChannelOptions:
 def _problem(found: Any, kind: str) -> str:
     place = ".".join(str(part) for part in found["loc"]) or "it"
     words = {"missing": "is missing", "extra_forbidden": f"is not an option of {kind}"}
-    said = str(found["msg"]).removeprefix("Value error, ")
+    said = problem_of(found).removeprefix("Value error, ")
     return f"{place} {words.get(found['type'], f'is wrong: {said}')}"

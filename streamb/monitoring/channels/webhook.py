@@ -24,6 +24,7 @@ from streamb.monitoring.alerts.notification import Notification
 from streamb.monitoring.channels.channel import ALL_SEVERITIES
 from streamb.monitoring.channels.http import Poster, judge
 from streamb.monitoring.channels.options import PostingOptions, Secret, Variable, web_address
+from streamb.options import spoken
 
 ID_HEADER: Final = "Webhook-Id"
 TIMESTAMP_HEADER: Final = "Webhook-Timestamp"
@@ -71,7 +72,12 @@ def _sendable(secret: SecretStr) -> SecretStr:
     return secret
 
 
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
+HeaderName = Annotated[
+    str,
+    StringConstraints(
+        pattern=spoken(r"^[A-Za-z0-9-]+$", "cannot be the name of a header: use letters, digits and '-'")
+    ),
+]
 HeaderValue = Annotated[Secret, AfterValidator(_sendable)]
 _SECRET: Final = Variable(
     "alert_webhook_secret",
