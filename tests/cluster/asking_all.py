@@ -96,6 +96,18 @@ def ask_all() -> Iterator[tuple[str, bool, bytes]]:
             return name, False, f"{error!r} {error}".encode()
         return name, True, repr(answer).encode() + cloudpickle.dumps(answer)
 
+    versions = [app for app in serve.status().applications if app.startswith("iris--")]
+    served = [(Gateway, GATEWAY, GATEWAY_APP), (Console, CONSOLE, CONSOLE_APP)]
+    served += [(ModelVersion, MODEL_VERSION, app) for app in versions]
+    controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", "serve")
+    for cls, deployment, app in served:
+        handle = serve.get_deployment_handle(deployment, app)
+        for name, arguments in CALLS[cls].items():
+            call = lambda h=handle, n=name, a=arguments: getattr(h, n).remote(*a).result(timeout_s=_WAIT_S)  # noqa: E731
+            yield told(f"{cls.__name__}.{name}", call)
+        info = lambda d=deployment, a=app: ray.get(controller.get_deployment_info.remote(d, a), timeout=_WAIT_S)  # noqa: E731
+        yield told(f"Serve about {cls.__name__}", info)
+    # The actors come last: their verbs can undeploy the model.
     actors = [
         ray.get_actor(one["name"], NAMESPACE)
         for one in ray.util.list_named_actors(all_namespaces=True)
@@ -114,17 +126,6 @@ def ask_all() -> Iterator[tuple[str, bool, bytes]]:
             for verb, (positional, named) in verbs().items():
                 call = lambda v=verb, p=positional, n=named, a=actor: ray.get(a.invoke.remote(v, p, n), timeout=_WAIT_S)  # noqa: E731
                 yield told(f"{cls.__name__}: {verb}", call)
-    versions = [app for app in serve.status().applications if app.startswith("iris--")]
-    served = [(Gateway, GATEWAY, GATEWAY_APP), (Console, CONSOLE, CONSOLE_APP)]
-    served += [(ModelVersion, MODEL_VERSION, app) for app in versions]
-    controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", "serve")
-    for cls, deployment, app in served:
-        handle = serve.get_deployment_handle(deployment, app)
-        for name, arguments in CALLS[cls].items():
-            call = lambda h=handle, n=name, a=arguments: getattr(h, n).remote(*a).result(timeout_s=_WAIT_S)  # noqa: E731
-            yield told(f"{cls.__name__}.{name}", call)
-        info = lambda d=deployment, a=app: ray.get(controller.get_deployment_info.remote(d, a), timeout=_WAIT_S)  # noqa: E731
-        yield told(f"Serve about {cls.__name__}", info)
     assert CONTROLLER in [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
 
 

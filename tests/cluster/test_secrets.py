@@ -6,7 +6,7 @@ import base64
 import inspect
 import json
 import os
-import shutil
+import pickle
 import stat
 import subprocess
 import sys
@@ -18,11 +18,14 @@ import psutil
 import pytest
 
 from streamb.clock import SystemClock
+from streamb.cluster.jobs.jobs import JobActor
+from streamb.cluster.node_collector import NodeCollectorActor
 from streamb.control.platform import token_key
 from streamb.sdk.discovery import read_platform_file
 from streamb.sdk.http import HttpClient
+from streamb.security.platform_key import PlatformKey
 from streamb.store import open_database
-from tests.cluster.asking_all import CALLS
+from tests.cluster.asking_all import CALLS, verbs
 from tests.cluster.processes import until
 
 HOOK_SECRET = "whsec_" + base64.b64encode(b"the secret of the webhook").decode()
@@ -73,7 +76,6 @@ def running():
         for one in psutil.process_iter(["cmdline"]):
             if str(place) in " ".join(one.info["cmdline"] or []):
                 one.kill()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,32 @@ def test_no_file_with_a_secret_is_open_and_no_log_contains_one(running, job):
             assert "logs" not in path.parts, (path, told)
             assert path.suffix not in {".log", ".out", ".err"}, (path, told)
     assert {"api-key", "platform.key", "signing.pem"} <= holding, "the search finds what it looks for"
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_no_actor_tells_a_secret(running, job, tmp_path):
+    environment = {**os.environ, "RAY_AUTH_MODE": "token"}
+    command = [sys.executable, "-m", "tests.cluster.asking_all", running.ray_address, str(tmp_path / "answers")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = pickle.loads((tmp_path / "answers").read_bytes())
+    key, secrets = PlatformKey.load(running.state_dir), secrets_of(running)
+    replicas = [
+        pickle.loads(content[content.index(b"\x80\x05") :]).replica
+        for name, answered, content in answers
+        if name == "ModelVersion.link" and answered
+    ]
+    assert replicas
+    secrets |= {f"link to {replica}": key.link_secret(replica) for replica in replicas}
+    assert {name: told for name, _, content in answers if (told := told_in(content, secrets))} == {}
+
+    answered = {name for name, good, _ in answers if good}
+    for cls, calls in CALLS.items():
+        asked = {f"{cls.__name__}.{name}" for name, arguments in calls.items() if arguments is not None}
+        if cls not in (NodeCollectorActor, JobActor):  # the one is there while there are many sources, the other ends
+            assert asked <= answered, asked - answered
+    assert {f"Serve about {name}" for name in ("Gateway", "Console", "ModelVersion")} <= answered
+    assert len([name for name in answered if ": " in name]) >= len(verbs()) // 3, (
+        "the verbs get arguments that they take"
+    )
