@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -76,6 +77,7 @@ def running():
         for one in psutil.process_iter(["cmdline"]):
             if str(place) in " ".join(one.info["cmdline"] or []):
                 one.kill()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
