@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -19,8 +19,9 @@ from streamb.errors import ModelFailed
 DEEPEST: Final = 100
 """The most levels of lists and objects in one value."""
 
-_WHOLE: Final = range(-(2**63), 2**64)
-"""The whole numbers that JSON writers and readers take without a loss."""
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**64 - 1
+"""The whole numbers between these two are written and read without a loss."""
 
 _AS_THEY_ARE: Final = frozenset({str, float, bool, type(None)})
 _MISSING: Final = frozenset({"NAType", "NaTType"})
@@ -44,13 +45,13 @@ def json_value(value: Any, depth: int = 0) -> Any:
         ModelFailed: JSON cannot hold it; names the type.
     """
     kind = type(value)
-    if kind in _AS_THEY_ARE:
+    if kind in _AS_THEY_ARE or (kind is int and _LEAST <= value <= _MOST):
         return value
     if depth > DEEPEST:
         raise ModelFailed(f"the model answered a value nested more than {DEEPEST} levels deep")
     if kind is list or kind is tuple:
-        return [json_value(item, depth + 1) for item in value]
-    if isinstance(value, Mapping):
+        return [item if type(item) in _AS_THEY_ARE else json_value(item, depth + 1) for item in value]
+    if kind is dict or isinstance(value, Mapping):
         return _object(value.items(), depth + 1)
     for types, convert in _SCALARS:
         if isinstance(value, types):
@@ -60,11 +61,12 @@ def json_value(value: Any, depth: int = 0) -> Any:
 
 def has_not_finite(value: Any) -> bool:
     """Return whether a value made by `json_value` is, or contains, a number that is not finite (NaN or infinity)."""
-    if type(value) is float:
+    kind = type(value)
+    if kind is float:
         return not math.isfinite(value)
-    if type(value) is dict:
-        return any(map(has_not_finite, value.values()))
-    return type(value) is list and any(map(has_not_finite, value))
+    if kind is dict or kind is list:
+        return any(map(has_not_finite, value.values() if kind is dict else value))
+    return False
 
 
 def as_ndarray(value: Any) -> NDArray[Any] | None:
@@ -123,17 +125,21 @@ def plain_array(array: NDArray[Any]) -> NDArray[Any]:
 
 def objects(values: Iterable[Any]) -> NDArray[Any]:
     """Return an array of shape (values,) that holds each value as `json_value` makes it."""
-    found = [json_value(value) for value in values]
-    return np.fromiter(found, dtype=np.object_, count=len(found))
+    return held([json_value(value) for value in values])
+
+
+def held(values: Sequence[Any]) -> NDArray[Any]:
+    """Return an array of shape (values,) that holds each value as it is, also where values are lists."""
+    return np.fromiter(values, dtype=np.object_, count=len(values))
 
 
 def _object(items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in items:
-        name = _key(key)
+        name = key if type(key) is str else _key(key)
         if name in found:
             raise ModelFailed(f"the model answered an object with two keys that are {name[:50]!r} in JSON")
-        found[name] = json_value(value, depth)
+        found[name] = value if type(value) in _AS_THEY_ARE else json_value(value, depth)
     return found
 
 
@@ -173,7 +179,7 @@ def _compound(value: Any, depth: int) -> Any:
 
 def _whole(value: Any) -> int:
     number = int(value)
-    if number not in _WHOLE:
+    if not _LEAST <= number <= _MOST:
         raise ModelFailed(f"the model answered a whole number of {number.bit_length()} bits; JSON readers take 64")
     return number
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput, ModelFailed, StreambError
-from streamb.models.json_values import as_ndarray, frame_columns, has_not_finite, json_value, objects, plain_array
+from streamb.models.json_values import as_ndarray, frame_columns, has_not_finite, held, json_value, objects, plain_array
 from streamb.models.signature import Output
 
 _MESSAGE_LENGTH: Final = 500
@@ -120,15 +120,17 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     if columns is not None:
         names = list(json_value(dict.fromkeys(name for name, _ in columns)))
         parts = [_part(value, count, repr(name)) for name, value in columns]
-        return objects(dict(zip(names, row, strict=True)) for row in _rows(parts, count))
+        return held([dict(zip(names, row, strict=True)) for row in _rows(parts, count)])
     if isinstance(raw, tuple) and raw and all(as_ndarray(part) is not None for part in raw):
         parts = [_part(value, count, str(index)) for index, value in enumerate(raw)]
-        return objects(map(list, _rows(parts, count)))
+        return held([list(row) for row in _rows(parts, count)])
     array = as_array(raw)
     if isinstance(array, list | tuple):
         _check_count(f"{len(array)} predictions", len(array), count)
         values = objects(array)
-        again = as_array(values.tolist())  # of tensors and times, for example, only the values are alike
+        again = (
+            as_array(values.tolist()) if type(values[0]) is not dict else values
+        )  # tensors became numbers, for example
         return again if isinstance(again, np.ndarray) else values
     found = as_ndarray(array)
     if found is None:
@@ -152,7 +154,7 @@ def probabilities_of(raw: Any, count: int) -> NDArray[Any]:
         outputs = [_numbers(part, count) for part in raw]
         if len({output.shape for output in outputs}) == 1:
             return np.ascontiguousarray(np.stack(outputs, axis=1))
-        return objects(list(row) for row in zip(*(output.tolist() for output in outputs), strict=True))
+        return held([list(row) for row in zip(*(output.tolist() for output in outputs), strict=True)])
     found = _numbers(raw, count)
     if found.ndim not in (2, 3):
         raise _no_probabilities(found.shape)
@@ -179,7 +181,7 @@ def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         return parts[0]
     if len({(part.dtype.kind, part.shape[1:]) for part in parts}) == 1:
         return np.concatenate(parts)
-    return objects(row for part in parts for row in part.tolist()) if parts else np.empty(0)
+    return held([row for part in parts for row in part.tolist()]) if parts else np.empty(0)
 
 
 def as_array(values: Any) -> Any:
@@ -231,7 +233,7 @@ def outputs_of(predictions: NDArray[Any], probabilities: NDArray[Any] | None = N
         for key in predictions[0]:
             values = [row[key] for row in predictions]
             array = as_array(values)
-            found.append(_output(f"predictions.{key}", array if isinstance(array, np.ndarray) else objects(values)))
+            found.append(_output(f"predictions.{key}", array if isinstance(array, np.ndarray) else held(values)))
     if probabilities is not None:
         found.append(_output("probabilities", probabilities))
     return tuple(found)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import BadRequest, InvalidInput
 from streamb.models.casting import as_floats
+from streamb.models.json_values import held
 from streamb.models.outputs import as_array
 from streamb.models.schema import FeatureKind, FeatureSchema
 from streamb.serving.answer import Rows
@@ -177,7 +178,7 @@ def output_tensor(name: str, values: NDArray[Any], kind: str = "") -> Tensor:
             is unknown: then objects become numbers if all of them are, also lists of the same length.
     """
     if kind in ROWS_AS_TEXTS:
-        return Tensor(name, _texts_of(np.fromiter(values.tolist(), np.object_, len(values))))
+        return Tensor(name, _texts_of(held(values.tolist())))
     if values.dtype.kind == "O":
         found = as_array(values.tolist())
         if not isinstance(found, np.ndarray):
