@@ -33,7 +33,7 @@ from streamb.api.uploads import Upload, form_schema, receive_upload
 from streamb.errors import ArtifactUntrusted, Unauthorized
 from streamb.models.example import Example
 from streamb.options import ShortText, Strict, spoken
-from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage
+from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage, VersionEnvironment
 from streamb.registry.semver import NOT_A_VERSION
 from streamb.rollouts.controller import Rollouts
 
@@ -127,6 +127,7 @@ class VersionBody(Strict):
     hyperparameters: JsonObject = Field(default_factory=dict)
     lineage: LineageBody = Field(default_factory=LineageBody)
     tags: Tags = Field(default_factory=dict)
+    environment: VersionEnvironment | None = None
 
 
 class StageBody(Strict):
@@ -181,6 +182,7 @@ class VersionAnswer(Answer):
     outputs: list[dict[str, Any]] = Field(description="Name, kind, type and shape of each output; empty if unknown.")
     classes: list[Any] | None = Field(description="The labels in the order of the columns of the probabilities.")
     trial: TrialAnswer
+    environment: dict[str, list[str]] = Field(description="What is installed for its replicas alone, by pip or uv.")
 
 
 _UPLOAD_SCHEMA: Final = form_schema(
@@ -223,7 +225,7 @@ async def register_version(
     A version never changes: the same content is accepted again, other content is a conflict. With `model` in the
     metadata, the model is created together with the version if there is none.
 
-    An artifact that carries code always needs an API key, even where other requests do not.
+    An artifact that carries code, or an environment, always needs an API key, even where other requests do not.
     """
     limit = console.settings.max_artifact_bytes
     receiving = receive_upload(request, console.scratch, max_bytes=limit, takes_example=True)
@@ -243,10 +245,11 @@ async def _register(
     if body.model is None:  # else it may be created, once the version has passed
         await console.ask(Registry.get_model, model_id)
     registered = await console.ask(Registry.known, model_id, body.version)
-    artifact = await _ingest(console, upload, registered, trusted_caller=trusted_caller)
+    environment = body.environment.requirements if body.environment is not None else {}
+    artifact = await _ingest(console, upload, registered, environment, trusted_caller=trusted_caller)
     if body.model is not None:
         await console.ask(Registry.create_model, model_id, **body.model.model_dump())
-    facts = {**body.model_dump(exclude={"model"}), "lineage": Lineage(**body.lineage.model_dump())}
+    facts = {**body.model_dump(exclude={"model", "environment"}), "lineage": Lineage(**body.lineage.model_dump())}
     version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
     return 201 if created else 200, VersionAnswer.model_validate(version)
 
@@ -282,7 +285,12 @@ async def delete_version(model_id: ModelId, version: VersionReference, console: 
 
 
 async def _ingest(
-    console: Console, upload: Upload, registered: ModelVersion | None, *, trusted_caller: bool
+    console: Console,
+    upload: Upload,
+    registered: ModelVersion | None,
+    environment: Mapping[str, list[str]],
+    *,
+    trusted_caller: bool,
 ) -> Artifact:
     """Check, try and store the archive in a thread: hashing gigabytes must not delay other requests."""
     try:
@@ -292,6 +300,7 @@ async def _ingest(
             may_carry_code=trusted_caller,
             registered=registered,
             example=None if upload.example is None else Example.from_json(upload.example),
+            environment=environment,
         )
     except ArtifactUntrusted as error:
         if trusted_caller:

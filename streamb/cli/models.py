@@ -111,6 +111,10 @@ def register(
             exists=True, dir_okay=False, help="Rows that it must answer: .csv, .json or .jsonl; see docs/trial.md."
         ),
     ] = None,
+    pip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REQUIREMENT", help="Install it for the replicas of this version alone; repeatable."),
+    ] = None,
 ) -> Answer:
     """Register a version from a file or folder, after the platform has tried it."""
     metadata = {
@@ -119,6 +123,7 @@ def register(
         "metrics": _numbers(read_pairs(metric, "--metric")),
         "hyperparameters": read_pairs(hyperparameter, "--hyperparameter"),
         "model": {"name": name, "description": description, "owner": owner},
+        "environment": {"pip": pip} if pip else None,
     }
     rows = None if example is None else read_example(example)
     with where.connect() as client, tempfile.TemporaryDirectory(prefix="streamb-") as scratch:

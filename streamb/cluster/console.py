@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ from ray import serve
 from streamb.api import create_app
 from streamb.clock import SystemClock
 from streamb.cluster.actor_transport import ActorTransport
+from streamb.cluster.environments import run_in_environment
 from streamb.cluster.listener import Listener, own_address
 from streamb.cluster.names import CONSOLE, CONTROLLER, MONITOR
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
 from streamb.config import Settings
 from streamb.control.observations import NodeReport
-from streamb.control.platform import open_artifacts
-from streamb.crypto import SigningKey
+from streamb.control.platform import open_artifacts, open_trier
+from streamb.crypto import PublicKey, SigningKey
 from streamb.errors import Unavailable
+from streamb.models.example import Example
+from streamb.registry.trial import Tried
 
 
 class Console:
@@ -28,7 +32,7 @@ class Console:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         signing = SigningKey.load_or_create(signing_key_path(settings))
-        artifacts = open_artifacts(settings, signing, signing.public)
+        artifacts = open_artifacts(settings, signing, signing.public, _Trier(settings, signing.public))
         control = _transport(CONTROLLER, "controller", settings)
         monitor = _transport(MONITOR, "monitor", settings) if settings.monitoring_enabled else None
         app = create_app(control, artifacts, settings, SystemClock(), monitor)
@@ -52,6 +56,36 @@ class Console:
 
     def _report(self) -> NodeReport:
         return NodeReport("console", self._source, self._node, psutil.Process().pid, self._listener.endpoint)
+
+
+class _Trier:
+    """Tries each version in a fresh process; a version with an environment of its own in that environment."""
+
+    def __init__(self, settings: Settings, trusted: PublicKey) -> None:
+        self._settings = settings
+        self._trusted = trusted
+        self._here = open_trier(settings, trusted)
+
+    def __call__(
+        self, folder: Path, example: Example | None, environment: Mapping[str, list[str]] | None = None
+    ) -> Tried:
+        if not environment:
+            return self._here(folder, example)
+        return run_in_environment(
+            environment,
+            _try,
+            self._settings,
+            self._trusted,
+            folder,
+            example,
+            install_timeout_s=self._settings.environment_timeout_s,
+            timeout_s=2 * self._settings.trial_timeout_s,
+        )
+
+
+def _try(settings: Settings, trusted: PublicKey, folder: Path, example: Example | None) -> Tried:
+    """Try a version in the environment of this process."""
+    return open_trier(settings, trusted)(folder, example)
 
 
 def _transport(actor: str, part: str, settings: Settings) -> ActorTransport:

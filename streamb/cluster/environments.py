@@ -58,10 +58,9 @@ def run_in_environment(
         StreambError: what `work` raised.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    remote = ray.remote(_outcome).options(
+    remote = ray.remote(max_calls=1)(_outcome).options(
         num_cpus=0,
         max_retries=0,
-        max_calls=1,
         scheduling_strategy=here,
         runtime_env=runtime_env(environment, install_timeout_s),
     )

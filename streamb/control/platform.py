@@ -13,6 +13,7 @@ from streamb.config import Settings
 from streamb.crypto import PublicKey, SigningKey, create_once
 from streamb.errors import StorageFailed
 from streamb.registry import ArtifactStore, Registry
+from streamb.registry.trial import Trier
 from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.decide import Limits
 from streamb.rollouts.observation import DriftOf, Outcomes
@@ -118,20 +119,25 @@ def token_key(records: RecordStore) -> bytes:
     return bytes.fromhex(record.body["value"])
 
 
-def open_artifacts(settings: Settings, signing: SigningKey | None, trusted: PublicKey) -> ArtifactStore:
+def open_trier(settings: Settings, trusted: PublicKey) -> Trier:
+    """Return what tries versions in a process of this machine; `trusted` as for `open_artifacts`."""
+    return TrialProcesses((trusted,), timeout_s=settings.trial_timeout_s, memory_bytes=settings.trial_memory_bytes)
+
+
+def open_artifacts(
+    settings: Settings, signing: SigningKey | None, trusted: PublicKey, trier: Trier | None = None
+) -> ArtifactStore:
     """Return the artifact store of these settings.
 
     Args:
         settings: where artifacts are stored, and the largest size of one.
         signing: the platform's own key, to sign uploaded artifacts that carry code; None if artifacts are only loaded.
         trusted: the public key; artifacts signed with its private half may run their code when they are loaded.
+        trier: tries versions before they are stored; None if artifacts are only loaded.
     """
     scratch = Path(settings.state_dir) / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     blobs = open_blobs(settings.resolved_artifact_url)
-    trier = None
-    if signing is not None:
-        trier = TrialProcesses((trusted,), timeout_s=settings.trial_timeout_s, memory_bytes=settings.trial_memory_bytes)
     return ArtifactStore(
         blobs,
         signing=signing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -60,6 +60,7 @@ class ArtifactStore:
         may_carry_code: bool,
         registered: ModelVersion | None = None,
         example: Example | None = None,
+        environment: Mapping[str, list[str]] | None = None,
     ) -> Artifact:
         """Check an uploaded archive, sign it if it carries code, try it, and store it.
 
@@ -73,6 +74,8 @@ class ArtifactStore:
                 whether it differs.
             example: rows that the version must be able to answer; None: the golden rows in the archive, if there are
                 any.
+            environment: what is installed for the version alone, as `Artifact.environment`; None for nothing. It is
+                like code: installing a package runs what is in it.
 
         Raises:
             ArtifactError: the archive is no valid artifact, is too large, is of a kind that this build cannot load, or
@@ -89,10 +92,15 @@ class ArtifactStore:
             # An uploaded signature is not trusted, and a wrong one would make the artifact unusable later.
             (folder / SIGNATURE_NAME).unlink(missing_ok=True)
             key = self._key_for_code(may_carry_code=may_carry_code) if manifest.carries_code else None
+            if environment and not may_carry_code:
+                raise ArtifactUntrusted(
+                    "the version installs packages, whose code would run on this platform, and this caller may not "
+                    "upload code"
+                )
             if registered is not None and self._is_settled(registered, manifest):
                 known = {one.name: getattr(registered, one.name) for one in fields(Artifact)}
-                return Artifact(**{**known, "digest": manifest.digest})
-            return self._tried_and_stored(folder, manifest, key, example or read_golden(folder))
+                return Artifact(**{**known, "digest": manifest.digest, "environment": environment or {}})
+            return self._tried_and_stored(folder, manifest, key, example or read_golden(folder), environment or {})
 
     def _is_settled(self, registered: ModelVersion, manifest: Manifest) -> bool:
         """Whether nothing needs to be stored: the content is refused, or is there already (a deleted one is not)."""
@@ -115,15 +123,20 @@ class ArtifactStore:
             if manifest.carries_code and not is_trusted(folder, self._trusted):
                 raise ArtifactUntrusted("the stored artifact carries code, and no key of this platform has signed it")
             key = self._key_for_code(may_carry_code=True) if manifest.carries_code else None
-            return self._tried_and_stored(folder, manifest, key, read_golden(folder))
+            return self._tried_and_stored(folder, manifest, key, read_golden(folder), version.environment)
 
     def _tried_and_stored(
-        self, folder: Path, manifest: Manifest, key: SigningKey | None, example: Example | None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        key: SigningKey | None,
+        example: Example | None,
+        environment: Mapping[str, list[str]],
     ) -> Artifact:
         """Try the artifact in `folder`, write into it what that showed, sign it if it carries code, and store it."""
         if key is not None:
             sign_artifact(folder, key)
-        tried = Tried(Trial(), manifest.interface) if self._trier is None else self._trier(folder, example)
+        tried = Tried(Trial(), manifest.interface) if self._trier is None else self._trier(folder, example, environment)
         if self._trier is not None:
             write_golden(folder, tried.golden)
             manifest = reseal(folder, tried.signature.to_json())
@@ -142,6 +155,7 @@ class ArtifactStore:
             outputs=tuple(to_plain(output) for output in tried.signature.outputs),
             classes=tried.signature.classes,
             trial=tried.trial,
+            environment=environment,
         )
 
     def fetch(self, blob: str, folder: Path) -> Manifest:

@@ -69,15 +69,20 @@ class Tried:
 class Trier(Protocol):
     """Tries a version before it may take traffic; `streamb.trials` implements it."""
 
-    def __call__(self, folder: Path, example: Example | None) -> Tried:
+    def __call__(
+        self, folder: Path, example: Example | None, environment: Mapping[str, list[str]] | None = None
+    ) -> Tried:
         """Load the artifact as a replica would, and ask it.
 
         Args:
             folder: the verified artifact, signed if it carries code.
             example: rows to ask, perhaps with the answers that are expected; None tries only whether it loads.
+            environment: what is installed for the version alone, as `Artifact.environment`; the trial has it,
+                too. None for nothing.
 
         Raises:
             ArtifactError: the version is refused; the message says why.
+            EnvironmentFailed: the environment cannot be installed.
             Overloaded: too many trials are running.
         """
         ...

@@ -137,6 +137,7 @@ class ProductionMLManager(RegistryMethods):
         example: Any = None,
         schema: FeatureSchema | None = None,
         keep_example: bool = True,
+        environment: Mapping[str, Sequence[str]] | None = None,
         baseline: Sequence[Any] | None = None,
     ) -> ModelVersion:
         """Register a version of a model. This creates the model itself, or updates its name, description and owner.
@@ -165,12 +166,16 @@ class ProductionMLManager(RegistryMethods):
                 example, which must satisfy it.
             keep_example: whether up to 20 rows of the example stay with the version, so that every replica checks
                 itself before it answers. False keeps none: for rows that must not be stored.
+            environment: what to install for the replicas of this version alone, on top of what the platform has:
+                `{"pip": ["xgboost==3.1.*"]}` or `{"uv": […]}`, lines of a requirements file. It needs an API key, and
+                the trial waits for the installation.
             baseline: the data that monitoring compares later requests with, as `(X, predictions, labels)`. If
                 predictions are None, the model computes them; labels may be left out. Only counts are stored.
 
         Raises:
             Conflict: the version exists with different content.
             ArtifactError: this object cannot be saved as a model, or its trial failed; the message says why.
+            EnvironmentFailed: the environment cannot be installed.
             InvalidFeatures: the example does not satisfy the schema.
             InvalidInput: the baseline's columns do not match. The version is registered; call again to correct it.
             Unavailable: the Monitor did not take the baseline. The version is registered; call again.
@@ -186,7 +191,7 @@ class ProductionMLManager(RegistryMethods):
             wrapped, archive, tried = write_archive(
                 model, Path(scratch), example=rows, schema=schema, keep=keep_example
             )
-            body = {**_upload_body(version, metadata, owner, lineage, tags), "model": about}
+            body = {**_upload_body(version, metadata, owner, lineage, tags, environment), "model": about}
             made = self._upload(model_id, archive, body, tried)
         if baseline is not None:
             rows, predictions, labels = (*baseline, None, None)[:3]
@@ -229,6 +234,7 @@ class ProductionMLManager(RegistryMethods):
         lineage: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         example: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Sequence[str]] | None = None,
     ) -> ModelVersion:
         """Register a packed artifact as a version of an existing model, after the platform has tried it.
 
@@ -242,13 +248,14 @@ class ProductionMLManager(RegistryMethods):
             tags: tags of this version, by key.
             example: rows to try it with, `{"instances": […], "predictions"?: […], "probabilities"?: […]}`; without
                 predictions the answers of the trial itself count.
+            environment: as for `register_model`.
 
         Raises:
             NotFound: there is no such model.
             Conflict: the version exists with different content.
             ArtifactError: the artifact cannot be used, or its trial failed.
         """
-        body = _upload_body(version, metadata, owner, lineage, tags)
+        body = _upload_body(version, metadata, owner, lineage, tags, environment)
         return self._upload(model_id, archive, body, example)
 
     def _upload(
@@ -453,6 +460,7 @@ def _upload_body(
     owner: str,
     lineage: Mapping[str, Any] | None,
     tags: Mapping[str, str] | None,
+    environment: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, Any]:
     """Return the part `metadata` of an upload."""
     rest = dict(metadata or {})
@@ -464,6 +472,7 @@ def _upload_body(
         "metadata": rest,
         "lineage": dict(lineage or {}),
         "tags": dict(tags or {}),
+        "environment": {tool: list(lines) for tool, lines in environment.items()} if environment else None,
     }
 
 

@@ -23,7 +23,7 @@ from streamb.children import die_with_parent
 from streamb.clock import Clock, SystemClock
 from streamb.config import environment_without_secrets
 from streamb.crypto import PublicKey
-from streamb.errors import ArtifactError, Overloaded, StorageFailed, TrialFailed, error_classes
+from streamb.errors import ArtifactError, EnvironmentFailed, Overloaded, StorageFailed, TrialFailed, error_classes
 from streamb.models.example import Example
 from streamb.models.signature import Signature
 from streamb.registry.trial import Trial, TrialState, Tried
@@ -61,7 +61,11 @@ class TrialProcesses:
         self._clock = clock or SystemClock()
         self._places = threading.BoundedSemaphore(MOST_AT_ONCE)
 
-    def __call__(self, folder: Path, example: Example | None) -> Tried:
+    def __call__(
+        self, folder: Path, example: Example | None, environment: Mapping[str, list[str]] | None = None
+    ) -> Tried:
+        if environment:
+            raise EnvironmentFailed("a version with an environment of its own can only be tried where Ray installs it")
         job = {
             "artifact": str(folder.absolute()),
             "trusted": self._trusted,

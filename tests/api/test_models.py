@@ -215,6 +215,28 @@ async def test_code_needs_a_key_even_in_development(client, backend, churn, tmp_
     assert answer.json()["carries_code"] is True
 
 
+async def test_an_environment_needs_a_key_and_is_part_of_the_version(client, backend, churn, archive):
+    environment = {"pip": ["tiny==1.0"]}
+    refusal = await client.post("/api/models/churn/versions", files=form(archive, environment=environment))
+    assert (refusal.status_code, refusal.json()["code"]) == (401, "unauthorized")
+    assert "installs packages" in refusal.text
+    headers = {"Authorization": f"Bearer {backend.api_key}"}
+    answer = await client.post(
+        "/api/models/churn/versions", files=form(archive, environment=environment), headers=headers
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["environment"] == environment
+    other = await client.post("/api/models/churn/versions", files=form(archive), headers=headers)
+    assert (other.status_code, other.json()["code"]) == (409, "conflict")
+
+
+async def test_an_environment_is_checked(client, churn, archive):
+    files = form(archive, environment={"pip": ["-r more.txt"]})
+    refusal = await client.post("/api/models/churn/versions", files=files)
+    assert (refusal.status_code, refusal.json()["code"]) == (422, "invalid_input")
+    assert "-r names a file of one machine; list the requirements themselves" in refusal.text
+
+
 async def test_aliases_tags_and_stages(client, churn, archive):
     await client.post("/api/models/churn/versions", files=form(archive))
     answer = await client.put("/api/models/churn/aliases/champion", json={"version": "latest"})

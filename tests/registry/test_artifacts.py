@@ -115,6 +115,16 @@ def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return archived(tmp_path / "own")
 
 
+def test_an_environment_is_kept_with_the_version_and_needs_the_same_permission_as_code(
+    store: ArtifactStore, tmp_path: Path
+):
+    archive, environment = archived(made_up(tmp_path / "model")), {"pip": ["tiny==1.0"]}
+    with pytest.raises(ArtifactUntrusted, match="installs packages"):
+        store.ingest(archive, may_carry_code=False, environment=environment)
+    assert store.ingest(archive, may_carry_code=True, environment=environment).environment == environment
+    assert store.ingest(archive, may_carry_code=False).environment == {}
+
+
 def test_a_model_comes_back_and_predicts_the_same(store: ArtifactStore, tmp_path: Path):
     model = Model.wrap(LogisticRegression().fit(X, Y))
     manifest = save_artifact(model, tmp_path / "model")

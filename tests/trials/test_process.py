@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from streamb.crypto import SigningKey
-from streamb.errors import TrialFailed
+from streamb.errors import EnvironmentFailed, TrialFailed
 from streamb.models import Model, save_artifact
 from streamb.models.example import Example
 from streamb.registry import TrialState
@@ -57,3 +57,8 @@ def test_other_answers_are_refused(trials, folder):
 def test_without_an_example_it_loads(trials, folder):
     tried = trials(folder, None)
     assert (tried.trial.state, tried.golden, tried.trial.row_wise) == (TrialState.LOADS, None, None)
+
+
+def test_an_environment_is_not_left_out(trials, folder):
+    with pytest.raises(EnvironmentFailed, match="only be tried where Ray installs it"):
+        trials(folder, None, {"pip": ["tiny==1.0"]})

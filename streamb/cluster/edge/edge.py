@@ -52,7 +52,10 @@ class EdgeActor:
             admin_socket=_socket_path(folder, node_id),
             certificate=_certificate(settings, folder, node_id),
             answer_timeout_s=settings.request_timeout_s + 10,
-            console_timeout_s=settings.request_timeout_s + 2 * settings.trial_timeout_s + 10,
+            console_timeout_s=settings.request_timeout_s
+            + settings.environment_timeout_s
+            + 2 * settings.trial_timeout_s
+            + 10,
             max_body_bytes=settings.max_body_bytes,
         )
         binary = haproxy_binary()
