@@ -31,6 +31,14 @@ def test_models(cli, churn):
     assert "no model is deployed" in cli("models", "status", "churn")
 
 
+def test_a_version_is_registered_with_requirements_of_its_own(cli, churn):
+    lines = ("--pip", "--no-index", "--pip", "tiny==1.0")
+    made = cli.json("models", "register", "churn", str(churn), "--version", "2.0.0", *lines)
+    assert made["environment"] == {"pip": ["--no-index", "tiny==1.0"]}
+    shown = cli.json("models", "show", "churn")["versions"]
+    assert [one["environment"] for one in shown] == [made["environment"], {}]
+
+
 def test_versions_are_chosen_by_filters(cli, churn):
     options = ("--version", "1.1.0", "--metric", "accuracy=0.7", "--owner", "bob")
     cli("models", "register", "churn", str(churn), *options)

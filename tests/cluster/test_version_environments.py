@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from streamb import ProductionMLManager
-from streamb.errors import EnvironmentFailed, EnvironmentMismatch, NotFound, Unauthorized
+from streamb.errors import EnvironmentFailed, EnvironmentMismatch, NotFound
 from tests.models.installed import install, write_wheel
 
 pytestmark = pytest.mark.ray
@@ -67,11 +67,6 @@ def test_a_version_whose_library_the_platform_lacks_is_refused_with_the_command(
         manager.register_model("lacking", "", "", SaysVersion(), "1.0.0", example=ROWS)
     with pytest.raises(NotFound):
         list(manager.list_versions("lacking"))
-
-
-def test_an_environment_needs_a_key(platform, tmp_path):
-    with ProductionMLManager(address=platform.url) as nobody, pytest.raises(Unauthorized, match="installs packages"):
-        nobody.register_model("keyless", "", "", Constant(), "1.0.0", environment={"pip": ["tinywheel==1.0"]})
 
 
 @pytest.mark.soak
