@@ -6,7 +6,7 @@ Reading blocks: call it in a thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import BodyTooLarge, InvalidFeatures, InvalidInput, UnsupportedMediaType
+from streamb.models.countable_rows import countable_rows
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
+from streamb.models.values import Mistake, checked_value, wanted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,7 +106,7 @@ def rows_as_features(instances: list[Any], schema: FeatureSchema) -> Any:
     Raises:
         InvalidFeatures: the message names every problem by row and column.
     """
-    rows = schema.check_rows(instances)
+    rows = countable_rows(schema, schema.check_rows(instances))
     if schema.container == "texts":
         return [row[0] for row in rows]
     if isinstance(rows, np.ndarray):
@@ -133,7 +135,7 @@ def _read_csv(path: Path, schema: FeatureSchema) -> pa.Table:
     from pyarrow import csv
 
     _check_size(_most_cells_of_csv(path))
-    texts = [feature.name for feature in schema.features if not feature.kind.is_numeric]
+    texts = [feature.name for feature in schema.features if _is_text(feature)]
     options = csv.ConvertOptions(
         # A text stays unchanged: "0123" is no number, and the country code "NA" is no missing value.
         column_types=dict.fromkeys(texts, pa.string()),
@@ -150,7 +152,7 @@ def _without_empty_categories(table: pa.Table, schema: FeatureSchema) -> pa.Tabl
     from pyarrow import compute
 
     for feature in schema.features:
-        if feature.kind is FeatureKind.CATEGORY and feature.name in table.column_names:
+        if feature.kind is FeatureKind.CATEGORY and _is_text(feature) and feature.name in table.column_names:
             index, column = table.column_names.index(feature.name), table[feature.name]
             filled = compute.if_else(compute.equal(column, ""), None, column)
             table = table.set_column(index, feature.name, filled)
@@ -194,7 +196,7 @@ def _feature_columns(table: pa.Table, schema: FeatureSchema, roles: Roles) -> Co
         return {name: _values(table[name]) for name in table.column_names if name not in roles.names}
     columns, problems = {}, []
     for feature in schema.features:
-        values = _values(table[feature.name])
+        values = _values_of(feature, table[feature.name])
         wrong = _wrong_kind(feature, values)
         if wrong:
             problems.append(f"column {feature.name!r}: {wrong}")
@@ -203,10 +205,38 @@ def _feature_columns(table: pa.Table, schema: FeatureSchema, roles: Roles) -> Co
     return columns
 
 
+def _is_text(feature: Feature) -> bool:
+    """Whether a column's values are strings in a table."""
+    if feature.kind is FeatureKind.CATEGORY:
+        return all(isinstance(level, str) for level in feature.categories)
+    return feature.kind in (FeatureKind.TEXT, FeatureKind.DATETIME)
+
+
+def _values_of(feature: Feature, column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column as rows hold it: of datetimes, the numbers of their unit since 1970."""
+    values = _values(column)
+    if feature.kind is not FeatureKind.DATETIME:
+        return values
+    return np.array([_number_of(feature, text) for text in values.tolist()], np.float64)
+
+
+def _number_of(feature: Feature, text: Any) -> float:
+    """Return the number of a moment; infinity if the text names none, for `_wrong_kind`."""
+    try:
+        found = checked_value(replace(feature, nullable=True), text or None)
+    except Mistake:
+        return np.inf
+    return np.nan if found is None else float(found)
+
+
 def _wrong_kind(feature: Feature, values: NDArray[Any]) -> str:
     """Return what is wrong with a column's values, or an empty string."""
-    if feature.kind.is_numeric:
+    if feature.kind is FeatureKind.DATETIME:
+        return f"expected {wanted(feature)} in every row" if np.isinf(values).any() else ""
+    if feature.kind.is_numeric or (feature.kind is FeatureKind.CATEGORY and not _is_text(feature)):
         return "" if values.dtype.kind in "iufb" else f"expected numbers, got {_sample_of(values)}"
+    if not _is_text(feature):
+        return ""
     is_text = values.dtype.kind == "O" and all(isinstance(value, str | None) for value in values)
     return "" if is_text else f"expected strings, got {_sample_of(values)}"
 

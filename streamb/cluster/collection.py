@@ -19,6 +19,8 @@ from streamb.cluster.node_collector import collector_of_this_node
 from streamb.config import Settings
 from streamb.metrics import Snapshot
 from streamb.metrics.predictions import countable
+from streamb.models.countable_rows import countable_rows
+from streamb.models.schema import FeatureSchema
 from streamb.monitoring.collection.collector import Collector
 from streamb.monitoring.collection.push import Ack, Member, Push, SourceOutcomes, pack_snapshots
 from streamb.serving.answer import Rows
@@ -149,11 +151,15 @@ class ReplicaCollection:
 
     Args:
         source: this process's name; unique over the platform's lifetime.
-        columns: names of the features in the order of the rows; None if the model has no schema.
+        schema: the model's schema; None if it has none, or an open one.
     """
 
-    def __init__(self, settings: Settings, source: str, model_id: str, version: str, columns: Any) -> None:
+    def __init__(
+        self, settings: Settings, source: str, model_id: str, version: str, schema: FeatureSchema | None
+    ) -> None:
         clock = SystemClock()
+        self._schema = schema if schema is not None and not schema.is_open else None
+        columns = self._schema.names if self._schema is not None else None
         self._collector = Collector(source, new_incarnation(), model_id, version, clock, columns=columns)
         self._pusher = Pusher(self._collector, settings.monitoring_interval_s)
         self._started = False
@@ -169,11 +175,14 @@ class ReplicaCollection:
         """Collect the rows of those requests of an answered batch that got predictions. Never raises."""
         try:
             if not reply.errors:
-                self._collector.observe(batch.rows, countable(reply.predictions))
+                self._collector.observe(self._countable(batch.rows), countable(reply.predictions))
             elif len(reply.predictions):
-                self._collector.observe(_answered(batch, reply), countable(reply.predictions))
+                self._collector.observe(self._countable(_answered(batch, reply)), countable(reply.predictions))
         except Exception:  # whatever went wrong, the answer must be sent
             _log.exception("an answered batch was not collected")
+
+    def _countable(self, rows: Rows) -> Rows:
+        return rows if self._schema is None else countable_rows(self._schema, rows)
 
     async def stop(self) -> None:
         """Fold and push the remaining rows, and stop."""

@@ -53,8 +53,7 @@ class ModelVersion:
         self._server = LinkServer(self.infer, replica=replica, secret=secret)
         self._collection: ReplicaCollection | None = None
         if settings.monitoring_enabled:
-            columns = model.schema.names if model.schema is not None and not model.schema.is_open else None
-            self._collection = ReplicaCollection(settings, replica, spec.model_id, spec.version, columns)
+            self._collection = ReplicaCollection(settings, replica, spec.model_id, spec.version, model.schema)
         self._listening: asyncio.Task[LinkAddress] | None = None
         self._closed = False
 

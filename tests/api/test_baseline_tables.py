@@ -6,6 +6,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -13,6 +14,7 @@ from pyarrow import parquet
 from streamb.api import tables
 from streamb.api.tables import Roles, read_sample, rows_as_features
 from streamb.errors import BodyTooLarge, InvalidFeatures, InvalidInput, UnsupportedMediaType
+from streamb.models.rows import wire_rows
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 from tests.api.monitored import MODEL, answers, rows
 from tests.api.test_deployments import register
@@ -178,3 +180,53 @@ class TestReading:
         monkeypatch.setattr(tables, "_MOST_UNPACKED_BYTES", 50)
         with pytest.raises(BodyTooLarge, match="unpacks"):
             read_sample(path, FeatureSchema.open(), Roles())
+
+
+KINDS = pd.DataFrame(
+    {
+        "when": pd.date_range("2024-01-01", periods=6, freq="h"),
+        "sold": pd.date_range("2024-01-01", periods=6, freq="D", tz="Europe/Berlin").as_unit("s"),
+        "level": pd.Categorical([3, 1, 2] * 2),
+        "count": pd.array([1, None, 3] * 2, "Int16"),
+        "mixed": pd.Series([1.5, 2.5] * 3),
+        "city": ["Oslo", "Lima"] * 3,
+    }
+)
+
+
+def as_counted(columns):
+    return {name: [None if value != value else value for value in list(values)] for name, values in columns.items()}
+
+
+def test_rows_and_tables_of_every_kind_give_the_same_columns(tmp_path):
+    schema = FeatureSchema.learn(KINDS)
+    by_rows = rows_as_features(wire_rows(KINDS), schema)
+    for write in (
+        lambda path: KINDS.to_parquet(path),
+        lambda path: KINDS.assign(when=KINDS["when"].astype("datetime64[ns]")).to_parquet(path),
+        lambda path: pd.DataFrame(wire_rows(KINDS)).to_csv(path, index=False),
+    ):
+        write(tmp_path / "table")
+        by_table = read_sample(tmp_path / "table", schema, NO_ROLES).features
+        assert as_counted(by_table) == as_counted(by_rows)
+
+
+def test_a_datetime_that_is_none_is_told_by_its_column(tmp_path):
+    (tmp_path / "table").write_text("when\n2024-01-01T00:00:00\nyesterday\n")
+    schema = FeatureSchema.learn(KINDS[["when"]])
+    with pytest.raises(InvalidFeatures, match=r"column 'when': expected a date and time .* in every row"):
+        read_sample(tmp_path / "table", schema, NO_ROLES)
+
+
+@pytest.mark.parametrize(
+    ("data", "column"),
+    [
+        (np.arange(24.0).reshape(2, 3, 2, 2), [5.5, 17.5]),
+        ({"a": np.array([[1, 3], [5, 7]]), "b": ["x", "y"]}, [2.0, 6.0]),
+        ([[1, 2], [3]], [2.0, 1.0]),
+        (np.array([[["a"]], [["b"]]]), [1.0, 1.0]),
+    ],
+)
+def test_tensors_and_lists_are_counted_by_one_number(data, column):
+    features = rows_as_features(wire_rows(data), FeatureSchema.learn(data))
+    assert list(next(iter(features.values()))) == column

@@ -13,6 +13,7 @@ from streamb.config import load_settings
 from streamb.errors import DeadlineExceeded, ModelFailed, Unavailable
 from streamb.metrics import Snapshot
 from streamb.models.outputs import predictions_of
+from streamb.models.schema import Feature, FeatureSchema
 from streamb.monitoring.collection.push import Ack, decode_counts, unpack_snapshots
 from streamb.serving.batch import Batch, BatchReply
 
@@ -20,7 +21,9 @@ from streamb.serving.batch import Batch, BatchReply
 class TestReplica:
     @pytest.fixture
     def collection(self, tmp_path):
-        return ReplicaCollection(load_settings(state_dir=tmp_path), "replica-1", "m", "1.0.0", ["a"])
+        return ReplicaCollection(
+            load_settings(state_dir=tmp_path), "replica-1", "m", "1.0.0", FeatureSchema((Feature("a"),))
+        )
 
     @pytest.mark.parametrize("as_list", [False, True])
     def test_only_rows_that_were_answered_are_collected(self, collection, as_list):
