@@ -34,6 +34,7 @@ _SLOW = tuple(
     _ROOT / "tests" / name
     for name in (
         "api/test_openapi.py",
+        "api/test_trials.py",
         "benchmarks",
         "cli",
         "cluster/edge/test_edge_proxies.py",
@@ -66,6 +67,7 @@ _SLOW = tuple(
         "test_architecture.py",
         "test_docs.py",
         "test_scrape.py",
+        "trials/test_process.py",
         "tune_jobs/test_optimize.py",
         "tune_jobs/test_train.py",
     )

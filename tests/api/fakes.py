@@ -25,6 +25,7 @@ from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.runtime import AppPhase, AppSpec, AppStatus
 from streamb.security.keys import KeyRing
 from streamb.store import Idempotency, Page, open_blobs
+from streamb.trials.process import TrialProcesses
 from tests.store.memory import memory_database
 
 
@@ -128,11 +129,12 @@ class InProcess:
 
     Attributes:
         failure: raised by every verb while it is set; `monitor_failure` by those of the Monitor.
+        trials: whether uploaded versions are tried, in processes of their own.
         stuck: verbs never answer while it is true.
         asked: the verbs that were called, by their qualified names.
     """
 
-    def __init__(self, state_dir: Path, **settings: Any) -> None:
+    def __init__(self, state_dir: Path, *, trials: bool = False, **settings: Any) -> None:
         self.settings: Settings = load_settings(state_dir=state_dir, **settings)
         self.clock = ManualClock(start=1_700_000_000.0)
         self.runtime = InstantRuntime()
@@ -173,6 +175,7 @@ class InProcess:
             trusted=(signing.public,),
             scratch=state_dir / "scratch",
             max_bytes=self.settings.max_artifact_bytes,
+            trier=TrialProcesses((signing.public,), timeout_s=60) if trials else None,
         )
         self.monitor_failure: StreambError | None = None
         self._core: MonitorCore | None = None

@@ -82,3 +82,21 @@ class StartsThreads(Habit):
     def act(self, X):
         threading.Thread(target=time.sleep, args=(600,)).start()
         return super().act(X)
+
+
+class Unloadable(Habit):
+    """Its state cannot be restored."""
+
+    def save(self, folder):
+        pass
+
+    @classmethod
+    def load(cls, folder):
+        if "pytest" not in sys.modules:  # else it could not even be saved
+            raise RuntimeError("cannot be loaded on purpose")
+        return cls()
+
+
+class TellsItsEnvironment(Habit):
+    def act(self, X):
+        return [sorted(os.environ) for _ in X]
