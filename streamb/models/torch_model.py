@@ -7,14 +7,16 @@ source, so it needs a signature. Models here come trained: streamb does not gues
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import InvalidInput, ModelFailed
+from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
 from streamb.models.carried import find_attribute, install
 from streamb.models.definitions import Definitions
 from streamb.models.manifest import Manifest
@@ -117,6 +119,11 @@ class TorchModel(Model):
 
         def name_of(target: Any) -> str | None:
             place = code.place(target)
+            if place is None and isinstance(target, type) and not _is_findable(target):
+                raise ArtifactUnsupported(
+                    f"the class {target.__qualname__} is made at run time; save the module as TorchScript or ONNX and "
+                    "register that"
+                )
             return None if place is None else ":".join(place)
 
         structure = describe_module(self.module, name_of)
@@ -152,6 +159,14 @@ class TorchModel(Model):
             return values
         exponents = np.exp(values - values.max(axis=1, keepdims=True))
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+
+
+def _is_findable(cls: type) -> bool:
+    """Whether a process that imports the module of the class finds it there by its name."""
+    try:
+        return attrgetter(cls.__qualname__)(sys.modules.get(cls.__module__)) is cls
+    except AttributeError:
+        return False
 
 
 def _input_width(module: nn.Module) -> int | None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
+from streamb.models.rows import as_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +136,7 @@ def to_numpy(output: Any) -> Any:
     import torch
 
     if isinstance(output, torch.Tensor):
-        tensor = output.detach().cpu()
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return as_numpy(output)
     if hasattr(output, "_asdict"):
         output = output._asdict()
     if isinstance(output, Mapping):

@@ -144,6 +144,9 @@ class TestTorch:
         odd.thing = object()
         with pytest.raises(ArtifactUnsupported, match=r"Bilinear\.thing is a object"):
             Model.wrap(odd).save(tmp_path / "b")
+        made_at_run_time = nn.utils.parametrizations.weight_norm(nn.Linear(2, 1))
+        with pytest.raises(ArtifactUnsupported, match="ParametrizedLinear is made at run time"):
+            Model.wrap(made_at_run_time).save(tmp_path / "c")
         with pytest.raises(InvalidInput, match="comes trained"):
             Model.wrap(nn.Linear(2, 1)).fit(X, y)
 
