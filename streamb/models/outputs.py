@@ -73,20 +73,23 @@ def answer_of(model: Predicts, given: Any, count: int, *, probabilities: bool = 
 
 
 def predictions_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
-    """Ask a model for predictions and check them; for `failure_of` what is raised. Numbers may be not finite."""
+    """Ask a model for predictions, and return them checked (see `predictions_of`).
+
+    They may contain numbers that are not finite (see `bad_rows`). `failure_of` makes an error of what is raised.
+    """
     return predictions_of(model.predict(given), count)
 
 
 def probabilities_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
-    """Ask a model for probabilities and check them; for `failure_of` what is raised. Numbers may be not finite."""
+    """Ask a model for probabilities, and return them checked (see `probabilities_of`).
+
+    They may contain numbers that are not finite (see `bad_rows`). `failure_of` makes an error of what is raised.
+    """
     return probabilities_of(model.predict_proba(given), count)
 
 
 def failure_of(error: Exception) -> StreambError:
-    """Return the error of a request for what was raised while a model was asked: `InvalidInput` as it is.
-
-    Everything else is a `ModelFailed`.
-    """
+    """Return the error for a request whose model raised `error`: `InvalidInput` as it is, else a `ModelFailed`."""
     if isinstance(error, InvalidInput | ModelFailed):
         return error
     if isinstance(error, StreambError):
@@ -126,12 +129,7 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
         return held([list(row) for row in _rows(parts, count)])
     array = as_array(raw)
     if isinstance(array, list | tuple):
-        _check_count(f"{len(array)} predictions", len(array), count)
-        values = objects(array)
-        again = (
-            as_array(values.tolist()) if type(values[0]) is not dict else values
-        )  # tensors became numbers, for example
-        return again if isinstance(again, np.ndarray) else values
+        return _from_list(array, count)
     found = as_ndarray(array)
     if found is None:
         raise _wrong_count(f"one value of type {type(raw).__name__}", count)
@@ -240,6 +238,16 @@ def outputs_of(predictions: NDArray[Any], probabilities: NDArray[Any] | None = N
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _from_list(rows: Sequence[Any], count: int) -> NDArray[Any]:
+    """The predictions in a list whose values are not alike, one per row."""
+    _check_count(f"{len(rows)} predictions", len(rows), count)
+    values = objects(rows)
+    if type(values[0]) is dict:
+        return values
+    again = as_array(values.tolist())  # tensors and times, for example, have become numbers and texts
+    return again if isinstance(again, np.ndarray) else values
 
 
 def _part(value: Any, count: int, name: str) -> list[Any]:
