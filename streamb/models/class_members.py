@@ -23,11 +23,11 @@ class Written:
 
     Attributes:
         edits: statements of its body, and what stands in their place.
-        after: statements that follow it.
+        members: what is set once the class is there, by name.
     """
 
     edits: list[tuple[ast.stmt, str]] = field(default_factory=list)
-    after: str = ""
+    members: dict[str, Any] = field(default_factory=dict)
 
 
 def written_class(
@@ -51,13 +51,16 @@ def written_class(
         if not (isinstance(statement, Function) and not statement.decorator_list):
             stated.add(name)
         value = vars(cls).get(name, _ABSENT)
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and _changed(statement, value) and not _dunder(name):
-            head = text.text.splitlines()[statement.lineno - 1].encode()
-            left = head[statement.col_offset : _end_of_left(statement)].decode()
-            written.edits.append((statement, f"{left} = {argument(value, f'the attribute {cls.__name__}.{name}')}"))
-    for name, value in vars(cls).items():
-        if name not in stated and _was_set(name, value, text, found, homes):
-            written.after += f"\n\n\n{cls.__name__}.{name} = {argument(value, f'the attribute {cls.__name__}.{name}')}"
+        stated_value = None if _dunder(name) or not _is_data(value) else getattr(statement, "value", None)
+        if isinstance(stated_value, ast.expr) and _calls(stated_value):
+            given = argument(value, f"the attribute {cls.__name__}.{name}")
+            written.edits.append((statement, f"{_left(statement, text)} = {given}"))
+        elif isinstance(stated_value, ast.expr) and _differs(stated_value, value):
+            written.members[name] = value
+    own = (
+        name for name, value in vars(cls).items() if name not in stated and _was_set(name, value, text, found, homes)
+    )
+    written.members |= {name: vars(cls)[name] for name in own}
     return written
 
 
@@ -69,20 +72,23 @@ def _assigned(statement: ast.stmt) -> str | None:
     return None
 
 
-def _end_of_left(statement: ast.Assign | ast.AnnAssign) -> int:
-    left = statement.annotation if isinstance(statement, ast.AnnAssign) else statement.targets[0]
-    return left.end_col_offset or 0
+def _left(statement: ast.stmt, text: SourceText) -> str:
+    """The text of what an assignment assigns to, with its annotation."""
+    left = statement.annotation if isinstance(statement, ast.AnnAssign) else statement.targets[0]  # type: ignore[attr-defined]
+    line = text.text.splitlines()[statement.lineno - 1].encode()
+    return line[statement.col_offset : left.end_col_offset].decode()
 
 
-def _changed(statement: ast.Assign | ast.AnnAssign, value: Any) -> bool:
-    """Whether the live value is data that the statement, run again, would not give without calling something."""
-    if statement.value is None or not _is_data(value):
-        return False
+def _calls(value: ast.expr) -> bool:
+    return any(isinstance(part, ast.Call) for part in ast.walk(value))
+
+
+def _differs(stated: ast.expr, value: Any) -> bool:
+    """Whether the live value is not the constant that the class body states."""
     try:
-        stated = ast.literal_eval(statement.value)
+        return literal(ast.literal_eval(stated)) != literal(value)
     except ValueError:
-        return any(isinstance(part, ast.Call) for part in ast.walk(statement.value))
-    return literal(stated) != literal(value)
+        return False
 
 
 def _is_data(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import keyword
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -57,7 +58,8 @@ class Collected:
 
     def fresh(self, home: Home, base: str) -> str:
         """Return a name that the module does not have yet."""
-        base = re.sub(r"\W", "_", base) or "value"
+        base = re.sub(r"\W", "_", base.strip("<>")) or "value"
+        base = "function" if keyword.iskeyword(base) else base
         taken = home.namespace.keys() | {name for module, name in self.units if module == home.name}
         name, number = base, 1
         while name in taken or hasattr(builtins, name):

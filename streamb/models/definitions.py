@@ -85,7 +85,9 @@ class Definitions:
             return self._find_class(target) if self._code.homes.is_local(target.__module__) else None
         if isinstance(target, FunctionType):
             module = target.__globals__.get("__name__")
-            return self._find_function(target, str(module)) if self._code.homes.is_local(module) else None
+            if not self._code.homes.is_local(module):
+                return self._find_by_name(target)  # what an installed decorator made of one of the user's own
+            return self._find_function(target, str(module))
         if isinstance(target, MethodType | BuiltinFunctionType | partial | ModuleType):
             return None
         return self._find_by_name(target) if callable(target) else None
@@ -153,7 +155,15 @@ class Definitions:
             return self._names.argument(home, value, label, unit)
 
         written = written_class(cls, text, found, argument, self._code.homes)
-        return text.lines(found.node, written.edits) + written.after
+        for name, value in written.members.items():
+            later = Unit(
+                home.name, "", (VALUE, home.order, 0, len(self._code.units)), at_once={(home.name, cls.__name__)}
+            )
+            given = self._names.argument(home, value, f"the attribute {cls.__name__}.{name}", later)
+            later.text = f"{cls.__name__}.{name} = {given}"
+            self._code.units[home.name, f"{cls.__name__}.{name}"] = later
+            unit.later.add((home.name, f"{cls.__name__}.{name}"))
+        return text.lines(found.node, written.edits)
 
     def _class_source(self, cls: type, home: Home) -> tuple[SourceText, Found] | None:
         """The text of a class: the file of one of its methods, else the files of its module."""

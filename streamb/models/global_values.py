@@ -10,7 +10,7 @@ import ast
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -142,8 +142,24 @@ class GlobalValues:
             best = best or [one for one in found if one.node is bindings[-1]]
             if best:
                 self._define(home, name, text, best[-1])
+                self._register_variants(home, name, value)
                 return True
         return False
+
+    def _register_variants(self, home: Home, name: str, value: Any) -> None:
+        """Carry what `functools.singledispatch` was given for types of their own, each with its function."""
+        registry = getattr(value, "registry", None)
+        if not callable(getattr(value, "dispatch", None)) or not isinstance(registry, Mapping):
+            return
+        for kind, function in registry.items():
+            if kind is not object:
+                key = (home.name, f"{name}.register {kind.__qualname__}")
+                order = (VALUE, self._code.homes.order(home.name), 0, len(self._code.units))
+                unit = Unit(home.name, "", order, at_once={(home.name, name)})
+                written = [self.argument(home, part, f"the function {name!r}", unit) for part in (kind, function)]
+                unit.text = f"{name}.register({', '.join(written)})"
+                self._code.units[key] = unit
+                self._code.units[home.name, name].later.add(key)
 
     def made_by_call(self, home: Home, name: str) -> Unit | None:
         """The assignment that made a type without a `class` statement: `Point = namedtuple(…)`, `Row = list[float]`."""
@@ -189,12 +205,15 @@ class GlobalValues:
         plain = literal(value)
         if plain is not None:
             return plain
-        simple = isinstance(value, type | FunctionType | ModuleType | BuiltinFunctionType)
-        if simple:
+        placed = self._place(value) if isinstance(value, type | FunctionType) else None
+        if placed is not None and placed[0] == home.name:
+            unit.at_once.add(placed)
+            return placed[1]
+        if isinstance(value, type | FunctionType | ModuleType | BuiltinFunctionType):
             name = next((own for own, found in home.namespace.items() if found is value and own.isidentifier()), None)
             key = self.bind(home, name, label) if name else None
             if key is None:
-                name = self._code.fresh(home, getattr(value, "__name__", "value").rpartition(".")[2].strip("<>"))
+                name = self._code.fresh(home, getattr(value, "__name__", "value").rpartition(".")[2])
                 key = (home.name, name)
                 self._resolve(home, name, value, label, own=False)
             unit.at_once.add(key)

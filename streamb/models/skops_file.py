@@ -13,14 +13,17 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 import numpy as np
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, ArtifactUntrusted
+from streamb.models import stored_values
 from streamb.models.archive import write_entry
 from streamb.models.skops_import import skops_io
+from streamb.models.stored_values import Parts, stored_kinds
 
 _TREE: Final = "schema.json"
 _IMMUTABLE: Final = frozenset({"JsonNode", "TypeNode", "FunctionNode", "TupleNode", "BytesNode", "SliceNode"})
@@ -67,6 +70,8 @@ def _dumped(obj: Any) -> tuple[dict[str, Any], dict[int, Any], dict[str, bytes]]
     from skops.io._utils import SaveContext, _get_state, get_state
 
     _get_state.register(_OPEN_FILE, _refuse_open_file)
+    for kind, parts in stored_kinds():
+        _get_state.register(kind, partial(_made_again, parts, get_state))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
         context = SaveContext(zip_file=target)
@@ -74,6 +79,18 @@ def _dumped(obj: Any) -> tuple[dict[str, Any], dict[int, Any], dict[str, bytes]]
     with zipfile.ZipFile(buffer) as source:
         files = {name: source.read(name) for name in source.namelist()}
     return tree | {"protocol": context.protocol, "_skops_version": __version__}, dict(context.memo), files
+
+
+def _made_again(parts: Parts, get_state: Callable[[Any, Any], Any], obj: Any, context: Any) -> dict[str, Any]:
+    """The node of an object that a function of `stored_values` makes again from plainer ones."""
+    function, arguments = parts(obj)
+    content = get_state(arguments, context)
+    return {
+        "__class__": function.__name__,
+        "__module__": function.__module__,
+        "__loader__": "ConstructorFromReduceNode",
+        "content": content,
+    }
 
 
 def _refuse_open_file(file: Any, _: Any) -> dict[str, Any]:
@@ -184,7 +201,7 @@ class _Canonical:
         if placed is not None:  # a function, or what a decorator made of one
             _turn(node, "FunctionNode", *placed)
             return
-        if isinstance(obj, Enum) and loader == "ObjectNode":
+        if isinstance(obj, Enum) and loader in {"ObjectNode", "JsonNode"}:
             _turn(node, "ConstructorFromReduceNode", node["__module__"], node["__class__"])
             node["content"] = _tuple_of(obj.value)
         if loader in {"FunctionNode", "TypeNode"}:
@@ -192,6 +209,8 @@ class _Canonical:
         elif loader == "MethodNode":
             target = obj.__self__ if isinstance(obj.__self__, type) else type(obj.__self__)
             node["__module__"], node["__class__"] = target.__module__, target.__name__
+        elif node["__module__"] == stored_values.__name__:
+            return
         else:
             target = type(obj)
             if loader == "ObjectNode" and (node.get("content") or {}).get("content", "null") == "null":

@@ -65,9 +65,18 @@ class Uses:
         home, unit = task.home, task.unit
         for name, chains in sorted(names.chains.items()):
             value = home.namespace.get(name)
-            if name in names.at_once | names.later and local_module(value, self._code.homes):
-                for chain in sorted(chains):
+            if name not in names.at_once | names.later or not isinstance(value, ModuleType):
+                continue
+            for chain in sorted(chains):
+                if local_module(value, self._code.homes):
                     self._follow_chain(value, chain, unit, task.label, at_once=name in names.at_once)
+                else:
+                    self._import_inner(home, name, value, chain)
+        self._follow_imports(names, task)
+
+    def _follow_imports(self, names: FreeNames, task: Task) -> None:
+        """Follow the imports within functions."""
+        unit = task.unit
         for module, name in names.modules:
             if self._code.homes.is_local(module):
                 value = self._imported(module, task.label)
@@ -79,6 +88,19 @@ class Uses:
                 value = self._imported(module, task.label)
                 if value is not None:
                     self._follow_chain(value, () if name == "*" else (name,), unit, task.label, at_once=False)
+
+    def _import_inner(self, home: Home, name: str, module: ModuleType, chain: tuple[str, ...]) -> None:
+        """Import what `import a.b.c` imported beside `a`: the modules that are read of an installed one."""
+        found = module
+        for part in chain:
+            inner = getattr(found, part, None)
+            if not isinstance(inner, ModuleType) or inner.__name__ != f"{found.__name__}.{part}":
+                break
+            found = inner
+        if found is not module and (home.name, f"import {found.__name__}") not in self._code.units:
+            as_name = "" if name == module.__name__ else f" as {self._code.fresh(home, found.__name__)}"
+            text = f"import {found.__name__}{as_name}"
+            self._code.units[home.name, text.partition(" as ")[0]] = Unit(home.name, text, (IMPORT, home.order, 0))
 
     def _follow_chain(self, module: Any, chain: tuple[str, ...], unit: Unit, label: str, *, at_once: bool) -> None:
         """Bind what is read of a local module: `helper.tables.FACTORS`; of a module used by itself, all it has."""

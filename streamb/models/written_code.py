@@ -88,20 +88,34 @@ def _in_order(units: Mapping[Key, Unit]) -> list[Unit]:
     _refuse_circles(units)
     done: list[Unit] = []
     started: set[int] = set()
+    running: set[int] = set()
 
-    def visit(unit: Unit, *, whole: bool, seen: set[int]) -> None:
-        if id(unit) not in started:
-            started.add(id(unit))
-            for key in sorted(unit.at_once & units.keys()):
-                visit(units[key], whole=True, seen=set())
-            done.append(unit)
-        if whole and id(unit) not in seen:
-            seen.add(id(unit))
-            for key in sorted(unit.later & units.keys()):
-                visit(units[key], whole=True, seen=seen)
+    def waits(unit: Unit) -> bool:
+        """Whether it needs a unit that is still waiting for its own."""
+        needed = [units[key] for key in unit.at_once & units.keys()]
+        return any(id(one) in running or (id(one) not in started and waits(one)) for one in needed)
+
+    def visit(unit: Unit) -> None:
+        if id(unit) in started:
+            return
+        started.add(id(unit))
+        running.add(id(unit))
+        for key in sorted(unit.at_once & units.keys()):
+            visit(units[key])
+            visit_used(units[key], set())
+        running.remove(id(unit))
+        done.append(unit)
+
+    def visit_used(unit: Unit, seen: set[int]) -> None:
+        """Also what it uses when it is called, as far as that can come first."""
+        seen.add(id(unit))
+        for key in sorted((unit.later | unit.at_once) & units.keys()):
+            if id(units[key]) not in seen and not waits(units[key]):
+                visit(units[key])
+                visit_used(units[key], seen)
 
     for unit in sorted(set(units.values()), key=lambda unit: (unit.rank, unit.module, unit.text)):
-        visit(unit, whole=False, seen=set())
+        visit(unit)
     return done
 
 

@@ -16,7 +16,7 @@ for path in sorted(folder.iterdir()):
     if path.is_dir():
         model = load_artifact(path, trusted=[key.public])
         answers[path.name] = np.asarray(
-            model.predict(ROWS.astype(np.float32) if "torch" in path.name else ROWS)
+            model.predict(ROWS.astype(np.float32) if path.name == "torch module" else ROWS)
         ).tolist()
         answers[f"{path.name}: saved again"] = model.save(folder.parent / "again" / path.name).digest
 print(json.dumps(answers))

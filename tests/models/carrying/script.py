@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import helper
+import more
 import numpy as np
 import shop
 import shop.parts.tables
@@ -33,6 +34,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from starred import *
+import torch
+from torch import nn
 
 from streamb.models import Model
 
@@ -362,23 +365,25 @@ class Sorted:
 
 saved("functions as attributes", Sorted())
 
-if len(sys.argv) > 2:
-    import torch
-    from torch import nn
+for kind, thing in more.KINDS.items():
+    saved(kind, thing)
 
-    def squash(x):
-        return torch.tanh(x) * TABLE[0]
 
-    class Layers(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.enter, self.activation = nn.Linear(2, 1), squash
+def squash(x):
+    return torch.tanh(x) * TABLE[0]
 
-        def forward(self, x):
-            return self.activation(self.enter(x))
 
-    torch.manual_seed(0)
-    saved("torch module", Layers(), np.array(ROWS, np.float32))
+class Layers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enter, self.activation = nn.Linear(2, 1), squash
+
+    def forward(self, x):
+        return self.activation(self.enter(x))
+
+
+torch.manual_seed(0)
+saved("torch module", Layers(), np.array(ROWS, np.float32))
 
 with (OUT / "ran").open("a") as file:
     file.write("ran to the end\n")
