@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +33,16 @@ def python_value(feature: Feature, value: Any) -> Any:
         return np.nan if is_nan else None
     convert = _PYTHON.get(feature.kind)
     return value if convert is None else convert(feature, value)
+
+
+def python_values(feature: Feature, values: Iterable[Any]) -> list[Any]:
+    """Return the checked values of a column as Python objects; see `python_value`."""
+    if feature.kind in _PYTHON:
+        return [python_value(feature, value) for value in values]
+    if not feature.nullable:
+        return list(values)
+    missing = python_value(feature, None)
+    return [missing if value is None or value != value else value for value in values]
 
 
 def _python_moment(feature: Feature, value: int) -> dt.date | dt.datetime:

@@ -109,6 +109,13 @@ class Feature:
         dtype = numpy_dtype(self.dtype)
         return self.kind is FeatureKind.INTEGER or (dtype is not None and dtype.kind in "iu")
 
+    @property
+    def column_type(self) -> str:
+        """The type of a numeric column of a frame; where none was recorded, nulls were floats."""
+        if self.dtype or self.nullable:
+            return self.dtype
+        return {FeatureKind.INTEGER: "int64", FeatureKind.BOOLEAN: "bool"}.get(self.kind, "")
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without fields that have their default value."""
         body: dict[str, Any] = {"name": self.name, "kind": str(self.kind)}
@@ -222,6 +229,12 @@ class Columns:
     def bounds(self) -> Bounds:
         """The numbers that each column accepts."""
         return Bounds.of(self.features)
+
+    @cached_property
+    def shared_type(self) -> str | None:
+        """The type of all columns of a frame of numbers; None if they differ."""
+        types = {feature.column_type for feature in self.features}
+        return types.pop() if len(types) == 1 else None
 
     @property
     def is_open(self) -> bool:

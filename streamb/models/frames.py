@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.casting import cast_numbers, python_value
+from streamb.models.casting import cast_numbers, python_values
 from streamb.models.datetimes import moments
 from streamb.models.dtypes import DATE, OBJECT, datetime_unit, is_masked, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
@@ -29,8 +29,8 @@ def to_frame(schema: Columns, rows: Rows) -> pd.DataFrame:
     import pandas as pd
 
     if isinstance(rows, np.ndarray):
-        types = {_column_type(feature) for feature in schema.features}
-        if len(types) == 1 and not is_masked(shared := types.pop()) and shared != OBJECT:
+        shared = schema.shared_type
+        if shared is not None and not is_masked(shared) and shared != OBJECT:
             cast = cast_numbers(rows, shared)
             if cast.dtype == (numpy_dtype(shared) or np.float64):  # else some column has a null
                 return pd.DataFrame(cast, columns=list(schema.names))
@@ -38,13 +38,6 @@ def to_frame(schema: Columns, rows: Rows) -> pd.DataFrame:
     else:
         columns = zip(*rows, strict=True)
     return pd.DataFrame({f.name: _to_series(f, values) for f, values in zip(schema.features, columns, strict=True)})
-
-
-def _column_type(feature: Feature) -> str:
-    """The type of a numeric column; where none was recorded, nulls were floats."""
-    if feature.dtype or feature.nullable:
-        return feature.dtype
-    return {FeatureKind.INTEGER: "int64", FeatureKind.BOOLEAN: "bool"}.get(feature.kind, "")
 
 
 def _to_series(feature: Feature, values: Any) -> pd.Series[Any]:
@@ -61,7 +54,7 @@ def _to_series(feature: Feature, values: Any) -> pd.Series[Any]:
         return column.dt.tz_localize("UTC").dt.tz_convert(feature.zone) if feature.zone else column
     if feature.kind in (FeatureKind.LIST, FeatureKind.TENSOR):
         return _objects([_nested(feature, value) for value in values])
-    listed = [python_value(feature, value) for value in values]
+    listed = python_values(feature, values)
     if feature.dtype == OBJECT or feature.kind is FeatureKind.DATETIME:
         return _objects(listed)
     if feature.kind is FeatureKind.ANY:
@@ -72,7 +65,7 @@ def _to_series(feature: Feature, values: Any) -> pd.Series[Any]:
 def _numbers(feature: Feature, values: Any) -> pd.Series[Any]:
     import pandas as pd
 
-    name = _column_type(feature)
+    name = feature.column_type
     if is_masked(name):
         listed = [None if value is None or value != value else value for value in values]  # NaN
         return pd.Series(listed, dtype=name)
