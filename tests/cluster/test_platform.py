@@ -67,7 +67,7 @@ def test_a_version_that_cannot_be_loaded_is_refused_and_its_number_stays_free(ma
     with pytest.raises(ArtifactError, match="cannot be loaded on purpose"):
         manager.register_model("never", "", "", ExplodesOnLoad(), "1.0.0")
     assert [one.version for one in manager.list_versions("screening")] == ["1.0.0"]
-    assert "never" not in [model["model_id"] for model in manager.models()]
+    assert "never" not in [model.model_id for model in manager.list_models()]
 
 
 @pytest.mark.parametrize(
