@@ -15,6 +15,9 @@ from streamb.errors import InvalidInput, ModelFailed, StreambError
 from streamb.models.json_values import as_ndarray, frame_columns, has_not_finite, held, json_value, objects, plain_array
 from streamb.models.signature import Output
 
+RAISED: Final = (Exception, SystemExit)
+"""What a model's code may raise when it is asked: `sys.exit` in it fails its request, and ends no replica."""
+
 _MESSAGE_LENGTH: Final = 500
 _EXACT_IN_FLOAT: Final = 2**53
 _KINDS: Final = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "text"}
@@ -64,7 +67,7 @@ def answer_of(model: Predicts, given: Any, count: int, *, probabilities: bool = 
         predictions = predictions_from(model, given, count)
         asked = probabilities and model.has_probabilities
         answer = Answer(predictions, probabilities_from(model, given, count) if asked else None)
-    except Exception as error:
+    except RAISED as error:
         raise failure_of(error) from error
     for values in answer:
         if values is not None and bad_rows(values) is not None:
@@ -88,7 +91,7 @@ def probabilities_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
     return probabilities_of(model.predict_proba(given), count)
 
 
-def failure_of(error: Exception) -> StreambError:
+def failure_of(error: BaseException) -> StreambError:
     """Return the error for a request whose model raised `error`: `InvalidInput` as it is, else a `ModelFailed`."""
     if isinstance(error, InvalidInput | ModelFailed):
         return error

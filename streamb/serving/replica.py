@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamb.clock import Clock, SystemClock
 from streamb.errors import StreambError
 from streamb.models.outputs import (
+    RAISED,
     Predicts,
     bad_rows,
     failure_of,
@@ -129,7 +130,7 @@ class _Asking:
         try:
             given, count = self._input_of(group)
             values = ask(self._model, given, count)
-        except Exception as error:  # the model's own code may raise anything
+        except RAISED as error:
             return group, failure_of(error)
         bad = bad_rows(values)
         if bad is None and group[-1] - group[0] == len(group) - 1:

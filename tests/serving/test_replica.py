@@ -60,6 +60,19 @@ def test_exactly_the_guilty_requests_fail(requests):
     assert all("minus one" in error.message for error in reply.errors.values())
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), MemoryError("full"), RecursionError("deep"), StopIteration()])
+def test_whatever_the_model_raises_fails_its_request(error):
+    def answer(X):
+        if 7 in [row[0] for row in X]:
+            raise error
+        return np.zeros(len(X))
+
+    reply = BatchPredictor(Model(answer)).run(batch([1], [7], [2]))
+    assert set(reply.errors) == {1}
+    assert isinstance(reply.errors[1], ModelFailed)
+    assert type(error).__name__ in reply.errors[1].message
+
+
 def test_one_guilty_request_among_many_is_found_in_few_calls():
     model = Model()
     requests = [[1]] * 64
