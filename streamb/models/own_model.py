@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,8 @@ from streamb.models.source import SourceBundle, is_local
 _DESCRIPTION: Final = "object.json"
 _STATE_FILE: Final = "state.skops"
 _STATE_FOLDER: Final = "state"
-_FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, partial)
+_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement
+_FUNCTIONS: Final = (FunctionType, MethodType, BuiltinFunctionType, partial, np.ufunc)
 
 
 class OwnModel(Model):
@@ -52,6 +54,10 @@ class OwnModel(Model):
     ) -> None:
         self.object = obj
         self._answer: Callable[[Any], Any] = obj.predict if _predicts(obj) else obj
+        if inspect.iscoroutinefunction(self._answer) or inspect.isgeneratorfunction(self._answer):
+            raise InvalidInput(
+                f"{_name_of(self._answer)} is asynchronous or a generator; a model returns all predictions at once"
+            )
         own = getattr(obj, "schema", None)
         self.schema = schema or (own if isinstance(own, FeatureSchema) else None)
         self.name = name or _name_of(obj)
@@ -91,7 +97,7 @@ class OwnModel(Model):
     def write_payload(self, folder: Path) -> bool:
         code, cls = Definitions(), type(self.object)
         description: dict[str, str] = {}
-        if isinstance(self.object, _FUNCTIONS) or code.place(self.object) is not None:
+        if _is_function(self.object) or code.place(self.object) is not None:
             (folder / _STATE_FILE).write_bytes(freeze(self.object, place=code.place))
         else:
             module, name = code.place(cls) or (cls.__module__, cls.__qualname__)
@@ -123,6 +129,12 @@ class OwnModel(Model):
 
 def _predicts(obj: Any) -> bool:
     return callable(getattr(obj, "predict", None))
+
+
+def _is_function(obj: Any) -> bool:
+    """Whether it is stored as a function: by its name, or with what it is bound to."""
+    named = getattr(sys.modules.get(str(getattr(obj, "__module__", None))), str(getattr(obj, "__name__", None)), None)
+    return isinstance(obj, _FUNCTIONS) or named is obj
 
 
 def _takes_one(function: Any) -> bool:
@@ -182,6 +194,12 @@ def _frozen_state(obj: Any, code: Definitions) -> bytes:
     Raises:
         ArtifactUnsupported: something in it cannot be stored; the message names the attribute.
     """
+    base = next(one for one in type(obj).__mro__ if not one.__flags__ & _HEAP_TYPE)
+    if base is not object:
+        raise ArtifactUnsupported(
+            f"{type(obj).__name__} derives from {base.__name__}, whose content is not in its attributes; keep a "
+            f"{base.__name__} in an attribute instead"
+        )
     state = _state_of(obj)
     try:
         return freeze(state, place=code.place)

@@ -31,9 +31,8 @@ def not_carried(label: str, value: Any, error: ArtifactUnsupported) -> ArtifactU
         error: why it cannot be stored.
     """
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    return ArtifactUnsupported(
-        f"{label} is a {kind}, which an artifact cannot carry ({error.message}); {_change(value)}"
-    )
+    reason = error.message if error.__cause__ is None else str(error.__cause__)
+    return ArtifactUnsupported(f"{label} is a {kind}, which an artifact cannot carry ({reason}); {_change(value)}")
 
 
 def _change(value: Any) -> str:

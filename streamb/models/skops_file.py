@@ -225,10 +225,12 @@ class _Canonical:
 def _check_state(obj: Any) -> None:
     """Refuse an object whose type keeps its state where skops cannot see it: a lock, a connection, an iterator."""
     try:
-        obj.__reduce_ex__(2)
+        reduced = obj.__reduce_ex__(2)
         type(obj).__new__(type(obj))  # type: ignore[call-overload]
     except Exception as error:
         raise ArtifactUnsupported(f"{type(obj).__name__} objects cannot be stored: {error}") from error
+    if isinstance(reduced, str) or len(reduced[1]) > 1 or any(part is not None for part in reduced[3:]):
+        raise ArtifactUnsupported(f"{type(obj).__name__} objects cannot be stored: their content is not in attributes")
 
 
 def _turn(node: dict[str, Any], loader: str, module: str, name: str) -> None:

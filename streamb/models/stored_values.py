@@ -6,6 +6,7 @@ The names of these functions are part of the artifact format.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ Parts = Callable[[Any], tuple[Callable[..., Any], tuple[Any, ...]]]
 
 def stored_kinds() -> Iterator[tuple[type, Parts]]:
     """Yield the types with how to take them apart, except those of libraries that this process has not imported."""
+    yield deque, lambda items: (deque_of, (list(items), items.maxlen))
     pandas, torch = sys.modules.get("pandas"), sys.modules.get("torch")
     if pandas is not None and hasattr(pandas, "DataFrame"):
         yield pandas.DataFrame, lambda frame: (frame_of, (_arrow(frame),))
@@ -30,6 +32,11 @@ def stored_kinds() -> Iterator[tuple[type, Parts]]:
         yield pandas.Timedelta, lambda span: (timedelta_of, (int(span.value), span.unit))
     if torch is not None and hasattr(torch, "Tensor"):
         yield torch.Tensor, _tensor_parts
+
+
+def deque_of(items: list[Any], maxlen: int | None) -> deque[Any]:
+    """Return a deque."""
+    return deque(items, maxlen)
 
 
 def frame_of(content: bytes) -> pd.DataFrame:

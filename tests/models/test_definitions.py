@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamb.crypto import SigningKey
-from streamb.errors import ArtifactUnsupported
+from streamb.errors import ArtifactUnsupported, InvalidInput
 from streamb.models import Model, load_artifact, sign_artifact
 from streamb.models.definitions import Definitions
 from streamb.models.literals import literal
@@ -78,6 +78,32 @@ def test_an_attribute_that_no_file_holds_is_named(module, tmp_path):
         ArtifactUnsupported, match=r"the attribute 'bad' of Mine is a _thread\.lock.*inside the function"
     ):
         Model.wrap(mine).save(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("base", ["dict", "list", "numpy.ndarray"])
+def test_a_class_whose_content_is_not_in_its_attributes_is_refused(module, tmp_path, base):
+    mine = module(f"import numpy\nclass Mine({base}):\n    def predict(self, X):\n        return X\n")
+    with pytest.raises(ArtifactUnsupported, match=r"Mine derives from .* in an attribute instead"):
+        Model.wrap(np.ones(2).view(mine.Mine) if "ndarray" in base else mine.Mine()).save(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("expression", ["iter([1, 2])", "zip([1], [2])", "memoryview(b'a')"])
+def test_a_value_that_would_come_back_empty_is_refused(module, tmp_path, expression):
+    mine = module(f"THING = {expression}\ndef predict(X):\n    return [str(THING)] * len(X)\n")
+    with pytest.raises(ArtifactUnsupported, match="'THING', which predict uses"):
+        Model.wrap(mine.predict).save(tmp_path / "saved")
+
+
+def test_what_does_not_return_predictions_is_refused():
+    async def later(X):
+        return X
+
+    def one_by_one(X):
+        yield from X
+
+    for function in (later, one_by_one):
+        with pytest.raises(InvalidInput, match="asynchronous or a generator"):
+            Model.wrap(function)
 
 
 def test_a_variable_of_a_closure_is_named(module, tmp_path):
