@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +14,6 @@ from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows by column name as a DataFrame, for a model that takes one; absent keys are missing values."""
-    import pandas as pd
-
-    return pd.DataFrame(list(records))
 
 
 def to_frame(schema: Columns, rows: Rows) -> pd.DataFrame:

@@ -15,7 +15,6 @@ from scipy.sparse import csr_array
 
 from streamb import Feature, FeatureKind, FeatureSchema
 from streamb.errors import InvalidInput
-from streamb.models.frames import frame_of
 from streamb.models.rows import wire_rows
 
 WHEN = pd.to_datetime(["2024-01-31 12:00:00.5", "1999-12-31"], format="ISO8601")
@@ -191,12 +190,6 @@ def test_an_array_of_whole_numbers_takes_fractions_too():
     assert schema.to_input(schema.check_rows([[5, 6]])).dtype == np.int16
     with pytest.raises(InvalidInput, match="70000 does not fit int16"):
         schema.check_rows([[70_000, 1]])
-
-
-def test_rows_by_name_become_a_frame_for_models_that_take_one():
-    frame = frame_of([{"a": 1, "b": "x"}, {"a": 2}])
-    assert FeatureSchema.learn(frame).container == "frame"
-    assert served(frame)["b"].isna().tolist() == [False, True]
 
 
 def test_a_sparse_matrix_is_known_by_its_width():
