@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import orjson
 
 from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, TrialFailed
-from streamb.models import FeatureSchema, Model, pack, save_artifact
+from streamb.models import FeatureKind, FeatureSchema, Model, pack, save_artifact
 from streamb.models.artifact import reseal
 from streamb.models.example import MAX_BYTES, MOST_TRIED, Example
 from streamb.models.signature import Signature
@@ -54,7 +55,7 @@ def _prepared(
     model: Model, data: Any, given: FeatureSchema | None, *, keep: bool
 ) -> tuple[FeatureSchema, dict[str, Any]]:
     data = _in_own_container(model, data)
-    schema = given if given is not None and not given.is_open else FeatureSchema.learn(data)
+    schema = given if given is not None and not given.is_open else _learned(data, model.schema)
     tried = _first(data, MOST_TRIED)
     rows = orjson.loads(orjson.dumps(wire_rows(tried), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS))
     checked = schema.check_rows(rows)
@@ -65,6 +66,21 @@ def _prepared(
         raise TrialFailed(f"the model cannot answer the example here: {error.message}", **error.details) from error
     same = again.differs_from(answers) is None
     return schema, _bounded(rows, answers, deterministic=same, keep=keep).to_json()
+
+
+def _learned(data: Any, own: FeatureSchema | None) -> FeatureSchema:
+    """Learn the schema of the example; a column may also be null where the fitted model itself says so."""
+    learned = FeatureSchema.learn(data)
+    known = {} if own is None else {one.name: one for one in own.features if one.kind is not FeatureKind.ANY}
+    features = [
+        replace(
+            one, nullable=one.nullable or known[one.name].nullable, optional=one.optional or known[one.name].optional
+        )
+        if one.name in known
+        else one
+        for one in learned.features
+    ]
+    return replace(learned, features=tuple(features))
 
 
 def _bounded(rows: list[Any], answers: Answers, *, deterministic: bool, keep: bool) -> Example:
@@ -93,9 +109,10 @@ def _in_own_container(model: Model, data: Any) -> Any:
         missing = [f"missing column {name!r}" for name in required if name not in data.columns]
         if missing:
             raise InvalidFeatures(f"the example does not fit the model: {', '.join(missing[:10])}", problems=missing)
-    if not isinstance(data, list | tuple):
+    unnamed = isinstance(data, np.ndarray) and data.ndim == 2 and data.shape[1] == len(schema.features)
+    if not unnamed and not isinstance(data, list | tuple):
         return data
-    named = data and isinstance(data[0], Mapping)
+    named = isinstance(data, list | tuple) and len(data) and isinstance(data[0], Mapping)
     return pd.DataFrame.from_records(data, columns=None if named else list(schema.names))
 
 
@@ -108,4 +125,4 @@ def _first(data: Any, count: int) -> Any:
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(data, pandas.DataFrame | pandas.Series):
         return data.iloc[:count]
-    return data[:count] if isinstance(data, np.ndarray | list) else list(data)[:count]
+    return data[:count] if hasattr(data, "shape") or isinstance(data, list) else list(data)[:count]
