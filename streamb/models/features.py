@@ -63,7 +63,8 @@ class Feature:
         ordered: whether the order of the categories has a meaning, as in pandas.
         dtype: the NumPy or pandas type in which the model gets the values, such as "int8", "float32", "Int64",
             "category" or "datetime64[us]"; of a category, the type of its levels. Empty: float64 for numbers, int64
-            for integers, bool for booleans, and for other kinds what pandas makes of the values.
+            for integers, bool for booleans, and for other kinds what pandas makes of the values. A number with a type
+            of whole numbers takes fractions as well; the model gets these as float64.
         zone: the time zone of datetimes, such as "Europe/Berlin" or "UTC"; empty if they have none.
         shape: the shape of one row's tensor; None for an axis of any length, `()` for a single value.
         nullable: whether the value may be null (None, NaN, NaT).

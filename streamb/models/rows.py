@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _PLAIN_OR_FLOAT: Final = _PLAIN | {float}
+_INFINITY: Final = "infinite numbers cannot be sent; convert them to missing values, such as NaN, or to a limit"
 _DURATION: Final = "durations cannot be sent; convert them to numbers, such as column.dt.total_seconds()"
 
 
@@ -35,7 +36,7 @@ def wire_rows(rows: Any) -> list[Any]:
         with a "Z"; missing values (None, NaN, NaT, NA) are None; decimals are numbers.
 
     Raises:
-        InvalidInput: these are not rows, two columns have one name, or a value has no JSON form.
+        InvalidInput: these are not rows, two columns have one name, or a value has no JSON form, as infinity.
     """
     pandas = sys.modules.get("pandas")  # whoever passes a DataFrame has imported pandas
     if pandas is not None and isinstance(rows, pandas.DataFrame):
@@ -90,12 +91,12 @@ def _column_values(column: pd.Series[Any]) -> list[Any]:
         if getattr(dtype, "tz", None) is None:
             return list(iso_texts(column.to_numpy()))
         return list(iso_texts(column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), "Z"))
-    if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
-        return _array_values(column.to_numpy())
     if dtype.kind == "m":
         raise InvalidInput(f"column {column.name!r}: {_DURATION}")
-    values = column.astype(object).where(column.notna(), None).to_numpy().tolist()
     try:
+        if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+            return _array_values(column.to_numpy())
+        values = column.astype(object).where(column.notna(), None).to_numpy().tolist()
         return values if _PLAIN.issuperset(map(type, values)) else [wire_value(value) for value in values]
     except InvalidInput as error:
         raise InvalidInput(f"column {column.name!r}: {error.message}") from error
@@ -103,7 +104,9 @@ def _column_values(column: pd.Series[Any]) -> list[Any]:
 
 def _array_values(array: NDArray[Any]) -> list[Any]:
     kind = array.dtype.kind
-    if kind == "f" and np.isnan(array).any():
+    if kind == "f" and not np.isfinite(array).all():
+        if np.isinf(array).any():
+            raise InvalidInput(_INFINITY)
         values = array.astype(object)
         values[np.isnan(array)] = None
         return list(values.tolist())
@@ -129,9 +132,10 @@ def _named_rows(columns: Mapping[Any, Any]) -> list[dict[str, Any]]:
 
 def _row(row: Any) -> Any:
     """Return a row unchanged if JSON can carry it, as most; else its JSON form."""
-    if type(row) is list and _PLAIN_OR_FLOAT.issuperset(map(type, row)):
-        return row
-    if type(row) is dict and _PLAIN_OR_FLOAT.issuperset(map(type, row.values())):
+    values = row if type(row) is list else row.values() if type(row) is dict else None
+    if values is not None and _PLAIN_OR_FLOAT.issuperset(map(type, values)):
+        if math.inf in values or -math.inf in values:
+            raise InvalidInput(_INFINITY)
         return row
     return wire_value(row)
 
@@ -151,7 +155,7 @@ def wire_value(value: Any) -> Any:
     if kind in _PLAIN:
         return value
     if isinstance(value, float):
-        return None if math.isnan(value) else float(value)
+        return _finite(float(value))
     if isinstance(value, dt.datetime | dt.date | dt.time):  # among them pandas' Timestamp and NaT
         return None if kind.__name__ == "NaTType" else value.isoformat()
     if kind.__name__ == "NAType":
@@ -186,4 +190,11 @@ def _number(value: Decimal) -> float | int | None:
     if value.is_nan():
         return None
     whole = value.is_finite() and value == value.to_integral_value()
-    return int(value) if whole else float(value)
+    return int(value) if whole else _finite(float(value))
+
+
+def _finite(value: float) -> float | None:
+    """Return a number, or None for NaN; JSON would make null of infinity, too, without a word."""
+    if math.isinf(value):
+        raise InvalidInput(_INFINITY)
+    return None if math.isnan(value) else value

@@ -88,10 +88,15 @@ class FeatureSchema(Columns):
 
     @classmethod
     def learn(cls, X: Any) -> FeatureSchema:  # noqa: N803 - the ecosystem's name
-        """Learn the schema of training data: an ndarray, a DataFrame, a list of rows or a list of strings.
+        """Learn the schema of an example: names, kinds, types, levels, zones, shapes, and where values are missing.
+
+        Args:
+            X: rows in the form that the model takes: a DataFrame, an array or torch tensor whose first axis is the
+                rows, a dict of those by name, a list of rows (lists of values, dicts, texts), or a sparse matrix.
 
         Raises:
-            InvalidInput: a column's values have a kind that a schema does not support.
+            InvalidInput: a column's values have a type that no request can carry, such as durations; two columns have
+                one name; or there are no rows or columns.
         """
         return cls(*learn_columns(X))
 
@@ -117,8 +122,10 @@ class FeatureSchema(Columns):
         """Check the rows of a request: each a list in column order, or an object by column name.
 
         Returns:
-            shape (rows, features), float64, where every column is numeric (a missing optional value is NaN, a boolean 0
-            or 1); otherwise a list of rows, each a list of values in column order (missing: None).
+            shape (rows, features), float64, where every column is numeric (a missing value is NaN, a boolean 0 or 1)
+            and a float64 holds each number exactly; an array of shape (rows, …) in its own type for one tensor; else a
+            list of rows, each a list of values in column order (missing: None; a datetime: the number of its unit since
+            1970, in UTC if it has a zone).
 
         Raises:
             InvalidFeatures: names every problem by row and column, up to 20.
@@ -153,7 +160,7 @@ class FeatureSchema(Columns):
             return rows
 
     def check_array(self, values: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Rows:
-        """Check a tensor of shape (rows, features), or one tensor of shape (rows,) or (rows, 1) per column name.
+        """Check a tensor of shape (rows, features), or one of shape (rows,), (rows, 1) or (rows, *shape) per column.
 
         Returns:
             the same as `check_rows`.

@@ -51,7 +51,9 @@ def test_each_value_has_its_json_form(value, wanted):
     json.dumps(found, allow_nan=False)
 
 
-@pytest.mark.parametrize("value", [dt.timedelta(1), np.timedelta64(1, "s"), pd.Timedelta(1), b"bytes", object(), {1}])
+@pytest.mark.parametrize(
+    "value", [dt.timedelta(1), np.timedelta64(1, "s"), pd.Timedelta(1), b"bytes", object(), {1}, Decimal("inf")]
+)
 def test_what_json_cannot_carry_is_refused_with_what_to_do(value):
     with pytest.raises(InvalidInput, match=r"cannot be sent; (convert|make)"):
         wire_rows([[1, value]])
@@ -115,3 +117,14 @@ def test_what_is_no_list_of_rows_is_refused(rows):
 def test_rows_that_are_plain_already_are_not_copied():
     rows = [[1, 2.5, "a", None, True], {"a": 1}]
     assert all(found is row for found, row in zip(wire_rows(rows), rows, strict=True))
+
+
+def test_infinity_never_becomes_null_without_a_word():
+    for rows in (
+        np.array([[1.0, np.inf]]),
+        pd.DataFrame({"a": [np.nan, -np.inf]}),
+        [[np.float32("inf")]],
+        [[1, math.inf]],
+    ):
+        with pytest.raises(InvalidInput, match="infinite numbers cannot be sent"):
+            wire_rows(rows)
