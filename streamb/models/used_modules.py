@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
+from zipfile import ZipFile
 
 import numpy as np
 
-from streamb.models.source import CODE_FOLDER
+from streamb.models.source import CODE_FOLDER, VALUES_FOLDER
 
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), np.generic)
 _DEFINITIONS: Final = (type, FunctionType, BuiltinFunctionType)
@@ -37,6 +39,9 @@ def used_modules(obj: Any, folder: Path) -> set[str]:
     found |= {base.__module__ for cls in classes for base in cls.__mro__}
     for file in (folder / CODE_FOLDER).rglob("*.py"):
         found |= set(_imported(ast.parse(file.read_bytes())))
+    for file in (folder / CODE_FOLDER / VALUES_FOLDER).glob("*.skops"):
+        with ZipFile(file) as stored:
+            found |= set(_named(json.loads(stored.read("schema.json"))))
     return found
 
 
@@ -59,6 +64,14 @@ def parts(root: Any) -> Iterator[Any]:
             waiting.extend((part.func, part.args, part.keywords))
         elif not isinstance(part, (*_DEFINITIONS, ModuleType)):
             waiting.extend(getattr(part, "__dict__", {}).values())
+
+
+def _named(node: Any) -> Iterator[str]:
+    """Yield the modules of the types in a skops file."""
+    if isinstance(node, dict) and isinstance(node.get("__module__"), str):
+        yield node["__module__"]
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _named(child)
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from streamb.crypto import SigningKey
 from streamb.errors import ArtifactUnsupported, InvalidInput
@@ -153,6 +154,23 @@ def test_a_traceback_shows_the_carried_line(module, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         model.predict([[1]])
     assert "# here" in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_environment_lists_what_values_beside_the_code_come_from(module, tmp_path):
+    mine = module("FITTED = None\ndef predict(X):\n    return FITTED.predict(X)\n")
+    mine.FITTED = LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0])
+    assert "scikit-learn" in Model.wrap(mine.predict).save(tmp_path / "saved").versions
+
+
+def test_code_from_two_places_is_refused_together(module, tmp_path):
+    mine = module(
+        "class Mine:\n    def __init__(self, inner):\n        self.inner = inner\n"
+        "    def predict(self, X):\n        return self.inner(X)\n"
+        "def first(X):\n    return X\n"
+    )
+    loaded = arrived(mine.first, tmp_path / "first").object
+    with pytest.raises(ArtifactUnsupported, match="joins code that came out of an artifact with other code"):
+        Model.wrap(mine.Mine(loaded)).save(tmp_path / "both")
 
 
 def test_nothing_installed_is_carried():
