@@ -66,7 +66,7 @@ def deploy(
     )
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}
     with where.connect() as client:
-        made = client.change("POST", "/api/deployments", body)
+        made = client.change("POST", "/api/deployments", body, patient=True)
         if wait:
             made = _follow(client, made, timeout)
     return _one_line(made, exit_code=1 if wait and made["state"] != "completed" else 0)

@@ -97,13 +97,20 @@ class HttpClient:
             if cursor is None:
                 return
 
-    def change(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Make a change. It happens once, even if the request is repeated after a broken connection."""
+    def change(self, method: str, path: str, body: Any = None, *, patient: bool = False) -> dict[str, Any]:
+        """Make a change. It happens once, even if the request is repeated after a broken connection.
+
+        Args:
+            method, path: the route.
+            body: sent as JSON.
+            patient: whether to wait at least `UPLOAD_S` for the answer, because a version may be tried first.
+        """
         content = None if body is None else _encode(body)
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return self._json(self._send(method, path, content=content, headers=headers))
+        timeout = self._upload_timeout if patient else httpx.USE_CLIENT_DEFAULT
+        return self._json(self._send(method, path, content=content, headers=headers, timeout=timeout))
 
     def ask(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Post a body that changes nothing on the platform, such as rows to predict."""

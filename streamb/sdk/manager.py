@@ -318,7 +318,7 @@ class ProductionMLManager(RegistryMethods):
             "options": given,
             "force": force,
         }
-        made = self._client.change("POST", "/api/deployments", body)
+        made = self._client.change("POST", "/api/deployments", body, patient=True)
         return Deployment(self._client, made["id"])
 
     def deployment(self, deployment_id: str) -> Deployment:
