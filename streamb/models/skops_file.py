@@ -53,8 +53,9 @@ def freeze(obj: Any, *, place: Place = lambda _: None) -> bytes:
             f"{type(obj).__name__} refers to itself or is nested too deep to be stored"
         ) from error
     except Exception as error:  # skops raises its own type, and TypeError, ValueError, AttributeError besides
+        reason = str(error).rstrip(".")
         raise ArtifactUnsupported(
-            f"{type(obj).__name__} holds something that cannot be stored: {error}. Make the model without it, or "
+            f"{type(obj).__name__} holds something that cannot be stored: {reason}. Make the model without it, or "
             "register an object of a class of your own that keeps numbers, strings and arrays and has a predict method"
         ) from error
     canonical = _Canonical(lambda name: name, objects, place)

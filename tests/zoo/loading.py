@@ -1,6 +1,6 @@
 """A process that has made no model: loads artifacts, and writes down what they answer.
 
-`python -m tests.zoo.loading FOLDER`: FOLDER has a subfolder for each model, with `artifact` and `rows.pickle`.
+`python -m tests.zoo.loading FOLDER`: FOLDER has a folder for each model, with its artifact `stored` and `rows.pickle`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def main(folder: Path) -> None:
     """Answer for each model with its answers, or the error."""
     key = pickle.loads((folder / "key.pickle").read_bytes())
     for place in sorted(folder.iterdir()):
-        if place.is_dir():
+        if (place / "stored").is_dir():
             rows = pickle.loads((place / "rows.pickle").read_bytes())  # written by this test itself
             try:
-                found: Any = answer(load_artifact(place / "artifact", trusted=[key]), rows)
+                found: Any = answer(load_artifact(place / "stored", trusted=[key]), rows)
             except Exception as error:
                 found = f"{type(error).__name__}: {error}"
             (place / "answer.pickle").write_bytes(pickle.dumps(found if isinstance(found, str) else tuple(found)))

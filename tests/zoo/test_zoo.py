@@ -1,7 +1,7 @@
 """Models of every kind, from training to an answer over HTTP; and those that are refused, with what they are told.
 
-Each is wrapped, saved, stored as the platform stores it, loaded in a process that has made no model, and served by a
-gateway; the answers must be those of its library, bit for bit. `make soak` runs all of them and prints the table.
+Each is registered with an example as the platform does it (saved, tried, stored), loaded in a process that has made no
+model, and served by a gateway; the answers must be those of its library, bit for bit. `make soak` prints the table.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,13 +23,18 @@ from streamb.clock import SystemClock
 from streamb.config import child_environment
 from streamb.crypto import SigningKey
 from streamb.errors import StreambError
-from streamb.models import FeatureSchema, Model, pack
+from streamb.models import Model, load_artifact, verify_artifact
+from streamb.models.example import Example
 from streamb.models.outputs import predictions_of, probabilities_of
 from streamb.models.rows import wire_rows
 from streamb.registry.artifacts import ArtifactStore
+from streamb.registry.trial import TrialState
+from streamb.registry.version import Artifact
+from streamb.sdk.example import write_archive
 from streamb.serving import BatchPredictor, GatewayApp, GatewayLimits
 from streamb.store.blobs import open_blobs
 from streamb.traffic import VersionTarget
+from streamb.trials.process import TrialProcesses
 from tests.serving.asgi_client import AsgiClient
 from tests.serving.predictors import table
 from tests.zoo import estimators, libraries, networks
@@ -46,41 +53,53 @@ def known(needs: str) -> bool:
     return not needs or find_spec(needs) is not None
 
 
+@dataclass(frozen=True)
+class Kept:
+    """One model as it was made, what the platform stored of it, and the stored model as a replica loads it."""
+
+    made: Any
+    artifact: Artifact
+    model: Model
+    folder: Path
+
+
 class Zoo:
-    """Models of one family, saved, and asked in a process that has made none of them."""
+    """The models of one family, registered with an example, and then asked in a process that has made none of them."""
 
     def __init__(self, family: str, folder: Path) -> None:
-        self.folder = folder
-        self.made: dict[str, tuple[Any, Model | Exception]] = {}
-        self.distributions: dict[str, set[str]] = {}
         (folder / "key.pickle").write_bytes(pickle.dumps(KEY.public))
         store = ArtifactStore(
             open_blobs(str(folder.parent / f"{family}-blobs")), signing=KEY, trusted=[KEY.public],
             scratch=folder.parent / f"{family}-scratch", max_bytes=1 << 30,
+            trier=TrialProcesses([KEY.public], timeout_s=120),
         )  # fmt: skip
-        for number, entry in enumerate(FAMILIES[family].ENTRIES):
-            if known(entry.needs):
-                try:
-                    made = entry.make()
-                    self.made[entry.name] = (made, self._stored(store, folder / f"{number:03}", made, entry.example))
-                except Exception as error:  # the other models of the family go on
-                    self.made[entry.name] = (None, error)
+        entries = [entry for entry in FAMILIES[family].ENTRIES if known(entry.needs)]
+        made = [self._made(entry, folder / f"{number:03}") for number, entry in enumerate(entries)]
+        with ThreadPoolExecutor(2) as pool:  # a trial is a process of its own
+            kept = pool.map(lambda one: one if isinstance(one, Exception) else self._registered(store, *one), made)
+            self.kept = {entry.name: one for entry, one in zip(entries, kept, strict=True)}
         command = [sys.executable, "-m", "tests.zoo.loading", str(folder)]
         subprocess.run(command, env=child_environment(), cwd=ROOT, timeout=500, check=True)
 
-    def _stored(self, store: ArtifactStore, place: Path, made: Any, rows: Any) -> Model:
-        model = Model.wrap(made)
-        place.mkdir()
-        (place / "rows.pickle").write_bytes(pickle.dumps(rows))
-        manifest = model.save(place / "saved")
-        self.distributions[place.name] = {name for name, version in manifest.versions.items() if version != "unknown"}
-        pack(place / "saved", place / "model.zip")
-        artifact = store.ingest(place / "model.zip", may_carry_code=True)
-        store.fetch(artifact.blob, place / "artifact")
-        return model
+    def _made(self, entry: Entry, place: Path) -> tuple[Any, Path, dict[str, Any] | None] | Exception:
+        try:
+            made = entry.make()
+            place.mkdir()
+            (place / "rows.pickle").write_bytes(pickle.dumps(entry.example))
+            _, archive, example = write_archive(made, place, example=entry.example, schema=None, keep=True)
+        except Exception as error:  # the other models of the family go on
+            return error
+        return made, archive, example
 
-    def answer(self, place: str) -> Any:
-        return pickle.loads((self.folder / place / "answer.pickle").read_bytes())
+    def _registered(
+        self, store: ArtifactStore, made: Any, archive: Path, example: dict[str, Any] | None
+    ) -> Kept | Exception:
+        try:
+            artifact = store.ingest(archive, may_carry_code=True, example=Example.from_json(example))
+            store.fetch(artifact.blob, archive.parent / "stored")
+            return Kept(made, artifact, load_artifact(archive.parent / "stored", trusted=[KEY.public]), archive.parent)
+        except Exception as error:
+            return error
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +108,14 @@ def zoo(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(params=ALL, ids=lambda pair: pair[1].name)
-def case(request, zoo):
+def case(request, zoo) -> tuple[Entry, Kept]:
     family, entry = request.param
     if not known(entry.needs):
         pytest.skip(f"{entry.needs} is not installed")
-    made, model = zoo(family).made[entry.name]
-    if isinstance(model, Exception):
-        raise model
-    return zoo(family), f"{FAMILIES[family].ENTRIES.index(entry):03}", entry, made, model
+    kept = zoo(family).kept[entry.name]
+    if isinstance(kept, Exception):
+        raise kept
+    return entry, kept
 
 
 def count_of(rows: Any) -> int:
@@ -121,44 +140,50 @@ def assert_same(found: Any, wanted: np.ndarray, exact: bool) -> None:
         np.testing.assert_allclose(array, wanted, rtol=1e-6)
 
 
+def test_its_trial_passes_and_its_manifest_names_its_library(case):
+    entry, kept = case
+    assert kept.artifact.trial.state is TrialState.PASSED
+    assert kept.artifact.trial.rows == count_of(entry.example)
+    assert kept.artifact.trial.deterministic
+    wanted = entry.needs if entry.needs != "skorch" else "torch"  # a net is loaded without skorch
+    versions = verify_artifact(kept.folder / "stored").versions
+    assert any(name.startswith(wanted) and version != "unknown" for name, version in versions.items())
+
+
 def test_loaded_in_a_new_process_it_answers_as_its_library(case):
-    zoo, place, entry, made, model = case
-    found = zoo.answer(place)
+    entry, kept = case
+    found = pickle.loads((kept.folder / "answer.pickle").read_bytes())
     assert isinstance(found, tuple), found
-    predictions, chances = expected(entry, made)
+    predictions, chances = expected(entry, kept.made)
     assert_same(found[0], predictions, exact=entry.exact)
     assert (found[1] is None) == (chances is None)
     if chances is not None:
         assert_same(found[1], chances, exact=entry.exact)
-    wanted = entry.needs if entry.needs != "skorch" else "torch"  # a net is loaded without skorch
-    assert any(name.startswith(wanted) for name in zoo.distributions[place])
-    RESULTS[entry.name] = type(model).__name__
 
 
-async def test_served_over_http_with_the_schema_of_an_example_it_answers_as_its_library(case):
-    _, _, entry, made, model = case
-    schema = FeatureSchema.learn(entry.example)
-    served = Served(model, schema)
-    app = GatewayApp(served, GatewayLimits(), SystemClock())
+async def test_served_over_http_it_answers_as_its_library(case):
+    entry, kept = case
+    app, artifact = GatewayApp(Served(kept.model), GatewayLimits(), SystemClock()), kept.artifact
     target = VersionTarget(
-        version="1.0.0", app="m-1.0.0", schema=schema.to_json(), task=model.task, classes=model.classes
-    )
+        version="1.0.0", app="m-1.0.0", schema=artifact.schema, task=artifact.task, outputs=artifact.outputs,
+        classes=artifact.classes, row_wise=artifact.trial.row_wise,
+    )  # fmt: skip
     assert app.apply(table(target))
     body = {"instances": wire_rows(entry.example), "probabilities": entry.chances is not None}
     response = await AsgiClient(app).post("/v2/models/m/predict", body)
     assert response.status == 200, response.json()
-    predictions, chances = expected(entry, made)
+    predictions, chances = expected(entry, kept.made)
     assert_same(response.json()["predictions"], predictions, exact=entry.exact)
     if chances is not None:
         assert_same(response.json()["probabilities"], chances, exact=entry.exact)
-    RESULTS[entry.name] = f"{type(model).__name__}, over HTTP too"
+    code = "with code" if artifact.carries_code else "no code"
+    RESULTS[entry.name] = f"{kept.model.framework}, {code}, row-wise: {artifact.trial.row_wise}"
 
 
 class Served:
     """The predictor of a gateway: answers with a model in this process, as a replica does."""
 
-    def __init__(self, model: Model, schema: FeatureSchema) -> None:
-        model.schema = schema
+    def __init__(self, model: Model) -> None:
         self._model = BatchPredictor(model)
 
     def replicas(self, target: VersionTarget) -> int:
