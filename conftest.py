@@ -62,6 +62,7 @@ _SLOW = tuple(
         "serving/test_gateway_fallback.py",
         "serving/http/test_listener.py",
         "serving/http/test_listener_heads.py",
+        "serving/test_mixed_tables.py",
         "store/test_database.py",
         "store/test_sql_engine.py",
         "test_architecture.py",
