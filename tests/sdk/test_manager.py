@@ -123,7 +123,7 @@ def test_wrong_features_are_named(manager, churn):
     with pytest.raises(InvalidFeatures, match="income") as refusal:
         manager.predict("churn", [{"age": 1}])
     assert refusal.value.details["request_id"]
-    with pytest.raises(BadRequest):
+    with pytest.raises(InvalidInput, match="object"):
         manager.predict("churn", [[object(), 1]])
 
 

@@ -60,7 +60,7 @@ def bench(tmp_path) -> Bench:
     [
         (own_models.Raises, "it cannot answer its example: the model raised ValueError: no such customer"),
         (own_models.TooFew, "it cannot answer its example"),
-        (own_models.Exits, "it raised SystemExit: I am done"),
+        (own_models.Exits, "SystemExit: I am done"),
     ],
 )
 def test_a_model_that_cannot_answer_is_refused(bench, habit, words):
