@@ -283,6 +283,7 @@ def _not_a_model(obj: Any) -> str:
         suffixes = [suffix for adapter in catalog.adapters() for suffix in adapter.file_suffixes]
         return f"a path must end in {' or '.join(suffixes)}, got {str(obj)!r}"
     return (
-        f"a {type(obj).__name__} cannot become a Model: give a scikit-learn estimator or pipeline that predicts, a "
-        "torch.nn.Module, the path of an .onnx file, an object with a predict method, or a function of the rows alone"
+        f"a {type(obj).__name__} cannot become a Model: give a scikit-learn estimator or pipeline that predicts or "
+        "transforms, a torch.nn.Module, the path of an .onnx file, a model of another library that docs/models.md "
+        "lists, an object with a predict method, or a function of the rows alone"
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, InvalidInput
+from streamb.models.features import INPUT
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 
 _TYPES: Final[Mapping[str, Any]] = {
@@ -72,6 +73,11 @@ class Input:
         """Whether it takes one value per row."""
         return len(self.shape) == 1 or self.shape[1:] == (1,)
 
+    def tensor(self, name: str) -> Feature:
+        """Describe a row's part of it, whatever its shape."""
+        dtype = "str" if self.kind is FeatureKind.TEXT else str(self.dtype)
+        return Feature(name, FeatureKind.TENSOR, dtype=dtype, shape=self.shape[1:])
+
     def feature(self, name: str) -> Feature:
         """Describe one column of it."""
         narrow = self.dtype.kind in "iu" and self.dtype != np.int64
@@ -113,19 +119,20 @@ class Inputs:
         sizes = {item.shape[0] for item in self.items}
         return sizes.pop() if len(sizes) == 1 else None
 
-    def schema(self) -> FeatureSchema | None:
-        """The columns that the inputs require; None if their number is not fixed."""
+    def schema(self) -> FeatureSchema:
+        """The columns or tensors that the inputs require."""
         if len(self.items) > 1:
-            if not all(item.is_column for item in self.items):
-                return None
-            return FeatureSchema(tuple(item.feature(item.name) for item in self.items), "frame")
+            if all(item.is_column for item in self.items):
+                return FeatureSchema(tuple(item.feature(item.name) for item in self.items), "frame")
+            parts = (item.feature(item.name) if len(item.shape) == 1 else item.tensor(item.name) for item in self.items)
+            return FeatureSchema(tuple(parts), "tensors")
         (only,) = self.items
         if only.kind is FeatureKind.TEXT and only.is_column:
             return FeatureSchema.texts()
         if len(only.shape) == 1:
             return FeatureSchema((only.feature(only.name),))
         if len(only.shape) != 2 or only.shape[1] is None:
-            return None
+            return FeatureSchema((only.tensor(INPUT),), "tensor")
         return FeatureSchema(tuple(only.feature(f"x{index}") for index in range(only.shape[1])))
 
     def feed(self, values: Any) -> dict[str, NDArray[Any]]:

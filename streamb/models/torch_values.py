@@ -110,8 +110,8 @@ def call(module: nn.Module, forward: Forward, types: InputTypes, values: Any) ->
 
     Args:
         values: one array or table with one row per entry of its first axis; or several inputs as a dict name -> array
-            (of any names, in the order of the arguments, where none of them is an argument's name), or as the columns
-            of a table.
+            (of any names, in the order of the arguments, where none of them is an argument's name), as a list of dicts
+            by name, or as the columns of a table.
 
     Returns:
         A NumPy array for a tensor; a dict for a dict or a named tuple; a tuple for a tuple or a list.
@@ -147,6 +147,8 @@ def to_numpy(output: Any) -> Any:
 
 
 def _arguments(forward: Forward, values: Any) -> tuple[list[Any], Mapping[str, Any]]:
+    if isinstance(values, list) and values and all(isinstance(row, Mapping) for row in values):
+        values = {name: [row.get(name) for row in values] for name in values[0]}
     if isinstance(values, Mapping):
         if forward.any_name or set(values) <= set(forward.names):
             return [], values

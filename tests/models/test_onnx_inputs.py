@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
+from streamb.errors import ArtifactUnsupported, InvalidFeatures, InvalidInput, ModelFailed
 from streamb.models import FeatureKind, Model
 
 FLOAT = TensorProto.FLOAT
@@ -59,7 +59,8 @@ def join(shapes, kind=FLOAT):
     """A graph that adds the means of its inputs, row by row."""
     nodes, sums = [], []
     for name, shape in shapes.items():
-        nodes.append(helper.make_node("ReduceMean", [name], [f"m_{name}"], axes=list(range(1, len(shape))), keepdims=0))
+        axes = {"axes": list(range(1, len(shape))), "keepdims": 0} if len(shape) > 1 else {}
+        nodes.append(helper.make_node("ReduceMean" if axes else "Identity", [name], [f"m_{name}"], **axes))
         sums.append(f"m_{name}")
     nodes.append(helper.make_node("Sum", sums, ["y"]))
     inputs = [value(name, kind, shape) for name, shape in shapes.items()]
@@ -73,6 +74,19 @@ def test_several_inputs_of_any_shape_go_by_name():
     for given in ({"image": image}, {"image": image, "other": vector}):
         with pytest.raises(InvalidInput, match="takes the inputs image, vector"):
             model.predict(given)
+
+
+def test_rows_of_tensors_are_checked_against_the_graph():
+    model = join({"image": [None, 2, 2], "weight": [None]})
+    rows = [{"image": [[0, 1], [2, 3]], "weight": 1}, {"image": [[4, 5], [6, 7]], "weight": 0.5}]
+    assert model.schema.container == "tensors"
+    assert model.predict(model.to_input(model.schema.check_rows(rows))).tolist() == [2.5, 6.0]
+    with pytest.raises(InvalidFeatures, match="image"):
+        model.schema.check_rows([{"image": [1, 2, 3], "weight": 1}])
+    alone = identity(FLOAT, [None, 3, None])
+    assert [(one.shape, one.dtype) for one in alone.schema.features] == [((3, None), "float32")]
+    given = alone.to_input(alone.schema.check_rows([[[1], [2], [3]]]))
+    assert alone.predict(given).shape == (1, 3)
 
 
 def test_columns_of_a_frame_or_an_array_are_inputs():

@@ -62,7 +62,13 @@ FIRST, SECOND = np.ones((5, 3)), np.arange(10.0).reshape(5, 2)
 
 
 @pytest.mark.parametrize(
-    "given", [{"first": FIRST, "second": SECOND}, {"second": SECOND, "first": FIRST}, {"a": FIRST, "b": SECOND}]
+    "given",
+    [
+        {"first": FIRST, "second": SECOND},
+        {"second": SECOND, "first": FIRST},
+        {"a": FIRST, "b": SECOND},
+        [{"first": one.tolist(), "second": other.tolist()} for one, other in zip(FIRST, SECOND, strict=True)],
+    ],
 )
 def test_several_inputs_go_by_name_or_in_order(given):
     pair = Pair()

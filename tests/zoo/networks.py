@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.contracts.own_model_samples import Gated, NearestMean, SavesItself
 from tests.zoo.entry import THREE, Entry, Refused, X, by_chances
-from tests.zoo.samples import Attends, DictNet, LanguageNet, PairNet, TupleNet
+from tests.zoo.samples import Attends, DictNet, LanguageNet, PairNet, TupleNet, weighed
 
 _IDS = np.arange(24).reshape(6, 4) % 10
 _IMAGES = np.random.default_rng(1).normal(size=(6, 1, 8, 8))
@@ -204,6 +204,7 @@ ENTRIES = [
     Entry("ONNX several inputs and outputs", _two_inputs, _TWO, _onnx_asked),
     Entry("own class, fitted", lambda: NearestMean().fit(X, THREE), X, chances=by_chances),
     Entry("own class that saves itself", lambda: SavesItself(2.5), X),
+    Entry("own function", lambda: weighed, X, lambda made, rows: made(rows)),
 ]
 
 
