@@ -58,7 +58,10 @@ class TransformersModel(Model):
 
     def predict(self, X: Any) -> Any:  # noqa: N803
         """See `Model.predict`; a pipeline that is no classifier answers a list with one entry for each text."""
-        found = list(self.pipeline(_texts(X)))
+        texts = _texts(X)
+        found = list(self.pipeline(texts))
+        if self.pipeline.task == "fill-mask" and len(texts) == 1:
+            found = [found]  # only this pipeline answers a list of one text without a list around it
         return np.array([answer["label"] for answer in found]) if self.has_probabilities else found
 
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803

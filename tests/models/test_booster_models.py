@@ -94,7 +94,7 @@ def test_lightgbm_knows_the_levels_of_a_frames_categories(tmp_path):
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
     np.testing.assert_array_equal(again.predict(TABLE), booster.predict(TABLE))
-    row = {"size": 0.5, "city": "Bonn", "flag": 1}
+    row = {"size": 0.5, "city": "Bonn", "flag": True}
     given = again.to_input(again.schema.check_rows([row]))
     assert again.predict(given).tolist() == booster.predict(pd.DataFrame([row]).astype(TABLE.dtypes)).tolist()
 

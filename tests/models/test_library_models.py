@@ -194,6 +194,7 @@ class TestTransformers:
         loaded = again(Model.wrap(pipeline), tmp_path)
         assert loaded.task == "other"
         assert loaded.predict(texts) == expected
+        assert loaded.predict(texts[:1]) == expected[:1]
 
     def test_tasks_and_classes_beyond_are_refused(self, tmp_path):
         pipeline = tiny_pipeline(tmp_path)

@@ -167,7 +167,7 @@ ENTRIES = [
         _asked,
     ),
     Entry("torch class of one's own", _net(lambda: Gated(4, 6)), X, _asked),
-    Entry("torch transformer of one's own", _net(Attends), np.ones((5, 3, 8)), _asked),
+    Entry("torch transformer of one's own", _net(Attends), np.random.default_rng(2).normal(size=(5, 3, 8)), _asked),
     Entry("torch several inputs", _net(PairNet), {"first": X[:, :2], "second": X[:, 2:]}, _asked),
     Entry("torch whole numbers and a mask", _net(LanguageNet), {"input_ids": _IDS, "mask": _IDS > 2}, _asked),
     Entry("torch dict output", _net(DictNet), X, _asked),

@@ -40,7 +40,7 @@ from tests.serving.predictors import table
 from tests.zoo import estimators, libraries, networks
 from tests.zoo.entry import Entry, Refused
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200), pytest.mark.filterwarnings("default")]
 
 FAMILIES = {"estimators": estimators, "networks": networks, "libraries": libraries}
 ALL = [(family, entry) for family, module in FAMILIES.items() for entry in module.ENTRIES]
