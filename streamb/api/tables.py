@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import BodyTooLarge, InvalidFeatures, InvalidInput, UnsupportedMediaType
-from streamb.models.countable_rows import countable_rows
+from streamb.models.columns.countable_rows import countable_rows
+from streamb.models.columns.values import Mistake, checked_value, wanted
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
-from streamb.models.values import Mistake, checked_value, wanted
 
 if TYPE_CHECKING:
     import pyarrow as pa

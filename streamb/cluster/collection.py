@@ -19,7 +19,7 @@ from streamb.cluster.node_collector import collector_of_this_node
 from streamb.config import Settings
 from streamb.metrics import Snapshot
 from streamb.metrics.predictions import countable
-from streamb.models.countable_rows import countable_rows
+from streamb.models.columns.countable_rows import countable_rows
 from streamb.models.schema import FeatureSchema
 from streamb.monitoring.collection.collector import Collector
 from streamb.monitoring.collection.push import Ack, Member, Push, SourceOutcomes, pack_snapshots

@@ -33,9 +33,9 @@ def adapters() -> list[type[Any]]:
 
 @cache
 def _import_ours() -> None:
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    for module in pkgutil.iter_modules([str(Path(__file__).with_name("adapters"))]):
         if module.name.endswith("_model"):
-            import_module(f"{__package__}.{module.name}")
+            import_module(f"{__package__}.adapters.{module.name}")
 
 
 def adapter_for(obj: Any) -> type[Any] | None:

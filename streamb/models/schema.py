@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures, InvalidInput
-from streamb.models.checking import check_table, check_whole_tensor, join_columns
-from streamb.models.containers import fill_container
+from streamb.models.columns.checking import check_table, check_whole_tensor, join_columns
+from streamb.models.columns.containers import fill_container
+from streamb.models.columns.learning import learn_columns
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
-from streamb.models.learning import learn_columns
 
 __all__ = ["Feature", "FeatureKind", "FeatureSchema", "Rows"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from streamb.errors import InvalidInput
-from streamb.models.rows import wire_rows as as_wire_rows
+from streamb.models.columns.rows import wire_rows as as_wire_rows
 
 
 def wire_rows(rows: Any) -> list[Any]:
-    """Convert rows to JSON-ready values; see `streamb.models.rows.wire_rows`, which does all but refuse a single row.
+    """Convert rows to JSON-ready values; see `models.columns.rows.wire_rows`, which does all but refuse a single row.
 
     Args:
         rows: shape (rows, …) as an array, a tensor or nested lists; a DataFrame, which goes by column name; a dict of

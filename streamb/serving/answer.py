@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.casting import as_floats
+from streamb.models.columns.casting import as_floats
 from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from streamb.api import tables
 from streamb.api.tables import Roles, read_sample, rows_as_features
 from streamb.errors import BodyTooLarge, InvalidFeatures, InvalidInput, UnsupportedMediaType
-from streamb.models.rows import wire_rows
+from streamb.models.columns.rows import wire_rows
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 from tests.api.monitored import MODEL, answers, rows
 from tests.api.test_deployments import register

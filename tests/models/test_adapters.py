@@ -30,10 +30,10 @@ from streamb.errors import (
     InvalidInput,
 )
 from streamb.models import FeatureSchema, Manifest, Model, load_artifact, verify_artifact
+from streamb.models.adapters.onnx_model import refuse_outside_data
+from streamb.models.adapters.torch_layers import build_module
 from streamb.models.artifact import seal
 from streamb.models.environment import Environment
-from streamb.models.onnx_model import refuse_outside_data
-from streamb.models.torch_layers import build_module
 
 
 def reseal(folder, kind: str) -> Manifest:

@@ -25,8 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from streamb.crypto import SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactError, ArtifactUnsupported, ArtifactUntrusted, StorageFailed
 from streamb.models import Manifest, Model, load_artifact, pack, sign_artifact, unpack, verify_artifact
+from streamb.models.adapters.torch_model import TorchModel
 from streamb.models.manifest import check_path
-from streamb.models.torch_model import TorchModel
 
 X, y = load_iris(return_X_y=True)
 KEY = SigningKey.generate()

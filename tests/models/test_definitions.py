@@ -16,8 +16,8 @@ from sklearn.linear_model import LinearRegression
 from streamb.crypto import SigningKey
 from streamb.errors import ArtifactUnsupported, InvalidInput
 from streamb.models import Model, load_artifact, sign_artifact
-from streamb.models.definitions import Definitions
-from streamb.models.literals import literal
+from streamb.models.code.definitions import Definitions
+from streamb.models.code.literals import literal
 
 KEY = SigningKey.generate()
 

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 
 from streamb import Feature, FeatureKind, FeatureSchema
 from streamb.errors import InvalidInput
-from streamb.models.rows import wire_rows
+from streamb.models.columns.rows import wire_rows
 
 WHEN = pd.to_datetime(["2024-01-31 12:00:00.5", "1999-12-31"], format="ISO8601")
 

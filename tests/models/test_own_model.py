@@ -19,10 +19,10 @@ from sklearn.pipeline import make_pipeline
 from streamb.crypto import SigningKey
 from streamb.errors import ArtifactUnsupported, ArtifactUntrusted, InvalidInput
 from streamb.models import FeatureSchema, Model, load_artifact, sign_artifact, verify_artifact
+from streamb.models.adapters.own_model import _saves_itself
 from streamb.models.artifact import seal
-from streamb.models.definitions import Definitions
+from streamb.models.code.definitions import Definitions
 from streamb.models.environment import Environment
-from streamb.models.own_model import _saves_itself
 from streamb.models.skops_file import freeze
 from streamb.models.source import SourceBundle, is_local
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from streamb.errors import InvalidInput
-from streamb.models.rows import wire_rows, wire_value
+from streamb.models.columns.rows import wire_rows, wire_value
 
 NOON = "2024-01-31T12:00:00"
 

@@ -23,7 +23,7 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from streamb.models import FeatureSchema, Model
-from streamb.models.rows import wire_rows
+from streamb.models.columns.rows import wire_rows
 from tests.serving.gateways import PREDICT
 from tests.serving.served_model import serve
 

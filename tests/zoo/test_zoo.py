@@ -24,9 +24,9 @@ from streamb.config import child_environment
 from streamb.crypto import SigningKey
 from streamb.errors import StreambError
 from streamb.models import Model, load_artifact, verify_artifact
+from streamb.models.columns.rows import wire_rows
 from streamb.models.example import Example
 from streamb.models.outputs import predictions_of, probabilities_of
-from streamb.models.rows import wire_rows
 from streamb.registry.artifacts import ArtifactStore
 from streamb.registry.trial import TrialState
 from streamb.registry.version import Artifact

@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from streamb.errors import BadRequest, InvalidInput
-from streamb.models.casting import as_floats
+from streamb.models.columns.casting import as_floats
 from streamb.models.json_values import held
 from streamb.models.outputs import as_array
 from streamb.models.schema import FeatureKind, FeatureSchema

@@ -13,8 +13,8 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 from streamb.errors import ArtifactUnsupported
-from streamb.models.homes import Home, Homes
-from streamb.models.source_text import Found, Function, SourceText, indented
+from streamb.models.code.homes import Home, Homes
+from streamb.models.code.source_text import Found, Function, SourceText, indented
 
 Fresh = Callable[[str], str]
 _ABSENT: Final = object()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from streamb.errors import ArtifactUntrusted
+from streamb.models.adapters.torch_model import TorchModel
 from streamb.models.manifest import Manifest
-from streamb.models.torch_model import TorchModel
 
 _FILE: Final = "module.pt"
 _DESCRIPTION: Final = "torchscript.json"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
+from streamb.models.columns.learning_columns import learn_array, learn_objects, learn_series
+from streamb.models.columns.rows import as_numpy, refuse_repeated_columns
 from streamb.models.dtypes import OBJECT
 from streamb.models.features import INPUT, Container, Feature, FeatureKind
-from streamb.models.learning_columns import learn_array, learn_objects, learn_series
-from streamb.models.rows import as_numpy, refuse_repeated_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, ArtifactUntrusted, InvalidInput
-from streamb.models.carried import install
-from streamb.models.definitions import Definitions
+from streamb.models.adapters.sklearn_fitted import answers_by, check_estimator_fitted
+from streamb.models.code.carried import install
+from streamb.models.code.definitions import Definitions
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
-from streamb.models.sklearn_fitted import answers_by, check_estimator_fitted
 from streamb.models.skops_file import freeze, thaw, untrusted_types
 from streamb.models.source import CODE_FOLDER, SourceBundle
 from streamb.models.used_modules import parts
@@ -48,7 +48,7 @@ class SklearnModel(Model):
     def __init__(
         self, estimator: Any, *, schema: FeatureSchema | None = None, name: str | None = None, task: Task | None = None
     ) -> None:
-        from streamb.models.sklearn_schema import fitted_schema
+        from streamb.models.adapters.sklearn_schema import fitted_schema
 
         _refuse_file_readers(estimator)
         self.estimator = estimator

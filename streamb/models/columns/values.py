@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from streamb.models.datetimes import WrongTime, count_of
+from streamb.models.columns.datetimes import WrongTime, count_of
+from streamb.models.columns.tensors import WrongTensor, check_tensor
 from streamb.models.dtypes import EXACT, OBJECT, datetime_unit, number_limits, numpy_dtype
 from streamb.models.features import Feature, FeatureKind
-from streamb.models.tensors import WrongTensor, check_tensor
 
 MAX_LISTED: Final = 10
 _MAX_QUOTED: Final = 40

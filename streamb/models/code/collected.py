@@ -9,9 +9,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from streamb.models.homes import Home, Homes
-from streamb.models.source_text import Found, SourceText
-from streamb.models.written_code import DEFINITION, Key, Unit
+from streamb.models.code.homes import Home, Homes
+from streamb.models.code.source_text import Found, SourceText
+from streamb.models.code.written_code import DEFINITION, Key, Unit
 
 PROVIDED: Final = frozenset(
     {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__path__", "__builtins__",

@@ -15,13 +15,13 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
 from streamb.errors import ArtifactUnsupported
-from streamb.models.collected import PROVIDED, Collected
-from streamb.models.homes import Home
-from streamb.models.literals import literal
-from streamb.models.refusals import not_carried
+from streamb.models.code.collected import PROVIDED, Collected
+from streamb.models.code.homes import Home
+from streamb.models.code.literals import literal
+from streamb.models.code.refusals import not_carried
+from streamb.models.code.source_text import Found, SourceText
+from streamb.models.code.written_code import CONSTANT, DEFINITION, IMPORT, VALUE, Key, Unit
 from streamb.models.skops_file import Place, freeze
-from streamb.models.source_text import Found, SourceText
-from streamb.models.written_code import CONSTANT, DEFINITION, IMPORT, VALUE, Key, Unit
 
 _ABSENT: Final = object()
 Define = Callable[[Home, str, SourceText, Found], Key]

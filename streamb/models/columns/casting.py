@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.datetimes import moments
+from streamb.models.columns.datetimes import moments
 from streamb.models.dtypes import DATE, EXACT, OBJECT, datetime_unit, numpy_dtype
 from streamb.models.features import Feature, FeatureKind
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.models.datetimes import text_unit
+from streamb.models.columns.datetimes import text_unit
+from streamb.models.columns.rows import wire_value
 from streamb.models.dtypes import DATE, OBJECT, numpy_dtype
 from streamb.models.features import Feature, FeatureKind
-from streamb.models.rows import wire_value
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from types import ModuleType
 from typing import Any, Final
 
 from streamb.errors import ArtifactUnsupported
-from streamb.models.collected import PROVIDED, Collected, Task
-from streamb.models.free_names import FreeNames, free_names
-from streamb.models.global_values import GlobalValues
-from streamb.models.homes import Home, local_module
-from streamb.models.written_code import IMPORT, Unit
+from streamb.models.code.collected import PROVIDED, Collected, Task
+from streamb.models.code.free_names import FreeNames, free_names
+from streamb.models.code.global_values import GlobalValues
+from streamb.models.code.homes import Home, local_module
+from streamb.models.code.written_code import IMPORT, Unit
 
 _ABSENT: Final = object()
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final
 
-from streamb.models.homes import Homes
-from streamb.models.literals import literal
-from streamb.models.source_text import Found, Function, SourceText
+from streamb.models.code.homes import Homes
+from streamb.models.code.literals import literal
+from streamb.models.code.source_text import Found, Function, SourceText
 
 _DATA: Final = frozenset({"numpy", "pandas", "scipy"})
 _ABSENT: Final = object()

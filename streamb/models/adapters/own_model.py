@@ -19,12 +19,12 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, ArtifactUntrusted, InvalidInput
-from streamb.models.carried import find_attribute, install
-from streamb.models.definitions import Definitions
+from streamb.models.code.carried import find_attribute, install
+from streamb.models.code.definitions import Definitions
+from streamb.models.code.refusals import not_carried
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.outputs import as_array, class_labels
-from streamb.models.refusals import not_carried
 from streamb.models.schema import FeatureSchema
 from streamb.models.skops_file import freeze, thaw
 from streamb.models.source import SourceBundle, is_local

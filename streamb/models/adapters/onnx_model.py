@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
+from streamb.models.adapters.onnx_inputs import Inputs
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
-from streamb.models.onnx_inputs import Inputs
 from streamb.models.schema import FeatureSchema
 
 _FILE: Final = "model.onnx"

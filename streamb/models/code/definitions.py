@@ -15,16 +15,16 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from streamb.errors import ArtifactUnsupported
-from streamb.models.class_members import written_class
-from streamb.models.closures import Closures, Group
-from streamb.models.collected import Collected, Task
-from streamb.models.global_values import GlobalValues
-from streamb.models.homes import Home
-from streamb.models.refusals import no_source
+from streamb.models.code.class_members import written_class
+from streamb.models.code.closures import Closures, Group
+from streamb.models.code.collected import Collected, Task
+from streamb.models.code.global_values import GlobalValues
+from streamb.models.code.homes import Home
+from streamb.models.code.refusals import no_source
+from streamb.models.code.source_text import Found, SourceText
+from streamb.models.code.uses import Uses
+from streamb.models.code.written_code import VALUE, Key, Unit, write_code
 from streamb.models.source import CARRIED, CARRIED_PREFIX, SourceBundle, check_size
-from streamb.models.source_text import Found, SourceText
-from streamb.models.uses import Uses
-from streamb.models.written_code import VALUE, Key, Unit, write_code
 
 
 class Definitions:

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
-from streamb.models.carried import find_attribute, install
-from streamb.models.definitions import Definitions
+from streamb.models.adapters.torch_layers import build_module, describe_module, needs_code
+from streamb.models.adapters.torch_values import Forward, InputTypes, call, layer_kind
+from streamb.models.code.carried import find_attribute, install
+from streamb.models.code.definitions import Definitions
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
 from streamb.models.source import SourceBundle
-from streamb.models.torch_layers import build_module, describe_module, needs_code
-from streamb.models.torch_values import Forward, InputTypes, call, layer_kind
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
-from streamb.models.casting import as_floats, cast_numbers, python_value
-from streamb.models.datetimes import moments
+from streamb.models.columns.casting import as_floats, cast_numbers, python_value
+from streamb.models.columns.datetimes import moments
 from streamb.models.dtypes import OBJECT, STRINGS, datetime_unit, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
@@ -21,7 +21,7 @@ def fill_container(schema: Columns, rows: Rows) -> Any:
     if schema.is_open:
         return _guess(rows)
     if schema.container == "frame":
-        from streamb.models.frames import to_frame  # late: it imports pandas
+        from streamb.models.columns.frames import to_frame  # late: it imports pandas
 
         return to_frame(schema, rows)
     if schema.container == "array":

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from streamb.errors import ArtifactUnsupported
-from streamb.models.carried_files import FileFinder, carried_import
+from streamb.models.code.carried_files import FileFinder, carried_import
 from streamb.models.skops_file import thaw
 from streamb.models.source import CARRIED, CARRIED_PREFIX, ORDER_FILE, VALUES_FOLDER, SourceBundle
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.models.rows import as_numpy
+from streamb.models.columns.rows import as_numpy
 
 if TYPE_CHECKING:
     import torch

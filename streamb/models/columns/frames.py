@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.casting import cast_numbers, python_values
-from streamb.models.datetimes import moments
+from streamb.models.columns.casting import cast_numbers, python_values
+from streamb.models.columns.datetimes import moments
 from streamb.models.dtypes import DATE, OBJECT, datetime_unit, is_masked, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from streamb.errors import InvalidInput
+from streamb.models.adapters.torch_model import TorchModel
 from streamb.models.manifest import Manifest
 from streamb.models.model import Task
-from streamb.models.torch_model import TorchModel
 
 _DESCRIPTION: Final = "skorch.json"
 _ENDINGS: Final = {"BCELoss": "Sigmoid", "BCEWithLogitsLoss": "", "CrossEntropyLoss": ""}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.models.datetimes import iso_texts
+from streamb.models.columns.datetimes import iso_texts
 
 if TYPE_CHECKING:
     import pandas as pd

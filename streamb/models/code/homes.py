@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from streamb.errors import ArtifactUnsupported
+from streamb.models.code.source_text import SourceText, read_source
 from streamb.models.source import CARRIED_PREFIX, is_local, original_name
-from streamb.models.source_text import SourceText, read_source
 
 _MAIN: Final = "__main__"
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
+from streamb.models.columns.tensors import WrongTensor, check_tensors
+from streamb.models.columns.values import MAX_LISTED, Mistake, checked_value, describe, plural, quote, wanted
 from streamb.models.dtypes import EXACT
 from streamb.models.features import Columns, FeatureKind, Rows
-from streamb.models.tensors import WrongTensor, check_tensors
-from streamb.models.values import MAX_LISTED, Mistake, checked_value, describe, plural, quote, wanted
 
 MAX_PROBLEMS: Final = 20
 """The most problems that one error names."""

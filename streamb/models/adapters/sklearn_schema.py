@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.datetimes import text_unit
+from streamb.models.adapters.sklearn_steps import Path, chain, paths
+from streamb.models.columns.datetimes import text_unit
 from streamb.models.dtypes import OBJECT
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
-from streamb.models.sklearn_steps import Path, chain, paths
 
 _ANYTHING: Final = Feature("", FeatureKind.ANY, optional=True)
 
