@@ -12,8 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -24,6 +22,7 @@ from streamb.clock import Clock, SystemClock
 from streamb.config import environment_without_secrets
 from streamb.crypto import PublicKey
 from streamb.errors import ArtifactError, EnvironmentFailed, Overloaded, StorageFailed, TrialFailed, error_classes
+from streamb.models.environment import distributions_of
 from streamb.models.example import Example
 from streamb.models.signature import Signature
 from streamb.registry.trial import Trial, TrialState, Tried
@@ -155,7 +154,7 @@ class TrialProcesses:
             row_wise=found.get("row_wise"),
             deterministic=found.get("deterministic"),
             probabilities=found["has_probabilities"],
-            distributions=_versions_of(found["modules"]),
+            distributions=distributions_of(found["modules"]),
             python=found["python"],
         )
         return Tried(
@@ -202,15 +201,3 @@ def _ending(code: int) -> str:
         return f"exit code {code}"
     hint = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
     return f"{signal.Signals(-code).name}{hint}"
-
-
-def _versions_of(modules: Iterable[str]) -> dict[str, str]:
-    """Return the installed distributions that these top-level modules belong to, with their versions."""
-    homes = _homes()
-    names = sorted({name for module in modules for name in homes.get(module, ())})
-    return {name: metadata.version(name) for name in names}
-
-
-@cache
-def _homes() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
