@@ -12,6 +12,8 @@ from streamb.errors import Conflict, InvalidInput, NotFound
 from streamb.hpo import ACQUISITIONS, Optimizer, SpaceExhausted, Status
 from streamb.hpo.gp import modelling
 
+pytestmark = pytest.mark.slow
+
 PLANE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 
 

@@ -25,6 +25,8 @@ from streamb.models.environment import Environment, Gap, capture, compare, distr
 from tests.contracts.own_model_samples import NearestMean
 from tests.models.installed import install
 
+pytestmark = pytest.mark.slow
+
 X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
 
 

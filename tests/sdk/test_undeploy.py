@@ -11,6 +11,8 @@ from streamb.registry import RegisteredModel
 from streamb.sdk.deployment import wait_until_stopped
 from streamb.sdk.http import HttpClient
 
+pytestmark = pytest.mark.slow
+
 ROWS, LABELS = [[2.0, 0.1], [-2.0, 0.1]], ["stays", "leaves"]
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from streamb.stats.sequential import difference_bounds, fall_evidence, mean_bounds, proportion_evidence, rise_evidence
 
+pytestmark = pytest.mark.slow
+
 ALPHA = 0.05
 RUNS = 300
 LOOKS = 60

@@ -13,6 +13,8 @@ from streamb.stats.two_sample import (
     single_p_values,
 )
 
+pytestmark = pytest.mark.slow
+
 tables = st.lists(st.tuples(st.integers(5, 500), st.integers(5, 500)), min_size=2, max_size=8)
 
 

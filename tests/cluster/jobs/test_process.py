@@ -22,6 +22,8 @@ from streamb.cluster.jobs.process import (
     end_orphans,
 )
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 55  # what a job does in vain lasts 60 s: it must not end by itself
 
 

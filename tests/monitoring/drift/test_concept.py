@@ -20,6 +20,8 @@ from streamb.monitoring.drift.drift import Sensitivity
 from streamb.monitoring.profiles.performance import Performance
 from streamb.store.plain import to_plain
 
+pytestmark = pytest.mark.slow
+
 LARGE = 10**8  # so many labels that the baseline's error is known
 
 

@@ -12,6 +12,8 @@ from streamb.monitoring.drift.report import score_of
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.store.plain import to_plain
 
+pytestmark = pytest.mark.slow
+
 
 def normal(seed, rows, shift=0.0, spread=1.0):
     return np.random.default_rng(seed).normal(shift, spread, rows)
