@@ -18,6 +18,8 @@ from streamb.monitoring.watches import STALE_S, Watches
 from tests.monitoring.monitor_house import COLUMNS, MODEL, VERSION, MonitorHouse, baseline_of, rows_of
 from tests.monitoring.test_exposition import samples
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[MonitorHouse]:

@@ -16,6 +16,8 @@ from streamb.registry import STREAM, Artifact, Lineage, Registry
 from streamb.store import Blob, Database, FsspecBlobs, open_blobs, open_database
 from tests.store.memory import memory_database
 
+pytestmark = pytest.mark.slow
+
 ARTIFACT = Artifact("d" * 64, "b" * 64, 1234, "scikit-learn", "classification", {"container": "array"}, False)
 OTHER = replace(ARTIFACT, digest="e" * 64, blob="c" * 64)
 

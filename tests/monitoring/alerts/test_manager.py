@@ -12,6 +12,8 @@ from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.outbox import SILENCES, Change
 from tests.monitoring.alerts.incidents import LOOK_S, START, Desk, alert, by_incident, most_within
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = {
     "group_wait_s": 0,
     "group_interval_s": 0,
