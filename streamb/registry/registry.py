@@ -435,20 +435,17 @@ def _rank(version: str) -> tuple[bool, str]:
 
 def _same(existing: ModelVersion, candidate: ModelVersion, *, deleted: bool = False) -> ModelVersion:
     state = "was deleted and had" if deleted else "is registered with"
-    if existing.environment != candidate.environment:
-        raise Conflict(
-            f"version {existing.version} of model {existing.model_id!r} {state} another environment, and versions "
-            "never change: register it under a new version",
-            registered=existing.environment,
-            given=candidate.environment,
-        )
-    if existing.digest != candidate.digest:
-        raise Conflict(
-            f"version {existing.version} of model {existing.model_id!r} {state} other content, and versions never "
-            "change: register this content under a new version",
-            registered=existing.digest,
-            given=candidate.digest,
-        )
+    for what, registered, given in (
+        ("another environment", existing.environment, candidate.environment),
+        ("other content", existing.digest, candidate.digest),
+    ):
+        if registered != given:
+            raise Conflict(
+                f"version {existing.version} of model {existing.model_id!r} {state} {what}, and versions never change: "
+                "register this one under a new version",
+                registered=registered,
+                given=given,
+            )
     return existing
 
 
