@@ -6,7 +6,7 @@ import math
 import pickle
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -22,26 +22,9 @@ from streamb.store import Database, open_database
 from streamb.store.plain import to_plain
 from streamb.store.records import encode_body
 from streamb.store.sql_tables import records
-from tests.store.memory import memory_database
 
 ARTIFACT = Artifact("d" * 64, "b" * 64, 1234, "scikit-learn", "classification", {"container": "array"}, False)
 OTHER = replace(ARTIFACT, digest="e" * 64, blob="c" * 64)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(start=1000.0)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def database(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Database]:
-    if request.param == "memory":
-        opened = memory_database(clock)
-    else:
-        fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
-        opened = open_database(request.getfixturevalue(fixture), clock)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

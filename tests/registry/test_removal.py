@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.errors import Conflict, InvalidInput, NotFound, StorageFailed, Unavailable
 from streamb.registry import STREAM, Artifact, Lineage, Registry
-from streamb.store import Blob, Database, FsspecBlobs, open_blobs, open_database
-from tests.store.memory import memory_database
+from streamb.store import Blob, Database, FsspecBlobs, open_blobs
 
 pytestmark = pytest.mark.slow
 
@@ -22,21 +20,9 @@ ARTIFACT = Artifact("d" * 64, "b" * 64, 1234, "scikit-learn", "classification", 
 OTHER = replace(ARTIFACT, digest="e" * 64, blob="c" * 64)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    clock = ManualClock(start=1000.0)
-    if request.param == "memory":
-        opened = memory_database(clock)
-    else:
-        fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
-        opened = open_database(request.getfixturevalue(fixture), clock)
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
-def registry(database: Database) -> Registry:
-    registry = Registry(database.records, database.journal, ManualClock(start=1000.0))
+def registry(database: Database, clock: ManualClock) -> Registry:
+    registry = Registry(database.records, database.journal, clock)
     registry.create_model("m")
     return registry
 
