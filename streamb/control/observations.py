@@ -150,7 +150,7 @@ class Observations:
         if at_and_report is None:
             return
         report = at_and_report[1]
-        counts = tuple(replace(snapshot, in_flight=0, queued=0) for snapshot in report.snapshots)
+        counts = tuple(replace(snapshot, in_flight=0, queued=0, overdue=0) for snapshot in report.snapshots)
         self._gone[source] = replace(report, snapshots=counts)
         while len(self._gone) > REMEMBERED_SOURCES:
             # Merging cannot be undone: after so many others have gone, this source is not expected to return.
@@ -161,7 +161,7 @@ class Observations:
         """Keep counts that their source will not report again."""
         for snapshot in snapshots:
             key = snapshot.model_id, snapshot.version
-            counted = replace(snapshot, in_flight=0, queued=0)
+            counted = replace(snapshot, in_flight=0, queued=0, overdue=0)
             before = self._retired.pop(key, Snapshot(*key))
             self._retired[key] = merge_version(*key, (before, counted))
         while len(self._retired) > RETIRED_VERSIONS:

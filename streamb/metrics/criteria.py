@@ -30,6 +30,7 @@ class Finding:
         value: the measured value; None if there is none.
         limit: the limit that the value was compared with.
         samples: the number of observations behind the value.
+        asks: whether a person decides if it fails: a deployment then asks for approval instead of rolling back.
     """
 
     criterion: str
@@ -38,6 +39,7 @@ class Finding:
     value: float | None = None
     limit: float | None = None
     samples: int = 0
+    asks: bool = False
 
 
 def overall(findings: Iterable[Finding]) -> Verdict:

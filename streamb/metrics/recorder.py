@@ -24,6 +24,7 @@ class VersionRecorder:
         "_batch_sizes",
         "_difference_nano",
         "_differences",
+        "_disturbed",
         "_failed",
         "_fallbacks",
         "_late",
@@ -31,8 +32,10 @@ class VersionRecorder:
         "_predictions",
         "_retries",
         "_rows",
+        "_shadow_predictions",
         "_shadowed",
         "_total_ns",
+        "_waited_ns",
         "model_id",
         "version",
     )
@@ -54,12 +57,24 @@ class VersionRecorder:
         self._shadowed = dict.fromkeys(SHADOW_COUNTS, 0)
         self._differences: Counter[int] = Counter()
         self._difference_nano = 0
+        self._disturbed = 0
+        self._waited_ns = 0
+        self._shadow_predictions = PredictionCounter()
 
     def answered(self, seconds: float, rows: int) -> None:
         """Count a request that was answered with predictions `seconds` after its arrival."""
         self._rows += rows
         self._total_ns += int(seconds * 1e9)
         self._answered[bucket_of(seconds)] += 1
+
+    def disturbed(self, rows: int) -> None:
+        """Count a request that was answered after its replica had died: its latency is not the version's."""
+        self._rows += rows
+        self._disturbed += 1
+
+    def waited(self, seconds: float) -> None:
+        """Count the time that a request waited for a call."""
+        self._waited_ns += int(seconds * 1e9)
 
     def failed(self, outcome: Outcome, status: int, seconds: float) -> None:
         """Count a request that was answered with an error."""
@@ -89,6 +104,10 @@ class VersionRecorder:
         """
         self._predictions.count(values, task)
 
+    def shadow_predicted(self, values: NDArray[Any], task: str) -> None:
+        """Count the predictions of one call with copied requests; see `predicted`."""
+        self._shadow_predictions.count(values, task)
+
     def learned(self, key: str, by: int = 1) -> None:
         """Count feedback on a prediction, under one of `FEEDBACK_COUNTS` or `FEEDBACK_SUMS`.
 
@@ -112,9 +131,9 @@ class VersionRecorder:
         self._differences[bucket_of(relative)] += 1
         self._difference_nano += int(relative * 1e9)
 
-    def snapshot(self, *, in_flight: int = 0, queued: int = 0) -> Snapshot:
-        """Return the counts so far; `in_flight` and `queued` are gauges that only the batcher knows."""
-        answered = sum(self._answered)
+    def snapshot(self, *, in_flight: int = 0, queued: int = 0, overdue: int = 0) -> Snapshot:
+        """Return the counts so far; `in_flight`, `queued` and `overdue` are gauges that only the batcher knows."""
+        answered = sum(self._answered) + self._disturbed
         counts: Counter[str] = Counter({Outcome.OK.value: answered} if answered else {})
         codes: Counter[int] = Counter({200: answered} if answered else {})
         for (outcome, status), count in self._failed.items():
@@ -139,4 +158,8 @@ class VersionRecorder:
             feedback={key: count for key, count in self._learned.items() if count},
             shadow={key: count for key, count in self._shadowed.items() if count},
             shadow_difference=LatencyHistogram(tuple(sorted(self._differences.items())), self._difference_nano),
+            overdue=overdue,
+            disturbed=self._disturbed,
+            waited_ns=self._waited_ns,
+            shadow_predictions=self._shadow_predictions.counts(),
         )

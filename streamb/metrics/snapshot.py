@@ -21,13 +21,13 @@ FEEDBACK_COUNTS: Final = (
 FEEDBACK_SUMS: Final = ("value_micro", "error_micro", "squared_error_micro")
 """The sums of feedback, in millionths."""
 
-SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "slower", "failed", "dropped")
+SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "retyped", "slower", "failed", "dropped")
 """The counters of requests that are copied to a shadow version."""
 
 _SIGNED: Final = frozenset({"value_micro"})
 """Sums that may decrease: the values that clients report may be negative."""
 
-_NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued"})
+_NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued", "overdue"})
 """Fields that are gauges: present values, not counts."""
 
 
@@ -56,6 +56,11 @@ class Snapshot:
         shadow: results of copied requests: `SHADOW_COUNTS`.
         shadow_difference: relative differences of the shadow's numbers from the answer's (a histogram of plain numbers,
             not of seconds).
+        overdue: of the requests in flight, the ones that have waited longer than the version should take (a gauge).
+        disturbed: successful answers that are not in `latency`, because they waited for a replica that had died.
+        waited_ns: time that requests waited for a call, in nanoseconds, summed over all requests: its increase per
+            nanosecond is the mean length of the queue.
+        shadow_predictions: predictions for copied requests, as `predictions`.
     """
 
     model_id: str
@@ -74,6 +79,10 @@ class Snapshot:
     feedback: Mapping[str, int] = field(default_factory=dict)
     shadow: Mapping[str, int] = field(default_factory=dict)
     shadow_difference: LatencyHistogram = field(default_factory=LatencyHistogram)
+    overdue: int = 0
+    disturbed: int = 0
+    waited_ns: int = 0
+    shadow_predictions: Mapping[Prediction, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -121,7 +130,11 @@ class Snapshot:
         if (self.model_id, self.version) != (earlier.model_id, earlier.version):
             raise ValueError(f"{earlier.model_id} {earlier.version} is not {self.model_id} {self.version}")
         # A label that `earlier` has and this snapshot has not was folded into "other" in between.
-        earlier = replace(earlier, predictions=predictions.fold(earlier.predictions, self.predictions))
+        earlier = replace(
+            earlier,
+            predictions=predictions.fold(earlier.predictions, self.predictions),
+            shadow_predictions=predictions.fold(earlier.shadow_predictions, self.shadow_predictions),
+        )
         try:
             return Snapshot(*(_less(name, getattr(self, name), getattr(earlier, name)) for name in self.__slots__))
         except ValueError:
@@ -152,7 +165,7 @@ def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Sna
 
 def _sum(name: str, values: list[Any]) -> Any:
     """What a field of several snapshots comes to: every kind of counter knows how it adds up."""
-    if name == "predictions":
+    if name in ("predictions", "shadow_predictions"):
         return predictions.add(values)
     if isinstance(values[0], int):
         return sum(values)

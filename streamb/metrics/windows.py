@@ -91,7 +91,7 @@ class OutcomeWindows:
             self._make_room(second)
             for snapshot in snapshots:
                 key = (snapshot.model_id, snapshot.version)
-                now = replace(snapshot, in_flight=0, queued=0)
+                now = replace(snapshot, in_flight=0, queued=0, overdue=0)
                 earlier = counts.get(key, Snapshot(*key))
                 counts[key] = now
                 if last is not None or not began_earlier:
@@ -117,7 +117,11 @@ class OutcomeWindows:
             window = [bucket[key] for bucket in found if key in bucket]
             total = self._totals.get(key, Snapshot(model_id, version))
         merged = merge_version(model_id, version, window)
-        return replace(merged, predictions=fold(merged.predictions, total.predictions))
+        return replace(
+            merged,
+            predictions=fold(merged.predictions, total.predictions),
+            shadow_predictions=fold(merged.shadow_predictions, total.shadow_predictions),
+        )
 
     def total(self, model_id: str, version: str) -> Snapshot:
         """Return all counts since these windows exist; the difference of two totals is what was counted in between."""

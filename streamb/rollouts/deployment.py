@@ -60,6 +60,8 @@ class Phase(StrEnum):
     """Rollback after completion: the version to return to is started."""
     REVERT = "revert"
     """The version's share is set to 0, but not every gateway has the new table yet."""
+    BAKE = "bake"
+    """Completed: the version has all traffic and is still judged, while the one before it is kept warm."""
     DONE = "done"
 
 

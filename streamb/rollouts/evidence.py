@@ -24,6 +24,9 @@ class StepEvidence:
         drift_score: the target version's drift score, 0 to 1; None if monitoring reports none.
         drift_proven: whether monitoring has ruled out chance as the reason for that score.
         usual_error_rate: stable's error rate before it lost its traffic, for use when `stable` is None.
+        pairs: counts of the target version since the deployment began, for the comparison of outputs: copied requests
+            (`shadow`, `shadow_predictions`); None if outputs cannot be compared (a first version).
+        stable_down: whether the stable version's app does not run.
     """
 
     target: Snapshot
@@ -34,6 +37,8 @@ class StepEvidence:
     drift_proven: bool = True
     usual_error_rate: float | None = None
     target_lately: tuple[Snapshot, ...] = ()
+    pairs: Snapshot | None = None
+    stable_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ ImportPath = Annotated[
     ),
     AfterValidator(_own),
 ]
+ChangeName = Annotated[str, Field(min_length=1, max_length=300, pattern=NO_NUL)]
 UserId = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
 Gate = Literal["start"] | Percent
 Gates = Annotated[tuple[Gate, ...], Field(min_length=1, max_length=100, strict=False)]
@@ -64,6 +65,18 @@ class HealthCriteria(Limits):
         "A latency difference up to this never counts.",
         default=5.0,
         unit="milliseconds",
+    )
+    max_client_error_increase: Share = option(
+        "How far its share of client errors (rows that it refuses) may be above the stable version's.",
+        default=0.01,
+        unit="difference of shares",
+    )
+    max_disagreement: Share | None = option(
+        "Highest share of rows that it answers differently from the stable version; beyond it, somebody must approve.",
+        unit="share",
+    )
+    compare_outputs: bool = option(
+        "Compare its answers with the stable version's, on copies of the same requests.", default=True
     )
     compare_with_stable: bool = option("Compare error rate and latency with the stable version's.", default=True)
     custom: Annotated[tuple[ImportPath, ...], Field(max_length=20, strict=False)] = option(
@@ -128,7 +141,15 @@ class RolloutOptions(Options):
         unit="percent",
     )
     hold_seconds: Seconds | None = option(
-        "How long the old version is kept warm afterwards, so that a rollback is instant.", unit="seconds"
+        "Bake time: how long after completion the old version is kept warm and the new one is still judged; "
+        "if it fails, it is rolled back at once.",
+        unit="seconds",
+    )
+    accept_changes: Annotated[tuple[ChangeName, ...], Field(max_length=1_000, strict=False)] = option(
+        "Differences of its signature from the stable version's that are wanted, by the names that the refusal gives.",
+        default=(),
+        unit="list of names",
+        examples=[["added:income", "classes"]],
     )
     overrides: Overrides = option(
         "Users who always get the target version, whatever the weights.", default=Overrides(), unit='`{"users": [ids]}`'

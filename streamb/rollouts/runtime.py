@@ -17,6 +17,17 @@ class AppPhase(StrEnum):
     STOPPING = "stopping"
 
 
+class Fault(StrEnum):
+    """Who is to blame for an app that does not run."""
+
+    UNKNOWN = "unknown"
+    """Not known: it counts as the version's."""
+    VERSION = "version"
+    """The version's own behaviour: its code raised or exited, its artifact or a package is missing."""
+    INFRASTRUCTURE = "infrastructure"
+    """A lost node, no room on any node, a process killed from outside, Ray itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class AppSpec:
     """The app to run.
@@ -42,11 +53,13 @@ class AppStatus:
         phase: starting, running, failed or stopping.
         replicas: number of replicas that answer.
         reason: why it is not running, for people.
+        fault: who is to blame if it failed.
     """
 
     phase: AppPhase
     replicas: int = 0
     reason: str = ""
+    fault: Fault = Fault.UNKNOWN
 
 
 class Runtime(Protocol):

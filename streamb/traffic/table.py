@@ -62,10 +62,12 @@ class Shadow:
     Attributes:
         version: the version that gets the copies.
         share: the share of the requests, in ten-thousandths.
+        per_second: the most copies that one gateway makes in a second; 0 for no limit.
     """
 
     version: str
     share: int
+    per_second: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= BASIS_POINTS:
