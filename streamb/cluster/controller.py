@@ -19,7 +19,7 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import Settings
-from streamb.control.health import coming_up
+from streamb.control.health import Unserved, unserved
 from streamb.control.observations import NodeReport, Observations
 from streamb.control.platform import build, operator_key
 from streamb.control.verbs import Control
@@ -113,8 +113,15 @@ class ControllerActor:
         return same_secret(key_digest, digest(key))
 
     async def missing(self) -> tuple[list[str], list[str]]:
-        """Return the parts that are not up yet and that every answer needs, and the models that are still starting."""
+        """Return the parts that are not up yet and that every answer needs, and a sentence for each model without one.
+
+        `unserved` tells models that may still come from those that failed.
+        """
         return await asyncio.to_thread(self._missing)
+
+    async def unserved(self) -> list[Unserved]:
+        """Return each model that should answer and does not, and whether it may still come by itself."""
+        return await asyncio.to_thread(lambda: unserved(self._control.system_health()["models"]))
 
     def _missing(self) -> tuple[list[str], list[str]]:
         health = self._control.system_health()
@@ -123,7 +130,7 @@ class ControllerActor:
             parts = ["the gateway to take the routing table"]
         parts += [f"the edge: {trouble}" for trouble in list(self._edges.troubles.values())]
         parts = parts or [f"the edge to see the {backend}" for backend in self._edges.unseen()]
-        return parts, [f"model {name}" for name in coming_up(health["models"])]
+        return parts, [one.sentence for one in unserved(health["models"])]
 
     async def stop(self) -> None:
         """Stop the loop and close the store; the caller then kills the actor."""

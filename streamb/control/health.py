@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from streamb.control.observations import Observations
@@ -150,10 +151,26 @@ def _joined(part: Mapping[str, Any], said: Mapping[str, Any] | None) -> dict[str
     }
 
 
-def coming_up(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the models whose serving version neither runs nor has failed, so that it may still start."""
-    settled = {AppPhase.RUNNING, AppPhase.FAILED}
-    return [name for name, model in models.items() if model["serving_version"] and model["phase"] not in settled]
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """A model that should answer and does not.
+
+    Attributes:
+        sentence: which one and why, for example "model iris: 1.0.0 failed: no node has 2 free CPUs".
+        coming: whether it may still come by itself: it is starting, or not ordered yet. False if it failed.
+    """
+
+    sentence: str
+    coming: bool
+
+
+def unserved(models: Mapping[str, Mapping[str, Any]]) -> list[Unserved]:
+    """Return the models whose serving version does not run; `models` is the part of that name of a `HealthReport`."""
+    return [
+        Unserved(f"model {name}: {model['detail']}", model["phase"] != AppPhase.FAILED)
+        for name, model in models.items()
+        if model["serving_version"] and model["phase"] != AppPhase.RUNNING
+    ]
 
 
 def _judge(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +188,8 @@ def _judge(model: Mapping[str, Any]) -> dict[str, Any]:
             verdict |= {"phase": AppPhase.STARTING, "detail": f"{version} failed and is started again: {why}"}
     elif AppPhase.STARTING in found:
         verdict = {"phase": AppPhase.STARTING, "status": "degraded", "detail": f"{version} is starting"}
+        if why := found[AppPhase.STARTING]["reason"]:
+            verdict["detail"] += f": {why}"
     else:
-        verdict = {"phase": "absent", "status": "unhealthy", "detail": f"{version} does not run"}
+        verdict = {"phase": "absent", "status": "unhealthy", "detail": f"{version} does not run: it is not ordered yet"}
     return {**verdict, "serving_version": version, "requests": model["requests"]}

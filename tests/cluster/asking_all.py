@@ -44,6 +44,7 @@ CALLS: dict[type, dict[str, tuple[Any, ...] | None]] = {
         "scaling_hints": ("iris",),
         "belongs_to": ("",),
         "missing": (),
+        "unserved": (),
         "stop": None,  # ends the platform
     },
     MonitorActor: {"invoke": None, "push": (_PUSH,), "stop": None},

@@ -1,5 +1,5 @@
 from streamb.clock import ManualClock
-from streamb.control.health import coming_up, system_health, with_monitoring
+from streamb.control.health import Unserved, system_health, unserved, with_monitoring
 from streamb.control.observations import Endpoint, NodeReport, Observations
 from streamb.rollouts.runtime import AppPhase
 
@@ -32,15 +32,25 @@ def test_the_worst_part_decides_and_says_why():
     assert "disk" in system_health(observations(*ALL), {}, "the disk is full")["reasons"][0]
 
 
-def test_a_failed_model_is_named_and_not_waited_for():
+def test_a_failed_model_is_named_and_does_not_come_by_itself():
     health = system_health(observations(*ALL), {"m": model(AppPhase.FAILED, "no such file")}, "")
     assert health["reasons"] == ["model m: 1.0.0 failed: no such file"]
-    assert coming_up(health["models"]) == []
+    assert unserved(health["models"]) == [Unserved("model m: 1.0.0 failed: no such file", coming=False)]
 
 
-def test_models_that_start_or_are_not_there_yet_are_waited_for():
-    models = {"a": model(AppPhase.STARTING), "b": model(None), "c": model(AppPhase.RUNNING)}
-    assert coming_up(system_health(observations(*ALL), models, "")["models"]) == ["a", "b"]
+def test_models_that_start_or_are_not_there_yet_may_still_come():
+    models = {"a": model(AppPhase.STARTING, "no CPU is free"), "b": model(None), "c": model(AppPhase.RUNNING)}
+    assert unserved(system_health(observations(*ALL), models, "")["models"]) == [
+        Unserved("model a: 1.0.0 is starting: no CPU is free", coming=True),
+        Unserved("model b: 1.0.0 does not run: it is not ordered yet", coming=True),
+    ]
+
+
+def test_a_failed_model_that_is_started_again_may_still_come():
+    failed, again = model(AppPhase.FAILED, "node a was lost"), model(AppPhase.STARTING)
+    both = {**failed, "versions": [*failed["versions"], *again["versions"]]}
+    found = unserved(system_health(observations(*ALL), {"m": both}, "")["models"])
+    assert found == [Unserved("model m: 1.0.0 failed and is started again: node a was lost", coming=True)]
 
 
 def monitored(status: str, *reasons: str, running: AppPhase = AppPhase.RUNNING, trouble: str = "") -> dict:
