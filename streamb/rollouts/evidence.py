@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from streamb.metrics.criteria import Finding
 from streamb.metrics.snapshot import Snapshot
+from streamb.rollouts.blocks import Block
 from streamb.rollouts.runtime import AppStatus
 
 
@@ -27,6 +28,10 @@ class StepEvidence:
         pairs: counts of the target version since the deployment began, for the comparison of outputs: copied requests
             (`shadow`, `shadow_predictions`); None if outputs cannot be compared (a first version).
         stable_down: whether the stable version's app does not run.
+        usual: counts of the stable version since the deployment began, which end where it lost its traffic: its usual
+            figures and answers; None if they are not known (a first version, a restarted Controller).
+        blocks: latencies of target and stable since the step began, in blocks of seconds.
+        deterministic: False if the target or stable is known to answer the same rows differently.
     """
 
     target: Snapshot
@@ -39,6 +44,9 @@ class StepEvidence:
     target_lately: tuple[Snapshot, ...] = ()
     pairs: Snapshot | None = None
     stable_down: bool = False
+    usual: Snapshot | None = None
+    blocks: tuple[Block, ...] = ()
+    deterministic: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ that promotion may take longer, but never rests on less evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from streamb.clock import Clock
@@ -15,6 +15,7 @@ from streamb.hashing import BASIS_POINTS
 from streamb.metrics import Snapshot
 from streamb.metrics.criteria import Finding
 from streamb.rollouts.analysis import judge
+from streamb.rollouts.blocks import Blocks
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.strategies import Strategy
@@ -78,6 +79,7 @@ class _Mark:
     stable: Snapshot
     judged_at: float
     latest: Observed
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Observation:
@@ -143,15 +145,18 @@ class Observation:
         newest = outcomes.recent(model_id, version, now, NOW_S)
         lately = [one for one in WHILE_REFUSED_S if one <= seconds] if recent.refused else []
         score, proven = (self._drift(model_id, version) if self._drift is not None else None) or (None, False)
+        target = outcomes.total(model_id, version).minus(mark.target)
+        beside = usual.minus(mark.stable) if stable and deployment.share < BASIS_POINTS else None
         evidence = StepEvidence(
-            target=outcomes.total(model_id, version).minus(mark.target),
-            stable=usual.minus(mark.stable) if stable and deployment.share < BASIS_POINTS else None,
+            target=target,
+            stable=beside,
             target_recent=recent,
             seconds=seconds,
             drift_score=score,
             drift_proven=proven,
             usual_error_rate=usual.error_rate,
             target_lately=tuple(outcomes.recent(model_id, version, now, one) for one in lately),
+            blocks=mark.blocks.add(seconds, target.latency, beside.latency) if beside is not None else (),
         )
         return Observed(
             seconds, judge(deployment.criteria, evidence, deployment.current.min_samples), is_refused(newest)
