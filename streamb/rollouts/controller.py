@@ -294,6 +294,16 @@ class Rollouts:
         return dict(self._standing.routes)
 
     @property
+    def limits(self) -> Limits:
+        """How long a phase of a deployment may take."""
+        return self._limits
+
+    @property
+    def current(self) -> tuple[Deployment, ...]:
+        """The deployments that are under way or still judged after completion, with their newest findings."""
+        return tuple(map(self._judged, list(self._standing.active.values())))
+
+    @property
     def busy(self) -> bool:
         """True while a model leaves traffic, or a deployment is under way that waits for nobody: call `tick` often."""
         resting = {DeploymentState.PAUSED, DeploymentState.AWAITING_APPROVAL}

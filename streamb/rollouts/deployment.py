@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from streamb.lifecycle import Lifecycle
 from streamb.metrics.criteria import Finding
+from streamb.rollouts.evidence import Limits
 from streamb.rollouts.options import START, HealthCriteria
 from streamb.rollouts.strategies import AT_ONCE, Step, Strategy
 from streamb.store.plain import from_plain
@@ -41,6 +42,8 @@ DEPLOYMENT_LIFECYCLE: Lifecycle[DeploymentState] = Lifecycle(
     },
 )
 
+_LATE_S: Final = 30.0
+"""How much longer than it may take a phase lasts before its deployment counts as stuck, in seconds."""
 ACTIVE_STATES = frozenset({_S.PENDING, _S.AWAITING_APPROVAL, _S.PROGRESSING, _S.PAUSED})
 """States of a deployment under way; a model has at most one such deployment."""
 
@@ -176,6 +179,16 @@ class Deployment:
         return self.gate_of(self.step)
 
     @property
+    def baking(self) -> bool:
+        """True while the deployment is completed, and its version is still judged."""
+        return self.state is DeploymentState.COMPLETED and self.phase is Phase.BAKE
+
+    @property
+    def approval_expires_at(self) -> float | None:
+        """When the deployment is aborted if nobody approves (seconds since the epoch); None if it waits for nobody."""
+        return self.phase_since + self.approval_timeout_s if self.state is DeploymentState.AWAITING_APPROVAL else None
+
+    @property
     def evidence_gate(self) -> str:
         """The name of the gate that closes if the current step's evidence stays inconclusive."""
         return f"evidence at {self.current.weight:g} %"
@@ -210,6 +223,33 @@ def _from_before_steps(body: Mapping[str, Any]) -> dict[str, Any]:
     new |= {"share": round(float(body.get("weight", 0.0)) * 100), "step": 0, "ending": "", "criteria": {}}
     new |= {"observed_since": body["step_started_at"] if phase is Phase.SHIFT else 0.0}
     return {**kept, **new, "approvals": [], "findings": [], "users": []}
+
+
+def stuck(deployment: Deployment, now: float, limits: Limits) -> str:
+    """Return what a deployment waits for longer than it should, as a clause; "" if it does not.
+
+    One that is paused or awaits approval waits for people, and is not stuck.
+
+    Args:
+        deployment: the deployment.
+        now: seconds since the epoch.
+        limits: how long a phase may take. Their time counts only while the Controller works and can write, so a
+            deployment may also be stuck because it does not.
+    """
+    for_s = now - deployment.phase_since
+    if deployment.state not in {DeploymentState.PENDING, DeploymentState.PROGRESSING}:
+        return ""
+    if deployment.phase is Phase.REVERT:
+        return f"a gateway has not taken the present table for {for_s:.0f} s" if for_s > limits.acknowledge_s else ""
+    step = deployment.current
+    longest, what = {
+        Phase.GATE: (0.0, "nothing has begun"),
+        Phase.CAPACITY: (limits.start_s, f"version {deployment.target_version} has not started"),
+        Phase.RESTORE: (limits.start_s, f"version {deployment.back_to} has not started"),
+        Phase.SHIFT: (limits.acknowledge_s, "the gateways have not taken the present table"),
+        Phase.OBSERVE: (max(step.min_time_s, step.max_time_s), f"it is watched at {deployment.weight:g} %"),
+    }.get(deployment.phase, (float("inf"), ""))
+    return f"{what} for {for_s:.0f} s" if for_s > longest + _LATE_S else ""
 
 
 @dataclass(frozen=True, slots=True)
