@@ -15,7 +15,7 @@ help:
 	@echo "make run     start the platform on http://127.0.0.1:8000 with a sample model (Ctrl-C stops it)"
 	@echo "make test    format check, lint, types, import layers, all tests"
 	@echo "make fast    the quick tests: no Ray, no processes (under a minute)"
-	@echo "make soak    models of every kind, from training to an answer over HTTP (installs XGBoost, transformers, …)"
+	@echo "make soak    models of every kind, candidates and faults that take long; goes on where it was (installs XGBoost, …)"
 	@echo "make bench   measure serving next to FastAPI, Ray Serve and LitServe (needs wrk)"
 	@echo "make map     write the file map (docs/architecture.md) and the table of settings (docs/configuration.md) anew"
 	@echo "make format  format the code and apply safe lint fixes"
@@ -36,7 +36,7 @@ fast: $(VENV)/.ready-dev
 	@$(BIN)/pytest -n auto --hypothesis-profile=fast -m "not ray and not fault and not slow and not soak"
 
 soak: $(VENV)/.ready-zoo
-	@$(BIN)/pytest -m soak
+	@mkdir -p .soak && $(BIN)/pytest -m soak --resume .soak/passed.json || [ $$? -eq 5 ] # 5: everything has passed already
 
 bench: $(VENV)/.ready-bench
 	@command -v wrk >/dev/null || { echo "make bench needs wrk: 'apt-get install wrk' (Debian), 'brew install wrk' (macOS)"; exit 1; }

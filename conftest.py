@@ -79,7 +79,7 @@ _PATIENT_S = 600
 """For a test with a platform, instead of what pyproject.toml says: it waits for many things, each with a deadline of
 its own that says what did not happen, and on a slow machine these add up."""
 
-pytest_plugins = ["tests.cluster.session_platform"]
+pytest_plugins = ["tests.cluster.session_platform", "tests.soak"]
 
 pytest_collect_file = SybilCollection(
     (

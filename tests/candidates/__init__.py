@@ -1,0 +1,1 @@
+"""Versions that are wrong in one way each, deployed as canaries on a running platform: what becomes of them."""
