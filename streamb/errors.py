@@ -260,6 +260,12 @@ class StartFailed(StreambError):
     status, code = 503, "start_failed"
 
 
+class DoesNotFit(Conflict):
+    """The machine or the cluster has not enough memory or CPUs for what would run; `details` has the numbers."""
+
+    code = "does_not_fit"
+
+
 class RayUnprotected(StartFailed):
     """The Ray cluster has no token authentication, or it cannot be told whether it has."""
 

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from streamb.config import default_environment, read_variable
+from streamb.config import default_environment, read_variable, set_variable
 from streamb.crypto import create_once
-from streamb.errors import RayUnprotected, StartFailed
-from streamb.store.files import close_to_others
+from streamb.errors import RayUnprotected, StartFailed, StorageFailed
+from streamb.store.state_dir import KEYS
 
 MODE: Final = "RAY_AUTH_MODE"
 TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - the name of a variable
@@ -28,6 +28,9 @@ HOW: Final = (
     f"give each node the same file by {TOKEN_PATH}; then start Ray again on all nodes, and set both variables here"
 )
 """What to do about a cluster without token authentication."""
+
+TOKEN_FILE: Final = "ray-token"  # noqa: S105 - the name of a file
+"""The token of a Ray that streamb started: a file in the folder of keys of the state directory."""
 
 _TOKEN_BYTES: Final = 32
 _ASK_S: Final = 10.0
@@ -43,21 +46,25 @@ class Protection(StrEnum):
     UNKNOWN = "unknown"
 
 
-def protect_new_ray() -> None:
+def protect_new_ray(state_dir: Path | None = None) -> None:
     """Turn token authentication on in this process and all that it starts; call it before Ray is started here.
 
-    The token is that of `RAY_AUTH_TOKEN` or `RAY_AUTH_TOKEN_PATH`, else the one in Ray's own file `~/.ray/auth_token`,
-    which is created, and made readable for its owner only. If the home directory cannot be written, the token is kept
-    in the environment of this process and those that it starts.
+    The token is that of `RAY_AUTH_TOKEN` or `RAY_AUTH_TOKEN_PATH`, else the one in the state directory, where processes
+    of the platform find it, and which, unlike a home directory, can always be written.
+
+    Args:
+        state_dir: the state directory; None: the token is only in the environment of this process and its children.
 
     Raises:
         RayUnprotected: `RAY_AUTH_MODE` turns authentication off.
+        StorageFailed: the token cannot be written to the state directory, or read there.
     """
     mode = read_variable(MODE)
     if mode is not None and mode.lower() != ON:
         raise RayUnprotected(f"streamb starts Ray with token authentication only; unset {MODE}, which is {mode!r}")
-    if not (read_variable(TOKEN) or read_variable(TOKEN_PATH)):
-        _provide_token()
+    given = read_variable(TOKEN) or read_variable(TOKEN_PATH)
+    if not given or given in _MADE:
+        _provide_token(state_dir)
     _turn_on()
 
 
@@ -153,18 +160,27 @@ def _channel(grpc: Any, head: str) -> Any:
     return grpc.secure_channel(head, credentials)
 
 
-def _provide_token() -> None:
+_MADE: Final[set[str]] = set()
+"""Values of the two variables that this process has set itself: they do not bind its next Ray."""
+
+
+def _provide_token(state_dir: Path | None) -> None:
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     token = secrets.token_hex(_TOKEN_BYTES)
-    try:
-        path = Path.home() / ".ray" / "auth_token"
-        if not path.exists() or not path.read_text().strip():
-            path.unlink(missing_ok=True)
-            create_once(path, token.encode())
-        close_to_others(path.parent)
-    except (OSError, RuntimeError):  # RuntimeError: this user has no home directory
-        default_environment({TOKEN: token})
+    name, value = TOKEN, token
+    if state_dir is not None:
+        file = state_dir / KEYS / TOKEN_FILE
+        try:
+            if not file.exists() or not file.read_text().strip():
+                file.unlink(missing_ok=True)
+                create_once(file, token.encode())
+        except OSError as error:
+            raise StorageFailed(f"Ray's token {file} cannot be read or written: {error.strerror}") from error
+        name, value = TOKEN_PATH, str(file)
+    set_variable(TOKEN if name == TOKEN_PATH else TOKEN_PATH, None)  # one that an earlier Ray of this process has left
+    set_variable(name, value)
+    _MADE.add(value)
     AuthenticationTokenLoader.instance().reset_cache()  # it may have looked before there was a token
 
 

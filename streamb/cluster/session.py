@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +16,12 @@ from typing import Any, Final
 import psutil
 
 from streamb.cluster.names import NAMESPACE
+from streamb.cluster.ray_logs import note_logs
+from streamb.cluster.ray_start import RAYS_FOLDER, launch_ray, limits_of, logs_in, with_descendants
 from streamb.cluster.ray_token import MODE, ON, TOKEN_PATH, demand_token, protect_new_ray
 from streamb.config import Settings, default_environment
 from streamb.errors import StartFailed
+from streamb.store.files import replace_file
 
 RAY_VARIABLES: Final = {
     # Measured (docs/log.md): one event loop in a replica and gRPC between replicas carry most of the throughput.
@@ -48,13 +49,15 @@ _MINIMUM_CPUS: Final = 4
 """Logical CPUs of a local Ray: replicas reserve small shares, and a laptop should hold several models."""
 
 
+START_S: Final = 120.0
+"""How long, in seconds, a Ray may take to start where no setting says it."""
+_LEAST_FREE: Final = 100 << 20
 _LEAVE_S: Final = 15.0
 _PREFIX: Final = "streamb-"
-_RAYS_FOLDER: Final = "r"
 _LONGEST_SOCKET: Final = 103
 """The longest path of a Unix socket in bytes: 103 on macOS, 107 on Linux."""
 _LONGEST_PLACE: Final = _LONGEST_SOCKET - len(
-    f"/{_PREFIX}12345678/{_RAYS_FOLDER}/session_2026-11-30_12-00-00_123456_1234567/sockets/plasma_store.1"
+    f"/{_PREFIX}12345678/{RAYS_FOLDER}/session_2026-11-30_12-00-00_123456_1234567/sockets/plasma_store.1"
 )
 _FOLDER_NOTE: Final = "ray-folder"
 """File in the state directory with the path of Ray's temporary folder, so that one left by a crash is found again."""
@@ -75,6 +78,16 @@ class RaySession:
     processes: tuple[psutil.Process, ...]
 
     @property
+    def logs(self) -> Path:
+        """The folder of Ray's logs on this machine."""
+        if self.folder is not None:
+            return logs_in(self.folder)
+        from ray._private import worker
+
+        node: Any = worker._global_node  # noqa: SLF001 - Ray has no other way to tell
+        return Path(node.get_logs_dir_path())
+
+    @property
     def alive(self) -> bool:
         """Whether all processes of the Ray that this process started are running."""
         return all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self.processes)
@@ -83,7 +96,7 @@ class RaySession:
         """Disconnect; a Ray that this process started is ended with all its processes, in whatever state it is."""
         import ray
 
-        family = _with_descendants(self.processes)
+        family = with_descendants(self.processes)
         # Ray waits for a minute, and then aborts the program, when its head has died before us.
         leaving = threading.Thread(target=ray.shutdown, name="leave-ray", daemon=True)
         leaving.start()
@@ -97,18 +110,15 @@ class RaySession:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """The processes and their descendants, but no others: a program that uses `ModelScaler` has its own children."""
-    found: list[psutil.Process] = []
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            found += [process, *process.children(recursive=True)]
-    return found
+def prepare_ray(start_timeout_s: float | None = None) -> None:
+    """Set the tuned environment variables; must run before anything imports ray.
 
-
-def prepare_ray() -> None:
-    """Set the tuned environment variables; must run before anything imports ray."""
+    Args:
+        start_timeout_s: how long a Ray that this process starts may take; None: as long as Ray takes by itself.
+    """
     default_environment(RAY_VARIABLES)
+    if start_timeout_s is not None:
+        default_environment(limits_of(start_timeout_s))
 
 
 def open_session(settings: Settings, environment: str | None = None) -> RaySession:
@@ -122,10 +132,18 @@ def open_session(settings: Settings, environment: str | None = None) -> RaySessi
         RayUnprotected: see `join_ray` and `start_ray`.
         StartFailed: Ray did not start, or nothing answers at the address.
     """
-    prepare_ray()
+    prepare_ray(settings.start_timeout_s)
     if settings.ray_address:
-        return join_ray(settings.ray_address, environment or settings.environment)
-    return start_ray(max(psutil.cpu_count() or 1, _MINIMUM_CPUS), settings.state_dir)
+        session = join_ray(settings.ray_address, environment or settings.environment)
+    else:
+        session = start_ray(local_cpus(), settings.state_dir, settings.start_timeout_s)
+    note_logs(settings.state_dir, session.logs)
+    return session
+
+
+def local_cpus() -> int:
+    """Return the number of logical CPUs of a Ray that streamb starts on this machine."""
+    return max(psutil.cpu_count() or 1, _MINIMUM_CPUS)
 
 
 def join_ray(address: str, environment: str) -> RaySession:
@@ -153,39 +171,28 @@ def join_ray(address: str, environment: str) -> RaySession:
     return RaySession(address, None, ())
 
 
-def start_ray(cpus: int, state_dir: Path | None = None) -> RaySession:
+def start_ray(cpus: int, state_dir: Path | None = None, timeout_s: float = START_S) -> RaySession:
     """Start Ray on this machine, with token authentication.
 
     Args:
         cpus: number of logical CPUs.
-        state_dir: remembers Ray's folder, so that one left by a crash is removed at the next start; None: it is
-            not remembered.
+        state_dir: holds the token, the logs of a failed start, and remembers Ray's folder, so that one left by a crash
+            is removed at the next start; None: nothing of this is kept.
+        timeout_s: how long Ray may take to start.
 
     Raises:
         RayUnprotected: `RAY_AUTH_MODE` turns authentication off.
-        StartFailed: Ray did not start.
+        StartFailed: Ray did not start; the message says why, and where its logs are.
+        StorageFailed: the state directory cannot be written.
     """
-    import ray
-
-    protect_new_ray()
-    before = {process.pid for process in psutil.Process().children()}
+    protect_new_ray(state_dir)
     folder = _fresh_folder(state_dir)
     try:
-        with warnings.catch_warnings(action="ignore"):  # Ray's own deprecations are not our user's concern
-            context: Any = ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                namespace=NAMESPACE,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                _temp_dir=str(folder / _RAYS_FOLDER),
-            )
-    except Exception as error:
+        address, processes = launch_ray(cpus, folder, timeout_s, state_dir)
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        raise StartFailed(f"Ray did not start: {error}") from error
-    ours = tuple(process for process in psutil.Process().children() if process.pid not in before)
-    return RaySession(context.address_info["address"], folder, ours)
+        raise
+    return RaySession(address, folder, processes)
 
 
 def _fresh_folder(state_dir: Path | None) -> Path:
@@ -193,18 +200,32 @@ def _fresh_folder(state_dir: Path | None) -> Path:
 
     Not in the state directory: it holds Unix sockets, whose paths have a limit.
     """
-    if state_dir is None:
-        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_place()))
-    note = state_dir / _FOLDER_NOTE
-    left = Path(note.read_text()) if note.exists() else None
-    if left is not None and left.name.startswith(_PREFIX):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_place()))
-    note.write_text(str(folder))
+    place = _place()
+    try:
+        if (free := shutil.disk_usage(place).free) < _LEAST_FREE:
+            raise StartFailed(
+                f"{place} has {free >> 20} MB free and Ray needs {_LEAST_FREE >> 20} MB there; free some space, or set "
+                "TMPDIR to another folder"
+            )
+        if state_dir is None:
+            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        note = state_dir / _FOLDER_NOTE
+        left = Path(note.read_text()) if note.exists() else None
+        if left is not None and left.name.startswith(_PREFIX):
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    except OSError as error:
+        raise StartFailed(
+            f"no folder for Ray can be made in {place}: {error.strerror}; set TMPDIR to another folder"
+        ) from error
+    replace_file(note, str(folder).encode())
     return folder
 
 
 def _place() -> str:
     """The system's folder for temporary files, or `/tmp` where its path would be too long for sockets."""
-    usual = tempfile.gettempdir()
-    return usual if len(os.fsencode(usual)) <= _LONGEST_PLACE else "/tmp"  # noqa: S108 - the folder in it is private
+    try:
+        usual = tempfile.gettempdir()
+    except OSError:  # no folder can be written: the caller finds out, and says so
+        usual = "/tmp"  # noqa: S108 - the folder in it is private
+    return usual if len(os.fsencode(usual)) <= _LONGEST_PLACE else "/tmp"  # noqa: S108

@@ -82,6 +82,13 @@ def default_environment(defaults: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
+def set_variable(name: str, value: str | None) -> None:
+    """Set a variable for this process and all that it will start, whatever it was before; None removes it."""
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+
+
 @contextmanager
 def temporary_environment(**values: str) -> Iterator[None]:
     """Set variables during the block, for a library that reads them; restore them afterwards."""

@@ -14,7 +14,7 @@ import pytest
 
 from streamb.cluster import ray_token
 from streamb.cluster.ray_token import MODE, TOKEN, TOKEN_PATH, Protection, demand_token, protect_new_ray, protection_of
-from streamb.errors import RayUnprotected, StartFailed, error_classes
+from streamb.errors import RayUnprotected, StartFailed, StorageFailed, error_classes
 
 
 class Head(grpc.GenericRpcHandler):
@@ -111,40 +111,48 @@ def test_nobody_answers(environment):
 
 
 class TestOurOwnRay:
-    def test_a_token_is_made_that_only_its_owner_may_read(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("HOME", str(tmp_path))
-        umask = os.umask(0)
-        try:
-            protect_new_ray()
-        finally:
-            os.umask(umask)
-        file = tmp_path / ".ray" / "auth_token"
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert len(file.read_text()) == 64
-        assert os.environ[MODE] == "token"
-
-    def test_a_token_that_others_could_read_is_kept_and_closed(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("HOME", str(tmp_path))
-        file = tmp_path / ".ray" / "auth_token"
-        file.parent.mkdir()
-        file.write_text("a token of long ago")
-        file.chmod(0o644)
-        protect_new_ray()
-        assert file.read_text() == "a token of long ago"
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-    def test_without_a_home_the_token_stays_in_the_environment(self, tmp_path, monkeypatch):
+    @pytest.fixture(autouse=True)
+    def no_home(self, tmp_path, monkeypatch):
+        """A home directory that cannot be written: nothing is kept there."""
         (tmp_path / "file").touch()
         monkeypatch.setenv("HOME", str(tmp_path / "file"))
+
+    def test_a_token_is_made_in_the_state_directory_that_only_its_owner_may_read(self, tmp_path):
+        umask = os.umask(0)
+        try:
+            protect_new_ray(tmp_path / "a")
+        finally:
+            os.umask(umask)
+        file = tmp_path / "a" / "keys" / "ray-token"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert len(file.read_text()) == 64
+        assert (os.environ[MODE], os.environ[TOKEN_PATH]) == ("token", str(file))
+
+    def test_the_next_start_uses_the_same_token_and_another_platform_its_own(self, tmp_path):
+        protect_new_ray(tmp_path / "a")
+        made = (tmp_path / "a" / "keys" / "ray-token").read_text()
+        protect_new_ray(tmp_path / "b")
+        assert os.environ[TOKEN_PATH] == str(tmp_path / "b" / "keys" / "ray-token")
+        protect_new_ray(tmp_path / "a")
+        assert (tmp_path / "a" / "keys" / "ray-token").read_text() == made
+        assert os.environ[TOKEN_PATH] == str(tmp_path / "a" / "keys" / "ray-token")
+
+    def test_without_a_state_directory_the_token_stays_in_the_environment(self, tmp_path):
+        protect_new_ray(tmp_path / "a")
         protect_new_ray()
         assert len(os.environ[TOKEN]) == 64
+        assert TOKEN_PATH not in os.environ
+
+    def test_a_folder_that_cannot_be_written_is_named(self, tmp_path):
+        with pytest.raises(StorageFailed, match="ray-token cannot be read or written"):
+            protect_new_ray(tmp_path / "file")
 
     @pytest.mark.parametrize("name", [TOKEN, TOKEN_PATH])
     def test_a_token_that_was_given_is_used(self, name, tmp_path, monkeypatch):
-        monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv(name, str(tmp_path / "given"))
-        protect_new_ray()
-        assert not list(tmp_path.iterdir())
+        protect_new_ray(tmp_path / "a")
+        assert not (tmp_path / "a").exists()
+        assert os.environ[name] == str(tmp_path / "given")
 
     def test_to_turn_it_off_is_refused(self, monkeypatch):
         monkeypatch.setenv(MODE, "disabled")

@@ -92,7 +92,6 @@ def job(running):
 def secrets_of(running: Running) -> dict[str, bytes]:
     state_dir = running.state_dir
     database = open_database(f"sqlite:///{state_dir}/streamb.db", SystemClock())
-    ray_token = Path.home() / ".ray" / "auth_token"
     try:
         found = {
             "operator's key": running.facts["api_key"].encode(),
@@ -104,7 +103,7 @@ def secrets_of(running: Running) -> dict[str, bytes]:
         }
     finally:
         database.close()
-    return found | ({"Ray's token": ray_token.read_bytes()} if ray_token.exists() else {})
+    return found | {"Ray's token": (state_dir / "keys" / "ray-token").read_bytes()}
 
 
 def told_in(content: bytes, secrets: dict[str, bytes]) -> set[str]:

@@ -1,0 +1,223 @@
+"""Starts Ray's processes on this machine: patient where it is slow, quick to see one that ended, open to Ctrl-C.
+
+Ray waits 30 s for its head process and 30 s for its node, in constants or in C++, where no signal is handled; on a busy
+machine that is too short, and where a process has ended it is too long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import shutil
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import psutil
+
+from streamb.clock import SystemClock
+from streamb.cluster.names import NAMESPACE
+from streamb.cluster.ray_logs import cause_in, keep_logs
+from streamb.config import variable_of
+from streamb.errors import StartFailed
+
+RAYS_FOLDER: Final = "r"
+"""Ray's temporary folder in the private folder that is made for it; the name is short, as socket paths are limited."""
+_STEP_S: Final = 1
+_PAUSE_S: Final = 0.2
+_LEAST_WORKER_S: Final = 60
+_LEAST_AGENT_S: Final = 100
+_FORGET_S: Final = 5.0
+_NEEDED: Final = frozenset({"gcs_server", "raylet"})
+
+_CLOCK: Final = SystemClock()
+_log = logging.getLogger(__name__)
+
+
+def limits_of(timeout_s: float) -> dict[str, str]:
+    """Return the variables that let the processes of a Ray wait for each other as long as we wait for them.
+
+    Args:
+        timeout_s: `ML_START_TIMEOUT_S`.
+    """
+    seconds = math.ceil(timeout_s)
+    return {
+        "RAY_gcs_server_port_wait_time_s": str(seconds),
+        "RAY_raylet_start_wait_time_s": str(seconds),
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(seconds),
+        "RAY_worker_register_timeout_seconds": str(max(seconds, _LEAST_WORKER_S)),
+        "RAY_agent_register_timeout_ms": str(1000 * max(seconds, _LEAST_AGENT_S)),
+    }
+
+
+def launch_ray(
+    cpus: int, folder: Path, timeout_s: float, state_dir: Path | None
+) -> tuple[str, tuple[psutil.Process, ...]]:
+    """Start Ray's processes and connect to them; a start that fails in its time is tried once more.
+
+    Args:
+        cpus: number of logical CPUs.
+        folder: a private folder; Ray's temporary folder is made in it.
+        timeout_s: how long Ray may take, each time.
+        state_dir: where the logs of a failed start are kept; None: they are not.
+
+    Returns:
+        Ray's address, and the processes that were started.
+
+    Raises:
+        StartFailed: Ray did not start; nothing of it is left running, and the message names the cause.
+    """
+    first = True
+    while True:
+        watch = _Watch(_CLOCK.monotonic() + timeout_s)
+        try:
+            address = _connect(cpus, folder / RAYS_FOLDER, watch)
+        except BaseException as error:
+            _end(watch.processes())
+            _forget()
+            if not isinstance(error, Exception):
+                raise
+            late = _CLOCK.monotonic() >= watch.deadline
+            failure = _failure(error, folder / RAYS_FOLDER, state_dir, timeout_s, late=late)
+            if late or not first:
+                raise failure from error
+            _log.warning("%s. It is started once more", failure.message)
+            shutil.rmtree(folder / RAYS_FOLDER, ignore_errors=True)
+            first = False
+        else:
+            return address, watch.processes()
+
+
+def logs_in(folder: Path) -> Path:
+    """Return the log folder of a Ray that was started in `folder`."""
+    return folder / RAYS_FOLDER / "session_latest" / "logs"
+
+
+class _Watch:
+    """The processes that a start of Ray has made so far, and the time until which it may take."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._before = {process.pid for process in psutil.Process().children()}
+        self._seen: dict[psutil.Process, str] = {}
+
+    def processes(self) -> tuple[psutil.Process, ...]:
+        """Return the children of this process that were started since."""
+        return tuple(process for process in psutil.Process().children() if process.pid not in self._before)
+
+    def ended(self) -> str:
+        """Return the name of a process that Ray needs and that has ended; empty if all run."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                self._seen[process] = process.name()
+        return next((name for process, name in self._seen.items() if name in _NEEDED and _has_ended(process)), "")
+
+
+def _connect(cpus: int, folder: Path, watch: _Watch) -> str:
+    import ray
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    # Here, in steps between which signals are handled; the processes that we start read the variable.
+    Config.initialize(f'{{"raylet_start_wait_time_s": {_STEP_S}}}')
+    with warnings.catch_warnings(action="ignore"), _in_steps(watch):  # Ray's deprecations are not our user's
+        context: Any = ray.init(
+            "local",  # or a RAY_ADDRESS in the environment would make it join a cluster
+            num_cpus=cpus,
+            include_dashboard=False,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            _temp_dir=str(folder),
+        )
+    return str(context.address_info["address"])
+
+
+@contextlib.contextmanager
+def _in_steps(watch: _Watch) -> Iterator[None]:
+    """Replace the two waits of Ray that last long and that no signal ends, while Ray is started."""
+    from ray._private import node as node_module
+    from ray._private import services as services_module
+
+    node, services = cast(Any, node_module), cast(Any, services_module)
+    get_node, wait_for_port = services.get_node, node.wait_for_persisted_port
+
+    def port(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("timeout_ms"):
+            return wait_for_port(*args, **kwargs)
+        return _patiently(lambda: wait_for_port(*args, **kwargs | {"timeout_ms": 1000 * _STEP_S}), watch)
+
+    def found(*args: Any, **kwargs: Any) -> Any:
+        return _patiently(lambda: get_node(*args, **kwargs), watch)
+
+    services.get_node, node.wait_for_persisted_port = found, port
+    try:
+        yield
+    finally:
+        services.get_node, node.wait_for_persisted_port = get_node, wait_for_port
+
+
+def _patiently(attempt: Callable[[], Any], watch: _Watch) -> Any:
+    """Repeat an attempt of Ray that raises while it is too early, until it succeeds, or cannot any more."""
+    while True:
+        try:
+            return attempt()
+        except Exception as error:
+            if ended := watch.ended():
+                raise StartFailed(f"its process {ended} has ended") from error
+            if _CLOCK.monotonic() > watch.deadline:
+                raise StartFailed("it was not up in time") from error
+        time.sleep(_PAUSE_S)
+
+
+def _failure(error: Exception, folder: Path, state_dir: Path | None, timeout_s: float, *, late: bool) -> StartFailed:
+    """The error in one sentence: what Ray's logs say, else what Ray says; and where the logs are."""
+    logs = folder / "session_latest" / "logs"
+    said = error.message if isinstance(error, StartFailed) else (str(error).strip() or type(error).__name__)
+    cause = cause_in(logs) or " ".join(said.split())[:500]
+    if late:
+        cause = (
+            f"it was not up within {timeout_s:g} s ({cause}); raise {variable_of('start_timeout_s')} on a slow machine"
+        )
+    elif isinstance(error, StartFailed) and error.message not in cause:
+        cause = f"{error.message} ({cause})"
+    kept = keep_logs(logs, state_dir) if state_dir is not None else None
+    where = f"; its logs are in {kept} (`streamb logs ray`)" if kept else ""
+    return StartFailed(f"Ray did not start: {cause}{where}")
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
+
+
+def with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes and their descendants; not all children: a program with `ModelScaler` has its own."""
+    found: list[psutil.Process] = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found += [process, *process.children(recursive=True)]
+    return found
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    family = with_descendants(processes)
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(family, timeout=_FORGET_S)
+
+
+def _forget() -> None:
+    """Undo what a half start has left in this process, so that Ray can be started again."""
+    import ray
+
+    leaving = threading.Thread(target=ray.shutdown, name="forget-ray", daemon=True)
+    leaving.start()
+    leaving.join(_FORGET_S)
