@@ -106,6 +106,15 @@ class StaleRevision(Conflict):
     code = "stale_revision"
 
 
+class IncompatibleSignature(Conflict):
+    """A version takes or answers something else than the one that serves; `details["changes"]` lists the differences.
+
+    Each has a `name`, by which it can be accepted, and a `detail`.
+    """
+
+    code = "incompatible_signature"
+
+
 class BodyTooLarge(StreambError):
     """The request body is larger than the limit."""
 

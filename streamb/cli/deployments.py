@@ -45,6 +45,7 @@ def deploy(
     approval_before: how.ApprovalBefore = None,
     no_fallback: how.NoFallback = False,
     no_rollback: how.NoRollback = False,
+    accept_change: how.AcceptChanges = None,
     option: how.OtherOptions = None,
     force: Annotated[bool, typer.Option("--force", help="Deploy even if the environment forbids it.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the deployment has ended.")] = True,
@@ -62,6 +63,7 @@ def deploy(
         approval_before=how.gates(approval_before),
         fallback_to_stable=False if no_fallback else None,
         rollback_on_failure=False if no_rollback else None,
+        accept_changes=accept_change or None,
         **declared,
     )
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}

@@ -31,6 +31,14 @@ NoFallback = Annotated[
 NoRollback = Annotated[
     bool, typer.Option("--no-rollback", help="Pause a failing deployment instead of rolling it back.")
 ]
+AcceptChanges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-change",
+        metavar="NAME",
+        help="A difference of its signature that is wanted, by the name that the refusal gives; repeatable.",
+    ),
+]
 OtherOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; repeatable."),

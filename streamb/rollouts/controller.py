@@ -18,6 +18,7 @@ from streamb.errors import Conflict
 from streamb.registry import ModelVersion, Registry
 from streamb.rollouts import verbs
 from streamb.rollouts.caretaker import Caretaker
+from streamb.rollouts.compatibility import accepted_changes
 from streamb.rollouts.creation import new_deployment, way_back
 from streamb.rollouts.decide import Action, Evidence, Limits, RouteTo, Scale, StartApp, decide
 from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, Phase
@@ -101,19 +102,24 @@ class Rollouts:
         Raises:
             NotFound: there is no such model or version.
             Conflict: the model has a deployment under way.
+            IncompatibleSignature: the version's signature differs from that of the version that serves, in something
+                that `accept_changes` does not name.
             InvalidInput: an option is unknown, out of range, or not used by the strategy.
         """
         read = RolloutOptions.read(options)
         with self._lock:
-            version = self._registry.resolve(model_id, target_version).version  # locked, so that nobody deletes it
+            target = self._registry.resolve(model_id, target_version)  # locked, so that nobody deletes it
+            version = target.version
             self._refuse_second(model_id)
             route = self._standing.routes.get(model_id)
+            stable = self._registry.get_version(model_id, route.version) if route is not None else None
+            accepted = accepted_changes(stable, target, read.accept_changes)
             deployment = new_deployment(
                 model_id, version, strategy, read, actor, self._clock.now(), route, self._runtime.apps()
             )
             # Versions that are kept warm make room for the target, unless it is one of them.
             kept = route.keeping(version) if route is not None else None
-            note = Note(CREATED, deployment.reason, actor)
+            note = Note(CREATED, "; ".join(filter(None, (deployment.reason, accepted))), actor)
             self._standing.change(deployment, note, kept if kept != route else None)
         self._on_order()
         return deployment

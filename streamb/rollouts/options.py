@@ -96,7 +96,7 @@ class Overrides(Options):
 
 
 class RolloutOptions(Options):
-    """How a strategy proceeds. `immediate` takes no options; what is not given keeps the strategy's default."""
+    """How a strategy proceeds. `immediate` takes `accept_changes` alone; what is not given keeps its default."""
 
     called: ClassVar[str] = "the options of a deployment"
 

@@ -97,7 +97,7 @@ def hold_seconds(strategy: Strategy, options: RolloutOptions) -> float:
 def check_used(strategy: Strategy, options: RolloutOptions) -> None:
     """Raise InvalidInput if an option is given that the strategy ignores, even if it equals the default."""
     given = options.model_fields_set
-    unused = given if strategy is Strategy.IMMEDIATE else set()
+    unused = given - {"accept_changes"} if strategy is Strategy.IMMEDIATE else set()
     if strategy in {Strategy.BLUE_GREEN, Strategy.ROLLING}:
         unused = given & {"traffic_split_percentage", "steps"}
     if strategy is Strategy.CANARY and given >= {"traffic_split_percentage", "steps"}:

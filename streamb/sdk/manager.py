@@ -273,6 +273,7 @@ class ProductionMLManager(RegistryMethods):
         rollback_on_failure: bool | None = None,
         health_check_criteria: Mapping[str, Any] | None = None,
         approval_required: bool | None = None,
+        accept_changes: Sequence[str] | None = None,
         force: bool = False,
         **options: Any,
     ) -> Deployment:
@@ -285,7 +286,7 @@ class ProductionMLManager(RegistryMethods):
             model_id: the id of the model.
             target_version: a version number, an alias, or "latest".
             rollout_strategy: "canary", "blue_green" or "rolling"; or "immediate", which moves all traffic as soon as
-                the version runs. "immediate" does not judge the version and takes none of the options below.
+                the version runs. "immediate" does not judge the version; it takes only `accept_changes`.
             traffic_split_percentage: percent of the traffic in the first step of a canary, 1 to 100; by default 10. The
                 next steps are those of 25, 50 and 100 percent that are higher. `steps` sets all steps instead.
             rollback_on_failure: True (the default) rolls a failing version back; False pauses the deployment.
@@ -293,12 +294,16 @@ class ProductionMLManager(RegistryMethods):
                 fields of `HealthCriteria` by name, such as `{"max_error_rate": 0.02, "max_latency_ms": 200}`.
             approval_required: True: somebody other than the author must `approve` before any traffic moves. The default
                 is False.
+            accept_changes: which differences of its signature from that of the version that serves are wanted, by the
+                names that the refusal gives, such as `["added:income", "classes"]`. By default none.
             force: deploy even if the environment forbids it; needs an administrator's key.
             **options: the other fields of `RolloutOptions`, such as `steps=[5, 50, 100]` or `step_seconds=30`.
 
         Raises:
             NotFound: there is no such model or version.
             Conflict: another deployment of the model has not ended.
+            IncompatibleSignature: it takes or answers something else than the version that serves, which
+                `accept_changes` does not name; `details["changes"]` lists each difference.
             InvalidInput: there is no such strategy or option, or its value is not allowed, or the strategy would not
                 use it; names each.
         """
@@ -307,6 +312,7 @@ class ProductionMLManager(RegistryMethods):
             "rollback_on_failure": rollback_on_failure,
             "health_check_criteria": None if health_check_criteria is None else dict(health_check_criteria),
             "approval_required": approval_required,
+            "accept_changes": None if accept_changes is None else list(accept_changes),
         }
         given = {name: value for name, value in {**named, **options}.items() if value is not None}
         if rollout_strategy == "canary" and "steps" not in given:
