@@ -102,10 +102,12 @@ class ControllerActor:
         self._observations.goodbye(report)
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
-        """Return the autoscaling hints for an app: how many replicas its deployment wants, and whether it is judged."""
+        """Return the autoscaling hints for an app (`cluster.autoscaling`): wishes of its deployment, and its load."""
         rollouts = self._platform.rollouts
         wishes = self._runtime.wishes(app, deploying=rollouts.deploying(app))
-        return {**wishes, "analysing": rollouts.analysing(app)}
+        known = self._observations.settled  # a gateway that has not reported yet may have some
+        in_flight = self._observations.in_flight(app) if known else None
+        return {**wishes, "analysing": rollouts.analysing(app), "in_flight": in_flight}
 
     async def belongs_to(self, key_digest: str) -> bool:
         """Return whether this platform's operator has the key with this digest (`security.keys.digest`)."""

@@ -52,7 +52,9 @@ class HostedModel:
             checked = RowsRequest(rows).rows(self._model.schema)
         except StreambError as error:
             return error
-        reply = self._stats.timed(self._predictor.run, Batch(checked, (len(rows),)))
+        arrived = self._stats.arrived()
+        reply = self._stats.timed(1, self._predictor.run, Batch(checked, (len(rows),)))
+        self._stats.left(arrived)
         predictions: list[Any] = reply.predictions.tolist()
         return reply.errors.get(0, predictions)
 

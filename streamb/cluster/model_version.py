@@ -23,12 +23,10 @@ from streamb.security.platform_key import PlatformKey
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
-from streamb.serving.scaling import ScalingPolicy
+from streamb.serving.scaling_policy import ScalingPolicy
 from streamb.trials.golden import check_golden
 
 _DRAIN_S: Final = 8.0
-_COOLDOWN_UP_S: Final = 10.0
-_COOLDOWN_DOWN_S: Final = 120.0
 
 
 class ModelVersion:
@@ -61,16 +59,17 @@ class ModelVersion:
         """Answer one batch."""
         if self._closed:
             raise Unavailable("this replica is stopping; try again", retry_after_s=1)
-        arrived, answered = self._stats.arrived(), False
+        requests = len(batch.counts)
+        arrived, answered = self._stats.arrived(requests), False
         loop = asyncio.get_running_loop()
         try:
-            reply = await loop.run_in_executor(self._thread, self._stats.timed, self._predictor.run, batch)
+            reply = await loop.run_in_executor(self._thread, self._stats.timed, requests, self._predictor.run, batch)
             answered = True
             if self._collection is not None:
                 self._collection.observe(batch, reply)
             return reply
         finally:
-            self._stats.left(arrived, answered=answered)
+            self._stats.left(arrived, requests, answered=answered)
 
     async def link(self) -> LinkAddress:
         """Return the address of this replica's link; its secret is not sent. Opens the link on the first call."""
@@ -100,12 +99,7 @@ def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> 
     """Return one model version as a Serve application; run it with `route_prefix=None`."""
     options: dict[str, Any] = {"num_replicas": settings.min_instances}
     if settings.enable_auto_scaling and settings.max_instances > settings.min_instances:
-        policy = ScalingPolicy(
-            min_instances=settings.min_instances,
-            max_instances=settings.max_instances,
-            cooldown_up_s=_COOLDOWN_UP_S,
-            cooldown_down_s=_COOLDOWN_DOWN_S,
-        )
+        policy = ScalingPolicy(min_instances=settings.min_instances, max_instances=settings.max_instances)
         options = {"autoscaling_config": autoscaling_config(policy, app=spec.app)}
     deployment = serve.deployment(
         name=MODEL_VERSION,

@@ -21,7 +21,7 @@ class Instance(Protocol):
         ...
 
     def numbers(self) -> Future[dict[str, float]]:
-        """ "cpu", "memory" (percent) and "busy" (0..1), since this was last asked."""
+        """ "cpu", "memory" (percent), "busy" (0..1) and "rate" (answers a second), since this was last asked."""
         ...
 
     def stop(self) -> None:

@@ -17,15 +17,14 @@ from streamb.clock import Clock
 from streamb.errors import DeadlineExceeded, Overloaded, StartFailed, StreambError, Unavailable
 from streamb.metrics.histogram import LatencyHistogram
 from streamb.sdk.instance import Instance, Member
-from streamb.serving.scaling import ScalingPolicy, ScalingState, Signals, aggregate, desired_instances
+from streamb.serving.scaling import QueueTrend, ScalingState, Signals, aggregate, desired_instances
+from streamb.serving.scaling_policy import ScalingPolicy
 
 _DEPTH: Final = 2
 """Requests per instance: the one it works on, and the next one, so that it never has to wait."""
 _TRIES: Final = 2
 _FRESH_S: Final = 5.0
 """How long the numbers that an instance reported are used."""
-_LOOKS: Final = 3
-"""The queue length is the mean of this many ticks, so that a short burst does not start an instance."""
 _LATENCIES: Final = 2_000
 _LATENCY_S: Final = 10.0
 _BACKOFF_S: Final = 60.0
@@ -89,7 +88,7 @@ class InstancePool:
         self._lock = threading.RLock()  # callbacks of a future that is done already run at once, in the same thread
         self._members: list[Member] = []
         self._waiters: deque[Future[Member]] = deque()
-        self._queues: deque[int] = deque(maxlen=_LOOKS)
+        self._trend = QueueTrend()
         self._latencies: deque[tuple[float, float]] = deque(maxlen=_LATENCIES)
         self._state = ScalingState(policy.min_instances)
         self._signals = Signals(0)
@@ -276,16 +275,13 @@ class InstancePool:
     def _measure(self, now: float) -> Signals:
         ready = [one for one in self._members if one.ready and not one.leaving]
         fresh = [one for one in ready if now - one.numbers_at < _FRESH_S]
-        told = {name: {one: one.numbers[name] for one in fresh} for name in ("busy", "cpu", "memory")}
-        self._queues.append(len(self._waiters) + sum(max(one.in_flight - 1, 0) for one in ready))
-        waiting = sum(self._queues) / len(self._queues) if ready else len(self._waiters)
+        names = ("busy", "cpu", "memory", "rate")
+        told = {name: {one: one.numbers[name] for one in fresh if name in one.numbers} for name in names}
+        self._trend.add(now, len(self._waiters) + sum(one.in_flight for one in ready))
         recent = [seconds for at, seconds in self._latencies if now - at < _LATENCY_S]
         slow = LatencyHistogram.of(recent).quantile(self._quantile)
-        return replace(
-            aggregate(told, fresh, analysing=False),
-            queue=waiting / max(len(ready), 1),
-            latency_ms=None if slow is None else 1e3 * slow,
-        )
+        signals = self._trend.seen_by(aggregate(told, fresh, analysing=False))
+        return replace(signals, latency_ms=None if slow is None else 1e3 * slow)
 
     def _adjust(self, target: int, now: float) -> None:
         staying = [one for one in self._members if not one.leaving]

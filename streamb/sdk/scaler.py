@@ -13,7 +13,7 @@ from streamb.errors import Conflict, InvalidInput, NotFound, Unavailable
 from streamb.sdk.instance import Instance
 from streamb.sdk.instance_pool import InstancePool, ScalerStatus
 from streamb.sdk.rows import wire_rows
-from streamb.serving.scaling import ScalingPolicy
+from streamb.serving.scaling_policy import ScalingPolicy
 
 _TICK_S: Final = 1.0
 _JOIN_S: Final = 10.0
@@ -45,12 +45,14 @@ class ModelScaler:
         target_cpu: the CPU use, and the busy time, to aim for, in percent.
         scale_up_threshold: add instances above this percentage.
         scale_down_threshold: remove instances after `cooldown_down_s` below this percentage.
-        target_queue: waiting requests to aim for, per instance.
+        target_queue: so many waiting requests per instance call for another one, unless they are worked off within
+            `target_wait_s`.
+        target_wait_s: a wait of so many seconds calls for twice as many instances.
         target_latency_ms: latency to aim for, at `latency_percentile`; considered only while the instances are at
             their target load. None: not considered.
         target_memory: percent of the machine's memory; considered likewise.
         latency_percentile: the percentile that `target_latency_ms` refers to, 1 to 99.
-        cooldown_up_s: seconds between two increases.
+        cooldown_up_s: seconds of high load before each increase.
         cooldown_down_s: seconds of low load before each decrease.
         idle_s: seconds without a request before the last instance is stopped.
         max_queued_requests: most requests that may wait for one model; more are refused.
@@ -72,7 +74,8 @@ class ModelScaler:
         scale_up_threshold: float = 80,
         scale_down_threshold: float = 30,
         *,
-        target_queue: float = 4,
+        target_queue: float = 20,
+        target_wait_s: float = 1,
         target_latency_ms: float | None = None,
         target_memory: float | None = 80,
         latency_percentile: int = 95,
@@ -93,6 +96,7 @@ class ModelScaler:
             scale_up_threshold=scale_up_threshold,
             scale_down_threshold=scale_down_threshold,
             target_queue=target_queue,
+            target_wait_s=target_wait_s,
             target_latency_ms=target_latency_ms,
             target_memory=target_memory,
             cooldown_up_s=cooldown_up_s,

@@ -1,29 +1,47 @@
 """Decides how many instances a model needs: one pure function for Serve applications and for `ModelScaler`.
 
-Notation: `n` instances report, `v` is a signal's mean over them, `t` what it should be, `r = v / t` its pressure. Then
+Notation: `n` instances report; all values are per instance. By the utilisation law (Denning & Buzen, "The Operational
+Analysis of Queueing Network Models", ACM Computing Surveys 10(3), 1978) an instance that answers `X` requests a second
+and is busy for a share `busy` of the time needs `busy / X` seconds for each, so `λ` arrivals a second are work for
+`λ * busy / X` instances. What arrives and is not answered makes the queue `q` grow, by `g = λ - X` a second, and where
+a queue grows the instance is busy all the time:
 
-    desired = ceil(n * r)
+    demand = busy + g / X + s / Q        s = max(q - A * |g|, 0)        Q = max(target_queue, target_wait_s * X)
+
+`s` is the part of the queue that stands: one that came within `A` seconds, or will be gone in `A`, is explained by its
+growth, or is being worked off (and what that costs of the CPU is left out, too). It has no size of its own, since who
+waits asks for no more meanwhile; by Little's law (`q = X * wait`) `s / Q` is the wait as a multiple of `target_wait_s`,
+and so much more is called for. Growth counts only beyond what chance makes of Poisson arrivals, `sqrt(X)` a second.
+Then
+
+    desired = ceil(n * r)                           r = demand / (target_cpu / 100)
 
 (Kubernetes, "Horizontal Pod Autoscaling", section "Algorithm details"), the largest over the signals, once the pressure
-of one of them passes `scale_up_threshold / target_cpu`; and the same number downwards once the pressures of all of them
-are below `scale_down_threshold / target_cpu`. Between the two nothing moves. As `ceil` leaves a pressure of at most 1,
-and no threshold for more lies below that, a load that stays as it is never makes the number swing.
+`r` of one of them stays above `scale_up_threshold / target_cpu`; and the same number downwards once the pressures of
+all of them stay below `scale_down_threshold / target_cpu`. Between the two nothing moves. As `ceil` leaves a pressure
+of at most 1, and no threshold for more lies below that, a load that stays as it is never makes the number swing.
 
-Signals of load (CPU, busy share, queue) decide alone. Latency and memory are symptoms: a slow model is slow, and a big
-one big, on any number of instances. They count only while a signal of load is at its target or above.
+Signals of load (CPU, demand) decide alone. Latency and memory are symptoms: a slow model is slow, and a big one big, on
+any number of instances. They count only while a signal of load is at its target or above.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from statistics import fmean, linear_regression
 from typing import Any, Final
 
-from streamb.errors import InvalidInput
+from streamb.serving.scaling_policy import ScalingPolicy
 
 _ROUNDING: Final = 1e-9
 """`n * r` may exceed a whole number by this much without adding an instance."""
+_TRANSIENT_S: Final = 30.0
+"""`A`: a queue that came within so many seconds, or will be gone in so many, does not stand."""
+_LOOK_S: Final = 5.0
+"""The queue is looked at over so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +52,15 @@ class Signals:
         instances: the number of instances that the other numbers describe.
         cpu: percent of the cores that an instance reserves (of one, where it reserves less), mean.
         memory: percent of the machine's memory, of the largest instance.
-        queue: waiting calls per instance; all waiting calls while there is no instance.
+        queue: requests that wait, per instance; all of them while there is no instance.
+        growth: by how many requests a second that number grows; negative while it falls.
+        rate: requests that an instance answers per second, mean.
         latency_ms: the watched latency percentile, in milliseconds.
         busy: share of the time, 0..1, that the instances spend predicting, mean.
         analysing: whether a deployment compares versions on these instances: removing some would distort the results.
         released: how many instances suffice, after a deployment has moved traffic elsewhere: the others are removed at
             once, as far as the load allows.
+        blind: whether there is a queue elsewhere that is not known now: no instance is removed meanwhile.
     """
 
     instances: int
@@ -50,60 +71,9 @@ class Signals:
     busy: float | None = None
     analysing: bool = False
     released: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScalingPolicy:
-    """The targets and limits of autoscaling.
-
-    Attributes:
-        min_instances: the least number; 0 allows none at all after `idle_s` without work.
-        max_instances: the largest number.
-        target_cpu: percent of CPU (and of busy time) to run at.
-        scale_up_threshold: above this percent, more instances; the other signals use the same ratio to their targets.
-        scale_down_threshold: below this percent, fewer.
-        target_queue: calls that may wait, per instance.
-        target_latency_ms: target of the watched latency percentile; None: latency is ignored.
-        target_memory: percent of the machine's memory; None: memory is ignored.
-        tolerance: pressures within `1 ± tolerance` change nothing, whatever the thresholds.
-        cooldown_up_s: seconds from one step up to the next.
-        cooldown_down_s: seconds that the load must have been low without a break before each step down.
-        idle_s: seconds without any work before the last instance is removed.
-        step_up: the most instances that one step adds.
-        step_down: the most instances that one step removes.
-
-    Raises:
-        InvalidInput: some values are not allowed; the message names each.
-    """
-
-    min_instances: int = 1
-    max_instances: int = 4
-    target_cpu: float = 70.0
-    scale_up_threshold: float = 80.0
-    scale_down_threshold: float = 30.0
-    target_queue: float = 4.0
-    target_latency_ms: float | None = None
-    target_memory: float | None = 80.0
-    tolerance: float = 0.1
-    cooldown_up_s: float = 5.0
-    cooldown_down_s: float = 60.0
-    idle_s: float = 300.0
-    step_up: int = 4
-    step_down: int = 1
-
-    def __post_init__(self) -> None:
-        if problems := list(_problems(self)):
-            raise InvalidInput(f"this scaling policy is not valid: {'; '.join(problems)}", problems=problems)
-
-    @property
-    def up_pressure(self) -> float:
-        """The pressure above which instances are added."""
-        return max(self.scale_up_threshold / self.target_cpu, 1 + self.tolerance)
-
-    @property
-    def down_pressure(self) -> float:
-        """The pressure below which instances are removed."""
-        return min(self.scale_down_threshold / self.target_cpu, 1 - self.tolerance)
+    growth: float | None = None
+    rate: float | None = None
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +82,13 @@ class ScalingState:
 
     Attributes:
         target: how many instances there should be.
-        up_at: when the target was last raised, in seconds; None: never.
+        high_since: since when more would have been needed without a break, in seconds; None: they would not.
         low_since: since when fewer would have sufficed without a break; None: they would not.
-        low_peak: the largest number needed since then.
+        low_peak: the largest number needed since then (but for the first seconds).
     """
 
     target: int
-    up_at: float | None = None
+    high_since: float | None = None
     low_since: float | None = None
     low_peak: int = 0
 
@@ -128,9 +98,9 @@ def desired_instances(
 ) -> tuple[int, ScalingState, str]:
     """Return how many instances there should be from now on, the state for the next decision, and the reason.
 
-    >>> policy = ScalingPolicy(min_instances=1, max_instances=8, target_cpu=70)
-    >>> desired_instances(Signals(2, cpu=95.0), policy, ScalingState(2), now=0.0)[::2]
-    (3, 'CPU at 95 %, target 70 %: from 2 to 3')
+    >>> signals, policy = Signals(1, busy=1.0, queue=60, rate=30), ScalingPolicy(max_instances=8, target_cpu=70)
+    >>> desired_instances(signals, policy, ScalingState(1, high_since=0.0), now=5.0)[::2]
+    (5, 'busy 100 % of the time, 60 requests wait per instance (2.0 s), target 70 %: from 1 to 5')
 
     Args:
         now: seconds on any clock; one that jumps back delays a step by one cooldown at most.
@@ -139,8 +109,8 @@ def desired_instances(
     bounded = min(max(state.target, low), high)
     if bounded != state.target and not (signals.analysing and bounded < state.target):
         reason = f"from {state.target} to {bounded}: the limits are {low} and {high}"
-        return bounded, ScalingState(bounded, now if bounded > state.target else state.up_at), reason
-    load, symptoms = _pressures(signals, policy)
+        return bounded, ScalingState(bounded), reason
+    load, symptoms = _pressures(signals, policy, state)
     if not load:
         return _keep(state, "no usable signal of load")
     pressures = {**load, **symptoms} if max(load.values()) >= 1 else load
@@ -152,8 +122,8 @@ def desired_instances(
     if signals.instances < state.target:
         return _keep(state, told)  # the load is higher than the reporting instances alone show
     left = max(wanted, low, state.target if signals.released is None else signals.released)
-    if left < state.target and pressures[name] < 1 - policy.tolerance:
-        return left, ScalingState(left, state.up_at), f"{told}: from {state.target} to {left}, as traffic moved away"
+    if left < state.target and pressures[name] < 1 - policy.tolerance and not signals.blind:
+        return left, ScalingState(left), f"{told}: from {state.target} to {left}, as traffic moved away"
     if state.target and pressures[name] < policy.down_pressure:
         return _shrink(0 if _idle(signals, policy) else wanted, signals, policy, state, now, told)
     if state.target == 0 and _waiting(signals):
@@ -162,7 +132,7 @@ def desired_instances(
 
 
 def aggregate(metrics: Mapping[str, Mapping[Any, float]], replicas: Iterable[Any], *, analysing: bool) -> Signals:
-    """Combine the replicas' reports into one set of signals: mean load, largest latency and memory.
+    """Combine the instances' reports into one set of signals: mean load, largest latency and memory.
 
     Args:
         metrics: name -> replica -> value; a value that is not finite counts as missing.
@@ -173,7 +143,7 @@ def aggregate(metrics: Mapping[str, Mapping[Any, float]], replicas: Iterable[Any
     told = {
         name: {replica: value for replica, value in values.items() if replica in running and math.isfinite(value)}
         for name, values in metrics.items()
-        if name in ("busy", "cpu", "queue", "latency_ms", "memory")
+        if name in ("busy", "cpu", "queue", "rate", "latency_ms", "memory")
     }
     load = [set(told[name]) for name in ("busy", "cpu", "queue") if told.get(name)]
 
@@ -189,22 +159,56 @@ def aggregate(metrics: Mapping[str, Mapping[Any, float]], replicas: Iterable[Any
         latency_ms=max(told.get("latency_ms", {}).values(), default=None),
         busy=mean("busy"),
         analysing=analysing,
+        rate=mean("rate"),
     )
+
+
+class QueueTrend:
+    """How many requests there are, waiting or being answered, over the last seconds, and how fast they become more."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, float]] = deque()
+
+    def add(self, at: float, requests: float | None) -> None:
+        """Remember a look.
+
+        Args:
+            at: seconds on any clock.
+            requests: how many there are; None: unknown, so that the looks before tell nothing of the present either.
+        """
+        if requests is None or (self._looks and at < self._looks[-1][0]):
+            self._looks.clear()
+        if requests is not None:
+            self._looks.append((at, requests))
+        while self._looks and at - self._looks[0][0] >= _LOOK_S:
+            self._looks.popleft()
+
+    def seen_by(self, signals: Signals) -> Signals:
+        """Return the signals with the mean queue and its growth, if known.
+
+        A request for each busy instance does not wait: it is being answered.
+        """
+        if not self._looks:
+            return signals
+        times, lengths = zip(*self._looks, strict=True)
+        count = max(signals.instances, 1)
+        growth = linear_regression(times, lengths).slope if times[-1] > times[0] else 0.0
+        waiting = max(fmean(lengths) / count - (_known(signals.busy) or 0), 0.0)
+        return replace(signals, queue=waiting, growth=growth / count)
 
 
 def _grow(
     wanted: int, policy: ScalingPolicy, state: ScalingState, now: float, told: str
 ) -> tuple[int, ScalingState, str]:
-    target = min(wanted, state.target + policy.step_up, policy.max_instances)
+    target = min(wanted, policy.max_instances)
     if target <= state.target:
         full = state.target >= policy.max_instances
         return _keep(state, f"{told}; {'there may not be more' if full else 'enough are on their way'}")
-    up_at = None if state.up_at is None else min(state.up_at, now)
-    waits = 0.0 if up_at is None or state.target == 0 else policy.cooldown_up_s - (now - up_at)
+    since = now if state.high_since is None else min(state.high_since, now)
+    waits = policy.cooldown_up_s - (now - since) if state.target else 0.0
     if waits > 0:
-        kept = replace(state, up_at=up_at, low_since=None, low_peak=0)
-        return state.target, kept, f"{told}; {target} in {waits:.0f} s"
-    return target, ScalingState(target, now), f"{told}: from {state.target} to {target}"
+        return state.target, ScalingState(state.target, since), f"{told}; {target} in {waits:.0f} s"
+    return target, ScalingState(target), f"{told}: from {state.target} to {target}"
 
 
 def _shrink(
@@ -214,31 +218,65 @@ def _shrink(
         return _keep(state, told)
     if signals.analysing:
         return _keep(state, f"{told}; no fewer while a deployment is being judged")
+    if signals.blind:
+        return _keep(state, f"{told}; no fewer while it is not known what waits")
     since = now if state.low_since is None else min(state.low_since, now)
-    peak = wanted if state.low_since is None else min(max(wanted, state.low_peak), state.target)
-    target = max(peak, state.target - policy.step_down, policy.min_instances)
+    # In the first seconds the signals, which are means, still hold what was before.
+    peak = wanted if now - since < _LOOK_S else min(max(wanted, state.low_peak), state.target)
+    target = max(peak, policy.min_instances)
     if target == 0 and now - since < policy.idle_s:
         target = min(1, state.target - 1)  # the last one waits longer than the others
     waits = (policy.idle_s if target == 0 else policy.cooldown_down_s) - (now - since)
     if waits > 0:
-        return state.target, replace(state, low_since=since, low_peak=peak), f"{told}; {target} in {waits:.0f} s"
-    return target, ScalingState(target, state.up_at), f"{told}: from {state.target} to {target}"
+        kept = ScalingState(state.target, low_since=since, low_peak=peak)
+        return state.target, kept, f"{told}; {target} in {waits:.0f} s"
+    return target, ScalingState(target), f"{told}: from {state.target} to {target}"
 
 
 def _keep(state: ScalingState, told: str) -> tuple[int, ScalingState, str]:
-    return state.target, replace(state, low_since=None, low_peak=0), f"{told}: {state.target} stay"
+    return state.target, ScalingState(state.target), f"{told}: {state.target} stay"
 
 
-def _pressures(signals: Signals, policy: ScalingPolicy) -> tuple[dict[str, float], dict[str, float]]:
+def _pressures(
+    signals: Signals, policy: ScalingPolicy, state: ScalingState
+) -> tuple[dict[str, float], dict[str, float]]:
     """The pressures of the load signals, and of the symptoms, as far as they are known."""
-    load = {"cpu": policy.target_cpu, "busy": policy.target_cpu / 100, "queue": policy.target_queue}
-    symptoms = {"latency_ms": policy.target_latency_ms, "memory": policy.target_memory}
-    return _ratios(signals, load), _ratios(signals, symptoms)
+    load = {
+        "cpu": (_arriving_cpu(signals), policy.target_cpu),
+        "demand": (_demand(signals, policy, state), policy.target_cpu / 100),
+    }
+    symptoms = {
+        "latency_ms": (signals.latency_ms, policy.target_latency_ms),
+        "memory": (signals.memory, policy.target_memory),
+    }
+    return _ratios(load), _ratios(symptoms)
 
 
-def _ratios(signals: Signals, targets: Mapping[str, float | None]) -> dict[str, float]:
-    known = {name: _known(getattr(signals, name)) for name in targets}
-    return {name: value / target for name, target in targets.items() if target and (value := known[name]) is not None}
+def _ratios(signals: Mapping[str, tuple[float | None, float | None]]) -> dict[str, float]:
+    known = {name: (_known(value), target) for name, (value, target) in signals.items()}
+    return {name: value / target for name, (value, target) in known.items() if target and value is not None}
+
+
+def _demand(signals: Signals, policy: ScalingPolicy, state: ScalingState) -> float | None:
+    """The work that arrives for each instance, in busy instances (see the top of this module); None if unknown."""
+    busy, queue, rate = _known(signals.busy), _known(signals.queue), _known(signals.rate) or 0.0
+    if queue is None:
+        return busy
+    growth = signals.growth if signals.growth is not None and math.isfinite(signals.growth) else 0.0
+    chance = math.sqrt(max(rate, 1.0) / max(signals.instances, 1))
+    steady = min(growth, 0.0) + max(growth - chance, 0.0)
+    # What waits for instances that are on their way calls for no others.
+    standing = max(queue - _TRANSIENT_S * abs(growth), 0.0) if signals.instances >= state.target else 0.0
+    in_time = max(policy.target_queue, policy.target_wait_s * rate)
+    return max((busy or 0.0) + (steady / rate if rate else 0.0) + standing / in_time, 0.0)
+
+
+def _arriving_cpu(signals: Signals) -> float | None:
+    """The CPU use without the part that works off what had arrived before; None if unknown."""
+    cpu, rate, growth = _known(signals.cpu), _known(signals.rate), signals.growth
+    if cpu is None or not rate or growth is None or not -math.inf < growth < 0:
+        return cpu
+    return cpu * max(1 + growth / rate, 0.0)
 
 
 def _known(value: float | None) -> float | None:
@@ -261,47 +299,21 @@ def _waiting(signals: Signals) -> bool:
 
 def _told(name: str, signals: Signals, policy: ScalingPolicy) -> str:
     """The deciding signal as text."""
+    if name == "demand":
+        return f"{_told_demand(signals)}, target {policy.target_cpu:g} %"
     value: float = getattr(signals, name)
     match name:
         case "cpu":
             return f"CPU at {value:.0f} %, target {policy.target_cpu:g} %"
-        case "busy":
-            return f"busy {100 * value:.0f} % of the time, target {policy.target_cpu:g} %"
-        case "queue":
-            return f"{value:.1f} calls waiting per instance, target {policy.target_queue:g}"
         case "latency_ms":
             return f"latency at {value:.0f} ms, target {policy.target_latency_ms:g} ms"
         case _:
             return f"memory at {value:.0f} %, target {policy.target_memory:g} %"
 
 
-def _problems(policy: ScalingPolicy) -> list[str]:
-    names = [field.name for field in fields(policy)]
-    unusual = [
-        f"{name} must be a number, not {value!r}"
-        for name in names
-        if (value := getattr(policy, name)) is not None
-        and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value))
-    ]
-    if unusual:
-        return unusual
-    wholes = ("min_instances", "max_instances", "step_up", "step_down")
-    positive = ("max_instances", "step_up", "step_down", "scale_down_threshold", "target_queue")
-    optional = ("target_latency_ms", "target_memory")
-    found = [f"{name} must be a whole number" for name in wholes if not isinstance(getattr(policy, name), int)]
-    found += [f"{name} must be above 0" for name in positive if getattr(policy, name) <= 0]
-    found += [
-        f"{name} must be above 0, or None"
-        for name in optional
-        if (one := getattr(policy, name)) is not None and one <= 0
-    ]
-    found += [f"{name} must not be negative" for name in names if name.endswith("_s") and getattr(policy, name) < 0]
-    if not 0 <= policy.min_instances <= policy.max_instances:
-        found.append(f"min_instances must lie between 0 and max_instances ({policy.max_instances})")
-    if not policy.scale_down_threshold < policy.target_cpu <= policy.scale_up_threshold:
-        found.append("scale_down_threshold must be below target_cpu, and scale_up_threshold not below it")
-    if policy.target_cpu < 1:
-        found.append(f"target_cpu is in percent: {100 * policy.target_cpu:g}, not {policy.target_cpu:g}")
-    if not 0 <= policy.tolerance < 1:
-        found.append("tolerance must be at least 0 and below 1")
-    return found
+def _told_demand(signals: Signals) -> str:
+    busy, queue, rate = _known(signals.busy), _known(signals.queue), _known(signals.rate)
+    told = [] if busy is None else [f"busy {100 * busy:.0f} % of the time"]
+    if queue:
+        told.append(f"{queue:.0f} requests wait per instance" + (f" ({queue / rate:.1f} s)" if rate else ""))
+    return ", ".join(told or ["nothing waits"])

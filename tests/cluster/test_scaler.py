@@ -22,10 +22,14 @@ from streamb import ModelScaler
 from streamb.clock import ManualClock
 from streamb.cluster.autoscaling import ReplicaStats, ServePolicy, autoscaling_config
 from streamb.errors import InvalidFeatures, InvalidInput, StartFailed
-from streamb.serving.scaling import ScalingPolicy
+from streamb.serving.scaling_policy import ScalingPolicy
 
 POLICY = {"min_instances": 1, "max_instances": 8}
 X, y = load_breast_cancer(return_X_y=True)
+
+
+HIGH = {"high_since": 0.0}
+"""What `ServePolicy` remembers after the load has been high for a while."""
 
 
 def context(metrics, *, replicas=("a", "b"), target=2, now=1_000.0, state=None, low=1, high=8):
@@ -47,7 +51,30 @@ IDLE = {"busy": {"a": 0.0, "b": 0.0}}
 
 class TestServePolicy:
     def test_the_replicas_numbers_decide(self):
-        assert ServePolicy(POLICY)(context(BUSY))[0] == 3
+        assert ServePolicy(POLICY)(context(BUSY, state=HIGH))[0] == 3
+
+    def test_what_waits_in_the_gateways_decides_in_one_step(self):
+        hints, state, policy = {"in_flight": 62}, {}, ServePolicy({**POLICY, "max_instances": 4})
+        policy._hints = lambda: hints
+        working = {"busy": {"a": 1.0}, "rate": {"a": 33.0}}
+        seen = []
+        for now in range(8):
+            target, state = policy(context(working, replicas=["a"], target=1, now=100.0 + now, state=state, high=4))
+            seen.append(target)
+        assert seen[:6] == [1, 1, 1, 1, 1, 4]
+
+    def test_what_waits_is_unknown_without_news_of_the_controller(self):
+        hints, state = {"in_flight": 0}, {}
+        policy = ServePolicy(POLICY, hints=lambda: hints)
+        for now in range(200):
+            hints["in_flight"] = None if now > 30 else 0
+            target, state = policy(context(IDLE, now=1_000.0 + now, state=state))
+            assert target == 2, "none is removed"
+        assert state["low_since"] is None
+
+    def test_one_request_starts_a_replica_where_there_is_none(self):
+        policy = ServePolicy({**POLICY, "min_instances": 0}, hints=lambda: {"in_flight": 1})
+        assert policy(context({}, replicas=[], target=0, low=0))[0] == 1
 
     def test_what_it_remembers_goes_through_serve(self):
         policy, state = ServePolicy(POLICY), {}
@@ -58,11 +85,11 @@ class TestServePolicy:
                 break
 
     def test_serves_own_bounds_count(self):
-        assert ServePolicy(POLICY)(context(BUSY, target=2, high=2))[0] == 2
+        assert ServePolicy(POLICY)(context(BUSY, target=2, high=2, state=HIGH))[0] == 2
         assert ServePolicy(POLICY)(context(IDLE, target=1, low=3))[0] == 3
 
     def test_hints_of_the_controller(self):
-        state, hints = {}, {"floor": 4, "analysing": False}
+        state, hints = {}, {"floor": 4, "analysing": False, "in_flight": 0}
         policy = ServePolicy(POLICY, hints=lambda: hints)
         assert policy(context(IDLE, target=2))[0] == 4
         hints.update(floor=0, analysing=True)
@@ -75,8 +102,8 @@ class TestServePolicy:
     def test_it_decides_once_a_second(self):
         policy = ServePolicy(POLICY)
         assert policy(context({}, now=10.0))[0] == 2
-        assert policy(context(BUSY, now=10.9))[0] == 2
-        assert policy(context(BUSY, now=11.0))[0] == 3
+        assert policy(context(BUSY, now=10.9, state=HIGH))[0] == 2
+        assert policy(context(BUSY, now=11.0, state=HIGH))[0] == 3
 
     @pytest.mark.parametrize(
         "metrics", [None, {}, {"busy": {}}, {"busy": {"a": float("nan")}}, {"cpu": {"gone": 99.0}}]
@@ -84,7 +111,7 @@ class TestServePolicy:
     def test_without_numbers_nothing_changes(self, metrics):
         assert ServePolicy(POLICY)(context(metrics, state={"low_since": 1.0})) == (
             2,
-            {"up_at": None, "low_since": None, "low_peak": 0},
+            {"high_since": None, "low_since": None, "low_peak": 0},
         )
 
     def test_any_exception_keeps_the_target_and_is_logged_once_a_minute(self, caplog):
@@ -105,7 +132,7 @@ class TestServePolicy:
         given = autoscaling_config(ScalingPolicy(min_instances=2, max_instances=5), app="", initial=3)
         config = AutoscalingConfig(**given)
         assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (2, 3, 5)
-        assert _resolve_policy_callable(config.policy)(context(BUSY))[0] == 3
+        assert _resolve_policy_callable(config.policy)(context(BUSY, state=HIGH))[0] == 3
 
     def test_it_travels_by_value_and_brings_little_into_serves_controller(self, tmp_path):
         from ray.serve.config import AutoscalingConfig
@@ -130,7 +157,7 @@ class TestServePolicy:
         config = AutoscalingConfig(**autoscaling_config(ScalingPolicy(max_instances=5), app=""))
         wrapped = _apply_autoscaling_config(_resolve_policy_callable(config.policy))
         serves = {"config": config, "current_num_replicas": 2, "total_num_requests": 0.0}
-        found, state = wrapped(SimpleNamespace(**vars(context(BUSY, state={})), **serves))
+        found, state = wrapped(SimpleNamespace(**vars(context(BUSY, state=HIGH)), **serves))
         assert found == 3
         seen = []
         for now in range(62):
@@ -157,20 +184,20 @@ class TestReplicaStats:
             clock.advance(1.0)
             return value
 
-        first, second = stats.arrived(), stats.arrived()
-        assert stats.timed(predict, 7) == 7
-        stats.left(first)
-        assert stats.timed(predict, 8) == 8
-        stats.left(second, answered=False)
+        first, second = stats.arrived(3), stats.arrived(2)
+        assert stats.timed(3, predict, 7) == 7
+        stats.left(first, 3)
+        assert stats.timed(2, predict, 8) == 8
+        stats.left(second, 2, answered=False)
         clock.advance(2.0)
         process.times.user += 1.0
         told = stats.numbers()
         assert told == pytest.approx(
-            {"busy": 0.5, "cpu": 25.0, "queue": 0.25, "memory": 12.5, "latency_ms": 1_000}, rel=0.01
+            {"busy": 0.5, "cpu": 25.0, "queue": 0.5, "rate": 0.75, "memory": 12.5, "latency_ms": 1_000}, rel=0.01
         )
         assert all(type(value) is float for value in told.values())
         clock.advance(1.0)
-        assert stats.numbers() == {"busy": 0.0, "cpu": 0.0, "queue": 0.0, "memory": 12.5}
+        assert stats.numbers() == {"busy": 0.0, "cpu": 0.0, "queue": 0.0, "rate": 0.0, "memory": 12.5}
 
     def test_a_call_that_is_not_over_counts(self, clock, process):
         stats = ReplicaStats(clock=clock, process=process)
@@ -180,12 +207,12 @@ class TestReplicaStats:
             return stats.numbers()
 
         stats.arrived()
-        assert stats.timed(look)["busy"] == 1.0
+        assert stats.timed(1, look)["busy"] == 1.0
 
     def test_a_model_that_raises_is_not_busy_for_ever(self, clock, process):
         stats = ReplicaStats(clock=clock, process=process)
         with pytest.raises(ZeroDivisionError):
-            stats.timed(lambda: 1 / 0)
+            stats.timed(1, lambda: 1 / 0)
         clock.advance(1.0)
         assert stats.numbers()["busy"] == 0.0
 
@@ -198,7 +225,7 @@ class TestReplicaStats:
 
     def test_of_this_process(self):
         stats = ReplicaStats()
-        stats.timed(lambda: sum(range(200_000)))
+        stats.timed(1, lambda: sum(range(200_000)))
         told = stats.numbers()
         assert 0 < told["busy"] <= 1
         assert 0 < told["memory"] < 100

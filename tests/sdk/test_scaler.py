@@ -23,7 +23,7 @@ from streamb.errors import (
     Unavailable,
 )
 from streamb.sdk.instance_pool import InstancePool
-from streamb.serving.scaling import ScalingPolicy
+from streamb.serving.scaling_policy import ScalingPolicy
 
 
 class FakeInstance:
@@ -258,7 +258,7 @@ class TestScaling:
                 clock.advance(1.0)
                 pool.tick()
 
-        seconds(10, 1.0)
+        seconds(15, 1.0)
         assert pool.status().instances == 3
         assert pool.status().cpu == 100
         seconds(25, 0.05)
@@ -278,7 +278,7 @@ class TestScaling:
             clock.advance(1.0)
             pool.tick()
         assert pool.status().target >= 3
-        assert "calls waiting" in pool.status().reason
+        assert "requests wait" in pool.status().reason
         gate.set()
         assert all(answer.result(30) for answer in answers)
         pool.tick()
