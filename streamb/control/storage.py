@@ -81,7 +81,7 @@ def serving_shares(database: Database, replicas: int) -> tuple[Share, ...]:
     ledger = Ledger(database.records, database.journal)
     registry = Registry(database.records, database.journal, SystemClock())
     wanted = {(route.model_id, route.version) for route in ledger.routes()}
-    wanted |= {(one.model_id, one.target_version) for one in ledger.active()}
+    wanted |= {(one.model_id, one.target_version) for one in ledger.unfinished()}
     return tuple(share_of(registry, model_id, version, replicas) for model_id, version in sorted(wanted))
 
 

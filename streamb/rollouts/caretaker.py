@@ -6,6 +6,7 @@ undeployment of a model ends once the last of its apps is gone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Final
@@ -14,16 +15,17 @@ from streamb.clock import Clock
 from streamb.rollouts.creation import new_app
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.ledger import PLATFORM_ACTOR, Note
+from streamb.rollouts.moves import pause_before
 from streamb.rollouts.route import ServingRoute
-from streamb.rollouts.runtime import AppPhase, AppStatus, Runtime
+from streamb.rollouts.runtime import AppPhase, AppStatus, Fault, Runtime
 from streamb.rollouts.standing import Standing
+
+_log = logging.getLogger(__name__)
 
 GRACE_S: Final = 3.0
 """The shortest time an unwanted app keeps running, in seconds: longer than gateways take to report their requests."""
 PATIENCE_S: Final = 60.0
 """The longest time an unwanted app may keep running to finish requests, in seconds; no request takes this long."""
-FIRST_PAUSE_S: Final = 5.0
-LONGEST_PAUSE_S: Final = 300.0
 WELL_S: Final = 600.0
 """After running for this many seconds since its last restart, an app counts as well; its next restart is immediate."""
 
@@ -37,12 +39,13 @@ class Caretaker:
         self._clock = clock
         self._janitor = Janitor(runtime, clock)
 
-    def tend(self) -> None:
-        """Check every route and every app once, and act where needed."""
-        running = self._runtime.apps()
+    def tend(self, running: Mapping[str, AppStatus]) -> None:
+        """Check every route and every app once, and act where needed; `running` is the state of every app."""
+        baking = {one.model_id for one in self._standing.baking.values()}
         for route in list(self._standing.routes.values()):
-            after = maintained(route, running, self._clock.now(), new_app)
+            after = maintained(route, running, self._clock.now(), new_app, baking=route.model_id in baking)
             if after != route:
+                _tell(route, after, running)
                 self._standing.change(self._following(route, after), None, after)
             if app := missing(after, running):
                 self._runtime.start(self._standing.spec(after.model_id, after.version, app))
@@ -54,12 +57,12 @@ class Caretaker:
 
     def _following(self, before: ServingRoute, after: ServingRoute) -> Deployment | None:
         """Return the route's deployment with the replaced app's new name; None if nothing changes."""
-        deployment = self._standing.deployment_of(before.model_id)
+        deployment = self._standing.latest_of(before.model_id)
         if deployment is None or before.app == after.app:
             return None
         if deployment.app == before.app:
             return replace(deployment, app=after.app)
-        return replace(deployment, stable_app=after.app)
+        return replace(deployment, stable_app=after.app) if deployment.active else None
 
     def _wanted(self, running: Mapping[str, AppStatus]) -> frozenset[str]:
         """Return the apps that serve, that are kept warm, that are being deployed, or that a rollback returns to."""
@@ -101,7 +104,12 @@ class Janitor:
 
 
 def maintained(
-    route: ServingRoute, running: Mapping[str, AppStatus], now: float, new_app: Callable[[str, str], str]
+    route: ServingRoute,
+    running: Mapping[str, AppStatus],
+    now: float,
+    new_app: Callable[[str, str], str],
+    *,
+    baking: bool = False,
 ) -> ServingRoute:
     """Return the route as it should be now; the same object if nothing has to change.
 
@@ -110,19 +118,28 @@ def maintained(
         running: the state of every app.
         now: seconds since the epoch.
         new_app: returns an unused app name for a model and a version.
+        baking: whether the version is still judged: the one before it is kept warm meanwhile, however long it takes.
     """
-    standby = tuple(one for one in route.standby if one.until > now and _may_run(running.get(one.app)))
+    standby = tuple(one for one in route.standby if (baking or one.until > now) and _may_run(running.get(one.app)))
     if standby != route.standby:
         return replace(route, standby=standby)
     if route.replacement:
         return _replacing(route, running)
     status = running.get(route.app)
     if status is not None and status.phase is AppPhase.FAILED and now >= route.retry_at:
-        pause = min(FIRST_PAUSE_S * 2**route.restarts, LONGEST_PAUSE_S)
-        app = new_app(route.model_id, route.version)
-        return replace(route, replacement=app, restarts=route.restarts + 1, retry_at=now + pause)
+        app, retry_at = new_app(route.model_id, route.version), now + pause_before(route.restarts)
+        return replace(route, replacement=app, restarts=route.restarts + 1, retry_at=retry_at)
     well = status is not None and status.phase is AppPhase.RUNNING and now >= route.retry_at + WELL_S
     return replace(route, restarts=0, retry_at=0.0) if well and route.restarts else route
+
+
+def _tell(before: ServingRoute, after: ServingRoute, running: Mapping[str, AppStatus]) -> None:
+    """Log why an app that should run is started again."""
+    status = running.get(before.app)
+    if status is not None and after.restarts > before.restarts:
+        whose = " (the infrastructure's fault)" if status.fault is Fault.INFRASTRUCTURE else ""
+        why = f"{status.reason or 'no reason given'}{whose}"
+        _log.warning("model %s: version %s is started again: %s", after.model_id, after.version, why)
 
 
 def missing(route: ServingRoute, running: Mapping[str, AppStatus]) -> str:

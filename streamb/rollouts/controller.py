@@ -1,4 +1,4 @@
-"""The rollouts of all models: accepts orders, stores intent, calls `decide`, acts through the `Runtime`.
+"""The rollouts of all models: accepts orders, stores intent, and advances every deployment at each tick.
 
 There is one writer: a single instance in the Controller. Intent is stored before it is acted on, so that an instance
 that starts after a crash finds all it needs in the store.
@@ -17,14 +17,16 @@ from streamb.clock import Clock
 from streamb.errors import Conflict
 from streamb.registry import ModelVersion, Registry
 from streamb.rollouts import verbs
+from streamb.rollouts.advance import Advancer
 from streamb.rollouts.caretaker import Caretaker
 from streamb.rollouts.compatibility import accepted_changes
 from streamb.rollouts.creation import new_deployment, way_back
-from streamb.rollouts.decide import Action, Evidence, Limits, RouteTo, Scale, StartApp, decide
+from streamb.rollouts.decide import Limits
 from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState, Phase
-from streamb.rollouts.ledger import CREATED, PLATFORM_ACTOR, Ledger, Note
+from streamb.rollouts.ledger import CREATED, Ledger, Note
 from streamb.rollouts.observation import DriftOf, Observation, Outcomes
 from streamb.rollouts.options import RolloutOptions
+from streamb.rollouts.patience import Patience
 from streamb.rollouts.removal import needed_for, undeployment_of
 from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import Runtime
@@ -76,6 +78,8 @@ class Rollouts:
         self._ledger = Ledger(records, journal)
         self._standing = Standing(self._ledger, registry, policy or GatewayPolicy(), on_table)
         self._observation = Observation(outcomes, clock, drift)
+        self._patience = Patience(clock, self._limits.start_s)
+        self._advancer = Advancer(self._standing, self._observation, self._patience, runtime, clock, self._limits)
         self._caretaker = Caretaker(self._standing, runtime, clock)
         self._on_order = on_order
         self._lock = threading.RLock()
@@ -307,7 +311,7 @@ class Rollouts:
     @property
     def current(self) -> tuple[Deployment, ...]:
         """The deployments that are under way or still judged after completion, with their newest findings."""
-        return tuple(map(self._judged, list(self._standing.active.values())))
+        return tuple(map(self._judged, self._unfinished))
 
     @property
     def busy(self) -> bool:
@@ -325,18 +329,24 @@ class Rollouts:
         return bool(awaited) and self.busy
 
     def deploying(self, app: str) -> bool:
-        """Return True while a deployment under way uses this app."""
-        return any(app in (one.app, one.stable_app, one.back_app) for one in list(self._standing.active.values()))
+        """Return True while a deployment under way, or one that is still judged, uses this app."""
+        return any(app in (one.app, one.stable_app, one.back_app) for one in self._unfinished)
 
     def analysing(self, app: str) -> bool:
         """Return True while a deployment that uses this app is being judged: keep its number of replicas."""
         return any(
-            app in (one.app, one.stable_app) and one.phase in (Phase.SHIFT, Phase.OBSERVE)
-            for one in list(self._standing.active.values())
+            app in (one.app, one.stable_app) and one.phase in (Phase.SHIFT, Phase.OBSERVE, Phase.BAKE)
+            for one in self._unfinished
         )
 
+    @property
+    def _unfinished(self) -> tuple[Deployment, ...]:
+        return (*list(self._standing.active.values()), *list(self._standing.baking.values()))
+
     def _judged(self, deployment: Deployment) -> Deployment:
-        return replace(deployment, findings=self._observation.findings(deployment)) if deployment.active else deployment
+        if not deployment.active and not deployment.baking:
+            return deployment
+        return replace(deployment, findings=self._observation.findings(deployment))
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -346,77 +356,32 @@ class Rollouts:
             self._standing.set_policy(policy)
 
     def tick(self) -> bool:
-        """Advance every active deployment and tend the running apps; return True if a deployment or the table changed.
+        """Advance every deployment that has not ended or is still judged, and tend the running apps.
+
+        Returns True if a deployment or the table changed.
 
         Raises:
             StorageFailed, …: the first error; all other work was done, and the next tick tries again.
         """
         with self._lock:
-            before = (self._standing.table.epoch, tuple(self._standing.active.values()))
-            troubles: list[Exception] = []
-            for deployment in list(self._standing.active.values()):
+            before, troubles = self._state(), list[Exception]()
+            self._patience.tick()
+            running = self._patience.checked(self._runtime.apps())
+            for deployment in (*self._standing.active.values(), *self._standing.baking.values()):
                 try:
-                    self._advance(deployment)
+                    self._advancer.advance(deployment, running)
                 except Exception as error:  # one model's error must not delay the others
                     _log.warning("deployment %s could not be advanced: %s", deployment.id, error)
+                    self._patience.interrupt(deployment.id)
                     troubles.append(error)
-            self._caretaker.tend()
-            self._observation.keep(self._standing.active.keys())
+            self._caretaker.tend(running)
+            unfinished = self._standing.active.keys() | self._standing.baking.keys()
+            self._observation.keep(unfinished)
+            self._patience.keep(unfinished)
             if troubles:
                 raise troubles[0]
-            return before != (self._standing.table.epoch, tuple(self._standing.active.values()))
+            return before != self._state()
 
-    def _advance(self, deployment: Deployment) -> None:
-        stable, running = self._standing.stable_of(deployment), self._runtime.apps()
-        observed = self._observation.look(deployment, stable.version if stable else "")
-        evidence = Evidence(
-            app=running.get(deployment.app),
-            acknowledged=self._runtime.acknowledged(self._standing.table.epoch),
-            stable=running.get(stable.app) if stable else None,
-            back=running.get(deployment.back_app),
-            findings=observed.findings,
-            observed_s=observed.seconds,
-            refused=observed.refused,
-        )
-        after, actions = decide(deployment, evidence, self._clock.now(), self._limits)
-        if observed.findings and (
-            after != deployment or _verdicts(observed.findings) != _verdicts(deployment.findings)
-        ):
-            # Numbers change all the time; findings are stored only when a verdict changes, or with a change of state.
-            after = replace(after, findings=observed.findings)
-        if after != deployment:
-            self._standing.change(after, _note(deployment, after), self._switched(after, actions))
-        for action in actions:
-            self._act(after, action)
-
-    def _act(self, deployment: Deployment, action: Action) -> None:
-        if isinstance(action, StartApp):
-            self._runtime.start(self._standing.spec(deployment.model_id, action.version, action.app))
-        elif isinstance(action, Scale):
-            self._runtime.scale(action.app, action.replicas)
-
-    def _switched(self, deployment: Deployment, actions: tuple[Action, ...]) -> ServingRoute | None:
-        """Return the model's new route if the actions change it, otherwise None."""
-        route, model_id = self._standing.routes.get(deployment.model_id), deployment.model_id
-        for action in actions:
-            if not isinstance(action, RouteTo):
-                continue
-            if route is None:
-                return ServingRoute(model_id, action.version, action.app, deployment.salt or deployment.id)
-            return route.switched(action.version, action.app, self._clock.now(), action.hold_s)
-        return None
-
-
-def _note(before: Deployment, after: Deployment) -> Note | None:
-    """Return the history's note for a change that the platform made; None if it needs none."""
-    if after.state is not before.state:
-        return Note(str(after.state), after.reason, PLATFORM_ACTOR)
-    if after.returning:
-        return None if before.returning else Note("rolling_back", after.reason, PLATFORM_ACTOR)
-    if after.share != before.share or (after.shown and not before.shown):
-        return Note("step", after.reason, PLATFORM_ACTOR)
-    return None
-
-
-def _verdicts(findings: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((finding.criterion, str(finding.verdict)) for finding in findings)
+    def _state(self) -> tuple[Any, ...]:
+        standing = self._standing
+        return standing.table.epoch, tuple(standing.active.values()), tuple(standing.baking.values())

@@ -11,7 +11,7 @@ from streamb.rollouts.deployment import Deployment, DeploymentState
 from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.runtime import AppPhase, AppStatus
-from streamb.rollouts.strategies import AT_ONCE, Strategy, hold_seconds, plan
+from streamb.rollouts.strategies import AT_ONCE, Strategy, copying, hold_seconds, plan
 
 
 def new_app(model_id: str, version: str) -> str:
@@ -49,6 +49,7 @@ def new_deployment(
     warm = route.warm(version) if route is not None else ""
     if route is not None and warm != route.app and (warm not in running or running[warm].phase is not AppPhase.RUNNING):
         warm = ""
+    shadow, per_second = copying(options, steps)
     return Deployment(
         id=f"dep-{secrets.token_hex(6)}",
         model_id=model_id,
@@ -72,7 +73,8 @@ def new_deployment(
         fallback_to_stable=options.fallback_to_stable,
         approval_timeout_s=options.approval_timeout_s,
         hold_s=hold_seconds(strategy, options),
-        shadow=options.shadow,
+        shadow=shadow,
+        copies_per_second=per_second,
         users=tuple(sorted(set(options.overrides.users))),
     )
 

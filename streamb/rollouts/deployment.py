@@ -44,6 +44,8 @@ DEPLOYMENT_LIFECYCLE: Lifecycle[DeploymentState] = Lifecycle(
 
 _LATE_S: Final = 30.0
 """How much longer than it may take a phase lasts before its deployment counts as stuck, in seconds."""
+OUTPUTS: Final = "outputs"
+"""The name of the gate that closes if the version's answers differ from those of the stable version."""
 ACTIVE_STATES = frozenset({_S.PENDING, _S.AWAITING_APPROVAL, _S.PROGRESSING, _S.PAUSED})
 """States of a deployment under way; a model has at most one such deployment."""
 
@@ -74,7 +76,7 @@ class Approval:
 
     Attributes:
         by, at, reason: who approved, when (seconds since the epoch), and why.
-        gate: the name of the gate: "start", "50 %", "evidence at 10 %".
+        gate: the name of the gate: "start", "50 %", "evidence at 10 %", "outputs".
     """
 
     by: str
@@ -103,8 +105,14 @@ class Deployment:
         salt: the salt of the model's traffic split.
         waiting_for: the name of the closed gate; "" if it waits for none.
         findings: the latest finding of each criterion.
+        hold_s: bake time: for how many seconds after completion the version before it is kept warm and it is judged.
+        shadow: ten-thousandths of the requests that are copied to the target version in its preview.
+        copies_per_second: the most copies per second and gateway; 0 for no limit.
         ending: the state after a rollback, once every gateway has the new table.
         back_to, back_app: the version that a rollback after completion returns to, and its app.
+        restarts: how often an app was started elsewhere, after a fault of the infrastructure.
+        retry_at: the earliest time of the next such start (seconds since the epoch).
+        promoted: whether a person has skipped the remaining steps, and with them what is unknown.
     """
 
     id: str
@@ -142,6 +150,10 @@ class Deployment:
     ending: DeploymentState | None = None
     back_to: str = ""
     back_app: str = ""
+    copies_per_second: int = 0
+    restarts: int = 0
+    retry_at: float = 0.0
+    promoted: bool = False
 
     @property
     def active(self) -> bool:
@@ -172,6 +184,11 @@ class Deployment:
     def shown(self) -> bool:
         """True while gateways should know the target version: it has been started and is not being rolled back."""
         return self.active and self.observed_since > 0 and not self.returning
+
+    @property
+    def outputs_accepted(self) -> bool:
+        """True if a person decided that the version may answer otherwise than the stable one, or that it is unknown."""
+        return self.promoted or self.approved(OUTPUTS)
 
     @property
     def gate(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from streamb.metrics.criteria import Finding
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.blocks import Block
-from streamb.rollouts.runtime import AppStatus
+from streamb.rollouts.runtime import AppPhase, AppStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ class Evidence:
         findings: one for each criterion, from the last `observed_s` seconds; empty while nothing is watched.
         observed_s: for how many seconds the present share has been watched; restarts when the Controller does.
         refused: whether gateways refuse to call the target version now, because it kept failing.
+        pairs: copied requests that both versions have answered since the deployment began.
+        requests: requests of the stable version since the present share was published.
+        waited_s: for how many seconds the present phase has lasted, without the time in which the Controller stood
+            still or could not write; None for the time by the clock.
+        warm: the app of the version before, if it is kept warm; "" if it is not.
+        superseded: why a deployment that is still judged after completion is no longer in effect; "" if it is.
     """
 
     app: AppStatus | None
@@ -70,6 +76,25 @@ class Evidence:
     findings: tuple[Finding, ...] = ()
     observed_s: float = 0.0
     refused: bool = False
+    pairs: int = 0
+    requests: int = 0
+    waited_s: float | None = None
+    warm: str = ""
+    superseded: str = ""
+
+    @property
+    def stable_down(self) -> bool:
+        """True if the stable version's app does not run; its replicas may still be starting."""
+        return down(self.stable)
+
+    def waited(self, since: float, now: float) -> float:
+        """Return for how many seconds the present phase has lasted; it began at `since`."""
+        return now - since if self.waited_s is None else self.waited_s
+
+
+def down(app: AppStatus | None) -> bool:
+    """Return True if no replica of an app answers."""
+    return app is None or (app.phase is not AppPhase.RUNNING and app.replicas == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +134,8 @@ class Limits:
     """How long a phase may take, in seconds.
 
     Attributes:
-        start_s: until an app runs with the wanted replicas.
+        start_s: until an app runs with the wanted replicas. Time in which the Controller stood still or could not write
+            does not count.
         acknowledge_s: until every gateway has a new table; then the step continues without the gateways that do not
             answer. A rollback waits for all of them, without a limit.
     """

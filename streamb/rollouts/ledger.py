@@ -52,10 +52,10 @@ class Ledger:
         """Return the models that were undeployed and whose apps have not all stopped yet."""
         return (from_plain(Undeployment, record.body) for record in every_record(self._records, UNDEPLOYMENTS))
 
-    def active(self) -> Iterator[Deployment]:
-        """Return the deployments under way."""
+    def unfinished(self) -> Iterator[Deployment]:
+        """Return the deployments that are under way, or still judged after completion."""
         every = (Deployment.from_body(record.body) for record in every_record(self._records, DEPLOYMENTS))
-        return (deployment for deployment in every if deployment.active)
+        return (deployment for deployment in every if deployment.active or deployment.baking)
 
     def epoch(self) -> int:
         """Return the epoch of the newest routing table; 0 if there was none yet."""

@@ -1,22 +1,22 @@
-"""Watches the versions being deployed: counts since the present share came into force, and the findings from them.
+"""Watches the versions being deployed: counts since the present share was published, and the findings from them.
 
-The counts at the start of an observation are kept in memory only. A restarted Controller begins a new observation, so
-that promotion may take longer, but never rests on less evidence.
+The counts at the start of an observation, and at that of the deployment, are kept in memory only. A restarted
+Controller begins a new observation, so that promotion may take longer, but never rests on less evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from streamb.clock import Clock
 from streamb.hashing import BASIS_POINTS
-from streamb.metrics import Snapshot
+from streamb.metrics import Outcome, Snapshot
 from streamb.metrics.criteria import Finding
 from streamb.rollouts.analysis import judge
 from streamb.rollouts.blocks import Blocks
-from streamb.rollouts.deployment import Deployment
+from streamb.rollouts.deployment import Deployment, Phase
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.strategies import Strategy
 
@@ -47,18 +47,37 @@ class Outcomes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stable:
+    """What a version is compared with.
+
+    Attributes:
+        version: the version that served before; "" if there is none.
+        down: whether its app does not run.
+        deterministic: False if it or the target is known to answer the same rows differently.
+    """
+
+    version: str = ""
+    down: bool = False
+    deterministic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The result of watching a version.
 
     Attributes:
-        seconds: for how long it has been watched.
+        seconds: for how long it has been watched since every gateway knows its share.
         findings: one for each criterion.
         refused: whether gateways refuse to call it because it kept failing, and none gets a good answer from it.
+        pairs: copied requests that both versions have answered since the deployment began.
+        requests: requests of the stable version since the share was published.
     """
 
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
     refused: bool = False
+    pairs: int = 0
+    requests: int = 0
 
 
 def is_refused(newest: Snapshot) -> bool:
@@ -70,16 +89,29 @@ def is_refused(newest: Snapshot) -> bool:
 
 
 @dataclass(slots=True)
-class _Mark:
-    """The counts at the start of an observation, and the latest result."""
+class _Counted:
+    """The counts of both versions at some moment."""
 
-    since: tuple[float, int]
-    at: float
     target: Snapshot
     stable: Snapshot
+
+
+@dataclass(slots=True)
+class _Mark:
+    """The counts at the start of an observation, its length so far, and the latest result.
+
+    Attributes:
+        seconds: since the share was published.
+        known_s: since every gateway knows it.
+    """
+
+    since: tuple[float, int]
+    began: _Counted
     judged_at: float
     latest: Observed
     blocks: Blocks = field(default_factory=Blocks)
+    seconds: float = 0.0
+    known_s: float = 0.0
 
 
 class Observation:
@@ -96,24 +128,40 @@ class Observation:
         self._clock = clock
         self._drift = drift
         self._marks: dict[str, _Mark] = {}
+        self._whole: dict[str, _Counted] = {}
 
-    def look(self, deployment: Deployment, stable: str) -> Observed:
+    def begin(self, deployment: Deployment, stable: Stable) -> None:
+        """Begin to observe a new share. Call it before the share is published, so that no request is missed."""
+        since = (deployment.observed_since, deployment.share)
+        mark = self._marks.get(deployment.id)
+        if self._outcomes is None or not _watched(deployment) or (mark is not None and mark.since == since):
+            return
+        model_id, now = deployment.model_id, self._clock.monotonic()
+        target = self._outcomes.total(model_id, deployment.target_version)
+        counted = _Counted(target, self._outcomes.total(model_id, stable.version))
+        self._whole.setdefault(deployment.id, counted)
+        self._marks[deployment.id] = _Mark(since, counted, now - JUDGE_EVERY_S, Observed())
+
+    def look(self, deployment: Deployment, stable: Stable, counted_s: float) -> Observed:
         """Return what is known of the deployment's version at its present share.
 
         Args:
             deployment: the deployment to watch.
-            stable: the version that it is compared with; "" if there is none.
+            stable: what it is compared with.
+            counted_s: how many seconds count since the last look (see `patience`).
         """
-        if self._outcomes is None or not deployment.shown:
+        if self._outcomes is None or not _watched(deployment):
             self._marks.pop(deployment.id, None)
             return Observed()
+        known = self._marks.get(deployment.id)
+        self.begin(deployment, stable)
+        mark = self._marks[deployment.id]
+        if mark is known:
+            mark.seconds += counted_s
+            mark.known_s += counted_s if deployment.phase is not Phase.SHIFT else 0.0
         now = self._clock.monotonic()
-        mark = self._marks.get(deployment.id)
-        since = (deployment.observed_since, deployment.share)
-        if mark is None or mark.since != since:
-            mark = self._begin(self._outcomes, deployment, stable, now)
-        elif now - mark.judged_at < JUDGE_EVERY_S:
-            return mark.latest
+        if now - mark.judged_at < JUDGE_EVERY_S:
+            return replace(mark.latest, seconds=mark.known_s)
         mark.judged_at = now
         mark.latest = self._judge(self._outcomes, deployment, stable, mark, now)
         return mark.latest
@@ -126,38 +174,52 @@ class Observation:
     def keep(self, deployments: Collection[str]) -> None:
         """Drop the observations of all other deployments, which have ended."""
         self._marks = {name: mark for name, mark in self._marks.items() if name in deployments}
+        self._whole = {name: counted for name, counted in self._whole.items() if name in deployments}
 
-    def _begin(self, outcomes: Outcomes, deployment: Deployment, stable: str, now: float) -> _Mark:
-        model_id = deployment.model_id
-        target_total = outcomes.total(model_id, deployment.target_version)
-        stable_total = outcomes.total(model_id, stable)
-        since = (deployment.observed_since, deployment.share)
-        mark = self._marks[deployment.id] = _Mark(since, now, target_total, stable_total, now, Observed())
-        return mark
-
-    def _judge(self, outcomes: Outcomes, deployment: Deployment, stable: str, mark: _Mark, now: float) -> Observed:
-        seconds = now - mark.at
+    def _judge(self, outcomes: Outcomes, deployment: Deployment, stable: Stable, mark: _Mark, now: float) -> Observed:
         if deployment.strategy is Strategy.IMMEDIATE:
-            return Observed(seconds)
-        model_id, version = deployment.model_id, deployment.target_version
-        usual = outcomes.total(model_id, stable)
+            return Observed(mark.known_s)
+        model_id, version, whole = deployment.model_id, deployment.target_version, self._whole[deployment.id]
+        total, usual = outcomes.total(model_id, version), outcomes.total(model_id, stable.version)
         recent = outcomes.recent(model_id, version, now, RECENT_S)
         newest = outcomes.recent(model_id, version, now, NOW_S)
-        lately = [one for one in WHILE_REFUSED_S if one <= seconds] if recent.refused else []
+        lately = [one for one in WHILE_REFUSED_S if one <= mark.seconds] if recent.refused else []
         score, proven = (self._drift(model_id, version) if self._drift is not None else None) or (None, False)
-        target = outcomes.total(model_id, version).minus(mark.target)
-        beside = usual.minus(mark.stable) if stable and deployment.share < BASIS_POINTS else None
+        target, pairs, lasting = total.minus(mark.began.target), total.minus(whole.target), usual.minus(whole.stable)
+        beside = usual.minus(mark.began.stable) if stable.version and deployment.share < BASIS_POINTS else None
         evidence = StepEvidence(
-            target=target,
+            target=target if deployment.share else with_copies(target),
             stable=beside,
             target_recent=recent,
-            seconds=seconds,
+            seconds=mark.seconds,
             drift_score=score,
             drift_proven=proven,
             usual_error_rate=usual.error_rate,
             target_lately=tuple(outcomes.recent(model_id, version, now, one) for one in lately),
-            blocks=mark.blocks.add(seconds, target.latency, beside.latency) if beside is not None else (),
+            pairs=pairs if stable.version and deployment.shadow else None,
+            stable_down=stable.down,
+            usual=lasting if lasting.total else None,
+            blocks=mark.blocks.add(mark.seconds, target.latency, beside.latency) if beside is not None else (),
+            deterministic=stable.deterministic,
         )
-        return Observed(
-            seconds, judge(deployment.criteria, evidence, deployment.current.min_samples), is_refused(newest)
-        )
+        findings = judge(deployment.criteria, evidence, deployment.current.min_samples)
+        compared, requests = pairs.shadow.get("compared", 0), beside.total if beside is not None else 0
+        return Observed(mark.known_s, findings, is_refused(newest), compared, requests)
+
+
+def with_copies(target: Snapshot) -> Snapshot:
+    """Return the counts of a version in its preview, with its answers to copied requests as if clients had them.
+
+    Stable answered all of these requests, so one that failed is the version's failure, and nobody was hurt by it.
+
+    >>> with_copies(Snapshot("m", "1", shadow={"compared": 3, "failed": 1})).error_rate
+    0.25
+    """
+    counts = dict(target.counts)
+    for how, outcome in (("compared", Outcome.OK), ("failed", Outcome.MODEL_ERROR)):
+        counts[outcome] = counts.get(outcome, 0) + target.shadow.get(how, 0)
+    return replace(target, counts=counts)
+
+
+def _watched(deployment: Deployment) -> bool:
+    return deployment.shown or deployment.baking

@@ -11,6 +11,7 @@ from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.ledger import Ledger, Note
 from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import AppSpec
+from streamb.rollouts.strategies import COPIES_PER_SECOND
 from streamb.traffic import GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
 
 VERSION_HEADER: Final = "x-model-version"
@@ -30,6 +31,7 @@ class Standing:
     Attributes:
         routes: the serving route of each model, by model id.
         active: the deployments under way, by id; at most one for each model.
+        baking: the completed deployments whose version is still judged, by id.
         leaving: the models that were undeployed and whose apps have not all stopped yet, by model id.
         table: the current routing table, which every gateway should have.
     """
@@ -42,9 +44,11 @@ class Standing:
         self._registry = registry
         self._versions: dict[tuple[str, str], ModelVersion] = {}
         self.routes: dict[str, ServingRoute] = {route.model_id: route for route in ledger.routes()}
-        self.active: dict[str, Deployment] = {deployment.id: deployment for deployment in ledger.active()}
+        unfinished = list(ledger.unfinished())
+        self.active: dict[str, Deployment] = {one.id: one for one in unfinished if one.active}
+        self.baking: dict[str, Deployment] = {one.id: one for one in unfinished if one.baking}
         self.leaving: dict[str, Undeployment] = {one.model_id: one for one in ledger.undeployments()}
-        busy = {deployment.model_id: deployment for deployment in self.active.values()}
+        busy = {deployment.model_id: deployment for deployment in (*self.baking.values(), *self.active.values())}
         models = {
             model_id: route
             for model_id in self.routes.keys() | busy.keys()
@@ -57,6 +61,11 @@ class Standing:
     def deployment_of(self, model_id: str) -> Deployment | None:
         """Return the model's deployment under way; None if there is none."""
         return next((one for one in self.active.values() if one.model_id == model_id), None)
+
+    def latest_of(self, model_id: str) -> Deployment | None:
+        """Return the model's deployment under way, else the one that is still judged; None if there is neither."""
+        baking = next((one for one in self.baking.values() if one.model_id == model_id), None)
+        return self.deployment_of(model_id) or baking
 
     def stable_of(self, deployment: Deployment) -> ServingRoute | None:
         """Return the route of the stable version; None if the target is the only version that serves."""
@@ -71,14 +80,16 @@ class Standing:
         if changed is None:
             return
         model_id = changed.model_id
-        after = deployment if deployment is not None else self.deployment_of(model_id)
+        after = deployment if deployment is not None else self.latest_of(model_id)
         table = self._table_with(model_id, route or self.routes.get(model_id), after)
         epoch = table.epoch if table is not self.table else None
         self._ledger.write(deployment=deployment, note=note, route=route, epoch=epoch)
         if deployment is not None:
-            self.active[deployment.id] = deployment
-            if not deployment.active:
-                del self.active[deployment.id]
+            for kept, wanted in ((self.active, deployment.active), (self.baking, deployment.baking)):
+                if wanted:
+                    kept[deployment.id] = deployment
+                else:
+                    kept.pop(deployment.id, None)
         if route is not None:
             self.routes[model_id] = route
         self._adopt(table)
@@ -111,6 +122,11 @@ class Standing:
         """Return the specification of the app that runs a version."""
         found = self._version(model_id, version)
         return AppSpec(app, model_id, version, found.blob, found.environment)
+
+    def deterministic(self, model_id: str, *versions: str) -> bool:
+        """Return False if one of these versions is known to answer the same rows differently."""
+        known = [self._version(model_id, version).trial.deterministic for version in versions if version]
+        return False not in known
 
     def _adopt(self, table: RoutingTable) -> None:
         newer = table.epoch > self.table.epoch
@@ -155,7 +171,7 @@ def model_route(
     Args:
         model_id: the model.
         route: the version that serves; None before the first one.
-        deployment: the deployment under way, if there is one.
+        deployment: the deployment under way, or the one that is still judged, if there is one.
         target_of: returns what gateways need to know of a version and its app.
     """
     shown = deployment if deployment is not None and deployment.shown else None
@@ -164,7 +180,8 @@ def model_route(
     targets = {one.version: target_of(one.version, one.app) for one in route.standby}
     targets[route.version] = target_of(route.version, route.app)
     if shown is None or shown.target_version == route.version:
-        return ModelRoute(model_id, route.salt, Split.all_to(route.version), targets)
+        all_to = Split.all_to(route.version)
+        return ModelRoute(model_id, route.salt, all_to, targets, fallback=_warm(route, deployment))
     version, stable = shown.target_version, route.version
     targets[version] = target_of(version, shown.app)
     # The target first: while its share grows, units move to it only, and come back to the stable version only.
@@ -175,9 +192,25 @@ def model_route(
         split,
         targets,
         overrides=_overrides(shown),
-        shadow=Shadow(version, shown.shadow) if shown.shadow and shown.share == 0 else None,
+        shadow=_shadow(shown),
         fallback=stable if shown.fallback_to_stable else "",
     )
+
+
+def _shadow(shown: Deployment) -> Shadow | None:
+    """Return what is copied to the target: in its preview what was asked for; later few, as it has traffic then."""
+    if not shown.shadow or shown.share == BASIS_POINTS:
+        return None
+    limit = shown.copies_per_second if shown.share == 0 else shown.copies_per_second or COPIES_PER_SECOND
+    return Shadow(shown.target_version, shown.shadow, limit)
+
+
+def _warm(route: ServingRoute, deployment: Deployment | None) -> str:
+    """Return the version that is kept warm and answers what a completed version fails while it is still judged."""
+    if deployment is None or not deployment.baking or not deployment.fallback_to_stable:
+        return ""
+    before = deployment.previous_version
+    return next((one.version for one in route.standby if one.version == before), "")
 
 
 def _first(model_id: str, shown: Deployment | None, target_of: TargetOf) -> ModelRoute | None:

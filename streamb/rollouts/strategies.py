@@ -25,10 +25,12 @@ class Step:
     """One share of the traffic, and the conditions for the next step.
 
     Attributes:
-        share: ten-thousandths of the model's traffic; with 0 the version runs and only a header selects it.
+        share: ten-thousandths of the model's traffic; with 0 only a header selects the version, and copies of stable's
+            requests reach it: a preview.
         min_time_s: the shortest time that the step is watched.
         max_time_s: if the evidence is still inconclusive after this time, an approval is required.
-        min_samples: the fewest judged requests of the target version with which a criterion can pass.
+        min_samples: the fewest judged requests of the target version with which a criterion can pass; in a preview the
+            fewest copies that both versions answered.
         gate: whether an approval is required before the step begins.
         analyse: whether the step must be judged to pass; otherwise only a failure has an effect.
     """
@@ -45,6 +47,11 @@ class Step:
         """Percent of the model's traffic."""
         return self.share / 100
 
+    @property
+    def preview(self) -> bool:
+        """True for a step in which the version gets copies of requests, but no traffic."""
+        return self.share == 0
+
 
 CANARY_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
 """The default steps of a canary; one with another first step continues with the steps above it."""
@@ -60,7 +67,13 @@ PROOF_SAMPLES: Final = 3_000
 HALF_SAMPLES: Final = 500
 UNPROVEN_SAMPLES: Final = 100
 """Required by a step that is not judged to pass: with fewer requests only the fast abort can fail it."""
-HOLD_SECONDS: Final = {Strategy.CANARY: 60.0, Strategy.ROLLING: 0.0, Strategy.BLUE_GREEN: 300.0}
+PREVIEW_SECONDS: Final = 5.0
+"""The shortest time of a preview, unless the user asks for a share of the requests to be copied."""
+PREVIEW_MAX_SECONDS: Final = 60.0
+"""A preview that must pass asks for an approval after this time; it still goes on by itself when the copies come."""
+COPIES_PER_SECOND: Final = 20
+"""The most copies that each gateway makes of a model's requests in a second."""
+HOLD_SECONDS: Final = {Strategy.CANARY: 60.0, Strategy.ROLLING: 60.0, Strategy.BLUE_GREEN: 300.0}
 AT_ONCE: Final = (Step(BASIS_POINTS, analyse=False),)
 """All traffic as soon as the version runs."""
 
@@ -78,7 +91,7 @@ def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, firs
         InvalidInput: an option is not used by the strategy, or names a step that it does not have.
 
     >>> [step.weight for step in plan(Strategy.CANARY, RolloutOptions(traffic_split_percentage=10))]
-    [10.0, 25.0, 50.0, 100.0]
+    [0.0, 10.0, 25.0, 50.0, 100.0]
     """
     check_used(strategy, options)
     if strategy is Strategy.IMMEDIATE:
@@ -107,7 +120,10 @@ def check_used(strategy: Strategy, options: RolloutOptions) -> None:
 
 
 def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[Step]:
-    """Return the steps that move traffic; the last one moves all of it, and is watched but not judged."""
+    """Return the steps: a preview, and those that move traffic; the last one moves all of it and need not pass.
+
+    The preview must pass if no step follows that has a part of the traffic and must pass.
+    """
     seconds = STEP_SECONDS[strategy] if options.step_seconds is None else options.step_seconds
     longest = STEP_MAX_SECONDS if options.step_max_seconds is None else options.step_max_seconds
     shares = _shares(strategy, options, replicas)
@@ -121,10 +137,20 @@ def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[
         )
         for index, share in enumerate(shares)
     ]
-    samples = options.min_samples or UNPROVEN_SAMPLES
-    preview = Step(0, seconds if options.shadow else 0.0, max(longest, seconds), samples, analyse=False)
-    asked = options.approval_required or bool(options.gates)
-    return [preview, *steps] if strategy is Strategy.BLUE_GREEN or options.shadow or asked else steps
+    shortest = seconds if options.shadow else min(seconds, PREVIEW_SECONDS)
+    most = longest if options.step_max_seconds is not None else PREVIEW_MAX_SECONDS
+    proof = options.min_samples or UNPROVEN_SAMPLES
+    return [Step(0, shortest, max(most, shortest), proof, analyse=not steps[0].analyse), *steps]
+
+
+def copying(options: RolloutOptions, steps: tuple[Step, ...]) -> tuple[int, int]:
+    """Return the share of the requests that is copied in the preview, and the most copies per second and gateway.
+
+    The share is in ten-thousandths; a limit of 0 copies per second is none. A share that the user gives has no limit.
+    """
+    if not steps[0].preview:
+        return 0, 0
+    return (options.shadow, 0) if "shadow_percent" in options.model_fields_set else (BASIS_POINTS, COPIES_PER_SECOND)
 
 
 def samples_of(shares: list[int], index: int) -> int:

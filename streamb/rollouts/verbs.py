@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from streamb.errors import Conflict, Forbidden, InvalidTransition
-from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, Approval, Deployment, DeploymentState, Phase
+from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, OUTPUTS, Approval, Deployment, DeploymentState, Phase
 from streamb.rollouts.moves import ROLLING_BACK, give_back, restore, to_state, to_step
 from streamb.rollouts.moves import pause as paused
 
@@ -56,13 +56,16 @@ def resume(deployment: Deployment, by: str, reason: str, now: float) -> Deployme
 
 
 def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Skip to the last step. If a skipped gate was not approved, that step gets a gate."""
+    """Skip to the last step, and what is unknown. If a skipped gate was not approved, that step gets a gate."""
     if deployment.state is _S.COMPLETED:
         return deployment
     _refuse_on_the_way_back(deployment, "promoted")
     said = _said("promoted", by, reason)
     if deployment.at_last_step:
-        return resume(deployment, by, reason, now) if deployment.state is _S.PAUSED else deployment
+        skipped = replace(deployment, promoted=True)
+        if deployment.waiting_for == OUTPUTS:
+            return to_state(skipped, _S.PROGRESSING, now, reason=said, waiting_for="", phase_since=now)
+        return resume(skipped, by, reason, now) if deployment.state is _S.PAUSED else deployment
     closed = any(
         step.gate and not deployment.approved(deployment.gate_of(index))
         for index, step in enumerate(deployment.steps)
@@ -70,7 +73,7 @@ def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deploym
     )
     last = replace(deployment.steps[-1], gate=closed)
     promoted = to_step(deployment, len(deployment.steps) - 1, now, said)
-    return replace(promoted, steps=(*deployment.steps[:-1], last))
+    return replace(promoted, steps=(*deployment.steps[:-1], last), promoted=True)
 
 
 def abort(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:

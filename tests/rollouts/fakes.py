@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -86,6 +86,7 @@ class FakeOutcomes:
     """Counts that the test adds to."""
 
     def __init__(self) -> None:
+        self.copies: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.ok: defaultdict[str, int] = defaultdict(int)
         self.failed: defaultdict[str, int] = defaultdict(int)
 
@@ -96,8 +97,9 @@ class FakeOutcomes:
     def total(self, model_id: str, version: str) -> Snapshot:
         ok, failed = self.ok[version], self.failed[version]
         counts = {name: count for name, count in (("ok", ok), ("model_error", failed)) if count}
+        copied = self.copies[version]
         all_alike = LatencyHistogram(((bucket_of(0.01), ok + failed),), 10_000_000 * (ok + failed))
-        return Snapshot(model_id, version, counts=counts, latency=all_alike, rows=ok)
+        return Snapshot(model_id, version, counts=counts, latency=all_alike, rows=ok, shadow=dict(copied))
 
     def recent(self, model_id: str, version: str, now: float, seconds: int) -> Snapshot:
         return Snapshot(model_id, version)
@@ -158,6 +160,15 @@ class House:
         assert found.state in states, (found.state, found.phase, found.reason)
         return found
 
+    def at(self, deployment_id: str, weight: float, ticks: int = 400) -> Deployment:
+        """Let time pass until the deployment is watched at this percentage."""
+        for _ in range(ticks):
+            found = self.rollouts.get(deployment_id)
+            if found.weight == weight and found.phase == "observe":
+                return found
+            self.settle(1)
+        raise AssertionError((found.state, found.phase, found.weight, found.reason))
+
     def world(self) -> None:
         """What happens outside, in a second."""
         self.runtime.become(AppPhase.RUNNING)
@@ -167,7 +178,19 @@ class House:
             count = self.rate * share // 10_000
             bad = version in self.failing
             self.outcomes.add(version, ok=0 if bad else count, failed=count if bad else 0)
+        self.copy()
         self.clock.advance(1)
+
+    def copy(self) -> None:
+        """One gateway copies what stable answers to the target, as the table says."""
+        route = self.route()
+        if route is None or route.shadow is None:
+            return
+        target, asked = route.shadow.version, route.shadow
+        answered = sum(self.rate * share // 10_000 for one, share in self.shares().items() if one != target)
+        sent = min(answered * asked.share // 10_000, asked.per_second or answered)
+        self.outcomes.copies[target]["sent"] += sent
+        self.outcomes.copies[target]["failed" if target in self.failing else "compared"] += sent
 
     def route(self) -> ModelRoute | None:
         return self.rollouts.table.models.get("m")

@@ -179,6 +179,8 @@ def test_what_autoscaling_is_told_of_a_deployment(house):
     assert told() == ([True, True], [True, True]), "it is still being compared"
     house.rollouts.resume(made.id, "ada")
     house.until(made.id, "completed")
+    assert told() == ([True, True], [True, True]), "it is judged on, and the other one is kept to return to"
+    house.settle(61)
     assert told() == ([False, False], [False, False])
     assert not house.rollouts.deploying("another")
 

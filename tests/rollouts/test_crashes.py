@@ -16,7 +16,7 @@ from streamb.rollouts.runtime import AppPhase, AppStatus
 from streamb.rollouts.strategies import Strategy
 from tests.rollouts.fakes import VERSIONS, House
 
-QUICK = {"step_seconds": 1, "min_samples": 20, "step_max_seconds": 60}
+QUICK = {"step_seconds": 1, "min_samples": 20, "step_max_seconds": 60, "hold_seconds": 5}
 
 
 class Died(BaseException):
@@ -159,7 +159,7 @@ def rolling_given_up(house: MortalHouse) -> None:
 
 
 def blue_green_approved_and_back(house: MortalHouse) -> None:
-    made = house.deploy("2.0.0", Strategy.BLUE_GREEN, **QUICK, approval_required=True, hold_seconds=50)
+    made = house.deploy("2.0.0", Strategy.BLUE_GREEN, **{**QUICK, "hold_seconds": 50}, approval_required=True)
     house.until(made, "awaiting_approval")
     house.tell("approve", made)
     house.until(made, "completed")

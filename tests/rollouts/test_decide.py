@@ -29,14 +29,15 @@ def deployment(**changes) -> Deployment:
 
 def canary(phase: Phase = Phase.OBSERVE, **changes) -> Deployment:
     base = {
-        "strategy": Strategy.CANARY, "state": DeploymentState.PROGRESSING, "steps": CANARY, "phase": phase,
+        "strategy": Strategy.CANARY, "state": DeploymentState.PROGRESSING, "steps": CANARY, "step": 1, "phase": phase,
         "share": 1000, "observed_since": 1.0, "stable_app": "m--0.9.0--x", "previous_version": "0.9.0",
     }  # fmt: skip
     return deployment(**{**base, **changes})
 
 
 def evidence(phase: AppPhase | None = None, *, acknowledged: bool = False, reason: str = "", **more) -> Evidence:
-    return Evidence(AppStatus(phase, 1, reason) if phase else None, acknowledged, **more)
+    stable = AppStatus(AppPhase.RUNNING, 1)
+    return Evidence(AppStatus(phase, 1, reason) if phase else None, acknowledged, **{"stable": stable, **more})
 
 
 def judged(*verdicts: Verdict, seconds: float = 20.0, acknowledged: bool = True) -> Evidence:
@@ -91,7 +92,7 @@ class TestImmediate:
 class TestStep:
     def test_passed_and_watched_long_enough_goes_to_the_next_step(self):
         after, _ = decide(canary(), judged(P, P), 20, LIMITS)
-        assert (after.step, after.phase, after.share) == (1, "gate", 1000)
+        assert (after.step, after.phase, after.share) == (2, "gate", 1000)
 
     def test_passed_too_early_waits(self):
         assert decide(canary(), judged(P, seconds=14), 20, LIMITS) == (canary(), ())
@@ -109,10 +110,14 @@ class TestStep:
         after, _ = decide(canary(phase, state=DeploymentState(state)), judged(P, F, seconds=0), 5, LIMITS)
         assert (after.state, after.phase, after.share) == ("progressing", "revert", 0)
         assert "says fail" in after.reason
-        same, _ = decide(after, judged(acknowledged=False), 1e9, LIMITS)
-        assert same == after, "it is over only when every gateway knows"
-        done, _ = decide(after, judged(), 6, LIMITS)
-        assert (done.state, done.phase) == ("rolled_back", "done")
+        waits, _ = decide(after, judged(acknowledged=False), 1e9, LIMITS)
+        assert (waits.phase, waits.share) == ("revert", 0), "it is over only when every gateway knows"
+        assert waits.reason == f"{after.reason}; a gateway has not taken the table yet"
+        assert decide(waits, judged(acknowledged=False), 2e9, LIMITS)[0] == waits
+        for one in (after, waits):
+            done, _ = decide(one, judged(), 6, LIMITS)
+            assert (done.state, done.phase) == ("rolled_back", "done")
+            assert done.reason == "version 1.0.0 failed at 10 %: c1: says fail"
 
     def test_failed_without_rollback_pauses_with_the_reason(self):
         held = canary(rollback_on_failure=False)
@@ -122,7 +127,7 @@ class TestStep:
         assert decide(after, judged(F), 6, LIMITS) == (after, ())
 
     def test_failed_without_rollback_at_a_step_that_asks_for_no_proof_goes_on(self):
-        last = canary(step=3, share=10_000, rollback_on_failure=False)
+        last = canary(step=4, share=10_000, rollback_on_failure=False)
         assert decide(last, judged(F), 20, LIMITS)[0].state == "completed"
 
     def test_an_app_that_fails_under_traffic_is_a_failure(self):
@@ -133,10 +138,10 @@ class TestStep:
         assert held.state == "paused"
 
     def test_the_last_step_is_watched_and_then_completes(self):
-        last = canary(step=3, share=10_000, hold_s=60)
+        last = canary(step=4, share=10_000)
         assert decide(last, judged(I, seconds=14), 20, LIMITS)[0] == last
         done, actions = decide(last, judged(I, seconds=15), 20, LIMITS)
-        assert (done.state, actions) == ("completed", (RouteTo("1.0.0", "m--1.0.0--x", 60),))
+        assert (done.state, actions) == ("completed", (RouteTo("1.0.0", "m--1.0.0--x", 0),))
 
     def test_nothing_left_to_compare_with_does_not_hold_up_the_last_step(self):
         """Whoever promotes has looked: no samples, no stable traffic and no verdict are needed then, only the time."""
@@ -152,7 +157,7 @@ class TestStep:
 
     @pytest.mark.parametrize("last", [False, True])
     def test_a_version_that_gateways_do_not_call_goes_no_further(self, last):
-        held = canary(step=3, share=10_000) if last else canary()
+        held = canary(step=4, share=10_000) if last else canary()
         refused = dataclasses.replace(judged(P), refused=True)
         assert decide(held, refused, 20, LIMITS)[0] == held
         after, _ = decide(held, dataclasses.replace(refused, observed_s=61), 99, LIMITS)
@@ -166,7 +171,7 @@ class TestCapacity:
         return AppStatus(AppPhase.RUNNING, replicas)
 
     def test_replicas_for_the_share_come_first(self):
-        waiting = canary(Phase.CAPACITY, step=1)
+        waiting = canary(Phase.CAPACITY, step=2)
         app = AppStatus(AppPhase.RUNNING, 1)
         same, actions = decide(waiting, Evidence(app, acknowledged=True, stable=self.stable(8)), 1, LIMITS)
         assert (same, actions) == (waiting, (Scale("m--1.0.0--x", 2),))
@@ -176,10 +181,10 @@ class TestCapacity:
 
     def test_no_room_is_a_failure(self):
         starved = Evidence(AppStatus(AppPhase.RUNNING, 1), acknowledged=True, stable=self.stable(8))
-        after, _ = decide(canary(Phase.CAPACITY, step=1), starved, 61, LIMITS)
+        after, _ = decide(canary(Phase.CAPACITY, step=2), starved, 61, LIMITS)
         assert (after.phase, after.ending) == ("revert", "rolled_back")
         assert "2 replicas" in after.reason
-        held, _ = decide(canary(Phase.CAPACITY, step=1, rollback_on_failure=False), starved, 61, LIMITS)
+        held, _ = decide(canary(Phase.CAPACITY, step=2, rollback_on_failure=False), starved, 61, LIMITS)
         assert held.state == "paused"
 
     def test_only_a_rolling_deployment_takes_from_the_old_version(self):
@@ -207,7 +212,7 @@ class TestCapacity:
 class TestGate:
     def test_a_gate_waits_and_opens(self):
         steps = plan(Strategy.BLUE_GREEN, RolloutOptions.read({"approval_required": True}))
-        shut, _ = decide(canary(Phase.GATE, steps=steps, step=1, share=0), judged(), 5, LIMITS)
+        shut, _ = decide(canary(Phase.GATE, steps=steps, share=0), judged(), 5, LIMITS)
         assert (shut.state, shut.waiting_for) == ("awaiting_approval", "100 %")
         assert decide(shut, judged(), 6, LIMITS) == (shut, ())
         expired, _ = decide(shut, judged(), 5 + 86_401, LIMITS)

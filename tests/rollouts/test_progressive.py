@@ -8,6 +8,7 @@ from streamb.errors import Conflict, InvalidInput
 from streamb.rollouts.caretaker import GRACE_S
 from streamb.rollouts.runtime import AppPhase, AppStatus
 from streamb.rollouts.strategies import Strategy
+from streamb.traffic.table import Shadow
 from tests.rollouts.fakes import House
 
 CANARY, BLUE_GREEN, ROLLING = Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING
@@ -41,7 +42,7 @@ class TestForward:
         done = house.rollouts.get(made.id)
         assert (done.state, done.weight, house.serving()) == ("completed", 100, "2.0.0")
         assert house.clock.now() - started < 120
-        assert house.kinds()[4:] == ["created", "progressing", "step", "step", "step", "step", "completed"]
+        assert house.kinds()[4:] == ["created", "progressing", *["step"] * 5, "completed"]
         assert {finding.verdict for finding in done.findings} <= {"pass", "inconclusive"}
 
     def test_blue_green_shows_itself_by_header_switches_at_once_and_keeps_the_old_one_warm(self, house):
@@ -60,7 +61,7 @@ class TestForward:
         made = house.create("2.0.0", ROLLING)
         assert weights_seen(house, made.id) == [0, 2500, 5000, 7500, 10_000]
         assert [order for order in house.runtime.scaled if order[0] == made.app] == [(made.app, n) for n in (2, 3, 4)]
-        assert [order for order in house.runtime.scaled if order[0] == old] == [(old, n) for n in (3, 2, 1)]
+        assert [order for order in house.runtime.scaled if order[0] == old] == [(old, n) for n in (3, 2)]
 
     def test_a_first_version_goes_straight_to_all_traffic(self):
         house = House()
@@ -95,10 +96,13 @@ class TestForward:
             (None, {"ada"}),
         ]
         assert route.fallback == "1.0.0"
-        house.settle(7)
-        assert (house.route().shadow, house.shares()["2.0.0"]) == (None, 100)
+        assert route.shadow == Shadow("2.0.0", 5000)
+        house.at(made.id, 1)
+        assert house.route().shadow == Shadow("2.0.0", 5000, 20), "it has requests of its own to answer"
         house.until(made.id, "completed")
-        assert (house.route().overrides, house.route().fallback) == ((), "")
+        assert (house.route().overrides, house.route().fallback) == ((), "1.0.0"), "what is kept warm answers for it"
+        house.settle(61)
+        assert house.route().fallback == ""
 
     def test_units_move_to_the_target_only(self, house):
         made = house.create("2.0.0", CANARY)
@@ -119,7 +123,8 @@ class TestFailure:
         ended = house.until(made.id, "rolled_back", "completed")
         assert (ended.state, house.serving(), ended.step) == ("rolled_back", "1.0.0", 0)
         assert "fast_abort" in ended.reason
-        assert house.kinds()[-2:] == ["rolling_back", "rolled_back"]
+        assert "at 0 %" in ended.reason, "it failed on copies, and hurt nobody"
+        assert house.kinds()[-2:] == ["step", "rolled_back"]
         house.settle(int(GRACE_S) + 2)
         assert made.app in house.runtime.stopped
 
@@ -135,7 +140,7 @@ class TestFailure:
         house.failing.add("2.0.0")
         made = house.create("2.0.0", CANARY, rollback_on_failure=False)
         house.until(made.id, "paused")
-        assert house.shares()["2.0.0"] == 100
+        assert house.shares()["2.0.0"] == 0
         house.rollouts.promote(made.id, "other", "we know")
         house.until(made.id, "completed")
 
@@ -159,7 +164,7 @@ class TestFailure:
 
     def test_a_paused_canary_that_fails_leaves_traffic(self, house):
         made = house.create("2.0.0", CANARY)
-        house.settle(5)
+        house.at(made.id, 1)
         house.rollouts.pause(made.id, "other")
         house.failing.add("2.0.0")
         house.until(made.id, "rolled_back")

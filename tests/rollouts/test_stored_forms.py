@@ -40,13 +40,13 @@ def test_no_ending_was_stored_as_an_empty_text():
 
 def test_steps_that_were_stored_by_weight_in_ten_thousandths_are_read_as_shares():
     steps = plan(Strategy.CANARY, RolloutOptions(steps=(12.5, 50)))
-    assert [(step.share, step.weight) for step in steps] == [(1250, 12.5), (5000, 50.0), (10_000, 100.0)]
+    assert [(step.share, step.weight) for step in steps] == [(0, 0.0), (1250, 12.5), (5000, 50.0), (10_000, 100.0)]
     now = Deployment(
         "dep-1", "m", "2.0.0", "m--2.0.0--x", Strategy.CANARY, DeploymentState.PROGRESSING, "me", 1.0, 2.0, 3.0,
         steps=steps,
     )  # fmt: skip
     body = json.loads(json.dumps(to_plain(now)))
-    assert {step["share"] for step in body["steps"]} == {1250, 5000, 10_000}
+    assert {step["share"] for step in body["steps"]} == {0, 1250, 5000, 10_000}
     before = {**body, "steps": [{"weight": step.pop("share"), **step} for step in body["steps"]]}
     assert Deployment.from_body(before) == now
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from streamb.errors import InvalidInput
 from streamb.rollouts import strategies
 from streamb.rollouts.options import RolloutOptions
-from streamb.rollouts.strategies import Step, Strategy, samples_of
+from streamb.rollouts.strategies import Step, Strategy, copying, samples_of
 
 CANARY, BLUE_GREEN, ROLLING = Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING
 
@@ -22,17 +22,17 @@ def percents(strategy: Strategy, options: dict, **more) -> list[float]:
     ("strategy", "options", "replicas", "expected"),
     [
         (Strategy.IMMEDIATE, {}, 1, [100]),
-        (CANARY, {}, 1, [1, 5, 25, 50, 100]),
-        (CANARY, {"traffic_split_percentage": 10}, 1, [10, 25, 50, 100]),
-        (CANARY, {"traffic_split_percentage": 60}, 1, [60, 100]),
-        (CANARY, {"traffic_split_percentage": 100}, 1, [100]),
-        (CANARY, {"steps": [2, 20.5]}, 1, [2, 20.5, 100]),
+        (CANARY, {}, 1, [0, 1, 5, 25, 50, 100]),
+        (CANARY, {"traffic_split_percentage": 10}, 1, [0, 10, 25, 50, 100]),
+        (CANARY, {"traffic_split_percentage": 60}, 1, [0, 60, 100]),
+        (CANARY, {"traffic_split_percentage": 100}, 1, [0, 100]),
+        (CANARY, {"steps": [2, 20.5]}, 1, [0, 2, 20.5, 100]),
         (CANARY, {"approval_required": True}, 1, [0, 1, 5, 25, 50, 100]),
         (CANARY, {"shadow_percent": 5}, 1, [0, 1, 5, 25, 50, 100]),
         (BLUE_GREEN, {}, 1, [0, 100]),
-        (ROLLING, {}, 1, [50, 100]),
-        (ROLLING, {}, 4, [25, 50, 75, 100]),
-        (ROLLING, {}, 99, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        (ROLLING, {}, 1, [0, 50, 100]),
+        (ROLLING, {}, 4, [0, 25, 50, 75, 100]),
+        (ROLLING, {}, 99, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
     ],
 )
 def test_the_shares_of_each_strategy(strategy, options, replicas, expected):
@@ -42,9 +42,35 @@ def test_the_shares_of_each_strategy(strategy, options, replicas, expected):
 def test_every_step_but_the_last_must_prove_itself():
     for strategy in (CANARY, ROLLING):
         steps = plan(strategy, {})
-        assert [step.analyse for step in steps] == [True] * (len(steps) - 1) + [False]
+        assert [step.analyse for step in steps] == [False] + [True] * (len(steps) - 2) + [False]
         assert {step.min_samples for step in plan(strategy, {"min_samples": 77})} == {77}
         assert all(step.max_time_s >= step.min_time_s > 0 for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "preview"),
+    [
+        (CANARY, {}, Step(0, 5, 60, 100, analyse=False)),
+        (ROLLING, {"step_seconds": 2}, Step(0, 2, 60, 100, analyse=False)),
+        (CANARY, {"shadow_percent": 5}, Step(0, 15, 60, 100, analyse=False)),
+        (BLUE_GREEN, {}, Step(0, 5, 60, 100)),
+        (CANARY, {"steps": [100]}, Step(0, 5, 60, 100)),
+        (BLUE_GREEN, {"min_samples": 30, "step_max_seconds": 900}, Step(0, 5, 900, 30)),
+        (BLUE_GREEN, {"step_seconds": 0}, Step(0, 0, 60, 100)),
+    ],
+)
+def test_the_preview_must_pass_where_no_judged_step_follows(strategy, options, preview):
+    assert plan(strategy, options)[0] == preview
+
+
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [({}, (10_000, 20)), ({"shadow_percent": 5}, (500, 0)), ({"shadow_percent": 0}, (0, 0))],
+)
+def test_what_is_copied(options, copied):
+    read = RolloutOptions.read(options)
+    assert copying(read, strategies.plan(CANARY, read)) == copied
+    assert copying(read, strategies.plan(CANARY, read, first=True)) == (0, 0), "there is nothing to compare with"
 
 
 @pytest.mark.parametrize(

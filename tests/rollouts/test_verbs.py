@@ -22,14 +22,13 @@ def at(house: House, where: str):
     made = house.create("2.0.0", Strategy.CANARY, **({"approval_required": True} if where == "gate" else {}))
     if where == "gate":
         return house.until(made.id, "awaiting_approval")
-    if where in {"observing", "paused"}:
-        house.settle(6)
+    if where in {"observing", "paused", "reverting"}:
+        house.at(made.id, 1)
     if where == "paused":
         house.rollouts.pause(made.id, "ben")
     if where == "completed":
         house.until(made.id, "completed")
     if where == "reverting":
-        house.settle(6)
         house.rollouts.abort(made.id, "ben")
     return house.rollouts.get(made.id)
 
@@ -87,7 +86,7 @@ class TestApprove:
         house.until(made.id, "awaiting_approval")
         house.rollouts.approve(made.id, "ada")
         house.rollouts.approve(made.id, "ada")
-        house.settle(6)
+        house.settle(12)
         assert house.rollouts.get(made.id).waiting_for == "1 %"
 
 
