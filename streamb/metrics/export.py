@@ -86,12 +86,15 @@ class SnapshotCollector(Collector):
         yield self._batches()
         yield self._counter("streamb_rows", "Rows answered with predictions.", "rows")
         yield self._counter("streamb_call_retries", "Calls repeated because their replica died.", "retries")
+        yield self._counter("streamb_disturbed", "Answers that waited for a replica that had died.", "disturbed")
+        yield self._queue_wait()
         yield self._counter("streamb_fallbacks", "Requests of the version that its fallback answered.", "fallbacks")
         yield from self._predictions()
         yield from self._feedback()
         yield from self._shadow()
         yield self._gauge("streamb_requests_in_flight", "Requests queued or being answered.", "in_flight")
         yield self._gauge("streamb_queue_length", "Requests that wait for a call.", "queued")
+        yield self._gauge("streamb_requests_overdue", "Requests that wait longer than they should.", "overdue")
         yield GaugeMetricFamily("streamb_gateways", "Gateways that answered this scrape.", value=self._gateways)
         info = GaugeMetricFamily("streamb_build_info", "Always 1; what is running.", labels=("version", "python"))
         info.add_metric((self._version, platform.python_version()), 1)
@@ -102,6 +105,12 @@ class SnapshotCollector(Collector):
 
     def _outcomes(self) -> Metric:
         return self._counts("streamb_outcomes", "Answers by outcome class.", "outcome", lambda one: one.counts)
+
+    def _queue_wait(self) -> Metric:
+        family = CounterMetricFamily(
+            "streamb_queue_wait_seconds", "Time that requests waited for a call.", labels=LABELS
+        )
+        return by_version(family, self._snapshots, lambda one: one.waited_ns / 1e9)
 
     def _durations(self) -> Metric:
         family = _histogram("streamb_request_duration_seconds", "From a request's arrival to its answer.")
@@ -135,6 +144,8 @@ class SnapshotCollector(Collector):
 
     def _shadow(self) -> Iterator[Metric]:
         yield self._counts("streamb_shadow", "Requests copied to the version.", "result", lambda one: one.shadow)
+        shown = "Predicted classes for copied requests."
+        yield self._counts("streamb_shadow_predictions", shown, "prediction", _shadow_labels_of)
         family = _histogram("streamb_shadow_difference", "Copied answers' distance from the real ones, relative.")
         for one in self._snapshots:
             apart = one.shadow_difference
@@ -201,6 +212,10 @@ def _up_to(counts: Mapping[float, int]) -> Callable[[float], int]:
 
 def _labels_of(snapshot: Snapshot) -> dict[str, int]:
     return {key: count for key, count in snapshot.predictions.items() if isinstance(key, str)}
+
+
+def _shadow_labels_of(snapshot: Snapshot) -> dict[str, int]:
+    return {key: count for key, count in snapshot.shadow_predictions.items() if isinstance(key, str)}
 
 
 def _counted_feedback(snapshot: Snapshot) -> dict[str, int]:

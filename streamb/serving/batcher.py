@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Final
 
@@ -25,6 +25,7 @@ from streamb.serving.batch import BatchReply, Predictor
 from streamb.serving.http.receive import Receive
 from streamb.serving.lane import Call, Lane, Waiting
 from streamb.serving.limits import GatewayLimits
+from streamb.traffic import VersionTarget
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,15 @@ _LOOK_S: Final = 0.05
 """A full queue is searched for abandoned requests no more often than this (seconds)."""
 
 _RETRY_AFTER_S: Final = 1
+
+_TICK_S: Final = 0.5
+"""While requests are in progress, the batcher looks at the clock at least this often (seconds)."""
+
+_STOPPED_S: Final = 0.25
+"""A look that comes this much too late (seconds) shows that the gateway itself stood still (stopped, or no CPU)."""
+
+OVERDUE_S: Final = 2.0
+"""No request is overdue before this many seconds."""
 
 
 class Batcher:
@@ -89,10 +99,16 @@ class Batcher:
             self._watch(waiting.deadline - self._clock.monotonic())
         return waiting.future
 
+    def check_replicas(self, target: VersionTarget) -> None:
+        """Raise `Unavailable` if no replica of a version can be called at present."""
+        if not self._predictor.replicas(target):
+            raise Unavailable(f"no replica of version {target.version} runs at present", retry_after_s=_RETRY_AFTER_S)
+
     def admit(self, rows: Rows, *, probabilities: bool, receive: Receive, timeout_s: float | None = None) -> Waiting:
         """Return a request to be submitted at once; `timeout_s` shortens its usual time limit, in seconds."""
-        deadline = self._clock.monotonic() + (self._limits.request_timeout_s if timeout_s is None else timeout_s)
-        return Waiting(rows, deadline, self._loop.create_future(), receive, probabilities=probabilities)
+        now = self._clock.monotonic()
+        deadline = now + (self._limits.request_timeout_s if timeout_s is None else timeout_s)
+        return Waiting(rows, now, deadline, self._loop.create_future(), receive, probabilities=probabilities)
 
     def _make_place(self, lane: Lane) -> None:
         """Refuse a request of the longest lane, so that one slow version cannot take the queue from others."""
@@ -113,8 +129,17 @@ class Batcher:
 
     def _keep(self, is_live: Callable[[Lane, Waiting], bool]) -> None:
         """Remove abandoned requests from the queues."""
+        now = self._clock.monotonic()
         for lane in self._waiting:
-            alive = deque(waiting for waiting in lane.queue if is_live(lane, waiting))
+            alive: deque[Waiting] = deque()
+            waited = 0.0
+            for waiting in lane.queue:
+                if is_live(lane, waiting):
+                    alive.append(waiting)
+                else:
+                    waited += now - waiting.since
+            if len(alive) < len(lane.queue):
+                lane.recorder.waited(waited)
             self.queued -= len(lane.queue) - len(alive)
             lane.queue = alive
         self._waiting = deque(lane for lane in self._waiting if lane.queue)
@@ -173,14 +198,15 @@ class Batcher:
         """Take the next requests of a queue that fit in one call; abandoned ones are dropped on the way."""
         together: list[Waiting] = []
         rows = 0
+        waited = 0.0
         now = self._clock.monotonic()
-        long_ago = now + self._limits.request_timeout_s - _PATIENCE_S
+        long_ago = now - _PATIENCE_S
         while lane.queue and len(together) < room:
             waiting = lane.queue[0]
-            if waiting.future.done() or (waiting.deadline < long_ago and waiting.is_over()):
+            if waiting.future.done() or (waiting.since < long_ago and waiting.is_over()):
                 pass
             elif waiting.deadline <= now:
-                waiting.fail(self._too_late(lane))
+                waiting.fail(self._too_late(lane, waiting))
             elif together and (
                 lane.target.row_wise is False  # a row's answer depends on the others, so each request goes alone
                 or rows + waiting.row_count > self._limits.max_batch_rows
@@ -192,6 +218,8 @@ class Batcher:
                 rows += waiting.row_count
             lane.queue.popleft()
             self.queued -= 1
+            waited += now - waiting.since
+        lane.recorder.waited(waited)
         return together
 
     def _send(self, lane: Lane, together: list[Waiting]) -> None:
@@ -242,21 +270,53 @@ class Batcher:
 
     async def _ask(self, call: Call) -> BatchReply:
         """Call the version; once more if its replica died, because a prediction has no side effects."""
-        batch = call.batch()
-        call.lane.recorder.called(len(batch.rows))
+        batch, lane = call.batch(), call.lane
+        lane.recorder.called(len(batch.rows))
+        troubled = not self._predictor.replicas(lane.target)
         try:
-            return await self._predictor.predict(call.lane.target, batch)
+            return await self._predictor.predict(lane.target, batch)
         except Overloaded:
             raise
         except Unavailable:
             if not any(not waiting.is_over() for waiting in call.requests):
                 raise
-            call.lane.recorder.retried()
-            return await self._predictor.predict(call.lane.target, batch)
+            troubled = True
+            lane.recorder.retried()
+            return await self._predictor.predict(lane.target, batch)
+        finally:
+            if troubled:
+                lane.troubled = self._clock.monotonic()
 
     # --- time -----------------------------------------------------------------------------------------------------
 
+    def overdue(self) -> Counter[Lane]:
+        """Return how many requests of each lane wait for their answer longer than the version should take.
+
+        That is more than two seconds, and more than the yardstick of the lane allows; half of a request's time limit
+        where there is no yardstick.
+        """
+        found: Counter[Lane] = Counter()
+        now, longest = self._clock.monotonic(), self._limits.request_timeout_s / 2
+        for lane, waiting in self._in_progress():
+            age = now - waiting.since
+            if age > OVERDUE_S:
+                allowed = longest if lane.yardstick is None else lane.yardstick.allows_s(waiting.row_count)
+                found[lane] += age > min(allowed, longest)
+        return found
+
+    def _in_progress(self) -> Iterator[tuple[Lane, Waiting]]:
+        """Every request that is not answered yet, in a queue or inside a call."""
+        for lane in self._waiting:
+            for waiting in lane.queue:
+                if not waiting.future.done():
+                    yield lane, waiting
+        for call in self._calls:
+            for waiting in call.requests:
+                if not waiting.future.done():
+                    yield call.lane, waiting
+
     def _watch(self, seconds: float) -> None:
+        seconds = min(seconds, _TICK_S)
         if self._timer is not None:
             self._timer.cancel()
         self._sweep_at = self._clock.monotonic() + seconds
@@ -264,31 +324,40 @@ class Batcher:
 
     def _sweep(self) -> None:
         """Fail requests past their deadline, stop abandoned calls, and schedule the next sweep."""
+        now = self._clock.monotonic()
+        if now - self._sweep_at > _STOPPED_S:
+            self._stood_still(now - self._sweep_at + _TICK_S, now)
         self._timer = None
         self._sweep_at = math.inf
-        now = self._clock.monotonic()
         self._keep(lambda lane, waiting: self._is_live(lane, waiting, now))
         for call in list(self._calls):
             if not any(self._is_live(call.lane, waiting, now) for waiting in call.requests):
                 if call.task is not None:
                     call.task.cancel()
                 self._release(call)
-        following = [waiting.deadline for lane in self._waiting for waiting in lane.queue]
-        following += [w.deadline for call in self._calls for w in call.requests if not w.future.done()]
-        if following and self._timer is None:
-            self._watch(max(min(following) - now, _SWEEP_S))
+        following = min((waiting.deadline for _, waiting in self._in_progress()), default=None)
+        if following is not None and self._timer is None:
+            self._watch(max(following - now, _SWEEP_S))
+
+    def _stood_still(self, seconds: float, now: float) -> None:
+        """Give every request the time back in which this process did not run; no version is to blame for it."""
+        for lane, waiting in self._in_progress():
+            waiting.deadline += seconds
+            lane.troubled = now
 
     def _is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
         if waiting.deadline <= now:
-            waiting.fail(self._too_late(lane))
+            waiting.fail(self._too_late(lane, waiting))
         return not waiting.future.done()
 
-    def _too_late(self, lane: Lane) -> DeadlineExceeded:
-        limit = self._limits.request_timeout_s
-        return DeadlineExceeded(
-            f"version {lane.target.version} did not answer within {limit:g} s; send fewer rows or try again later",
-            limit_s=limit,
-        )
+    def _too_late(self, lane: Lane, waiting: Waiting) -> StreambError:
+        """The error of a request whose time is over, in the words of the cause."""
+        version, limit = lane.target.version, round(waiting.deadline - waiting.since, 3)
+        if not self._predictor.replicas(lane.target):
+            message = f"no replica of version {version} could be reached within {limit:g} s; try again later"
+            return Unavailable(message, retry_after_s=_RETRY_AFTER_S)
+        message = f"version {version} did not answer within {limit:g} s; send fewer rows or try again later"
+        return DeadlineExceeded(message, limit_s=limit)
 
     # --- end ------------------------------------------------------------------------------------------------------
 

@@ -26,11 +26,12 @@ class Exchange:
         served: the version that answers, once it is chosen; another one after a fallback.
         started: when the request arrived; after a fallback, when the version that answers took over.
         called: whether a version was called for it.
+        again: whether a second version was asked, because the first one failed.
         held: how many bytes of its body count against the gateway's memory limit.
     """
 
     __slots__ = (
-        *("called", "headers", "held", "own_id", "receive", "request_id"),
+        *("again", "called", "headers", "held", "own_id", "receive", "request_id"),
         *("room", "scope", "served", "started", "unit"),
     )
 
@@ -46,6 +47,7 @@ class Exchange:
         self.started = started
         self.served: ServedVersion | None = None
         self.called = False
+        self.again = False
         self.room = room
         self.held = 0
 

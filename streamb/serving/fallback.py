@@ -1,15 +1,21 @@
 """Fallback: since a prediction has no side effects, another version may answer a request that one version failed.
 
-The first version has at most half of the request's time, so that the second has the rest; and second calls are bounded
-to a share of all requests, so that a fallback never doubles an overload. A request whose first version was not called
-at all (its breaker is open) costs one call like any other, and is not bounded.
+The first version gets the time that the second one usually takes, three times over (`first_limit_s`), and never more
+than half of the request's time, so that the second has the rest.
+
+Second calls are bounded to a share of all requests, so that a fallback never doubles an overload. Not bounded are
+requests whose first version was not called at all: they cost one call like any other. Nor are those that were with the
+first version when its breaker opened: from then on all its requests go to the second version anyway, and these are no
+more than fit into the queue and the calls, once each time the breaker opens. So a version that stops answering hurts
+nobody, while one that fails now and then causes no more second calls than the share.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
+from streamb.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded, StreambError, Unavailable
+from streamb.serving.usual import Usual
 
 FIRST_SHARE: Final = 0.5
 """The share of a request's time that the first version gets if there is a second one."""
@@ -20,12 +26,24 @@ BUDGET_BURST: Final = 10
 
 
 def may_fall_back(error: StreambError) -> bool:
-    """Return whether another version may succeed: this one failed, was late, or was not running.
+    """Return whether another version may succeed: this one failed, was late, was not running, or refused the rows.
 
     >>> may_fall_back(ModelFailed("the model raised")), may_fall_back(Overloaded("the queue is full"))
     (True, False)
     """
-    return isinstance(error, ModelFailed | DeadlineExceeded | Unavailable) and not isinstance(error, Overloaded)
+    failures = ModelFailed | DeadlineExceeded | Unavailable | InvalidInput
+    return isinstance(error, failures) and not isinstance(error, Overloaded)
+
+
+def first_limit_s(second: Usual, rows: int, request_limit_s: float) -> float:
+    """Return how many seconds the first version may take for a request.
+
+    Args:
+        second: how long the second version usually takes.
+        rows: the number of rows of the request.
+        request_limit_s: the time limit of the whole request, in seconds.
+    """
+    return min(FIRST_SHARE * request_limit_s, second.allows_s(rows))
 
 
 class FallbackBudget:

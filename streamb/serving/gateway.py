@@ -16,9 +16,9 @@ from streamb.serving import metadata
 from streamb.serving.answer import InferenceRequest, Origin, Rows
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
-from streamb.serving.breaker import REFUSED, Breaker, BreakerWatch
+from streamb.serving.breaker import REFUSED, Breaker, BreakerState, BreakerWatch
 from streamb.serving.exchange import Exchange, Inquiry, body_of, read_query, read_request
-from streamb.serving.fallback import FIRST_SHARE, may_fall_back
+from streamb.serving.fallback import first_limit_s, may_fall_back
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
 from streamb.serving.http.receive import BodyRoom, Message, Receive, Send
@@ -90,7 +90,7 @@ class GatewayApp:
         Asked for about once a second; the circuit breakers look at the same counts.
         """
         now = self._clock.monotonic()
-        snapshots = [self._unrouted.snapshot(), *self._builder.snapshots(now)]
+        snapshots = [self._unrouted.snapshot(), *self._builder.snapshots(now, self._batcher.overdue())]
         breakers = [known.breaker for known in self._builder.known() if known.breaker is not None]
         if breakers:
             self._breaker_watch.look(now, snapshots, breakers)
@@ -147,30 +147,50 @@ class GatewayApp:
         inquiry = Inquiry(model, request, request.probabilities or probabilities)
         model.budget.count(exchange.started)
         second = model.fallback
-        rows = request.rows(chosen.schema)
         if second is None or second is chosen or route.version:
-            return await self._ask(exchange, inquiry, chosen, rows)
+            return await self._ask(exchange, inquiry, chosen, request.rows(chosen.schema))
         limit_s = self._limits.request_timeout_s
         deadline = self._clock.monotonic() + limit_s
         try:
-            return await self._ask(exchange, inquiry, chosen, rows, limit_s * FIRST_SHARE)
+            rows = request.rows(chosen.schema)
+            first_s = first_limit_s(second.lane.usual, len(rows), limit_s)
+            return await self._ask(exchange, inquiry, chosen, rows, first_s, spare=True)
         except StreambError as error:
             failure = error
         return await self._ask_second(exchange, inquiry, chosen, second, failure, deadline)
 
     async def _ask(
-        self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, rows: Rows, timeout_s: float | None = None
+        self,
+        exchange: Exchange,
+        inquiry: Inquiry,
+        version: ServedVersion,
+        rows: Rows,
+        timeout_s: float | None = None,
+        *,
+        spare: bool = False,
     ) -> Reply:
-        """Return the answer of one version, within the request's whole time limit or within `timeout_s` seconds."""
+        """Return the answer of one version.
+
+        Args:
+            exchange, inquiry: the request.
+            version: the version that is asked.
+            rows: the rows, checked against its schema.
+            timeout_s: how long it may take, in seconds; None: the whole time limit of a request.
+            spare: whether another version can answer, so that it makes no sense to wait for a replica.
+        """
         if version.broken is not None:
             raise version.broken
+        if inquiry.probabilities and version.lane.no_probabilities:
+            raise _no_probabilities(version)
         breaker, generation = version.breaker, REFUSED
         if breaker is not None:
             generation = breaker.enter(exchange.started)
             if generation == REFUSED and inquiry.model.can_spare(version):
                 raise breaker.refusal(exchange.started)
-        exchange.called = True
         try:
+            if spare:
+                self._batcher.check_replicas(version.target)
+            exchange.called = True
             waiting = self._batcher.admit(
                 rows, probabilities=inquiry.probabilities, receive=exchange.receive, timeout_s=timeout_s
             )
@@ -195,27 +215,32 @@ class GatewayApp:
     ) -> Reply:
         """Return the second version's answer within the rest of the request's time; else raise the first one's failure.
 
-        The failure counts against the first, and the time it took does not count against the second.
+        The failure counts for the first, and the time it took does not count for the second. A client that named the
+        version itself hears that its rows are refused.
         """
         now = self._clock.monotonic()
         if not may_fall_back(failure) or not second.healthy or now >= deadline:
+            raise failure
+        if isinstance(failure, InvalidInput) and inquiry.model.names(exchange.headers):
             raise failure
         try:
             rows = inquiry.request.rows(second.schema)
         except InvalidInput:  # the rows fit the version that they were sent to
             raise failure from None
-        if exchange.called and not inquiry.model.budget.take(now):
+        opened = first.breaker is not None and first.breaker.state is BreakerState.OPEN
+        if exchange.called and not opened and not inquiry.model.budget.take(now):
             raise failure
         first.recorder.failed(outcome_of(failure), failure.status, now - exchange.started)
         first.recorder.fell_back()
-        exchange.served, exchange.started = second, now
+        exchange.served, exchange.started, exchange.again = second, now, True
         return await self._ask(exchange, inquiry, second, rows, deadline - now)
 
     def _reply(self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, answer: Answer) -> Reply:
         """Return an answer as a reply; count it as answered, and perhaps copy the request to a shadow version."""
         request, model = inquiry.request, inquiry.model
         if inquiry.probabilities and answer.probabilities is None:
-            raise InvalidInput(f"version {version.target.version} of {version.model_id!r} has no class probabilities")
+            version.lane.no_probabilities = True
+            raise _no_probabilities(version)
         request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
         target = version.target
         origin = Origin(version.model_id, target.version, request_id, target.classes, target.outputs)
@@ -227,8 +252,11 @@ class GatewayApp:
         if exchange.own_id:
             self._feedback.remember(exchange.own_id, version, answer)
         seconds = self._clock.monotonic() - exchange.started
-        version.recorder.answered(seconds, request.row_count)
-        if model.shadow is not None:
+        if exchange.started < version.lane.troubled:
+            version.recorder.disturbed(request.row_count)
+        else:
+            version.recorder.answered(seconds, request.row_count)
+        if model.shadow is not None and not exchange.again:
             self._mirrors.offer(model, version, request, answer, seconds)
         return Reply(200, encoded.body, [*encoded.headers, *version.headers])
 
@@ -255,6 +283,10 @@ class GatewayApp:
 
     def _recorder(self, exchange: Exchange) -> VersionRecorder:
         return exchange.served.recorder if exchange.served is not None else self._unrouted
+
+
+def _no_probabilities(version: ServedVersion) -> InvalidInput:
+    return InvalidInput(f"version {version.target.version} of {version.model_id!r} has no class probabilities")
 
 
 def _tell(breaker: Breaker, generation: int, error: BaseException, now: float) -> None:

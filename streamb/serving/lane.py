@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import Any
 
@@ -14,6 +15,7 @@ from streamb.models.outputs import Answer
 from streamb.serving.answer import Rows
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.http.receive import Receive, has_disconnected
+from streamb.serving.usual import Usual
 from streamb.traffic import VersionTarget
 
 
@@ -26,19 +28,28 @@ class Waiting:
 
     Attributes:
         shape: the shape of one row where the rows are an array, else None; only equal shapes go into one call.
-        deadline: on the monotonic clock, in seconds.
+        since: when it joined the queue, on the monotonic clock, in seconds.
+        deadline: when it must be answered, on the same clock.
         future: resolves to the answer, or to the error for the client.
     """
 
-    __slots__ = ("_receive", "deadline", "future", "probabilities", "row_count", "rows", "shape")
+    __slots__ = ("_receive", "deadline", "future", "probabilities", "row_count", "rows", "shape", "since")
 
     def __init__(
-        self, rows: Rows, deadline: float, future: asyncio.Future[Answer], receive: Receive, *, probabilities: bool
+        self,
+        rows: Rows,
+        since: float,
+        deadline: float,
+        future: asyncio.Future[Answer],
+        receive: Receive,
+        *,
+        probabilities: bool,
     ) -> None:
         self.rows = rows
         self.row_count = len(rows)
         self.shape = rows.shape[1:] if isinstance(rows, np.ndarray) else None
         self.probabilities = probabilities
+        self.since = since
         self.deadline = deadline
         self.future = future
         self._receive = receive
@@ -78,9 +89,17 @@ class Lane:
         calls: calls in flight.
         in_flight: requests inside these calls.
         retired: whether the version gets no new requests.
+        usual: how long the version usually takes.
+        yardstick: the usual time of the version that this one is compared with; None if it is not known.
+        troubled: until when (monotonic clock, seconds) requests had to wait for a replica that had died, or because the
+            gateway itself was stopped: the latency of a request that came before is not the version's.
+        no_probabilities: whether an answer has shown that the version has no class probabilities.
     """
 
-    __slots__ = ("calls", "in_flight", "queue", "recorder", "retired", "target")
+    __slots__ = (
+        *("calls", "in_flight", "no_probabilities", "queue", "recorder"),
+        *("retired", "target", "troubled", "usual", "yardstick"),
+    )
 
     def __init__(self, target: VersionTarget, recorder: VersionRecorder) -> None:
         self.target = target
@@ -89,6 +108,10 @@ class Lane:
         self.calls = 0
         self.in_flight = 0
         self.retired = False
+        self.usual = Usual()
+        self.yardstick: Usual | None = None
+        self.troubled = -math.inf
+        self.no_probabilities = False
 
     @property
     def size(self) -> int:

@@ -2,32 +2,36 @@
 
 A request never waits for its copy. A copy is made after the answer exists, is sent in a later turn of the event loop,
 and goes through a separate batcher with one call at a time, so it takes none of the places that real requests need.
-Copies that do not fit into the bounded queue are dropped and counted. The shadow version's traffic counters do not
-include copies.
+The shadow version's traffic counters do not include copies.
+
+With a share alone, that share of the requests is copied; copies that do not fit into the bounded queue are dropped and
+counted. With `Shadow.per_second`, copies are a sample that must not disturb: at most so many in a second, a copy only
+while no other is in progress, and, while the shadow version answers clients as well, only so often that copies take 2 %
+of its time. Requests beyond that are not copied, and not counted as dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final, NamedTuple
 
 from streamb.clock import Clock
 from streamb.errors import StreambError
-from streamb.hashing import bucket
+from streamb.hashing import BASIS_POINTS, bucket
 from streamb.metrics import VersionRecorder
 from streamb.models.outputs import Answer
 from streamb.serving.answer import InferenceRequest
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
+from streamb.serving.fallback import FIRST_SHARE
 from streamb.serving.http.receive import Message
 from streamb.serving.lane import Lane
 from streamb.serving.limits import GatewayLimits
+from streamb.serving.pairs import PairComparer
 from streamb.serving.targets import ServedModel, ServedTable, ServedVersion
 
 _log = logging.getLogger(__name__)
@@ -38,8 +42,11 @@ MOST_COPIES: Final = 256
 MOST_ROWS: Final = 16_384
 """The most rows in all these copies together, as a copy keeps its request in memory."""
 
-SAME_WITHIN: Final = 0.01
-"""Numbers count as equal if they differ by at most this share of the larger one."""
+BUSY_SHARE: Final = 0.02
+"""The share of the time in which a sampled copy is in progress, at most, while the version answers clients as well."""
+
+_ROWS_PER_COPY: Final = 100
+"""A request with more rows counts as several copies in the sample, because reading it again costs the gateway time."""
 
 
 class Copy(NamedTuple):
@@ -48,13 +55,15 @@ class Copy(NamedTuple):
     Attributes:
         answer: the answer that the client got.
         seconds: how long that answer took.
-        task: the task of the version that answered.
+        said_by: the version that answered.
+        limit_s: how long the copy may take, in seconds.
     """
 
     request: InferenceRequest
     answer: Answer
     seconds: float
-    task: str
+    said_by: ServedVersion
+    limit_s: float
 
 
 class Mirrors:
@@ -75,16 +84,22 @@ class Mirrors:
         The share is of requests, not of users: otherwise the most active user would count for nothing or everything.
         """
         shadow, asked = model.shadow, model.route.shadow
-        if shadow is None or asked is None or shadow is answered or shadow.broken is not None:
+        if shadow is None or asked is None or shadow is answered or not shadow.healthy:
             return
         self._numbers += 1
-        if bucket(str(self._numbers), "shadow") >= asked.share:
+        if asked.share < BASIS_POINTS and bucket(str(self._numbers), "shadow") >= asked.share:
             return
         app = shadow.target.app
         mirror = self._mirrors.get(app)
         if mirror is None:
             mirror = self._mirrors[app] = Mirror(shadow, self._predictor, self._limits, self._clock)
-        mirror.take(Copy(request, answer, seconds, answered.target.task))
+        limit_s = self._limits.request_timeout_s
+        if asked.per_second:
+            busy_share = BUSY_SHARE if model.has_share(shadow) else 1.0
+            if not mirror.may_sample(asked.per_second, busy_share, request.row_count):
+                return
+            limit_s = min(limit_s * FIRST_SHARE, answered.lane.usual.allows_s(request.row_count))
+        mirror.take(Copy(request, answer, seconds, answered, limit_s))
 
     def keep(self, served: ServedTable) -> None:
         """Release shadow versions that the table no longer names, once no copy is in progress."""
@@ -116,8 +131,30 @@ class Mirror:
         # The batcher counts calls and rows on its lane; those of copies do not count as traffic.
         self._lane = Lane(shadow.target, VersionRecorder(shadow.model_id, shadow.target.version))
         self._offered: list[Copy] = []
+        self._comparer = PairComparer()
+        self._pairs = 0
         self._rows = 0
+        self._tokens = 0.0
+        self._counted_at = -math.inf
+        self._began = self._took_s = 0.0
         self.size = 0
+
+    def may_sample(self, per_second: int, busy_share: float, rows: int) -> bool:
+        """Return whether a request may be copied as one of a sample, and count it if so.
+
+        Args:
+            per_second: the most copies in a second.
+            busy_share: the share of the time in which a copy may be in progress, above 0 and at most 1.
+            rows: the number of rows of the request.
+        """
+        now = self._clock.monotonic()
+        if self.size or now - self._began < self._took_s / busy_share:
+            return False
+        tokens = min(float(per_second), self._tokens + (now - self._counted_at) * per_second)
+        if tokens < 1.0:
+            return False
+        self._tokens, self._counted_at, self._began = tokens - max(1.0, rows / _ROWS_PER_COPY), now, now
+        return True
 
     def take(self, copy: Copy) -> None:
         """Send a copy soon, or drop it if too many are in progress."""
@@ -142,7 +179,7 @@ class Mirror:
             began = self._clock.monotonic()
             try:
                 rows = copy.request.rows(self._shadow.schema)
-                waiting = self._batcher.admit(rows, probabilities=False, receive=_connected)
+                waiting = self._batcher.admit(rows, probabilities=False, receive=_connected, timeout_s=copy.limit_s)
                 future = self._batcher.submit(self._lane, waiting)
             except StreambError:
                 self._ended(copy, "failed")
@@ -160,56 +197,37 @@ class Mirror:
         recorder = self._shadow.recorder
         if self._clock.monotonic() - began > copy.seconds:
             recorder.shadowed("slower")
-        difference = compare(copy.answer.predictions, future.result().predictions, copy.task)
-        if difference is None or difference > SAME_WITHIN:
+        try:
+            self._compare(copy, future.result())
+        except Exception:
+            _log.exception("an answer of %s could not be compared", self._shadow.target.app)
             recorder.shadowed("disagreed")
-        if difference is not None and copy.task != "classification":
-            recorder.differed(difference)
+
+    def _compare(self, copy: Copy, answer: Answer) -> None:
+        """Compare one row of both answers, drawn by chance.
+
+        So pairs are as independent as requests are, and the share of pairs that disagree is that of rows.
+        """
+        recorder, said, other = self._shadow.recorder, copy.answer.predictions, answer.predictions
+        if not len(said):
+            return
+        recorder.shadow_predicted(other, self._shadow.target.task)
+        target = copy.said_by.target
+        self._pairs += 1
+        row = bucket(str(self._pairs), target.app) * len(said) // BASIS_POINTS
+        pair = self._comparer.compare(said[row : row + 1], other[row : row + 1], target.task, target.classes)
+        if not pair.agrees:
+            recorder.shadowed("disagreed")
+        if pair.retyped:
+            recorder.shadowed("retyped")
+        if pair.difference is not None:
+            recorder.differed(pair.difference)
 
     def _ended(self, copy: Copy, how: str) -> None:
+        self._took_s = self._clock.monotonic() - self._began
         self.size -= 1
         self._rows -= copy.request.row_count
         self._shadow.recorder.shadowed(how)
-
-
-def compare(said: NDArray[Any], other: NDArray[Any], task: str) -> float | None:
-    """Return how far two answers to the same rows differ: 0.0 if equal, None if classes, types or shapes differ.
-
-    For numbers, also inside of lists and objects: the largest difference, as a share of the larger number's absolute
-    value.
-
-    >>> compare(np.array([10.0, 0.0]), np.array([8.0, 0.0]), "regression")
-    0.2
-    >>> compare(np.array(["a", "b"]), np.array(["a", "c"]), "classification") is None
-    True
-    """
-    if said.shape != other.shape:
-        return None
-    numbers = said.dtype.kind in "biuf" and other.dtype.kind in "biuf"
-    if task != "classification" and "O" in (said.dtype.kind, other.dtype.kind):
-        return _apart(said.tolist(), other.tolist())
-    if task == "classification" or not numbers:
-        return 0.0 if np.array_equal(said, other) else None
-    left, right = said.astype(np.float64), other.astype(np.float64)
-    size = np.maximum(np.abs(left), np.abs(right))
-    with np.errstate(over="ignore"):  # infinitely far apart is far apart
-        apart = np.divide(np.abs(left - right), size, out=np.zeros_like(size), where=size > 0)
-    return float(apart.max(initial=0.0))
-
-
-def _apart(one: Any, other: Any) -> float | None:
-    """How far two values of JSON differ; see `compare`."""
-    types = {type(one), type(other)}
-    if types <= {int, float}:
-        size = max(abs(one), abs(other))
-        return abs(one - other) / size if size else 0.0
-    if types == {dict} and one.keys() == other.keys():
-        return _apart([one[key] for key in one], [other[key] for key in one])
-    if types == {list} and len(one) == len(other):
-        parts = [_apart(*pair) for pair in zip(one, other, strict=True)]
-        known = [part for part in parts if part is not None]
-        return max(known, default=0.0) if len(known) == len(parts) else None
-    return 0.0 if len(types) == 1 and one == other else None
 
 
 async def _connected() -> Message:

@@ -114,6 +114,19 @@ class ServedModel:
             )
         return found
 
+    def names(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether the headers of a request select a version."""
+        return any(headers.get(name) == value for name, value, _ in self.by_header)
+
+    def has_share(self, version: ServedVersion) -> bool:
+        """Return whether the split gives a version any traffic."""
+        split, start = self.route.split, 0
+        for number, end in zip(split.versions, split.bounds, strict=True):
+            if number == version.target.version:
+                return end > start
+            start = end
+        return False
+
     def is_callable(self, version: ServedVersion) -> bool:
         """Return whether a request for this version would be sent to it."""
         is_open = version.breaker is not None and version.breaker.state is BreakerState.OPEN
@@ -190,10 +203,15 @@ class TableBuilder:
         """Return every version of the present table, and older ones that are not released yet."""
         return list(self._known.values())
 
-    def snapshots(self, now: float) -> list[Snapshot]:
+    def snapshots(self, now: float, overdue: Mapping[Lane, int] | None = None) -> list[Snapshot]:
         """Return the counts of each version, then drop versions that have ended (see `QUIET_S`).
 
-        Otherwise every version ever served would cost each report a tenth of a millisecond of the event loop.
+        Otherwise every version ever served would cost each report a tenth of a millisecond of the event loop. Where a
+        model has several versions, this is also when their usual times are learnt.
+
+        Args:
+            now: the present time on the monotonic clock, in seconds.
+            overdue: how many requests of each lane are overdue.
         """
         lanes: dict[VersionRecorder, list[Lane]] = {}
         for known in self._known.values():
@@ -202,8 +220,12 @@ class TableBuilder:
         for key, recorder in list(self.recorders.items()):
             mine = lanes.get(recorder, ())
             queued = sum(len(lane.queue) for lane in mine)
-            snapshot = recorder.snapshot(in_flight=sum(lane.size for lane in mine), queued=queued)
+            late = sum(overdue.get(lane, 0) for lane in mine) if overdue else 0
+            snapshot = recorder.snapshot(in_flight=sum(lane.size for lane in mine), queued=queued, overdue=late)
             snapshots.append(snapshot)
+            for lane in mine:
+                if lane.yardstick is not None:
+                    lane.usual.look(snapshot, now)
             before, since = self._quiet.get(key, (None, now))
             if mine or snapshot != before:
                 self._quiet[key] = snapshot, now
@@ -219,6 +241,7 @@ class TableBuilder:
             (override, versions[override.version]) for override in route.overrides if override.version in versions
         ]
         before = self._models.get(route.model_id)
+        _set_yardsticks(versions, versions.get(route.fallback))
         return ServedModel(
             route,
             versions,
@@ -250,6 +273,14 @@ class TableBuilder:
         served = ServedVersion(model_id, target, schema, lane, recorder, broken, headers, breaker)
         self._known[target.app] = served
         return served
+
+
+def _set_yardsticks(versions: Mapping[str, ServedVersion], fallback: ServedVersion | None) -> None:
+    """Measure each version by the fallback; where there is none, by the first of the other versions."""
+    for version in versions.values():
+        others = [other for other in versions.values() if other is not version]
+        yardstick = (fallback or others[0]).lane.usual if others else None
+        version.lane.yardstick = yardstick
 
 
 def _read_schema(target: VersionTarget) -> tuple[FeatureSchema | None, StreambError | None]:

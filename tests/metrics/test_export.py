@@ -21,7 +21,8 @@ def gateway():
     recorder.called(rows=3)
     recorder.answered(0.004, rows=3)
     recorder.failed(Outcome.TIMEOUT, 504, 20.0)
-    return recorder.snapshot(in_flight=1, queued=1)
+    recorder.waited(1.5)
+    return recorder.snapshot(in_flight=1, queued=1, overdue=1)
 
 
 def test_exposes_every_family_of_all_gateways_together():
@@ -34,6 +35,9 @@ def test_exposes_every_family_of_all_gateways_together():
     assert samples["streamb_requests_in_flight", version] == 2
     assert samples["streamb_queue_length", version] == 2
     assert samples["streamb_call_retries_total", version] == 0
+    assert samples["streamb_queue_wait_seconds_total", version] == 3.0
+    assert samples["streamb_requests_overdue", version] == 2
+    assert samples["streamb_disturbed_total", version] == 0
     assert samples["streamb_gateways", ()] == 2
     assert any(name == "streamb_build_info" for name, _ in samples)
 

@@ -66,8 +66,11 @@ class Desk:
         await self.settle()
 
     def sweep(self, seconds) -> None:
-        self.clock.advance(seconds)
-        self.batcher._sweep()
+        """Let time pass, in which the batcher looks at the clock every half second, as its timer does."""
+        while seconds > 0:
+            self.clock.advance(min(seconds, 0.5))
+            self.batcher._sweep()
+            seconds -= 0.5
 
     def is_empty(self) -> bool:
         return not (self.batcher.queued or self.batcher.in_flight or self.batcher._calls or self.batcher._waiting)

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.errors import (
+    BodyTooLarge,
     DeadlineExceeded,
     InvalidFeatures,
-    InvalidInput,
     ModelFailed,
     Overloaded,
     RateLimited,
@@ -14,13 +14,13 @@ from streamb.errors import (
 from streamb.serving.fallback import BUDGET_BURST, BUDGET_SHARE, BUDGET_WINDOW_S, FallbackBudget, may_fall_back
 
 
-@pytest.mark.parametrize("error", [ModelFailed("x"), DeadlineExceeded("x"), Unavailable("x")])
+@pytest.mark.parametrize("error", [ModelFailed("x"), DeadlineExceeded("x"), Unavailable("x"), InvalidFeatures("x")])
 def test_another_version_may_answer_what_one_failed_at(error):
     assert may_fall_back(error)
 
 
-@pytest.mark.parametrize("error", [Overloaded("x"), InvalidInput("x"), InvalidFeatures("x"), RateLimited("x")])
-def test_no_version_can_help_with_a_bad_request_or_a_full_gateway(error):
+@pytest.mark.parametrize("error", [Overloaded("x"), RateLimited("x"), BodyTooLarge("x")])
+def test_no_version_can_help_with_what_is_not_the_versions(error):
     assert not may_fall_back(error)
 
 

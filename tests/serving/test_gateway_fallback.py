@@ -66,13 +66,65 @@ async def test_when_both_fail_the_second_failure_is_told_and_both_are_counted(ma
     assert [counts(client.app, version).blamed for version in ("1.0.0", "2.0.0")] == [1, 1]
 
 
-@pytest.mark.parametrize("error", [Overloaded("the queue is full", retry_after_s=1), InvalidInput("not like this")])
-async def test_what_no_version_can_help_with_is_told(make, predictor, error):
+async def test_a_full_gateway_is_told(make, predictor):
     client = make(canary())
-    predictor.errors["2.0.0"] = error
-    error_of(await client.post(PREDICT, ONE_ROW), error.status, error.code)
+    predictor.errors["2.0.0"] = Overloaded("the queue is full", retry_after_s=1)
+    error_of(await client.post(PREDICT, ONE_ROW), 503, "overloaded")
     assert predictor.calls == ["2.0.0"]
     assert counts(client.app, "2.0.0").blamed == 0
+
+
+WIDER = target("2.0.0", schema=FeatureSchema.numbers(3).to_json())
+
+
+async def test_rows_that_only_the_new_version_refuses_are_answered_for_without_a_budget(make, predictor):
+    client = make(canary(10_000, OLD, WIDER))
+    responses = [await client.post(PREDICT, ONE_ROW) for _ in range(30)]
+    assert {(response.status, response.headers["x-model-version"]) for response in responses} == {(200, "1.0.0")}
+    refused, answered = counts(client.app, "2.0.0"), counts(client.app, "1.0.0")
+    assert (refused.counts, refused.codes, refused.fallbacks) == ({"client_error": 30}, {422: 30}, 30)
+    assert answered.counts == {"ok": 30}
+    assert predictor.calls == ["1.0.0"] * 30
+
+
+async def test_rows_that_both_refuse_are_the_clients_mistake_at_the_first(make, predictor):
+    client = make(canary())
+    error_of(await client.post(PREDICT, {"instances": [["a", "b"]]}), 422, "invalid_features")
+    assert (counts(client.app, "2.0.0").counts, counts(client.app, "1.0.0").counts) == ({"client_error": 1}, {})
+    assert counts(client.app, "2.0.0").fallbacks == 0
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v2/models/m/versions/2.0.0/predict"])
+async def test_a_client_that_names_the_version_hears_that_it_refuses_the_rows(make, predictor, path):
+    named = Override("2.0.0", header=("x-model-version", "2.0.0"))
+    client = make(canary(0, OLD, WIDER, overrides=(named,)))
+    error_of(await client.post(path, ONE_ROW, x_model_version="2.0.0"), 422, "invalid_features")
+    assert predictor.calls == []
+
+
+async def test_what_the_code_of_the_new_version_refuses_is_answered_for(make, predictor):
+    client = make(canary())
+    predictor.errors["2.0.0"] = InvalidInput("not like this")
+    assert (await client.post(PREDICT, ONE_ROW)).json()["version"] == "1.0.0"
+    assert counts(client.app, "2.0.0").counts == {"client_error": 1}
+    predictor.errors["1.0.0"] = InvalidInput("not like this either")
+    error_of(await client.post(PREDICT, ONE_ROW), 422, "invalid_input")
+
+
+async def test_probabilities_that_only_the_old_version_has_come_from_it(make, predictor):
+    async def predict(version, batch):
+        predictor.calls.append(version.version)
+        return BatchReply(np.zeros(1), np.array([[0.25, 0.75]]) if version.version == "1.0.0" else None)
+
+    predictor.predict = predict
+    client = make(canary())
+    for _ in range(30):
+        response = await client.post(PREDICT, {**ONE_ROW, "probabilities": True})
+        assert (response.status, response.json()["probabilities"]) == (200, [[0.25, 0.75]])
+    assert predictor.calls.count("2.0.0") == 1, "it is known after the first answer, so the budget is not touched"
+    assert counts(client.app, "2.0.0").counts == {"client_error": 30}
+    path = "/v2/models/m/versions/2.0.0/predict?probabilities=true"
+    assert "no class probabilities" in error_of(await client.post(path, ONE_ROW), 422, "invalid_input")["error"]
 
 
 async def test_a_version_named_in_the_path_answers_itself_or_not_at_all(make, predictor):

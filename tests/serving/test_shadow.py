@@ -1,16 +1,14 @@
 import asyncio
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamb.clock import SystemClock
 from streamb.errors import ModelFailed
-from streamb.models.outputs import predictions_of
 from streamb.models.schema import FeatureSchema
 from streamb.serving import GatewayApp, GatewayLimits
-from streamb.serving.shadow import MOST_COPIES, MOST_ROWS, compare
+from streamb.serving.shadow import MOST_COPIES, MOST_ROWS
 from streamb.traffic import Shadow, Split
 from tests.serving.asgi_client import AsgiClient
 from tests.serving.gateways import ONE_ROW, PREDICT, counts
@@ -173,61 +171,3 @@ def test_the_primary_answers_the_same_whatever_the_shadow_does(behaviour, share,
 
     plain = table(target("1.0.0"), target("2.0.0"), split=Split.all_to("1.0.0"))
     assert asyncio.run(answers(mirrored(share))) == asyncio.run(answers(plain))
-
-
-# --- comparing ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("said", "other", "task", "difference"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], "regression", 0.0),
-        ([1.0, 2.0], [1.0, 4.0], "regression", 0.5),
-        ([1.0], [-1.0], "regression", 2.0),
-        ([0.0], [0.0], "regression", 0.0),
-        ([0.0], [1e-300], "regression", 1.0),
-        ([1e308], [-1e308], "regression", np.inf),
-        ([3], [4.0], "other", 0.25),
-        ([1, 2], [1, 2], "classification", 0.0),
-        ([1, 2], [1, 3], "classification", None),
-        (["a"], ["a"], "other", 0.0),
-        (["a"], ["b"], "other", None),
-        (["a"], [1.0], "regression", None),
-        ([[1.0, 2.0]], [1.0], "regression", None),
-        ([], [], "regression", 0.0),
-    ],
-)
-def test_how_far_two_answers_are_apart(said, other, task, difference):
-    assert compare(np.array(said), np.array(other), task) == difference
-
-
-@given(st.lists(st.tuples(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))))
-def test_a_difference_is_a_share_of_the_larger_number(pairs):
-    left, right = np.array([a for a, _ in pairs], float), np.array([b for _, b in pairs], float)
-    difference = compare(left, right, "regression")
-    assert difference == compare(right, left, "regression")
-    assert 0 <= difference <= 2
-    assert compare(left, left, "regression") == 0
-
-
-@pytest.mark.parametrize(
-    ("said", "other", "expected"),
-    [
-        ([{"a": 10, "b": "x"}], [{"a": 8, "b": "x"}], 0.2),
-        ([{"a": 10, "b": "x"}], [{"a": 10, "b": "y"}], None),
-        ([{"a": 1}], [{"b": 1}], None),
-        ([[1, 2.0], [4]], [[1, 1.0], [4]], 0.5),
-        ([[1], [2, 3]], [[1, 2], [3]], None),
-        ([None, 1.5], [None, 1.5], 0.0),
-        ([None, 1.5], ["a", 1.5], None),
-        ([True, 1.5], [1, 1.5], None),
-    ],
-)
-def test_structured_answers_are_compared_value_by_value(said, other, expected):
-    assert compare(predictions_of(said, len(said)), predictions_of(other, len(other)), "other") == expected
-
-
-def test_classes_of_objects_agree_only_if_they_are_equal():
-    said, other = (predictions_of([{"label": "a", "score": score}], 1) for score in (0.5, 0.501))
-    assert compare(said, other, "classification") is None
-    assert compare(said, said, "classification") == 0.0
