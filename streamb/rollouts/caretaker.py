@@ -40,13 +40,22 @@ class Caretaker:
         self._janitor = Janitor(runtime, clock)
 
     def tend(self, running: Mapping[str, AppStatus]) -> None:
-        """Check every route and every app once, and act where needed; `running` is the state of every app."""
+        """Check every route and every app once, and act where needed; `running` is the state of every app.
+
+        Raises:
+            StorageFailed, …: the first error; all other work was done, and the next time tries again.
+        """
         baking = {one.model_id for one in self._standing.baking.values()}
+        troubles: list[Exception] = []
         for route in list(self._standing.routes.values()):
             after = maintained(route, running, self._clock.now(), new_app, baking=route.model_id in baking)
-            if after != route:
-                _tell(route, after, running)
-                self._standing.change(self._following(route, after), None, after)
+            try:
+                if after != route:
+                    self._standing.change(self._following(route, after), None, after)
+                    _tell(route, after, running)
+            except Exception as error:  # what is stored stays right, and is started if it was lost
+                troubles.append(error)
+                after = route
             if app := missing(after, running):
                 self._runtime.start(self._standing.spec(after.model_id, after.version, app))
         self._janitor.sweep(running, self._wanted(running), self._standing.table.epoch)
@@ -54,6 +63,8 @@ class Caretaker:
             if running.keys().isdisjoint(leaving.apps):
                 done = f"every app of version {leaving.version} has stopped"
                 self._standing.undeployed(leaving, Note("undeployed", done, PLATFORM_ACTOR))
+        if troubles:
+            raise troubles[0]
 
     def _following(self, before: ServingRoute, after: ServingRoute) -> Deployment | None:
         """Return the route's deployment with the replaced app's new name; None if nothing changes."""

@@ -272,6 +272,8 @@ def _hint(cause: Any) -> str:
         return " by another process for longer than we wait; try again, or find out who holds it"
     if getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL":
         return "; free some space"
+    if str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_IOERR"):
+        return "; see whether the disk is full or broken"
     if getattr(cause, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
         return "; another session holds the lock for longer than we wait"
     return ""
