@@ -3,6 +3,7 @@ from tests.store.databases import (
     _migrated_sqlite_file,
     new_postgres_url,
     postgres_folder,
+    postgres_server,
     postgres_url,
     sqlite_url,
 )
@@ -12,6 +13,7 @@ __all__ = [
     "_migrated_sqlite_file",
     "new_postgres_url",
     "postgres_folder",
+    "postgres_server",
     "postgres_url",
     "sqlite_url",
 ]

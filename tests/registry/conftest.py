@@ -9,6 +9,7 @@ from tests.store.databases import (
     _migrated_sqlite_file,
     new_postgres_url,
     postgres_folder,
+    postgres_server,
     postgres_url,
     sqlite_url,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "_migrated_sqlite_file",
     "new_postgres_url",
     "postgres_folder",
+    "postgres_server",
     "postgres_url",
     "sqlite_url",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -12,8 +13,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
@@ -51,57 +53,82 @@ def _dsn(folder: Path, database: str = "postgres") -> str:
     return f"host={folder} user=streamb dbname={database}"
 
 
-@pytest.fixture(scope="session")
-def postgres_folder() -> Iterator[Path]:
-    """The folder of a running server's socket; skips where PostgreSQL is not installed."""
-    initdb, postgres = shutil.which("initdb"), shutil.which("postgres")
-    if initdb is None or postgres is None:
-        pytest.skip("PostgreSQL's initdb and postgres are not on the PATH")
-    # Not below pytest's own folder: nobody else may enter that, and a socket's path must be short.
-    folder = Path(tempfile.mkdtemp(prefix="streamb-pg-", dir="/tmp"))
-    child = _unprivileged()
-    if child:
-        os.chown(folder, child["user"], child["group"])
-    data = folder / "data"
-    try:
-        with (folder / "log").open("wb") as log:
-            initialise = [
-                initdb,
-                "-D",
-                data,
-                "-U",
-                "streamb",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-            ]
-            subprocess.run(initialise, check=True, cwd=folder, stdout=log, stderr=log, **child)
-            options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-k", folder]
-            server = subprocess.Popen([postgres, "-D", data, *options], cwd=folder, stdout=log, stderr=log, **child)
-        try:
-            _wait_until_ready(server, folder)
-            yield folder
-        finally:
-            server.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
-            server.wait(timeout=30)
-    finally:
-        shutil.rmtree(folder)
+class PostgresServer:
+    """A PostgreSQL server on a Unix socket; `with` starts it and ends it. Skips where PostgreSQL is not installed.
 
+    Attributes:
+        folder: where its socket, its data and its log are.
+    """
 
-@pytest.fixture(scope="session")
-def new_postgres_url(postgres_folder: Path) -> Callable[[], str]:
-    """Makes a fresh database without tables at each call (0.3 s), and answers its URL."""
+    def __init__(self) -> None:
+        initdb, self._postgres = shutil.which("initdb"), shutil.which("postgres")
+        if initdb is None or self._postgres is None:
+            pytest.skip("PostgreSQL's initdb and postgres are not on the PATH")
+        # Not below pytest's own folder: nobody else may enter that, and a socket's path must be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="streamb-pg-", dir="/tmp"))
+        self._child = _unprivileged()
+        if self._child:
+            os.chown(self.folder, self._child["user"], self._child["group"])
+        options = ["-U", "streamb", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        self._run([initdb, "-D", self._data, *options]).wait(60)
 
-    def make() -> str:
-        name = f"t{uuid.uuid4().hex}"
-        with psycopg.connect(_dsn(postgres_folder), autocommit=True) as connection:
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._server.poll() is None:
+            self._server.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
+            self._server.wait(timeout=30)
+        shutil.rmtree(self.folder)
+
+    def start(self) -> None:
+        """Start it, again after `kill` too, and wait until it answers."""
+        options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB", "-k", self.folder]
+        self._server = self._run([self._postgres, "-D", self._data, *options])
+        _wait_until_ready(self._server, self.folder)
+
+    def kill(self) -> None:
+        """End all its processes at once."""
+        family = [*psutil.Process(self._server.pid).children(recursive=True), psutil.Process(self._server.pid)]
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self._server.wait(timeout=30)
+        psutil.wait_procs(family, timeout=30)
+
+    def url(self, name: str) -> str:
+        """Create a database without tables; return its URL."""
+        with psycopg.connect(_dsn(self.folder), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
-        return f"postgresql://streamb@/{name}?host={postgres_folder}"
+        return f"postgresql://streamb@/{name}?host={self.folder}"
 
-    return make
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _run(self, command: list[Any]) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, **self._child)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server, shared by all tests of the session."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_folder(postgres_server: PostgresServer) -> Path:
+    """The folder of the running server's socket."""
+    return postgres_server.folder
+
+
+@pytest.fixture(scope="session")
+def new_postgres_url(postgres_server: PostgresServer) -> Callable[[], str]:
+    """Makes a fresh database without tables at each call (0.3 s), and answers its URL."""
+    return lambda: postgres_server.url(f"t{uuid.uuid4().hex}")
 
 
 @pytest.fixture(scope="session")
