@@ -35,17 +35,19 @@ class Family:
         row: the row of a request, by the request's and the user's number.
         example: rows for its registration, from many of these; None registers it without an example.
         pause_s: how long each connection waits between two requests.
+        connections: how many requests are under way at most.
     """
 
     stable: Callable[[], Any]
     row: Callable[[int, int], Any]
     example: Callable[[list[Any]], Any] | None
     pause_s: float = 0.03
+    connections: int = 8
 
 
 FAMILIES = {
     "numbers": Family(Steady, numbers, np.array),
-    "unhurried": Family(lambda: Steady(0.06), numbers, np.array, pause_s=0.0),
+    "unhurried": Family(lambda: Steady(0.06), numbers, np.array, pause_s=0.0, connections=24),
     "labels": Family(lambda: Labels(["no", "yes"]), numbers, np.array),
     "columns": Family(lambda: Priced(["size", "age"]), house, pd.DataFrame),
 }

@@ -19,7 +19,7 @@ BAKE_S = 6
 OPTIONS = {
     "steps": [10, 50],
     "step_seconds": 2,
-    "step_max_seconds": 30,
+    "step_max_seconds": 45,
     "min_samples": 100,
     "hold_seconds": BAKE_S,
     # Where latency is not what is wrong: two cores that other tests share are no place to judge it.
@@ -143,7 +143,14 @@ class Harness:
         return example if candidate.columns is None else candidate.columns(example)
 
     def _load(self, model_id: str, family: Family) -> Load:
-        return Load(self._platform.url, model_id, rows_of=family.row, users=USERS, pause_s=family.pause_s)
+        return Load(
+            self._platform.url,
+            model_id,
+            rows_of=family.row,
+            users=USERS,
+            pause_s=family.pause_s,
+            connections=family.connections,
+        )
 
     def _apps(self, model_id: str) -> dict[str, Any]:
         from ray import serve

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
 from streamb.cluster.edge.forwarder import Forwarder
-from streamb.cluster.edge.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy
+from streamb.cluster.edge.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy, Server
 from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
 from streamb.config import Settings
 from streamb.control.observations import Endpoint, NodeReport
@@ -29,14 +28,6 @@ _MAX_SOCKET_PATH: Final = 100
 _BACKENDS_OF: Final[Mapping[str, tuple[Backend, ...]]] = {"gateway": ("gateways", "feedback"), "console": ("consoles",)}
 _CALL_TIMEOUT_S: Final = 5.0
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A gateway or console as a server in HAProxy's configuration."""
-
-    backend: Backend
-    endpoint: Endpoint
 
 
 class EdgeActor:
@@ -95,15 +86,15 @@ class EdgeActor:
             try:
                 if self._proxy.pid is None:
                     _log.error("HAProxy has ended; starting it again")
-                    self._servers, self._leaving = {}, {}
-                    await self._proxy.start()
+                    self._leaving = {}
+                    await self._proxy.start(known=self._servers)
                 wanted, complete = await self._wanted()
                 await self._synchronise(wanted, complete=complete)
             except (RayError, TimeoutError, ValueError, OSError, StartFailed) as error:
                 _log.warning("the edge keeps its last known servers: %s", error)
             except Exception:
                 _log.exception("the edge could not update its servers; trying again")
-            await asyncio.sleep(INTERVAL_S)
+            await self._proxy.ended(INTERVAL_S)
 
     async def _wanted(self) -> tuple[dict[str, Server], bool]:
         """Every server that should exist, and whether servers missing from it may be removed."""

@@ -6,13 +6,21 @@ import asyncio
 import json
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import count
 from typing import Any, Final, TypeAlias
 
 import httpx
 
-from streamb.cluster.edge.haproxy import STEERING_HEADERS, STEERING_PREFIX, Backend, EdgeConfig, refusal, unavailable
+from streamb.cluster.edge.haproxy import (
+    STEERING_HEADERS,
+    STEERING_PREFIX,
+    Backend,
+    EdgeConfig,
+    Server,
+    refusal,
+    unavailable,
+)
 from streamb.cluster.listener import Listener
 from streamb.control.observations import Endpoint
 from streamb.errors import RequestTimeout, StartFailed, StreambError
@@ -53,8 +61,16 @@ class Forwarder:
         """This process's id while the proxy listens; else None."""
         return os.getpid() if self._listener and self._listener.alive else None
 
-    async def start(self, timeout_s: float = 10.0) -> None:
+    async def ended(self, timeout_s: float) -> None:
+        """Wait for `timeout_s` seconds; it ends only with this process."""
+        await asyncio.sleep(timeout_s)
+
+    async def start(self, timeout_s: float = 10.0, *, known: Mapping[str, Server] | None = None) -> None:  # noqa: ARG002
         """Start listening.
+
+        Args:
+            timeout_s: how long a connection to a server may take, in seconds.
+            known: as for HAProxy; this proxy keeps its servers itself.
 
         Raises:
             StartFailed: the address is in use, or TLS is configured, which needs HAProxy.

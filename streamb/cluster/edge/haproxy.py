@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
+import os
 import signal
+import socket
 import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -29,6 +34,16 @@ STEERING_PREFIX: Final = "x-serve-"
 
 _REPLY_TIMEOUT_S: Final = 5.0
 _SOFT_STOP_S: Final = 5.0
+_CHECK: Final = "check inter 500 rise 1 fall 3"
+_BACKLOG: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A gateway or console as a server in HAProxy's configuration."""
+
+    backend: Backend
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +96,16 @@ def unavailable(backend: Backend) -> str:
     return f'{{"error":"none of the {who} is ready; try again shortly","code":"unavailable"}}'
 
 
-def render(config: EdgeConfig) -> str:
-    """Return HAProxy's configuration. Servers are added later through the runtime API, so it is never reloaded."""
+def render(config: EdgeConfig, known: Mapping[str, Server] | None = None, listener: int | None = None) -> str:
+    """Return HAProxy's configuration. Servers come and go through the runtime API, so it is never reloaded.
+
+    Args:
+        config: address and limits.
+        known: servers that have answered before, by name: a HAProxy that takes over sends them requests at once.
+        listener: file descriptor of the listening socket; None: HAProxy opens it itself.
+    """
     host = f"[{config.host}]" if ":" in config.host else config.host
+    bind = f"{host}:{config.port}" if listener is None else f"fd@{listener}"
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
     no_gateway = _as_json(unavailable("gateways"))
@@ -116,7 +138,7 @@ defaults
 {_own_errors()}
 
 frontend edge
-    bind {host}:{config.port}{tls}
+    bind {bind}{tls}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
     use_backend feedback if {{ path_beg /v2/models/ }} {{ path_end /feedback }}
@@ -127,6 +149,7 @@ backend gateways
     balance leastconn
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
+{_servers("gateways", known)}
 
 # The same gateways again: what is said of one prediction goes to one of them, which knows what was said before.
 backend feedback
@@ -135,7 +158,20 @@ backend feedback
     retry-on conn-failure
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
-{_consoles(config)}"""
+{_servers("feedback", known)}
+{_consoles(config)}
+{_servers("consoles", known)}
+"""
+
+
+def _servers(backend: Backend, known: Mapping[str, Server] | None) -> str:
+    servers = {} if known is None else {name: one.endpoint for name, one in known.items() if one.backend == backend}
+    return "\n".join(f"    server {name} {_address(endpoint)} {_CHECK}" for name, endpoint in servers.items())
+
+
+def _address(endpoint: Endpoint) -> str:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}"
 
 
 def _consoles(config: EdgeConfig) -> str:
@@ -145,8 +181,7 @@ backend consoles
     timeout server {config.silence_of("consoles"):.0f}s
     retry-on conn-failure
     option httpchk GET /healthz
-    http-error status 503 {_as_json(unavailable("consoles"))} hdr Retry-After 1
-"""
+    http-error status 503 {_as_json(unavailable("consoles"))} hdr Retry-After 1"""
 
 
 def _own_errors() -> str:
@@ -160,7 +195,11 @@ def _as_json(body: str) -> str:
 
 
 class HAProxy:
-    """One HAProxy process in the foreground, which ends with this process."""
+    """One HAProxy process in the foreground, which ends with this process.
+
+    This process holds the listening socket. While a HAProxy that has died is replaced, new connections wait in the
+    socket's queue instead of being refused.
+    """
 
     def __init__(self, binary: str, config: EdgeConfig, folder: Path) -> None:
         self._binary = binary
@@ -168,19 +207,47 @@ class HAProxy:
         self._file = folder / f"{config.admin_socket.stem}.cfg"
         self._log = folder / f"{config.admin_socket.stem}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id of HAProxy while it runs; else None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    async def start(self, timeout_s: float = 10.0) -> None:
+    async def ended(self, timeout_s: float) -> None:
+        """Return when the process ends, or after `timeout_s` seconds; also after these if it has ended before."""
+        pid = self.pid
+        if sys.platform != "linux" or pid is None:
+            await asyncio.sleep(timeout_s)
+            return
+        descriptor, gone = os.pidfd_open(pid), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, gone.set)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(gone.wait(), timeout_s)
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def start(self, timeout_s: float = 10.0, *, known: Mapping[str, Server] | None = None) -> None:
         """Start the process and wait until its runtime API answers.
+
+        Args:
+            timeout_s: how long it may take, in seconds.
+            known: servers that have answered before, by name; they get requests at once.
 
         Raises:
             StartFailed: it ended or did not answer; the message contains HAProxy's output.
         """
-        self._file.write_text(render(self._config))
+        try:
+            await self._start(timeout_s, known, self._listen())
+        except BaseException:
+            self._close()
+            raise
+
+    async def _start(self, timeout_s: float, known: Mapping[str, Server] | None, listener: int) -> None:
+        self._file.write_text(render(self._config, known, listener))
         with self._log.open("wb") as log:
             # Not asyncio's subprocess: the parent-death signal belongs to the thread that forks, which is this one.
             self._process = subprocess.Popen(  # noqa: ASYNC220
@@ -188,6 +255,7 @@ class HAProxy:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=(listener,),
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
@@ -207,6 +275,7 @@ class HAProxy:
 
     async def stop(self) -> None:
         """Stop accepting, let running requests finish for a few seconds, then end."""
+        self._close()
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -216,6 +285,22 @@ class HAProxy:
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
+
+    def _listen(self) -> int:
+        """Open the listening socket unless it is open; return its file descriptor."""
+        if self._listener is None:
+            host, port = self._config.host.strip("[]"), self._config.port
+            try:
+                family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+                self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+            except OSError as error:
+                raise StartFailed(f"HAProxy cannot listen on {self._config.host}:{port}: {error}") from error
+        return self._listener.fileno()
+
+    def _close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     async def command(self, line: str) -> str:
         """Run one command of the runtime API.
@@ -235,9 +320,8 @@ class HAProxy:
 
     async def add(self, backend: Backend, name: str, endpoint: Endpoint) -> None:
         """Add a server and let it take requests once its health check passes."""
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         server = f"{backend}/{name}"
-        await self.command(f"add server {server} {host}:{endpoint.port} check inter 500 rise 1 fall 3")
+        await self.command(f"add server {server} {_address(endpoint)} {_CHECK}")
         # A newly enabled server counts as up until checks have failed: marked as down at once, it gets no requests
         # before its first check has passed.
         await self.command(f"enable health {server}; enable server {server}; set server {server} health down")

@@ -1,4 +1,5 @@
-from streamb.cluster.edge.edge import Server, leaving
+from streamb.cluster.edge.edge import leaving
+from streamb.cluster.edge.haproxy import Server
 from streamb.control.observations import Endpoint
 
 

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from streamb.cluster import listener
 from streamb.cluster.edge.edge import haproxy_binary
 from streamb.cluster.edge.forwarder import Forwarder
-from streamb.cluster.edge.haproxy import EdgeConfig, HAProxy, render
+from streamb.cluster.edge.haproxy import EdgeConfig, HAProxy, Server, render
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
 
@@ -349,6 +349,35 @@ async def test_a_second_haproxy_cannot_share_the_port(tmp_path):
         await proxies[1].start()
     for proxy in proxies:
         await proxy.stop()
+
+
+async def test_a_killed_haproxy_is_replaced_with_its_servers_and_refuses_nobody(tmp_path):
+    config = EdgeConfig("127.0.0.1", free_port(), tmp_path / "a.sock", None, answer_timeout_s=10)
+    proxy = HAProxy(haproxy_binary(), config, tmp_path)
+    await proxy.start()
+    async with Upstream("gateway") as gateway, Upstream("console") as console:
+        known = {"g1": Server("gateways", gateway.endpoint), "c1": Server("consoles", console.endpoint)}
+        for name, server in known.items():
+            await proxy.add(server.backend, name, server.endpoint)
+            await until_up(proxy, server.backend, name)
+        psutil.Process(proxy.pid).kill()
+        await asyncio.wait_for(proxy.ended(30), 10)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=60) as client:
+            asked = asyncio.ensure_future(client.get("/v2/x"))
+            await asyncio.sleep(0.2)
+            assert proxy.pid is None
+            assert not asked.done(), "the connection waits for the next one"
+            await proxy.start(known=known)
+            assert (await asked).text == "gateway"
+            assert (await client.get("/healthz")).text == "console"
+        for name, server in known.items():  # those of the configuration leave as the others do
+            await proxy.drain(server.backend, name)
+            for _ in range(200):
+                if await proxy.remove(server.backend, name):
+                    break
+                await asyncio.sleep(0.05)
+        assert not [name for _, name in await proxy.sessions() if name in known]
+    await proxy.stop()
 
 
 async def test_tls_ends_at_the_edge(tmp_path):
