@@ -77,9 +77,9 @@ class VersionRecorder:
         self._waited_ns += int(seconds * 1e9)
 
     def failed(self, outcome: Outcome, status: int, seconds: float) -> None:
-        """Count a request that was answered with an error."""
+        """Count a request that was answered with an error; the time without a replica is not the version's latency."""
         self._failed[outcome, status] += 1
-        if outcome in BLAMED:
+        if outcome in BLAMED and outcome is not Outcome.UNAVAILABLE:
             self._late[bucket_of(seconds)] += 1
             self._total_ns += int(seconds * 1e9)
 

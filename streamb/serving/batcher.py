@@ -301,7 +301,8 @@ class Batcher:
             age = now - waiting.since
             if age > OVERDUE_S:
                 allowed = longest if lane.yardstick is None else lane.yardstick.allows_s(waiting.row_count)
-                found[lane] += age > min(allowed, longest)
+                if age > min(allowed, longest):
+                    found[lane] += 1
         return found
 
     def _in_progress(self) -> Iterator[tuple[Lane, Waiting]]:

@@ -5,9 +5,11 @@ import pytest
 
 from streamb.clock import SystemClock
 from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, Unavailable
+from streamb.metrics import VersionRecorder
 from streamb.serving import BatchReply, GatewayLimits
 from streamb.serving.batcher import Batcher
 from streamb.serving.lane import ClientGone
+from streamb.serving.usual import Usual
 from tests.serving.asgi_client import Connection
 from tests.serving.batcher_desk import Desk
 
@@ -205,6 +207,94 @@ async def test_a_request_is_refused_when_its_time_is_up_in_the_queue_and_in_a_ca
         await queued
     await desk.settle()
     assert desk.is_empty()
+
+
+async def test_a_shorter_limit_is_named():
+    desk = Desk()
+    waiting = desk.batcher.admit(np.zeros((1, 1)), probabilities=False, receive=Connection().receive, timeout_s=2)
+    future = desk.batcher.submit(desk.lane(), waiting)
+    desk.sweep(2)
+    with pytest.raises(DeadlineExceeded, match="within 2 s") as late:
+        await future
+    assert late.value.details == {"limit_s": 2}
+
+
+async def test_a_request_that_no_replica_could_take_says_so():
+    desk = Desk(GatewayLimits(request_timeout_s=5), replica_count=0)
+    future = desk.submit(desk.lane(), 1)
+    desk.sweep(5)
+    with pytest.raises(Unavailable, match=r"no replica of version 1\.0\.0 could be reached within 5 s"):
+        await future
+    with pytest.raises(Unavailable, match="at present"):
+        desk.batcher.check_replicas(desk.lane().target)
+
+
+async def test_the_time_in_the_queue_is_counted():
+    desk = Desk(GatewayLimits(calls_per_replica=1, request_timeout_s=5))
+    lane = desk.lane()
+    desk.submit(lane, 1)
+    for value in (2, 3):
+        desk.submit(lane, value)
+    await desk.settle()
+    desk.sweep(2)
+    assert lane.recorder.snapshot().waited_ns == 0
+    await desk.answer()
+    assert lane.recorder.snapshot().waited_ns == 4_000_000_000
+    desk.submit(lane, 4)
+    desk.sweep(5)  # the call before it never returns, and is given up after three more seconds
+    assert lane.recorder.snapshot().waited_ns == 7_000_000_000
+
+
+async def test_a_gateway_that_stood_still_gives_the_time_back():
+    desk = Desk(GatewayLimits(calls_per_replica=1, request_timeout_s=5))
+    lane = desk.lane()
+    called, queued = desk.submit(lane, 1), desk.submit(lane, 2)
+    await desk.settle()
+    desk.sweep(4)
+    desk.clock.advance(10)  # a SIGSTOP
+    desk.batcher._sweep()
+    assert not called.done()
+    assert lane.troubled == desk.clock.monotonic()
+    desk.sweep(0.5)
+    assert not queued.done()
+    await desk.answer()
+    assert (await called).predictions.tolist() == [10]
+    desk.sweep(3)
+    with pytest.raises(DeadlineExceeded):
+        await queued
+
+
+async def test_a_busy_event_loop_is_no_stop():
+    desk = Desk(GatewayLimits(request_timeout_s=5))
+    lane = desk.lane()
+    future = desk.submit(lane, 1)
+    while not future.done():
+        desk.clock.advance(desk.batcher._sweep_at - desk.clock.monotonic() + 0.1)
+        desk.batcher._sweep()
+    assert desk.clock.monotonic() < 6
+    assert lane.troubled < 0
+
+
+async def test_requests_that_wait_too_long_are_overdue():
+    desk = Desk(GatewayLimits(calls_per_replica=1))
+    lane = desk.lane()
+    for value in (1, 2, 3):
+        desk.submit(lane, value)
+    await desk.settle()
+    desk.sweep(14.5)
+    assert desk.batcher.overdue() == {}, "nothing is known of what is usual: half of the time of a request"
+    desk.sweep(1)
+    assert desk.batcher.overdue() == {lane: 3}
+    lane.yardstick = Usual()
+    recorder = VersionRecorder("m", "0")
+    for _ in range(50):
+        recorder.answered(0.01, 1)
+    lane.yardstick.look(recorder.snapshot(), 0.0)
+    desk.submit(lane, 4)
+    desk.sweep(1.5)
+    assert desk.batcher.overdue() == {lane: 3}
+    desk.sweep(1)
+    assert desk.batcher.overdue() == {lane: 4}
 
 
 async def test_a_late_answer_is_discarded_for_those_whose_time_is_up():

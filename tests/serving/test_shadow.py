@@ -1,13 +1,14 @@
 import asyncio
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamb.clock import SystemClock
+from streamb.clock import ManualClock, SystemClock
 from streamb.errors import ModelFailed
 from streamb.models.schema import FeatureSchema
-from streamb.serving import GatewayApp, GatewayLimits
+from streamb.serving import BatchReply, GatewayApp, GatewayLimits
 from streamb.serving.shadow import MOST_COPIES, MOST_ROWS
 from streamb.traffic import Shadow, Split
 from tests.serving.asgi_client import AsgiClient
@@ -142,6 +143,126 @@ async def test_closing_stops_it(make, predictor):
     await asyncio.sleep(0.005)
     await client.app.close()
     assert await settled(client) == {"sent": 1, "failed": 1}
+
+
+# --- a sample, by rate ------------------------------------------------------------------------------------------
+
+
+def sampled(new=0, **options):
+    split = Split.by_shares([("2.0.0", new), ("1.0.0", ALL - new)])
+    return mirrored(split=split, shadow=Shadow("2.0.0", ALL, 20), **options)
+
+
+@pytest.fixture
+def timed(predictor):
+    """A gateway whose clock stands until the test moves it."""
+
+    def build(routing):
+        clock = ManualClock(1000.0)
+        app = GatewayApp(predictor, GatewayLimits(), clock)
+        app.apply(routing)
+        return AsgiClient(app), clock
+
+    return build
+
+
+async def sent(client, count, body=ONE_ROW, path="/v2/models/m/versions/1.0.0/predict"):
+    """The number of copies among so many requests, one after the other."""
+    before = counts(client.app, "2.0.0").shadow.get("sent", 0)
+    for _ in range(count):
+        assert (await client.post(path, body)).status == 200
+        await asyncio.sleep(0)
+        await settled(client)
+    return counts(client.app, "2.0.0").shadow.get("sent", 0) - before
+
+
+async def test_a_sample_is_bounded_by_its_rate_and_what_is_left_out_is_not_dropped(timed):
+    client, clock = timed(sampled())
+    assert await sent(client, 50) == 20
+    clock.advance(0.5)
+    assert await sent(client, 50) == 10
+    assert await settled(client) == {"sent": 30, "compared": 30}
+    clock.advance(60)
+    assert await sent(client, 50) == 20, "what was not used is not saved up"
+
+
+async def test_large_requests_count_as_several_copies_of_a_sample(timed):
+    client, clock = timed(sampled())
+    assert await sent(client, 5, {"instances": [[1, 2]] * 4000}) == 1
+    clock.advance(1.0)
+    assert await sent(client, 1) == 0
+    clock.advance(0.1)
+    assert await sent(client, 1) == 1
+
+
+async def test_in_a_sample_only_one_copy_is_in_progress_and_one_without_an_answer_ends(timed, predictor):
+    client, clock = timed(sampled())
+    predictor.hold("2.0.0")
+    for _ in range(100):
+        await client.post(PREDICT, ONE_ROW)
+    await asyncio.sleep(0.01)
+    assert client.app.in_flight("m-2.0.0") == 1
+    client.app.snapshot()
+    for _ in range(32):  # half of the time of a request: what is usual was not known when it was sent
+        clock.advance(0.5)
+        client.app._mirrors._mirrors["m-2.0.0"]._batcher._sweep()
+    assert await settled(client) == {"sent": 1, "failed": 1}
+    assert await sent_without_waiting(client) == 2
+    for _ in range(3):
+        clock.advance(0.5)
+        client.app._mirrors._mirrors["m-2.0.0"]._batcher._sweep()
+    assert (await settled(client))["failed"] == 2, "now it is: a second"
+
+
+async def sent_without_waiting(client):
+    await client.post(PREDICT, ONE_ROW)
+    await asyncio.sleep(0.01)
+    return counts(client.app, "2.0.0").shadow["sent"]
+
+
+async def test_while_it_has_traffic_copies_take_a_small_share_of_its_time(timed, predictor):
+    client, clock = timed(sampled(5000))
+    predictor.hold("2.0.0")
+    await client.post("/v2/models/m/versions/1.0.0/predict", ONE_ROW)
+    await asyncio.sleep(0.01)
+    clock.advance(0.1)
+    predictor.let_go("2.0.0")
+    await settled(client)
+    clock.advance(4.8)
+    assert await sent(client, 10) == 0
+    clock.advance(0.2)
+    assert await sent(client, 1) == 1
+
+
+async def test_answers_in_the_place_of_another_are_not_copied(timed, predictor):
+    client, _ = timed(sampled(ALL, fallback="1.0.0"))
+    predictor.errors["2.0.0"] = ModelFailed("the model raised")
+    assert await sent(client, 5, path=PREDICT) == 0
+    assert counts(client.app, "1.0.0").ok == 5
+
+
+async def test_the_answers_to_copies_are_counted_and_compared_by_one_row(timed, predictor):
+    client, _ = timed(sampled())
+    predictor.plus["2.0.0"] = 0.05
+    assert await sent(client, 5, {"instances": [[1, 2], [100, 200]]}) == 5
+    counted = counts(client.app, "2.0.0")
+    assert sum(counted.shadow_predictions.values()) == 10
+    assert counted.predictions == {}
+    assert (counted.shadow["compared"], counted.shadow.get("disagreed", 0), counted.shadow_difference.count) == (
+        5,
+        0,
+        5,
+    )
+
+
+async def test_an_answer_of_another_type_is_retyped(timed, predictor):
+    async def predict(version, batch):
+        return BatchReply(np.array(["3.0"] * len(batch.rows)) if version.version == "2.0.0" else np.full(1, 3.0))
+
+    predictor.predict = predict
+    client, _ = timed(sampled())
+    await sent(client, 3)
+    assert await settled(client) == {"sent": 3, "compared": 3, "disagreed": 3, "retyped": 3}
 
 
 behaviours = st.fixed_dictionaries(
