@@ -8,7 +8,7 @@ from streamb.control.observations import NodeReport, Observations
 from streamb.metrics import VersionRecorder
 from streamb.metrics.criteria import Verdict
 from streamb.rollouts.deployment import Deployment, DeploymentState, Phase
-from streamb.rollouts.observation import Observation
+from streamb.rollouts.observation import Observation, Stable
 from streamb.rollouts.options import HealthCriteria, RolloutOptions
 from streamb.rollouts.strategies import Strategy, plan
 
@@ -62,10 +62,10 @@ def test_a_canary_is_judged_by_the_drift_that_the_controller_was_told():
         if score is not None:
             heard.drift.take([said(score, proven=proven)])
         clock.advance(seconds)
-        found = {one.criterion: one.verdict for one in observation.look(canary(), "").findings}
+        found = {one.criterion: one.verdict for one in observation.look(canary(), Stable(), 1.0).findings}
         return found["drift_score"]
 
-    observation.look(canary(), "")
+    observation.look(canary(), Stable(), 1.0)
     assert verdict(None, 1) is Verdict.INCONCLUSIVE
     assert verdict(0.1, 1) is Verdict.PASS
     assert verdict(0.6, 1) is Verdict.FAIL

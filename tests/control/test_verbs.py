@@ -44,7 +44,7 @@ def platform(tmp_path, **settings) -> Woken:
 @pytest.mark.parametrize("verb", STEERING)
 def test_every_verb_can_be_called_from_elsewhere_and_wakes_the_loop(tmp_path, verb):
     made = platform(tmp_path)
-    deployment = made.deploy("2.0.0", approval_required=True)
+    deployment = made.deploy("2.0.0", approval_required=True, step_seconds=0)
     made._tick_until_calm()
     if verb == "resume":
         made.rollouts.abort(deployment.id, by="ada")
@@ -100,7 +100,7 @@ def test_what_was_done_lately_is_told_as_a_possible_cause(tmp_path):
     made = platform(tmp_path)
     made.clock.advance(3600)
     assert made.verbs.happenings() == []
-    deployment = made.deploy("2.0.0", traffic_split_percentage=10)
+    deployment = made.deploy("2.0.0", traffic_split_percentage=10, step_seconds=0)
     made._tick_until_calm()
     newest = made.verbs.happenings()[0]
     assert newest["model_id"] == "m"
@@ -110,7 +110,7 @@ def test_what_was_done_lately_is_told_as_a_possible_cause(tmp_path):
 
 def test_the_status_of_a_model_says_who_gets_how_much(tmp_path):
     made = platform(tmp_path)
-    made.deploy("2.0.0", traffic_split_percentage=10)
+    made.deploy("2.0.0", traffic_split_percentage=10, step_seconds=0)
     made._tick_until_calm()
     versions = made.verbs.model_status("m")["versions"]
     assert {one["version"]: one["weight"] for one in versions} == {"1.0.0": 90.0, "2.0.0": 10.0}

@@ -132,7 +132,7 @@ class MortalHouse(House):
 
     def ended(self) -> tuple:
         """All that counts in the end."""
-        self.settle(90)
+        self.settle(30)
         latest, route = self.rollouts.latest("m"), self.rollouts.routes["m"]
         apps = sorted((self.runtime.specs[app].version, status.replicas) for app, status in self.runtime.apps().items())
         return latest.state, latest.weight, latest.step, route.version, self.shares(), apps, self.serving()
