@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +95,10 @@ class TestRoutes:
         from streamb.metrics.export import prometheus_text
         from streamb.metrics.snapshot import Snapshot
         from streamb.monitoring.exposition import MonitorFacts, monitor_text
+        from streamb.rollouts.exposition import deployments_text
 
         exported = prometheus_text([Snapshot("m", "1")], gateways=1, version="0") + monitor_text(MonitorFacts())
+        exported += deployments_text((), Counter(), 0.0)
         exported = exported.decode()
         for name in set(re.findall(r"`(streamb_\w+)", PROSE["api.md"])):
             assert re.search(rf"^# TYPE {name} ", exported, re.MULTILINE), name

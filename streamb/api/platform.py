@@ -51,10 +51,11 @@ async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."}},
 )
 async def metrics(console: ConsoleDep) -> Any:
-    """Return request counts, durations, drift, health and more, in Prometheus' text format."""
+    """Return request counts, durations, deployments, drift, health and more, in Prometheus' text format."""
     snapshots = await console.ask(Observations.snapshots)
     gateways = await console.ask(Control.live_gateways)
     text = prometheus_text(snapshots, gateways=gateways, version=installed_version())
+    text += await console.ask(Control.deployment_metrics)
     return Response(text + await _monitor_text(console), media_type=CONTENT_TYPE)
 
 

@@ -25,6 +25,7 @@ from streamb.control.platform import build, operator_key
 from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
 from streamb.hashing import same_secret
+from streamb.monitoring.alerts.deployments import News
 from streamb.security.keys import digest
 from streamb.security.platform_key import PlatformKey
 from streamb.traffic import RoutingTable
@@ -89,13 +90,13 @@ class ControllerActor:
         self._observations.receive(report)
         return [r for r in self._observations.live() if r.endpoint is not None], self._observations.settled
 
-    async def monitor_report(self, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def monitor_report(self, scores: list[dict[str, Any]]) -> News:
         """Use the Monitor's drift scores, sent every few seconds, for deployments with a limit on drift.
 
-        Returns the recent changes to models, which may explain why something is wrong with them.
+        Returns what is new about deployments, which the Monitor tells people, and which versions can be called.
         """
         self._observations.drift.take(scores)
-        return await asyncio.to_thread(self._control.happenings)
+        return await asyncio.to_thread(self._control.news)
 
     async def goodbye(self, report: NodeReport) -> None:
         """Record the last report of a process that ends on purpose."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from streamb.asking import Verbs, verb
 from streamb.control.health import HealthReport, describe_models, system_health
+from streamb.control.news import DeploymentDesk
 from streamb.control.observations import Observations
 from streamb.control.platform import Platform
 from streamb.errors import Forbidden, InvalidInput, StorageFailed
-from streamb.rollouts.deployment import Deployment, DeploymentEvent
+from streamb.monitoring.alerts.deployments import News
+from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.runtime import AppStatus, Runtime
 from streamb.rollouts.strategies import Strategy
 from streamb.store import Page
-
-_LATELY_S: Final = 1_800.0
-_MOST_HAPPENINGS: Final = 100
 
 
 class JobBoard(Protocol):
@@ -48,6 +47,7 @@ class Control:
         self._runtime = runtime
         self._observations = observations
         self._started_at = platform.clock.now()
+        self._desk = DeploymentDesk(platform.rollouts, platform.clock)
         self.verbs = Verbs(
             self, platform.registry, platform.rollouts, platform.keys, platform.idempotency, observations, jobs
         )
@@ -79,14 +79,13 @@ class Control:
             )
         return self._platform.rollouts.create(model_id, target_version, wanted, options, actor)
 
-    def happenings(self) -> list[dict[str, Any]]:
-        """Return the events of deployments in the last half hour, as possible causes of an alert."""
-        since = self._platform.clock.now() - _LATELY_S
-        return [
-            {"model_id": event.model_id, "at": event.at, "words": _clause(event)}
-            for event in self._platform.rollouts.history(_MOST_HAPPENINGS, None).items
-            if event.at >= since
-        ]
+    def news(self) -> News:
+        """Return what is new about deployments and which versions can be called, for the Monitor.
+
+        Raises:
+            StorageFailed: the history cannot be read now.
+        """
+        return self._desk.news()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -134,6 +133,11 @@ class Control:
         }
 
     @verb
+    def deployment_metrics(self) -> bytes:
+        """Return the metrics of deployments as Prometheus text."""
+        return self._desk.metrics()
+
+    @verb
     def live_gateways(self) -> int:
         """Return the number of live gateways."""
         return len(self._observations.live("gateway"))
@@ -147,9 +151,3 @@ class Control:
         except StorageFailed as error:
             return error.message
         return ""
-
-
-def _clause(event: DeploymentEvent) -> str:
-    about = f"deployment {event.deployment_id}: " if event.deployment_id else ""
-    what = about + event.kind.replace("_", " ")
-    return f"{what} ({event.detail})" if event.detail else what

@@ -11,7 +11,9 @@ from streamb.asking import Verbs, verb
 from streamb.clock import Clock
 from streamb.errors import NotFound
 from streamb.monitoring.alerting import Alerting
-from streamb.monitoring.alerts.causes import Facts, Happening
+from streamb.monitoring.alerts.alert import Alert
+from streamb.monitoring.alerts.causes import Facts
+from streamb.monitoring.alerts.deployments import News, deployment_alerts, settled
 from streamb.monitoring.alerts.rules import alerts_of
 from streamb.monitoring.answers import drift_answer, health_answer, overview_answer, score_answer
 from streamb.monitoring.baselines import Baselines
@@ -22,11 +24,13 @@ from streamb.monitoring.live_baseline import LEARNT_ROWS, LiveBaselines
 from streamb.monitoring.profiles.baseline import Baseline
 from streamb.monitoring.profiles.tables import check_columns
 from streamb.monitoring.watch import METRICS_S
-from streamb.monitoring.watches import Standing, Watches
+from streamb.monitoring.watches import TICK_S, Standing, Watches
 from streamb.options import checked_window
 
 _FORGOTTEN_S: Final = 3_600.0
 """A version without a report or a request for so many seconds is no longer judged."""
+_SILENT_S: Final = 4 * TICK_S
+"""Without an answer of the Controller for so many seconds, what it told is no longer known to be true."""
 MOST_IN_FORCE: Final = 1_000
 """The number of newest baselines kept in memory, in addition to those of all versions that are judged."""
 _log = logging.getLogger(__name__)
@@ -59,7 +63,8 @@ class MonitorCore:
         self._lock = threading.RLock()
         self._standings: Mapping[VersionKey, Standing] = {}
         self._active: dict[VersionKey, str] = {}
-        self._happenings: Mapping[str, tuple[Happening, ...]] = {}
+        self._news: News | None = None
+        self._told_s = 0.0
         self._tick_s = 0.0
         self.verbs = Verbs(self, baselines, watches, alerting.manager, alerting.courier, alerting.outbox)
         self._activate(self._live_versions())
@@ -95,7 +100,7 @@ class MonitorCore:
             self._watches.forget(set(found))
             self._watches.save()
         try:
-            self._alerting.evaluate(alert for one in found.values() for alert in alerts_of(self._facts(one)))
+            self._alerting.evaluate(self._alerts(found))
         except Exception:
             _log.exception("alerts could not be judged; the next look follows")
         self._tick_s = self._clock.monotonic() - began
@@ -107,13 +112,9 @@ class MonitorCore:
             self._watches.save(now=True)
         self._aggregator.close()
 
-    def told(self, happenings: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the recent changes to models (`model_id`, `at`, `words`), which are named as likely causes."""
-        found: dict[str, tuple[Happening, ...]] = {}
-        for one in happenings:
-            happening = Happening(float(one["at"]), str(one["words"]))
-            found[one["model_id"]] = (*found.get(one["model_id"], ()), happening)
-        self._happenings = found
+    def told(self, news: News) -> None:
+        """Replace what the Controller last told of deployments and versions."""
+        self._news, self._told_s = news, self._clock.monotonic()
 
     # --- health and drift ---------------------------------------------------------------------------------------------
 
@@ -237,6 +238,20 @@ class MonitorCore:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _alerts(self, found: Mapping[VersionKey, Standing]) -> list[Alert]:
+        """The results of all rules at this look; of versions that are gone, none.
+
+        While the Controller is silent, it is not known how deployments go: their alerts stay as they are. The routing
+        table cannot change meanwhile, so what was gone before stays gone.
+        """
+        told = self._news
+        known = [one for key, one in found.items() if told is None or key in told.versions]
+        alerts = [alert for one in known for alert in alerts_of(self._facts(one))]
+        news = told if self._clock.monotonic() - self._told_s <= _SILENT_S else None
+        alerts += deployment_alerts(news.deployments) if news is not None else []
+        judged = {alert.fingerprint for alert in alerts}
+        return alerts + settled(self._alerting.manager.open(), judged, news)
+
     def _facts(self, standing: Standing) -> Facts:
         """The facts by which the alert rules judge a version."""
         model_id, version = standing.model_id, standing.version
@@ -246,7 +261,7 @@ class MonitorCore:
             standing.health,
             silent_s=standing.silence_s,
             outcomes=standing.outcomes,
-            happenings=self._happenings.get(model_id, ()),
+            happenings=self._news.happenings.get(model_id, ()) if self._news is not None else (),
             since=self._alerting.manager.since(model_id, version),
         )
 

@@ -63,7 +63,7 @@ def test_every_verb_can_be_called_from_elsewhere_and_wakes_the_loop(tmp_path, ve
 
 @pytest.mark.parametrize(
     "method",
-    [Rollouts.tick, Rollouts.set_policy, KeyRing.create, KeyRing.revoke, KeyRing.list, Control.happenings],
+    [Rollouts.tick, Rollouts.set_policy, KeyRing.create, KeyRing.revoke, KeyRing.list, Control.news],
 )
 def test_what_is_not_marked_as_a_verb_cannot_be_called_from_elsewhere(tmp_path, method):
     made = platform(tmp_path)
@@ -99,13 +99,12 @@ def test_wrong_orders_are_refused(tmp_path):
 def test_what_was_done_lately_is_told_as_a_possible_cause(tmp_path):
     made = platform(tmp_path)
     made.clock.advance(3600)
-    assert made.verbs.happenings() == []
+    assert made.verbs.news().happenings == {}
     deployment = made.deploy("2.0.0", traffic_split_percentage=10, step_seconds=0)
     made._tick_until_calm()
-    newest = made.verbs.happenings()[0]
-    assert newest["model_id"] == "m"
-    assert newest["at"] == made.clock.now()
-    assert newest["words"].startswith(f"deployment {deployment.id}: step (")
+    newest = made.verbs.news().happenings["m"][0]
+    assert newest.at == made.clock.now()
+    assert newest.words.startswith(f"deployment {deployment.id}: step (")
 
 
 def test_the_status_of_a_model_says_who_gets_how_much(tmp_path):

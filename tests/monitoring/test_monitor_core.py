@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamb.errors import InvalidFeatures, InvalidInput, NotFound
+from streamb.monitoring.alerts.causes import Happening
+from streamb.monitoring.alerts.deployments import News
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.outbox import Outbox
 from streamb.monitoring.baselines import Baselines
@@ -305,7 +307,8 @@ class TestAlerts:
         assert again["starts_at"] == alert["starts_at"]
 
     def test_what_was_done_before_is_named_as_a_likely_cause(self, watched):
-        watched.core.told([{"model_id": MODEL, "at": watched.clock.now(), "words": "version 1.0.0 took 50 %"}])
+        happening = Happening(watched.clock.now(), "version 1.0.0 took 50 %")
+        watched.core.told(News({MODEL: (happening,)}, versions=frozenset({(MODEL, VERSION)})))
         watched.go_on(60, count=50, failed=50)
         (alert,) = [one for one in watched.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
         assert "version 1.0.0 took 50 %" in alert["annotations"]["likely_cause"]

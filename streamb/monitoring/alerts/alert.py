@@ -13,6 +13,9 @@ from streamb.hashing import sha256_hex
 ALERT_NAME: Final = "alertname"
 MODEL: Final = "model"
 VERSION: Final = "version"
+DEPLOYMENT: Final = "deployment"
+CAUSE: Final = "cause"
+"""The label that tells apart what one deployment is told of several times: the gates at which it waits, one by one."""
 SEVERITY: Final = "severity"
 _FINGERPRINT_DIGITS: Final = 16
 _MOST_CHARS: Final = 4_000
@@ -51,6 +54,7 @@ class Alert:
         active: the value exceeds its limit now.
         clears: the value is well within its limit now (with hysteresis: at most 0.8 of it). If an alert is neither
             active nor clear, the value is in between or unknown, and the alert's state does not change.
+        ended: why the alert is over at once, whatever its policy: what it was about is gone. "" if it is not.
     """
 
     labels: Mapping[str, str]
@@ -58,6 +62,7 @@ class Alert:
     value: float | None
     active: bool
     clears: bool = False
+    ended: str = ""
 
     @property
     def name(self) -> str:

@@ -21,17 +21,30 @@ class Entry:
         summary: what is wrong with `{what}`, in one clause.
         policy: how fast the alert fires and is resolved, unless an option overrides it.
         steps: by severity, the least ratio of the value to its limit; below all of them the severity is low.
+        information: whether it needs nobody: only routes whose matchers name it take it, and its end is not sent.
     """
 
     name: str
     summary: str
     policy: Policy
     steps: Mapping[Severity, float]
+    information: bool = False
 
     @property
     def runbook(self) -> str:
         """Path of the file that explains what to do, relative to the root of the repository."""
         return f"docs/runbooks/{self.name}.md"
+
+    def texts(self, what: str, description: str, cause: str = "") -> dict[str, str]:
+        """Return the annotations of an alert, for people.
+
+        Args:
+            what: the version, channel or deployment that the alert is about, for the summary.
+            description: what was measured, and the limit; or what happened.
+            cause: the likely cause; "" if there is none to name.
+        """
+        summary = self.summary.format(what=what)
+        return {"summary": summary, "description": description, "runbook": self.runbook, "likely_cause": cause}
 
     def graded(self, ratio: float) -> Severity:
         """Return the severity if the value is `ratio` times its limit.
@@ -76,13 +89,33 @@ DELIVERY_FAILING: Final = Entry(
     {_MEDIUM: 120.0, _HIGH: 900.0, _CRITICAL: 3_600.0},
 )
 
+# The Controller says when one of these is over, so there is nothing to wait for.
+_AS_TOLD: Final = Policy(for_s=0.0, keep_firing_s=0.0, calm_looks=1)
+DEPLOYMENT_NEEDS_APPROVAL: Final = Entry(
+    "DeploymentNeedsApproval", "the deployment of {what} needs an approval", _AS_TOLD, {_MEDIUM: 0.0}
+)
+DEPLOYMENT_EXPIRING: Final = Entry(
+    "DeploymentExpiring", "the deployment of {what} is aborted soon if nobody approves it", _AS_TOLD, {_HIGH: 0.0}
+)
+DEPLOYMENT_STUCK: Final = Entry("DeploymentStuck", "the deployment of {what} does not go on", _AS_TOLD, {_HIGH: 0.0})
+DEPLOYMENT_ROLLED_BACK: Final = Entry("DeploymentRolledBack", "{what} was rolled back", _AS_TOLD, {_HIGH: 0.0})
+DEPLOYMENT_FAILED: Final = Entry("DeploymentFailed", "{what} could not be deployed", _AS_TOLD, {_MEDIUM: 0.0})
+DEPLOYMENT_COMPLETED: Final = Entry("DeploymentCompleted", "{what} was deployed", _AS_TOLD, {}, information=True)
+
 CATALOG: Final[Mapping[str, Entry]] = {
     one.name: one
     for one in (
         *(HIGH_ERROR_RATE, HIGH_LATENCY, LOW_ACCURACY, LOW_THROUGHPUT),
         *(DATA_DRIFT, PREDICTION_DRIFT, CONCEPT_DRIFT, MONITORING_STALE, DELIVERY_FAILING),
+        *(DEPLOYMENT_NEEDS_APPROVAL, DEPLOYMENT_EXPIRING, DEPLOYMENT_STUCK),
+        *(DEPLOYMENT_ROLLED_BACK, DEPLOYMENT_FAILED, DEPLOYMENT_COMPLETED),
     )
 }
+
+
+def is_information(name: str) -> bool:
+    """Return whether the alert with this name needs nobody (`Entry.information`)."""
+    return name in CATALOG and CATALOG[name].information
 
 
 def policy_of(name: str) -> Policy:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from streamb.monitoring.alerts.alert import Severity, worst
+from streamb.monitoring.alerts.alert import ALERT_NAME, Severity, worst
+from streamb.monitoring.alerts.catalog import is_information
 from streamb.monitoring.alerts.notification import (
     FIRING,
     RESOLVED,
@@ -133,8 +134,9 @@ def look(
         now: seconds since the epoch.
     """
     news = _news(group, members)
-    if not grouping.send_resolved and news.over:
-        group, news = _closed_silently(group, news)
+    quiet = frozenset(key for key in news.over if not grouping.send_resolved or _needs_nobody(group, key))
+    if quiet:
+        group, news = _closed_silently(group, news, quiet)
     waiting = now if group.waiting_since is None else group.waiting_since
     group = replace(
         group,
@@ -161,11 +163,15 @@ def _news(group: Group, members: Mapping[str, Member]) -> _News:
     )
 
 
-def _closed_silently(group: Group, news: _News) -> tuple[Group, _News]:
-    told = {key: one._replace(firing=False) if key in news.over else one for key, one in group.told.items()}
+def _needs_nobody(group: Group, key: str) -> bool:
+    return is_information(group.told[key].state.labels.get(ALERT_NAME, ""))
+
+
+def _closed_silently(group: Group, news: _News, quiet: frozenset[str]) -> tuple[Group, _News]:
+    told = {key: one._replace(firing=False) if key in quiet else one for key, one in group.told.items()}
     still = any(one.firing for one in told.values())
     group = replace(group, told=told, dedup_key=group.dedup_key if still else "")
-    return group, replace(news, over=frozenset())
+    return group, replace(news, over=news.over - quiet)
 
 
 def _remembered(told: Mapping[str, Told], now: float) -> dict[str, Told]:

@@ -169,6 +169,11 @@ class AlertManager:
         chosen = [one for one in found if severity in (None, one.state.severity)]
         return _page(chosen, lambda one: one.state.fingerprint, "alerts", limit, cursor)
 
+    def open(self) -> list[AlertState]:
+        """Return the alerts that are pending or firing."""
+        with self._lock:
+            return [state for state in self._board.states.values() if state.phase is not AlertPhase.RESOLVED]
+
     def firing(self) -> dict[Severity, int]:
         """Return the number of firing alerts by severity."""
         with self._lock:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, VERSION, Severity, severity_of
-from streamb.monitoring.alerts.catalog import DELIVERY_FAILING, policy_of
+from streamb.monitoring.alerts.alert import ALERT_NAME, DEPLOYMENT, MODEL, SEVERITY, VERSION, Severity, severity_of
+from streamb.monitoring.alerts.catalog import DELIVERY_FAILING, DEPLOYMENT_COMPLETED, is_information, policy_of
 from streamb.monitoring.alerts.inhibition import Inhibition
 from streamb.monitoring.alerts.matchers import Matcher, Operator, matches_all
 from streamb.monitoring.alerts.state import Policy
@@ -55,8 +55,15 @@ class Route:
     proceed: bool = False
 
     def takes(self, labels: Mapping[str, str]) -> bool:
-        """Return whether the route takes an alert with these labels."""
+        """Return whether the route takes an alert with these labels; one for information must be named by a matcher."""
+        if is_information(labels.get(ALERT_NAME, "")) and not self._names_alerts:
+            return False
         return severity_of(labels) in self.severities and matches_all(self.matchers, labels)
+
+    @property
+    def _names_alerts(self) -> bool:
+        positive = {Operator.EQUAL, Operator.MATCHES}
+        return any(one.name == ALERT_NAME and one.operator in positive for one in self.matchers)
 
     def group_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Return the labels, with their values, that identify the group of an alert."""
@@ -74,8 +81,12 @@ class Route:
 
 _CRITICAL: Final = (Matcher(SEVERITY, Operator.EQUAL, Severity.CRITICAL),)
 _LESSER: Final = (Matcher(SEVERITY, Operator.NOT_EQUAL, Severity.CRITICAL),)
-CRITICAL_MUTES_LESSER: Final = Inhibition(_CRITICAL, _LESSER, (MODEL, VERSION, CHANNEL))
-"""While a critical alert of a version (or a channel) fires, its less severe alerts are not sent."""
+CRITICAL_MUTES_LESSER: Final = Inhibition(_CRITICAL, _LESSER, (MODEL, VERSION, CHANNEL, DEPLOYMENT))
+"""While a critical alert of a version (or a channel) fires, its less severe ones are not sent; those of its deployment
+are: that it was rolled back is no detail of its errors."""
+_COMPLETED: Final = (Matcher(ALERT_NAME, Operator.EQUAL, DEPLOYMENT_COMPLETED.name),)
+LOG: Final = "log"
+"""The channel that is also told of what needs nobody, unless routes say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +113,13 @@ class AlertConfig:
     def for_receivers(
         cls, receivers: Sequence[str], severities: Mapping[str, frozenset[Severity]] | None = None
     ) -> AlertConfig:
-        """Return a configuration in which each receiver gets all alerts, or those of the severities given for it."""
+        """Return a configuration in which each receiver gets all alerts, or those of the severities given for it.
+
+        Only the log gets those for information.
+        """
         wanted = severities or {}
         routes = [Route(one, wanted.get(one, EVERY_SEVERITY), proceed=True) for one in receivers]
+        routes += [replace(one, matchers=_COMPLETED) for one in routes if one.receiver == LOG]
         return cls(routes=tuple(routes))
 
     def policy(self, name: str) -> Policy:

@@ -13,7 +13,8 @@
 
 The numbers are multiples of the limit that the value must reach. A value above its limit that is not proven
 (`metrics.criteria`) counts from 20 samples on. All but the last three are clear at 0.8 of the limit.
-While a model's health is unknown, the alerts of the other rules are neither active nor clear.
+While a model's health is unknown, the alerts of the other rules are neither active nor clear. `deployments` has the
+rules of deployments.
 """
 
 from __future__ import annotations
@@ -164,24 +165,7 @@ def _alert(
 ) -> Alert:
     labels = {ALERT_NAME: entry.name, MODEL: facts.model_id, VERSION: facts.version, SEVERITY: str(severity)}
     what = f"{facts.model_id} {facts.version}"
-    return Alert(labels, _annotations(entry, what, description, cause), value, active, clears)
-
-
-def _annotations(entry: Entry, what: str, description: str, cause: str) -> dict[str, str]:
-    """Return the texts of an alert for people.
-
-    Args:
-        entry: the alert.
-        what: the version or channel that the alert is about, for the summary.
-        description: what was measured, and the limit.
-        cause: the likely cause; "" if there is none to name.
-    """
-    return {
-        "summary": entry.summary.format(what=what),
-        "description": description,
-        "runbook": entry.runbook,
-        "likely_cause": cause,
-    }
+    return Alert(labels, entry.texts(what, description, cause), value, active, clears)
 
 
 def delivery_alerts(
@@ -210,5 +194,5 @@ def _delivery(channel: str, waiting: list[Queued], last: Past | None, now: float
         description += "; the last notification was given up"
     labels = {ALERT_NAME: DELIVERY_FAILING.name, MODEL: "", CHANNEL: channel}
     labels[SEVERITY] = str(worst((DELIVERY_FAILING.graded(age), Severity.MEDIUM)))
-    annotations = _annotations(DELIVERY_FAILING, channel, description, reason)
+    annotations = DELIVERY_FAILING.texts(channel, description, reason)
     return Alert(labels, annotations, age, active, clears=not stuck and lost is None)

@@ -16,6 +16,8 @@ from typing import Final
 from streamb.lifecycle import Lifecycle
 from streamb.monitoring.alerts.alert import SEVERITY, Alert, Severity, fingerprint, severity_of, worst
 
+ENDED: Final = "ended"
+"""The annotation that says why an alert ended, if its values did not end it."""
 FLAP_FIRINGS: Final = 3
 FLAP_WINDOW_S: Final = 7_200.0
 FLAP_CALM_S: Final = 3_600.0
@@ -138,6 +140,8 @@ def step(state: AlertState | None, alert: Alert | None, policy: Policy, now: flo
     """
     if alert is None:
         return None if state is None else _unseen(state, policy, now)
+    if alert.ended:
+        return None if state is None else _gone(state, alert.ended, now)
     if alert.active:
         return _active(state, alert, policy, now)
     if state is None or state.phase is AlertPhase.PENDING:
@@ -151,6 +155,12 @@ def _unseen(state: AlertState, policy: Policy, now: float) -> AlertState | None:
     if state.phase is AlertPhase.RESOLVED or now - state.seen_at < policy.resolve_timeout_s:
         return state
     return _resolved(state, now) if state.firing else None
+
+
+def _gone(state: AlertState, why: str, now: float) -> AlertState | None:
+    if not state.firing:
+        return state if state.phase is AlertPhase.RESOLVED else None
+    return _resolved(replace(state, annotations={**state.annotations, ENDED: why}, seen_at=now), now)
 
 
 def _active(state: AlertState | None, alert: Alert, policy: Policy, now: float) -> AlertState:

@@ -9,6 +9,7 @@ from typing import Final
 from streamb.clock import isoformat
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, VERSION
 from streamb.monitoring.alerts.notification import RESOLVED, Notification, NotifiedAlert
+from streamb.monitoring.alerts.state import ENDED
 from streamb.monitoring.channels.channel import one_line
 
 MOST_ALERTS: Final = 20
@@ -16,7 +17,12 @@ MOST_ALERTS: Final = 20
 _HEADLINE_CHARS: Final = 1_000
 _FACT_CHARS: Final = 1_000
 _TOLD_ELSEWHERE: Final = frozenset({ALERT_NAME, SEVERITY})
-_ANNOTATIONS: Final = {"description": "what", "likely_cause": "likely cause", "runbook": "runbook"}
+_ANNOTATIONS: Final = {
+    "description": "what",
+    "likely_cause": "likely cause",
+    ENDED: "ended because",
+    "runbook": "runbook",
+}
 
 
 @dataclass(frozen=True, slots=True)

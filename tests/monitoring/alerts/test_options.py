@@ -76,7 +76,7 @@ class TestOptions:
 
     def test_what_the_documentation_shows_can_be_used(self):
         text = (Path(__file__).parents[3] / "docs/alerting.md").read_text()
-        by_severity, by_routes = (
+        by_severity, by_routes, informed = (
             read_alert_options(tomllib.loads(block), ["log", "slack", "pagerduty"])
             for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
         )
@@ -86,6 +86,9 @@ class TestOptions:
         assert [one.receiver for one in by_severity.routes_of(alert(severity="high").labels)] == ["log", "slack"]
         critical = alert(model="churn", severity="critical").labels
         assert [one.receiver for one in by_routes.routes_of(critical)] == ["pagerduty", "log"]
+        completed = alert(name="DeploymentCompleted", severity="low").labels
+        assert [one.receiver for one in informed.routes_of(completed)] == ["slack"]
+        assert [one.receiver for one in read_alert_options({}, ["log", "slack"]).routes_of(completed)] == ["log"]
 
 
 class TestMatchers:
