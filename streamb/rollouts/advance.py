@@ -85,6 +85,7 @@ class Advancer:
             refused=observed.refused,
             pairs=observed.pairs,
             requests=observed.requests,
+            stable_silent=observed.stable_silent,
             waited_s=waited,
             warm=route.warm(deployment.previous_version or "") if route is not None else "",
             superseded=self._superseded(deployment, route) if deployment.baking else "",

@@ -95,7 +95,7 @@ def _failed(deployment: Deployment, evidence: Evidence, now: float) -> Deploymen
         return None
     reason = f"version {deployment.target_version} failed at {deployment.weight:g} %: {wrong}"
     if deployment.stable_app and evidence.stable_down:
-        reason += f"; version {deployment.previous_version}, to which the traffic goes back, does not run either"
+        reason += f"; version {deployment.previous_version}, to which the traffic goes back, answers nothing either"
     if deployment.rollback_on_failure or (broken and not deployment.share):
         ending = DeploymentState.FAILED if broken and not deployment.share else DeploymentState.ROLLED_BACK
         return give_back(deployment, ending, now, reason)

@@ -63,6 +63,7 @@ class Evidence:
         refused: whether gateways refuse to call the target version now, because it kept failing.
         pairs: copied requests that both versions have answered since the deployment began.
         requests: requests of the stable version since the present share was published.
+        stable_silent: whether the stable version answered none of them, of ten at least.
         waited_s: for how many seconds the present phase has lasted, without the time in which the Controller stood
             still or could not write; None for the time by the clock.
         warm: the app of the version before, if it is kept warm; "" if it is not.
@@ -78,14 +79,15 @@ class Evidence:
     refused: bool = False
     pairs: int = 0
     requests: int = 0
+    stable_silent: bool = False
     waited_s: float | None = None
     warm: str = ""
     superseded: str = ""
 
     @property
     def stable_down(self) -> bool:
-        """True if the stable version's app does not run; its replicas may still be starting."""
-        return down(self.stable)
+        """True if the stable version answers nothing: its app does not run, or every request of it fails."""
+        return self.stable_silent or down(self.stable)
 
     def waited(self, since: float, now: float) -> float:
         """Return for how many seconds the present phase has lasted; it began at `since`."""

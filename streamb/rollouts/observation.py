@@ -24,6 +24,8 @@ JUDGE_EVERY_S: Final = 0.2
 """The shortest time between two judgements, in seconds: counts arrive only every second, and judging costs time."""
 RECENT_S: Final = 10
 NOW_S: Final = 3
+SILENT_REQUESTS: Final = 10
+"""A stable version that failed so many requests and answered none is taken for one that does not work."""
 WHILE_REFUSED_S: Final = (20, 40, 80, 160, 320, 640)
 """Windows in seconds used while gateways refuse a version: an open breaker tries it only about every 30 s."""
 
@@ -71,6 +73,7 @@ class Observed:
         refused: whether gateways refuse to call it because it kept failing, and none gets a good answer from it.
         pairs: copied requests that both versions have answered since the deployment began.
         requests: requests of the stable version since the share was published.
+        stable_silent: whether it answered none of them, of ten at least.
     """
 
     seconds: float = 0.0
@@ -78,6 +81,7 @@ class Observed:
     refused: bool = False
     pairs: int = 0
     requests: int = 0
+    stable_silent: bool = False
 
 
 def is_refused(newest: Snapshot) -> bool:
@@ -203,8 +207,14 @@ class Observation:
             deterministic=stable.deterministic,
         )
         findings = judge(deployment.criteria, evidence, deployment.current.min_samples)
-        compared, requests = pairs.shadow.get("compared", 0), beside.total if beside is not None else 0
-        return Observed(mark.known_s, findings, is_refused(newest), compared, requests)
+        return Observed(
+            mark.known_s,
+            findings,
+            is_refused(newest),
+            pairs=pairs.shadow.get("compared", 0),
+            requests=beside.total if beside is not None else 0,
+            stable_silent=beside is not None and not beside.ok and beside.judged >= SILENT_REQUESTS,
+        )
 
 
 def with_copies(target: Snapshot) -> Snapshot:

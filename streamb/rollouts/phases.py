@@ -183,7 +183,7 @@ def _observing(deployment: Deployment, evidence: Evidence, now: float, _limits: 
 def _verdict(deployment: Deployment, evidence: Evidence) -> Verdict:
     """Return whether the version may go on from the current step.
 
-    In a preview it has no requests of its own; there the copies of stable's requests count. If stable does not run,
+    In a preview it has no requests of its own; there the copies of stable's requests count. If stable answers nothing,
     there are none, and nothing is lost: it must not hold up the version that replaces it.
     """
     if evidence.refused:  # it gets no more traffic, even if its earlier answers were good
@@ -211,7 +211,7 @@ def unknown(deployment: Deployment, evidence: Evidence) -> str:
     if preview and evidence.pairs < deployment.current.min_samples:
         idle = ": the model had no traffic" if not evidence.requests else ""
         said.append(f"{evidence.pairs:,} of the {deployment.current.min_samples:,} needed pairs of answers{idle}")
-    found = [one for one in _counting(deployment, evidence) if one.asks or not preview]
+    found = [one for one in _counting(deployment, evidence) if not preview or (one.asks and not said)]
     said += [one.detail for one in found if one.verdict is Verdict.INCONCLUSIVE]
     return "; ".join(dict.fromkeys(said)) or "nothing was counted"
 
