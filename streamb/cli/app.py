@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from streamb.cli import alerts, config, deployments, down, jobs, models, monitor, platform, tune, up
+from streamb.cli import alerts, config, deployments, down, jobs, logs, models, monitor, platform, tune, up
 from streamb.cli.command import command
 from streamb.cli.output import say
 from streamb.errors import StreambError
@@ -54,6 +54,7 @@ def _root(
 
 app.command("up")(up.up)
 command(app, "down")(down.down)
+command(app, "logs")(logs.logs)
 command(app, "status")(platform.status)
 command(app, "health")(platform.health)
 command(app, "metrics")(platform.metrics)

@@ -25,30 +25,35 @@ if TYPE_CHECKING:
     from streamb.cluster import RunningPlatform
 
 Announce = Callable[[RunningInfo, str, float], None]
+Accept = Callable[[str], bool]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK_S: Final = 0.5
 
 
-def run_platform(settings: Settings, *, sample: bool | None, parent_pipe: bool, announce: Announce) -> None:
+def run_platform(
+    settings: Settings, *, sample: bool | None, parent_pipe: bool, announce: Announce, accept: Accept
+) -> None:
     """Run a platform until a signal, or the end of the parent process, asks it to stop.
 
     Args:
         sample: whether to deploy the sample model; None deploys it in development if no model is registered.
         parent_pipe: whether standard input is a pipe from the parent, which closes when the parent ends.
         announce: called once the platform answers, with what runs, the operator's key, and the seconds it took.
+        accept: called if the platform does not fit on the machine, with the reason; True goes on all the same.
 
     Raises:
         AlreadyRunning: another platform uses the state directory.
-        StartFailed: a part did not start; everything that was started is stopped again.
+        StartFailed: a part did not start; what this start has made is ended, and what ran before goes on.
+        StorageFailed: the database or the artifact store cannot be used; nothing was started.
+        DoesNotFit: the machine has not enough memory or CPUs; nothing was started.
         NotRunning: the platform ended on its own.
     """
     with UpLock(settings.state_dir), StopRequests() as requests:
         if parent_pipe:
             requests.follow_parent()
-        platform, info, seconds = _start(settings, sample, requests)
+        platform = _start(settings, sample, requests, announce, accept)
         try:
-            announce(info, platform.api_key, seconds)
             requests.wait(lambda: platform.alive)
         finally:
             requests.stopping = True
@@ -56,14 +61,19 @@ def run_platform(settings: Settings, *, sample: bool | None, parent_pipe: bool, 
 
 
 def _start(
-    settings: Settings, sample: bool | None, requests: StopRequests
-) -> tuple[RunningPlatform, RunningInfo, float]:
-    """Start the platform; returns it, the content of its platform file, and the seconds the start took."""
+    settings: Settings, sample: bool | None, requests: StopRequests, announce: Announce, accept: Accept
+) -> RunningPlatform:
+    """Start the platform and announce it; until that is done, a failure ends only what this start has made."""
     # Imported late: Ray takes its time, and a refusal before this should not have to wait for it.
     from streamb.cluster import start_platform
 
     with Waiting() as waiting:
-        platform = start_platform(settings, waiting.for_)
+
+        def asked(why: str) -> bool:
+            waiting.hush()
+            return accept(why)
+
+        platform = start_platform(settings, waiting.for_, asked)
         try:
             requests.listen()  # again: Ray puts handlers of its own in place
             info = RunningInfo(
@@ -72,16 +82,22 @@ def _start(
                 started_at=SystemClock().now(),
                 version=installed_version(),
                 ray_address=platform.ray_address,
+                unanswered=platform.unanswered,
+                notes=platform.notes,
+                needs=platform.needs,
             )
             with ProductionMLManager(settings.environment, address=info.url, api_key=platform.api_key) as manager:
                 _deploy_sample(manager, settings, sample, waiting)
             write_platform_file(settings.state_dir, info)
+            waiting.hush()
+            announce(info, platform.api_key, waiting.elapsed_s)
             requests.started()
         except BaseException:
             requests.stopping = True
-            platform.stop()
+            (settings.state_dir / PLATFORM_FILE).unlink(missing_ok=True)
+            platform.give_up()
             raise
-        return platform, info, waiting.elapsed_s
+        return platform
 
 
 def _deploy_sample(manager: ProductionMLManager, settings: Settings, sample: bool | None, waiting: Waiting) -> None:

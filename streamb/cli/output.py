@@ -175,6 +175,13 @@ class Waiting:
         if not self._ticks:
             say(self._line())
 
+    def hush(self) -> None:
+        """Show nothing until `for_` is called again, so that something can be asked."""
+        with self._writing:
+            self._what = ""
+            if self._ticks:
+                self._erase()
+
     def note(self, line: str) -> None:
         """Print a line that stays, with the seconds since the waiting began."""
         with self._writing:

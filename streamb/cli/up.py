@@ -10,18 +10,16 @@ from typing import Annotated
 
 import typer
 
+from streamb.cli.config import not_enforced
 from streamb.cli.foreground import run_platform
 from streamb.cli.options import AsJson, Presets, StateDir
 from streamb.cli.output import Waiting, print_json, say
-from streamb.config import Settings, load_settings
+from streamb.config import Settings, load_settings, unenforced
 from streamb.sdk.discovery import KEY_FILE, RunningInfo, read_api_key
 from streamb.sdk.http import HttpClient
-from streamb.sdk.launch import LOG_FILE, LaunchOptions, launch
+from streamb.sdk.launch import LOG_FILE, LaunchOptions, launch, start_limit_s
 from streamb.sdk.sample import SAMPLE_ID, curl_line
 from streamb.sdk.up_lock import UpLock
-
-_START_SLACK_S = 150.0
-"""A start in the background may take this much longer: imports, and the sample model."""
 
 
 def up(
@@ -36,6 +34,9 @@ def up(
             "--sample/--no-sample", help="Deploy the sample model. By default in development if no model is registered."
         ),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Start even if the machine has too little memory or too few CPUs.")
+    ] = False,
     parent_pipe: Annotated[bool, typer.Option("--parent-pipe", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,15 +47,23 @@ def up(
     check_channels(settings)
     for warning in settings_warnings(settings):
         say(f"warning: {warning}")
+    if protections := unenforced(settings):
+        say(f"warning: {not_enforced(protections)}")
     if detach:
-        _start_in_background(settings, sample=sample, as_json=as_json)
+        _start_in_background(settings, sample=sample, yes=yes, as_json=as_json)
         return
 
     announce = partial(_announce, settings, as_json=as_json)
-    run_platform(settings, sample=sample, parent_pipe=parent_pipe, announce=announce)
+    accept = (lambda _: True) if yes else _ask
+    run_platform(settings, sample=sample, parent_pipe=parent_pipe, announce=announce, accept=accept)
 
 
-def _start_in_background(settings: Settings, *, sample: bool | None, as_json: bool) -> None:
+def _ask(why: str) -> bool:
+    """Ask on a terminal whether to go on; anywhere else the answer is no."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and typer.confirm(f"{why}.\nStart it all the same?", err=True)
+
+
+def _start_in_background(settings: Settings, *, sample: bool | None, yes: bool, as_json: bool) -> None:
     with UpLock(settings.state_dir):
         pass  # report a platform that already runs here, not only in the log of the background process
     options = LaunchOptions(
@@ -63,10 +72,11 @@ def _start_in_background(settings: Settings, *, sample: bool | None, as_json: bo
         host=settings.host,
         port=settings.port,
         sample=sample,
+        accept=yes,
     )
     with Waiting() as waiting:
         waiting.for_("the platform to start in the background")
-        child = launch(options, tied=False, timeout_s=settings.start_timeout_s + _START_SLACK_S)
+        child = launch(options, tied=False, timeout_s=start_limit_s(settings))
         seconds = waiting.elapsed_s
     _announce(settings, child.info, read_api_key(settings.state_dir) or "", seconds, as_json=as_json)
     if not as_json:
@@ -79,11 +89,36 @@ def _announce(settings: Settings, info: RunningInfo, api_key: str, seconds: floa
     example = curl_line(info.url, key) if _has_sample(info.url, api_key) else f"curl -s {info.url}/v2"
     if as_json:
         facts = {"url": info.url, "api_key": api_key, "pid": info.pid, "state_dir": str(settings.state_dir)}
-        print_json({**facts, "environment": settings.environment, "example": example, "seconds": round(seconds, 1)})
+        protections = [
+            {"variable": one.variable, "value": one.value, "effect": one.effect} for one in unenforced(settings)
+        ]
+        found = {"unanswered": info.unanswered, "notes": info.notes, "needs": info.needs, "not_enforced": protections}
+        rest = {"environment": settings.environment, "example": example, "seconds": round(seconds, 1)}
+        print_json({**facts, **rest, **found})
         return
-    print(f"\nstreamb is up ({settings.environment}, {seconds:.1f} s)\n")
+    took = f"({settings.environment}, {seconds:.1f} s)"
+    if info.unanswered:
+        print(f"\nstreamb runs {took}, but {len(info.unanswered)} model(s) do not answer:\n")
+        for sentence in info.unanswered:
+            print(f"  {sentence}")
+        print()
+    else:
+        print(f"\nstreamb is up {took}\n")
+    for note in info.notes:
+        say(f"warning: {note}")
     place = "" if shown == api_key else "in "
-    print(f"  url      {info.url}\n  api key  {place}{shown}\n  try      {example}\n", flush=True)
+    print(f"  url      {info.url}\n  api key  {place}{shown}\n  try      {example}")
+    print(f"  needs    {_needs(info)}\n", flush=True)
+
+
+def _needs(info: RunningInfo) -> str:
+    """Return in words what the platform needs, and what there is."""
+    needs = info.needs
+    if not needs:
+        return "unknown"
+    room = needs["room"]
+    there = f" of {room['memory_mb'] / 1_000:.1f} GB" if room["memory_mb"] else ""
+    return f"about {needs['memory_mb'] / 1_000:.1f} GB{there} of memory, {needs['cores_at_rest']:g} cores at rest"
 
 
 def _may_show_key(settings: Settings) -> bool:

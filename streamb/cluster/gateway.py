@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import Any, Final
 
@@ -138,8 +139,17 @@ def limits_of(settings: Settings) -> GatewayLimits:
     )
 
 
-def gateway_application(settings: Settings, *, name: str = GATEWAY) -> Any:
-    """Return the gateway as a Serve application."""
+def gateway_application(settings: Settings, *, name: str = GATEWAY, nodes: int = 1) -> Any:
+    """Return the gateway as a Serve application.
+
+    Args:
+        settings: the platform's settings.
+        name: the name of its deployment.
+        nodes: number of nodes over which the gateways are spread: no node gets more than its share, so that the loss
+            of one never takes all of them.
+    """
+    share = math.ceil(settings.gateway_replicas / nodes)
+    spread: dict[str, Any] = {"max_replicas_per_node": share} if nodes > 1 else {}
     deployment = serve.deployment(
         name=name,
         num_replicas=settings.gateway_replicas,
@@ -149,5 +159,6 @@ def gateway_application(settings: Settings, *, name: str = GATEWAY) -> Any:
         logging_config=QUIET,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=10,
+        **spread,
     )
     return deployment(Gateway).bind(settings.without_secrets())

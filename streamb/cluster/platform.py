@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from streamb.clock import SystemClock
-from streamb.cluster.session import QUIET, RaySession, open_session
+from streamb.cluster.ending import Beginning, ours_among, stop_everything
+from streamb.cluster.names import CONSOLE_APP, CONTROLLER, GATEWAY_APP, NAMESPACE
+from streamb.cluster.node_checks import check_nodes, refuse_nodes
+from streamb.cluster.room import alive_nodes, cluster_room, local_room
+from streamb.cluster.session import QUIET, RaySession, open_session, prepare_ray
 from streamb.config import Settings
-from streamb.errors import AlreadyRunning, StartFailed
+from streamb.control.health import Unserved
+from streamb.control.sizing import Need, Room, refusal
+from streamb.control.storage import check_stores
+from streamb.errors import AlreadyRunning, DoesNotFit, StartFailed
 from streamb.store.state_dir import claim_state_dir
 
 _POLL_S: Final = 0.2
-_STOP_S: Final = 20.0
 _FREE_PORTS: Final = range(20_000, 32_000)
 """The range in which a free port is searched: below the range from which kernels assign ports."""
 _PORT_TRIES: Final = 50
@@ -25,6 +29,7 @@ _PORT_TRIES: Final = 50
 _CLOCK: Final = SystemClock()
 
 Progress = Callable[[str], None]
+Accept = Callable[[str], bool]
 
 
 class RunningPlatform:
@@ -33,40 +38,63 @@ class RunningPlatform:
     Attributes:
         url: the address at which it answers.
         api_key: a key with all permissions.
+        unanswered: a sentence for each model that should answer and does not, with the reason.
+        notes: what the start found and went on with, a sentence each.
+        needs: what the platform needs and what there is, in numbers (`Need.facts`).
     """
 
-    def __init__(self, settings: Settings, session: RaySession, api_key: str) -> None:
+    def __init__(self, settings: Settings, beginning: Beginning, api_key: str, unanswered: list[str]) -> None:
         scheme = "https" if settings.tls_enabled else "http"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
         self.url = f"{scheme}://{shown}:{settings.port}"
         self.api_key = api_key
-        self.ray_address = session.address
-        self._session = session
+        self.ray_address = beginning.session.address
+        self.unanswered = unanswered
+        self.notes = beginning.notes
+        self.needs = beginning.needs
+        self._beginning = beginning
         self._stopped = False
 
     @property
     def alive(self) -> bool:
         """Whether its Ray is running; False if Ray has ended by itself."""
-        return self._session.alive
+        return self._beginning.session.alive
 
     def stop(self) -> None:
-        """Stop everything that was started: first running requests finish, then processes end. Idempotent."""
+        """Stop the platform: first running requests finish, then processes end. Idempotent.
+
+        The logs of one that has ended by itself are kept in the state directory.
+        """
         if self._stopped:
             return
         self._stopped = True
-        stop_everything(self._session)
+        if not self.alive:
+            self._beginning.keep_logs()
+        stop_everything(self._beginning.session)
+
+    def give_up(self) -> None:
+        """Undo a start that was not completed: what ran before it goes on, and only what it made is ended."""
+        if not self._stopped:
+            self._stopped = True
+            self._beginning.undo()
 
 
-def start_platform(settings: Settings, progress: Progress = lambda _: None) -> RunningPlatform:
+def start_platform(
+    settings: Settings, progress: Progress = lambda _: None, accept: Accept = lambda _: False
+) -> RunningPlatform:
     """Start (or join) Ray and bring up edge, gateway, console and controller; returns when all of them answer.
 
     Args:
         settings: the platform's settings; port 0 means any free port.
         progress: called with a text on what is being waited for.
+        accept: called if the platform does not fit on the machine, with the reason; True goes on all the same.
 
     Raises:
-        StartFailed: a part did not come up within `settings.start_timeout_s`; everything started is stopped again.
+        StartFailed: a part did not come up within `settings.start_timeout_s`, or a node of the cluster cannot take
+            part; what this start has made is ended, and what ran before goes on.
+        StorageFailed: the database or the artifact store cannot be used; nothing was started.
+        DoesNotFit: the machine has not enough memory or CPUs, and `accept` said no; nothing was started.
         AlreadyRunning: another platform runs on the Ray cluster; it was left alone.
         InvalidInput: the alerting options are wrong; nothing was started.
     """
@@ -76,18 +104,50 @@ def start_platform(settings: Settings, progress: Progress = lambda _: None) -> R
         check_alerting(settings)
     settings = _with_free_port(settings)
     claim_state_dir(settings.state_dir, strict=settings.environment != "development")
+    progress("the database and the artifact store")
+    need = Need.of(settings, check_stores(settings))
+    prepare_ray(settings.start_timeout_s)
+    needs = {} if settings.ray_address else _demand_room(need, local_room(), accept)
     progress("Ray")
-    session = open_session(settings)
+    beginning = Beginning(open_session(settings), settings.state_dir, needs=needs)
     try:
-        _refuse_beside_another(settings, session)
+        if settings.ray_address:
+            _look_around(settings, beginning, need, accept)
     except BaseException:
-        session.leave()
+        beginning.session.leave()  # nothing was started on it
         raise
     try:
-        return _bring_up(settings, session, progress)
-    except BaseException:
-        stop_everything(session)
+        return _bring_up(settings, beginning, progress)
+    except BaseException as error:
+        kept = beginning.undo()
+        if kept is not None and isinstance(error, StartFailed):
+            raise StartFailed(f"{error.message}; its logs are in {kept} (`streamb logs`)", **error.details) from error
         raise
+
+
+def _demand_room(need: Need, room: Room, accept: Accept) -> dict[str, Any]:
+    why = refusal(need, room, "--yes")
+    if why and not accept(why):
+        raise DoesNotFit(why, **need.facts(room))
+    return need.facts(room)
+
+
+def _look_around(settings: Settings, beginning: Beginning, need: Need, accept: Accept) -> None:
+    """Look at what is on a cluster that was joined.
+
+    Raises:
+        AlreadyRunning, DoesNotFit, StartFailed: a platform cannot be started here.
+    """
+    import ray
+
+    _refuse_beside_another(settings, beginning.session)
+    beginning.ran_before = ours_among(ray.util.list_named_actors(all_namespaces=True))
+    problems = check_nodes(settings)
+    if beginning.ran_before:  # it works, as far as it does: a start is no reason to end or refuse it
+        beginning.notes, beginning.needs = problems, need.facts(cluster_room())
+    else:
+        refuse_nodes(problems)
+        beginning.needs = _demand_room(need, cluster_room(), accept)
 
 
 def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
@@ -97,12 +157,9 @@ def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
     """
     import ray
 
-    from streamb.cluster.names import CONTROLLER, NAMESPACE
     from streamb.control.platform import API_KEY_FILE
     from streamb.security.keys import digest
 
-    if session.folder is not None:
-        return  # this process has just started this Ray
     try:
         controller = ray.get_actor(CONTROLLER, NAMESPACE)
     except ValueError:
@@ -117,23 +174,23 @@ def _refuse_beside_another(settings: Settings, session: RaySession) -> None:
         )
 
 
-def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> RunningPlatform:
+def _bring_up(settings: Settings, beginning: Beginning, progress: Progress) -> RunningPlatform:
     import ray
     from ray import serve
 
     from streamb.cluster.console import console_application
     from streamb.cluster.controller import start_controller
     from streamb.cluster.gateway import gateway_application
-    from streamb.cluster.names import CONSOLE_APP, GATEWAY_APP
     from streamb.control.platform import operator_key
 
     deadline = _CLOCK.monotonic() + settings.start_timeout_s
     progress("Ray Serve")
     serve.start(proxy_location="Disabled", logging_config=QUIET)
     controller = start_controller(settings)
+    nodes = len(alive_nodes())
     serve.run_many(
         [
-            serve.RunTarget(gateway_application(settings), GATEWAY_APP, route_prefix=None),
+            serve.RunTarget(gateway_application(settings, nodes=nodes), GATEWAY_APP, route_prefix=None),
             serve.RunTarget(console_application(settings), CONSOLE_APP, route_prefix=None),
         ],
         wait_for_ingress_deployment_creation=False,
@@ -145,19 +202,25 @@ def _bring_up(settings: Settings, session: RaySession, progress: Progress) -> Ru
         from streamb.cluster.monitor import start_monitor
 
         start_monitor(settings)  # not waited for: requests are answered without it
-    _wait_until_up(ray, controller, deadline, progress, settings.start_timeout_s)
-    return RunningPlatform(settings, session, operator_key(settings.state_dir))
+    unanswered = _wait_until_up(ray, controller, deadline, progress, settings.start_timeout_s)
+    return RunningPlatform(settings, beginning, operator_key(settings.state_dir), unanswered)
 
 
-def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progress, timeout_s: float) -> None:
-    """Return when requests are answered. A model that starts slowly does not delay the others for ever."""
+def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progress, timeout_s: float) -> list[str]:
+    """Return when requests are answered, with a sentence for each model that does not answer.
+
+    A model that may still come is waited for until the deadline; one that cannot come by itself is not.
+    """
     told: list[str] = []
     while True:
-        parts, models = _within(ray, controller.missing.remote(), deadline, "the controller")
-        waiting = [*parts, *models]
+        parts, _ = _within(ray, controller.missing.remote(), deadline, "the controller")
+        models: list[Unserved] = []
+        if not parts:
+            models = _within(ray, controller.unserved.remote(), deadline, "the controller")
+        waiting = parts or [model.sentence for model in models if model.coming]
         late = _CLOCK.monotonic() > deadline
-        if not waiting or (late and not parts):
-            return
+        if not parts and (late or not waiting):
+            return [model.sentence for model in models]
         if late:
             raise StartFailed(
                 f"not up after {timeout_s:g} s: {', '.join(parts)}; raise ML_START_TIMEOUT_S on a slow machine"
@@ -175,47 +238,6 @@ def _within(ray: Any, reference: Any, deadline: float, what: str) -> Any:
         raise StartFailed(f"{what} did not answer in time") from error
     except ray.exceptions.RayActorError as error:
         raise StartFailed(f"{what} did not start: {error}") from error
-
-
-def stop_everything(session: RaySession) -> None:
-    """Stop streamb's actors and applications, then disconnect from Ray."""
-    from streamb.cluster.monitor import stop_monitor
-    from streamb.cluster.node_collector import stop_collectors
-
-    steps: list[Callable[[], None]] = [_stop_controller, stop_collectors, partial(stop_monitor, _STOP_S)]
-    if session.folder is None:  # this Ray keeps running, so nothing of ours may remain on it
-        steps.insert(1, _delete_apps)
-    try:
-        for step in steps:
-            if session.alive:
-                with contextlib.suppress(Exception):  # it may not exist yet; the others must be stopped all the same
-                    step()
-    finally:
-        session.leave()
-
-
-def _stop_controller() -> None:
-    import ray
-
-    from streamb.cluster.names import CONTROLLER, NAMESPACE
-
-    controller = ray.get_actor(CONTROLLER, NAMESPACE)
-    try:
-        ray.get(controller.stop.remote(), timeout=_STOP_S)
-    finally:
-        ray.kill(controller)
-
-
-def _delete_apps() -> None:
-    """Delete the apps that take requests first, and wait; model versions end by themselves after their last batch."""
-    from ray import serve
-
-    from streamb.cluster.names import CONSOLE_APP, GATEWAY_APP, is_model_app
-
-    for app in (GATEWAY_APP, CONSOLE_APP):
-        serve.delete(app)
-    for app in filter(is_model_app, serve.status().applications):
-        serve.delete(app, _blocking=False)
 
 
 def _with_free_port(settings: Settings) -> Settings:

@@ -18,7 +18,7 @@ from streamb.config.environment import (
     this_environment,
     variable_of,
 )
-from streamb.config.explaining import VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain
+from streamb.config.explaining import IN_EFFECT, VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain, unenforced
 from streamb.config.loading import config_error, load_settings, mask_secrets, unknown_setting
 from streamb.config.secrets import HIDDEN, is_reference, resolve_secret, shown_secret
 from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Settings, is_loopback
@@ -26,6 +26,7 @@ from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Set
 __all__ = [
     "ENVIRONMENTS",
     "HIDDEN",
+    "IN_EFFECT",
     "NO_CHANNELS",
     "VARIABLES_OF_JOBS",
     "Environment",
@@ -52,6 +53,7 @@ __all__ = [
     "shown_secret",
     "temporary_environment",
     "this_environment",
+    "unenforced",
     "unknown_setting",
     "variable_of",
 ]

@@ -15,6 +15,9 @@ VARIABLES_OF_JOBS: Final = ("ML_URL", "ML_API_KEY", "ML_JOB_ID")
 """Variables that a job in `tune_jobs` reads to find a platform; they are not settings."""
 
 
+IN_EFFECT: Final = "in effect"
+
+
 @dataclass(frozen=True, slots=True)
 class SettingOrigin:
     """One effective setting and why it has this value.
@@ -65,10 +68,25 @@ def config_warnings(settings: Settings, of_channels: Iterable[str] = ()) -> list
     return warnings
 
 
+def unenforced(settings: Settings) -> list[SettingOrigin]:
+    """Return the protections that are set and do not protect yet: nobody should rely on them.
+
+    Args:
+        settings: the effective settings.
+    """
+    values = json_ready(settings)
+    origins = Origins({})
+    return [
+        SettingOrigin(name, variable_of(name), values[name], origins.of(name), effect)
+        for name in Settings.model_fields
+        if (effect := _effect(settings, name)) != IN_EFFECT and (values[name] is True or origins.is_explicit(name))
+    ]
+
+
 def _effect(settings: Settings, name: str) -> str:
     later = extra_of(name).get("later")
     if later is not None:
         return f"accepted; takes effect with {later}"
     if name == "encrypt_in_transit" and settings.encrypt_in_transit and not settings.tls_enabled:
         return "no certificate is set: plain HTTP, on this machine only"
-    return "in effect"
+    return IN_EFFECT

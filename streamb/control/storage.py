@@ -16,6 +16,7 @@ from streamb.control.sizing import Share
 from streamb.errors import StorageFailed, StreambError
 from streamb.registry import Registry
 from streamb.rollouts.ledger import Ledger
+from streamb.security.platform_key import PlatformKey
 from streamb.store import Database, open_blobs, open_database
 
 LIMIT_S: Final = 30.0
@@ -58,13 +59,30 @@ def try_artifacts(settings: Settings) -> None:
                 blobs.delete(blob.digest)
 
 
-def try_to_connect(settings: Settings) -> None:
-    """Connect to the database and read something."""
-    database = open_database(settings.resolved_database_url, SystemClock())
+def check_node(settings: Settings, sealed_url: bytes, limit_s: float = LIMIT_S) -> list[str]:
+    """Return what keeps the node on which this runs from taking part in a platform; empty if nothing does.
+
+    Args:
+        settings: the settings of the platform, without secrets.
+        sealed_url: the URL of the database, sealed with the platform key: a node that cannot open it has another key.
+        limit_s: how long each store may take, in seconds.
+    """
     try:
-        database.records.get(*_STARTS)
-    finally:
-        database.close()
+        url = PlatformKey.load(settings.state_dir).open(sealed_url).decode()
+    except StreambError as error:
+        return [f"the state directory {settings.state_dir} is not the one of the other nodes: {error.message}"]
+    problems = []
+    tries: dict[str, Callable[[], object]] = {
+        f"the artifact store {mask_secrets(settings.resolved_artifact_url)}": lambda: try_artifacts(settings)
+    }
+    if not url.startswith("sqlite"):  # whose file only the Controller's node opens
+        tries[f"the database {mask_secrets(url)}"] = lambda: open_database(url, SystemClock()).close()
+    for store, work in tries.items():
+        try:
+            _within(limit_s, f"{store} cannot be used", work)
+        except StreambError as error:
+            problems.append(error.message)
+    return problems
 
 
 def _try_database(settings: Settings) -> tuple[Share, ...]:

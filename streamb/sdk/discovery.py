@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from streamb.errors import NotRunning, StreambError
 from streamb.sdk.http import HttpClient
@@ -28,6 +28,9 @@ class RunningInfo:
         started_at: seconds since the Unix epoch.
         version: the version of streamb.
         ray_address: the address of its Ray cluster; None if unknown.
+        unanswered: when it started, a sentence for each model that should answer and did not.
+        notes: what the start found and went on with, a sentence each.
+        needs: memory and CPUs that it needed when it started, and what there was.
     """
 
     url: str
@@ -35,6 +38,9 @@ class RunningInfo:
     started_at: float
     version: str
     ray_address: str | None = None
+    unanswered: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    needs: dict[str, Any] = field(default_factory=dict)
 
 
 def write_platform_file(state_dir: Path, info: RunningInfo) -> None:

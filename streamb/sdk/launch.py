@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from streamb.clock import Clock, SystemClock
-from streamb.config import child_environment
-from streamb.errors import StartFailed
+from streamb.config import Settings, child_environment
+from streamb.errors import StartFailed, StreambError, error_classes
 from streamb.sdk.discovery import RunningInfo, find_platform
 from streamb.sdk.up_lock import lock_holder
 from streamb.store.files import open_private
@@ -27,8 +28,11 @@ from streamb.store.state_dir import claim_state_dir
 LOG_FILE: Final = "up.log"
 _POLL_S: Final = 0.1
 _STOP_S: Final = 60.0
+_SLACK_S: Final = 150.0
 _TERMINATE_S: Final = 10.0
 _TAIL_LINES: Final = 20
+_ERROR: Final = re.compile(r"^error: (?P<message>.*) \[(?P<code>[a-z_]+)\]$")
+"""The line with which the command line reports an error (`streamb.cli.app`)."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class LaunchOptions:
 
     Attributes:
         sample: whether to deploy the sample model; None: in development, if no model is registered.
+        accept: whether to start even if the platform does not fit on the machine.
     """
 
     state_dir: Path
@@ -46,13 +51,14 @@ class LaunchOptions:
     host: str | None = None
     port: int | None = None
     sample: bool | None = None
+    accept: bool = False
 
     def arguments(self) -> list[str]:
         """Return these options as arguments of `streamb up`."""
         given = {"--environment": self.environment, "--host": self.host, "--port": self.port}
         named = [text for name, value in given.items() if value is not None for text in (name, str(value))]
         sample = [] if self.sample is None else ["--sample" if self.sample else "--no-sample"]
-        return ["--state-dir", str(self.state_dir), *named, *sample]
+        return ["--state-dir", str(self.state_dir), *named, *sample, *(["--yes"] if self.accept else [])]
 
 
 class PlatformProcess:
@@ -69,6 +75,11 @@ class PlatformProcess:
     def stop(self) -> None:
         """Stop the platform and wait until its process has ended. Idempotent."""
         _end(self._process)
+
+
+def start_limit_s(settings: Settings) -> float:
+    """Return how long a platform in a process of its own may take to start: Ray twice, its parts, imports, a sample."""
+    return 3 * settings.start_timeout_s + _SLACK_S
 
 
 def launch(
@@ -91,6 +102,7 @@ def launch(
     Raises:
         StartFailed: the platform ended or did not answer in time. The message has the end of its log; nothing is
             left running.
+        StreambError: what the platform itself said when it refused to start, as `streamb up` in the foreground says it.
     """
     claim_state_dir(options.state_dir)
     log = options.state_dir / LOG_FILE
@@ -131,6 +143,8 @@ def _wait_until_ready(
             if info is not None and (ended or info.pid == process.pid):
                 return info
             if ended and lock_holder(state_dir) is None:
+                if (refused := _refusal(log)) is not None:
+                    raise refused
                 raise StartFailed(f"the platform ended while it started (exit code {process.returncode}){_tail(log)}")
             if clock.monotonic() > deadline:
                 raise StartFailed(f"the platform does not answer after {timeout_s:g} s{_tail(log)}")
@@ -153,6 +167,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         else:
             return
     process.wait()
+
+
+def _refusal(log: Path) -> StreambError | None:
+    """Return the error with which `streamb up` ended; None if it ended without one."""
+    with contextlib.suppress(OSError):
+        for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
+            if found := _ERROR.match(line):
+                return error_classes().get(found["code"], StartFailed)(found["message"])
+    return None
 
 
 def _tail(log: Path) -> str:

@@ -14,7 +14,7 @@ from streamb.errors import InsideModel, NotFound
 from streamb.sdk.deployment import Deployment, DeploymentStatus, wait_until_stopped
 from streamb.sdk.discovery import find_platform, read_api_key
 from streamb.sdk.http import HttpClient
-from streamb.sdk.launch import LaunchOptions, PlatformProcess, launch
+from streamb.sdk.launch import LaunchOptions, PlatformProcess, launch, start_limit_s
 from streamb.sdk.model_monitoring import ModelMonitoring
 from streamb.sdk.registry import RegistryMethods, version_of
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_START_SLACK_S = 30.0
 _CANARY_PERCENT: Final = 10.0
 
 
@@ -440,9 +439,7 @@ class ProductionMLManager(RegistryMethods):
 
         check_channels(settings)
         options = LaunchOptions(settings.state_dir, environment=settings.environment, port=0, sample=False)
-        self._process = launch(
-            options, tied=True, timeout_s=settings.start_timeout_s + _START_SLACK_S, progress=progress
-        )
+        self._process = launch(options, tied=True, timeout_s=start_limit_s(settings), progress=progress)
         return self._process.info.url
 
 

@@ -20,6 +20,7 @@ from streamb.cli.app import app
 from streamb.cli.foreground import StopRequests
 from streamb.cli.output import Waiting
 from streamb.clock import ManualClock
+from streamb.errors import DoesNotFit
 from streamb.sdk.discovery import read_platform_file
 from streamb.sdk.up_lock import UpLock, lock_holder
 from tests.sdk.live import LivePlatform
@@ -35,11 +36,20 @@ class FakeCluster:
         self.alive = True
         self.during_start = lambda: None
         self.during_stop = lambda: None
+        self.given_up = 0
+        self.unanswered, self.notes = [], []
+        self.needs = {"memory_mb": 1535, "cores_at_rest": 0.06, "room": {"memory_mb": 8000.0}}
+        self.shortage = ""
 
-    def start(self, settings, progress):
+    def start(self, settings, progress, accept):
         progress("the gateway")
+        if self.shortage and not accept(self.shortage):
+            raise DoesNotFit(self.shortage)
         self.during_start()
         return self
+
+    def give_up(self):
+        self.given_up += 1
 
     def stop(self):
         self.during_stop()
@@ -191,12 +201,48 @@ def test_a_signal_during_the_start_ends_it(cluster, state_dir):
     assert not (state_dir / "platform.json").exists()
 
 
-def test_a_sample_that_fails_stops_the_platform(cluster, state_dir):
+def test_a_sample_that_fails_ends_what_the_start_has_made_and_no_more(cluster, state_dir):
     cluster.live.backend.runtime.failing = "out of memory"
     done = up(state_dir, code=1)
     assert "out of memory" in done.stderr
-    assert cluster.stopped == 1
+    assert (cluster.given_up, cluster.stopped) == (1, 0)
     assert lock_holder(state_dir) is None
+    assert not (state_dir / "platform.json").exists()
+
+
+def test_models_that_do_not_answer_are_named_and_it_is_not_said_to_be_up(cluster, state_dir):
+    cluster.unanswered = ["model churn: 1.0.0 failed: no module named xgboost"]
+    cluster.notes = ["node 10.0.0.7: did not answer"]
+    Watcher(state_dir)
+    done = up(state_dir, "--no-sample")
+    assert "is up" not in done.stdout
+    assert "1 model(s) do not answer" in done.stdout
+    assert "  model churn: 1.0.0 failed: no module named xgboost\n" in done.stdout
+    assert "warning: node 10.0.0.7: did not answer" in done.stderr
+    Watcher(state_dir)
+    facts = json.loads(up(state_dir, "--no-sample", "--json").stdout)
+    assert (facts["unanswered"], facts["notes"]) == (cluster.unanswered, cluster.notes)
+
+
+def test_what_it_needs_is_said_and_what_does_not_fit_is_refused_unless_told_otherwise(cluster, state_dir):
+    Watcher(state_dir)
+    assert "about 1.5 GB of 8.0 GB of memory" in up(state_dir, "--no-sample").stdout
+    cluster.shortage = "it does not fit on this machine"
+    refused = up(state_dir, "--no-sample", code=1)
+    assert "error: it does not fit on this machine [does_not_fit]" in refused.stderr
+    Watcher(state_dir)
+    up(state_dir, "--no-sample", "--yes")
+
+
+def test_protections_that_are_not_enforced_yet_are_named(cluster, state_dir):
+    Watcher(state_dir)
+    assert "not enforced" not in up(state_dir, "--no-sample").stderr
+    Watcher(state_dir)
+    done = up(state_dir, "--env", "production", "--json")
+    named = {one["variable"] for one in json.loads(done.stdout)["not_enforced"]}
+    expected = {"ML_ENABLE_AUTHORIZATION", "ML_RATE_LIMIT_ENABLED", "ML_ENCRYPT_AT_REST", "ML_AUDIT_ENABLED"}
+    assert named == expected | {"ML_ENCRYPT_IN_TRANSIT"}
+    assert all(name in done.stderr for name in named)
 
 
 class TestStopRequests:
