@@ -38,9 +38,9 @@ def logs(
         return _files(folder, part)
 
     shown = found()
-    if not shown:
-        raise NotFound(_nothing(folder, part))
     tails = last_lines(shown, lines)
+    if not tails and not (follow and shown):
+        raise NotFound(_nothing(folder, part))
     if follow:
         for file, last in tails:
             _print(file, last)

@@ -14,7 +14,7 @@ from streamb.cluster.names import CONSOLE_APP, CONTROLLER, GATEWAY_APP, NAMESPAC
 from streamb.cluster.node_checks import check_nodes, refuse_nodes
 from streamb.cluster.room import alive_nodes, cluster_room, local_room
 from streamb.cluster.session import QUIET, RaySession, open_session, prepare_ray
-from streamb.config import Settings
+from streamb.config import Settings, variable_of
 from streamb.control.health import Unserved
 from streamb.control.sizing import Need, Room, refusal
 from streamb.control.storage import check_stores
@@ -212,8 +212,14 @@ def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progres
     A model that may still come is waited for until the deadline; one that cannot come by itself is not.
     """
     told: list[str] = []
+    slow = f"raise {variable_of('start_timeout_s')} on a slow machine"
     while True:
-        parts, _ = _within(ray, controller.missing.remote(), deadline, "the controller")
+        try:
+            parts, _ = _within(ray, controller.missing.remote(), deadline, "the controller")
+        except StartFailed as error:
+            if not told:
+                raise
+            raise StartFailed(f"{error.message}; before, it was waiting for {', '.join(told)}; {slow}") from error
         models: list[Unserved] = []
         if not parts:
             models = _within(ray, controller.unserved.remote(), deadline, "the controller")
@@ -222,9 +228,7 @@ def _wait_until_up(ray: Any, controller: Any, deadline: float, progress: Progres
         if not parts and (late or not waiting):
             return [model.sentence for model in models]
         if late:
-            raise StartFailed(
-                f"not up after {timeout_s:g} s: {', '.join(parts)}; raise ML_START_TIMEOUT_S on a slow machine"
-            )
+            raise StartFailed(f"not up after {timeout_s:g} s: {', '.join(parts)}; {slow}")
         if waiting != told:
             progress(", ".join(waiting))
             told = waiting

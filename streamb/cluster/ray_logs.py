@@ -50,6 +50,8 @@ _KNOWN: Final[Mapping[str, str]] = {
     "Permission denied": "a folder that Ray needs cannot be written",
     "Unauthenticated": "its processes do not accept the token of each other",
 }
+_FAILED_CHECK: Final = "Check failed: "
+"""Ray writes advice about bug reports in front of it."""
 _LONGEST: Final = 300
 
 
@@ -158,7 +160,8 @@ def _level(line: str) -> str:
 
 def _message(line: str) -> str:
     found = _SEVERE.match(line)
-    return (found["message"] if found else line).strip()[:_LONGEST]
+    message = found["message"] if found else line
+    return message[message.find(_FAILED_CHECK) if _FAILED_CHECK in message else 0 :].strip()[:_LONGEST]
 
 
 def _tail(file: Path) -> str:
@@ -172,5 +175,6 @@ def _tail_bytes(file: Path, size: int) -> bytes:
 
 
 def last_lines(files: Iterable[Path], count: int) -> list[tuple[Path, list[str]]]:
-    """Return the last `count` lines of each file, without the lines in which Ray names the process."""
-    return [(file, [line for line in _tail(file).splitlines() if not line.startswith(":")][-count:]) for file in files]
+    """Return the last `count` lines of each file; not those in which Ray names the process, nor files with no other."""
+    told = ((file, [line for line in _tail(file).splitlines() if not line.startswith(":")]) for file in files)
+    return [(file, lines[-count:]) for file, lines in told if lines]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random
 import shutil
+import socket
 import threading
 import time
 import warnings
@@ -32,6 +34,9 @@ _PAUSE_S: Final = 0.2
 _LEAST_WORKER_S: Final = 60
 _LEAST_AGENT_S: Final = 100
 _FORGET_S: Final = 5.0
+_PORTS: Final = range(32_000, 32_768)
+"""Where Ray's agents listen: below the range from which kernels assign ports."""
+_AGENTS: Final = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 _NEEDED: Final = frozenset({"gcs_server", "raylet"})
 
 _CLOCK: Final = SystemClock()
@@ -139,8 +144,13 @@ def _connect(cpus: int, folder: Path, watch: _Watch) -> str:
 
 @contextlib.contextmanager
 def _in_steps(watch: _Watch) -> Iterator[None]:
-    """Replace the two waits of Ray that last long and that no signal ends, while Ray is started."""
+    """Replace what Ray cannot be told otherwise, while it is started.
+
+    These are two waits that last long and that no signal ends, and the ports of Ray's agents: Ray's node waits only
+    15 s for agents that choose their ports themselves, and then ends itself.
+    """
     from ray._private import node as node_module
+    from ray._private import parameter
     from ray._private import services as services_module
 
     node, services = cast(Any, node_module), cast(Any, services_module)
@@ -154,11 +164,36 @@ def _in_steps(watch: _Watch) -> Iterator[None]:
     def found(*args: Any, **kwargs: Any) -> Any:
         return _patiently(lambda: get_node(*args, **kwargs), watch)
 
+    parameters: Any = parameter.RayParams
+    preselect = parameters.update_pre_selected_port
+
+    def with_ports(self: Any) -> Any:
+        free = _free_ports(len(_AGENTS))
+        for name in _AGENTS:
+            setattr(self, name, getattr(self, name) or free.pop())
+        return preselect(self)
+
     services.get_node, node.wait_for_persisted_port = found, port
+    parameters.update_pre_selected_port = with_ports
     try:
         yield
     finally:
         services.get_node, node.wait_for_persisted_port = get_node, wait_for_port
+        parameters.update_pre_selected_port = preselect
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports on which nobody listens now."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in random.SystemRandom().sample(_PORTS, k=len(_PORTS)):
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise StartFailed(f"fewer than {count} ports are free from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def _patiently(attempt: Callable[[], Any], watch: _Watch) -> Any:

@@ -148,6 +148,26 @@ def test_parts_that_do_not_come_fail_the_start(monkeypatch):
         platform._wait_until_up(Ray, Controller([["the edge"]], [[]]), platform._CLOCK.monotonic() - 1, print, 60)
 
 
+def test_what_it_waited_for_is_told_when_the_controller_falls_silent(monkeypatch):
+    monkeypatch.setattr(platform, "_POLL_S", 0.0)
+    controller = Controller([["the edge"]], [[]])
+
+    class Silent(Ray):
+        asked = 0
+
+        @classmethod
+        def get(cls, answer, timeout):
+            cls.asked += 1
+            if cls.asked > 1:
+                raise TimeoutError
+            return answer
+
+    with pytest.raises(
+        StartFailed, match="did not answer in time; before, it was waiting for the edge; raise ML_START"
+    ):
+        platform._wait_until_up(Silent, controller, platform._CLOCK.monotonic() + 60, print, 60)
+
+
 def test_the_logs_of_an_own_ray_are_kept_and_those_of_a_cluster_are_left(tmp_path, monkeypatch):
     (tmp_path / "ray" / "r" / "session_latest" / "logs").mkdir(parents=True)
     (tmp_path / "ray" / "r" / "session_latest" / "logs" / "raylet.out").write_text("a line")

@@ -27,7 +27,7 @@ def logs(tmp_path):
     [
         ([("I", "all is well")], ""),
         ([("E", "the first error"), ("I", "then nothing"), ("E", "the last error")], "the last error"),
-        ([("C", "Check failed: port > 0"), ("E", "later")], "Check failed: port > 0"),
+        ([("C", "You have likely discovered a bug. Check failed: port > 0"), ("E", "later")], "Check failed: port > 0"),
         ([("W", "write: No space left on device"), ("C", "Check failed")], "a disk is full: write: No space left on"),
         ([("E", "bind: Address already in use")], "a port that Ray wants is taken: bind: Address already in use"),
         ([("E", "open /x: Read-only file system")], "a folder that Ray needs is read-only: open /x"),
