@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streamb.errors import StreambError
-from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.runtime import AppPhase, AppStatus, Fault
 from streamb.rollouts.strategies import Strategy
 from tests.rollouts.fakes import VERSIONS, House
 
@@ -121,7 +121,7 @@ class MortalHouse(House):
     def deploy(self, version: str, strategy: Strategy, **options: Any) -> str:
         def order() -> str:
             busy = self.rollouts.latest("m")
-            if busy is not None and busy.active:
+            if busy is not None and (busy.active or busy.target_version == version != "1.0.0"):
                 return busy.id  # the order was taken before the process died
             return self.create(version, strategy, **options).id
 
@@ -268,11 +268,34 @@ def cannot_go_back(house: MortalHouse) -> None:
     house.until(made, "completed")
 
 
+def goes_bad_after_completion(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.ROLLING, **{**QUICK, "hold_seconds": 50})
+    house.until(made, "completed")
+    house.settle(2)
+    house.failing.add("2.0.0")
+    house.until(made, "rolled_back")
+
+
+def replaced_while_it_is_judged_after_completion(house: MortalHouse) -> None:
+    house.until(house.deploy("2.0.0", Strategy.CANARY, **{**QUICK, "hold_seconds": 50}, steps=[50]), "completed")
+    house.failing.add("2.0.0")
+    house.until(house.deploy("3.0.0", Strategy.BLUE_GREEN, **QUICK), "completed")
+
+
+def lost_with_its_node(house: MortalHouse) -> None:
+    made = house.deploy("2.0.0", Strategy.CANARY, **QUICK, steps=[50])
+    house.at(made, 50)
+    lost = AppStatus(AppPhase.FAILED, 0, "node n1 was lost", Fault.INFRASTRUCTURE)
+    house.runtime.state[house.rollouts.get(made).app] = lost
+    house.until(made, "completed")
+
+
 STORIES = (
     healthy_canary, failing_canary, rolling, rolling_given_up, blue_green_approved_and_back, back_to_a_cold_version,
     paused_and_promoted, failed_app, first_version, immediate, blue_green_in_the_shadow, paused_and_resumed,
     rolled_back_half_way, aborted_before_it_began, promoted_up_to_a_gate, approved_without_evidence, nobody_approved,
-    failing_without_rollback, cannot_start, cannot_go_back,
+    failing_without_rollback, cannot_start, cannot_go_back, goes_bad_after_completion,
+    replaced_while_it_is_judged_after_completion, lost_with_its_node,
 )  # fmt: skip
 """Every strategy and every verb, and every way in which a deployment can end."""
 EMPTY = frozenset({first_version})
