@@ -18,14 +18,15 @@ from functools import cached_property
 from typing import Final
 
 from streamb.clock import Clock
-from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, StreambError, Unavailable
+from streamb.errors import ModelFailed, Overloaded, StreambError, Unavailable
 from streamb.models.outputs import Answer
+from streamb.serving import lateness
 from streamb.serving.answer import Rows
 from streamb.serving.batch import BatchReply, Predictor
+from streamb.serving.fallback import FIRST_SHARE
 from streamb.serving.http.receive import Receive
 from streamb.serving.lane import Call, Lane, Waiting
 from streamb.serving.limits import GatewayLimits
-from streamb.traffic import VersionTarget
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,6 @@ _TICK_S: Final = 0.5
 
 _STOPPED_S: Final = 0.25
 """A look that comes this much too late (seconds) shows that the gateway itself stood still (stopped, or no CPU)."""
-
-OVERDUE_S: Final = 2.0
-"""No request is overdue before this many seconds."""
 
 
 class Batcher:
@@ -99,10 +97,19 @@ class Batcher:
             self._watch(waiting.deadline - self._clock.monotonic())
         return waiting.future
 
-    def check_replicas(self, target: VersionTarget) -> None:
-        """Raise `Unavailable` if no replica of a version can be called at present."""
-        if not self._predictor.replicas(target):
-            raise Unavailable(f"no replica of version {target.version} runs at present", retry_after_s=_RETRY_AFTER_S)
+    def spare(self, lane: Lane, waiting: Waiting) -> None:
+        """Prepare a request for a version that another one can stand in for.
+
+        Its deadline moves, to half of the time of a request at most, while the other version is late as well: then the
+        machine stands still, and the version is not to blame.
+
+        Raises:
+            Unavailable: no replica of the version can be called at present, so there is nothing to wait for.
+        """
+        if not self._predictor.replicas(lane.target):
+            version = lane.target.version
+            raise Unavailable(f"no replica of version {version} runs at present", retry_after_s=_RETRY_AFTER_S)
+        waiting.latest = max(waiting.deadline, waiting.since + self._limits.request_timeout_s * FIRST_SHARE)
 
     def admit(self, rows: Rows, *, probabilities: bool, receive: Receive, timeout_s: float | None = None) -> Waiting:
         """Return a request to be submitted at once; `timeout_s` shortens its usual time limit, in seconds."""
@@ -203,10 +210,8 @@ class Batcher:
         long_ago = now - _PATIENCE_S
         while lane.queue and len(together) < room:
             waiting = lane.queue[0]
-            if waiting.future.done() or (waiting.since < long_ago and waiting.is_over()):
+            if (waiting.since < long_ago and waiting.is_over()) or not self._is_live(lane, waiting, now):
                 pass
-            elif waiting.deadline <= now:
-                waiting.fail(self._too_late(lane, waiting))
             elif together and (
                 lane.target.row_wise is False  # a row's answer depends on the others, so each request goes alone
                 or rows + waiting.row_count > self._limits.max_batch_rows
@@ -223,7 +228,7 @@ class Batcher:
         return together
 
     def _send(self, lane: Lane, together: list[Waiting]) -> None:
-        call = Call(lane, together)
+        call = Call(lane, together, self._clock.monotonic())
         self._calls.add(call)
         self._idle.discard(lane)
         lane.calls += 1
@@ -264,6 +269,7 @@ class Batcher:
             )
         else:
             self._release(call)
+            lateness.note(call, self._clock.monotonic())
             for waiting, answer in zip(call.requests, answers, strict=True):
                 waiting.resolve(answer)
             call.lane.recorder.predicted(reply.predictions, call.lane.target.task)
@@ -290,20 +296,8 @@ class Batcher:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def overdue(self) -> Counter[Lane]:
-        """Return how many requests of each lane wait for their answer longer than the version should take.
-
-        That is more than two seconds, and more than the yardstick of the lane allows; half of a request's time limit
-        where there is no yardstick.
-        """
-        found: Counter[Lane] = Counter()
-        now, longest = self._clock.monotonic(), self._limits.request_timeout_s / 2
-        for lane, waiting in self._in_progress():
-            age = now - waiting.since
-            if age > OVERDUE_S:
-                allowed = longest if lane.yardstick is None else lane.yardstick.allows_s(waiting.row_count)
-                if age > min(allowed, longest):
-                    found[lane] += 1
-        return found
+        """Return how many requests of each lane are overdue (see `lateness.overdue`)."""
+        return lateness.overdue(self._in_progress(), self._clock.monotonic(), self._limits.request_timeout_s / 2)
 
     def _in_progress(self) -> Iterator[tuple[Lane, Waiting]]:
         """Every request that is not answered yet, in a queue or inside a call."""
@@ -344,21 +338,16 @@ class Batcher:
         """Give every request the time back in which this process did not run; no version is to blame for it."""
         for lane, waiting in self._in_progress():
             waiting.deadline += seconds
+            waiting.latest += seconds
             lane.troubled = now
 
     def _is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
         if waiting.deadline <= now:
-            waiting.fail(self._too_late(lane, waiting))
+            if waiting.latest > now and lane.other is not None and lateness.is_stuck(lane.other, self._calls, now):
+                waiting.deadline = min(now + _TICK_S, waiting.latest)
+            else:
+                waiting.fail(lateness.too_late(lane, waiting, self._predictor.replicas(lane.target)))
         return not waiting.future.done()
-
-    def _too_late(self, lane: Lane, waiting: Waiting) -> StreambError:
-        """The error of a request whose time is over, in the words of the cause."""
-        version, limit = lane.target.version, round(waiting.deadline - waiting.since, 3)
-        if not self._predictor.replicas(lane.target):
-            message = f"no replica of version {version} could be reached within {limit:g} s; try again later"
-            return Unavailable(message, retry_after_s=_RETRY_AFTER_S)
-        message = f"version {version} did not answer within {limit:g} s; send fewer rows or try again later"
-        return DeadlineExceeded(message, limit_s=limit)
 
     # --- end ------------------------------------------------------------------------------------------------------
 

@@ -176,7 +176,7 @@ class GatewayApp:
             version: the version that is asked.
             rows: the rows, checked against its schema.
             timeout_s: how long it may take, in seconds; None: the whole time limit of a request.
-            spare: whether another version can answer, so that it makes no sense to wait for a replica.
+            spare: whether another version can answer if this one does not.
         """
         if version.broken is not None:
             raise version.broken
@@ -188,12 +188,12 @@ class GatewayApp:
             if generation == REFUSED and inquiry.model.can_spare(version):
                 raise breaker.refusal(exchange.started)
         try:
-            if spare:
-                self._batcher.check_replicas(version.target)
-            exchange.called = True
             waiting = self._batcher.admit(
                 rows, probabilities=inquiry.probabilities, receive=exchange.receive, timeout_s=timeout_s
             )
+            if spare:
+                self._batcher.spare(version.lane, waiting)
+            exchange.called = True
             answer = await self._batcher.submit(version.lane, waiting)
             reply = self._reply(exchange, inquiry, version, answer)
         except BaseException as error:

@@ -30,10 +30,11 @@ class Waiting:
         shape: the shape of one row where the rows are an array, else None; only equal shapes go into one call.
         since: when it joined the queue, on the monotonic clock, in seconds.
         deadline: when it must be answered, on the same clock.
+        latest: until when the deadline may be moved if another version is late as well.
         future: resolves to the answer, or to the error for the client.
     """
 
-    __slots__ = ("_receive", "deadline", "future", "probabilities", "row_count", "rows", "shape", "since")
+    __slots__ = ("_receive", "deadline", "future", "latest", "probabilities", "row_count", "rows", "shape", "since")
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Waiting:
         self.shape = rows.shape[1:] if isinstance(rows, np.ndarray) else None
         self.probabilities = probabilities
         self.since = since
-        self.deadline = deadline
+        self.deadline = self.latest = deadline
         self.future = future
         self._receive = receive
 
@@ -90,15 +91,17 @@ class Lane:
         in_flight: requests inside these calls.
         retired: whether the version gets no new requests.
         usual: how long the version usually takes.
-        yardstick: the usual time of the version that this one is compared with; None if it is not known.
+        other: the lane of the version that this one is compared with; None if the model has only one version.
+        quick_at, slow_at: when the version last returned a call in less than half of the time after which an answer is
+            late, and when in more (monotonic clock, seconds).
         troubled: until when (monotonic clock, seconds) requests had to wait for a replica that had died, or because the
             gateway itself was stopped: the latency of a request that came before is not the version's.
         no_probabilities: whether an answer has shown that the version has no class probabilities.
     """
 
     __slots__ = (
-        *("calls", "in_flight", "no_probabilities", "queue", "recorder"),
-        *("retired", "target", "troubled", "usual", "yardstick"),
+        *("calls", "in_flight", "no_probabilities", "other", "queue", "quick_at"),
+        *("recorder", "retired", "slow_at", "target", "troubled", "usual"),
     )
 
     def __init__(self, target: VersionTarget, recorder: VersionRecorder) -> None:
@@ -109,7 +112,8 @@ class Lane:
         self.in_flight = 0
         self.retired = False
         self.usual = Usual()
-        self.yardstick: Usual | None = None
+        self.other: Lane | None = None
+        self.quick_at = self.slow_at = -math.inf
         self.troubled = -math.inf
         self.no_probabilities = False
 
@@ -120,13 +124,18 @@ class Lane:
 
 
 class Call:
-    """Requests that are sent to a version together as one batch, whose reply is split up again."""
+    """Requests that are sent to a version together as one batch, whose reply is split up again.
 
-    __slots__ = ("lane", "requests", "task")
+    Attributes:
+        sent: when they were sent, on the monotonic clock, in seconds.
+    """
 
-    def __init__(self, lane: Lane, requests: list[Waiting]) -> None:
+    __slots__ = ("lane", "requests", "sent", "task")
+
+    def __init__(self, lane: Lane, requests: list[Waiting], sent: float) -> None:
         self.lane = lane
         self.requests = requests
+        self.sent = sent
         self.task: asyncio.Task[None] | None = None
 
     def batch(self) -> Batch:

@@ -224,7 +224,7 @@ class TableBuilder:
             snapshot = recorder.snapshot(in_flight=sum(lane.size for lane in mine), queued=queued, overdue=late)
             snapshots.append(snapshot)
             for lane in mine:
-                if lane.yardstick is not None:
+                if lane.other is not None:
                     lane.usual.look(snapshot, now)
             before, since = self._quiet.get(key, (None, now))
             if mine or snapshot != before:
@@ -241,7 +241,7 @@ class TableBuilder:
             (override, versions[override.version]) for override in route.overrides if override.version in versions
         ]
         before = self._models.get(route.model_id)
-        _set_yardsticks(versions, versions.get(route.fallback))
+        _compare(versions, versions.get(route.fallback))
         return ServedModel(
             route,
             versions,
@@ -275,12 +275,11 @@ class TableBuilder:
         return served
 
 
-def _set_yardsticks(versions: Mapping[str, ServedVersion], fallback: ServedVersion | None) -> None:
-    """Measure each version by the fallback; where there is none, by the first of the other versions."""
+def _compare(versions: Mapping[str, ServedVersion], fallback: ServedVersion | None) -> None:
+    """Let each version be compared with the fallback; where there is none, with the first of the other versions."""
     for version in versions.values():
         others = [other for other in versions.values() if other is not version]
-        yardstick = (fallback or others[0]).lane.usual if others else None
-        version.lane.yardstick = yardstick
+        version.lane.other = (fallback or others[0]).lane if others else None
 
 
 def _read_schema(target: VersionTarget) -> tuple[FeatureSchema | None, StreambError | None]:

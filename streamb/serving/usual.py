@@ -47,6 +47,11 @@ class Usual:
         if now - self._since >= _WINDOW_S:
             self._older, self._start, self._since = self._start, snapshot.latency, now
 
+    @property
+    def quick_s(self) -> float:
+        """Half of the time after which an answer is late, in seconds; infinite if that is unknown."""
+        return max(SHORTEST_S, self._late_s) / 2
+
     def allows_s(self, rows: int) -> float:
         """Return after how many seconds an answer to a request of so many rows is late; infinite if that is unknown.
 

@@ -5,11 +5,9 @@ import pytest
 
 from streamb.clock import SystemClock
 from streamb.errors import DeadlineExceeded, ModelFailed, Overloaded, Unavailable
-from streamb.metrics import VersionRecorder
 from streamb.serving import BatchReply, GatewayLimits
 from streamb.serving.batcher import Batcher
 from streamb.serving.lane import ClientGone
-from streamb.serving.usual import Usual
 from tests.serving.asgi_client import Connection
 from tests.serving.batcher_desk import Desk
 
@@ -225,8 +223,9 @@ async def test_a_request_that_no_replica_could_take_says_so():
     desk.sweep(5)
     with pytest.raises(Unavailable, match=r"no replica of version 1\.0\.0 could be reached within 5 s"):
         await future
+    waiting = desk.batcher.admit(np.zeros((1, 1)), probabilities=False, receive=Connection().receive)
     with pytest.raises(Unavailable, match="at present"):
-        desk.batcher.check_replicas(desk.lane().target)
+        desk.batcher.spare(desk.lane(), waiting)
 
 
 async def test_the_time_in_the_queue_is_counted():
@@ -275,6 +274,58 @@ async def test_a_busy_event_loop_is_no_stop():
     assert lane.troubled < 0
 
 
+def quick(desk, version):
+    """The lane of a version that usually answers within 10 ms."""
+    lane = desk.lane(version)
+    for _ in range(50):
+        lane.recorder.answered(0.01, 1)
+    lane.usual.look(lane.recorder.snapshot(), 0.0)
+    return lane
+
+
+def spared(desk, lane, timeout_s=1):
+    waiting = desk.batcher.admit(
+        np.ones((1, 1)), probabilities=False, receive=Connection().receive, timeout_s=timeout_s
+    )
+    desk.batcher.spare(lane, waiting)
+    future = desk.batcher.submit(lane, waiting)
+    desk.end_turn()
+    return future
+
+
+async def test_while_the_other_version_answers_a_late_one_is_late():
+    desk = Desk()
+    lane, other = desk.lane("2.0.0"), quick(desk, "1.0.0")
+    lane.other = other
+    late, stuck = spared(desk, lane), desk.submit(other, 1)
+    await desk.settle()
+    desk.sweep(0.9)
+    quickly = desk.submit(other, 2)
+    await desk.settle()
+    await desk.answer(2)
+    assert (await quickly).predictions.tolist() == [20]
+    desk.sweep(0.2)
+    with pytest.raises(DeadlineExceeded, match="within 1 s"):
+        await late
+    assert not stuck.done(), "that one of its requests takes long says nothing"
+
+
+async def test_when_the_other_version_is_late_as_well_nobody_is_to_blame_for_a_while():
+    desk = Desk()
+    lane, other = desk.lane("2.0.0"), quick(desk, "1.0.0")
+    lane.other = other
+    first, second = spared(desk, lane), spared(desk, lane)
+    desk.submit(other, 1)
+    await desk.settle()
+    desk.sweep(5)
+    assert not first.done()
+    await desk.answer()
+    assert (await first).predictions.tolist() == [10]
+    desk.sweep(10.5)
+    with pytest.raises(DeadlineExceeded, match="within 15 s"):
+        await second
+
+
 async def test_requests_that_wait_too_long_are_overdue():
     desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
@@ -285,11 +336,7 @@ async def test_requests_that_wait_too_long_are_overdue():
     assert desk.batcher.overdue() == {}, "nothing is known of what is usual: half of the time of a request"
     desk.sweep(1)
     assert desk.batcher.overdue() == {lane: 3}
-    lane.yardstick = Usual()
-    recorder = VersionRecorder("m", "0")
-    for _ in range(50):
-        recorder.answered(0.01, 1)
-    lane.yardstick.look(recorder.snapshot(), 0.0)
+    lane.other = quick(desk, "0.0.0")
     desk.submit(lane, 4)
     desk.sweep(1.5)
     assert desk.batcher.overdue() == {lane: 3}
