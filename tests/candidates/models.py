@@ -47,6 +47,20 @@ class Raises(Steady):
         return super().answers(rows)
 
 
+class Tires(Steady):
+    """Answers so many rows in a replica, and raises for every other row from then on."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.left = rows
+
+    def answers(self, rows):
+        self.left -= len(rows)
+        if self.left < 0 and (rows[:, 0] < 0.5).any():
+            raise RuntimeError("tired, on purpose")
+        return super().answers(rows)
+
+
 class RaisesForSegment(Steady):
     """Raises for all rows of one segment."""
 

@@ -20,6 +20,7 @@ from tests.candidates.models import (
     Shifted,
     SlowerByTheRow,
     Steady,
+    Tires,
     Words,
 )
 
@@ -35,6 +36,9 @@ ZOO = (
     Candidate("raises on 20 % of the rows", lambda: Raises(0.2), (BACK,), ("failed", "error"), quick=True),
     Candidate("raises on 3 % of the rows", lambda: Raises(0.03), (BACK,), ("failed", "error")),
     Candidate("raises for one rare segment", RaisesForSegment, (BACK,), ("failed", "error")),
+    Candidate(
+        "fails after completion", lambda: Tires(2_500), (BACK,), ("failed", "error"), options={"hold_seconds": 60}
+    ),
     Candidate("answers NaN", lambda: AnswersNaN(1.0), (BACK,), ("failed", "error", "finite")),
     Candidate("answers NaN for 10 % of the rows", lambda: AnswersNaN(0.1), (BACK,), ("failed", "error", "finite")),
     Candidate("wrong count, with an example", MissesARow, (REFUSED,), ("rows", "predictions"), example=True),

@@ -4,6 +4,7 @@ import time
 from itertools import count
 
 import httpx
+import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +28,19 @@ class Raises:
 
     def predict(self, X):
         raise RuntimeError("raises on purpose")
+
+
+class Tires:
+    """A user's own model that answers so many rows, and raises for all others."""
+
+    def __init__(self, rows: int) -> None:
+        self.left = rows
+
+    def predict(self, X):
+        self.left -= len(X)
+        if self.left < 0:
+            raise RuntimeError("tired on purpose")
+        return np.zeros(len(X), dtype=int)
 
 
 def classifier(c: float = 1.0):
@@ -94,19 +108,35 @@ def test_a_healthy_canary_takes_over_step_by_step(manager, platform, stable, tar
     assert (told[0]["kind"], told[-1]["kind"]) == ("created", "completed")
     steps = [event["detail"].partition(";")[0] for event in told if event["kind"] == "step"]
     assert steps == [
+        "the version runs, without traffic",
         "10 % of the traffic to the version",
         "50 % of the traffic to the version",
         "all traffic to the version",
     ]
 
 
-def test_a_canary_that_raises_is_taken_back_and_no_client_notices(manager, platform, stable, target):
+def test_a_canary_that_raises_is_taken_back_before_it_has_a_request(manager, platform, stable, target):
+    manager.register_model(MODEL, "", "", Raises(), target)
+    with Load(platform.url, MODEL, [ROW]) as load:
+        load.wait_for(100)
+        deployment = manager.deploy_model(
+            model_id=MODEL, target_version=target, rollout_strategy="canary", traffic_split_percentage=10
+        )
+        status = deployment.wait(180)
+        load.wait_for(100)
+    assert status.state == "rolled_back", status
+    assert " at 0 %" in status.reason, status
+    assert not load.failed, load.summary()
+    assert {o.version for o in load.outcomes} == {stable}
+
+
+def test_a_canary_that_raises_for_requests_alone_is_taken_back_and_no_client_notices(manager, platform, stable, target):
     manager.register_model(MODEL, "", "", Raises(), target)
     with Load(platform.url, MODEL, [ROW]) as load:
         load.wait_for(100)
         began, before = time.monotonic(), len(load.outcomes)
-        deployment = manager.deploy_model(
-            model_id=MODEL, target_version=target, rollout_strategy="canary", traffic_split_percentage=10
+        deployment = manager.deploy_model(  # without copies of requests before it has some of its own
+            model_id=MODEL, target_version=target, rollout_strategy="canary", steps=[10], shadow_percent=0
         )
         status = deployment.wait(180)
         rate = (len(load.outcomes) - before) / (time.monotonic() - began)
@@ -120,6 +150,37 @@ def test_a_canary_that_raises_is_taken_back_and_no_client_notices(manager, platf
     assert at["rolled_back"] - at["step"] < 5 + 10 * 10 / rate, "from its first traffic to none"
     line = f'streamb_fallbacks_total{{model="{MODEL}",version="{target}"}}'
     until(lambda: line in httpx.get(f"{platform.url}/metrics", timeout=30).text, what="the fallbacks are counted")
+
+
+def test_blue_green_needs_evidence_which_requests_bring(manager, platform, stable, target):
+    manager.register_model(MODEL, "", "", classifier(0.9), target)
+    options = {**QUICK, "step_max_seconds": 3, "hold_seconds": 0}
+    deployment = manager.deploy_model(model_id=MODEL, target_version=target, rollout_strategy="blue_green", **options)
+    until(lambda: deployment.status().state == "awaiting_approval", what="nobody asked, so nothing is known")
+    status = deployment.status()
+    assert status.waiting_for == "evidence at 0 %"
+    assert "approve" in status.reason, status
+    assert ask(platform)["version"] == stable
+    with Load(platform.url, MODEL, [ROW], connections=4) as load:
+        assert deployment.wait(180).state == "completed", "the copies of these requests are the evidence"
+        load.wait_for(50)
+    assert not load.failed, load.summary()
+
+
+def test_a_version_that_fails_after_completion_is_rolled_back_by_itself(manager, platform, stable, target):
+    manager.register_model(MODEL, "", "", Tires(1_000), target)
+    with Load(platform.url, MODEL, [ROW], connections=4) as load:
+        load.wait_for(50)
+        deployment = manager.deploy_model(
+            model_id=MODEL, target_version=target, rollout_strategy="canary", steps=[50], hold_seconds=120, **QUICK
+        )
+        assert deployment.wait(180).state == "completed"
+        until(lambda: deployment.status().state == "rolled_back", what="it fails in its bake")
+        load.wait_for(50)
+        assert {o.version for o in load.outcomes[-20:]} == {stable}
+    kinds = [event["kind"] for event in events(platform, deployment)]
+    assert kinds[kinds.index("completed") :] == ["completed", "rolling_back", "rolled_back"]
+    assert not load.failed, load.summary()
 
 
 def test_blue_green_waits_for_approval_shows_a_preview_and_goes_back_after_completion(
