@@ -183,6 +183,16 @@ class Batcher:
         others = len(self._idle) - (lane in self._idle)
         return min(others, self._limits.max_concurrent_requests // 2)
 
+    def _part(self, lane: Lane) -> int:
+        """How many requests one call may take: with several replicas no more than an even part of what calls may hold.
+
+        Else the first call to return would take all that wait to one replica, and the others would have nothing to do.
+        """
+        replicas = self._predictor.replicas(lane.target)
+        if replicas < 2:
+            return lane.size
+        return -(-min(lane.size, self._limits.max_concurrent_requests) // (replicas * self._limits.calls_per_replica))
+
     def _pump(self) -> None:
         """Send the calls that may be sent, lane after lane in turn."""
         self._pump_due = False
@@ -194,7 +204,7 @@ class Batcher:
                     return  # the lane whose turn it was stays in front
                 lane = self._waiting.popleft()
                 if self._may_call(lane) and (room := self._room(lane)) > 0:
-                    together = self._take(lane, room)
+                    together = self._take(lane, min(room, self._part(lane)))
                     progress = True
                     if together:
                         self._send(lane, together)

@@ -6,13 +6,14 @@ and is busy for a share `busy` of the time needs `busy / X` seconds for each, so
 `λ * busy / X` instances. What arrives and is not answered makes the queue `q` grow, by `g = λ - X` a second, and where
 a queue grows the instance is busy all the time:
 
-    demand = busy + g / X + s / Q        s = max(q - A * |g|, 0)        Q = max(target_queue, target_wait_s * X)
+    demand = busy + g / X + s / Q        Q = max(target_queue, target_wait_s * X)
 
-`s` is the part of the queue that stands: one that came within `A` seconds, or will be gone in `A`, is explained by its
-growth, or is being worked off (and what that costs of the CPU is left out, too). It has no size of its own, since who
-waits asks for no more meanwhile; by Little's law (`q = X * wait`) `s / Q` is the wait as a multiple of `target_wait_s`,
-and so much more is called for. Growth counts only beyond what chance makes of Poisson arrivals, `sqrt(X)` a second.
-Then
+`s = min(q, max(2 * (q - 30 * |g|), 0))` is the part of the queue that stands: nothing of one that came within half a
+minute or will be gone in half a minute, and all of one that takes a minute to come or go. The former is explained by
+its growth, or is being worked off (and what that costs of the CPU is left out, too). `s` has no size of its own, since
+who waits asks for no more meanwhile; by Little's law (`q = X * wait`) `s / Q` is the wait as a multiple of
+`target_wait_s`, and so much more is called for. Growth counts only beyond what chance makes of Poisson arrivals,
+`sqrt(X)` a second. Then
 
     desired = ceil(n * r)                           r = demand / (target_cpu / 100)
 
@@ -39,9 +40,9 @@ from streamb.serving.scaling_policy import ScalingPolicy
 _ROUNDING: Final = 1e-9
 """`n * r` may exceed a whole number by this much without adding an instance."""
 _TRANSIENT_S: Final = 30.0
-"""`A`: a queue that came within so many seconds, or will be gone in so many, does not stand."""
-_LOOK_S: Final = 5.0
-"""The queue is looked at over so many seconds."""
+"""A queue that came within so many seconds, or will be gone in so many, does not stand."""
+_LOOK_S: Final = 4.0
+"""The queue is looked at over so many seconds: fewer than a load must last, so that no look is from before it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,8 @@ def _demand(signals: Signals, policy: ScalingPolicy, state: ScalingState) -> flo
     chance = math.sqrt(max(rate, 1.0) / max(signals.instances, 1))
     steady = min(growth, 0.0) + max(growth - chance, 0.0)
     # What waits for instances that are on their way calls for no others.
-    standing = max(queue - _TRANSIENT_S * abs(growth), 0.0) if signals.instances >= state.target else 0.0
+    ready = signals.instances >= state.target
+    standing = min(queue, max(2 * (queue - _TRANSIENT_S * abs(growth)), 0.0)) if ready else 0.0
     in_time = max(policy.target_queue, policy.target_wait_s * rate)
     return max((busy or 0.0) + (steady / rate if rate else 0.0) + standing / in_time, 0.0)
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from ray import serve
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -23,6 +24,7 @@ from streamb.clock import ManualClock
 from streamb.cluster.autoscaling import ReplicaStats, ServePolicy, autoscaling_config
 from streamb.errors import InvalidFeatures, InvalidInput, StartFailed
 from streamb.serving.scaling_policy import ScalingPolicy
+from tests.cluster.load import Load
 
 POLICY = {"min_instances": 1, "max_instances": 8}
 X, y = load_breast_cancer(return_X_y=True)
@@ -229,6 +231,37 @@ class TestReplicaStats:
         told = stats.numbers()
         assert 0 < told["busy"] <= 1
         assert 0 < told["memory"] < 100
+
+
+class Sleeps:
+    """Takes a tenth of a second for each row, whatever else the machine does."""
+
+    def predict(self, rows):
+        time.sleep(0.1 * len(rows))
+        return np.zeros(len(rows))
+
+
+@pytest.mark.ray
+def test_what_waits_in_all_gateways_reaches_the_policy(platform, state_dir):
+    from streamb import ProductionMLManager
+
+    with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        manager.register_model("waited-for", "", "", Sleeps(), "1.0.0")
+        deployed = manager.deploy_model(model_id="waited-for", target_version="1.0.0", rollout_strategy="immediate")
+        assert deployed.wait(180).state == "completed"
+        app = next(name for name in serve.status().applications if name.startswith("waited-for--"))
+        policy = ServePolicy({**POLICY, "max_instances": 4}, app)
+        with Load(platform.url, "waited-for", [[1.0]], connections=32, pause_s=0) as load:
+            wait_for(lambda: (policy._hints().get("in_flight") or 0) >= 24)
+            state, seen = {}, []
+            for second in range(6):
+                working = {"busy": {"a": 1.0}, "rate": {"a": 10.0}}
+                target, state = policy(context(working, replicas=["a"], target=1, now=second, state=state, high=4))
+                seen.append(target)
+        wait_for(lambda: policy._hints().get("in_flight") == 0)
+        manager.undeploy("waited-for")
+    assert seen == [1, 1, 1, 1, 1, 4], "in one step"
+    assert not load.failed, load.summary()
 
 
 class Burns:

@@ -40,6 +40,22 @@ async def test_what_comes_in_one_turn_of_the_event_loop_goes_together():
     assert desk.is_empty()
 
 
+@pytest.mark.parametrize(("places", "most"), [(10, 2), (200, 5)])
+async def test_several_replicas_share_what_waits(places, most):
+    """The first call to return would otherwise take all that wait to one replica, beside which the others rest."""
+    desk = Desk(GatewayLimits(max_concurrent_requests=places), replica_count=4)
+    lane = desk.lane()
+    futures = [desk.submit(lane, value) for value in range(40)]
+    await desk.settle()
+    sizes = []
+    while desk.calls:
+        sizes.append(len(desk.calls[0][1].counts))
+        await desk.answer()
+    assert max(sizes) == most
+    assert [(await future).predictions.tolist() for future in futures] == [[value * 10] for value in range(40)]
+    assert desk.is_empty()
+
+
 async def test_each_request_gets_its_own_rows_back():
     desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()

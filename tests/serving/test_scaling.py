@@ -49,7 +49,7 @@ class TestUpwards:
             (Signals(1, busy=1.0, queue=60), 6),
             (Signals(1, busy=1.0, queue=90, growth=66, rate=30), 5),  # (1 + 60 / 30) / 0.7: three times what is done
             (Signals(2, busy=1.0, queue=90, growth=-9, rate=30), 2),  # 0.7 of it come, and all is gone in ten seconds
-            (Signals(2, busy=1.0, queue=90, growth=-1, rate=30), 9),  # it stands
+            (Signals(2, busy=1.0, queue=90, growth=-1, rate=30), 10),  # it stands
             (Signals(2, cpu=81, busy=1.0, queue=60, rate=30), 9),  # the largest counts
             (Signals(2, cpu=80), 2),  # at the threshold, not above it
             (Signals(2, cpu=75, busy=0.5, queue=1), 2),
@@ -249,9 +249,9 @@ class TestAggregate:
 class TestQueueTrend:
     def test_the_mean_and_the_growth_of_the_last_seconds_without_what_is_being_answered(self):
         trend = QueueTrend()
-        for second, requests in enumerate([900, 0, 10, 20, 30, 40]):
+        for second, requests in enumerate([900, 900, 10, 20, 30, 40]):
             trend.add(float(second), requests)
-        assert trend.seen_by(Signals(2, busy=0.5)) == Signals(2, busy=0.5, queue=9.5, growth=5.0)
+        assert trend.seen_by(Signals(2, busy=0.5)) == Signals(2, busy=0.5, queue=12.0, growth=5.0)
 
     def test_one_look(self):
         trend = QueueTrend()
