@@ -7,11 +7,13 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import ray
 
 from streamb.clock import SystemClock
+from streamb.cluster.background import begin
 from streamb.cluster.console import signing_key_path
 from streamb.cluster.edge.edge import EdgeFleet
 from streamb.cluster.jobs.jobs import JobRunner
@@ -19,11 +21,12 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import Settings
-from streamb.control.health import Unserved, unserved
+from streamb.control.health import Unserved
 from streamb.control.observations import NodeReport, Observations
-from streamb.control.platform import build, operator_key
+from streamb.control.platform import Platform, build, operator_key
 from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
+from streamb.errors import Unavailable
 from streamb.hashing import same_secret
 from streamb.monitoring.alerts.deployments import News
 from streamb.security.keys import digest
@@ -33,10 +36,21 @@ from streamb.traffic import RoutingTable
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.1
 """The loop's interval, in seconds, while a deployment is in progress, so that no step waits for a whole second."""
-REFRESH_S: Final = 3.0
-"""How often Serve's state is read while nothing is being deployed, in seconds; each time costs a few milliseconds."""
+REOPEN_S: Final = 2.0
+"""Seconds between attempts to open the database and the files."""
 _VERB_THREADS: Final = 8
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the Controller has once its database and its files are open."""
+
+    platform: Platform
+    runtime: ServeRuntime
+    publisher: TablePublisher
+    jobs: JobRunner
+    control: Control
 
 
 class ControllerActor:
@@ -44,46 +58,50 @@ class ControllerActor:
 
     Everything that may block (the database, Serve) runs in threads; the actor's event loop only returns what is in
     memory, so that gateways get their routing table even while the database is locked.
+
+    It opens its database and its files in the background and tries again, because an actor whose constructor raised is
+    never started again. Until then verbs are refused with the reason, gateways keep their table, and edges are kept up.
     """
 
     def __init__(self, settings: Settings, with_edge: bool) -> None:  # noqa: FBT001 - Ray passes it on
-        clock = SystemClock()
-        self._observations = Observations(clock)
-        trusted = SigningKey.load_or_create(signing_key_path(settings)).public
+        self._settings = settings
+        self._clock = SystemClock()
+        self._observations = Observations(self._clock)
         self._wake = threading.Event()
-        self._publisher = TablePublisher(
-            lambda: self._platform.rollouts.table, self._observations, pushed=self._wake.set
-        )
-        self._runtime = ServeRuntime(settings, trusted, self._observations, self._publisher.connect)
-        self._platform = build(
-            settings,
-            self._runtime,
-            clock,
-            outcomes=self._observations.windows,
-            drift=self._observations.drift.of,
-            on_table=self._publisher.announce,
-            on_order=self._wake.set,
-        )
-        jobs = JobRunner(settings.state_dir, self._platform.database.records, clock)
-        self._jobs = jobs
-        self._edges = EdgeFleet(settings, clock, enabled=with_edge)
-        self._refresh_due = 0.0
+        self._edges = EdgeFleet(settings, self._clock, enabled=with_edge)
+        self._parts: _Parts | None = None
+        self._trouble = "the controller is starting"
         self._stopping = threading.Event()
-        self._control = Control(self._platform, self._runtime, self._observations, jobs)
         self._threads = ThreadPoolExecutor(_VERB_THREADS, thread_name_prefix="verb")
         self._loop = threading.Thread(target=lambda: asyncio.run(self._run()), name="rollouts", daemon=True)
         self._loop.start()
 
+    @property
+    def _opened(self) -> _Parts:
+        if self._parts is None:
+            raise Unavailable(f"{self._trouble}; try again", retry_after_s=REOPEN_S)
+        return self._parts
+
     async def invoke(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Run one verb of the control plane."""
-        run = self._control.verbs.run
+        """Run one verb of the control plane.
+
+        Raises:
+            Unavailable: the database or the files are not open yet.
+        """
+        run = self._opened.control.verbs.run
         return await asyncio.get_running_loop().run_in_executor(self._threads, run, name, args, kwargs)
 
-    async def heartbeat(self, report: NodeReport) -> RoutingTable | None:
-        """Record a process's report; return the routing table if the process has an older one, else None."""
+    async def heartbeat(self, report: NodeReport) -> tuple[RoutingTable | None, Mapping[str, str]]:
+        """Record a process's report.
+
+        Returns the routing table if the process is a gateway with an older one, else None, and the reasons why apps
+        cannot answer, by app.
+        """
         self._observations.receive(report)
-        table = self._platform.rollouts.table
-        return table if report.role == "gateway" and report.epoch < table.epoch else None
+        if self._parts is None or report.role != "gateway":
+            return None, {}
+        table = self._parts.platform.rollouts.table
+        return table if report.epoch < table.epoch else None, self._parts.runtime.failed()
 
     async def endpoints(self, report: NodeReport) -> tuple[list[NodeReport], bool]:
         """Record an edge's heartbeat; return all listening processes, and whether the list is known to be complete."""
@@ -96,7 +114,7 @@ class ControllerActor:
         Returns what is new about deployments, which the Monitor tells people, and which versions can be called.
         """
         self._observations.drift.take(scores)
-        return await asyncio.to_thread(self._control.news)
+        return await asyncio.to_thread(self._opened.control.news)
 
     async def goodbye(self, report: NodeReport) -> None:
         """Record the last report of a process that ends on purpose."""
@@ -104,15 +122,15 @@ class ControllerActor:
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
         """Return the autoscaling hints for an app (`cluster.autoscaling`): wishes of its deployment, and its load."""
-        rollouts = self._platform.rollouts
-        wishes = self._runtime.wishes(app, deploying=rollouts.deploying(app))
+        rollouts = self._opened.platform.rollouts
+        wishes = self._opened.runtime.wishes(app, deploying=rollouts.deploying(app))
         known = self._observations.settled  # a gateway that has not reported yet may have some
         in_flight = self._observations.in_flight(app) if known else None
         return {**wishes, "analysing": rollouts.analysing(app), "in_flight": in_flight}
 
     async def belongs_to(self, key_digest: str) -> bool:
         """Return whether this platform's operator has the key with this digest (`security.keys.digest`)."""
-        key = await asyncio.to_thread(operator_key, self._platform.settings.state_dir)
+        key = await asyncio.to_thread(operator_key, self._settings.state_dir)
         return same_secret(key_digest, digest(key))
 
     async def missing(self) -> tuple[list[str], list[str]]:
@@ -123,57 +141,113 @@ class ControllerActor:
         return await asyncio.to_thread(self._missing)
 
     async def unserved(self) -> list[Unserved]:
-        """Return each model that should answer and does not, and whether it may still come by itself."""
-        return await asyncio.to_thread(lambda: unserved(self._control.system_health()["models"]))
+        """Return each model that should answer and does not, and whether it may still come by itself.
+
+        Raises:
+            Unavailable: the database or the files are not open yet.
+        """
+        return await asyncio.to_thread(lambda: self._opened.control.unserved())
 
     def _missing(self) -> tuple[list[str], list[str]]:
-        health = self._control.system_health()
+        if self._parts is None:
+            return [f"the controller: {self._trouble}"], []
+        health = self._parts.control.system_health()
         parts = [f"the {name}" for name, part in health["components"].items() if part["status"] != "healthy"]
-        if not parts and not self._observations.acknowledged(self._platform.rollouts.table.epoch):
+        if not parts and not self._observations.acknowledged(self._parts.platform.rollouts.table.epoch):
             parts = ["the gateway to take the routing table"]
         parts += [f"the edge: {trouble}" for trouble in list(self._edges.troubles.values())]
         parts = parts or [f"the edge to see the {backend}" for backend in self._edges.unseen()]
-        return parts, [one.sentence for one in unserved(health["models"])]
+        return parts, [one.sentence for one in self._parts.control.unserved()]
 
     async def stop(self) -> None:
         """Stop the loop and close the store; the caller then kills the actor."""
         self._stopping.set()
         self._wake.set()
         await asyncio.to_thread(self._loop.join, 10)
-        self._runtime.close()
+        if self._parts is not None:
+            self._parts.runtime.close()
         await asyncio.to_thread(self._edges.stop)
-        self._platform.close()
+        if self._parts is not None:
+            self._parts.platform.close()
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        publishing = asyncio.ensure_future(self._publisher.run())
-        # What a Controller that died while it deleted a version has left. In a thread: an object store may be slow.
-        sweeping = asyncio.ensure_future(asyncio.to_thread(self._platform.registry.sweep))
-        await self._keep_ticking()
-        publishing.cancel()
-        sweeping.cancel()
+        edges = begin(self._keep_edges(), "edges are not kept up any more")
+        parts = await self._open_until_done()
+        if parts is not None:
+            publishing = begin(parts.publisher.run(), "the routing table is not pushed any more")
+            # What a Controller that died while it deleted a version has left. In a thread: an object store may be slow.
+            sweeping = begin(
+                asyncio.to_thread(parts.platform.registry.sweep), "deleted versions left their bytes behind"
+            )
+            await self._keep_ticking(parts)
+            publishing.cancel()
+            sweeping.cancel()
+        edges.cancel()
 
-    async def _keep_ticking(self) -> None:
+    async def _open_until_done(self) -> _Parts | None:
+        """Open the database and the files, however long that takes; None if the platform stops before."""
         while not self._stopping.is_set():
-            busy = False
             try:
-                busy = await asyncio.to_thread(self._tick)
+                self._parts = await asyncio.to_thread(self._open)
+            except Exception as error:
+                self._trouble = f"the controller cannot begin its work: {error}"
+                _log.exception("the controller cannot open its database or its files; trying again in %s s", REOPEN_S)
+                await asyncio.to_thread(self._stopping.wait, REOPEN_S)
+            else:
+                return self._parts
+        return None
+
+    def _open(self) -> _Parts:
+        settings = self._settings
+        publisher = TablePublisher(lambda: platform.rollouts.table, self._observations, pushed=self._wake.set)
+        trusted = SigningKey.load_or_create(signing_key_path(settings)).public
+        runtime = ServeRuntime(settings, trusted, self._observations, publisher.connect, self._clock)
+        platform = build(
+            settings,
+            runtime,
+            self._clock,
+            outcomes=self._observations.windows,
+            drift=self._observations.drift.of,
+            on_table=publisher.announce,
+            on_order=self._wake.set,
+        )
+        try:
+            jobs = JobRunner(settings.state_dir, platform.database.records, self._clock)
+            control = Control(platform, runtime, self._observations, jobs)
+        except BaseException:
+            platform.close()
+            raise
+        return _Parts(platform, runtime, publisher, jobs, control)
+
+    async def _keep_edges(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await asyncio.to_thread(self._edges.ensure)
             except Exception:
-                _log.exception("a tick of the rollouts failed; the next one follows")
+                _log.exception("the edges could not be looked after; trying again")
+            await asyncio.sleep(TICK_S)
+
+    async def _keep_ticking(self, parts: _Parts) -> None:
+        while not self._stopping.is_set():
+            busy = await asyncio.to_thread(self._tick, parts)
             await asyncio.to_thread(self._wake.wait, BUSY_TICK_S if busy else TICK_S)
             self._wake.clear()
 
-    def _tick(self) -> bool:
-        """Advance all rollouts once. Return True while a deployment is in progress."""
-        now = self._platform.clock.monotonic()
-        if self._platform.rollouts.starting or now >= self._refresh_due:
-            self._runtime.refresh()
-            self._refresh_due = now + REFRESH_S
-        changed = self._platform.rollouts.tick()
-        self._jobs.reconcile()
-        self._edges.ensure()
-        return changed or self._platform.rollouts.busy
+    def _tick(self, parts: _Parts) -> bool:
+        """Advance all rollouts and jobs once; an error of one does not keep the other. Return True if work is left."""
+        rollouts, changed = parts.platform.rollouts, False
+        try:
+            parts.runtime.look(awaited=rollouts.starting)
+            changed = rollouts.tick()
+        except Exception:
+            _log.exception("a tick of the rollouts failed; the next one follows")
+        try:
+            parts.jobs.reconcile()
+        except Exception:
+            _log.exception("the jobs could not be looked after; the next tick follows")
+        return changed or rollouts.busy
 
 
 def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:

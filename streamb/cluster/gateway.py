@@ -49,7 +49,7 @@ class Gateway:
         self._node = context.get_node_id()
         self._listener = Listener(self._app, own_address(settings))
         self._told: tuple[Snapshot, ...] = ()
-        self._heartbeat = Heartbeat(self._report, self._adopt)
+        self._heartbeat = Heartbeat(self._report, self._take, self._predictor.hear_failed)
         self._heartbeat.start()
         self._pusher = Pusher(GatewayDesk(self._source, lambda: self._told), settings.monitoring_interval_s)
         if settings.monitoring_enabled:
@@ -70,7 +70,7 @@ class Gateway:
 
     async def apply(self, table: RoutingTable) -> NodeReport:
         """Adopt a routing table from the Controller; return a report, like a heartbeat's, with the epoch in force."""
-        await self._adopt(table)
+        await self._take(table)
         return self._heartbeat.report()
 
     async def connect(self, app: str) -> NodeReport:
@@ -85,31 +85,32 @@ class Gateway:
             raise Unavailable("the gateway's listener has ended")
         self._heartbeat.ensure()
 
+    async def _take(self, table: RoutingTable) -> None:
+        """Adopt a table as the Controller sends it: with the key of request tokens sealed."""
+        policy = replace(table.policy, token_key=self._key.open(table.policy.token_key))
+        await self._adopt(replace(table, policy=policy))
+
     async def _adopt(self, table: RoutingTable) -> None:
         """Put a table in force at once, except for models with a version not connected yet: these a moment later.
 
-        A push and a pull may overlap, and a newer table may arrive while an older one waits: the newest table wins.
+        A push and a pull may overlap, and a newer table may arrive while an older one waits: the newest table wins. A
+        table is done when it is in force, not when it was seen: one whose push was given up in the wait is taken again.
         """
-        if table.epoch <= self._newest.epoch:
+        if table.epoch < self._newest.epoch or table.epoch <= self._app.table.epoch:
             return
-        self._newest = table = self._unsealed(table)
+        self._newest = table
         apps = {target.app for route in table.models.values() for target in route.targets.values()}
         unconnected = self._predictor.connect(apps)
         if unconnected:
             self._app.apply(table.held_back(self._app.table, unconnected))
             await self._predictor.connected(unconnected)
-            if self._newest is not table:
+            if self._newest.epoch != table.epoch or self._app.table.epoch >= table.epoch:
                 return
         self._app.apply(table)
         now = self._clock.monotonic()
         self._expected = {app: until for app, until in self._expected.items() if until > now}
         gone = self._predictor.apps - apps - self._expected.keys()
         self._predictor.forget(app for app in gone if self._app.in_flight(app) == 0)
-
-    def _unsealed(self, table: RoutingTable) -> RoutingTable:
-        """The table with the key of request tokens in plain, which the Controller sends sealed."""
-        policy = replace(table.policy, token_key=self._key.open(table.policy.token_key))
-        return replace(table, policy=policy)
 
     def _report(self) -> NodeReport:
         in_flight = {app: self._app.in_flight(app) for app in self._predictor.apps}
@@ -122,6 +123,7 @@ class Gateway:
             endpoint=self._listener.endpoint,
             epoch=self._app.table.epoch,
             in_flight={app: count for app, count in in_flight.items() if count},
+            links=self._predictor.links(),
             snapshots=self._told,
         )
 

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -196,14 +196,23 @@ class _Messenger:
     def _run(self) -> None:
         while True:
             done, answer = self._waiting.get()
-            error = done.exception()
-            result = None if error else done.result()
-            if error is not None:
-                answer.set_exception(Unavailable(f"an instance died: {_first_line(error)}", retry_after_s=1))
-            elif isinstance(result, StreambError):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
+            try:
+                _deliver(done, answer)
+            except Exception:  # the answers behind this one would never come
+                _log.exception("an answer could not be delivered")
+
+
+def _deliver(done: Future[Any], answer: Future[Any]) -> None:
+    if not answer.set_running_or_notify_cancel():
+        return  # nobody waits for it any more
+    error = CancelledError() if done.cancelled() else done.exception()
+    result = None if error else done.result()
+    if error is not None:
+        answer.set_exception(Unavailable(f"an instance died: {_first_line(error)}", retry_after_s=1))
+    elif isinstance(result, StreambError):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ray import serve
 from ray.exceptions import RayError
 
+from streamb.cluster.background import begin
 from streamb.cluster.names import LINK, MODEL_VERSION
 from streamb.errors import StreambError, Unavailable
 from streamb.serving.batch import Batch, BatchReply
@@ -24,10 +25,15 @@ from streamb.traffic import VersionTarget
 LOOK_S: Final = 2.0
 """Seconds between searches for replicas while there are some; a lost link is noticed at once."""
 
+AT_REST_S: Final = 10.0
+"""The same for an app that got no request since the last search: no load adds replicas to it."""
+
 HURRY_S: Final = 0.25
 """Seconds between searches while there is none."""
 
 _ASK_TIMEOUT_S: Final = 5.0
+_FAILED_RETRY_S: Final = 5.0
+"""Seconds after which clients should try an app again that has failed: it is then started again."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +48,7 @@ class LinkPredictor:
     def __init__(self, secret_of: Callable[[str], bytes]) -> None:
         self._secret_of = secret_of
         self._apps: dict[str, _AppLinks] = {}
+        self._failed: dict[str, str] = {}
 
     def connect(self, apps: Iterable[str]) -> frozenset[str]:
         """Start searching for the replicas of apps; return the apps of which none is connected yet."""
@@ -83,12 +90,29 @@ class LinkPredictor:
         links = self._apps.get(target.app)
         return links.usable if links is not None else 0
 
+    def links(self) -> dict[str, int]:
+        """Return how many replicas of each app can be called now."""
+        return {app: links.usable for app, links in self._apps.items()}
+
+    def hear_failed(self, reasons: Mapping[str, str]) -> None:
+        """Refuse calls to apps that have failed, and those that wait for one of their replicas, at once.
+
+        Args:
+            reasons: why, by app. Apps that are not named any more are waited for again.
+        """
+        self._failed = dict(reasons)
+        for app in self._failed.keys() & self._apps.keys():
+            self._apps[app].found.set()  # those who wait look again
+
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
         """Answer one batch (see `serving.batch.Predictor`). Waits for a replica if there is none: use a time limit."""
         links = self._apps.get(target.app)
         if links is None:
             raise Unavailable(f"version {target.version} is not connected yet; try again", retry_after_s=1)
-        link = await links.pick()
+        while (link := links.best()) is None:
+            if reason := self._failed.get(target.app):
+                raise Unavailable(f"version {target.version} does not run: {reason}", retry_after_s=_FAILED_RETRY_S)
+            await links.wait()
         return await link.call(batch)
 
 
@@ -104,6 +128,7 @@ class _AppLinks:
         self._links: dict[str, Link] = {}
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._asked = True
 
     @property
     def usable(self) -> int:
@@ -111,7 +136,7 @@ class _AppLinks:
 
     def start(self) -> None:
         """Start searching for replicas."""
-        self._task = asyncio.get_running_loop().create_task(self._keep_looking())
+        self._task = begin(self._keep_looking(), f"the replicas of {self.app} are not searched for any more")
 
     def close(self) -> None:
         """Stop searching, and close the links to every replica."""
@@ -121,18 +146,20 @@ class _AppLinks:
         for link in links.values():
             link.close()
 
-    async def pick(self) -> Link:
-        """Return the link whose replica has the least work; waits for one if there is none.
+    def best(self) -> Link | None:
+        """Return the link whose replica has the least work; None if there is none.
 
         An abandoned call still counts, so that a hanging replica does not seem idle.
         """
-        while True:
-            usable = [link for link in self._links.values() if link.usable]
-            if usable:
-                return min(usable, key=lambda link: link.load)
-            self.found.clear()
-            self._look.set()
-            await self.found.wait()
+        self._asked = True
+        usable = [link for link in self._links.values() if link.usable]
+        return min(usable, key=lambda link: link.load) if usable else None
+
+    async def wait(self) -> None:
+        """Search for replicas, and return when one may have been found."""
+        self.found.clear()
+        self._look.set()
+        await self.found.wait()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -147,7 +174,8 @@ class _AppLinks:
                 # A lost link starts a search at once, but never more often than every `HURRY_S`.
                 await asyncio.sleep(HURRY_S)
                 if self.usable:
-                    await asyncio.wait_for(self._look.wait(), LOOK_S)
+                    pause_s, self._asked = LOOK_S if self._asked else AT_REST_S, False
+                    await asyncio.wait_for(self._look.wait(), pause_s)
 
     async def _look_once(self) -> None:
         if self._handle is None:  # made here, so that an error of Serve while it restarts does not end the search

@@ -73,7 +73,8 @@ class ModelVersion:
 
     async def link(self) -> LinkAddress:
         """Return the address of this replica's link; its secret is not sent. Opens the link on the first call."""
-        if self._listening is None:
+        failed = self._listening is not None and self._listening.done() and self._listening.exception() is not None
+        if self._listening is None or failed:
             self._listening = asyncio.ensure_future(self._server.start(own_address(self._settings)))
         return await self._listening
 

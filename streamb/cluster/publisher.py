@@ -48,11 +48,14 @@ class TablePublisher:
             with contextlib.suppress(RuntimeError):  # the loop has ended because the platform stops
                 self._loop.call_soon_threadsafe(self._changed.set)
 
-    def connect(self, app: str) -> Future[None]:
-        """Make every gateway connect to a new app; done when all have, or after a time limit. From any thread."""
-        if self._loop is None:
-            done: Future[None] = Future()
-            done.set_result(None)
+    def connect(self, app: str) -> Future[bool]:
+        """Make every gateway connect to a new app. From any thread.
+
+        The result is whether all have, and comes within a time limit; True if there is no gateway.
+        """
+        if self._loop is None or self._loop.is_closed():
+            done: Future[bool] = Future()
+            done.set_result(True)
             return done
         return asyncio.run_coroutine_threadsafe(self._connect(app), self._loop)
 
@@ -77,9 +80,12 @@ class TablePublisher:
         self._pushed()
         return bool(reports) and all(report is not None and report.epoch >= table.epoch for report in reports)
 
-    async def _connect(self, app: str) -> None:
-        await self._broadcast("connect", app)
+    async def _connect(self, app: str) -> bool:
+        reports = await self._broadcast("connect", app)
         self._pushed()
+        if not reports:
+            return not self._observations.live("gateway")
+        return all(report is not None and report.links.get(app, 0) > 0 for report in reports)
 
     async def _broadcast(self, method: str, argument: Any) -> list[NodeReport | None]:
         """Return each gateway's report after the call; None for one that failed, an empty list if all did."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from streamb.clock import SystemClock
+from streamb.cluster.background import begin
 from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.control.observations import NodeReport
 from streamb.traffic import RoutingTable
@@ -30,15 +31,20 @@ class Heartbeat:
     Args:
         report: returns this process's report.
         adopt: adopts a newer routing table; None for processes that route nothing.
+        hear_failed: called with the reasons why apps cannot answer, by app.
     """
 
     def __init__(
-        self, report: Callable[[], NodeReport], adopt: Callable[[RoutingTable], Awaitable[None]] | None = None
+        self,
+        report: Callable[[], NodeReport],
+        adopt: Callable[[RoutingTable], Coroutine[Any, Any, None]] | None = None,
+        hear_failed: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
         self._make_report = report
         self._clock = SystemClock()
         self._since = self._clock.monotonic()
         self._adopt = adopt
+        self._hear_failed = hear_failed
         self._controller: Any = None
         self._task: asyncio.Task[None] | None = None
         self._beat_at = self._since
@@ -91,10 +97,14 @@ class Heartbeat:
         try:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
-            table = await asyncio.wait_for(self._controller.heartbeat.remote(self.report()), _CALL_TIMEOUT_S)
+            asked = self._controller.heartbeat.remote(self.report())
+            table, failed = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
+            self._hear_failed(failed)
             if table is not None and self._adopt is not None:
-                await self._adopt(table)
-                return True
+                # It may wait for replicas for longer than a process may be silent: the next beat does not wait.
+                adopting = begin(self._adopt(table), "a routing table could not be adopted")
+                await asyncio.wait({adopting}, timeout=INTERVAL_S)
+                return adopting.done()
         except (RayError, TimeoutError, ValueError) as error:
             # ValueError: no such actor (yet). Serving continues with the present table.
             self._controller = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -164,13 +164,22 @@ class Unserved:
     coming: bool
 
 
-def unserved(models: Mapping[str, Mapping[str, Any]]) -> list[Unserved]:
-    """Return the models whose serving version does not run; `models` is the part of that name of a `HealthReport`."""
-    return [
-        Unserved(f"model {name}: {model['detail']}", model["phase"] != AppPhase.FAILED)
-        for name, model in models.items()
-        if model["serving_version"] and model["phase"] != AppPhase.RUNNING
-    ]
+def unserved(models: Mapping[str, Mapping[str, Any]], out_of_reach: Collection[str] = ()) -> list[Unserved]:
+    """Return the models that should answer and do not.
+
+    Args:
+        models: the part of that name of a `HealthReport`.
+        out_of_reach: models whose version runs, but some gateway has no link to it.
+    """
+    found = []
+    for name, model in models.items():
+        if not model["serving_version"]:
+            continue
+        if model["phase"] != AppPhase.RUNNING:
+            found.append(Unserved(f"model {name}: {model['detail']}", model["phase"] != AppPhase.FAILED))
+        elif name in out_of_reach:
+            found.append(Unserved(f"model {name}: the gateways connect to {model['serving_version']}", coming=True))
+    return found
 
 
 def _judge(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class NodeReport:
         source: unique per incarnation of the process.
         epoch: the epoch of the routing table that it uses (gateways).
         in_flight: number of requests that wait for an answer, by app (gateways).
+        links: number of replicas that it can call now, by app; 0 while it searches for them (gateways).
         snapshots: counters since the process started (gateways).
         detail: one line for people.
         uptime_s: how long the process had been reporting when it made this report; shows which of two reports is the
@@ -49,6 +50,7 @@ class NodeReport:
     endpoint: Endpoint | None = None
     epoch: int = 0
     in_flight: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, int] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
     detail: str = ""
     uptime_s: float = 0.0
@@ -111,6 +113,15 @@ class Observations:
     def in_flight(self, app: str) -> int:
         """Return how many requests for this app are waiting for an answer in live gateways."""
         return sum(gateway.in_flight.get(app, 0) for gateway in self.live("gateway"))
+
+    def links(self) -> dict[str, tuple[int, int]]:
+        """Return, by app, the fewest and the most replicas that a live gateway can call now."""
+        found: dict[str, tuple[int, int]] = {}
+        for gateway in self.live("gateway"):
+            for app, count in gateway.links.items():
+                fewest, most = found.get(app, (count, count))
+                found[app] = min(fewest, count), max(most, count)
+        return found
 
     @verb
     def snapshots(self) -> list[Snapshot]:

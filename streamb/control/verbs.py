@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from streamb.asking import Verbs, verb
-from streamb.control.health import HealthReport, describe_models, system_health
+from streamb.control.health import HealthReport, Unserved, describe_models, system_health, unserved
 from streamb.control.news import DeploymentDesk
 from streamb.control.observations import Observations
 from streamb.control.platform import Platform
@@ -109,6 +109,13 @@ class Control:
             describe_models(self._platform.rollouts, self._apps(), self._observations),
             self._database(),
         )
+
+    def unserved(self) -> list[Unserved]:
+        """Return each model that should answer and does not, and whether it may still come by itself."""
+        links = self._observations.links()
+        routes = self._platform.rollouts.routes
+        out_of_reach = {name for name, route in routes.items() if 0 in links.get(route.app, ())}
+        return unserved(self.system_health()["models"], out_of_reach)
 
     @verb
     def status(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.cluster.reporting import STALLED_S, Heartbeat
 from streamb.control.observations import NodeReport
+from streamb.traffic import RoutingTable
 
 
 class Beating(Heartbeat):
@@ -50,3 +51,38 @@ async def test_one_that_ended_or_hangs_begins_again(first, silent_s):
     await asyncio.sleep(0.01)
     assert going.cancelled()
     assert heartbeat._task is going, "one that was stopped stays so"
+
+
+class Controller:
+    """Answers each heartbeat with a table, and with what has failed."""
+
+    def __init__(self) -> None:
+        self.heartbeat = self
+        self.beats = 0
+        self.often = asyncio.Event()
+
+    async def remote(self, report):
+        self.beats += 1
+        if self.beats == 5:
+            self.often.set()
+        return RoutingTable(self.beats), {"m--1.0.0--x": "it has failed"}
+
+
+async def test_a_table_that_waits_for_replicas_does_not_silence_the_gateway(monkeypatch, caplog):
+    """A gateway that is silent for four seconds counts as gone, and adopting a table may take longer."""
+    monkeypatch.setattr("streamb.cluster.reporting.INTERVAL_S", 0.02)
+    monkeypatch.setattr("streamb.cluster.reporting._SOON_S", 0.02)
+    heard = []
+
+    async def adopt(table: RoutingTable) -> None:
+        if table.epoch == 1:
+            raise ValueError("no schema")
+        await hangs()
+
+    heartbeat = Heartbeat(lambda: NodeReport("gateway", "g1", "node", 1, None), adopt, heard.append)
+    heartbeat._controller = controller = Controller()
+    heartbeat.start()
+    await asyncio.wait_for(controller.often.wait(), 30)
+    heartbeat._task.cancel()
+    assert heard[0] == {"m--1.0.0--x": "it has failed"}
+    assert "a routing table could not be adopted: no schema" in caplog.text

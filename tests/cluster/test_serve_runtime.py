@@ -1,6 +1,8 @@
 """Model versions on Serve as the Controller sees them, while Serve answers and while it does not. No Ray runs here."""
 
 import threading
+from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +10,12 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from streamb.clock import ManualClock
-from streamb.cluster.serve_runtime import ServeRuntime
+from streamb.cluster.serve_runtime import AT_REST_S, CONNECTED_S, SOON_S, UNSETTLED_S, ServeRuntime
 from streamb.config import load_settings
 from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
-from streamb.rollouts.runtime import AppPhase, AppSpec
+from streamb.rollouts.runtime import AppPhase, AppSpec, Fault
 
 APP = "m--1.0.0--x"
 RUNNING = SimpleNamespace(
@@ -55,10 +57,10 @@ def observations(clock):
 
 
 @pytest.fixture
-def runtime(said, tmp_path, observations):
+def runtime(said, tmp_path, observations, clock):
     trusted = SigningKey.load_or_create(tmp_path / "key").public
     settings = load_settings(environment="development", state_dir=tmp_path)
-    runtime = ServeRuntime(settings, trusted, observations, lambda app: pytest.fail("runs already"))
+    runtime = ServeRuntime(settings, trusted, observations, lambda app: pytest.fail("runs already"), clock)
     yield runtime
     runtime.close()
 
@@ -123,12 +125,138 @@ def test_an_app_that_serve_refused_is_forgotten_when_it_is_stopped(runtime, monk
     def refuse(*_, **__):
         raise RuntimeError("no room")
 
+    monkeypatch.setattr("streamb.cluster.orders._PAUSE_S", 0)
     monkeypatch.setattr("streamb.cluster.serve_runtime.model_application", lambda *_: None)
     monkeypatch.setattr(serve, "RunTarget", lambda *_, **__: None)
     monkeypatch.setattr(serve, "run_many", refuse)
     runtime.start(AppSpec("m--2.0.0--x", "m", "2.0.0", "blob"))
-    runtime._orders.submit(lambda: None).result(10)
+    runtime._orders._turns.submit(lambda: None).result(10)
     failed = runtime.apps()["m--2.0.0--x"]
-    assert (failed.phase, "no room" in failed.reason) == (AppPhase.FAILED, True)
+    assert (failed.phase, failed.fault, "no room" in failed.reason) == (AppPhase.FAILED, Fault.INFRASTRUCTURE, True)
+    assert "no room" in runtime.failed()["m--2.0.0--x"]
     runtime.stop("m--2.0.0--x")
     assert runtime.apps() == {}
+
+
+def test_an_application_that_cannot_be_built_by_chance_is_started_all_the_same(said, runtime, monkeypatch):
+    """Ray's threads change the set of modules that it pickles by value while an application is built."""
+    failures = [RuntimeError("Set changed size during iteration"), ValueError("not registered for pickle by value")]
+
+    def build(*_):
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr("streamb.cluster.orders._PAUSE_S", 0)
+    monkeypatch.setattr("streamb.cluster.serve_runtime.model_application", build)
+    monkeypatch.setattr(serve, "RunTarget", lambda *_, **__: None)
+    monkeypatch.setattr(serve, "run_many", lambda *_, **__: said.applications.update({"m--2.0.0--x": STARTING}))
+    runtime.refresh()
+    runtime.start(AppSpec("m--2.0.0--x", "m", "2.0.0", "blob"))
+    runtime._orders._turns.submit(lambda: None).result(10)
+    runtime.refresh()
+    assert phases(runtime) == {APP: "running", "m--2.0.0--x": "starting"}
+
+
+STARTING = SimpleNamespace(
+    status=ApplicationStatus.DEPLOYING,
+    message="",
+    deployments={"ModelVersion": SimpleNamespace(replica_states={"STARTING": 1}, message="")},
+)
+
+
+def test_an_app_that_serve_lost_is_gone_so_that_it_is_started_again(said, runtime):
+    runtime.refresh()
+    said.applications.clear()
+    runtime.refresh()
+    assert runtime.apps() == {}
+
+
+@pytest.fixture
+def fresh(said, tmp_path, observations, clock):
+    """A runtime that looked before anything ran, and the answers of the gateways to its requests to connect."""
+    asked: list[Future[bool]] = []
+
+    def connect(app: str) -> Future[bool]:
+        asked.append(Future())
+        return asked[-1]
+
+    trusted = SigningKey.load_or_create(tmp_path / "key").public
+    settings = load_settings(environment="development", state_dir=tmp_path)
+    applications, said.applications = said.applications, {}
+    runtime = ServeRuntime(settings, trusted, observations, connect, clock)
+    runtime.refresh()
+    said.applications = applications
+    runtime.refresh()
+    yield runtime, asked
+    runtime.close()
+
+
+def test_an_app_runs_once_the_gateways_have_connected(fresh):
+    runtime, asked = fresh
+    assert runtime.apps()[APP].reason == "the gateways connect to it"
+    asked[0].set_result(True)
+    runtime.refresh()
+    assert phases(runtime) == {APP: "running"}
+
+
+def gateway(**links: int) -> NodeReport:
+    return NodeReport("gateway", "g1", "node", 1, Endpoint("127.0.0.1", 1), links=links)
+
+
+@pytest.mark.parametrize("answer", ["no", "error", "none"])
+def test_gateways_that_do_not_connect_are_asked_again_and_then_the_app_has_failed(fresh, observations, clock, answer):
+    """Their answer may also be an error that nobody reads, or never come."""
+    runtime, asked = fresh
+    for _ in range(10):
+        if answer == "no":
+            asked[-1].set_result(False)
+        if answer == "error":
+            asked[-1].set_exception(RuntimeError("no loop"))
+        clock.advance(CONNECTED_S / 8)
+        observations.receive(replace(gateway(), uptime_s=clock.now(), links={APP: 0}))
+        runtime.refresh()
+    assert len(asked) > 5 or answer == "none"
+    status = runtime.apps()[APP]
+    assert (status.phase, status.fault) == (AppPhase.FAILED, Fault.INFRASTRUCTURE)
+    assert "no gateway has reached" in status.reason
+
+
+@pytest.mark.parametrize("links", [{APP: 2}, None])
+def test_one_gateway_that_reaches_it_or_none_at_all_is_enough_in_the_end(fresh, observations, clock, links):
+    runtime, _ = fresh
+    clock.advance(CONNECTED_S + 1)
+    if links is not None:
+        observations.receive(replace(gateway(), links=links))
+        observations.receive(replace(gateway(), source="paused", links={APP: 0}))
+    runtime.refresh()
+    assert phases(runtime) == {APP: "running"}
+
+
+def test_serve_is_asked_often_only_while_something_happens(said, runtime, observations, clock, monkeypatch):
+    looks = []
+    monkeypatch.setattr(runtime, "refresh", lambda: looks.append(clock.monotonic()) or ServeRuntime.refresh(runtime))
+
+    def looked_in(seconds: float, *, awaited: bool = False, **links: int) -> int:
+        looks.clear()
+        for _ in range(int(seconds / SOON_S)):
+            clock.advance(SOON_S)
+            observations.receive(replace(gateway(), uptime_s=clock.now(), links=links))
+            runtime.look(awaited=awaited)
+        return len(looks)
+
+    runtime.look(awaited=False)
+    assert looked_in(4 * AT_REST_S, **{APP: 2}) == 4
+    assert looked_in(4 * AT_REST_S) == 4, "no gateway has been told to use it yet"
+    assert looked_in(10, awaited=True, **{APP: 2}) == 10 / SOON_S
+    assert looked_in(10 * UNSETTLED_S, **{APP: 1}) == 10, "a gateway has lost a replica, or found one more"
+    said.applications[APP] = STARTING
+    looked_in(UNSETTLED_S, **{APP: 1})
+    assert looked_in(10, **{APP: 1}) == 10 / SOON_S
+
+
+def test_an_order_makes_it_look_until_it_is_carried_out(runtime, clock, monkeypatch):
+    monkeypatch.setattr(serve, "delete", lambda *_, **__: None)
+    runtime.look(awaited=False)
+    assert runtime._interval_s(awaited=False) == AT_REST_S
+    runtime.stop(APP)
+    assert runtime._interval_s(awaited=False) == SOON_S

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
+from streamb.cluster.background import begin
 from streamb.cluster.edge.forwarder import Forwarder
 from streamb.cluster.edge.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy, Server
 from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
@@ -31,12 +32,34 @@ _log = logging.getLogger(__name__)
 
 
 class EdgeActor:
-    """Supervises one HAProxy. While the Controller is away, the last known servers stay in use."""
+    """Supervises one HAProxy. While the Controller is away, the last known servers stay in use.
+
+    What may fail is done in `start`, which is repeated: an actor whose constructor raised is never started again.
+    """
 
     def __init__(self, settings: Settings, node_id: str) -> None:
+        self._settings = settings
+        self._endpoint = Endpoint(settings.host, settings.port)
+        self._made: HAProxy | Forwarder | None = None
+        self._node = node_id
+        self._source = f"edge-{ray.get_runtime_context().get_actor_id()}"
+        self._servers: dict[str, Server] = {}
+        self._leaving: dict[str, Server] = {}
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._controller: Any = None
+
+    @property
+    def _proxy(self) -> HAProxy | Forwarder:
+        if self._made is None:
+            self._made = self._make_proxy()
+        return self._made
+
+    def _make_proxy(self) -> HAProxy | Forwarder:
+        settings, node_id = self._settings, self._node
         folder = settings.state_dir / "edge"
         folder.mkdir(parents=True, exist_ok=True)
-        self._endpoint = Endpoint(settings.host, settings.port)
         config = EdgeConfig(
             host=settings.host,
             port=settings.port,
@@ -50,21 +73,18 @@ class EdgeActor:
             max_body_bytes=settings.max_body_bytes,
         )
         binary = haproxy_binary()
-        self._proxy = HAProxy(binary, config, folder) if binary else Forwarder(config)
-        self._node = node_id
-        self._source = f"edge-{ray.get_runtime_context().get_actor_id()}"
-        self._servers: dict[str, Server] = {}
-        self._leaving: dict[str, Server] = {}
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
+        return HAProxy(binary, config, folder) if binary else Forwarder(config)
 
     async def start(self) -> int:
-        """Start HAProxy and the loop that supervises it; return HAProxy's process id."""
+        """Start HAProxy and the loop that supervises it; return HAProxy's process id.
+
+        Raises:
+            StartFailed, OSError: it cannot be started now; calling again tries again.
+        """
         async with self._starting:
             if self._task is None:
                 await self._proxy.start()
-                self._task = asyncio.get_running_loop().create_task(self._keep())
+                self._task = begin(self._keep(), "the edge is not supervised any more")
         return self._proxy.pid or 0
 
     async def up(self) -> list[str]:
@@ -91,6 +111,7 @@ class EdgeActor:
                 wanted, complete = await self._wanted()
                 await self._synchronise(wanted, complete=complete)
             except (RayError, TimeoutError, ValueError, OSError, StartFailed) as error:
+                self._controller = None
                 _log.warning("the edge keeps its last known servers: %s", error)
             except Exception:
                 _log.exception("the edge could not update its servers; trying again")
@@ -98,10 +119,11 @@ class EdgeActor:
 
     async def _wanted(self) -> tuple[dict[str, Server], bool]:
         """Every server that should exist, and whether servers missing from it may be removed."""
-        controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
+        if self._controller is None:
+            self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
         where = f"{self._endpoint.host}:{self._endpoint.port}"
         report = NodeReport("edge", self._source, self._node, self._proxy.pid or 0, detail=where)
-        asked: Any = controller.endpoints.remote(report)
+        asked: Any = self._controller.endpoints.remote(report)
         answer: tuple[list[NodeReport], bool] = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
         wanted = {}
         for r in answer[0]:
@@ -168,9 +190,16 @@ class EdgeFleet:
         if now < self._due or not self._enabled:
             return
         self._due = now + _ENSURE_S
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
-            if node["Alive"]:
-                self._ensure(node["NodeID"])
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        for node_id in self._edges.keys() - alive:  # a node that was lost does not come back under its id
+            self._forget(node_id)
+        for node_id in alive:
+            self._ensure(node_id)
+
+    def _forget(self, node_id: str) -> None:
+        self._asked.pop(node_id, None)
+        self.troubles.pop(node_id, None)
+        ray.kill(self._edges.pop(node_id))
 
     def _ensure(self, node_id: str) -> None:
         asked = self._asked.get(node_id)
@@ -183,6 +212,8 @@ class EdgeFleet:
             except RayError as error:
                 self.troubles[node_id] = str(getattr(error, "cause", None) or error).splitlines()[0]
                 _log.warning("the edge of node %s: %s", node_id, self.troubles[node_id])
+                if isinstance(error, ActorDiedError):  # Ray does not start it again; another one takes its name
+                    self._edges.pop(node_id, None)
         if node_id not in self._edges:
             self._edges[node_id] = start_edge(self._settings, node_id)
         self._asked[node_id] = self._edges[node_id].start.remote()
@@ -192,11 +223,17 @@ class EdgeFleet:
         edges = list(self._edges.values())
         if not edges:
             return list(BACKENDS)
-        seen = ray.get([edge.up.remote() for edge in edges], timeout=_CALL_TIMEOUT_S)
+        try:
+            seen = ray.get([edge.up.remote() for edge in edges], timeout=_CALL_TIMEOUT_S)
+        except (RayError, OSError) as error:
+            _log.warning("an edge does not say which servers it sees: %s", error)
+            return list(BACKENDS)
         return [backend for backend in BACKENDS if not all(backend in up for up in seen)]
 
     def stop(self) -> None:
         """Let every edge finish its requests, then stop it."""
+        if not self._edges:
+            return
         ray.wait([edge.stop.remote() for edge in self._edges.values()], num_returns=len(self._edges), timeout=10)
         for edge in self._edges.values():
             ray.kill(edge)
