@@ -68,6 +68,7 @@ _SLOW = tuple(
         "test_architecture.py",
         "test_docs.py",
         "test_scrape.py",
+        "test_soak.py",
         "trials/test_process.py",
         "tune_jobs/test_optimize.py",
         "tune_jobs/test_train.py",
