@@ -28,6 +28,7 @@ from streamb.api.shapes import (
 )
 from streamb.control.verbs import Control
 from streamb.errors import Forbidden, NotFound, Unauthorized
+from streamb.monitoring.channels import nobody_is_told
 from streamb.options import ShortText, Strict
 from streamb.registry import Registry, TrialState
 from streamb.rollouts.controller import Rollouts
@@ -89,6 +90,7 @@ class FindingAnswer(Answer):
     value: FiniteOrNull = Field(default=None, description="The measured value.")
     limit: FiniteOrNull = Field(default=None, description="The highest or lowest value that passes.")
     samples: int = Field(default=0, description="How many requests the finding is based on.")
+    asks: bool = Field(default=False, description="If it fails, somebody decides; the version is not rolled back.")
 
 
 class ApprovalAnswer(Answer):
@@ -121,6 +123,13 @@ class DeploymentAnswer(Answer):
     findings: list[FindingAnswer] = Field(default_factory=list, description="The latest finding of each criterion.")
     waiting_for: str = Field(default="", description="What a gate waits for; empty if it waits for nothing.")
     approvals: list[ApprovalAnswer] = Field(default_factory=list)
+    approval_expires_at: float | None = Field(default=None, description="Without an approval by then it is aborted.")
+    watched_until: float | None = Field(
+        default=None, description="Until then a completed deployment is still judged, and rolled back if it fails."
+    )
+    needs: str = Field(default="", description="What somebody must decide; empty if it goes on by itself.")
+    restarts: int = Field(default=0, description="How often the infrastructure took an app away that started again.")
+    notice: str = Field(default="", description="In the answer to the order: what to know about it.")
 
 
 class EventAnswer(Answer):
@@ -145,15 +154,19 @@ async def list_deployments(
 
 @router.post("", status_code=201, response_model=DeploymentAnswer)
 async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: ChangeDep, caller: Caller) -> Any:
-    """Start a deployment. Its state can be read at the address in `Location`."""
+    """Start a deployment. Its state can be read at the address in `Location`.
+
+    It is refused (409 `incompatible_signature`) if the version takes or answers something else than the one that
+    serves, which `accept_changes` does not name; `changes` lists each difference.
+    """
     if body.force and (caller is None or not caller.admin):
         raise Forbidden("`force` needs the API key of an administrator")
     if body.options.runs_code and caller is None:
         raise Unauthorized("criteria of your own run code on the cluster, so they need an API key even in development")
 
-    async def act() -> Deployment:
+    async def act() -> DeploymentAnswer:
         await _try_untried(console, body.model_id, body.target_version)
-        return await console.ask(
+        made = await console.ask(
             Control.create_deployment,
             body.model_id,
             body.target_version,
@@ -162,6 +175,7 @@ async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: C
             change.actor,
             force=body.force,
         )
+        return DeploymentAnswer.model_validate(made).model_copy(update={"notice": nobody_is_told(console.settings)})
 
     return await change.make(DeploymentAnswer, body, act, status=201, location="/api/deployments/{id}")
 

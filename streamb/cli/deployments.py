@@ -10,7 +10,8 @@ import typer
 from streamb.cli import strategies as how
 from streamb.cli.command import command
 from streamb.cli.options import Limit, Where
-from streamb.cli.output import Answer, Columns, Facts, Waiting, as_text, at, listing, when
+from streamb.cli.output import Answer, Columns, Facts, Waiting, as_text, at, listing, say, when
+from streamb.clock import SystemClock
 from streamb.sdk.deployment import Deployment, DeploymentStatus, wait_until_stopped
 from streamb.sdk.http import HttpClient
 
@@ -21,6 +22,8 @@ DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the deplo
 By = Annotated[str | None, typer.Option("--by", help="Who decides this. By default the name of the API key.")]
 Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded in the history.")]
 
+_UNDER_WAY: Final = frozenset({"pending", "awaiting_approval", "progressing", "paused"})
+_LONG_S: Final = 7_200.0
 _VERBS: Final[Mapping[str, str]] = {
     "approve": "Approve a deployment that awaits approval. Its author cannot.",
     "pause": "Keep the current traffic weight until the deployment is resumed.",
@@ -69,6 +72,8 @@ def deploy(
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}
     with where.connect() as client:
         made = client.change("POST", "/api/deployments", body, patient=True)
+        if made.get("notice"):
+            say(f"note: {made['notice']}")
         if wait:
             made = _follow(client, made, timeout)
     return _one_line(made, exit_code=1 if wait and made["state"] != "completed" else 0)
@@ -95,7 +100,7 @@ def undeploy(
 
 @command(commands, "list")
 def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit = 20) -> Answer:
-    """List deployments, newest first."""
+    """List deployments, newest first; the column "needs" shows where somebody must decide."""
     columns: Columns = {
         "deployment": "id",
         "model": "model_id",
@@ -103,6 +108,7 @@ def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit 
         "strategy": "strategy",
         "state": "state",
         "weight": lambda one: f"{one['weight']:g} %",
+        "needs": lambda one: one.get("needs", ""),
         "reason": "reason",
     }
     found = list(client.pages("/api/deployments", limit=limit, model_id=model_id))
@@ -113,7 +119,7 @@ def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit 
 def show(client: HttpClient, deployment_id: DeploymentId) -> Answer:
     """Show one deployment: state, steps, and judgements."""
     found = client.get(f"/api/deployments/{deployment_id}")
-    return Answer(found, Facts({**found, **_readable(found)}))
+    return Answer(found, Facts({**found, **_readable(found, SystemClock().now())}))
 
 
 @command(commands, "history")
@@ -187,19 +193,35 @@ def _one_line(found: Mapping[str, Any], exit_code: int = 0) -> Answer:
     return Answer(found, line, exit_code=exit_code)
 
 
-def _readable(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a deployment that people read better as text."""
-    findings = (f"{one['criterion']}: {one['verdict']}, {one['detail']}" for one in found["findings"])
+def _readable(found: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the fields of a deployment that people read better as text, and what is unknown of it."""
+    findings = (
+        f"{one['criterion']}: {one['verdict']}{' (somebody decides)' if one.get('asks') else ''}, {one['detail']}"
+        for one in found["findings"]
+    )
+    unknown = (f"{one['criterion']}: {one['detail']}" for one in found["findings"] if one["verdict"] == "inconclusive")
     approvals = (f"{one['gate']}: {one['by']}, {when(one['at'])} {one['reason']}" for one in found["approvals"])
     plan = (f"{one['weight']:g} %{' after approval' if one['gate'] else ''}" for one in found["steps"])
     return {
         **{name: when(found[name]) for name in ("created_at", "updated_at")},
+        "state": f"{found['state']}{_left(', watched for {} more', found.get('watched_until'), now)}",
+        "waiting_for": f"{found['waiting_for']}{_left(' (aborted in {})', found.get('approval_expires_at'), now)}",
+        **{name: when(found.get(name)) for name in ("approval_expires_at", "watched_until")},
         "weight": f"{found['weight']:g} %",
         "steps": " → ".join(plan),
         "findings": "\n".join(findings),
+        "unknown": "\n".join(unknown) if found["state"] in _UNDER_WAY else "",
         "approvals": "\n".join(line.rstrip() for line in approvals),
         "options": {name: _joined(value) for name, value in found["options"].items()},
     }
+
+
+def _left(words: str, until: float | None, now: float) -> str:
+    """Return `words` with the time from now to `until`; "" if there is no such time."""
+    if until is None:
+        return ""
+    seconds = max(0.0, until - now)
+    return words.format(f"{seconds:.0f} s" if seconds < _LONG_S else f"{seconds / 3_600:.1f} h")
 
 
 def _joined(value: Any) -> Any:

@@ -201,6 +201,18 @@ class Deployment:
         return self.state is DeploymentState.COMPLETED and self.phase is Phase.BAKE
 
     @property
+    def watched_until(self) -> float | None:
+        """When a completed deployment is judged no longer (seconds since the epoch); None if it is not judged."""
+        return self.phase_since + self.hold_s if self.baking else None
+
+    @property
+    def needs(self) -> str:
+        """What somebody must decide, as a clause; "" if it goes on by itself or has ended."""
+        if self.state is DeploymentState.AWAITING_APPROVAL:
+            return f"approve ({self.waiting_for}) or abort"
+        return "resume, promote or abort" if self.state is DeploymentState.PAUSED else ""
+
+    @property
     def approval_expires_at(self) -> float | None:
         """When the deployment is aborted if nobody approves (seconds since the epoch); None if it waits for nobody."""
         return self.phase_since + self.approval_timeout_s if self.state is DeploymentState.AWAITING_APPROVAL else None

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import DeadlineExceeded, NotFound, StreambError, Unavailable
-from streamb.metrics.criteria import Finding
+from streamb.metrics.criteria import Finding, Verdict
 from streamb.sdk.http import HttpClient
 from streamb.store.plain import from_plain
 
@@ -32,6 +32,11 @@ class DeploymentStatus:
         findings: the latest result of each criterion.
         waiting_for: which approval it waits for; empty if it waits for none.
         steps: percent of the traffic in each step of the plan.
+        needs: what somebody must decide; empty if it goes on by itself or has ended.
+        approval_expires_at: when it is aborted without an approval, in seconds since the epoch; None if it needs none.
+        watched_until: until when a completed deployment is still judged, and rolled back if the version fails, in
+            seconds since the epoch; None if it is not.
+        restarts: how often an app was started elsewhere, after the infrastructure took it away.
     """
 
     id: str
@@ -47,6 +52,15 @@ class DeploymentStatus:
     findings: tuple[Finding, ...] = ()
     waiting_for: str = ""
     steps: tuple[float, ...] = ()
+    needs: str = ""
+    approval_expires_at: float | None = None
+    watched_until: float | None = None
+    restarts: int = 0
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What is not known yet: the criteria without a verdict, each with what is missing, in words."""
+        return tuple(f"{one.criterion}: {one.detail}" for one in self.findings if one.verdict is Verdict.INCONCLUSIVE)
 
     @property
     def ended(self) -> bool:

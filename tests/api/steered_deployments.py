@@ -33,6 +33,9 @@ class Seen:
     model_id: str = "churn"
     target_version: str = "1.1.0"
     previous_version: str | None = "1.0.0"
+    needs: str = ""
+    approval_expires_at: float | None = None
+    watched_until: float | None = None
     created_at: float = 1.0
     updated_at: float = 2.0
     steps: tuple[Any, ...] = tuple(
@@ -42,7 +45,13 @@ class Seen:
 
 
 FINDING = SimpleNamespace(
-    criterion="error_rate", verdict="fail", detail="5 % of 812 requests failed", value=0.05, limit=0.02, samples=812
+    criterion="error_rate",
+    verdict="fail",
+    detail="5 % of 812 requests failed",
+    value=0.05,
+    limit=0.02,
+    samples=812,
+    asks=False,
 )
 APPROVAL = SimpleNamespace(by="ada", at=3.0, gate="before 100 %", reason="looks good")
 

@@ -45,6 +45,9 @@ ALL: dict = {
         "max_latency_increase": 0.5,
         "latency_slack_ms": 2,
         "compare_with_stable": False,
+        "max_client_error_increase": 0.02,
+        "max_disagreement": 0.05,
+        "compare_outputs": False,
         "custom": ["my_checks.fairness:by_age"],
     },
     "approval_required": True,
@@ -53,6 +56,7 @@ ALL: dict = {
     "fallback_to_stable": False,
     "shadow_percent": 5,
     "hold_seconds": 60,
+    "accept_changes": ["added:income"],
     "overrides": {"users": ["ada", "user-1"]},
 }
 BEGINNINGS = {"traffic_split_percentage", "steps"}  # of a canary: one or the other

@@ -107,8 +107,10 @@ class TestTheRealVerbs:
         return after
 
     async def test_approved_switched_and_rolled_back(self, client, gated, after):
-        found = await after(1)
+        found = await after(10)  # after the preview
         assert (found["state"], found["weight"]) == ("awaiting_approval", 0.0)
+        assert found["needs"] == "approve (100 %) or abort"
+        assert found["approval_expires_at"] > found["updated_at"]
         assert found["waiting_for"]
         assert (await client.post(f"{gated}/approve")).json()["code"] == "forbidden"
         approved = await client.post(f"{gated}/approve", json={"by": "ada", "reason": "checked"})

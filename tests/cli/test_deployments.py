@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from streamb.clock import SystemClock
 from tests.api.steered_deployments import APPROVAL, FINDING, Seen, SteeredPlatform
 
 GATED = Seen(
@@ -185,6 +188,28 @@ def test_showing_one(cli, control):
     assert "before 100 %: ada, 1970-01-01" in shown
     assert "steps=10 25 100, health_check_criteria=max_error_rate=0.02" in shown
     assert cli.json("deployments", "show", "dep-1")["findings"] == [vars(FINDING)]
+
+
+def test_showing_one_that_is_watched_after_completion_says_for_how_long(cli, control):
+    control.story = [replace(DONE, phase="bake", watched_until=SystemClock().now() + 42)]
+    assert re.search(r"completed, watched for 4[012] s more", cli("deployments", "show", "dep-1"))
+
+
+def test_showing_one_that_waits_says_what_is_unknown_who_decides_and_when_it_ends(cli, control):
+    few = SimpleNamespace(**{**vars(FINDING), "verdict": "inconclusive", "detail": "only 7 of the 200 requests needed"})
+    other = SimpleNamespace(**{**vars(FINDING), "criterion": "output_disagreement", "asks": True})
+    ends = SystemClock().now() + 36_000
+    control.story = [replace(GATED, findings=(few, other), needs="approve (50 %) or abort", approval_expires_at=ends)]
+    shown = cli("deployments", "show", "dep-1")
+    assert re.search(r"unknown +error_rate: only 7 of the 200 requests needed", shown)
+    assert "output_disagreement: fail (somebody decides)" in shown
+    assert "(aborted in 10.0 h)" in shown
+    assert "approve (50 %) or abort" in shown
+
+
+def test_accepted_changes_are_sent_by_name(deploy, control):
+    deploy("--accept-change", "added:income", "--accept-change", "classes", "--no-wait")
+    assert control.orders[-1]["options"]["accept_changes"] == ["added:income", "classes"]
 
 
 OPTIONS = {"steps": [10, 25, 100], "health_check_criteria": {"max_error_rate": 0.02}}

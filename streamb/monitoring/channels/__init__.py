@@ -6,6 +6,7 @@ from streamb.monitoring.channels.opening import (
     ChannelSpec,
     check_channels,
     explain_channels,
+    nobody_is_told,
     open_channels,
     settings_warnings,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "DeliveryFailed",
     "check_channels",
     "explain_channels",
+    "nobody_is_told",
     "open_channels",
     "settings_warnings",
     "severities_of",

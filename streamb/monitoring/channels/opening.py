@@ -81,7 +81,19 @@ def check_channels(settings: Settings) -> None:
 
 def settings_warnings(settings: Settings) -> list[str]:
     """Return warnings about settings of the platform and its channels that are allowed but probably mistakes."""
-    return [*config_warnings(settings, channel_variables()), *_warnings(settings)]
+    untold = [nobody] if (nobody := nobody_is_told(settings)) else []
+    return [*config_warnings(settings, channel_variables()), *_warnings(settings), *untold]
+
+
+def nobody_is_told(settings: Settings) -> str:
+    """Return a sentence if nobody is told of alerts and of deployments that need somebody; "" if somebody is."""
+    if not settings.monitoring_enabled:
+        why = f"monitoring is disabled ({variable_of('monitoring_enabled')})"
+    elif not chosen_channels(settings):
+        why = f"there is no alert channel ({variable_of('alert_channels')} is {NO_CHANNELS})"
+    else:
+        return ""
+    return f"{why}: nobody is told when a deployment needs an approval, is rolled back or fails"
 
 
 def explain_channels(settings: Settings) -> list[SettingOrigin]:
