@@ -48,7 +48,9 @@ class DeploymentBody(Strict):
     target_version: Reference
     strategy: Strategy = Field(default=Strategy.IMMEDIATE, strict=False)
     options: RolloutOptions = Field(default_factory=RolloutOptions)
-    force: bool = Field(default=False, description="Deploy even if the environment forbids it; needs an admin key.")
+    force: bool = Field(
+        default=False, description="Deploy even if the environment forbids it, or it does not fit; needs an admin key."
+    )
 
     @model_validator(mode="after")
     def _options_are_used(self) -> Self:

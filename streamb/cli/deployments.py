@@ -50,7 +50,9 @@ def deploy(
     no_rollback: how.NoRollback = False,
     accept_change: how.AcceptChanges = None,
     option: how.OtherOptions = None,
-    force: Annotated[bool, typer.Option("--force", help="Deploy even if the environment forbids it.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Deploy even if the environment forbids it, or it does not fit.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the deployment has ended.")] = True,
     timeout: Annotated[float, typer.Option(min=1, help="Maximum wait, in seconds.")] = 600.0,
 ) -> Answer:

@@ -19,6 +19,7 @@ from streamb.cluster.edge.edge import EdgeFleet
 from streamb.cluster.jobs.jobs import JobRunner
 from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
+from streamb.cluster.room import cluster_room
 from streamb.cluster.serve_runtime import ServeRuntime
 from streamb.config import Settings
 from streamb.control.health import Unserved
@@ -215,7 +216,7 @@ class ControllerActor:
         )
         try:
             jobs = JobRunner(settings.state_dir, platform.database.records, self._clock)
-            control = Control(platform, runtime, self._observations, jobs)
+            control = Control(platform, runtime, self._observations, jobs, cluster_room)
         except BaseException:
             platform.close()
             raise

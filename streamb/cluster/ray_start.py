@@ -149,11 +149,11 @@ def _in_steps(watch: _Watch) -> Iterator[None]:
     These are two waits that last long and that no signal ends, and the ports of Ray's agents: Ray's node waits only
     15 s for agents that choose their ports themselves, and then ends itself.
     """
+    from ray import _raylet
     from ray._private import node as node_module
-    from ray._private import parameter
     from ray._private import services as services_module
 
-    node, services = cast(Any, node_module), cast(Any, services_module)
+    node, services, raylet = cast(Any, node_module), cast(Any, services_module), cast(Any, _raylet)
     get_node, wait_for_port = services.get_node, node.wait_for_persisted_port
 
     def port(*args: Any, **kwargs: Any) -> Any:
@@ -164,22 +164,22 @@ def _in_steps(watch: _Watch) -> Iterator[None]:
     def found(*args: Any, **kwargs: Any) -> Any:
         return _patiently(lambda: get_node(*args, **kwargs), watch)
 
-    parameters: Any = parameter.RayParams
-    preselect = parameters.update_pre_selected_port
+    start = node.Node.start_ray_processes
 
-    def with_ports(self: Any) -> Any:
-        free = _free_ports(len(_AGENTS))
-        for name in _AGENTS:
-            setattr(self, name, getattr(self, name) or free.pop())
-        return preselect(self)
+    def with_ports(self: Any) -> None:
+        for name, free in zip(_AGENTS, _free_ports(len(_AGENTS)), strict=True):
+            setattr(self._ray_params, name, getattr(self._ray_params, name) or free)
+        told = (self._session_dir, self._node_id, raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME)  # Ray has no argument for it
+        raylet.persist_port(*told, self._ray_params.dashboard_agent_listen_port)
+        start(self)
 
     services.get_node, node.wait_for_persisted_port = found, port
-    parameters.update_pre_selected_port = with_ports
+    node.Node.start_ray_processes = with_ports
     try:
         yield
     finally:
         services.get_node, node.wait_for_persisted_port = get_node, wait_for_port
-        parameters.update_pre_selected_port = preselect
+        node.Node.start_ray_processes = start
 
 
 def _free_ports(count: int) -> list[int]:

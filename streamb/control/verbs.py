@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streamb.asking import Verbs, verb
@@ -10,10 +10,12 @@ from streamb.control.health import HealthReport, Unserved, describe_models, syst
 from streamb.control.news import DeploymentDesk
 from streamb.control.observations import Observations
 from streamb.control.platform import Platform
-from streamb.errors import Forbidden, InvalidInput, StorageFailed
+from streamb.control.sizing import Need, Room, refusal
+from streamb.control.storage import share_of
+from streamb.errors import DoesNotFit, Forbidden, InvalidInput, StorageFailed
 from streamb.monitoring.alerts.deployments import News
 from streamb.rollouts.deployment import Deployment
-from streamb.rollouts.runtime import AppStatus, Runtime
+from streamb.rollouts.runtime import AppPhase, AppStatus, Runtime
 from streamb.rollouts.strategies import Strategy
 from streamb.store import Page
 
@@ -38,11 +40,26 @@ class JobBoard(Protocol):
 class Control:
     """Verbs that need several parts. Runs inside the Controller; synchronous, safe to use from many threads.
 
+    Args:
+        platform: the control side.
+        runtime: runs the versions.
+        observations: the reports of gateways, consoles and edges.
+        jobs: runs jobs.
+        room: returns what the cluster has; by default nothing is known of it.
+
     Attributes:
         verbs: all verbs of the control side that another process may call.
     """
 
-    def __init__(self, platform: Platform, runtime: Runtime, observations: Observations, jobs: JobBoard) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        runtime: Runtime,
+        observations: Observations,
+        jobs: JobBoard,
+        room: Callable[[], Room] = lambda: Room("this platform"),
+    ) -> None:
+        self._room = room
         self._platform = platform
         self._runtime = runtime
         self._observations = observations
@@ -63,10 +80,11 @@ class Control:
             strategy: one of `Strategy`.
             options: options of that strategy, by name.
             actor: the name of the caller, for the history.
-            force: allow an immediate deployment outside development.
+            force: allow an immediate deployment outside development, and one that does not fit on the cluster.
 
         Raises:
             Forbidden: the deployment is immediate, the environment is not development, and `force` is not set.
+            DoesNotFit: the cluster has not enough memory or CPUs for it, and `force` is not set.
             InvalidInput, NotFound, Conflict: see `Rollouts.create`.
         """
         if strategy not in set(Strategy):
@@ -77,7 +95,23 @@ class Control:
                 f"an immediate deployment moves all traffic at once without a check and is refused in {environment}; "
                 "choose another strategy (canary, rolling, blue_green), or have an administrator request it with force"
             )
+        if not force:
+            self._demand_room(model_id, target_version)
         return self._platform.rollouts.create(model_id, target_version, wanted, options, actor)
+
+    def _demand_room(self, model_id: str, ref: str) -> None:
+        """Raise DoesNotFit if what runs and the version `ref` need more than the cluster is known to have."""
+        settings, registry = self._platform.settings, self._platform.registry
+        version = registry.resolve(model_id, ref).version
+        wanted = {(model_id, version): settings.min_instances}
+        for app, status in self._apps().items():
+            if status.phase in {AppPhase.STARTING, AppPhase.RUNNING}:
+                known, number = app.rsplit("--", 1)[0].split("--", 1)
+                wanted[known, number] = max(status.replicas, settings.min_instances)
+        shares = [share_of(registry, *which, replicas) for which, replicas in sorted(wanted.items())]
+        need, room = Need.of(settings, shares), self._room()
+        if why := refusal(need, room, "`force`, by an administrator,"):
+            raise DoesNotFit(f"{model_id} {version} cannot be deployed: {why}", **need.facts(room))
 
     def news(self) -> News:
         """Return what is new about deployments and which versions can be called, for the Monitor.

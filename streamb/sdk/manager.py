@@ -295,7 +295,7 @@ class ProductionMLManager(RegistryMethods):
                 is False.
             accept_changes: which differences of its signature from that of the version that serves are wanted, by the
                 names that the refusal gives, such as `["added:income", "classes"]`. By default none.
-            force: deploy even if the environment forbids it; needs an administrator's key.
+            force: deploy even if the environment forbids it, or it does not fit; needs an administrator's key.
             **options: the other fields of `RolloutOptions`, such as `steps=[5, 50, 100]` or `step_seconds=30`.
 
         Raises:

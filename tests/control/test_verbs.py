@@ -3,8 +3,9 @@
 import pytest
 
 from streamb.control.platform import breaker_policy, build, token_key
+from streamb.control.sizing import Room
 from streamb.control.verbs import Control
-from streamb.errors import Forbidden, InvalidInput, NotFound
+from streamb.errors import DoesNotFit, Forbidden, InvalidInput, NotFound
 from streamb.rollouts.controller import Rollouts
 from streamb.security.keys import KeyRing
 from streamb.traffic import BreakerPolicy
@@ -133,3 +134,33 @@ def test_the_key_of_request_ids_is_made_once(tmp_path):
         assert built.rollouts.table.policy.breaker == BreakerPolicy()
     finally:
         built.close()
+
+
+class TestRoom:
+    """What does not fit is refused with numbers; what is not known refuses nothing."""
+
+    def roomy(self, tmp_path, **room) -> Woken:
+        made = platform(tmp_path, environment="staging")
+        made.verbs._room = lambda: Room("the cluster of 1 node(s)", **room)
+        return made
+
+    def test_a_deployment_that_does_not_fit_is_refused_with_the_numbers(self, tmp_path):
+        made = self.roomy(tmp_path, memory_mb=2_000.0)
+        with pytest.raises(
+            DoesNotFit, match=r"m 2\.0\.0 cannot be deployed: .*memory: 2\.3 GB are needed and 2\.0"
+        ) as why:
+            made.deploy("2.0.0")
+        assert (why.value.status, why.value.code) == (409, "does_not_fit")
+        assert why.value.details["replicas"] == 4, "those that run, and those that would"
+        assert why.value.details["room"]["memory_mb"] == 2_000.0
+        assert made.deploy("2.0.0", force=True).target_version == "2.0.0"
+
+    @pytest.mark.parametrize("room", [{}, {"memory_mb": 3_000.0, "cpus": 4.0}])
+    def test_what_fits_or_is_not_known_is_deployed(self, tmp_path, room):
+        assert self.roomy(tmp_path, **room).deploy("2.0.0").target_version == "2.0.0"
+
+    def test_a_version_that_runs_already_needs_nothing_more(self, tmp_path):
+        made = self.roomy(tmp_path, cpus=0.2)
+        with pytest.raises(DoesNotFit, match=r"CPUs: 0.4 are reserved and 0.2 are there"):
+            made.deploy("2.0.0")
+        assert made.deploy("1.0.0").target_version == "1.0.0"
