@@ -36,7 +36,7 @@ def test_nodes_with_problems_are_named():
 _PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
-os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
 from streamb.cluster.session import QUIET, prepare_ray
 prepare_ray()
 import ray
