@@ -53,7 +53,7 @@ class AppStatus:
         phase: starting, running, failed or stopping.
         replicas: number of replicas that answer.
         reason: why it is not running, for people.
-        fault: who is to blame if it failed.
+        fault: who is to blame if it failed, or if it does not get on with its start.
     """
 
     phase: AppPhase

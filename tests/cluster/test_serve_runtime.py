@@ -10,11 +10,14 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from streamb.clock import ManualClock
+from streamb.cluster.orders import TRIES
 from streamb.cluster.serve_runtime import AT_REST_S, CONNECTED_S, SOON_S, UNSETTLED_S, ServeRuntime
 from streamb.config import load_settings
 from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
+from streamb.rollouts.caretaker import abandoned, maintained, missing
+from streamb.rollouts.route import ServingRoute
 from streamb.rollouts.runtime import AppPhase, AppSpec, Fault
 
 APP = "m--1.0.0--x"
@@ -259,4 +262,42 @@ def test_an_order_makes_it_look_until_it_is_carried_out(runtime, clock, monkeypa
     runtime.look(awaited=False)
     assert runtime._interval_s(awaited=False) == AT_REST_S
     runtime.stop(APP)
+    runtime._orders._turns.submit(lambda: None).result(10)
     assert runtime._interval_s(awaited=False) == SOON_S
+
+
+def test_a_stable_version_whose_start_was_refused_comes_back_under_another_name(said, runtime, clock, monkeypatch):
+    """The caretaker replaces what has failed, after pauses; the app that was refused is forgotten."""
+    refusals = [RuntimeError("Set changed size during iteration")] * TRIES
+    lost = ServingRoute("n", "1.0.0", "n--1.0.0--a", "salt")
+
+    def hand_over(targets, **_):
+        if refusals:
+            raise refusals.pop()
+        said.applications.update({targets[0]: RUNNING})
+
+    monkeypatch.setattr("streamb.cluster.orders._PAUSE_S", 0)
+    monkeypatch.setattr("streamb.cluster.serve_runtime.model_application", lambda *_: None)
+    monkeypatch.setattr(serve, "RunTarget", lambda _, app, **__: app)
+    monkeypatch.setattr(serve, "run_many", hand_over)
+    monkeypatch.setattr(runtime, "_connect", lambda _: _done())
+    runtime.refresh()
+    route = lost
+    for _ in range(10):
+        apps = runtime.apps()
+        route = maintained(route, apps, clock.now(), lambda *_: "n--1.0.0--b")
+        if app := missing(route, apps):
+            runtime.start(AppSpec(app, "n", "1.0.0", "blob"))
+        for app in abandoned(route, apps):
+            runtime.stop(app)
+        runtime._orders._turns.submit(lambda: None).result(10)
+        runtime.refresh()
+        clock.advance(1)
+    assert (route.app, route.replacement) == ("n--1.0.0--b", "")
+    assert phases(runtime) == {APP: "running", "n--1.0.0--b": "running"}
+
+
+def _done() -> Future[bool]:
+    done: Future[bool] = Future()
+    done.set_result(True)
+    return done
