@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from streamb.monitoring.channels import settings_warnings
+from streamb.registry import Artifact, Trial, TrialState
 from tests.api.conftest import client_of
 from tests.api.fakes import InProcess
 from tests.api.test_models import form
@@ -144,3 +146,46 @@ class TestTheRealVerbs:
         answer = await client.post("/api/deployments", json=order)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
         assert "42" in answer.json()["error"]
+
+
+async def test_a_version_with_another_signature_is_refused_with_the_list_until_it_is_accepted(client, backend, archive):
+    registry = backend.platform.registry
+    registry.create_model("churn")
+    blob = backend.blobs.put_file(archive).digest
+    for version, names in (("1.0.0", ("age",)), ("2.0.0", ("age", "income"))):
+        schema = {"container": "frame", "features": [{"name": name, "kind": "number"} for name in names]}
+        artifact = Artifact(version, blob, 1, "f", "other", schema, carries_code=False, trial=Trial(TrialState.PASSED))
+        registry.register_version("churn", version, artifact)
+    assert (await client.post("/api/deployments", json=ORDER)).status_code == 201
+    await asyncio.sleep(0)
+    order = {**ORDER, "target_version": "2.0.0"}
+    refused = await client.post("/api/deployments", json=order)
+    assert (refused.status_code, refused.json()["code"]) == (409, "incompatible_signature")
+    assert refused.json()["changes"] == [{"name": "added:income", "detail": "the column income (number) must be sent"}]
+    wrong = await client.post("/api/deployments", json={**order, "options": {"accept_changes": ["added:incom"]}})
+    assert (wrong.status_code, "added:income" in wrong.json()["error"]) == (422, True)
+    made = await client.post("/api/deployments", json={**order, "options": {"accept_changes": ["added:income"]}})
+    assert made.status_code == 201, made.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "notice"),
+    [({}, ""), ({"monitoring_enabled": False}, "is disabled"), ({"alert_channels": "none"}, "no alert channel")],
+)
+async def test_an_order_says_if_nobody_will_be_told_of_its_end(tmp_path, archive, settings, notice):
+    backend = InProcess(tmp_path / "state", **settings)
+    async with client_of(backend) as client:
+        await register(client, archive)
+        said = (await client.post("/api/deployments", json=ORDER)).json()["notice"]
+    assert notice in said
+    assert ("nobody is told" in said) == bool(notice)
+    assert said in [*settings_warnings(backend.settings), ""]
+
+
+async def test_the_metrics_of_deployments_are_in_the_scrape(client, archive):
+    await register(client, archive)
+    await client.post("/api/deployments", json=ORDER)
+    await asyncio.sleep(0)
+    text = (await client.get("/metrics")).text
+    assert 'streamb_deployments_total{result="completed",strategy="immediate"} 1.0' in text
+    assert 'streamb_deployment_state{model="churn",state="completed",version="1.0.0"} 1.0' in text
