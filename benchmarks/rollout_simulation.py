@@ -22,11 +22,14 @@ from streamb.metrics.criteria import Verdict, overall
 from streamb.metrics.histogram import BUCKETS, GROWTH, SMALLEST_S, LatencyHistogram
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge
+from streamb.rollouts.blocks import Blocks
 from streamb.rollouts.observation import NOW_S, RECENT_S, WHILE_REFUSED_S, is_refused
 from streamb.serving.breaker import REFUSED, Breaker, BreakerState
 from streamb.traffic import BreakerPolicy
 
 GATEWAYS = 2
+ROOM = 120
+"""How many buckets latencies may shift to either side: by a factor of ten."""
 
 
 class Rung(Protocol):
@@ -47,13 +50,21 @@ class Behaviour:
     """How a version behaves: the chance of an error, and log-normal latencies.
 
     Attributes:
+        error_rate: the chance of an error.
         p95_ms: the 95th percentile of the latency.
-        sigma: the standard deviation of the latency's logarithm.
+        sigma: the standard deviation of the latency's logarithm, within a second.
+        client_errors: the chance that a request is refused as the client's mistake.
+        drift: the standard deviation of what all latencies of a second have in common (their logarithm), of this
+            version's own: its replicas' cores, memory and neighbours.
+        drift_s: how long that lasts, in seconds: its correlation falls to 37 % in this time.
     """
 
     error_rate: float = 0.02
     p95_ms: float = 100.0
     sigma: float = 0.5
+    client_errors: float = 0.0
+    drift: float = 0.0
+    drift_s: float = 5.0
 
     @property
     def middle(self) -> float:
@@ -93,34 +104,63 @@ class Result:
     errors: int = 0
 
 
+class Drift:
+    """A slowly changing shift of the logarithm of latencies (an autoregressive process, one value per second)."""
+
+    def __init__(self, deviation: float, lasting_s: float, random: np.random.Generator) -> None:
+        self._deviation, self._random = deviation, random
+        self._kept = math.exp(-1.0 / lasting_s)
+        self._now = deviation * float(random.standard_normal()) if deviation else 0.0
+
+    def next(self) -> float:
+        """The shift of the next second."""
+        if self._deviation:
+            fresh = self._deviation * math.sqrt(1.0 - self._kept**2) * float(self._random.standard_normal())
+            self._now = self._kept * self._now + fresh
+        return self._now
+
+
 class _Counts:
     """What one version is counted to have done: since the step began, and in the last seconds."""
 
     def __init__(self, name: str, behaviour: Behaviour, random: np.random.Generator) -> None:
         self._name, self._behaviour, self._random = name, behaviour, random
-        self._first, self._chances = behaviour.bucket_chances()
+        first, self._chances = behaviour.bucket_chances()
+        self._first = first - ROOM
+        self._drift = Drift(behaviour.drift, behaviour.drift_s, random)
         self._ever = [0, 0]
         self.reset()
 
     def reset(self) -> None:
         """A step begins."""
-        self._sums = [_Sums(0, 0, 0, np.zeros(len(self._chances), dtype=np.int64))]
+        self._sums = [_Sums(0, 0, 0, 0, np.zeros(len(self._chances) + 2 * ROOM, dtype=np.int64))]
 
-    def serve(self, requests: int, gateways: _Gateways | None = None) -> int:
-        """One second's requests; returns how many of them the gateways sent elsewhere."""
+    def serve(self, requests: int, shift: float = 0.0, gateways: _Gateways | None = None) -> int:
+        """One second's requests; returns how many of them the gateways sent elsewhere.
+
+        Args:
+            requests: how many arrive.
+            shift: what the machine adds to the logarithm of every latency in this second.
+            gateways: the breakers in front of the version.
+        """
         rate = self._behaviour.error_rate
+        mistaken = int(self._random.binomial(requests, self._behaviour.client_errors))
         if gateways is None:
-            errors, called = int(self._random.binomial(requests, rate)), requests
+            errors, called = int(self._random.binomial(requests - mistaken, rate)), requests - mistaken
         else:
-            through = gateways.let_through(self._random.random(requests) < rate)
+            through = gateways.let_through(self._random.random(requests - mistaken) < rate)
             errors, called = int(through.sum()), len(through)
         self._ever = [self._ever[0] + errors, self._ever[1] + called]
-        buckets = self._random.multinomial(called, self._chances)
-        last = self._sums[-1]
-        refused = requests - called
-        now = _Sums(last.errors + errors, last.judged + called, last.refused + refused, last.buckets + buckets)
-        self._sums.append(now)
+        refused = requests - mistaken - called
+        self._sums.append(self._sums[-1].plus(errors, called, refused, mistaken, self._buckets(called, shift)))
         return refused
+
+    def _buckets(self, called: int, shift: float) -> NDArray[np.int64]:
+        moved = round((shift + self._drift.next()) / math.log(GROWTH))
+        at = ROOM + min(max(moved, -ROOM), ROOM)
+        buckets = np.zeros(len(self._chances) + 2 * ROOM, dtype=np.int64)
+        buckets[at : at + len(self._chances)] = self._random.multinomial(called, self._chances)
+        return buckets
 
     def snapshot(self) -> Snapshot:
         """Since the step began."""
@@ -128,9 +168,7 @@ class _Counts:
 
     def recent(self, seconds: int = RECENT_S) -> Snapshot:
         """The last seconds of the step."""
-        now, then = self._sums[-1], self._sums[max(0, len(self._sums) - 1 - seconds)]
-        parts = (now.errors - then.errors, now.judged - then.judged, now.refused - then.refused)
-        return self._snapshot(_Sums(*parts, now.buckets - then.buckets))
+        return self._snapshot(self._sums[-1].minus(self._sums[max(0, len(self._sums) - 1 - seconds)]))
 
     @property
     def errors(self) -> int:
@@ -148,6 +186,7 @@ class _Counts:
             Outcome.OK: counted.judged - counted.errors,
             Outcome.MODEL_ERROR: counted.errors,
             Outcome.REFUSED: counted.refused,
+            Outcome.CLIENT_ERROR: counted.mistaken,
         }
         return Snapshot("simulated", self._name, counts=counts, latency=LatencyHistogram(pairs))
 
@@ -158,7 +197,20 @@ class _Sums(NamedTuple):
     errors: int
     judged: int
     refused: int
+    mistaken: int
     buckets: NDArray[np.int64]
+
+    def plus(self, errors: int, judged: int, refused: int, mistaken: int, buckets: NDArray[np.int64]) -> _Sums:
+        return _Sums(
+            self.errors + errors,
+            self.judged + judged,
+            self.refused + refused,
+            self.mistaken + mistaken,
+            self.buckets + buckets,
+        )
+
+    def minus(self, then: _Sums) -> _Sums:
+        return self.plus(-then.errors, -then.judged, -then.refused, -then.mistaken, -then.buckets)
 
 
 class _Gateways:
@@ -203,14 +255,29 @@ def simulate(
     requests_per_second: float,
     random: np.random.Generator,
     criteria: HealthCriteria | None = None,
+    busy: float = 0.0,
+    busy_s: float = 10.0,
 ) -> Result:
-    """One rollout from the first step to its end."""
+    """One rollout from the first step to its end.
+
+    Args:
+        ladder: the steps.
+        stable, target: how the versions behave.
+        requests_per_second: the model's traffic.
+        random: the source of chance.
+        criteria: what is judged; by default the defaults.
+        busy: the standard deviation of what all latencies of both versions have in common (their logarithm): one
+            machine that is busy now and then.
+        busy_s: how long that lasts, in seconds.
+    """
     criteria = criteria or HealthCriteria()
     mine, theirs, gateways = _Counts("2", target, random), _Counts("1", stable, random), _Gateways()
+    machine = Drift(busy, busy_s, random)
     elapsed = 0
     for step in ladder:
         mine.reset()
         theirs.reset()
+        blocks = Blocks()
         weight = step.share / BASIS_POINTS
         seconds = 0
         while True:
@@ -218,9 +285,10 @@ def simulate(
             gateways.now = elapsed + seconds
             arrived = int(random.poisson(requests_per_second))
             to_target = int(random.binomial(arrived, weight))
-            refused = mine.serve(to_target, gateways)
-            theirs.serve(arrived - to_target + refused)
-            evidence = _evidence(mine, theirs, weight, seconds)
+            shift = machine.next()
+            refused = mine.serve(to_target, shift, gateways)
+            theirs.serve(arrived - to_target + refused, shift)
+            evidence = _evidence(mine, theirs, weight, seconds, blocks)
             findings = judge(criteria, evidence, step.min_samples)
             verdict = overall(findings)
             if verdict is Verdict.FAIL:
@@ -234,14 +302,15 @@ def simulate(
     return Result(End.COMPLETED, 100.0, elapsed, errors=mine.errors)
 
 
-def _evidence(mine: _Counts, theirs: _Counts, weight: float, seconds: int) -> StepEvidence:
-    recent = mine.recent()
+def _evidence(mine: _Counts, theirs: _Counts, weight: float, seconds: int, blocks: Blocks) -> StepEvidence:
+    recent, target, stable = mine.recent(), mine.snapshot(), theirs.snapshot()
     lately = [one for one in WHILE_REFUSED_S if one <= seconds] if recent.refused else []
     return StepEvidence(
-        mine.snapshot(),
-        theirs.snapshot() if weight < 1 else None,
+        target,
+        stable if weight < 1 else None,
         recent,
         seconds,
         usual_error_rate=theirs.usual_error_rate(),
         target_lately=tuple(map(mine.recent, lately)),
+        blocks=blocks.add(seconds, target.latency, stable.latency),
     )

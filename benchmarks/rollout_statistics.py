@@ -35,8 +35,8 @@ Way = Callable[[range], list[Result]]
 """Simulates one rollout for each seed."""
 
 
-LADDER = plan(Strategy.CANARY, RolloutOptions())
-"""The steps of a canary as it is by default."""
+LADDER = tuple(step for step in plan(Strategy.CANARY, RolloutOptions()) if step.share)
+"""The steps of a canary as it is by default, without its preview at 0 percent, and with the last one judged."""
 
 USUAL = Behaviour()
 

@@ -4,7 +4,7 @@ Notation: a number `v` is `±m * 2**e` with `1 <= m < 2`. Each octave `2**e` has
 straight from the bits of `v`; so no rounding decides, and every machine puts a number into the same bucket. Bucket
 `k > 0` holds `a <= v < b`, bucket `-k` holds `-b < v <= -a`, and either speaks for `±2ab / (a + b)`, whose relative
 error is at most `(b - a) / (b + a) <= 1/33`, 3.1 % (DDSketch, Masson et al. 2019, lemma 2). Bucket 0 holds what is
-smaller than `2**-32`; the outermost ones hold all from `2**48` on.
+smaller than `2**-32`; the outermost ones hold all from `2**48` on. What is not a number (NaN) has the label "nan".
 
 Labels are bounded to the alphabetically first 64, and all further ones count as "other". Which labels are first does
 not depend on who saw them in which order: a label among the first 64 of all is among the first 64 of any part, so it is
@@ -26,6 +26,8 @@ Prediction: TypeAlias = int | str
 """The key that a prediction is counted under: a bucket of numbers, or a class label."""
 
 OTHER: Final = "other"
+NAN: Final = "nan"
+"""The label of an answer that is not a number where numbers are counted."""
 MOST_LABELS: Final = 64
 LONGEST_LABEL: Final = 64
 """Longer labels are cut, so that a version that predicts long texts costs no more than others."""
@@ -37,6 +39,8 @@ LAST_BUCKET: Final = _OCTAVES * _PER_OCTAVE
 
 _SHIFT: Final = np.int64(52 - 4)  # a float64 has 52 bits of mantissa; the first four tell the 16 parts of an octave
 _MAGNITUDE: Final = 0x7FFF
+_INFINITY: Final = 0x7FF0
+"""The exponent and first bits of infinity; what is above is not a number."""
 _FIRST: Final = (1023 + _SMALLEST_EXPONENT) * _PER_OCTAVE - 1
 MOST_VALUES: Final = 64
 """Rows with more values than this, such as embeddings, are counted as "list"; else each value would be counted."""
@@ -78,7 +82,7 @@ class PredictionCounter:
         """Return everything counted so far, at most `MOST_LABELS` labels and "other"."""
         counts: dict[Prediction, int] = _named(self._labels)
         for leading, count in self._numbers.items():
-            bucket = _bucket(leading)
+            bucket: Prediction = NAN if leading & _MAGNITUDE > _INFINITY else _bucket(leading)
             counts[bucket] = counts.get(bucket, 0) + count
         return counts
 

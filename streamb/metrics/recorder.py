@@ -32,6 +32,7 @@ class VersionRecorder:
         "_predictions",
         "_retries",
         "_rows",
+        "_shadow_expected",
         "_shadow_predictions",
         "_shadowed",
         "_total_ns",
@@ -60,6 +61,7 @@ class VersionRecorder:
         self._disturbed = 0
         self._waited_ns = 0
         self._shadow_predictions = PredictionCounter()
+        self._shadow_expected = PredictionCounter()
 
     def answered(self, seconds: float, rows: int) -> None:
         """Count a request that was answered with predictions `seconds` after its arrival."""
@@ -105,8 +107,12 @@ class VersionRecorder:
         self._predictions.count(values, task)
 
     def shadow_predicted(self, values: NDArray[Any], task: str) -> None:
-        """Count the predictions of one call with copied requests; see `predicted`."""
+        """Count this version's predictions for a copied request; see `predicted`."""
         self._shadow_predictions.count(values, task)
+
+    def shadow_expected(self, values: NDArray[Any], task: str) -> None:
+        """Count what the version that answered the client predicted for the same request, by its own task."""
+        self._shadow_expected.count(values, task)
 
     def learned(self, key: str, by: int = 1) -> None:
         """Count feedback on a prediction, under one of `FEEDBACK_COUNTS` or `FEEDBACK_SUMS`.
@@ -162,4 +168,5 @@ class VersionRecorder:
             disturbed=self._disturbed,
             waited_ns=self._waited_ns,
             shadow_predictions=self._shadow_predictions.counts(),
+            shadow_expected=self._shadow_expected.counts(),
         )

@@ -30,6 +30,8 @@ _SIGNED: Final = frozenset({"value_micro"})
 _NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued", "overdue"})
 """Fields that are gauges: present values, not counts."""
 
+_PREDICTIONS: Final = frozenset({"predictions", "shadow_predictions", "shadow_expected"})
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -61,6 +63,7 @@ class Snapshot:
         waited_ns: time that requests waited for a call, in nanoseconds, summed over all requests: its increase per
             nanosecond is the mean length of the queue.
         shadow_predictions: predictions for copied requests, as `predictions`.
+        shadow_expected: what the version that answered the client predicted for the same requests.
     """
 
     model_id: str
@@ -83,6 +86,7 @@ class Snapshot:
     disturbed: int = 0
     waited_ns: int = 0
     shadow_predictions: Mapping[Prediction, int] = field(default_factory=dict)
+    shadow_expected: Mapping[Prediction, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -110,6 +114,11 @@ class Snapshot:
         return self.counts.get(Outcome.REFUSED, 0)
 
     @property
+    def client_errors(self) -> int:
+        """The number of requests that were refused as the client's mistake."""
+        return self.counts.get(Outcome.CLIENT_ERROR, 0)
+
+    @property
     def error_rate(self) -> float | None:
         """The share of blamed answers among judged ones, 0 to 1; None if there are none."""
         return self.blamed / judged if (judged := self.judged) else None
@@ -134,6 +143,7 @@ class Snapshot:
             earlier,
             predictions=predictions.fold(earlier.predictions, self.predictions),
             shadow_predictions=predictions.fold(earlier.shadow_predictions, self.shadow_predictions),
+            shadow_expected=predictions.fold(earlier.shadow_expected, self.shadow_expected),
         )
         try:
             return Snapshot(*(_less(name, getattr(self, name), getattr(earlier, name)) for name in self.__slots__))
@@ -165,7 +175,7 @@ def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Sna
 
 def _sum(name: str, values: list[Any]) -> Any:
     """What a field of several snapshots comes to: every kind of counter knows how it adds up."""
-    if name in ("predictions", "shadow_predictions"):
+    if name in _PREDICTIONS:
         return predictions.add(values)
     if isinstance(values[0], int):
         return sum(values)

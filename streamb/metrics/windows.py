@@ -67,6 +67,7 @@ class OutcomeWindows:
         self._buckets: dict[int, dict[_Version, Snapshot]] = {}
         self._newest = -math.inf
         self._totals: dict[_Version, Snapshot] = {}
+        self._overdue: dict[str, dict[_Version, int]] = {}
 
     def feed(self, source: str, at: float, snapshots: Iterable[Snapshot], *, began_earlier: bool = False) -> None:
         """Add a source's counts since it started; new counts belong to the second of `at`.
@@ -81,6 +82,7 @@ class OutcomeWindows:
             began_earlier: whether the source may have counted before these windows existed. Then its first report only
                 sets where counting starts, as its counts may be old.
         """
+        snapshots = list(snapshots)
         with self._lock:
             last = self._sources.get(source) or self._gone.get(source)
             if last is not None and at < last.at:
@@ -89,6 +91,7 @@ class OutcomeWindows:
             counts = dict(last.counts) if last is not None else {}
             second = math.floor(at)
             self._make_room(second)
+            self._overdue[source] = {(one.model_id, one.version): one.overdue for one in snapshots if one.overdue}
             for snapshot in snapshots:
                 key = (snapshot.model_id, snapshot.version)
                 now = replace(snapshot, in_flight=0, queued=0, overdue=0)
@@ -101,6 +104,7 @@ class OutcomeWindows:
     def forget(self, source: str) -> None:
         """Record that a source has ended. Its counts stay; if it returns, only its new counts are added."""
         with self._lock:
+            self._overdue.pop(source, None)
             last = self._sources.pop(source, None)
             if last is not None:
                 self._gone[source] = last
@@ -121,12 +125,18 @@ class OutcomeWindows:
             merged,
             predictions=fold(merged.predictions, total.predictions),
             shadow_predictions=fold(merged.shadow_predictions, total.shadow_predictions),
+            shadow_expected=fold(merged.shadow_expected, total.shadow_expected),
         )
 
     def total(self, model_id: str, version: str) -> Snapshot:
-        """Return all counts since these windows exist; the difference of two totals is what was counted in between."""
+        """Return all counts since these windows exist; the difference of two totals is what was counted in between.
+
+        `overdue` is that of the present: the sum over the newest reports of all sources.
+        """
+        key = (model_id, version)
         with self._lock:
-            return self._totals.get((model_id, version), Snapshot(model_id, version))
+            overdue = sum(late.get(key, 0) for late in self._overdue.values())
+            return replace(self._totals.get(key, Snapshot(*key)), overdue=overdue)
 
     def versions(self) -> list[tuple[str, str]]:
         """Return every model and version with counts."""

@@ -2,8 +2,9 @@
 
 There are two layers. The *fast abort* considers the target version alone: from 10 requests on, an error rate that is
 surely above the limit (99 %, over all looks at the step together) fails at once, even with few samples. Then every
-limit that is set (`checks`), the comparison with stable (`comparison`) and the user's own criteria each give a
-finding. Client errors, refused and overloaded requests never count.
+limit that is set (`checks`), the comparison with stable (`comparison`) or with what was usual before it lost its
+traffic (`usual`), the comparison of answers to the same rows (`outputs`) and the user's own criteria each give a
+finding. Client errors are only compared with stable's; refused and overloaded requests are no errors.
 
 A criterion passes if there are at least `min_samples` judged requests, its estimate is within the limit, and no test
 proves the contrary; it fails if the estimate is beyond the limit and chance is ruled out; otherwise it is
@@ -19,10 +20,12 @@ import threading
 from typing import Final
 
 from streamb.metrics.criteria import Finding, Verdict, with_enough
-from streamb.rollouts.checks import fast_abort, limits
+from streamb.rollouts.checks import fast_abort, limits, unanswered
 from streamb.rollouts.comparison import compare
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.options import HealthCriteria
+from streamb.rollouts.outputs import compare_outputs
+from streamb.rollouts.usual import against_usual
 
 __all__ = ["HealthCriteria", "StepEvidence", "judge"]
 
@@ -39,13 +42,17 @@ def judge(criteria: HealthCriteria, evidence: StepEvidence, min_samples: int) ->
         criteria: the criteria of the deployment.
         evidence: what was counted of both versions since the step began.
         min_samples: the fewest judged requests of the target version with which a criterion can pass (at least one).
+            The comparison of answers needs as many pairs of them, at most 100.
     """
-    findings = [fast_abort(criteria, evidence), *limits(criteria, evidence)]
+    findings = [fast_abort(criteria, evidence), *unanswered(evidence), *limits(criteria, evidence)]
     if criteria.compare_with_stable and evidence.stable is not None:
         findings += compare(criteria, evidence, evidence.stable, min_samples)
+    elif criteria.compare_with_stable and evidence.usual is not None:
+        findings += against_usual(criteria, evidence, evidence.usual)
     findings += [run_custom(path, evidence) for path in criteria.custom]
     judged = evidence.target.judged
-    return tuple(with_enough(finding, judged, min_samples, "requests") for finding in findings)
+    enough = [with_enough(finding, judged, min_samples, "requests") for finding in findings]
+    return (*enough, *compare_outputs(criteria, evidence, min_samples))
 
 
 def run_custom(path: str, evidence: StepEvidence, patience_s: float = PATIENCE_S) -> Finding:

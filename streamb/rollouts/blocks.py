@@ -12,8 +12,10 @@ from typing import Final
 
 from streamb.metrics.histogram import LatencyHistogram
 
-BLOCK_S: Final = 2.0
+BLOCK_S: Final = 4.0
 """The length of the first blocks in seconds."""
+LEAST: Final = 20
+"""A block lasts until both versions have so many latencies in it: fewer show nothing of a 95th percentile."""
 MOST: Final = 32
 """At so many blocks, neighbours are merged; so there are 16 at least once there were 32."""
 
@@ -39,13 +41,17 @@ class Blocks:
             stable: all latencies of the stable version so far.
         """
         if seconds - self._began >= self._length:
-            target_before, stable_before = self._before
-            self._closed.append((target.minus(target_before), stable.minus(stable_before)))
-            self._began, self._before = seconds, (target, stable)
+            self._close(seconds, target, stable)
         if len(self._closed) >= MOST:
             self._closed = list(map(_merged, self._closed[::2], self._closed[1::2]))
             self._length *= 2.0
         return tuple(self._closed)
+
+    def _close(self, seconds: float, target: LatencyHistogram, stable: LatencyHistogram) -> None:
+        block = target.minus(self._before[0]), stable.minus(self._before[1])
+        if min(block[0].count, block[1].count) >= LEAST:
+            self._closed.append(block)
+            self._began, self._before = seconds, (target, stable)
 
 
 def _merged(one: Block, other: Block) -> Block:

@@ -22,10 +22,12 @@ from streamb.stats.sequential import mean_bounds, proportion_evidence
 FAST_ABORT: Final = "fast_abort"
 FAST_ABORT_REQUESTS: Final = 10
 DEFAULT_ERROR_RATE: Final = 0.05
-_USUAL_TIMES: Final = 2.0
-"""Without a limit from the user, a version is stopped at this many times stable's error rate, at least 5 %."""
+DOWN_ERROR_RATE: Final = 0.5
+"""While stable does not run, a version that answers half of the requests is better than none."""
 _ABORT: Final = -math.log(0.01)
-_SURE: Final = -math.log(0.001)
+SURE: Final = -math.log(0.001)
+OVERDUE_S: Final = 2.0
+"""A request is overdue after this many seconds at the earliest (`streamb.serving.batcher`)."""
 _RECENT_ALPHA: Final = 1e-4
 """The error of the test on the last seconds: smaller, because each look tests a new window."""
 _LATELY_ALPHA: Final = 1e-5
@@ -43,8 +45,12 @@ def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
     limit = abort_limit(criteria, evidence)
     target, recent = evidence.target, evidence.target_recent
     rate = target.error_rate
-    if _enough(target) and _proven_above(target.blamed, target.judged, limit, _ABORT):
+    if _enough(target) and proven_above(target.blamed, target.judged, limit, _ABORT):
         return _aborted(target, limit, "since the step began")
+    late, count = target.blamed + target.overdue, target.judged + target.overdue
+    if target.overdue and count >= FAST_ABORT_REQUESTS and proven_above(late, count, limit, _ABORT):
+        detail = f"{late:,} of {count:,} requests failed or have had no answer for more than {OVERDUE_S:g} s"
+        return Finding(FAST_ABORT, Verdict.FAIL, f"{detail}: surely above {percent(limit)}", late / count, limit, count)
     if _enough(recent) and _chance(recent, limit) < _RECENT_ALPHA:
         return _aborted(recent, limit, "in the last seconds")
     for lately in evidence.target_lately:
@@ -57,11 +63,30 @@ def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
 
 
 def abort_limit(criteria: HealthCriteria, evidence: StepEvidence) -> float:
-    """Return the error rate above which the fast abort fails, 0 to 1."""
+    """Return the error rate above which the fast abort fails, 0 to 1.
+
+    Without a limit from the user, it is the rate at twice the odds of stable's errors, at least 5 %: 4 % for 2 %, 46 %
+    for 30 %. Requests that wait for an answer of stable for too long count as its errors.
+    """
     if criteria.max_error_rate is not None:
         return criteria.max_error_rate
-    stable = evidence.stable.error_rate if evidence.stable is not None else evidence.usual_error_rate
-    return min(1.0, max(DEFAULT_ERROR_RATE, _USUAL_TIMES * (stable or 0.0)))
+    if evidence.stable_down:
+        return DOWN_ERROR_RATE
+    stable, rate = evidence.stable, evidence.usual_error_rate or 0.0
+    if stable is not None:
+        rate = (stable.blamed + stable.overdue) / max(1, stable.judged + stable.overdue)
+    return max(DEFAULT_ERROR_RATE, 2.0 * rate / (1.0 + rate))
+
+
+def unanswered(evidence: StepEvidence) -> list[Finding]:
+    """Return an inconclusive finding while requests of the target are overdue: what comes of them is not known."""
+    overdue = evidence.target.overdue
+    if not overdue:
+        return []
+    detail = f"{overdue:,} requests have had no answer for more than {OVERDUE_S:g} s"
+    if evidence.stable is not None and evidence.stable.overdue:
+        detail += f", and {evidence.stable.overdue:,} of the stable version"
+    return [Finding("unanswered", Verdict.INCONCLUSIVE, detail, float(overdue), 0.0, evidence.target.judged)]
 
 
 def limits(criteria: HealthCriteria, evidence: StepEvidence) -> list[Finding]:
@@ -97,7 +122,8 @@ def _enough(counted: Snapshot) -> bool:
     return counted.judged + counted.refused >= FAST_ABORT_REQUESTS
 
 
-def _proven_above(k: int, n: int, limit: float, sure: float) -> bool:
+def proven_above(k: int, n: int, limit: float, sure: float) -> bool:
+    """Return whether `k` of `n` is surely more than a share of `limit`: `ln E` is `sure` or more."""
     return k > limit * n and proportion_evidence(k, n, limit) >= sure
 
 
@@ -112,7 +138,7 @@ def _aborted(counted: Snapshot, limit: float, when: str) -> Finding:
 
 
 def _surely_above(k: int, n: int, share: float) -> bool:
-    return _proven_above(k, n, share, _SURE)
+    return proven_above(k, n, share, SURE)
 
 
 def _with_feedback(finding: Finding, what: str) -> Finding:

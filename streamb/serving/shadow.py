@@ -211,8 +211,9 @@ class Mirror:
         recorder, said, other = self._shadow.recorder, copy.answer.predictions, answer.predictions
         if not len(said):
             return
-        recorder.shadow_predicted(other, self._shadow.target.task)
         target = copy.said_by.target
+        recorder.shadow_predicted(other, self._shadow.target.task)
+        recorder.shadow_expected(said, target.task)
         self._pairs += 1
         row = bucket(str(self._pairs), target.app) * len(said) // BASIS_POINTS
         pair = self._comparer.compare(said[row : row + 1], other[row : row + 1], target.task, target.classes)

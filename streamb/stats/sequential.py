@@ -23,6 +23,19 @@ the same expression tests `p_a >= p_b + d`. `f` is not known beforehand: a mean 
 `rho` of the rates that it is best at, `f = rho / (r rho + 1 - r)` with `r = n_a / (n_a + n_b)`. A mean of e-processes
 is one.
 
+**One proportion against a limit**: `E` is a mean, over the same grid, of the likelihood ratios of `p_1` to `p`, where
+`rho` is the ratio of their odds. For `rho > 1` such a ratio shrinks on average under any smaller proportion too, so
+`excess_evidence` is exact against "at most `p`", and near `p` stronger than the mixture over all alternatives.
+
+**A mean of values that depend on their neighbours**: the scale-invariant mixture of Lai (1976; Wang and Ramdas 2024,
+"Anytime-valid t-tests", theorem 4.7) with `n` replaced by the effective number `m = n (1 - r) / (1 + r)`, where `r` is
+the correlation of neighbours less its bias `-(1 + 3 r) / n` (Kendall 1954). With `t**2 = m mean**2 / s**2` and `g` the
+square of the expected effect in standard deviations,
+
+    E = 2 * ((1 + t**2 / (m - 1)) / (1 + t**2 / ((m - 1) (1 + g m))))**(m / 2) / sqrt(1 + g m)      (one-sided: 2)
+
+It is an approximation, as `r` is estimated: `benchmarks.rollout_latency` measures it.
+
 **A mean** of `n` values with the standard deviation `s`: the asymptotic confidence sequence of Waudby-Smith, Arbour,
 Sinha, Kennedy and Ramdas (2024, theorem 2.2), `mean ± s * sqrt(2 (v + 1) / (n v) * ln(sqrt(v + 1) / alpha))` with
 `v = n rho**2`.
@@ -32,6 +45,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from streamb.stats.special import log_beta
@@ -41,6 +55,9 @@ _FALLS: Final = tuple(1.0 / rho for rho in _RISES)
 _LOG_POINTS: Final = math.log(len(_RISES))
 _LOG_BETA_HALF: Final = log_beta(0.5, 0.5)
 _HALVINGS: Final = 40
+_LEAST_BLOCKS: Final = 6
+_LEAST_EFFECTIVE: Final = 3.0
+_MOST_CORRELATED: Final = 0.95
 _TUNED_FOR: Final = 500
 """The number of observations at which the bounds of a mean are tightest."""
 
@@ -55,6 +72,48 @@ def proportion_evidence(k: int, n: int, p: float) -> float:
         return math.inf
     likelihood = (k * math.log(p) if k else 0.0) + ((n - k) * math.log1p(-p) if k < n else 0.0)
     return log_beta(k + 0.5, n - k + 0.5) - _LOG_BETA_HALF - likelihood
+
+
+def excess_evidence(k: int, n: int, p: float) -> float:
+    """Return `ln E` against "the proportion is at most `p`", after `k` of `n`.
+
+    >>> round(excess_evidence(50, 1000, 0.02), 1), excess_evidence(1, 9, 0.0), excess_evidence(20, 1000, 0.02) < 0
+    (14.2, inf, True)
+    """
+    if p <= 0.0:
+        return math.inf if k else 0.0
+    if p >= 1.0 or not n:
+        return 0.0
+    # The likelihood ratio of odds that are rho times as high: rho**k / (1 - p + rho p)**n.
+    return _log_mean([k * math.log(rho) - n * math.log1p((rho - 1.0) * p) for rho in _RISES])
+
+
+def serial_evidence(values: Sequence[float], effect: float = 0.5, resolution: float = 0.0) -> float:
+    """Return `ln E` against "the mean is at most 0", for values in the order of time that depend on their neighbours.
+
+    Args:
+        values: one value per block of time.
+        effect: `g`, the square of the effect that is looked for, in standard deviations.
+        resolution: the least standard deviation, for values that are rounded.
+
+    >>> steady, trend = [1.0, 1.4, 0.7, 1.1] * 4, [0.1 * step for step in range(16)]
+    >>> round(serial_evidence(steady), 1), round(serial_evidence(trend), 1)
+    (14.3, 0.0)
+    """
+    n = len(values)
+    mean = sum(values) / n if n else 0.0
+    if n < _LEAST_BLOCKS or mean <= 0.0:
+        return 0.0
+    off = [value - mean for value in values]
+    squares = max(sum(one * one for one in off), resolution * resolution * (n - 1), 1e-300)
+    r = sum(one * other for one, other in pairwise(off)) / squares
+    r = min(_MOST_CORRELATED, max(0.0, r + (1.0 + 3.0 * r) / n))
+    m = n * (1.0 - r) / (1.0 + r)
+    if m < _LEAST_EFFECTIVE:
+        return 0.0
+    spread, t = 1.0 + effect * m, m * mean * mean / (squares / (n - 1))
+    ratio = (1.0 + t / (m - 1.0)) / (1.0 + t / ((m - 1.0) * spread))
+    return math.log(2.0) + m / 2.0 * math.log(ratio) - math.log(spread) / 2.0
 
 
 def rise_evidence(k_a: int, n_a: int, k_b: int, n_b: int, margin: float = 0.0) -> float:
@@ -112,6 +171,10 @@ def _evidence(ratios: Sequence[float], k_a: int, n_a: int, k_b: int, n_b: int, m
         scale = share * rho + 1.0 - share
         # g = 1 / scale and f = rho / scale
         logs.append(k_a * math.log(rho) - (k_a + k_b) * math.log(scale) - margin * n_a * (rho / scale - 1.0))
+    return _log_mean(logs)
+
+
+def _log_mean(logs: Sequence[float]) -> float:
     greatest = max(logs)
     return greatest + math.log(sum(math.exp(one - greatest) for one in logs)) - _LOG_POINTS
 

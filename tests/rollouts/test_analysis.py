@@ -119,7 +119,8 @@ class TestSamples:
 
 class TestComparison:
     def judged(self, target, stable, **criteria):
-        return found(HealthCriteria(**criteria), evidence(target, stable, target))
+        blocks = ((target.latency, stable.latency),) * 12 if stable is not None else ()
+        return found(HealthCriteria(**criteria), evidence(target, stable, target, blocks=blocks))
 
     def test_worse_for_sure_and_by_more_than_tolerated_fails_in_plain_words(self):
         finding = self.judged(snapshot(3836, 164), snapshot(11_760, 240, version="1"))["error_rate_against_stable"]
@@ -153,6 +154,19 @@ class TestComparison:
         assert "slower for sure" in finding.detail
         assert finding.value == pytest.approx(0.4, abs=0.03)
 
+    def test_it_must_be_slower_block_by_block_and_not_only_in_a_busy_moment(self):
+        usual, slow = tuple(range(50, 150)), tuple(3 * one for one in range(50, 150))
+        calm, busy = snapshot(800, ms=usual).latency, snapshot(800, ms=slow).latency
+        target, stable = snapshot(2000, ms=(*usual, *slow)), snapshot(8000, ms=usual, version="1")
+        blocks = ((calm, calm),) * 6 + ((busy, calm),) * 3 + ((calm, calm),) * 3
+        finding = found(HealthCriteria(), evidence(target, stable, target, blocks=blocks))["latency_against_stable"]
+        assert finding.verdict is I
+        assert "whether that lasts or the machine was busy" in finding.detail
+
+    def test_answers_that_waited_for_a_dead_replica_are_named(self):
+        target, stable = snapshot(2000, disturbed=3), snapshot(8000, version="1")
+        assert "3 answers waited for a replica" in self.judged(target, stable)["latency_against_stable"].detail
+
     def test_a_version_that_was_slow_only_for_a_moment_does_not(self):
         usual, slow = tuple(range(50, 150)), tuple(1.4 * one for one in range(50, 150))
         target, stable = snapshot(2000, ms=slow), snapshot(8000, ms=usual, version="1")
@@ -170,6 +184,139 @@ class TestComparison:
         target, stable = snapshot(500), snapshot(500, version="1")
         assert list(self.judged(target, stable, compare_with_stable=False)) == ["fast_abort"]
         assert list(self.judged(target, None)) == ["fast_abort"]
+
+
+class TestClientErrors:
+    def judged(self, target, stable, min_samples=100, **more) -> Finding:
+        given = evidence(target, snapshot(*stable[:1], version="1", counts={"client_error": stable[1]}), **more)
+        return found(HealthCriteria(), given, min_samples)["client_errors_against_stable"]
+
+    @pytest.mark.parametrize(
+        ("target", "refused", "stable", "verdict"),
+        [
+            (0, 73, (400, 2), F),  # it refuses everything: no request is judged
+            (300, 6, (900, 18), P),  # as many as stable
+            (300, 15, (900, 18), I),  # suspicious
+            (300, 30, (900, 9), F),
+            (28, 2, (900, 0), I),
+            (4, 5, (900, 0), I),  # too few
+            (0, 40, (6, 0), F),  # stable has few
+            (0, 40, (0, 0), I),  # nothing to compare with, and no judged request
+            (3000, 60, (0, 0), P),  # nothing to compare with
+        ],
+    )
+    def test_the_share_is_compared_with_stables(self, target, refused, stable, verdict):
+        finding = self.judged(snapshot(target, counts={"client_error": refused}), stable)
+        assert finding.verdict is verdict, finding.detail
+
+    def test_the_words_name_both_shares(self):
+        finding = self.judged(snapshot(70, counts={"client_error": 30}), (990, 10))
+        assert finding.detail.startswith("client errors 30.0 % against 1.0 % of stable: worse for sure (by ")
+
+    def test_if_stable_has_no_request_now_its_usual_ones_count(self):
+        usual = snapshot(900, version="1", counts={"client_error": 400})
+        target = snapshot(300, counts={"client_error": 100})
+        assert self.judged(target, (0, 0), usual=usual).verdict is P
+
+
+class TestHidden:
+    def test_unanswered_requests_fail_the_step_within_seconds(self):
+        target = snapshot(30, overdue=12)
+        findings = found(HealthCriteria(), evidence(target, snapshot(500, version="1"), target))
+        assert findings["fast_abort"].verdict is F
+        assert findings["fast_abort"].detail.startswith(
+            "12 of 42 requests failed or have had no answer for more than 2 s"
+        )
+        assert findings["unanswered"].verdict is I
+        assert findings["unanswered"].detail == "12 requests have had no answer for more than 2 s"
+
+    def test_a_few_are_never_a_pass(self):
+        given = evidence(snapshot(5000, overdue=1), snapshot(5000, version="1"))
+        assert overall(judge(HealthCriteria(), given, 100)) is I
+
+    def test_if_stable_does_not_answer_either_it_is_not_the_versions_fault(self):
+        given = evidence(snapshot(30, overdue=12), snapshot(60, version="1", overdue=30))
+        assert found(HealthCriteria(), given)["fast_abort"].verdict is not F
+
+    @pytest.mark.parametrize(
+        ("target", "recent", "stable", "held"),
+        [
+            ((900, 300), (90, 0), 0, True),  # a quarter of the step, though not lately
+            ((9000, 30), (100, 0), 0, False),  # one short opening
+            ((9000, 30), (10, 30), 0, True),  # it is open now
+            ((900, 300), (90, 0), 900, False),  # stable's breakers open as often
+        ],
+    )
+    def test_what_breakers_hid_is_never_a_pass(self, target, recent, stable, held):
+        counts = [snapshot(ok, counts={"refused": refused}) for ok, refused in (target, recent)]
+        given = evidence(counts[0], snapshot(2700, version="1", counts={"refused": stable}), counts[1])
+        findings = found(HealthCriteria(), given)
+        assert ("refused" in findings) is held
+        assert overall(findings.values()) is (I if held else P)
+
+
+class TestBrokenStable:
+    def judged(self, target, stable, **more) -> dict[str, Finding]:
+        given = evidence(target, stable, target, blocks=((target.latency, stable.latency),) * 12, **more)
+        return found(HealthCriteria(), given)
+
+    def test_its_fix_passes_though_errors_were_quicker(self):
+        findings = self.judged(snapshot(3000, 3, ms=(80.0,)), snapshot(2000, 3000, ms=(2.0,), version="1"))
+        assert overall(findings.values()) is P
+        for name in ("error_rate_against_stable", "latency_against_stable"):
+            assert "because the stable version itself fails 60.0 % of its requests" in findings[name].detail
+
+    @pytest.mark.parametrize(
+        ("target", "verdict"),
+        [((2700, 300), P), ((1200, 1800), P), ((300, 2700), F), ((2960, 40), P)],
+    )
+    def test_no_worse_than_it_passes_and_worse_fails(self, target, verdict):
+        assert overall(self.judged(snapshot(*target), snapshot(2000, 3000, version="1")).values()) is verdict
+
+    @pytest.mark.parametrize(("target", "verdict"), [((2990, 10), P), ((2700, 300), I), ((600, 2400), F)])
+    def test_one_that_does_not_run_cannot_be_compared_with(self, target, verdict):
+        findings = self.judged(snapshot(*target), snapshot(version="1"), stable_down=True)
+        assert overall(findings.values()) is verdict
+        assert "the stable version does not run" in findings["error_rate_against_stable"].detail
+
+    def test_pairs_that_never_come_do_not_hold_up_the_fix(self):
+        pairs = snapshot(shadow={"failed": 3})
+        broken = snapshot(0, 900, version="1")
+        assert overall(self.judged(snapshot(3000), broken, pairs=pairs).values()) is P
+
+
+class TestBake:
+    usual = snapshot(9000, 180, version="1", ms=(20.0,), counts={"client_error": 90})
+
+    def judged(self, target, **more) -> dict[str, Finding]:
+        given = evidence(target, None, target, usual=self.usual, **{"seconds": 60.0, **more})
+        return found(HealthCriteria(), given)
+
+    def test_as_usual_passes(self):
+        findings = self.judged(snapshot(2000, 40, counts={"client_error": 20}))
+        assert overall(findings.values()) is P
+        assert "where 2.0 % were usual of the version before" in findings["error_rate_against_usual"].detail
+        assert not any(one.asks for one in findings.values())
+
+    @pytest.mark.parametrize(
+        ("target", "name", "verdict"),
+        [
+            (snapshot(1850, 150), "error_rate_against_usual", F),
+            (snapshot(1940, 60), "error_rate_against_usual", P),  # 1 point more: within the tolerance
+            (snapshot(2000, counts={"client_error": 200}), "client_errors_against_usual", F),
+            (snapshot(2000, ms=(29.0,)), "latency_against_usual", P),  # within twice the tolerance
+            (snapshot(2000, ms=(60.0,)), "latency_against_usual", F),
+        ],
+    )
+    def test_clearly_worse_than_usual_fails(self, target, name, verdict):
+        assert self.judged(target)[name].verdict is verdict
+
+    def test_a_slow_start_is_no_reason(self):
+        slow = snapshot(2000, ms=(60.0,))
+        assert self.judged(slow, seconds=10.0)["latency_against_usual"].verdict is P
+
+    def test_without_usual_figures_only_absolute_limits_count(self):
+        assert list(found(HealthCriteria(), evidence(snapshot(2000)))) == ["fast_abort"]
 
 
 def feedback(**counts) -> StepEvidence:
@@ -313,5 +460,5 @@ def test_every_finding_speaks_to_people():
     stable = snapshot(9000, 90, version="1", predictions={"a": 9000})
     target = snapshot(3000, 30, predictions={"a": 3000}, feedback={"labels": 50, "correct": 49})
     findings = judge(EVERY_LIMIT, replace(evidence(target, stable, target), drift_score=0.1), 100)
-    assert len({finding.criterion for finding in findings}) == len(findings) == 11
+    assert len({finding.criterion for finding in findings}) == len(findings) == 12
     assert all(len(finding.detail) > 10 and "None" not in finding.detail for finding in findings)

@@ -65,7 +65,7 @@ class TestBad:
         ended = house.until(made.id, "rolled_back", ticks=10)
         assert house.serving() == "1.0.0"
         assert (house.rollouts.routes["m"].app, len(house.runtime.specs)) == (old, started), "nothing had to start"
-        assert ended.reason.startswith("rolled back to 1.0.0: version 2.0.0 failed at 100 %: fast_abort")
+        assert ended.reason.startswith("rolled back to 1.0.0: version 2.0.0 failed at 100 %: error_rate_against_usual")
         assert house.kinds()[-3:] == ["completed", "rolling_back", "rolled_back"]
         house.settle(10)
         assert made.app in house.runtime.stopped

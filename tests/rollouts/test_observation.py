@@ -34,6 +34,7 @@ class Watched:
 
     def after(self, seconds: float, deployment: Deployment | None = None, **counts: int):
         self.outcomes.add("2.0.0", **counts)
+        self.outcomes.copies["2.0.0"]["compared"] += counts.get("ok", 0)
         self.outcomes.add("1.0.0", ok=9 * counts.get("ok", 0))
         self.clock.advance(seconds)
         return self.observation.look(deployment or canary(), STABLE, seconds)
