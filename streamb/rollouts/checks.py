@@ -27,7 +27,7 @@ DOWN_ERROR_RATE: Final = 0.5
 _ABORT: Final = -math.log(0.01)
 SURE: Final = -math.log(0.001)
 OVERDUE_S: Final = 2.0
-"""A request is overdue after this many seconds at the earliest (`streamb.serving.batcher`)."""
+"""A request is overdue after this many seconds at the earliest (`streamb.serving.lateness`)."""
 _RECENT_ALPHA: Final = 1e-4
 """The error of the test on the last seconds: smaller, because each look tests a new window."""
 _LATELY_ALPHA: Final = 1e-5

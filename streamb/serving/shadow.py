@@ -95,7 +95,7 @@ class Mirrors:
             mirror = self._mirrors[app] = Mirror(shadow, self._predictor, self._limits, self._clock)
         limit_s = self._limits.request_timeout_s
         if asked.per_second:
-            busy_share = BUSY_SHARE if model.has_share(shadow) else 1.0
+            busy_share = BUSY_SHARE if model.shadow_shares else 1.0
             if not mirror.may_sample(asked.per_second, busy_share, request.row_count):
                 return
             limit_s = min(limit_s * FIRST_SHARE, answered.lane.usual.allows_s(request.row_count))

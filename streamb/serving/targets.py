@@ -61,6 +61,7 @@ class ServedModel:
         budget: bounds the second calls of requests whose first version failed.
         fallback: the version that answers for another one; None if there is none.
         shadow: the version that gets copies of requests; None if there is none.
+        shadow_shares: whether that version also has a share of the traffic.
         by_header: overrides as header name, value and version, in order.
         by_user: overrides by user.
         turns: numbers the requests without a unit.
@@ -71,6 +72,7 @@ class ServedModel:
     budget: FallbackBudget = field(default_factory=FallbackBudget)
     fallback: ServedVersion | None = None
     shadow: ServedVersion | None = None
+    shadow_shares: bool = False
     by_header: tuple[tuple[bytes, bytes, ServedVersion], ...] = ()
     by_user: Mapping[str, ServedVersion] = field(default_factory=dict)
     turns: Iterator[int] = field(default_factory=count)
@@ -117,15 +119,6 @@ class ServedModel:
     def names(self, headers: Mapping[bytes, bytes]) -> bool:
         """Return whether the headers of a request select a version."""
         return any(headers.get(name) == value for name, value, _ in self.by_header)
-
-    def has_share(self, version: ServedVersion) -> bool:
-        """Return whether the split gives a version any traffic."""
-        split, start = self.route.split, 0
-        for number, end in zip(split.versions, split.bounds, strict=True):
-            if number == version.target.version:
-                return end > start
-            start = end
-        return False
 
     def is_callable(self, version: ServedVersion) -> bool:
         """Return whether a request for this version would be sent to it."""
@@ -249,6 +242,7 @@ class TableBuilder:
             turns=before.turns if before is not None else count(randbelow(BASIS_POINTS)),
             fallback=versions.get(route.fallback),
             shadow=versions.get(route.shadow.version) if route.shadow is not None and route.shadow.share else None,
+            shadow_shares=route.shadow is not None and _has_share(route, route.shadow.version),
             by_header=tuple(
                 (override.header[0].encode(), override.header[1].encode(), version)
                 for override, version in in_force
@@ -273,6 +267,16 @@ class TableBuilder:
         served = ServedVersion(model_id, target, schema, lane, recorder, broken, headers, breaker)
         self._known[target.app] = served
         return served
+
+
+def _has_share(route: ModelRoute, version: str) -> bool:
+    """Return whether the split gives a version any traffic."""
+    start = 0
+    for number, end in zip(route.split.versions, route.split.bounds, strict=True):
+        if number == version:
+            return end > start
+        start = end
+    return False
 
 
 def _compare(versions: Mapping[str, ServedVersion], fallback: ServedVersion | None) -> None:

@@ -38,7 +38,11 @@ class Usual:
             snapshot: all counts since the gateway started.
             now: the present time on the monotonic clock, in seconds.
         """
-        recent = snapshot.latency.minus(self._older)
+        try:
+            recent = snapshot.latency.minus(self._older)
+        except ValueError:  # the counts began anew
+            self._older = self._start = LatencyHistogram()
+            recent = snapshot.latency
         if recent.count < MIN_SAMPLES:
             recent = snapshot.latency
         slowest = recent.quantile(0.99) if recent.count >= MIN_SAMPLES else None

@@ -39,6 +39,18 @@ def test_what_counts_is_the_last_minute():
     assert abs(usual.allows_s(1) - 1.5) < 0.03
 
 
+def test_counts_that_begin_anew_are_taken_as_they_are():
+    recorder, usual = VersionRecorder("m", "1"), Usual()
+    for second in range(100):
+        recorder.answered(2.0, 1)
+        usual.look(recorder.snapshot(), float(second))
+    recorder = VersionRecorder("m", "1")
+    for _ in range(50):
+        recorder.answered(0.5, 1)
+    usual.look(recorder.snapshot(), 100.0)
+    assert abs(usual.allows_s(1) - 1.5) < 0.03
+
+
 def test_of_a_quiet_version_everything_counts():
     recorder, usual = VersionRecorder("m", "1"), Usual()
     for second in range(300):
