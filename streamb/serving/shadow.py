@@ -127,7 +127,9 @@ class Mirror:
         self._shadow = shadow
         self._clock = clock
         own = replace(limits, max_concurrent_requests=MOST_COPIES, max_queued_requests=MOST_COPIES, calls_per_replica=1)
+        self._predictor = predictor
         self._batcher = Batcher(predictor, own, clock)
+        self._closed = False
         # The batcher counts calls and rows on its lane; those of copies do not count as traffic.
         self._lane = Lane(shadow.target, VersionRecorder(shadow.model_id, shadow.target.version))
         self._offered: list[Copy] = []
@@ -151,7 +153,7 @@ class Mirror:
         if self.size or now - self._began < self._took_s / busy_share:
             return False
         tokens = min(float(per_second), self._tokens + (now - self._counted_at) * per_second)
-        if tokens < 1.0:
+        if tokens < 1.0 or not self._predictor.replicas(self._shadow.target):
             return False
         self._tokens, self._counted_at, self._began = tokens - max(1.0, rows / _ROWS_PER_COPY), now, now
         return True
@@ -169,7 +171,8 @@ class Mirror:
             asyncio.get_running_loop().call_soon(self._send)
 
     async def close(self) -> None:
-        """Stop all calls."""
+        """Stop all calls; their copies count as dropped, for the version did not fail them."""
+        self._closed = True
         await self._batcher.close()
 
     def _send(self) -> None:
@@ -228,7 +231,7 @@ class Mirror:
         self._took_s = self._clock.monotonic() - self._began
         self.size -= 1
         self._rows -= copy.request.row_count
-        self._shadow.recorder.shadowed(how)
+        self._shadow.recorder.shadowed("dropped" if self._closed and how == "failed" else how)
 
 
 async def _connected() -> Message:

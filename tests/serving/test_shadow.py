@@ -142,7 +142,7 @@ async def test_closing_stops_it(make, predictor):
     await client.post(PREDICT, ONE_ROW)
     await asyncio.sleep(0.005)
     await client.app.close()
-    assert await settled(client) == {"sent": 1, "failed": 1}
+    assert await settled(client) == {"sent": 1, "dropped": 1}
 
 
 # --- a sample, by rate ------------------------------------------------------------------------------------------
@@ -232,6 +232,13 @@ async def test_while_it_has_traffic_copies_take_a_small_share_of_its_time(timed,
     assert await sent(client, 10) == 0
     clock.advance(0.2)
     assert await sent(client, 1) == 1
+
+
+async def test_a_version_without_a_replica_gets_no_copies(timed, predictor):
+    client, _ = timed(sampled())
+    predictor.replicas = lambda version: version.version == "1.0.0"
+    assert await sent(client, 5) == 0
+    assert await settled(client) == {}
 
 
 async def test_answers_in_the_place_of_another_are_not_copied(timed, predictor):
