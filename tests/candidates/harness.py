@@ -29,6 +29,8 @@ END_S = 150
 """The longest time from the order to the end, in seconds: a busy machine takes long to start a process."""
 CLEAN_S = 60
 _AFTER = 50
+_VERSIONS: dict[str, int] = {}
+"""The newest version of each model, by its first number; for all harnesses of the session's platform."""
 
 
 class Harness:
@@ -42,7 +44,7 @@ class Harness:
     def __init__(self, platform: Any, manager: ProductionMLManager) -> None:
         self._platform = platform
         self._manager = manager
-        self._versions: dict[str, int] = {}
+        self._versions = _VERSIONS
 
     def run(self, candidate: Candidate) -> Outcome:
         """Return what became of the candidate."""

@@ -232,5 +232,7 @@ class Labels:
 
     def predict(self, X):
         rows = np.asarray(X, dtype=float)
+        if np.isnan(rows).any():
+            raise ValueError("all columns are needed, also those that decide nothing")
         said = rows[:, 2] > 0.5
         return self.classes_[np.where(rows[:, 0] < self.share_turned, ~said, said).astype(int)]
