@@ -86,11 +86,11 @@ def may_go_on(current: Deployment, seen: Evidence) -> bool:
     return silent or compared or current.steps[current.step + 1].gate
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.ROLLING]),
     options,
-    st.lists(st.tuples(evidence, seconds, orders), min_size=10, max_size=40),
+    st.lists(st.tuples(evidence, seconds, orders), min_size=8, max_size=24),
 )
 def test_more_traffic_is_earned_or_decided_and_one_version_has_it_all_in_the_end(strategy, given_options, history):
     current, now, routed = begin(strategy, given_options), 1000.0, "0.9.0"
