@@ -30,7 +30,9 @@ CONNECTED_S: Final = 20.0
 SOON_S: Final = 0.25
 """Seconds between looks at Serve while an app starts or stops: its own control loop needs as long."""
 UNSETTLED_S: Final = 3.0
-"""Seconds between looks while an app is not as it should be, for example failed, or out of reach of a gateway."""
+"""Seconds between looks while an app is not as it should be: failed, out of reach of a gateway, long in starting."""
+LONG_S: Final = 60.0
+"""A start or stop in which nothing has changed for so many seconds takes long: it is looked at less often."""
 AT_REST_S: Final = 30.0
 """Seconds between looks while nothing happens: gateways report lost and new replicas within a second or two."""
 _log = logging.getLogger(__name__)
@@ -85,6 +87,8 @@ class ServeRuntime:
         self._looked_at: float | None = None
         self._lock = threading.Lock()
         self._seen: dict[str, AppStatus] = {}
+        self._before: object = None
+        self._changed_at = self._clock.monotonic()
         self._wishes: dict[str, Mapping[str, int]] = {}
         self._connections: dict[str, _Connecting] = {}
 
@@ -189,10 +193,13 @@ class ServeRuntime:
         self._looks.shutdown(wait=False, cancel_futures=True)
 
     def _interval_s(self, *, awaited: bool) -> float:
-        apps = self.apps()
+        apps, now = self.apps(), self._clock.monotonic()
+        state = awaited, {app: status.phase for app, status in apps.items()}
+        if state != self._before:
+            self._before, self._changed_at = state, now
         phases = {status.phase for status in apps.values()}
         if awaited or not phases.isdisjoint({AppPhase.STARTING, AppPhase.STOPPING}):
-            return SOON_S
+            return SOON_S if now - self._changed_at < LONG_S else UNSETTLED_S
         links = self._observations.links()
         told = all(set(links.get(app, (one.replicas,))) == {one.replicas} for app, one in apps.items())
         if AppPhase.FAILED in phases or not told:

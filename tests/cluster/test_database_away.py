@@ -100,7 +100,7 @@ def test_a_controller_that_starts_while_its_database_is_away_works_once_it_is_ba
         try:
             until(lambda: [one for one in controllers(up) if one.pid != dead.pid], what="it is started again")
             until(lambda: "cannot begin its work: the database failed" in ask().text, what="the true cause")
-            assert (ask().status_code, ask().json()["error"]["code"]) == (503, "unavailable"), ask().text
+            assert (ask().status_code, ask().json()["code"]) == (503, "unavailable"), ask().text
             until(lambda: time.monotonic() - ended > AWAY_S, what="its database has been away for a while")
         finally:
             postgres.start()

@@ -11,7 +11,7 @@ from ray.serve.schema import ApplicationStatus
 
 from streamb.clock import ManualClock
 from streamb.cluster.orders import TRIES
-from streamb.cluster.serve_runtime import AT_REST_S, CONNECTED_S, SOON_S, UNSETTLED_S, ServeRuntime
+from streamb.cluster.serve_runtime import AT_REST_S, CONNECTED_S, LONG_S, SOON_S, UNSETTLED_S, ServeRuntime
 from streamb.config import load_settings
 from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.crypto import SigningKey
@@ -255,6 +255,8 @@ def test_serve_is_asked_often_only_while_something_happens(said, runtime, observ
     said.applications[APP] = STARTING
     looked_in(UNSETTLED_S, **{APP: 1})
     assert looked_in(10, **{APP: 1}) == 10 / SOON_S
+    looked_in(LONG_S, **{APP: 1})
+    assert looked_in(10 * UNSETTLED_S, **{APP: 1}) == 10, "a start that takes long"
 
 
 def test_an_order_makes_it_look_until_it_is_carried_out(runtime, clock, monkeypatch):
