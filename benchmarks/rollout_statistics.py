@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Scenario:
     Attributes:
         most_rolled_back: of all rollouts; None where rolling back is the point.
         least_found: rolled back before half of the traffic moved; None where nothing is wrong.
+        busy: what all latencies of both versions have in common; see `simulate`.
     """
 
     name: str
@@ -55,10 +56,18 @@ class Scenario:
     stable: Behaviour = USUAL
     most_rolled_back: float | None = None
     least_found: float | None = None
+    busy: float = 0.0
 
 
 FAILS_NOW_AND_THEN = Scenario("the same version, errors 8 %", Behaviour(0.08), Behaviour(0.08), most_rolled_back=0.01)
 """Often enough for three in a row, which open a gateway's circuit breaker: that must not be held against a version."""
+DISTURBED = Behaviour(drift=0.2)
+"""Its latencies move together by 20 % for some 5 s; 30 % are added by a machine that is busy for some 10 s."""
+CLIENT_ERRORS = Scenario("client errors 0 % -> 2 %", Behaviour(client_errors=0.02), least_found=0.95)
+BUSY_SAME = Scenario("the same version, busy machine", DISTURBED, DISTURBED, most_rolled_back=0.01, busy=0.3)
+BUSY_SLOWER = Scenario(
+    "p95 + 50 %, busy machine", replace(DISTURBED, p95_ms=150.0), DISTURBED, least_found=0.95, busy=0.3
+)
 SCENARIOS = (
     Scenario("the same version", USUAL, most_rolled_back=0.01),
     Scenario("the same version, no errors", Behaviour(0.0), Behaviour(0.0), most_rolled_back=0.01),
@@ -66,6 +75,9 @@ SCENARIOS = (
     Scenario("errors 2 % -> 4 %", Behaviour(error_rate=0.04), least_found=0.95),
     Scenario("p95 + 30 % (log-normal, sigma 0.5)", Behaviour(p95_ms=130.0), least_found=0.95),
     Scenario("errors 2 % -> 30 %", Behaviour(error_rate=0.30), least_found=0.99),
+    CLIENT_ERRORS,
+    BUSY_SAME,
+    BUSY_SLOWER,
 )
 STARVED = Scenario("no traffic, or too little to judge", USUAL)
 """Run at rates that never give a step its samples: none of these may be promoted."""
@@ -88,7 +100,12 @@ def run(scenario: Scenario, rate: float, seeds: Iterable[int], ladder: Sequence[
     """One simulated rollout for each seed."""
     return [
         simulate(
-            ladder, scenario.stable, scenario.target, requests_per_second=rate, random=np.random.default_rng([3, seed])
+            ladder,
+            scenario.stable,
+            scenario.target,
+            requests_per_second=rate,
+            random=np.random.default_rng([3, seed]),
+            busy=scenario.busy,
         )
         for seed in seeds
     ]
@@ -126,11 +143,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rollout_statistics", description="judging, measured")
     parser.add_argument("--rollouts", type=int, default=1000, help="rollouts of each scenario (1000)")
     parser.add_argument("--rates", type=_rates, default=RATES, help="requests per second, as 50,200,1000")
+    parser.add_argument("--only", default="", help="only scenarios whose name contains this")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument("--json", type=Path, help="write every result to this file")
     arguments = parser.parse_args(argv)
     tasks = [(scenario, rate) for scenario in SCENARIOS for rate in arguments.rates]
     tasks += [(STARVED, rate) for rate in STARVED_RATES]
+    tasks = [(scenario, rate) for scenario, rate in tasks if arguments.only in scenario.name]
     document = []
     passed = True
     with runner(arguments.workers) as run_all:
