@@ -56,12 +56,12 @@ def test_an_open_breaker_rolls_nothing_back_but_what_it_hides_is_no_pass():
 
 def test_a_busy_machine_rolls_no_good_version_back_and_hides_no_slow_one():
     """One step with a quarter of the traffic; latencies of the same version are correlated over seconds."""
-    step = [replace(LADDER[2], min_time_s=30.0, max_time_s=300.0)]
-    same = run(BUSY_SAME, 1000.0, range(60), step)
-    assert sum(result.end is End.ROLLED_BACK for result in same) <= binom.ppf(0.999, 60, 0.01)
-    assert sum(result.end is End.COMPLETED for result in same) >= 0.9 * 60
-    slower = run(BUSY_SLOWER, 1000.0, range(60), step)
-    assert sum(map(found, slower)) >= binom.ppf(0.001, 60, 0.95)
+    step, runs = [replace(LADDER[2], max_time_s=600.0)], 20
+    same = run(BUSY_SAME, 200.0, range(runs), step)
+    assert sum(result.end is End.ROLLED_BACK for result in same) <= binom.ppf(0.999, runs, 0.01)
+    assert sum(result.end is End.COMPLETED for result in same) >= 0.9 * runs
+    slower = run(BUSY_SLOWER, 200.0, range(runs), step)
+    assert sum(map(found, slower)) >= binom.ppf(0.001, runs, 0.95)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
