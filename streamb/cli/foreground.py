@@ -73,9 +73,13 @@ def _start(
             waiting.hush()
             return accept(why)
 
-        platform = start_platform(settings, waiting.for_, asked)
-        try:
+        def told(what: str) -> None:
             requests.listen()  # again: Ray puts handlers of its own in place
+            waiting.for_(what)
+
+        platform = start_platform(settings, told, asked)
+        try:
+            requests.listen()
             info = RunningInfo(
                 url=platform.url,
                 pid=os.getpid(),
@@ -89,9 +93,9 @@ def _start(
             with ProductionMLManager(settings.environment, address=info.url, api_key=platform.api_key) as manager:
                 _deploy_sample(manager, settings, sample, waiting)
             write_platform_file(settings.state_dir, info)
+            requests.started()
             waiting.hush()
             announce(info, platform.api_key, waiting.elapsed_s)
-            requests.started()
         except BaseException:
             requests.stopping = True
             (settings.state_dir / PLATFORM_FILE).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -164,13 +165,16 @@ def _in_steps(watch: _Watch) -> Iterator[None]:
     def found(*args: Any, **kwargs: Any) -> Any:
         return _patiently(lambda: get_node(*args, **kwargs), watch)
 
-    start = node.Node.start_ray_processes
+    start, on_sigterm = node.Node.start_ray_processes, signal.getsignal(signal.SIGTERM)
 
     def with_ports(self: Any) -> None:
         for name, free in zip(_AGENTS, _free_ports(len(_AGENTS)), strict=True):
             setattr(self._ray_params, name, getattr(self._ray_params, name) or free)
         told = (self._session_dir, self._node_id, raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME)  # Ray has no argument for it
         raylet.persist_port(*told, self._ray_params.dashboard_agent_listen_port)
+        if callable(on_sigterm):  # Ray has put one of its own in place, which ends the process there and then
+            with contextlib.suppress(ValueError):  # not in the main thread, where Ray leaves it alone, too
+                signal.signal(signal.SIGTERM, on_sigterm)
         start(self)
 
     services.get_node, node.wait_for_persisted_port = found, port

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -33,21 +35,32 @@ class UpLock:
 
     def __enter__(self) -> UpLock:
         claim_state_dir(self._state_dir)
-        try:
+        with self._writing():
             file = open_private(self._state_dir / LOCK_FILE, "a+b")
+        if not take_lock(file):
+            file.close()
+            raise self._taken()
+        try:
+            with self._writing():
+                file.truncate(0)
+                file.write(str(os.getpid()).encode())
+                file.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk refuses what is left to write once more
+                file.close()
+            raise
+        self._file = file
+        return self
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise StorageFailed(
                 f"the state directory {self._state_dir} cannot be written ({error.strerror}); choose another with "
                 "--state-dir or ML_STATE_DIR"
             ) from error
-        if not take_lock(file):
-            file.close()
-            raise self._taken()
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
-        self._file = file
-        return self
 
     def __exit__(self, *_error: object) -> None:
         if self._file is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -20,7 +22,8 @@ from streamb.cli.app import app
 from streamb.cli.foreground import StopRequests
 from streamb.cli.output import Waiting
 from streamb.clock import ManualClock
-from streamb.errors import DoesNotFit
+from streamb.errors import DoesNotFit, StorageFailed
+from streamb.sdk import up_lock
 from streamb.sdk.discovery import read_platform_file
 from streamb.sdk.up_lock import UpLock, lock_holder
 from tests.sdk.live import LivePlatform
@@ -322,6 +325,20 @@ def test_waiting_names_what_and_how_long(capsys):
         clock.advance(3.25)
         waiting.for_("the gateway")
     assert capsys.readouterr().err == "waiting for the controller … 0.0 s\nwaiting for the gateway … 3.2 s\n"
+
+
+def test_a_disk_that_is_full_is_one_sentence(state_dir, monkeypatch):
+    class Full(io.BytesIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(up_lock, "open_private", lambda *_: Full())
+    monkeypatch.setattr(up_lock, "take_lock", lambda _: True)
+    with (
+        pytest.raises(StorageFailed, match=r"cannot be written \(No space left on device\)"),
+        UpLock(state_dir),
+    ):
+        pass
 
 
 def test_the_lock_is_taken_before_anything_starts(state_dir):
