@@ -121,6 +121,7 @@ def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit 
 def show(client: HttpClient, deployment_id: DeploymentId) -> Answer:
     """Show one deployment: state, steps, and judgements."""
     found = client.get(f"/api/deployments/{deployment_id}")
+    found.pop("notice", None)  # only an order has one
     return Answer(found, Facts({**found, **_readable(found, SystemClock().now())}))
 
 

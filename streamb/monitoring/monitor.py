@@ -132,8 +132,8 @@ class MonitorCore:
 
     @verb
     def overview(self) -> dict[str, dict[str, Any]]:
-        """Return for each model the worst status of its versions, with reasons."""
-        return overview_answer(list(self._standings.values()))
+        """Return for each model the worst status of its versions that can be called, with reasons."""
+        return overview_answer(self._present(self._standings))
 
     @verb
     def drift(self, model_id: str, version: str | None = None, minutes: int | None = None) -> dict[str, Any]:
@@ -244,13 +244,15 @@ class MonitorCore:
         While the Controller is silent, it is not known how deployments go: their alerts stay as they are. The routing
         table cannot change meanwhile, so what was gone before stays gone.
         """
-        told = self._news
-        known = [one for key, one in found.items() if told is None or key in told.versions]
-        alerts = [alert for one in known for alert in alerts_of(self._facts(one))]
-        news = told if self._clock.monotonic() - self._told_s <= _SILENT_S else None
+        alerts = [alert for one in self._present(found) for alert in alerts_of(self._facts(one))]
+        news = self._news if self._clock.monotonic() - self._told_s <= _SILENT_S else None
         alerts += deployment_alerts(news.deployments) if news is not None else []
         judged = {alert.fingerprint for alert in alerts}
         return alerts + settled(self._alerting.manager.open(), judged, news)
+
+    def _present(self, found: Mapping[VersionKey, Standing]) -> list[Standing]:
+        """The standings of versions in the routing table; of all versions before the Controller has told of it."""
+        return [one for key, one in found.items() if self._news is None or key in self._news.versions]
 
     def _facts(self, standing: Standing) -> Facts:
         """The facts by which the alert rules judge a version."""

@@ -165,7 +165,9 @@ def test_alerts_of_a_version_end_when_it_is_gone_but_not_while_the_controller_is
     gone = News(
         {MODEL: (Happening(house.clock.now(), "deployment dep-1: rolled back"),)}, (), BOTH - {(MODEL, VERSION)}
     )
+    assert house.core.overview()[MODEL]["status"] == "unhealthy"
     house.core.told(gone)
+    assert house.core.overview() == {}
     house.go_on(60, pushing=False)
     assert house.firing() == set()
     (alert,) = [one for one in house.alerts() if one["labels"]["alertname"] == "HighErrorRate"]
