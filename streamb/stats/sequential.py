@@ -34,7 +34,7 @@ square of the expected effect in standard deviations,
 
     E = 2 * ((1 + t**2 / (m - 1)) / (1 + t**2 / ((m - 1) (1 + g m))))**(m / 2) / sqrt(1 + g m)      (one-sided: 2)
 
-It is an approximation, as `r` is estimated: `benchmarks.rollout_latency` measures it.
+It is an approximation, as `r` is estimated: `benchmarks.rollout_statistics` measures it.
 
 **A mean** of `n` values with the standard deviation `s`: the asymptotic confidence sequence of Waudby-Smith, Arbour,
 Sinha, Kennedy and Ramdas (2024, theorem 2.2), `mean ± s * sqrt(2 (v + 1) / (n v) * ln(sqrt(v + 1) / alpha))` with
