@@ -16,8 +16,10 @@ PROCESS_MB: Final = 185.0
 """Memory of one replica, gateway or console with a small model, in MB (measured: docs/log.md)."""
 PLATFORM_MB: Final = 1_350.0
 """Memory of a platform at rest without models: Ray, Controller, Monitor, edge, one gateway, one console (measured)."""
-PROCESS_CORES: Final = 0.028
-"""Share of a core that a replica or gateway uses at rest (measured: 30 replicas took 84 % of a core)."""
+PLATFORM_CORES: Final = 0.2
+"""Share of a core that a platform without models uses at rest (measured)."""
+PROCESS_CORES: Final = 0.021
+"""Share of a core that a replica or gateway adds at rest (measured: with 30 replicas it was 84 % of a core)."""
 _REST_SHARE: Final = 0.5
 """A platform that takes more than this share of the cores at rest does not fit."""
 _GB: Final = 1_000.0
@@ -102,7 +104,7 @@ class Need:
     @property
     def cores_at_rest(self) -> float:
         """Cores in use when nobody asks anything."""
-        return (self.replicas + self.gateways) * PROCESS_CORES
+        return PLATFORM_CORES + (self.replicas + self.gateways) * PROCESS_CORES
 
     @property
     def unknown(self) -> list[str]:

@@ -37,7 +37,7 @@ def test_the_size_that_a_trial_measured_counts_and_an_unknown_one_is_named():
         (Room("here", memory_mb=16_000, cpus=8, cores=4), []),
         (Room("here", memory_mb=2_000, cpus=8, cores=4), ["memory: 3.2 GB are needed and 2.0 GB are there"]),
         (Room("here", memory_mb=16_000, cpus=0.9, cores=4), ["CPUs: 1 are reserved and 0.9 are there"]),
-        (Room("here", memory_mb=16_000, cpus=8, cores=0.5), ["at rest 0.3 of 0.5 cores would be busy"]),
+        (Room("here", memory_mb=16_000, cpus=8, cores=0.5), ["at rest 0.4 of 0.5 cores would be busy"]),
     ],
 )
 def test_what_is_not_enough_is_said_in_numbers(room, words):
