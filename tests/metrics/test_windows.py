@@ -222,3 +222,13 @@ def test_reading_the_whole_horizon_is_quick_enough(gateways):
         for gateway in range(gateways):
             windows.feed(f"g{gateway}", second, [counts(second + 1)])
     assert oks(windows, 899, 900) == 900 * gateways
+
+
+def test_overdue_requests_are_those_of_the_newest_reports():
+    windows, key = OutcomeWindows(), ("m", "1")
+    windows.feed("a", 1.0, [Snapshot(*key, overdue=3)])
+    windows.feed("b", 1.0, [Snapshot(*key, overdue=2)])
+    assert windows.total(*key).minus(Snapshot(*key)).overdue == 5
+    windows.feed("a", 2.0, [Snapshot(*key)])
+    windows.forget("b")
+    assert windows.total(*key).overdue == 0
