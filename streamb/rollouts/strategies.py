@@ -67,6 +67,8 @@ PROOF_SAMPLES: Final = 3_000
 HALF_SAMPLES: Final = 500
 UNPROVEN_SAMPLES: Final = 100
 """Required by a step that is not judged to pass: with fewer requests only the fast abort can fail it."""
+PREVIEW_PAIRS: Final = 300
+"""Pairs of answers that a preview needs if it must pass: with 100, one in eight changes of 5 % of the labels went by."""
 PREVIEW_SECONDS: Final = 5.0
 """The shortest time of a preview, unless the user asks for a share of the requests to be copied."""
 PREVIEW_MAX_SECONDS: Final = 60.0
@@ -139,8 +141,9 @@ def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[
     ]
     shortest = seconds if options.shadow else min(seconds, PREVIEW_SECONDS)
     most = longest if options.step_max_seconds is not None else PREVIEW_MAX_SECONDS
-    proof = options.min_samples or UNPROVEN_SAMPLES
-    return [Step(0, shortest, max(most, shortest), proof, analyse=not steps[0].analyse), *steps]
+    must_pass = not steps[0].analyse
+    proof = options.min_samples or (PREVIEW_PAIRS if must_pass else UNPROVEN_SAMPLES)
+    return [Step(0, shortest, max(most, shortest), proof, analyse=must_pass), *steps]
 
 
 def copying(options: RolloutOptions, steps: tuple[Step, ...]) -> tuple[int, int]:

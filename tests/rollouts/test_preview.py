@@ -30,7 +30,7 @@ def blue_green(phase: Phase = Phase.OBSERVE, **changes) -> Deployment:
     return canary(phase, **{"steps": plan(BLUE_GREEN, options), "step": 0, "share": 0, **changes})
 
 
-def seen(*verdicts: Verdict, pairs: int = 100, seconds: float = 20.0, **more) -> Evidence:
+def seen(*verdicts: Verdict, pairs: int = 300, seconds: float = 20.0, **more) -> Evidence:
     """Findings on the outputs, after so many pairs."""
     found = tuple(Finding(f"output_{n}", one, f"answers: {one}", asks=True) for n, one in enumerate(verdicts))
     return dataclasses.replace(judged(seconds=seconds), findings=found, pairs=pairs, requests=500, **more)
@@ -41,7 +41,7 @@ class TestPreview:
         assert decide(blue_green(), seen(P, P), 20, LIMITS)[0].step == 1
         assert decide(blue_green(), seen(), 20, LIMITS)[0].step == 1, "outputs are not compared"
 
-    @pytest.mark.parametrize("evidence", [seen(P, pairs=99), seen(P, I), seen(pairs=0)])
+    @pytest.mark.parametrize("evidence", [seen(P, pairs=299), seen(P, I), seen(pairs=0)])
     def test_missing_evidence_waits_for_an_approval(self, evidence):
         waits = decide(blue_green(), evidence, 20, LIMITS)[0]
         assert waits == blue_green()
@@ -55,14 +55,14 @@ class TestPreview:
         idle = dataclasses.replace(seen(I, pairs=12, seconds=61), requests=0)
         asked, _ = decide(blue_green(), idle, 80, LIMITS)
         assert asked.reason == (
-            "not enough evidence: 12 of the 100 needed pairs of answers: the model had no traffic; "
+            "not enough evidence: 12 of the 300 needed pairs of answers: the model had no traffic; "
             "send requests, or approve to go on"
         )
 
     def test_evidence_that_comes_while_it_waits_is_as_good_as_an_approval(self):
         asked, _ = decide(blue_green(), seen(pairs=0, seconds=61), 80, LIMITS)
-        assert decide(asked, seen(P, pairs=99), 90, LIMITS)[0] == asked
-        after, _ = decide(asked, seen(P, pairs=100), 91, LIMITS)
+        assert decide(asked, seen(P, pairs=299), 90, LIMITS)[0] == asked
+        after, _ = decide(asked, seen(P, pairs=300), 91, LIMITS)
         assert (after.state, after.step) == ("progressing", 1)
 
     def test_an_approval_of_the_next_step_stands_for_what_is_unknown_and_is_told_so(self):
@@ -71,7 +71,7 @@ class TestPreview:
         gate, _ = decide(blue_green(gated=True), seen(pairs=3), 20, LIMITS)
         shut, _ = decide(gate, seen(pairs=3), 21, LIMITS)
         assert (shut.state, shut.waiting_for) == ("awaiting_approval", "100 %")
-        assert shut.reason.endswith("not known so far: 3 of the 100 needed pairs of answers")
+        assert shut.reason.endswith("not known so far: 3 of the 300 needed pairs of answers")
         opened, _ = decide(verbs.approve(shut, "ada", "", 22), seen(pairs=3), 23, LIMITS)
         assert opened.phase == "capacity"
 

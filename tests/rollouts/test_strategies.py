@@ -53,10 +53,10 @@ def test_every_step_but_the_last_must_prove_itself():
         (CANARY, {}, Step(0, 5, 60, 100, analyse=False)),
         (ROLLING, {"step_seconds": 2}, Step(0, 2, 60, 100, analyse=False)),
         (CANARY, {"shadow_percent": 5}, Step(0, 15, 60, 100, analyse=False)),
-        (BLUE_GREEN, {}, Step(0, 5, 60, 100)),
-        (CANARY, {"steps": [100]}, Step(0, 5, 60, 100)),
+        (BLUE_GREEN, {}, Step(0, 5, 60, 300)),
+        (CANARY, {"steps": [100]}, Step(0, 5, 60, 300)),
         (BLUE_GREEN, {"min_samples": 30, "step_max_seconds": 900}, Step(0, 5, 900, 30)),
-        (BLUE_GREEN, {"step_seconds": 0}, Step(0, 0, 60, 100)),
+        (BLUE_GREEN, {"step_seconds": 0}, Step(0, 0, 60, 300)),
     ],
 )
 def test_the_preview_must_pass_where_no_judged_step_follows(strategy, options, preview):
