@@ -121,8 +121,8 @@ def list_deployments(client: HttpClient, model_id: OfModel = None, limit: Limit 
 def show(client: HttpClient, deployment_id: DeploymentId) -> Answer:
     """Show one deployment: state, steps, and judgements."""
     found = client.get(f"/api/deployments/{deployment_id}")
-    found.pop("notice", None)  # only an order has one
-    return Answer(found, Facts({**found, **_readable(found, SystemClock().now())}))
+    shown = {name: value for name, value in found.items() if name != "notice"}  # only an order has one
+    return Answer(found, Facts({**shown, **_readable(found, SystemClock().now())}))
 
 
 @command(commands, "history")

@@ -68,7 +68,7 @@ HALF_SAMPLES: Final = 500
 UNPROVEN_SAMPLES: Final = 100
 """Required by a step that is not judged to pass: with fewer requests only the fast abort can fail it."""
 PREVIEW_PAIRS: Final = 300
-"""Pairs of answers that a preview needs if it must pass: with 100, one in eight changes of 5 % of the labels went by."""
+"""Pairs of answers that a preview needs if it must pass: with 100, one change of 5 % of the labels in eight passed."""
 PREVIEW_SECONDS: Final = 5.0
 """The shortest time of a preview, unless the user asks for a share of the requests to be copied."""
 PREVIEW_MAX_SECONDS: Final = 60.0

@@ -208,6 +208,7 @@ class HAProxy:
         self._log = folder / f"{config.admin_socket.stem}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._listener: socket.socket | None = None
+        self._started = False
 
     @property
     def pid(self) -> int | None:
@@ -215,8 +216,11 @@ class HAProxy:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     async def ended(self, timeout_s: float) -> None:
-        """Return when the process ends, or after `timeout_s` seconds; also after these if it has ended before."""
+        """Return when the process ends, or after `timeout_s` seconds; after these also if it did not start."""
         pid = self.pid
+        if pid is None and self._started:
+            self._started = False  # the end of one process is told once
+            return
         if sys.platform != "linux" or pid is None:
             await asyncio.sleep(timeout_s)
             return
@@ -240,11 +244,13 @@ class HAProxy:
         Raises:
             StartFailed: it ended or did not answer; the message contains HAProxy's output.
         """
+        self._started = False
         try:
             await self._start(timeout_s, known, self._listen())
         except BaseException:
             self._close()
             raise
+        self._started = True
 
     async def _start(self, timeout_s: float, known: Mapping[str, Server] | None, listener: int) -> None:
         self._file.write_text(render(self._config, known, listener))
