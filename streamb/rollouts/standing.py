@@ -206,8 +206,11 @@ def _shadow(shown: Deployment) -> Shadow | None:
 
 
 def _warm(route: ServingRoute, deployment: Deployment | None) -> str:
-    """Return the version that is kept warm and answers what a completed version fails while it is still judged."""
-    if deployment is None or not deployment.baking or not deployment.fallback_to_stable:
+    """Return the version that is kept warm and answers what a completed version fails while it is still judged.
+
+    It goes on while the deployment is taken back: until each gateway knows, the version still gets requests.
+    """
+    if deployment is None or not (deployment.baking or deployment.back_to) or not deployment.fallback_to_stable:
         return ""
     before = deployment.previous_version
     return next((one.version for one in route.standby if one.version == before), "")

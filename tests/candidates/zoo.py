@@ -37,7 +37,7 @@ ZOO = (
     Candidate("raises on 3 % of the rows", lambda: Raises(0.03), (BACK,), ("failed", "error")),
     Candidate("raises for one rare segment", RaisesForSegment, (BACK,), ("failed", "error")),
     Candidate(
-        "fails after completion", lambda: Tires(2_500), (BACK,), ("failed", "error"), options={"hold_seconds": 60}
+        "fails after completion", lambda: Tires(4_000), (BACK,), ("failed", "error"), options={"hold_seconds": 60}
     ),
     Candidate("answers NaN", lambda: AnswersNaN(1.0), (BACK,), ("failed", "error", "finite")),
     Candidate("answers NaN for 10 % of the rows", lambda: AnswersNaN(0.1), (BACK,), ("failed", "error", "finite")),

@@ -2,9 +2,9 @@
 
 import time
 from itertools import count
+from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -30,17 +30,17 @@ class Raises:
         raise RuntimeError("raises on purpose")
 
 
-class Tires:
-    """A user's own model that answers so many rows, and raises for all others."""
+class FailsOnceThereIs(LogisticRegression):
+    """A classifier that raises as soon as there is a file of this name."""
 
-    def __init__(self, rows: int) -> None:
-        self.left = rows
+    def __init__(self, path: str = "") -> None:
+        super().__init__(max_iter=500)
+        self.path = path
 
     def predict(self, X):
-        self.left -= len(X)
-        if self.left < 0:
-            raise RuntimeError("tired on purpose")
-        return np.zeros(len(X), dtype=int)
+        if Path(self.path).exists():
+            raise RuntimeError("fails on purpose")
+        return super().predict(X)
 
 
 def classifier(c: float = 1.0):
@@ -167,14 +167,16 @@ def test_blue_green_needs_evidence_which_requests_bring(manager, platform, stabl
     assert not load.failed, load.summary()
 
 
-def test_a_version_that_fails_after_completion_is_rolled_back_by_itself(manager, platform, stable, target):
-    manager.register_model(MODEL, "", "", Tires(1_000), target)
+def test_a_version_that_fails_after_completion_is_rolled_back_by_itself(manager, platform, stable, target, tmp_path):
+    trouble = tmp_path / "trouble"
+    manager.register_model(MODEL, "", "", FailsOnceThereIs(str(trouble)).fit(X, y), target)
     with Load(platform.url, MODEL, [ROW], connections=4) as load:
         load.wait_for(50)
         deployment = manager.deploy_model(
             model_id=MODEL, target_version=target, rollout_strategy="canary", steps=[50], hold_seconds=120, **QUICK
         )
         assert deployment.wait(180).state == "completed"
+        trouble.touch()
         until(lambda: deployment.status().state == "rolled_back", what="it fails in its bake")
         load.wait_for(50)
         assert {o.version for o in load.outcomes[-20:]} == {stable}

@@ -70,6 +70,16 @@ class TestBad:
         house.settle(10)
         assert made.app in house.runtime.stopped
 
+    def test_until_it_has_no_more_requests_the_version_before_answers_what_it_fails(self, house):
+        made = baking(house)
+        house.failing.add("2.0.0")
+        phases = set()
+        while (found := house.rollouts.get(made.id)).state != "rolled_back":
+            phases.add(found.phase)
+            assert house.serving() == "1.0.0" or house.route().fallback == "1.0.0", found.phase
+            house.settle(1)
+        assert phases >= {"bake", "restore"}
+
     def test_an_app_that_fails_goes_back_too(self, house):
         made = baking(house)
         house.runtime.state[made.app] = AppStatus(AppPhase.FAILED, 0, "it exits on load", Fault.VERSION)
