@@ -21,7 +21,7 @@ FEEDBACK_COUNTS: Final = (
 FEEDBACK_SUMS: Final = ("value_micro", "error_micro", "squared_error_micro")
 """The sums of feedback, in millionths."""
 
-SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "retyped", "slower", "failed", "dropped")
+SHADOW_COUNTS: Final = ("sent", "compared", "disagreed", "retyped", "slower", "failed", "refused", "dropped")
 """The counters of requests that are copied to a shadow version."""
 
 _SIGNED: Final = frozenset({"value_micro"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from streamb.metrics import measures
+from streamb.metrics import Outcome, measures
 from streamb.metrics.criteria import Finding, Verdict, at_most, with_enough
 from streamb.metrics.measures import Metrics, Task, metrics_of, percent
 from streamb.metrics.snapshot import Snapshot
@@ -46,7 +46,7 @@ def fast_abort(criteria: HealthCriteria, evidence: StepEvidence) -> Finding:
     target, recent = evidence.target, evidence.target_recent
     rate = target.error_rate
     if _enough(target) and proven_above(target.blamed, target.judged, limit, _ABORT):
-        return _aborted(target, limit, "since the step began")
+        return _aborted(target, limit, "since the step began", copies=evidence.copies)
     late, count = target.blamed + target.overdue, target.judged + target.overdue
     if target.overdue and count >= FAST_ABORT_REQUESTS and proven_above(late, count, limit, _ABORT):
         detail = f"{late:,} of {count:,} requests failed or have had no answer for more than {OVERDUE_S:g} s"
@@ -131,10 +131,19 @@ def _chance(recent: Snapshot, limit: float) -> float:
     return binomial_tail(recent.blamed, recent.judged, limit) if recent.blamed else 1.0
 
 
-def _aborted(counted: Snapshot, limit: float, when: str) -> Finding:
+def _aborted(counted: Snapshot, limit: float, when: str, *, copies: bool = False) -> Finding:
     rate = counted.error_rate
-    detail = f"{counted.blamed:,} of {counted.judged:,} requests failed {when}: surely above {percent(limit)}"
+    what, why = ("copied requests", "") if copies else ("requests", _ways(counted))
+    detail = f"{counted.blamed:,} of {counted.judged:,} {what} failed {when}{why}: surely above {percent(limit)}"
     return Finding(FAST_ABORT, Verdict.FAIL, detail, rate, limit, counted.judged)
+
+
+def _ways(counted: Snapshot) -> str:
+    """Say how requests failed, if the model did not answer all of them with an error."""
+    late, alone = counted.counts.get(Outcome.TIMEOUT, 0), counted.counts.get(Outcome.UNAVAILABLE, 0)
+    told = (f"{late:,} had no answer in time" if late else "", f"{alone:,} found no replica that runs" if alone else "")
+    said = "; ".join(filter(None, told))
+    return f" ({said})" if said else ""
 
 
 def _surely_above(k: int, n: int, share: float) -> bool:

@@ -32,6 +32,7 @@ class StepEvidence:
             figures and answers; None if they are not known (a first version, a restarted Controller).
         blocks: latencies of target and stable since the step began, in blocks of seconds.
         deterministic: False if the target or stable is known to answer the same rows differently.
+        copies: whether the target's counts are those of a preview, where copied requests count like those of clients.
     """
 
     target: Snapshot
@@ -47,6 +48,7 @@ class StepEvidence:
     usual: Snapshot | None = None
     blocks: tuple[Block, ...] = ()
     deterministic: bool = True
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

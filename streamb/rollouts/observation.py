@@ -205,6 +205,7 @@ class Observation:
             usual=lasting if lasting.total else None,
             blocks=mark.blocks.add(mark.seconds, target.latency, beside.latency) if beside is not None else (),
             deterministic=stable.deterministic,
+            copies=not deployment.share,
         )
         findings = judge(deployment.criteria, evidence, deployment.current.min_samples)
         return Observed(
@@ -226,7 +227,8 @@ def with_copies(target: Snapshot) -> Snapshot:
     0.25
     """
     counts = dict(target.counts)
-    for how, outcome in (("compared", Outcome.OK), ("failed", Outcome.MODEL_ERROR)):
+    told = (("compared", Outcome.OK), ("failed", Outcome.MODEL_ERROR), ("refused", Outcome.CLIENT_ERROR))
+    for how, outcome in told:
         counts[outcome] = counts.get(outcome, 0) + target.shadow.get(how, 0)
     return replace(target, counts=counts)
 

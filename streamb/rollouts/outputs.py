@@ -78,13 +78,14 @@ def most_disagreement(criteria: HealthCriteria, answers: Counts) -> float:
 
 def _with_pairs(finding: Finding, pairs: Snapshot, needed: int) -> Finding:
     """Return the finding; if it passed on too few pairs, it is inconclusive, and says what would make it known."""
-    compared, failed = pairs.shadow.get("compared", 0), pairs.shadow.get("failed", 0)
+    compared = pairs.shadow.get("compared", 0)
+    failed = pairs.shadow.get("failed", 0) + pairs.shadow.get("refused", 0)
     after = with_enough(finding, compared, needed, "pairs of answers")
     if after is finding:
         return finding
     missing = "requests to the stable version bring more, as they are copied"
     if failed:
-        missing = f"{failed:,} of {failed + compared:,} copies failed"
+        missing = f"{failed:,} of {failed + compared:,} copies failed or were refused"
     detail = f"only {compared:,} of the {needed:,} pairs of answers needed ({missing})"
     return replace(after, detail=f"{detail}; so far: {finding.detail}" if compared else detail)
 

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from streamb.clock import Clock
 from streamb.errors import StreambError
 from streamb.hashing import BASIS_POINTS, bucket
-from streamb.metrics import VersionRecorder
+from streamb.metrics import Outcome, VersionRecorder, outcome_of
 from streamb.models.outputs import Answer
 from streamb.serving.answer import InferenceRequest
 from streamb.serving.batch import Predictor
@@ -184,8 +184,8 @@ class Mirror:
                 rows = copy.request.rows(self._shadow.schema)
                 waiting = self._batcher.admit(rows, probabilities=False, receive=_connected, timeout_s=copy.limit_s)
                 future = self._batcher.submit(self._lane, waiting)
-            except StreambError:
-                self._ended(copy, "failed")
+            except StreambError as error:
+                self._ended(copy, _ending(error))
             except Exception:
                 _log.exception("a copy for %s could not be sent", self._shadow.target.app)
                 self._ended(copy, "failed")
@@ -193,8 +193,8 @@ class Mirror:
                 future.add_done_callback(partial(self._returned, copy, began))
 
     def _returned(self, copy: Copy, began: float, future: asyncio.Future[Answer]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            self._ended(copy, "failed")
+        if future.cancelled() or (error := future.exception()) is not None:
+            self._ended(copy, "failed" if future.cancelled() else _ending(error))
             return
         self._ended(copy, "compared")
         recorder = self._shadow.recorder
@@ -215,7 +215,8 @@ class Mirror:
         if not len(said):
             return
         target = copy.said_by.target
-        recorder.shadow_predicted(other, self._shadow.target.task)
+        # Both as what the version says that answered: the task decides whether 0 is a label or a number.
+        recorder.shadow_predicted(other, target.task)
         recorder.shadow_expected(said, target.task)
         self._pairs += 1
         row = bucket(str(self._pairs), target.app) * len(said) // BASIS_POINTS
@@ -232,6 +233,12 @@ class Mirror:
         self.size -= 1
         self._rows -= copy.request.row_count
         self._shadow.recorder.shadowed("dropped" if self._closed and how == "failed" else how)
+
+
+def _ending(error: BaseException) -> str:
+    """Return how a copy without an answer is counted: "refused" if the version takes its rows as a client's mistake."""
+    refused = isinstance(error, StreambError) and outcome_of(error) is Outcome.CLIENT_ERROR
+    return "refused" if refused else "failed"
 
 
 async def _connected() -> Message:

@@ -11,6 +11,7 @@ from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.metrics.criteria import Finding, Verdict, overall
 from streamb.rollouts import analysis
 from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge, run_custom
+from streamb.rollouts.observation import with_copies
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 NONE = Snapshot("m", "2")
@@ -61,6 +62,33 @@ class TestFastAbort:
         finding = found(HealthCriteria(), given)["fast_abort"]
         assert finding.verdict is F
         assert finding.detail == "40 of 40 requests failed in the last seconds: surely above 5.0 %"
+
+    @pytest.mark.parametrize(
+        ("counts", "words"),
+        [
+            ({"model_error": 12}, "12 of 12 requests failed since the step began: surely"),
+            (
+                {"timeout": 9, "unavailable": 3},
+                "failed since the step began (9 had no answer in time; 3 found no replica that runs): surely",
+            ),
+        ],
+    )
+    def test_it_says_how_they_failed(self, counts, words):
+        assert words in found(HealthCriteria(), evidence(Snapshot("m", "2", counts=counts)))["fast_abort"].detail
+
+    @pytest.mark.parametrize(
+        ("shadow", "criterion", "words"),
+        [
+            ({"failed": 20}, "fast_abort", "20 of 20 copied requests failed"),
+            ({"refused": 20}, "client_errors_against_stable", "client errors 100.0 % against 0.0 % of stable"),
+        ],
+    )
+    def test_copies_that_fail_and_copies_that_are_refused_are_told_apart(self, shadow, criterion, words):
+        target, stable = with_copies(Snapshot("m", "2", shadow=shadow)), snapshot(500, 0, version="1")
+        failed = [one for one in judge(HealthCriteria(), evidence(target, stable, copies=True), 1) if one.verdict is F]
+        assert criterion in {one.criterion for one in failed}
+        assert any(words in one.detail for one in failed), failed
+        assert ("refused" in shadow) == (len(failed) == 1)
 
     @pytest.mark.parametrize("more", [{"stable": snapshot(700, 300, version="1")}, {"usual_error_rate": 0.3}])
     def test_without_a_limit_of_the_user_what_is_usual_here_counts(self, more):

@@ -130,7 +130,7 @@ def test_it_says_how_many_there_are_and_what_would_make_it_known():
     detail = found(pairs(12), min_samples=3000)["output_disagreement"].detail
     assert detail.startswith("only 12 of the 100 pairs of answers needed (requests to the stable version bring more")
     none = found(pairs(0, mine={}, failed=40))["output_disagreement"].detail
-    assert none == "only 0 of the 50 pairs of answers needed (40 of 40 copies failed)"
+    assert none == "only 0 of the 50 pairs of answers needed (40 of 40 copies failed or were refused)"
 
 
 def test_nothing_is_compared_where_there_is_nothing_to_compare():

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,10 +24,10 @@ def predictor():
     return VersionsPredictor()
 
 
-def mirrored(share=ALL, schema=NUMBERS, **options):
+def mirrored(share=ALL, schema=NUMBERS, task="regression", **options):
     return table(
         target("1.0.0"),
-        target("2.0.0", schema=schema),
+        replace(target("2.0.0", schema=schema), task=task),
         **{"split": Split.all_to("1.0.0"), "shadow": Shadow("2.0.0", share), **options},
     )
 
@@ -69,10 +70,10 @@ async def test_what_the_shadow_cannot_do_is_counted_and_nobody_hears_of_it(make,
     assert counts(client.app, "2.0.0").blamed == 0
 
 
-async def test_a_shadow_that_takes_other_features_fails(make, predictor):
+async def test_a_shadow_that_takes_other_features_refuses(make, predictor):
     client = make(mirrored(schema=FeatureSchema.numbers(3).to_json()))
     assert (await client.post(PREDICT, ONE_ROW)).status == 200
-    assert await settled(client) == {"sent": 1, "failed": 1}
+    assert await settled(client) == {"sent": 1, "refused": 1}
     assert predictor.calls == ["1.0.0"]
 
 
@@ -270,6 +271,14 @@ async def test_an_answer_of_another_type_is_retyped(timed, predictor):
     client, _ = timed(sampled())
     await sent(client, 3)
     assert await settled(client) == {"sent": 3, "compared": 3, "disagreed": 3, "retyped": 3}
+
+
+async def test_equal_answers_of_versions_with_another_task_are_counted_alike(make, predictor):
+    client = make(mirrored(task="classification"))
+    await client.post(PREDICT, ONE_ROW)
+    await settled(client)
+    counted = counts(client.app, "2.0.0")
+    assert counted.shadow_predictions == counted.shadow_expected != {}
 
 
 behaviours = st.fixed_dictionaries(
