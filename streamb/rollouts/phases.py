@@ -28,6 +28,8 @@ from streamb.rollouts.strategies import Strategy
 _S = DeploymentState
 Decision = tuple[Deployment, tuple[Action, ...]]
 _NOTHING: Final[tuple[Action, ...]] = ()
+COPIES_S: Final = 30.0
+"""The longest time that a preview which need not pass waits for copies that come slowly, as of a slow model."""
 
 
 def replicas_for(share: int, replicas: int) -> int:
@@ -169,6 +171,8 @@ def _observing(deployment: Deployment, evidence: Evidence, now: float, _limits: 
     if evidence.observed_s < step.min_time_s:
         return deployment, shrink
     if not step.analyse and not evidence.refused:
+        if step.preview and _copies_come(deployment, evidence):
+            return deployment, shrink
         return _next(deployment, now, "nothing speaks against it")
     if verdict is Verdict.PASS:
         return _next(deployment, now, f"passed at {deployment.weight:g} %")
@@ -178,6 +182,11 @@ def _observing(deployment: Deployment, evidence: Evidence, now: float, _limits: 
         reason = f"not enough evidence: {unknown(deployment, evidence)}; send requests, or approve to go on"
         return wait_for(deployment, deployment.evidence_gate, now, reason), shrink
     return deployment, shrink
+
+
+def _copies_come(deployment: Deployment, evidence: Evidence) -> bool:
+    """Return whether a preview that need not pass waits for more copies: later steps, with few copies, need as many."""
+    return 0 < evidence.pairs < deployment.current.min_samples and evidence.observed_s < COPIES_S
 
 
 def _verdict(deployment: Deployment, evidence: Evidence) -> Verdict:

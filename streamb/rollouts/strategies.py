@@ -143,6 +143,7 @@ def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[
     most = longest if options.step_max_seconds is not None else PREVIEW_MAX_SECONDS
     must_pass = not steps[0].analyse
     proof = options.min_samples or (PREVIEW_PAIRS if must_pass else UNPROVEN_SAMPLES)
+    proof = proof if must_pass else min(proof, UNPROVEN_SAMPLES)
     return [Step(0, shortest, max(most, shortest), proof, analyse=must_pass), *steps]
 
 

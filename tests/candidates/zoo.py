@@ -24,7 +24,7 @@ from tests.candidates.models import (
     Words,
 )
 
-_JUDGE_LATENCY = {"health_check_criteria": {"latency_slack_ms": 12}}
+_JUDGE_LATENCY = {"health_check_criteria": {"latency_slack_ms": 12}, "step_max_seconds": 120}
 _DIED = ("died", "process", "replica", "exit", "failed")
 _WANTS_MORE = {"family": "columns", "make": lambda: Priced(["size", "age", "area"])}
 _MORE = {"example": True, "columns": lambda frame: frame.assign(area=frame["rooms"] ** 2), **_WANTS_MORE}

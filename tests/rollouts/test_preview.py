@@ -51,6 +51,14 @@ class TestPreview:
         approved = verbs.approve(asked, "ada", "known to be idle", 81)
         assert decide(approved, late, 82, LIMITS)[0].step == 1
 
+    @pytest.mark.parametrize(
+        ("pairs", "seconds", "step"), [(0, 6, 1), (1, 4, 0), (1, 6, 0), (99, 29, 0), (100, 6, 1), (99, 31, 1)]
+    )
+    def test_one_that_need_not_pass_waits_a_while_for_copies_that_come_slowly(self, pairs, seconds, step):
+        steps = plan(CANARY, RolloutOptions.read({"min_samples": 3_000}))
+        preview = canary(Phase.OBSERVE, steps=steps, step=0, share=0)
+        assert decide(preview, seen(I, pairs=pairs, seconds=seconds), 20, LIMITS)[0].step == step
+
     def test_it_says_what_is_unknown_and_what_would_make_it_known(self):
         idle = dataclasses.replace(seen(I, pairs=12, seconds=61), requests=0)
         asked, _ = decide(blue_green(), idle, 80, LIMITS)
