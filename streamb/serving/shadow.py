@@ -193,8 +193,9 @@ class Mirror:
                 future.add_done_callback(partial(self._returned, copy, began))
 
     def _returned(self, copy: Copy, began: float, future: asyncio.Future[Answer]) -> None:
-        if future.cancelled() or (error := future.exception()) is not None:
-            self._ended(copy, "failed" if future.cancelled() else _ending(error))
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            self._ended(copy, _ending(error))
             return
         self._ended(copy, "compared")
         recorder = self._shadow.recorder
