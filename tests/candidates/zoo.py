@@ -31,7 +31,7 @@ _MORE = {"example": True, "columns": lambda frame: frame.assign(area=frame["room
 
 ZOO = (
     # --- it fails requests ---
-    Candidate("healthy", Steady, (DONE,), quick=True, example=True),
+    Candidate("healthy", Steady, (DONE,), example=True),
     Candidate("raises on all rows", lambda: Raises(1.0), (BACK,), ("requests failed", "error")),
     Candidate("raises on 20 % of the rows", lambda: Raises(0.2), (BACK,), ("failed", "error"), quick=True),
     Candidate("raises on 3 % of the rows", lambda: Raises(0.03), (BACK,), ("failed", "error")),

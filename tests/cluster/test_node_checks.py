@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -37,6 +38,7 @@ _PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
+os.environ["RAY_TMPDIR"] = sys.argv[2]
 from streamb.cluster.session import QUIET, prepare_ray
 prepare_ray()
 import ray
@@ -74,7 +76,8 @@ def main():
         serve.start(proxy_location="Disabled", logging_config=QUIET)
         serve.run(gateway_application(settings, nodes=2), name=GATEWAY_APP, route_prefix=None)
         handle = serve.get_app_handle(GATEWAY_APP)
-        said["nodes of gateways"] = len({handle.connect.remote("none").result().node for _ in range(30)})
+        asked = [handle.connect.remote("none") for _ in range(30)]
+        said["nodes of gateways"] = len({one.result().node for one in asked})
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -91,15 +94,17 @@ main()
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_every_node_is_asked_within_a_time_and_the_gateways_are_on_two(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path / "state")],
-        capture_output=True,
-        text=True,
-        timeout=380,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="sb-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, str(tmp_path / "state"), folder],
+            capture_output=True,
+            text=True,
+            timeout=380,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["one node"] == [], "nobody is asked"

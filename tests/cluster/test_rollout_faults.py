@@ -131,6 +131,7 @@ def test_a_killed_controller_goes_on_at_the_same_step_and_to_the_end(manager, pl
     assert not load.failed, load.summary()
 
 
+@pytest.mark.soak
 def test_a_controller_that_stood_still_has_observed_nothing_meanwhile(manager, platform, load):
     canary = half_way(manager, platform, STEP_SECONDS)
     with stopped(ray_processes("ControllerActor")[0]):
@@ -196,6 +197,7 @@ def test_a_killed_serve_controller_is_not_noticed(canary, load):
     assert not load.failed, load.summary()
 
 
+@pytest.mark.soak
 def test_a_killed_gateway_costs_what_was_on_it(canary, load):
     before = place(canary)
     dead = kill("ServeReplica:streamb-gateway")
@@ -207,6 +209,7 @@ def test_a_killed_gateway_costs_what_was_on_it(canary, load):
     assert {o.status for o in load.failed} <= {0}, load.summary()
 
 
+@pytest.mark.soak
 def test_a_killed_haproxy_costs_what_was_on_it(canary, load):
     before, began = place(canary), len(load.outcomes)
     dead = haproxy()

@@ -56,7 +56,9 @@ def running():
     state_dir = place / "state"
     state_dir.mkdir(mode=0o777)
     variables = {"ML_ALERT_CHANNELS": "webhook", "ML_ALERT_WEBHOOK_URL": "https://alerts.example.com/hook"}
-    environment = {**os.environ, **variables, "ML_ALERT_WEBHOOK_SECRET": HOOK_SECRET, "ML_STATE_DIR": str(state_dir)}
+    # The token of a Ray that this process started is none of the new platform's.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+    environment = {**own, **variables, "ML_ALERT_WEBHOOK_SECRET": HOOK_SECRET, "ML_STATE_DIR": str(state_dir)}
     streamb = [sys.executable, "-m", "streamb"]
     up = subprocess.run(
         [*streamb, "up", "--detach", "--port", "0", "--sample", "--json"],
@@ -136,8 +138,9 @@ def test_no_file_with_a_secret_is_open_and_no_log_contains_one(running, job):
 @pytest.mark.timeout(900)
 def test_no_actor_tells_a_secret(running, job, tmp_path):
     # A stranger has none of the platform's settings of Ray Serve, which other tests put into this process.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_SERVE_")}
-    environment = {**own, "RAY_AUTH_MODE": "token"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_SERVE_", "RAY_AUTH_"))}
+    token = running.state_dir / "keys" / "ray-token"
+    environment = {**own, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     command = [sys.executable, "-m", "tests.cluster.asking_all", running.ray_address, str(tmp_path / "answers")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
