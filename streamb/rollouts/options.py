@@ -135,9 +135,9 @@ class RolloutOptions(Options):
         "If the target version fails a request, the stable version answers it; the failure still counts.",
         default=True,
     )
-    shadow_percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = option(
-        "Percent of the traffic that is copied to the target version while it waits at 0 %.",
-        default=0.0,
+    shadow_percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = option(
+        "Percent of the traffic that is copied to the target version in its preview; not given: "
+        "up to 20 requests a second for each gateway; 0: none.",
         unit="percent",
     )
     hold_seconds: Seconds | None = option(
@@ -172,7 +172,7 @@ class RolloutOptions(Options):
     @property
     def shadow(self) -> int:
         """`shadow_percent` in ten-thousandths."""
-        return round(self.shadow_percent * 100)
+        return round((self.shadow_percent or 0.0) * 100)
 
     @property
     def runs_code(self) -> bool:

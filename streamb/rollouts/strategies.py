@@ -142,8 +142,10 @@ def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[
     shortest = seconds if options.shadow else min(seconds, PREVIEW_SECONDS)
     most = longest if options.step_max_seconds is not None else PREVIEW_MAX_SECONDS
     must_pass = not steps[0].analyse
-    proof = options.min_samples or (PREVIEW_PAIRS if must_pass else UNPROVEN_SAMPLES)
-    proof = proof if must_pass else min(proof, UNPROVEN_SAMPLES)
+    if must_pass:
+        proof = options.min_samples or PREVIEW_PAIRS
+    else:
+        proof = min(options.min_samples or UNPROVEN_SAMPLES, UNPROVEN_SAMPLES)
     return [Step(0, shortest, max(most, shortest), proof, analyse=must_pass), *steps]
 
 
@@ -154,7 +156,7 @@ def copying(options: RolloutOptions, steps: tuple[Step, ...]) -> tuple[int, int]
     """
     if not steps[0].preview:
         return 0, 0
-    return (options.shadow, 0) if "shadow_percent" in options.model_fields_set else (BASIS_POINTS, COPIES_PER_SECOND)
+    return (BASIS_POINTS, COPIES_PER_SECOND) if options.shadow_percent is None else (options.shadow, 0)
 
 
 def samples_of(shares: list[int], index: int) -> int:
