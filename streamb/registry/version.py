@@ -61,6 +61,16 @@ class Artifact:
     trial: Trial = field(default_factory=Trial, kw_only=True)
     environment: Mapping[str, list[str]] = field(default_factory=dict, kw_only=True)
 
+    @property
+    def may_join(self) -> bool:
+        """Whether rows of several requests may go into one call of the model.
+
+        Not where the trial found that a row's answer depends on other rows, and not where code that the artifact
+        brings was not tried in this respect: then nobody knows.
+        """
+        row_wise = self.trial.row_wise
+        return not self.carries_code if row_wise is None else row_wise
+
 
 @dataclass(frozen=True, slots=True)
 class Lineage:

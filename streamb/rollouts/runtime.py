@@ -29,6 +29,21 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What Ray reserves for each replica of an app.
+
+    Attributes:
+        cpus: the number of CPUs, also fractions; None: `ML_REPLICA_CPUS`.
+        memory_mb: memory in MiB; None: none is reserved.
+        gpus: the number of GPUs, also fractions.
+    """
+
+    cpus: float | None = None
+    memory_mb: int | None = None
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class AppSpec:
     """The app to run.
 
@@ -36,6 +51,7 @@ class AppSpec:
         app: a new, unused name.
         blob: digest of the artifact's bytes in the artifact store.
         environment: what is installed for its replicas alone, as `ModelVersion.environment`.
+        resources: what is reserved for each of its replicas.
     """
 
     app: str
@@ -43,6 +59,7 @@ class AppSpec:
     version: str
     blob: str
     environment: Mapping[str, list[str]] = field(default_factory=dict)
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True, slots=True)

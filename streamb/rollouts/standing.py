@@ -12,7 +12,7 @@ from streamb.rollouts.ledger import Ledger, Note
 from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import AppSpec
 from streamb.rollouts.strategies import COPIES_PER_SECOND
-from streamb.traffic import GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
+from streamb.traffic import Batching, GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
 
 VERSION_HEADER: Final = "x-model-version"
 """A request with the target version in this header is answered by it, at any weight: a preview."""
@@ -147,7 +147,13 @@ class Standing:
         def target_of(version: str, app: str) -> VersionTarget:
             known = self._version(model_id, version)
             return VersionTarget(
-                version, app, known.schema, known.task, known.outputs, known.classes, known.trial.row_wise
+                version,
+                app,
+                known.schema,
+                known.task,
+                known.outputs,
+                known.classes,
+                batching=Batching(join=known.may_join),
             )
 
         return model_route(model_id, route, deployment, target_of)

@@ -223,7 +223,7 @@ class Batcher:
             if (waiting.since < long_ago and waiting.is_over()) or not self._is_live(lane, waiting, now):
                 pass
             elif together and (
-                lane.target.row_wise is False  # a row's answer depends on the others, so each request goes alone
+                not lane.target.batching.join
                 or rows + waiting.row_count > self._limits.max_batch_rows
                 or waiting.shape != together[0].shape
             ):

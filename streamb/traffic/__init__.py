@@ -2,6 +2,7 @@
 
 from streamb.traffic.split import Split
 from streamb.traffic.table import (
+    Batching,
     BreakerPolicy,
     GatewayPolicy,
     ModelRoute,
@@ -12,6 +13,7 @@ from streamb.traffic.table import (
 )
 
 __all__ = [
+    "Batching",
     "BreakerPolicy",
     "GatewayPolicy",
     "ModelRoute",

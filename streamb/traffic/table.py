@@ -12,6 +12,22 @@ from streamb.traffic.split import Split
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How the requests of one version are joined into calls.
+
+    Attributes:
+        join: whether rows of several requests may go into one call; only if a row's answer depends on that row alone.
+        max_rows: the most rows of several requests in one call; 0: the limit of the gateway. A larger single request
+            goes alone.
+        max_wait_ms: how long a request may wait for others to join it, in milliseconds; 0: it never waits for company.
+    """
+
+    join: bool = True
+    max_rows: int = 0
+    max_wait_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class VersionTarget:
     """One running model version that can be called.
 
@@ -22,7 +38,8 @@ class VersionTarget:
         task: "classification", "regression" or "other"; what the predictions mean.
         outputs: its outputs, each the JSON form of `models.signature.Output`; empty if unknown.
         classes: the class labels in the order of the columns of the probabilities; None if unknown.
-        row_wise: whether a row's answer depends on that row alone, so that requests may be joined; None if unknown.
+        batching: how its requests are joined into calls.
+        timeout_s: the longest time from a request's arrival to its answer, in seconds; None: the gateway's own limit.
     """
 
     version: str
@@ -31,7 +48,8 @@ class VersionTarget:
     task: str = "other"
     outputs: Sequence[Mapping[str, Any]] = ()
     classes: Sequence[Any] | None = None
-    row_wise: bool | None = None
+    batching: Batching = Batching()
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +124,7 @@ class ModelRoute:
         overrides: exceptions from the split; if several match, the first one counts.
         shadow: the version that gets copies of requests; None if there is none.
         fallback: the version that answers, in the same request, for another that failed; "" if there is none.
+        aliases: the model's aliases ("champion") and the versions that they name, running or not.
     """
 
     model_id: str
@@ -115,6 +134,7 @@ class ModelRoute:
     overrides: tuple[Override, ...] = ()
     shadow: Shadow | None = None
     fallback: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from streamb.models import Model
-from streamb.traffic import VersionTarget
+from streamb.traffic import Batching, VersionTarget
 from tests.models.test_json_values import JSON
 from tests.models.test_outputs import CASES
 from tests.serving.answering import learned, served
@@ -244,10 +244,10 @@ async def test_a_model_without_probabilities_says_so():
     assert answered.json()["predictions"] == [2.0]
 
 
-@pytest.mark.parametrize(("row_wise", "sizes"), [(False, [1, 1, 1]), (True, [3]), (None, [3])])
-async def test_requests_are_joined_unless_rows_depend_on_each_other(row_wise, sizes):
+@pytest.mark.parametrize(("join", "sizes"), [(False, [1, 1, 1]), (True, [3])])
+async def test_requests_are_joined_unless_rows_depend_on_each_other(join, sizes):
     model = Answering(lambda X: X[:, 0])
-    async with served(model, row_wise=row_wise) as (client, _):
+    async with served(model, batching=Batching(join=join)) as (client, _):
         bodies = [{"instances": [[value, 0.0]]} for value in (1.0, 2.0, 3.0)]
         replies = await asyncio.gather(*(client.post(PREDICT, body) for body in bodies))
     assert [reply.json()["predictions"] for reply in replies] == [[1.0], [2.0], [3.0]]
@@ -258,7 +258,7 @@ async def test_what_a_later_table_knows_of_a_version_counts():
     model = Answering(lambda X: X[:, 0], lambda X: X[:, :2])
     async with served(model) as (client, app):
         assert "classes" not in (await client.post(PREDICT, asking())).json()
-        app.apply(table(VersionTarget("1.0.0", "m-1", {}, classes=("a", "b"), row_wise=False), epoch=2))
+        app.apply(table(VersionTarget("1.0.0", "m-1", {}, classes=("a", "b"), batching=Batching(join=False)), epoch=2))
         assert (await client.post(PREDICT, asking())).json()["classes"] == ["a", "b"]
         await asyncio.gather(client.post(PREDICT, asking()), client.post(PREDICT, asking()))
     assert {rows for _, rows in model.asked} == {1}

@@ -33,7 +33,7 @@ from streamb.registry.version import Artifact
 from streamb.sdk.example import write_archive
 from streamb.serving import BatchPredictor, GatewayApp, GatewayLimits
 from streamb.store.blobs import open_blobs
-from streamb.traffic import VersionTarget
+from streamb.traffic import Batching, VersionTarget
 from streamb.trials.process import TrialProcesses
 from tests.serving.asgi_client import AsgiClient
 from tests.serving.predictors import table
@@ -166,7 +166,7 @@ async def test_served_over_http_it_answers_as_its_library(case):
     app, artifact = GatewayApp(Served(kept.model), GatewayLimits(), SystemClock()), kept.artifact
     target = VersionTarget(
         version="1.0.0", app="m-1.0.0", schema=artifact.schema, task=artifact.task, outputs=artifact.outputs,
-        classes=artifact.classes, row_wise=artifact.trial.row_wise,
+        classes=artifact.classes, batching=Batching(join=artifact.trial.row_wise is not False),
     )  # fmt: skip
     assert app.apply(table(target))
     body = {"instances": wire_rows(entry.example), "probabilities": entry.chances is not None}
