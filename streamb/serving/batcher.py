@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
 from functools import cached_property
 from typing import Final
 
@@ -23,30 +21,18 @@ from streamb.models.outputs import Answer
 from streamb.serving import lateness
 from streamb.serving.answer import Rows
 from streamb.serving.batch import BatchReply, Predictor
+from streamb.serving.deadlines import Deadlines
 from streamb.serving.fallback import FIRST_SHARE
 from streamb.serving.http.receive import Receive
 from streamb.serving.lane import Call, Lane, Waiting
 from streamb.serving.limits import GatewayLimits
+from streamb.serving.queues import RETRY_AFTER_S, Queues
 
 _log = logging.getLogger(__name__)
-
-_SWEEP_S: Final = 0.005
-"""Deadlines are kept to this many seconds."""
 
 _PATIENCE_S: Final = 0.01
 """Whether the client left is checked only for requests that waited longer than this (seconds); for shorter waits the
 check costs more than it could save."""
-
-_LOOK_S: Final = 0.05
-"""A full queue is searched for abandoned requests no more often than this (seconds)."""
-
-_RETRY_AFTER_S: Final = 1
-
-_TICK_S: Final = 0.5
-"""While requests are in progress, the batcher looks at the clock at least this often (seconds)."""
-
-_STOPPED_S: Final = 0.25
-"""A look that comes this much too late (seconds) shows that the gateway itself stood still (stopped, or no CPU)."""
 
 
 class Batcher:
@@ -61,15 +47,18 @@ class Batcher:
         self._limits = limits
         self._clock = clock
         self._idle: set[Lane] = set()
-        self._waiting: deque[Lane] = deque()
+        self._queues = Queues(limits.max_queued_requests, clock)
         self._calls: set[Call] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._sweep_at = math.inf
-        self._look_at = 0.0
+        longest_s = limits.request_timeout_s / 2
+        self._deadlines = Deadlines(self._queues, self._calls, predictor, clock, longest_s, self._stop)
         self._closed = False
-        self.queued = 0
         self.in_flight = 0
         self._pump_due = False
+
+    @property
+    def queued(self) -> int:
+        """The number of requests that wait for a call."""
+        return self._queues.queued
 
     # --- in -------------------------------------------------------------------------------------------------------
 
@@ -81,20 +70,16 @@ class Batcher:
             Unavailable: the gateway is stopping.
         """
         if self._closed:
-            raise Unavailable("this gateway is stopping; send the request again", retry_after_s=_RETRY_AFTER_S)
+            raise Unavailable("this gateway is stopping; send the request again", retry_after_s=RETRY_AFTER_S)
         may_go = self._may_call(lane) and self._room(lane) > len(lane.queue)
-        if not may_go and self.queued >= self._limits.max_queued_requests:
-            self._make_place(lane)
-        if not lane.queue:
-            self._waiting.append(lane)
-        lane.queue.append(waiting)
-        self.queued += 1
+        if not may_go:
+            self._queues.make_place(lane)
+        self._queues.add(lane, waiting)
         if may_go and not self._pump_due:
             # At the end of this turn of the event loop, so that requests from other connections in this turn join it.
             self._pump_due = True
             self._loop.call_soon(self._pump)
-        if waiting.deadline < self._sweep_at:
-            self._watch(waiting.deadline - self._clock.monotonic())
+        self._deadlines.watch(waiting)
         return waiting.future
 
     def spare(self, lane: Lane, waiting: Waiting) -> None:
@@ -108,7 +93,7 @@ class Batcher:
         """
         if not self._predictor.replicas(lane.target):
             version = lane.target.version
-            raise Unavailable(f"no replica of version {version} runs at present", retry_after_s=_RETRY_AFTER_S)
+            raise Unavailable(f"no replica of version {version} runs at present", retry_after_s=RETRY_AFTER_S)
         waiting.latest = max(waiting.deadline, waiting.since + self._limits.request_timeout_s * FIRST_SHARE)
 
     def admit(self, rows: Rows, *, probabilities: bool, receive: Receive, timeout_s: float | None = None) -> Waiting:
@@ -116,46 +101,6 @@ class Batcher:
         now = self._clock.monotonic()
         deadline = now + (self._limits.request_timeout_s if timeout_s is None else timeout_s)
         return Waiting(rows, now, deadline, self._loop.create_future(), receive, probabilities=probabilities)
-
-    def _make_place(self, lane: Lane) -> None:
-        """Refuse a request of the longest lane, so that one slow version cannot take the queue from others."""
-        now = self._clock.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + _LOOK_S
-            self._keep(lambda _lane, waiting: not waiting.is_over())
-        if self.queued < self._limits.max_queued_requests:
-            return
-        longest = max(self._waiting, key=lambda other: len(other.queue), default=lane)
-        error = Overloaded(
-            f"the queue is full: {self.queued} requests are waiting; send the request again in a moment",
-            retry_after_s=_RETRY_AFTER_S,
-        )
-        if len(longest.queue) <= len(lane.queue) + 1:
-            raise error
-        self._unqueue(longest, longest.queue.pop()).fail(error)
-
-    def _keep(self, is_live: Callable[[Lane, Waiting], bool]) -> None:
-        """Remove abandoned requests from the queues."""
-        now = self._clock.monotonic()
-        for lane in self._waiting:
-            alive: deque[Waiting] = deque()
-            waited = 0.0
-            for waiting in lane.queue:
-                if is_live(lane, waiting):
-                    alive.append(waiting)
-                else:
-                    waited += now - waiting.since
-            if len(alive) < len(lane.queue):
-                lane.recorder.waited(waited)
-            self.queued -= len(lane.queue) - len(alive)
-            lane.queue = alive
-        self._waiting = deque(lane for lane in self._waiting if lane.queue)
-
-    def _unqueue(self, lane: Lane, waiting: Waiting) -> Waiting:
-        self.queued -= 1
-        if not lane.queue:
-            self._waiting.remove(lane)
-        return waiting
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -196,20 +141,21 @@ class Batcher:
     def _pump(self) -> None:
         """Send the calls that may be sent, lane after lane in turn."""
         self._pump_due = False
+        lanes = self._queues.lanes
         progress = True
-        while progress and self._waiting:
+        while progress and lanes:
             progress = False
-            for _ in range(len(self._waiting)):
+            for _ in range(len(lanes)):
                 if self.in_flight >= self._limits.max_concurrent_requests:
                     return  # the lane whose turn it was stays in front
-                lane = self._waiting.popleft()
+                lane = lanes.popleft()
                 if self._may_call(lane) and (room := self._room(lane)) > 0:
                     together = self._take(lane, min(room, self._part(lane)))
                     progress = True
                     if together:
                         self._send(lane, together)
                 if lane.queue:
-                    self._waiting.append(lane)
+                    lanes.append(lane)
 
     def _take(self, lane: Lane, room: int) -> list[Waiting]:
         """Take the next requests of a queue that fit in one call; abandoned ones are dropped on the way."""
@@ -220,7 +166,7 @@ class Batcher:
         long_ago = now - _PATIENCE_S
         while lane.queue and len(together) < room:
             waiting = lane.queue[0]
-            if (waiting.since < long_ago and waiting.is_over()) or not self._is_live(lane, waiting, now):
+            if (waiting.since < long_ago and waiting.is_over()) or not self._deadlines.is_live(lane, waiting, now):
                 pass
             elif together and (
                 not lane.target.batching.join
@@ -232,7 +178,7 @@ class Batcher:
                 together.append(waiting)
                 rows += waiting.row_count
             lane.queue.popleft()
-            self.queued -= 1
+            self._queues.queued -= 1
             waited += now - waiting.since
         lane.recorder.waited(waited)
         return together
@@ -255,8 +201,14 @@ class Batcher:
             self.in_flight -= len(call.requests)
             if not call.lane.in_flight and not call.lane.retired:
                 self._idle.add(call.lane)
-            if self._waiting:
+            if self._queues.lanes:
                 self._pump()
+
+    def _stop(self, call: Call) -> None:
+        """End a call that nobody waits for any more."""
+        if call.task is not None:
+            call.task.cancel()
+        self._release(call)
 
     # --- one call -------------------------------------------------------------------------------------------------
 
@@ -269,7 +221,7 @@ class Batcher:
             call.fail(error)
         except asyncio.CancelledError:  # by the deadline sweep (then nobody waits any more), or by close()
             self._release(call)
-            call.fail(Unavailable("the call was stopped; send the request again", retry_after_s=_RETRY_AFTER_S))
+            call.fail(Unavailable("the call was stopped; send the request again", retry_after_s=RETRY_AFTER_S))
             raise
         except Exception:
             _log.exception("calling %s failed unexpectedly", call.lane.target.app)
@@ -303,63 +255,11 @@ class Batcher:
             if troubled:
                 lane.troubled = self._clock.monotonic()
 
-    # --- time -----------------------------------------------------------------------------------------------------
+    # --- end ------------------------------------------------------------------------------------------------------
 
     def overdue(self) -> Counter[Lane]:
         """Return how many requests of each lane are overdue (see `lateness.overdue`)."""
-        return lateness.overdue(self._in_progress(), self._clock.monotonic(), self._limits.request_timeout_s / 2)
-
-    def _in_progress(self) -> Iterator[tuple[Lane, Waiting]]:
-        """Every request that is not answered yet, in a queue or inside a call."""
-        for lane in self._waiting:
-            for waiting in lane.queue:
-                if not waiting.future.done():
-                    yield lane, waiting
-        for call in self._calls:
-            for waiting in call.requests:
-                if not waiting.future.done():
-                    yield call.lane, waiting
-
-    def _watch(self, seconds: float) -> None:
-        seconds = min(seconds, _TICK_S)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._sweep_at = self._clock.monotonic() + seconds
-        self._timer = self._loop.call_later(seconds, self._sweep)
-
-    def _sweep(self) -> None:
-        """Fail requests past their deadline, stop abandoned calls, and schedule the next sweep."""
-        now = self._clock.monotonic()
-        if now - self._sweep_at > _STOPPED_S:
-            self._stood_still(now - self._sweep_at + _TICK_S, now)
-        self._timer = None
-        self._sweep_at = math.inf
-        self._keep(lambda lane, waiting: self._is_live(lane, waiting, now))
-        for call in list(self._calls):
-            if not any(self._is_live(call.lane, waiting, now) for waiting in call.requests):
-                if call.task is not None:
-                    call.task.cancel()
-                self._release(call)
-        following = min((waiting.deadline for _, waiting in self._in_progress()), default=None)
-        if following is not None and self._timer is None:
-            self._watch(max(following - now, _SWEEP_S))
-
-    def _stood_still(self, seconds: float, now: float) -> None:
-        """Give every request the time back in which this process did not run; no version is to blame for it."""
-        for lane, waiting in self._in_progress():
-            waiting.deadline += seconds
-            waiting.latest += seconds
-            lane.troubled = now
-
-    def _is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
-        if waiting.deadline <= now:
-            if waiting.latest > now and lane.other is not None and lateness.is_stuck(lane.other, self._calls, now):
-                waiting.deadline = min(now + _TICK_S, waiting.latest)
-            else:
-                waiting.fail(lateness.too_late(lane, waiting, self._predictor.replicas(lane.target)))
-        return not waiting.future.done()
-
-    # --- end ------------------------------------------------------------------------------------------------------
+        return self._deadlines.overdue()
 
     def retire(self, lane: Lane) -> None:
         """Stop reserving places for a version that gets no new requests; its remaining requests are answered."""
@@ -369,17 +269,12 @@ class Batcher:
     async def close(self) -> None:
         """Refuse new requests, fail waiting ones, stop the calls, and return when no call runs any more."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        stopping = Unavailable("this gateway is stopping; send the request again", retry_after_s=_RETRY_AFTER_S)
-        for lane in list(self._waiting):
-            while lane.queue:
-                self._unqueue(lane, lane.queue.popleft()).fail(stopping)
+        self._deadlines.close()
+        stopping = Unavailable("this gateway is stopping; send the request again", retry_after_s=RETRY_AFTER_S)
+        for waiting in self._queues.drain():
+            waiting.fail(stopping)
         tasks = [call.task for call in self._calls if call.task is not None]
         for call in list(self._calls):
             call.fail(stopping)
-            if call.task is not None:
-                call.task.cancel()
-            self._release(call)
+            self._stop(call)
         await asyncio.gather(*tasks, return_exceptions=True)

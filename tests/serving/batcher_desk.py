@@ -69,8 +69,8 @@ class Desk:
         """Let time pass, in which the batcher looks at the clock every half second, as its timer does."""
         while seconds > 0:
             self.clock.advance(min(seconds, 0.5))
-            self.batcher._sweep()
+            self.batcher._deadlines.sweep()
             seconds -= 0.5
 
     def is_empty(self) -> bool:
-        return not (self.batcher.queued or self.batcher.in_flight or self.batcher._calls or self.batcher._waiting)
+        return not (self.batcher.queued or self.batcher.in_flight or self.batcher._calls or self.batcher._queues.lanes)

@@ -267,7 +267,7 @@ async def test_a_gateway_that_stood_still_gives_the_time_back():
     await desk.settle()
     desk.sweep(4)
     desk.clock.advance(10)  # a SIGSTOP
-    desk.batcher._sweep()
+    desk.batcher._deadlines.sweep()
     assert not called.done()
     assert lane.troubled == desk.clock.monotonic()
     desk.sweep(0.5)
@@ -284,8 +284,8 @@ async def test_a_busy_event_loop_is_no_stop():
     lane = desk.lane()
     future = desk.submit(lane, 1)
     while not future.done():
-        desk.clock.advance(desk.batcher._sweep_at - desk.clock.monotonic() + 0.1)
-        desk.batcher._sweep()
+        desk.clock.advance(desk.batcher._deadlines._sweep_at - desk.clock.monotonic() + 0.1)
+        desk.batcher._deadlines.sweep()
     assert desk.clock.monotonic() < 6
     assert lane.troubled < 0
 
@@ -384,7 +384,7 @@ async def test_the_timer_finds_deadlines_by_itself():
         await asyncio.wait_for(desk.submit(desk.lane(), 1), 2)
     await desk.settle()
     assert desk.is_empty()
-    assert desk.batcher._timer is None
+    assert desk.batcher._deadlines._timer is None
 
 
 async def test_rows_of_a_client_that_left_are_dropped_before_the_call():

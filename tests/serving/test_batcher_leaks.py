@@ -107,7 +107,7 @@ def _check_counts(desk, limits, lanes) -> None:
     assert batcher.queued == sum(len(lane.queue) for lane in lanes)
     assert batcher.in_flight == sum(lane.in_flight for lane in lanes)
     assert all(lane.calls <= limits.calls_per_replica for lane in lanes)
-    assert Counter(batcher._waiting) == Counter(lane for lane in lanes if lane.queue)
+    assert Counter(batcher._queues.lanes) == Counter(lane for lane in lanes if lane.queue)
     for _, batch, _ in desk.calls:
         assert len(batch.counts) == 1 or sum(batch.counts) <= limits.max_batch_rows
     free = limits.max_concurrent_requests - batcher.in_flight

@@ -206,12 +206,12 @@ async def test_in_a_sample_only_one_copy_is_in_progress_and_one_without_an_answe
     client.app.snapshot()
     for _ in range(32):  # half of the time of a request: what is usual was not known when it was sent
         clock.advance(0.5)
-        client.app._mirrors._mirrors["m-2.0.0"]._batcher._sweep()
+        client.app._mirrors._mirrors["m-2.0.0"]._batcher._deadlines.sweep()
     assert await settled(client) == {"sent": 1, "failed": 1}
     assert await sent_without_waiting(client) == 2
     for _ in range(3):
         clock.advance(0.5)
-        client.app._mirrors._mirrors["m-2.0.0"]._batcher._sweep()
+        client.app._mirrors._mirrors["m-2.0.0"]._batcher._deadlines.sweep()
     assert (await settled(client))["failed"] == 2, "now it is: a second"
 
 
