@@ -38,6 +38,7 @@ _SLOW = tuple(
         "benchmarks",
         "cli",
         "cluster/edge/test_edge_proxies.py",
+        "conformance",
         "contracts",
         "hpo/reporting/test_reporting.py",
         "hpo/reporting/test_importance.py",

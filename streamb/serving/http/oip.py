@@ -13,6 +13,7 @@ from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable
 from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
+from streamb.serving.http.oip_extensions import refuse_extensions
 from streamb.serving.http.rows import parse_object, read_user_id
 from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
 
@@ -142,4 +143,6 @@ def _parameters(holder: dict[str, Any], whose: str) -> dict[str, Any]:
     parameters = holder.get("parameters", {})
     if type(parameters) is not dict:
         raise BadRequest(f'"parameters" of {whose} must be an object')
+    if parameters:
+        refuse_extensions(parameters)
     return parameters
