@@ -41,7 +41,7 @@ from streamb.serving import Batch, BatchReply, GatewayApp, GatewayLimits, target
 from streamb.serving.http.listener import listener_config
 from streamb.serving.links.link import Link, LinkAddress, LinkServer
 from streamb.serving.replica import BatchPredictor
-from streamb.traffic import BreakerPolicy, GatewayPolicy, ModelRoute, Override, RoutingTable, Split, VersionTarget
+from streamb.traffic import BreakerPolicy, GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
 
 GOAL: Final = 0.95
 TOKEN_KEY: Final = b"k" * 32
@@ -109,7 +109,6 @@ def full_table(canary: int) -> RoutingTable:
         "salt",
         Split.by_shares([("2.0.0", canary), ("1.0.0", BASIS_POINTS - canary)]),
         {version: _target(version) for version in ("1.0.0", "2.0.0")},
-        overrides=(Override("2.0.0", header=("x-model-version", "2.0.0")),),
         fallback="1.0.0",
     )
     return RoutingTable(1, {"m": route}, GatewayPolicy(breaker=BreakerPolicy(), token_key=TOKEN_KEY))

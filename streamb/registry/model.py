@@ -15,6 +15,9 @@ LATEST: Final = "latest"
 MOST_TAGS: Final = 100
 """The most tags of a model, or of a version."""
 
+MOST_ALIASES: Final = 100
+"""The most aliases of a model; every gateway knows all of them."""
+
 MODEL_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ALIAS: Final = r"[A-Za-z][A-Za-z0-9._-]{0,99}"
 NOT_A_MODEL_ID: Final = (
@@ -45,6 +48,11 @@ class RegisteredModel:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     latest_version: str | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The versions that can be named otherwise than by their number: by each alias, and by "latest"."""
+        return dict(self.aliases) if self.latest_version is None else {**self.aliases, LATEST: self.latest_version}
 
 
 def check_model_id(model_id: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from streamb.asking import verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision
-from streamb.registry.model import LATEST, RegisteredModel, check_alias, check_model_id, check_tags
+from streamb.registry.model import LATEST, MOST_ALIASES, RegisteredModel, check_alias, check_model_id, check_tags
 from streamb.registry.removal import DELETED, Contents, check_unused, remains
 from streamb.registry.removal import VERSIONS as _VERSIONS
 from streamb.registry.selection import metric_condition, selected, tag_condition
@@ -42,9 +42,13 @@ class Registry:
         journal: the journal of the same database, so that a change and its entry are written together.
         clock: the source of time stamps.
         blobs: holds the bytes of the artifacts; those of deleted versions are removed. None: they are left alone.
+
+    Attributes:
+        on_names: called with a model's id when its aliases or "latest" may name other versions; must return at once.
     """
 
     def __init__(self, records: RecordStore, journal: Journal, clock: Clock, *, blobs: BlobStore | None = None) -> None:
+        self.on_names: Callable[[str], None] = _tell_nobody
         self._records = records
         self._contents = Contents(records, blobs)
         self._journal = journal
@@ -127,10 +131,12 @@ class Registry:
             record = self._model_record(model_id)
             old, target = _model(record), self.resolve(model_id, version).version
             new = replace(old, aliases={**old.aliases, alias: target})
+            if len(new.aliases) > max(MOST_ALIASES, len(old.aliases)):
+                raise InvalidInput(f"model {model_id!r} has {MOST_ALIASES} aliases, the most it may have: delete one")
             facts = {"alias": alias, "version": target}
             return old if new == old else self._save_model(new, record.revision, "alias.set", **facts)
 
-        return self._atomically(act)
+        return self._renamed(self._atomically(act))
 
     @verb
     def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
@@ -141,7 +147,7 @@ class Registry:
                 raise NotFound(f"model {model_id!r} has no alias {alias!r}", model_id=model_id, alias=alias)
             return replace(old, aliases={name: version for name, version in old.aliases.items() if name != alias})
 
-        return self._change_model(model_id, without, "alias.deleted", alias=alias)
+        return self._renamed(self._change_model(model_id, without, "alias.deleted", alias=alias))
 
     # --- versions -------------------------------------------------------------------------------------------------
 
@@ -198,7 +204,9 @@ class Registry:
             known = self.known(model_id, version)
             if known is None or known.digest == candidate.digest:
                 self._contents.check_stored(candidate.blob)
-            return self._atomically(lambda: self._register(candidate))
+            registered = self._atomically(lambda: self._register(candidate))
+        self.on_names(model_id)
+        return registered
 
     def _register(self, candidate: ModelVersion) -> tuple[ModelVersion, bool]:
         model_record = self._model_record(candidate.model_id)
@@ -366,7 +374,9 @@ class Registry:
             return old
 
         with self._contents.lock:
-            return self._atomically(act)
+            deleted = self._atomically(act)
+        self.on_names(model_id)
+        return deleted
 
     def sweep(self) -> None:
         """Remove the bytes of deleted versions that no version uses; those that cannot be removed now stay marked."""
@@ -384,6 +394,10 @@ class Registry:
                 continue
         with self._records.batch():
             return act()
+
+    def _renamed(self, model: RegisteredModel) -> RegisteredModel:
+        self.on_names(model.model_id)
+        return model
 
     def _change_model(
         self, model_id: str, change: Callable[[RegisteredModel], RegisteredModel], action: str, **facts: Any
@@ -421,6 +435,10 @@ class Registry:
                 f"model {model_id!r} has no version or alias {version!r}", model_id=model_id, version=version
             )
         return record
+
+
+def _tell_nobody(_model_id: str) -> None:
+    """Do nothing: the default when nobody asks for names that have changed."""
 
 
 def _version_key(model_id: str, version: Semver) -> str:

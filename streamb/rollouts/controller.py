@@ -83,6 +83,8 @@ class Rollouts:
         self._caretaker = Caretaker(self._standing, runtime, clock)
         self._on_order = on_order
         self._lock = threading.RLock()
+        self._renamed: set[str] = set()
+        registry.on_names = self._note_names
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -355,6 +357,20 @@ class Rollouts:
         with self._lock:
             self._standing.set_policy(policy)
 
+    def _note_names(self, model_id: str) -> None:
+        """Have the next tick publish a model's aliases; the tick repeats it until it is stored."""
+        self._renamed.add(model_id)
+        self._on_order()
+
+    def _publish_names(self) -> None:
+        for model_id in list(self._renamed):
+            self._renamed.discard(model_id)  # first, so that a change that comes meanwhile is not lost
+            try:
+                self._standing.rename(model_id)
+            except Exception:
+                self._renamed.add(model_id)
+                raise
+
     def tick(self) -> bool:
         """Advance every deployment that has not ended or is still judged, and tend the running apps.
 
@@ -365,6 +381,10 @@ class Rollouts:
         """
         with self._lock:
             before, troubles = self._state(), list[Exception]()
+            try:
+                self._publish_names()
+            except Exception as error:
+                troubles.append(error)
             self._patience.tick()
             running = self._patience.checked(self._runtime.apps())
             for deployment in (*self._standing.active.values(), *self._standing.baking.values()):

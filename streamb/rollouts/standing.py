@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import replace
 
 from streamb.hashing import BASIS_POINTS
 from streamb.registry import ModelVersion, Registry, TrialState
@@ -13,9 +13,6 @@ from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import AppSpec
 from streamb.rollouts.strategies import COPIES_PER_SECOND
 from streamb.traffic import Batching, GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
-
-VERSION_HEADER: Final = "x-model-version"
-"""A request with the target version in this header is answered by it, at any weight: a preview."""
 
 TargetOf = Callable[[str, str], VersionTarget]
 """Turns a version and its app into the target that gateways know."""
@@ -43,6 +40,7 @@ class Standing:
         self._on_table = on_table or _nobody
         self._registry = registry
         self._versions: dict[tuple[str, str], ModelVersion] = {}
+        self._aliases: dict[str, Mapping[str, str]] = {}
         self.routes: dict[str, ServingRoute] = {route.model_id: route for route in ledger.routes()}
         unfinished = list(ledger.unfinished())
         self.active: dict[str, Deployment] = {one.id: one for one in unfinished if one.active}
@@ -112,6 +110,17 @@ class Standing:
         """Forget what is cached of a version that was deleted; it may be registered again."""
         self._versions.pop((model_id, version), None)
 
+    def rename(self, model_id: str) -> None:
+        """Read a model's aliases again; if they have changed and it is routed, they are published under a new epoch."""
+        self._aliases.pop(model_id, None)
+        route = self.table.models.get(model_id)
+        if route is None or (aliases := self._aliases_of(model_id)) == route.aliases:
+            return
+        models = {**self.table.models, model_id: replace(route, aliases=aliases)}
+        table = RoutingTable(self.table.epoch + 1, models, self.table.policy)
+        self._ledger.write(epoch=table.epoch)
+        self._adopt(table)
+
     def set_policy(self, policy: GatewayPolicy) -> None:
         """Change what gateways enforce; it is published under a new epoch."""
         table = RoutingTable(self.table.epoch + 1, self.table.models, policy)
@@ -156,7 +165,15 @@ class Standing:
                 batching=Batching(join=known.may_join),
             )
 
-        return model_route(model_id, route, deployment, target_of)
+        found = model_route(model_id, route, deployment, target_of)
+        return None if found is None else replace(found, aliases=self._aliases_of(model_id))
+
+    def _aliases_of(self, model_id: str) -> Mapping[str, str]:
+        """Return a model's aliases, and "latest", by which gateways find versions; read once until `rename`."""
+        found = self._aliases.get(model_id)
+        if found is None:
+            found = self._aliases[model_id] = self._registry.get_model(model_id).names
+        return found
 
     def _version(self, model_id: str, version: str) -> ModelVersion:
         """Return a registered version; once it was tried it does not change, so it is cached until it is deleted."""
@@ -231,7 +248,4 @@ def _first(model_id: str, shown: Deployment | None, target_of: TargetOf) -> Mode
 
 
 def _overrides(shown: Deployment) -> tuple[Override, ...]:
-    preview = Override(shown.target_version, header=(VERSION_HEADER, shown.target_version))
-    if not shown.users:
-        return (preview,)
-    return (preview, Override(shown.target_version, users=frozenset(shown.users)))
+    return (Override(shown.target_version, users=frozenset(shown.users)),) if shown.users else ()

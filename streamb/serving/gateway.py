@@ -28,7 +28,7 @@ from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.shadow import Mirrors
-from streamb.serving.targets import ServedModel, ServedVersion, TableBuilder
+from streamb.serving.targets import VERSION_HEADER, ServedModel, ServedVersion, TableBuilder
 from streamb.traffic import RoutingTable
 from streamb.version import installed_version
 
@@ -138,7 +138,7 @@ class GatewayApp:
             access.check_key(exchange.headers, served.table.policy)
         if route.action is Action.FEEDBACK:
             return await self._learn(exchange, route)
-        return metadata.describe(route, served, self._streamb_version)
+        return metadata.describe(route, exchange.headers, served, self._streamb_version)
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         request = await read_request(exchange, route, self._limits)
@@ -221,7 +221,7 @@ class GatewayApp:
         now = self._clock.monotonic()
         if not may_fall_back(failure) or not second.healthy or now >= deadline:
             raise failure
-        if isinstance(failure, InvalidInput) and inquiry.model.names(exchange.headers):
+        if isinstance(failure, InvalidInput) and exchange.headers.get(VERSION_HEADER):
             raise failure
         try:
             rows = inquiry.request.rows(second.schema)
@@ -268,9 +268,7 @@ class GatewayApp:
 
     def _choose(self, exchange: Exchange, route: Route, model: ServedModel, request: InferenceRequest) -> ServedVersion:
         exchange.unit = user = exchange.headers.get(b"x-user-id", b"").decode("latin-1") or request.user_id
-        own_id = exchange.own_id
-        chosen = model.pinned(route.version) if route.version else model.choose(exchange.headers, user, own_id)
-        exchange.served = chosen
+        exchange.served = chosen = model.choose(route.version, exchange.headers, user, exchange.own_id)
         return chosen
 
     # --- what goes wrong ------------------------------------------------------------------------------------------

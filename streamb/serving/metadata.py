@@ -21,15 +21,21 @@ def is_open(action: Action) -> bool:
     return action in (Action.SERVER, Action.LIVE, Action.READY)
 
 
-def describe(route: Route, served: ServedTable, streamb_version: str) -> Reply:
-    """Return the reply to a GET request for health or metadata."""
+def describe(route: Route, headers: Mapping[bytes, bytes], served: ServedTable, streamb_version: str) -> Reply:
+    """Return the reply to a GET request for health or metadata.
+
+    Args:
+        route, headers: the request; path and header may name a version.
+        served: the versions that run.
+        streamb_version: the version of this program.
+    """
     if route.action is Action.SERVER:
         return json_reply({"name": "streamb", "version": streamb_version, "extensions": ["binary_tensor_data"]})
     if route.action is Action.LIVE:
         return json_reply({"live": True})
     if route.action is Action.READY:
         return _ready({}, ready=served.table.epoch > 0)
-    versions = _versions(route, served)
+    versions = _versions(route, headers, served)
     if route.action is Action.MODEL_READY:
         model = served.model(route.model_id)
         callable_now = any(model.is_callable(version) for version in versions)
@@ -41,9 +47,10 @@ def _ready(document: dict[str, Any], *, ready: bool) -> Reply:
     return json_reply({**document, "ready": ready}, 200 if ready else 503)
 
 
-def _versions(route: Route, served: ServedTable) -> list[ServedVersion]:
+def _versions(route: Route, headers: Mapping[bytes, bytes], served: ServedTable) -> list[ServedVersion]:
     model = served.model(route.model_id)
-    return [model.pinned(route.version)] if route.version else list(model.versions.values())
+    asked = model.asked_for(route.version, headers)
+    return [asked] if asked is not None else list(model.versions.values())
 
 
 def _model(route: Route, versions: list[ServedVersion]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from itertools import count
 from secrets import randbelow
 from typing import Final
 
-from streamb.errors import NotFound, StreambError, Unavailable
+from streamb.errors import InvalidInput, NotFound, StreambError, Unavailable
 from streamb.hashing import BASIS_POINTS
 from streamb.metrics import Snapshot, VersionRecorder
 from streamb.models.schema import FeatureSchema
@@ -19,6 +19,11 @@ from streamb.serving.lane import Lane
 from streamb.traffic import BreakerPolicy, ModelRoute, RoutingTable, VersionTarget
 
 _log = logging.getLogger(__name__)
+
+VERSION_HEADER: Final = b"x-model-version"
+"""In a request: the version, or alias, that must answer. In an answer: the version that did."""
+
+_MOST_SHOWN: Final = 100
 
 _ENOUGH: Final = BASIS_POINTS // 2
 """The share of the weight that healthy versions must have for another one to be taken out."""
@@ -62,7 +67,6 @@ class ServedModel:
         fallback: the version that answers for another one; None if there is none.
         shadow: the version that gets copies of requests; None if there is none.
         shadow_shares: whether that version also has a share of the traffic.
-        by_header: overrides as header name, value and version, in order.
         by_user: overrides by user.
         turns: numbers the requests without a unit.
     """
@@ -73,37 +77,57 @@ class ServedModel:
     fallback: ServedVersion | None = None
     shadow: ServedVersion | None = None
     shadow_shares: bool = False
-    by_header: tuple[tuple[bytes, bytes, ServedVersion], ...] = ()
     by_user: Mapping[str, ServedVersion] = field(default_factory=dict)
     turns: Iterator[int] = field(default_factory=count)
 
-    def pinned(self, version: str) -> ServedVersion:
-        """The version a path names; `NotFound` when it does not run."""
-        found = self.versions.get(version)
+    def pinned(self, name: str) -> ServedVersion:
+        """Return the version that a path or header names, by its number or an alias; `NotFound` if it does not run."""
+        found = self.versions.get(name)
         if found is None:
-            running = sorted(self.versions)
-            raise NotFound(
-                f"version {version!r} of model {self.route.model_id!r} does not run; running: {running}",
-                running=running,
+            found = self.versions.get(self.route.aliases.get(name, ""))
+        if found is None:
+            raise self._not_running(name)
+        return found
+
+    def asked_for(self, named: str, headers: Mapping[bytes, bytes]) -> ServedVersion | None:
+        """Return the version that a request asks for; None if it leaves the choice to the route.
+
+        Args:
+            named: the version or alias in its path; "" if there is none.
+            headers: its headers; `VERSION_HEADER` names a version or an alias as well, an empty one names none.
+
+        Raises:
+            NotFound: the version does not run, or there is no such alias.
+            InvalidInput: path and header ask for two different versions.
+        """
+        header = headers.get(VERSION_HEADER)
+        if not header:
+            return self.pinned(named) if named else None
+        found = self.pinned(header.decode("latin-1"))
+        if named and self.pinned(named) is not found:
+            raise InvalidInput(
+                f"the path asks for version {named!r} and the header X-Model-Version for {header.decode('latin-1')!r}: "
+                "leave one of them out"
             )
         return found
 
-    def choose(self, headers: Mapping[bytes, bytes], user: str, own_id: str) -> ServedVersion:
-        """Return the version for a request: by an override, else the one the split assigns to its unit.
+    def choose(self, named: str, headers: Mapping[bytes, bytes], user: str, own_id: str) -> ServedVersion:
+        """Return the version for a request: the one it asks for, else by an override, else by the split and its unit.
 
         The unit is the user, or else the request's own id, so that a repeated request gets the same version. Requests
         with neither take turns.
 
         Args:
+            named, headers: see `asked_for`, which also says what is refused.
             user: the user; "" if none is named.
             own_id: the request id that the client sent; "" if it sent none.
 
         Raises:
             Unavailable: the version that the split assigns is not running.
         """
-        for name, value, version in self.by_header:
-            if headers.get(name) == value:
-                return version
+        asked = self.asked_for(named, headers)
+        if asked is not None:
+            return asked
         if user and user in self.by_user:
             return self.by_user[user]
         route = self.route
@@ -115,10 +139,6 @@ class ServedModel:
                 f"no version of model {route.model_id!r} can answer now: {number} does not run", retry_after_s=1
             )
         return found
-
-    def names(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Return whether the headers of a request select a version."""
-        return any(headers.get(name) == value for name, value, _ in self.by_header)
 
     def is_callable(self, version: ServedVersion) -> bool:
         """Return whether a request for this version would be sent to it."""
@@ -141,6 +161,17 @@ class ServedModel:
                 remaining += end - start
             start = end
         return remaining >= _ENOUGH
+
+    def _not_running(self, name: str) -> NotFound:
+        running, number = sorted(self.versions), self.route.aliases.get(name)
+        what = f"version {name[:_MOST_SHOWN]!r}" if name[:1].isdigit() else f"version or alias {name[:_MOST_SHOWN]!r}"
+        if number is not None:
+            what = f"version {number}, which the alias {name!r} names,"
+        return NotFound(
+            f"{what} of model {self.route.model_id!r} does not run; running: {running}",
+            running=running,
+            aliases={alias: of for alias, of in sorted(self.route.aliases.items()) if of in self.versions},
+        )
 
 
 class ServedTable:
@@ -243,11 +274,6 @@ class TableBuilder:
             fallback=versions.get(route.fallback),
             shadow=versions.get(route.shadow.version) if route.shadow is not None and route.shadow.share else None,
             shadow_shares=route.shadow is not None and _has_share(route, route.shadow.version),
-            by_header=tuple(
-                (override.header[0].encode(), override.header[1].encode(), version)
-                for override, version in in_force
-                if override.header is not None
-            ),
             by_user={user: version for override, version in reversed(in_force) for user in override.users},
         )
 
@@ -259,7 +285,7 @@ class TableBuilder:
             return known
         recorder = self.recorders.setdefault((model_id, target.version), VersionRecorder(model_id, target.version))
         schema, broken = _read_schema(target)
-        headers = ((b"x-model-version", target.version.encode()),)
+        headers = ((VERSION_HEADER, target.version.encode()),)
         lane = known.lane if known is not None else Lane(target, recorder)
         lane.target, lane.retired = target, False
         if not same_policy:

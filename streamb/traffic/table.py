@@ -54,23 +54,19 @@ class VersionTarget:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Selects one version for certain requests, instead of the split.
+    """Selects one version for certain users, instead of the split.
 
     Attributes:
         version: the version; without effect while it is not among the route's targets.
         users: the users whose requests get it.
-        header: name (in lower case) and exact value of a request header that selects it; None if there is no header.
     """
 
     version: str
-    users: frozenset[str] = frozenset()
-    header: tuple[str, str] | None = None
+    users: frozenset[str]
 
     def __post_init__(self) -> None:
-        if not self.users and self.header is None:
-            raise InvalidInput(f"an override to version {self.version} needs users or a header")
-        if self.header is not None and (not self.header[0] or self.header[0] != self.header[0].lower()):
-            raise InvalidInput(f"the header of an override must have a name in lower case, not {self.header[0]!r}")
+        if not self.users:
+            raise InvalidInput(f"an override to version {self.version} needs users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,8 @@ class BreakerPolicy:
 class ModelRoute:
     """How one model's traffic is split over its versions.
 
-    A version in the path wins over an override by header, that over one by user, and that over the split.
+    A version that the request names, in its path or in the header X-Model-Version, wins over an override, and that over
+    the split.
 
     Attributes:
         salt: makes this model's assignment of units independent of other models.
@@ -124,7 +121,7 @@ class ModelRoute:
         overrides: exceptions from the split; if several match, the first one counts.
         shadow: the version that gets copies of requests; None if there is none.
         fallback: the version that answers, in the same request, for another that failed; "" if there is none.
-        aliases: the model's aliases ("champion") and the versions that they name, running or not.
+        aliases: the model's aliases ("champion", and "latest") and the versions that they name, running or not.
     """
 
     model_id: str

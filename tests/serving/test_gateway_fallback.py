@@ -96,8 +96,7 @@ async def test_rows_that_both_refuse_are_the_clients_mistake_at_the_first(make, 
 
 @pytest.mark.parametrize("path", [PREDICT, "/v2/models/m/versions/2.0.0/predict"])
 async def test_a_client_that_names_the_version_hears_that_it_refuses_the_rows(make, predictor, path):
-    named = Override("2.0.0", header=("x-model-version", "2.0.0"))
-    client = make(canary(0, OLD, WIDER, overrides=(named,)))
+    client = make(canary(0, OLD, WIDER))
     error_of(await client.post(path, ONE_ROW, x_model_version="2.0.0"), 422, "invalid_features")
     assert predictor.calls == []
 

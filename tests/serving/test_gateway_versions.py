@@ -1,4 +1,7 @@
 import asyncio
+from dataclasses import replace
+
+import pytest
 
 from streamb.clock import SystemClock
 from streamb.serving import GatewayApp, GatewayLimits
@@ -78,3 +81,50 @@ async def test_a_split_that_leads_to_a_version_that_does_not_run(make):
     response = await make(table(target("1.0.0"), split=Split.all_to("9.0.0"))).post(PREDICT, ONE_ROW)
     error_of(response, 503, "unavailable")
     assert response.headers["retry-after"] == "1"
+
+
+# --- a version that the request names -----------------------------------------------------------------------------
+
+NAMED = table(
+    target("1.0.0"),
+    target("2.0.0"),
+    split=Split.all_to("1.0.0"),
+    aliases={"champion": "1.0.0", "challenger": "2.0.0", "gone": "0.9.0"},
+)
+INFER = {"inputs": [{"name": "i", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}]}
+
+
+@pytest.mark.parametrize(("verb", "body"), [("predict", ONE_ROW), ("infer", INFER)])
+async def test_a_header_asks_for_a_version_by_number_or_alias(make, verb, body):
+    client = make(NAMED)
+    for wish, found in (("2.0.0", "2.0.0"), ("challenger", "2.0.0"), ("champion", "1.0.0"), ("", "1.0.0")):
+        answer = await client.post(f"/v2/models/m/{verb}", body, x_model_version=wish, x_user_id="ada")
+        assert (answer.status, answer.headers["x-model-version"]) == (200, found)
+    for wish in ("7.7.7", "nobody", "gone", "1.0"):
+        answer = await client.post(f"/v2/models/m/{verb}", body, x_model_version=wish)
+        assert error_of(answer, 404, "not_found")["running"] == ["1.0.0", "2.0.0"]
+    answer = await client.post(f"/v2/models/m/versions/1.0.0/{verb}", body, x_model_version="challenger")
+    assert "the path asks for version '1.0.0'" in error_of(answer, 422, "invalid_input")["error"]
+
+
+async def test_an_alias_stands_where_a_version_may_in_a_path(make):
+    client = make(NAMED)
+    answer = await client.post("/v2/models/m/versions/challenger/predict", ONE_ROW)
+    assert (answer.json()["version"], answer.headers["x-model-version"]) == ("2.0.0", "2.0.0")
+    assert (await client.get("/v2/models/m/versions/challenger")).json()["versions"] == ["2.0.0"]
+    assert (await client.get("/v2/models/m/versions/challenger/ready")).status == 200
+    error_of(await client.get("/v2/models/m/versions/gone/ready"), 404, "not_found")
+
+
+async def test_metadata_and_readiness_hear_the_header_too(make):
+    client = make(NAMED)
+    assert (await client.get("/v2/models/m", x_model_version="2.0.0")).json()["versions"] == ["2.0.0"]
+    error_of(await client.get("/v2/models/m/ready", x_model_version="7.7.7"), 404, "not_found")
+
+
+async def test_an_alias_that_moves_takes_effect_with_the_next_table(make):
+    client = make(NAMED)
+    route = replace(NAMED.models["m"], aliases={"champion": "2.0.0"})
+    assert client.app.apply(replace(NAMED, epoch=NAMED.epoch + 1, models={"m": route}))
+    assert (await client.post(PREDICT, ONE_ROW, x_model_version="champion")).json()["version"] == "2.0.0"
+    error_of(await client.post(PREDICT, ONE_ROW, x_model_version="challenger"), 404, "not_found")

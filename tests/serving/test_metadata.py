@@ -12,8 +12,8 @@ from streamb.traffic import ModelRoute, RoutingTable, Split, VersionTarget
 from tests.serving.predictors import table, target
 
 
-def look(path, routing):
-    reply = describe(parse_route("GET", path), TableBuilder().build(routing), "0.1.0")
+def look(path, routing, headers=()):
+    reply = describe(parse_route("GET", path), dict(headers), TableBuilder().build(routing), "0.1.0")
     return reply.status, orjson.loads(reply.body)
 
 

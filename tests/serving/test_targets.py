@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamb.errors import NotFound, Unavailable
+from streamb.errors import InvalidInput, NotFound, Unavailable
 from streamb.serving.breaker import BreakerState
-from streamb.serving.targets import QUIET_S, TableBuilder
+from streamb.serving.targets import QUIET_S, VERSION_HEADER, TableBuilder
 from streamb.traffic import BreakerPolicy, GatewayPolicy, Override, Shadow, Split
 from tests.serving.predictors import table, target
 
@@ -21,9 +21,9 @@ def built(*targets, builder=None, **options):
     return (builder or TableBuilder()).build(table(*(targets or BOTH), **options)).model("m")
 
 
-def chosen(model, user="", own_id="", **headers) -> str:
-    named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return model.choose(named, user, own_id).target.version
+def chosen(model, user="", own_id="", *, path="", header=None) -> str:
+    headers = {} if header is None else {VERSION_HEADER: header.encode()}
+    return model.choose(path, headers, user, own_id).target.version
 
 
 def trip(version) -> None:
@@ -34,24 +34,52 @@ def trip(version) -> None:
 
 # --- which version ------------------------------------------------------------------------------------------------
 
-PREVIEW = Override("2.0.0", header=("x-model-version", "2.0.0"))
 FRIENDS = Override("2.0.0", users=frozenset({"ada", "bob"}))
-CAREFUL = Override("1.0.0", users=frozenset({"bob"}), header=("x-careful", "yes"))
+CAREFUL = Override("1.0.0", users=frozenset({"bob"}))
+ALIASES = {"champion": "1.0.0", "challenger": "2.0.0", "latest": "2.0.0", "old": "0.9.0"}
 
 
-def test_a_header_wins_over_a_user_and_both_over_the_split():
-    model = built(split=share(0), overrides=(PREVIEW, FRIENDS, CAREFUL))
+def test_a_named_version_wins_over_a_user_and_both_over_the_split():
+    model = built(split=share(0), overrides=(FRIENDS, CAREFUL), aliases=ALIASES)
     assert chosen(model, "carl") == "1.0.0"
     assert chosen(model, "ada") == "2.0.0"
-    assert chosen(model, "ada", x_careful="yes") == "1.0.0"
-    assert chosen(model, "carl", x_model_version="2.0.0") == "2.0.0"
-    assert chosen(model, "carl", x_model_version="2.0") == "1.0.0"
+    assert chosen(model, "ada", header="1.0.0") == chosen(model, "ada", path="1.0.0") == "1.0.0"
+    assert chosen(model, "carl", header="2.0.0") == chosen(model, "carl", header="challenger") == "2.0.0"
+    assert chosen(model, "ada", path="champion", header="1.0.0") == "1.0.0"
+    assert chosen(model, "ada", header="") == "2.0.0", "an empty header asks for nothing"
+
+
+@given(
+    st.sampled_from(["", "1.0.0", "2.0.0", "7.7.7", *ALIASES, "nobody"]),
+    st.sampled_from([None, "", "1.0.0", "2.0.0", "7.7.7", *ALIASES, "nobody", "\xff" * 300, "1.0", " 1.0.0"]),
+    st.sampled_from(["", "ada", "carl"]),
+    st.integers(0, 10_000),
+)
+def test_a_request_gets_the_version_that_it_names_or_none(path, header, user, new):
+    model = built(split=share(new), overrides=(FRIENDS,), aliases=ALIASES)
+    wanted = {ALIASES.get(name, name) for name in (path, header) if name}
+    if wanted - {"1.0.0", "2.0.0"}:
+        with pytest.raises(NotFound) as refused:
+            chosen(model, user, path=path, header=header)
+        assert refused.value.details["running"] == ["1.0.0", "2.0.0"]
+        assert refused.value.details["aliases"] == {"challenger": "2.0.0", "champion": "1.0.0", "latest": "2.0.0"}
+        assert len(refused.value.message) < 300
+    elif len(wanted) == 2:
+        with pytest.raises(InvalidInput, match="leave one of them out"):
+            chosen(model, user, path=path, header=header)
+    else:
+        assert not wanted or wanted == {chosen(model, user, path=path, header=header)}
+
+
+def test_an_alias_whose_version_does_not_run_says_which_that_is():
+    with pytest.raises(NotFound, match=r"version 0\.9\.0, which the alias 'old' names, of model 'm' does not run"):
+        built(aliases=ALIASES).pinned("old")
+    with pytest.raises(NotFound, match=r"version or alias 'nobody' of model 'm' does not run; running: \['1\.0\.0'"):
+        built(aliases=ALIASES).pinned("nobody")
 
 
 def test_of_two_overrides_that_fit_the_first_counts():
-    model = built(split=share(0), overrides=(FRIENDS, CAREFUL, PREVIEW))
-    assert chosen(model, "bob") == "2.0.0"
-    assert chosen(model, x_careful="yes", x_model_version="2.0.0") == "1.0.0"
+    assert chosen(built(split=share(0), overrides=(FRIENDS, CAREFUL)), "bob") == "2.0.0"
 
 
 def test_an_override_is_for_users_not_for_request_ids():
@@ -66,7 +94,7 @@ def test_requests_that_name_no_unit_take_turns_through_all_tables():
 
 
 def test_an_override_to_a_version_that_does_not_run_is_none():
-    assert chosen(built(OLD, overrides=(PREVIEW, FRIENDS)), "ada", x_model_version="2.0.0") == "1.0.0"
+    assert chosen(built(OLD, overrides=(FRIENDS,)), "ada") == "1.0.0"
 
 
 @given(
