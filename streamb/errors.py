@@ -35,6 +35,24 @@ def _rebuild(cls: type[StreambError], message: str, details: dict[str, Any]) -> 
     return cls(message, **details)
 
 
+def words_of(error: BaseException, longest: int = 500) -> str:
+    """Return an exception as text: its type and what it says. Foreign exceptions may fail even to print themselves.
+
+    Args:
+        error: any exception.
+        longest: the most characters of the text.
+
+    >>> words_of(KeyError("x")), words_of(KeyboardInterrupt())
+    ("KeyError: 'x'", 'KeyboardInterrupt')
+    """
+    name = type(error).__name__
+    try:
+        said = str(error)
+    except BaseException:
+        said = "its message cannot be printed"
+    return (f"{name}: {said}" if said else name)[:longest].encode(errors="replace").decode()
+
+
 def error_classes() -> dict[str, type[StreambError]]:
     """Return every error class by its code, to turn the answer of a remote platform back into an exception.
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from streamb.cluster.autoscaling import ReplicaStats
 from streamb.cluster.session import open_session, prepare_ray
 from streamb.config import load_settings, this_environment
-from streamb.errors import InvalidInput, StartFailed, StreambError, Unavailable
+from streamb.errors import InvalidInput, ModelFailed, StartFailed, StreambError, Unavailable, words_of
 from streamb.models import Model
 from streamb.serving.batch import Batch
 from streamb.serving.http.rows import RowsRequest
@@ -39,8 +39,8 @@ class HostedModel:
         """Make the model with `factory`; return the error if that fails."""
         try:
             self._model = Model.wrap(factory())
-        except Exception as error:
-            return StartFailed(f"the factory raised {type(error).__name__}: {error}"[:_MESSAGE_LENGTH])
+        except BaseException as error:  # raised, even SystemExit would end the actor
+            return StartFailed(f"the factory raised {words_of(error)}")
         self._predictor = BatchPredictor(self._model)
         return None
 
@@ -53,8 +53,12 @@ class HostedModel:
         except StreambError as error:
             return error
         arrived = self._stats.arrived()
-        reply = self._stats.timed(1, self._predictor.run, Batch(checked, (len(rows),)))
-        self._stats.left(arrived)
+        try:
+            reply = self._stats.timed(1, self._predictor.run, Batch(checked, (len(rows),)))
+        except KeyboardInterrupt as error:  # this is the actor's main thread, so only the model itself can raise it
+            return ModelFailed(f"the model raised {words_of(error)}")
+        finally:
+            self._stats.left(arrived)
         predictions: list[Any] = reply.predictions.tolist()
         return reply.errors.get(0, predictions)
 
@@ -121,7 +125,7 @@ class RayHost:
         try:
             sent = ray.put(factory)
         except Exception as error:  # pickling runs the user's own code
-            raise InvalidInput(f"this factory cannot be sent to another process: {error}"[:_MESSAGE_LENGTH]) from error
+            raise InvalidInput(f"this factory cannot be sent to another process: {words_of(error)}") from error
         # A separate thread for `numbers`, which is called while the model predicts.
         options: dict[str, Any] = {"num_cpus": self._cpus, "max_restarts": 0, "concurrency_groups": {_CONTROL: 1}}
         actor = ray.remote(**options)(HostedModel)

@@ -22,6 +22,7 @@ from streamb.errors import (
     InvalidInput,
     ModelFailed,
     StreambError,
+    words_of,
 )
 from streamb.models import catalog
 from streamb.models.artifact import is_trusted, seal, verify_artifact
@@ -266,9 +267,11 @@ def load_artifact(folder: Path, *, trusted: Sequence[PublicKey]) -> Model:
         raise ArtifactUnsupported(
             f"the model {manifest.name!r} needs something that is not installed here: {error}"
         ) from error
-    except Exception as error:  # readers of damaged or foreign files raise almost anything
+    except KeyboardInterrupt:  # Ctrl-C
+        raise
+    except BaseException as error:  # readers of damaged or foreign files raise almost anything, and own code all
         raise ArtifactCorrupt(
-            f"the files of the model {manifest.name!r} cannot be loaded: {type(error).__name__}: {error}"
+            f"the files of the model {manifest.name!r} cannot be loaded: {words_of(error)}"
         ) from error
     model.name, model.task = manifest.name, manifest.task  # type: ignore[assignment]  # the manifest checked it
     inputs = manifest.signature.get("inputs") or manifest.schema

@@ -5,20 +5,20 @@ The trial of a version and its replicas both ask models through this module, so 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import InvalidInput, ModelFailed, StreambError
+from streamb.errors import InvalidInput, ModelFailed, StreambError, words_of
 from streamb.models.json_values import as_ndarray, frame_columns, has_not_finite, held, json_value, objects, plain_array
 from streamb.models.signature import Output
 
-RAISED: Final = (Exception, SystemExit)
-"""What a model's code may raise when it is asked: `sys.exit` in it fails its request, and ends no replica."""
+RAISED: Final = BaseException
+"""What a model's code may raise when it is asked: whatever it is fails its request, and ends no replica."""
 
-_MESSAGE_LENGTH: Final = 500
 _EXACT_IN_FLOAT: Final = 2**53
 _KINDS: Final = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "text"}
 _LEAF_KINDS: Final = ((bool | np.bool_, "b"), (str, "U"), (int | float | np.integer | np.floating, "f"))
@@ -92,12 +92,16 @@ def probabilities_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
 
 
 def failure_of(error: BaseException) -> StreambError:
-    """Return the error for a request whose model raised `error`: `InvalidInput` as it is, else a `ModelFailed`."""
-    if isinstance(error, InvalidInput | ModelFailed):
-        return error
-    if isinstance(error, StreambError):
-        return ModelFailed(error.message, **error.details)
-    return ModelFailed(f"the model raised {type(error).__name__}: {error}"[:_MESSAGE_LENGTH])
+    """Return the error for a request whose model raised `error`: `InvalidInput` as it is, else a `ModelFailed`.
+
+    Raises:
+        KeyboardInterrupt: that is what was raised, in the main thread of a process: somebody pressed Ctrl-C.
+    """
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        raise error  # in another thread it can only come from the model itself
+    if isinstance(error, StreambError) and type(getattr(error, "message", None)) is str:
+        return error if isinstance(error, InvalidInput | ModelFailed) else ModelFailed(error.message, **error.details)
+    return ModelFailed(f"the model raised {words_of(error)}")
 
 
 def not_finite() -> ModelFailed:

@@ -19,6 +19,7 @@ import importlib
 import threading
 from typing import Final
 
+from streamb.errors import words_of
 from streamb.metrics.criteria import Finding, Verdict, with_enough
 from streamb.rollouts.checks import fast_abort, limits, unanswered
 from streamb.rollouts.comparison import compare
@@ -78,8 +79,8 @@ def _call(path: str, evidence: StepEvidence) -> Finding:
     module, _, name = path.partition(":")
     try:
         finding = getattr(importlib.import_module(module), name)(evidence)
-    except (Exception, SystemExit) as error:  # whatever a user's code raises
-        return Finding(path, Verdict.INCONCLUSIVE, f"{path} cannot judge: {type(error).__name__}: {error}")
-    if not isinstance(finding, Finding) or not isinstance(finding.verdict, Verdict):
-        return Finding(path, Verdict.INCONCLUSIVE, f"{path} answered {finding!r:.200}, not a Finding")
+        if not isinstance(finding, Finding) or not isinstance(finding.verdict, Verdict):
+            return Finding(path, Verdict.INCONCLUSIVE, f"{path} answered {finding!r:.200}, not a Finding")
+    except BaseException as error:  # whatever a user's code raises; this thread is its own
+        return Finding(path, Verdict.INCONCLUSIVE, f"{path} cannot judge: {words_of(error)}")
     return finding

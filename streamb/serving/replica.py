@@ -62,6 +62,12 @@ class BatchPredictor:
         Predictions come first, for everybody. Probabilities are asked only for the rows of those requests that want
         them, so no other request fails because of them.
         """
+        try:
+            return self._run(batch)
+        except RAISED as error:  # not a row's fault: `has_probabilities` or `schema` of the model raised
+            return BatchReply(joined([]), None, dict.fromkeys(range(len(batch.counts)), failure_of(error)))
+
+    def _run(self, batch: Batch) -> BatchReply:
         asking = _Asking(self._model, batch, self._clock, self._search_s)
         everyone, errors, wants = asking.everyone, asking.errors, batch.probabilities
         predictions = asking.search(predictions_from, everyone)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from streamb.clock import SystemClock
 from streamb.crypto import PublicKey
-from streamb.errors import InvalidInput, ModelFailed, StreambError, TrialFailed
+from streamb.errors import InvalidInput, ModelFailed, StreambError, TrialFailed, words_of
 from streamb.models.example import MOST_GOLDEN, MOST_TRIED, Example
 from streamb.models.model import Model, load_artifact
 from streamb.models.outputs import outputs_of
@@ -42,8 +42,8 @@ def main(folder: Path) -> None:
     except StreambError as error:
         found = {"refused": {"code": error.code, "message": error.message, "details": dict(error.details)}}
     except BaseException as error:  # a model may raise anything, even SystemExit
-        words = f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
-        found = {"refused": {"code": TrialFailed.code, "message": f"it raised {words}", "details": {}}}
+        message = f"it raised {words_of(error, _MESSAGE_LENGTH)}"
+        found = {"refused": {"code": TrialFailed.code, "message": message, "details": {}}}
     replace_file(folder / RESULT_FILE, json.dumps(found, default=str).encode())
 
 

@@ -2,7 +2,11 @@
 
 from concurrent.futures import Future
 
-from streamb.cluster.instances import _Messenger
+import pytest
+
+from streamb.cluster.instances import HostedModel, _Messenger
+from streamb.errors import ModelFailed, StartFailed
+from tests.serving.raised import KINDS
 
 
 class Ref:
@@ -25,3 +29,16 @@ def test_an_answer_that_was_given_up_does_not_end_the_thread_that_delivers_them(
     usual.answer.set_result(3)
     assert futures[2].result(30) == 3
     assert "an instance died" in str(futures[1].exception(30))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_factory_or_a_model_raises_is_an_answer(kind):
+    """Raised, a SystemExit would end the actor."""
+
+    def fails(_rows=None):
+        raise KINDS[kind]
+
+    hosted = HostedModel(1.0)
+    assert type(hosted.load(fails)) is StartFailed
+    assert hosted.load(lambda: fails) is None
+    assert type(hosted.predict([[1.0]])) is ModelFailed

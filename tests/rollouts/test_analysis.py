@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from streamb.errors import InvalidInput
+from streamb.errors import InvalidInput, words_of
 from streamb.metrics import LatencyHistogram, Snapshot
 from streamb.metrics.criteria import Finding, Verdict, overall
 from streamb.rollouts import analysis
 from streamb.rollouts.analysis import HealthCriteria, StepEvidence, judge, run_custom
 from streamb.rollouts.observation import with_copies
+from tests.serving.raised import KINDS
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 NONE = Snapshot("m", "2")
@@ -427,14 +428,14 @@ class TestCustom:
     def test_any_other_answer_is_inconclusive(self, module, answer):
         assert self.run(lambda _: answer, module).verdict is I
 
-    @pytest.mark.parametrize("error", [RuntimeError("no data"), SystemExit(1)])
+    @pytest.mark.parametrize("error", list(KINDS.values()))
     def test_an_error_is_inconclusive_with_its_reason(self, module, error):
         def fails(_):
             raise error
 
         finding = self.run(fails, module)
         assert finding.verdict is I
-        assert f"{type(error).__name__}: {error}" in finding.detail
+        assert f"cannot judge: {words_of(error)}" in finding.detail
 
     @pytest.mark.parametrize("path", ["nowhere.at_all:check", "my_criteria:missing"])
     def test_one_that_is_not_there_is_inconclusive(self, module, path):

@@ -19,7 +19,9 @@ from streamb.models.artifact import reseal
 from streamb.models.example import Example
 from streamb.models.signature import Signature
 from streamb.sdk.rows import wire_rows
+from streamb.trials import child
 from streamb.trials.child import JOB_FILE, RESULT_FILE, main
+from tests.serving.raised import KINDS
 from tests.trials import own_models
 
 ROWS = np.random.default_rng(0).normal(size=(30, 2)).tolist()
@@ -177,3 +179,15 @@ def test_rows_that_do_not_fit_the_model_are_refused(bench):
     refused = bench.tried(Example([[1.0, 2.0, 3.0]]))["refused"]
     assert refused["code"] == "trial_failed"
     assert "the example does not fit the model" in refused["message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_raised_is_a_refusal(bench, monkeypatch, kind):
+    def fails(_job):
+        raise KINDS[kind]
+
+    bench.artifact.mkdir()
+    monkeypatch.setattr(child, "_tried", fails)
+    refused = bench.tried(None)["refused"]
+    assert refused["code"] == "trial_failed"
+    assert f"it raised {type(KINDS[kind]).__name__}" in refused["message"]

@@ -200,7 +200,7 @@ class ChannelWorker:
             self.channel.send(notification)
         except DeliveryFailed:
             raise
-        except Exception as error:  # a channel of the user's own, or a mistake in one of ours
+        except BaseException as error:  # a channel of the user's own: not even SystemExit may end this thread
             raise DeliveryFailed(f"the channel failed: {_place_of(error)}") from None
 
     def _deliver(self, queued: Queued) -> Callable[[], None]:
@@ -258,7 +258,7 @@ def backoff_s(failures: int, chance: float) -> float:
     return FIRST_PAUSE_S + chance * (longest - FIRST_PAUSE_S)
 
 
-def _place_of(error: Exception) -> str:
+def _place_of(error: BaseException) -> str:
     """The kind of an error and where it was raised, without its text, which may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__

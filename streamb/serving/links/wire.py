@@ -241,7 +241,7 @@ def _sendable(value: Any) -> Any:
     except _CANNOT_PACK:
         try:
             return str(value)
-        except Exception:  # a foreign class's own fault must not hide the error it describes
+        except BaseException:  # a foreign class's own fault must not hide the error it describes
             return f"<{type(value).__name__}>"
     return value
 

@@ -15,13 +15,14 @@ from streamb.monitoring.channels import Courier, DeliveryFailed, open_channels
 from streamb.monitoring.channels.worker import LONGEST_RETRY_AFTER_S
 from tests.monitoring.channels.notifications import START, notification
 from tests.monitoring.channels.receivers import HANG, RESET, Receiver, Reply
+from tests.serving.raised import KINDS
 from tests.store.memory import memory_database
 
 
 class Scripted:
     """Raises what it is told to, in turn; then delivers."""
 
-    def __init__(self, name: str = "hook", *failures: Exception) -> None:
+    def __init__(self, name: str = "hook", *failures: BaseException) -> None:
         self.name = name
         self.failures = list(failures)
         self.sent: list[str] = []
@@ -180,6 +181,14 @@ class TestMistakes:
         assert channel.sent == ["iris latency firing"]
         assert "the channel failed: ValueError at " in courier.states()[0].last_error
         assert "hunter2" not in caplog.text + courier.states()[0].last_error
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_whatever_a_channel_raises_it_goes_on(self, outbox: Outbox, clock: ManualClock, kind: str):
+        channel = Scripted("hook", KINDS[kind])
+        courier = Courier(outbox, [channel], clock)
+        put(outbox, notification())
+        deliver_for(courier, clock, 5)
+        assert channel.sent == ["iris latency firing"]
 
     def test_an_outbox_that_cannot_be_written_sends_nothing_twice(
         self, outbox: Outbox, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
