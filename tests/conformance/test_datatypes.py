@@ -180,6 +180,15 @@ class TestBinary:
         headers = {"inference-header-content-length": str(len(head)) if length is None else length}
         assert sentence in told(http.post("/v2/models/sum/infer", content=head + chunk, headers=headers), 400)
 
+    def test_without_the_length_of_the_json_part(self, http):
+        """Without `Inference-Header-Content-Length` the whole body is JSON, also as `application/octet-stream`"""
+        media = {"content-type": "application/octet-stream"}
+        whole = json.dumps(body(tensor(ROWS.tolist()))).encode()
+        assert http.post("/v2/models/sum/infer", content=whole, headers=media).status_code == 200
+        asked = with_bytes(tensor(None) | {"shape": [1, 3]}, b"\0" * 24)
+        response = http.post("/v2/models/sum/infer", content=asked["content"], headers=media)
+        assert "Inference-Header-Content-Length" in told(response, 400)
+
     def test_a_byte_that_is_no_boolean(self, http):
         """A BOOL byte other than 0 and 1 is refused"""
         entry = {"name": "input", "shape": [1, 2], "datatype": "BOOL"}

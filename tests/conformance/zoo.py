@@ -84,9 +84,13 @@ def frame(seed: int = 0, rows: int = 60) -> pd.DataFrame:
     )
 
 
+FOREST = ["amount", "ratio", "small", "flag", "city"]
+"""The columns of the model "forest"."""
+
+
 def pipeline() -> Model:
     """A scikit-learn pipeline on a table, with probabilities."""
-    table = frame()[["amount", "ratio", "small", "flag", "city"]]
+    table = frame()[FOREST]
     columns = ColumnTransformer([("city", OneHotEncoder(handle_unknown="ignore"), ["city"])], remainder="passthrough")
     forest = RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0)
     model = Model.wrap(make_pipeline(columns, forest))
@@ -112,7 +116,7 @@ def zoo() -> dict[str, Hosted]:
         "reveal": Hosted(own(reveal)),
         "named": Hosted(own(named, schema=FeatureSchema.numbers(3)), numbers),
         "frame": Hosted(own(reveal, schema=FeatureSchema.learn(table)), table),
-        "forest": Hosted(pipeline(), table[["amount", "ratio", "small", "flag", "city"]]),
+        "forest": Hosted(pipeline(), table[FOREST]),
         "texts": Hosted(own(lambda rows: [text[::-1] for text in rows], schema=FeatureSchema.texts()), ["ab", "c"]),
     }
     for datatype, dtype in DATATYPES.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -18,6 +18,7 @@ from streamb.serving.http.rows import parse_object, read_user_id
 from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
 
 PREDICTIONS, PROBABILITIES = "predictions", "probabilities"
+_WHERE_JSON_ENDS: Final = "where binary tensors follow, Inference-Header-Content-Length is the length of the JSON part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,12 @@ class TensorRequest:
         if json_length is not None and not 0 < json_length <= len(body):
             raise BadRequest(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
         view = memoryview(body)
-        document = parse_object(view if json_length is None else view[:json_length])
+        try:
+            document = parse_object(view if json_length is None else view[:json_length])
+        except BadRequest as error:
+            if json_length is None and b"binary_data_size" in body:
+                raise BadRequest(f"{error.message}; {_WHERE_JSON_ENDS}") from None
+            raise
         binary = BinarySection(view[len(body) if json_length is None else json_length :])
         inputs = document.get("inputs")
         if type(inputs) is not list or not inputs:
