@@ -25,7 +25,7 @@ from streamb.cluster.listener import Listener
 from streamb.control.observations import Endpoint
 from streamb.errors import RequestTimeout, StartFailed, StreambError
 from streamb.serving.http.access import RequestIds
-from streamb.serving.http.receive import read_body
+from streamb.serving.http.receive import read_body, when_gone
 from streamb.serving.http.replies import error_reply
 from streamb.serving.lane import ClientGone
 
@@ -140,7 +140,14 @@ class Forwarder:
         if body is None:
             raise ClientGone
         about = _request_id(body) if path.startswith("/v2/models/") and path.endswith("/feedback") else None
-        return await self._ask_any("gateways", about, scope, lambda: body)
+        asking = asyncio.ensure_future(self._ask_any("gateways", about, scope, lambda: body))
+        when_gone(scope, asking.cancel)  # closes the connection to the gateway, which then stops its work
+        try:
+            return await asking
+        except asyncio.CancelledError:
+            if asking.cancelled():
+                raise ClientGone from None
+            raise
 
     async def _ask_any(
         self, backend: Backend, about: str | None, scope: dict[str, Any], content: Callable[[], Any]

@@ -74,7 +74,10 @@ class EdgeConfig:
 
 
 _REFUSALS: Final = {
-    400: ("bad_request", "this is not HTTP, or the head of the request is larger than 16 kB"),
+    400: (
+        "bad_request",
+        "this is not HTTP, its head is larger than 15 kB, or the client closed its side before the answer",
+    ),
     408: ("request_timeout", "the request did not arrive in time"),
     500: ("internal_error", "the edge failed; send the request again"),
     502: ("unavailable", "the server ended before it answered; send the request again if repeating it is safe"),
@@ -147,6 +150,9 @@ frontend edge
 
 backend gateways
     balance leastconn
+    # A client that leaves is not waited for: its connection to the gateway is closed, queued or not, and the gateway
+    # stops its work. (One that closes only its sending side has left, too: nothing tells the one from the other.)
+    option abortonclose
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
 {_servers("gateways", known)}

@@ -4,12 +4,14 @@ uvicorn writes the head and the body of a reply separately, and uvloop makes a s
 that second call is a tenth of all it costs, so the protocol here joins what is written in one turn of the event loop.
 
 It also bounds what uvicorn does not: how long the head of a request may take and how large it may be. And where uvicorn
-drops the body of a request that offers to go on in another protocol (as many HTTP/2 clients do), it is read here.
+drops the body of a request that offers to go on in another protocol (as many HTTP/2 clients do), it is read here. A
+request can be told that its client has left (`receive.when_gone`) instead of asking again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
@@ -20,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from streamb.errors import BadRequest, MethodNotAllowed, RequestTimeout, StreambError
 from streamb.serving.http.access import RequestIds
-from streamb.serving.http.receive import Message, Receive, Send
+from streamb.serving.http.receive import CONNECTION, Message, Receive, Send
 from streamb.serving.http.replies import error_reply
 
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -103,12 +105,13 @@ class CorkedTransport:
     def close(self) -> None:
         """Close after the pending data; a second call does not linger."""
         self.flush()
-        if self.lingers or not self._body_is_coming():
+        if self.lingers or self._real.is_closing() or not self._body_is_coming():
             self._real.close()
             return
         self.lingers = True
         if self._real.can_write_eof():
-            self._real.write_eof()
+            with contextlib.suppress(OSError):  # the client reset the connection
+                self._real.write_eof()
         self._real.resume_reading()
         self._loop.call_later(_LINGER_S, self._real.close)
 
@@ -137,8 +140,15 @@ _TRAILERS: Final = _Dropped()
 
 
 class CorkedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 over a corked transport, with bounded heads."""
+    """uvicorn's HTTP/1.1 over a corked transport, with bounded heads.
 
+    Attributes:
+        is_lost: whether the connection has ended.
+        on_lost: called if it ends before the answer of the request in progress; set by `receive.when_gone`.
+    """
+
+    is_lost = False
+    on_lost: Callable[[], object] | None = None
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _data = b""
@@ -156,6 +166,15 @@ class CorkedProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        self.is_lost = True
+        told, self.on_lost = self.on_lost, None
+        if told is not None:
+            told()
+
+    def on_message_begin(self) -> None:
+        """Start to read a request, which finds its connection in its scope."""
+        super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
 
     def data_received(self, data: bytes) -> None:
         """Read requests; after the last reply of the connection, only drop what comes."""
@@ -221,6 +240,7 @@ class CorkedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start the next request, or wait for one; a single timer serves all the pauses of a connection."""
+        self.on_lost = None
         if self.pipeline or self.timeout_keep_alive_task is None or self.transport.is_closing():
             super().on_response_complete()
         else:

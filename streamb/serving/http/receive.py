@@ -12,6 +12,9 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
+CONNECTION: Final = "streamb.connection"
+"""The key of a request's scope under which this package's listener puts the connection."""
+
 SMALL_BODY: Final = 64 * 1024
 """Bodies up to this size are not counted: their number is limited elsewhere, and nearly all bodies are this small."""
 
@@ -65,6 +68,28 @@ def has_disconnected(receive: Receive) -> bool:
     """Return whether the client went away. Call it only after the whole body was read: it would discard a part."""
     message = poll(receive)
     return message is not None and message["type"] == "http.disconnect"
+
+
+def when_gone(scope: Message, callback: Callable[[], object]) -> bool:
+    """Have `callback` called once, if the client leaves before its answer is complete.
+
+    It is called in the event loop, from within the protocol, or at once if the client has already left. A request has
+    one callback: a second one replaces it, and it is forgotten when the answer is complete. Call this after the whole
+    body was read: from then on the connection is read, and only reading notices that the client has left.
+
+    Returns:
+        Whether it will be called. False behind a server other than this package's listener, which cannot tell: then
+        `has_disconnected` must be asked from time to time.
+    """
+    connection = scope.get(CONNECTION)
+    if connection is None:
+        return False
+    if connection.is_lost:
+        callback()
+    else:
+        connection.on_lost = callback
+        connection.flow.resume_reading()
+    return True
 
 
 async def read_body(

@@ -1,0 +1,147 @@
+"""Clients that leave before their answer: the edge closes its side at once, and the gateway's work ends."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from streamb.clock import SystemClock
+from streamb.cluster.listener import Listener
+from streamb.serving import GatewayApp, GatewayLimits
+from streamb.serving.http.receive import when_gone
+from tests.cluster.edge.proxies import KINDS, started, until_up
+from tests.serving.predictors import SumPredictor, table, target
+
+LEAVERS = 100
+PREDICT = "/v2/models/m/predict"
+
+
+class Waits:
+    """An app that answers checks and /quick at once, and else waits until it is told that the client has left."""
+
+    def __init__(self) -> None:
+        self.came = self.left = 0
+        self.tells = False
+
+    async def __call__(self, scope, receive, send) -> None:
+        if not scope["path"].endswith(("/ready", "/quick")):
+            while (await receive()).get("more_body"):
+                pass
+            gone = asyncio.Event()
+            self.tells = when_gone(scope, gone.set)
+            self.came += 1
+            await gone.wait()
+            self.left += 1
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def ask_and_wait(port: int, body: bytes = b"{}") -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = (
+        f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    return writer
+
+
+async def until(truth, seconds: float) -> bool:
+    for _ in range(int(seconds * 100)):
+        if truth():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.fixture(params=KINDS)
+async def waiting(request, tmp_path):
+    """The port of an edge, in front of an app that waits."""
+    app = Waits()
+    listener = Listener(app, "127.0.0.1")
+    async with started(request.param, tmp_path) as (proxy, client):
+        await proxy.add("gateways", "g", listener.endpoint)
+        await until_up(proxy, "gateways", "g")
+        yield app, client
+    await listener.close()
+
+
+async def test_the_gateway_hears_of_every_client_that_leaves(waiting):
+    app, client = waiting
+    writers = [await ask_and_wait(client.base_url.port) for _ in range(LEAVERS)]
+    assert await until(lambda: app.came == LEAVERS, 10)
+    assert app.tells, "the listener tells; nobody has to ask"
+    assert not app.left
+    for writer in writers:
+        writer.close()
+    assert await until(lambda: app.left == LEAVERS, 5), app.left
+    began = asyncio.get_running_loop().time()
+    assert (await client.get("/v2/quick")).text == "ok"
+    assert asyncio.get_running_loop().time() - began < 1
+
+
+@pytest.mark.parametrize("size", [10, 20_000, 100_000, 3_000_000])
+async def test_a_client_with_a_large_body_has_left(waiting, size):
+    app, client = waiting
+    writer = await ask_and_wait(client.base_url.port, b" " * size)
+    assert await until(lambda: app.came == 1, 5)
+    await asyncio.sleep(0.1)
+    writer.close()
+    assert await until(lambda: app.left == 1, 5)
+
+
+async def test_a_client_that_resets_its_connection_has_left(waiting):
+    app, client = waiting
+    writer = await ask_and_wait(client.base_url.port)
+    assert await until(lambda: app.came == 1, 5)
+    writer.transport.abort()
+    assert await until(lambda: app.left == 1, 5)
+
+
+async def test_a_client_that_left_after_good_answers_on_the_same_connection(waiting):
+    app, client = waiting
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    for _ in range(3):
+        writer.write(b"GET /v2/quick HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"ok")
+    writer.write(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}" % PREDICT.encode())
+    assert await until(lambda: app.came == 1, 5)
+    writer.close()
+    assert await until(lambda: app.left == 1, 5)
+
+
+async def test_clients_that_stay_are_answered_while_others_leave(waiting):
+    app, client = waiting
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=30) as good:
+        for _ in range(20):
+            writer = await ask_and_wait(client.base_url.port)
+            assert (await good.get("/v2/quick")).text == "ok"
+            writer.close()
+            assert (await good.get("/v2/quick")).text == "ok"
+    assert await until(lambda: app.left == app.came, 5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(kind, tmp_path):
+    predictor = SumPredictor()
+    app = GatewayApp(predictor, GatewayLimits(), SystemClock())
+    app.apply(table(target(schema={})))
+    listener = Listener(app, "127.0.0.1")
+    async with started(kind, tmp_path) as (proxy, client):
+        await proxy.add("gateways", "g", listener.endpoint)
+        await until_up(proxy, "gateways", "g")
+        predictor.hold()
+        body = b'{"instances": [[1, 2]]}'
+        writers = [await ask_and_wait(client.base_url.port, body) for _ in range(LEAVERS)]
+        assert await until(lambda: app.in_flight("m-1.0.0") == LEAVERS, 10)
+        for writer in writers:
+            writer.close()
+        await asyncio.sleep(1)
+        good = asyncio.ensure_future(client.post(PREDICT, json={"instances": [[3, 4]]}))
+        await asyncio.sleep(0.2)
+        predictor.let_go()
+        assert (await asyncio.wait_for(good, 2)).json()["predictions"] == [7.0]
+        assert await until(lambda: app.in_flight("m-1.0.0") == 0, 2)
+        batches = [batch.rows.tolist() for _, batch in predictor.batches]
+        assert sum(map(len, batches)) < LEAVERS, "not everything was computed"
+    await listener.close()
