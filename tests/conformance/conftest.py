@@ -31,7 +31,6 @@ def http(address):
 
 
 _PENDING = (
-    "test_an_alias_is_a_version",
     "test_named_outputs",
     "test_classes",
     "test_nulls",
