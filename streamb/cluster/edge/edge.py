@@ -26,7 +26,10 @@ from streamb.store.files import replace_file
 INTERVAL_S: Final = 1.0
 _ENSURE_S: Final = 2.0
 _MAX_SOCKET_PATH: Final = 100
-_BACKENDS_OF: Final[Mapping[str, tuple[Backend, ...]]] = {"gateway": ("gateways", "feedback"), "console": ("consoles",)}
+_BACKENDS_OF: Final[Mapping[str, tuple[Backend, ...]]] = {
+    "gateway": ("gateways", "feedback", "late"),
+    "console": ("consoles",),
+}
 _CALL_TIMEOUT_S: Final = 5.0
 _log = logging.getLogger(__name__)
 

@@ -169,15 +169,14 @@ class Forwarder:
         return 503, [_JSON, (b"retry-after", b"1")], unavailable(backend).encode()
 
     def _candidates(self, backend: Backend, about: str | None) -> list[tuple[tuple[str, str], Endpoint]]:
-        """Each server of a backend once: starting with the next in turn, or with the one assigned to `about`."""
+        """Each server of a backend once: the least busy first, in turn, or the one assigned to `about` first."""
         servers = sorted(
-            (key, endpoint)
-            for key, endpoint in self._servers.items()
-            if key[0] == backend and key not in self._draining
+            (key, one) for key, one in self._servers.items() if key[0] == backend and key not in self._draining
         )
         turn = next(self._turn) if about is None else zlib.crc32(about.encode())
         start = turn % len(servers) if servers else 0
-        return servers[start:] + servers[:start]
+        turned = servers[start:] + servers[:start]
+        return turned if about is not None else sorted(turned, key=lambda server: self._busy.get(server[0], 0))
 
     async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], content: Any, silence_s: float) -> _Answer:
         if self._client is None:

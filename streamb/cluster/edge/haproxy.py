@@ -20,7 +20,7 @@ from streamb.children import die_with_parent
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
 
-Backend = Literal["gateways", "feedback", "consoles"]
+Backend = Literal["gateways", "feedback", "late", "consoles"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 
 STEERING_HEADERS: Final = (
@@ -35,6 +35,7 @@ STEERING_PREFIX: Final = "x-serve-"
 _REPLY_TIMEOUT_S: Final = 5.0
 _SOFT_STOP_S: Final = 5.0
 _CHECK: Final = "check inter 500 rise 1 fall 3"
+_LATE_CHECK: Final = "check inter 2s fastinter 500 downinter 500 rise 1 fall 3"
 _BACKLOG: Final = 4096
 
 
@@ -55,6 +56,7 @@ class EdgeConfig:
         certificate: PEM with chain and key together; None for plain HTTP.
         answer_timeout_s: longest silence of a gateway in seconds; longer than the gateway's own time limit.
         console_timeout_s: the same for a Console, which tries a version before it answers an upload; None: the same.
+        check_timeout_s: a gateway whose health checks take longer (seconds) gets no requests while another is faster.
         max_body_bytes: size limit of a request to a gateway, where the edge buffers it (HAProxy does not).
     """
 
@@ -63,6 +65,7 @@ class EdgeConfig:
     admin_socket: Path
     certificate: Path | None
     answer_timeout_s: float
+    check_timeout_s: float = 5.0
     max_body_bytes: int = 16 * 1024 * 1024
     threads: int = 1
     console_timeout_s: float | None = None
@@ -95,7 +98,7 @@ def refusal(status: int) -> str:
 
 def unavailable(backend: Backend) -> str:
     """Return the body of the answer when a backend has no server: JSON like every other error."""
-    who = "gateways" if backend == "feedback" else backend
+    who = "consoles" if backend == "consoles" else "gateways"
     return f'{{"error":"none of the {who} is ready; try again shortly","code":"unavailable"}}'
 
 
@@ -128,8 +131,7 @@ defaults
     timeout http-keep-alive 60s
     timeout client 60s
     timeout queue 5s
-    # A busy gateway answers its check late; a dead one refuses the connection, which `retry-on` notices at once.
-    timeout check 5s
+    timeout check {config.check_timeout_s * 1000:.0f}ms
     timeout server {config.silence_of("gateways"):.0f}s
     option redispatch 1
     retries 3
@@ -144,8 +146,15 @@ frontend edge
     bind {bind}{tls}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
-    use_backend feedback if {{ path_beg /v2/models/ }} {{ path_end /feedback }}
-    use_backend gateways if {{ path /v2 }} || {{ path_beg /v2/ }}
+    acl data path /v2
+    acl data path_beg /v2/
+    acl feedback path -m reg ^/v2/models/[^/]+/feedback$
+    http-request set-var(txn.about) req.body,json_query('$.request_id') if feedback
+    # What is compressed cannot be read here: all of it goes to the same gateway.
+    http-request set-var(txn.about) str(compressed) if feedback {{ req.hdr(content-encoding) -m found }}
+    use_backend late if data {{ nbsrv(gateways) eq 0 }}
+    use_backend feedback if feedback
+    use_backend gateways if data
     default_backend consoles
 
 backend gateways
@@ -159,12 +168,24 @@ backend gateways
 
 # The same gateways again: what is said of one prediction goes to one of them, which knows what was said before.
 backend feedback
-    balance hash req.body,json_query('$.request_id')
+    balance hash var(txn.about)
     hash-type consistent
     retry-on conn-failure
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
 {_servers("feedback", known)}
+
+# The same gateways once more, for when the checks of all of them are late: then the machine is busy, and late answers
+# are better than none. A check may take as long as a request; a gateway that is dead or not ready fails it at once.
+backend late
+    balance hash var(txn.about)
+    hash-type consistent
+    timeout check {config.answer_timeout_s * 1000:.0f}ms
+    http-request disable-l7-retry if {{ var(txn.about) -m found }}
+    option abortonclose
+    option httpchk GET /v2/health/ready
+    http-error status 503 {no_gateway} hdr Retry-After 1
+{_servers("late", known)}
 {_consoles(config)}
 {_servers("consoles", known)}
 """
@@ -172,7 +193,11 @@ backend feedback
 
 def _servers(backend: Backend, known: Mapping[str, Server] | None) -> str:
     servers = {} if known is None else {name: one.endpoint for name, one in known.items() if one.backend == backend}
-    return "\n".join(f"    server {name} {_address(endpoint)} {_CHECK}" for name, endpoint in servers.items())
+    return "\n".join(f"    server {name} {_address(one)} {_check(backend)}" for name, one in servers.items())
+
+
+def _check(backend: Backend) -> str:
+    return _LATE_CHECK if backend == "late" else _CHECK
 
 
 def _address(endpoint: Endpoint) -> str:
@@ -333,7 +358,7 @@ class HAProxy:
     async def add(self, backend: Backend, name: str, endpoint: Endpoint) -> None:
         """Add a server and let it take requests once its health check passes."""
         server = f"{backend}/{name}"
-        await self.command(f"add server {server} {_address(endpoint)} {_CHECK}")
+        await self.command(f"add server {server} {_address(endpoint)} {_check(backend)}")
         # A newly enabled server counts as up until checks have failed: marked as down at once, it gets no requests
         # before its first check has passed.
         await self.command(f"enable health {server}; enable server {server}; set server {server} health down")

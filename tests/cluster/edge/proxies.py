@@ -54,8 +54,8 @@ KINDS = ("haproxy", "forwarder")
 
 
 @contextlib.asynccontextmanager
-async def started(kind: str, folder, answer_timeout_s: float = 10):
-    config = EdgeConfig("127.0.0.1", free_port(), folder / "a.sock", None, answer_timeout_s)
+async def started(kind: str, folder, answer_timeout_s: float = 10, **options):
+    config = EdgeConfig("127.0.0.1", free_port(), folder / "a.sock", None, answer_timeout_s, **options)
     proxy = HAProxy(haproxy_binary(), config, folder) if kind == "haproxy" else Forwarder(config)
     await proxy.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=60) as client:
