@@ -100,7 +100,8 @@ class CorkedTransport:
         """Pass everything on now."""
         if self._parts:
             parts, self._parts, self._size = self._parts, [], 0
-            self._real.write(b"".join(parts))
+            if not self._real.is_closing():  # the client may have gone since
+                self._real.write(b"".join(parts))
 
     def close(self) -> None:
         """Close after the pending data; a second call does not linger."""
@@ -181,13 +182,17 @@ class CorkedProtocol(HttpToolsProtocol):
         if self._corked.lingers:
             self._corked.drop(data)
             return
-        self._data = data
+        self._data, scope, cycle = data, self.scope, self.cycle
         super().data_received(data)
         while self._data is not data:  # an offer was declined: once more
             data = self._data
             super().data_received(data)
         if self.cycle is None or self.cycle.scope is not self.scope:
-            self._head_grew(len(data))
+            idle = cycle is None or (cycle.response_complete and not cycle.more_body)
+            whole = self.scope is scope or (idle and self.cycle is cycle)
+            if not whole:  # it begins behind other requests in these data: it counts from the next data on
+                self._forget_head()
+            self._head_grew(len(data) if whole else 0)
         elif self._head_timer is not None:
             self._forget_head()
 

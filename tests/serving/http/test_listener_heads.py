@@ -126,3 +126,33 @@ async def test_trailers_are_no_headers():
         writer.write(raw(b"", "transfer-encoding: chunked") + body)
         assert (await read_reply(reader))[2]["request_id"] != "from-a-trailer"
         writer.close()
+
+
+async def test_requests_that_come_in_one_piece_are_no_large_head():
+    """Pieces of 100,000 bytes that end inside the head of a request, after hundreds of whole ones."""
+    sent = 3000
+    stream = b"".join(raw(b'{"instances": [[%d, 0]]}' % number) for number in range(sent))
+    async with listening() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+
+        async def send():
+            for start in range(0, len(stream), 100_003):
+                writer.write(stream[start : start + 100_003])
+                await writer.drain()
+
+        sending = asyncio.create_task(send())
+        answers = [(await read_reply(reader))[2]["predictions"][0] for _ in range(sent)]
+        assert answers == list(range(sent))
+        await sending
+        writer.close()
+
+
+async def test_the_head_behind_a_large_body_is_no_large_head():
+    large = orjson.dumps({"instances": [[1.5, 2.5]] * 9000})
+    async with listening() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        writer.write(raw(large) + raw()[:50])
+        assert (await read_reply(reader))[0] == 200
+        writer.write(raw()[50:])
+        assert (await read_reply(reader))[0] == 200
+        writer.close()
