@@ -77,6 +77,7 @@ class Observations:
         self._reports: dict[str, tuple[float, NodeReport]] = {}
         self._gone: dict[str, NodeReport] = {}
         self._retired: dict[tuple[str, str], Snapshot] = {}
+        self._labels: dict[tuple[str, str], set[str]] = {}
 
     @property
     def settled(self) -> bool:
@@ -148,12 +149,17 @@ class Observations:
         if report.uptime_s < last.uptime_s:
             return
         self._gone.pop(report.source, None)
+        report = replace(report, snapshots=tuple(map(self._with_labels, report.snapshots)))
         self._reports[report.source] = (now, report)
         if report.snapshots:
             told = {(one.model_id, one.version) for one in report.snapshots}
             self._retire(one for one in last.snapshots if (one.model_id, one.version) not in told)
             older = report.uptime_s > now - self._since
             self.windows.feed(report.source, now, report.snapshots, began_earlier=older)
+
+    def _with_labels(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with the class labels that this version has here, whichever gateway reported them."""
+        return snapshot.with_labels(self._labels.setdefault((snapshot.model_id, snapshot.version), set()))
 
     def _forget(self, source: str) -> None:
         self.windows.forget(source)
@@ -176,7 +182,9 @@ class Observations:
             before = self._retired.pop(key, Snapshot(*key))
             self._retired[key] = merge_version(*key, (before, counted))
         while len(self._retired) > RETIRED_VERSIONS:
-            del self._retired[next(iter(self._retired))]
+            oldest = next(iter(self._retired))
+            del self._retired[oldest]
+            self._labels.pop(oldest, None)
 
     def _retire_silent(self) -> None:
         limit = self._clock.monotonic() - SILENCE_S

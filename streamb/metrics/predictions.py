@@ -6,17 +6,18 @@ straight from the bits of `v`; so no rounding decides, and every machine puts a 
 error is at most `(b - a) / (b + a) <= 1/33`, 3.1 % (DDSketch, Masson et al. 2019, lemma 2). Bucket 0 holds what is
 smaller than `2**-32`; the outermost ones hold all from `2**48` on. What is not a number (NaN) has the label "nan".
 
-Labels are bounded to the alphabetically first 64, and all further ones count as "other". Which labels are first does
-not depend on who saw them in which order: a label among the first 64 of all is among the first 64 of any part, so it is
-never folded into "other" anywhere. That is why the bound may be applied in the recorder, in each merge and in each
-difference, and the result is still the same for any sharding, order and grouping.
+At most 64 labels are counted by name, and all others as "other". A set of names only ever grows, until it is full: a
+name that is in it stays, and one that found it full is "other" for good, so no count ever moves from one name to
+another, and none decreases. A recorder's set begins with the class labels of the version's signature, and takes what
+else is predicted in the order of its first appearance. Gateways may keep different names, so whoever puts counts of
+several of them together (`control.observations`, `metrics.windows`) passes them through a set of its own, once, where
+they arrive (`bounded`). From there on all is plain addition: exact for any sharding, order and grouping.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
-from heapq import nsmallest
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -48,18 +49,26 @@ MOST_VALUES: Final = 64
 _WORDS: Final[dict[type, str]] = {dict: "object", list: "list"}
 """The labels of structured predictions: what is inside of them is not counted."""
 
+_UNBOUNDED: Final = frozenset({OTHER, NAN})
+"""Labels that take no place in a set of names."""
+
 _CROWD: Final = 4 * MOST_LABELS
 """How many raw labels are kept before they are folded, as folding at each new label would be slow."""
 
 
 class PredictionCounter:
-    """Counts the predictions of one version in one gateway. Not thread-safe: it belongs to the gateway's event loop."""
+    """Counts the predictions of one version in one gateway. Not thread-safe: it belongs to the gateway's event loop.
 
-    __slots__ = ("_labels", "_numbers")
+    Args:
+        classes: the class labels that are counted by name in any case; a list within it has those of one output.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_kept", "_labels", "_numbers")
+
+    def __init__(self, classes: Iterable[Any] | None = None) -> None:
         self._numbers: Counter[int] = Counter()
         self._labels: Counter[Any] = Counter()
+        self._kept: set[str] = names_of(classes)
 
     def count(self, values: NDArray[Any], task: str) -> None:
         """Count the predictions of one batch; several outputs for a row are counted one by one.
@@ -76,15 +85,22 @@ class PredictionCounter:
         # Equal numbers have equal labels, so they are counted as they are; in a mixture, True would be the same as 1.
         self._labels.update(flat if kind in "iufU" else map(label_of, flat))
         if len(self._labels) > _CROWD:
-            self._labels = Counter(_named(self._labels))
+            self._labels = Counter(self._named())
 
     def counts(self) -> dict[Prediction, int]:
         """Return everything counted so far, at most `MOST_LABELS` labels and "other"."""
-        counts: dict[Prediction, int] = _named(self._labels)
+        counts = self._named()
         for leading, count in self._numbers.items():
             bucket: Prediction = NAN if leading & _MAGNITUDE > _INFINITY else _bucket(leading)
             counts[bucket] = counts.get(bucket, 0) + count
         return counts
+
+    def _named(self) -> dict[Prediction, int]:
+        named: dict[Prediction, int] = {}
+        for value, count in self._labels.items():
+            label = label_of(value)
+            named[label] = named.get(label, 0) + count
+        return bounded(named, self._kept)
 
 
 def countable(values: NDArray[Any]) -> NDArray[Any]:
@@ -154,34 +170,60 @@ def label_of(value: object) -> str:
     return str(plain)[:LONGEST_LABEL]
 
 
-def add(parts: Iterable[Mapping[Prediction, int]]) -> dict[Prediction, int]:
-    """Return the sum of all counts, with the limit on labels applied; neither order nor grouping changes it."""
-    total: Counter[Prediction] = Counter()
-    for part in parts:
-        total.update(part)
-    return _bounded(total)
+def names_of(classes: Iterable[Any] | None) -> set[str]:
+    """Return the names of class labels; empty if they are unknown, or more than are counted by name.
+
+    >>> sorted(names_of([0, 1])), sorted(names_of([["a", "b"], [True]]))
+    (['0', '1'], ['True', 'a', 'b'])
+    """
+    names: set[str] = set()
+    for one in classes or ():
+        names.update(map(label_of, one) if isinstance(one, list | tuple) else (label_of(one),))
+    return names - _UNBOUNDED if len(names) <= MOST_LABELS else set()
 
 
-def fold(counts: Mapping[Prediction, int], kept: Container[Prediction]) -> dict[Prediction, int]:
-    """Return the counts with every label that is not in `kept` added to "other"."""
+def bounded(counts: Mapping[Prediction, int], kept: set[str]) -> dict[Prediction, int]:
+    """Return the counts with every label that is not in `kept` added to "other".
+
+    Args:
+        counts: counts by label or bucket.
+        kept: the names that are kept apart, over time; new ones are added to it while there is room.
+    """
     folded: dict[Prediction, int] = {}
     for key, count in counts.items():
-        name = OTHER if isinstance(key, str) and key not in kept else key
+        name = key
+        if isinstance(key, str) and key not in kept and key not in _UNBOUNDED:
+            if len(kept) < MOST_LABELS:
+                kept.add(key)
+            else:
+                name = OTHER
         folded[name] = folded.get(name, 0) + count
     return folded
 
 
-def _named(raw: Mapping[Any, int]) -> dict[Prediction, int]:
-    named: dict[Prediction, int] = {}
-    for value, count in raw.items():
-        label = label_of(value)
-        named[label] = named.get(label, 0) + count
-    return _bounded(named)
+def comparable(
+    left: Mapping[Prediction, int], right: Mapping[Prediction, int]
+) -> tuple[dict[Prediction, int], dict[Prediction, int]]:
+    """Return two counts so that the same label has the same name in both.
+
+    Where one side has "other", a label that it does not name may be within that, so the other side's count of it is
+    added to "other" as well. Where it has not, it never predicted the label.
+
+    >>> comparable({"a": 5, "b": 5}, {"a": 5, "other": 5})
+    ({'a': 5, 'other': 5}, {'a': 5, 'other': 5})
+    >>> comparable({"a": 5, "b": 5}, {"a": 5})
+    ({'a': 5, 'b': 5}, {'a': 5})
+    """
+    return (
+        _only(left, right) if right.get(OTHER) else dict(left),
+        _only(right, left) if left.get(OTHER) else dict(right),
+    )
 
 
-def _bounded(counts: Mapping[Prediction, int]) -> dict[Prediction, int]:
-    labels = [key for key in counts if isinstance(key, str) and key != OTHER]
-    if len(labels) <= MOST_LABELS:
-        return {key: count for key, count in counts.items() if count}
-    kept = {key for key in counts if not isinstance(key, str)}.union(nsmallest(MOST_LABELS, labels))
-    return fold(counts, kept)
+def _only(counts: Mapping[Prediction, int], kept: Container[Prediction]) -> dict[Prediction, int]:
+    """Return the counts with every label that is not in `kept` added to "other"."""
+    folded: dict[Prediction, int] = {}
+    for key, count in counts.items():
+        name = OTHER if isinstance(key, str) and key not in kept and key not in _UNBOUNDED else key
+        folded[name] = folded.get(name, 0) + count
+    return folded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class VersionRecorder:
         "version",
     )
 
-    def __init__(self, model_id: str, version: str) -> None:
+    def __init__(self, model_id: str, version: str, classes: Sequence[Any] | None = None) -> None:
         self.model_id = model_id
         self.version = version
         self._answered = [0] * BUCKETS
@@ -53,14 +54,14 @@ class VersionRecorder:
         self._batch_rows = 0
         self._retries = 0
         self._fallbacks = 0
-        self._predictions = PredictionCounter()
+        self._predictions = PredictionCounter(classes)
         self._learned = dict.fromkeys((*FEEDBACK_COUNTS, *FEEDBACK_SUMS), 0)
         self._shadowed = dict.fromkeys(SHADOW_COUNTS, 0)
         self._differences: Counter[int] = Counter()
         self._difference_nano = 0
         self._disturbed = 0
         self._waited_ns = 0
-        self._shadow_predictions = PredictionCounter()
+        self._shadow_predictions = PredictionCounter(classes)
         self._shadow_expected = PredictionCounter()
 
     def answered(self, seconds: float, rows: int) -> None:

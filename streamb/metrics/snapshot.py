@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streamb.metrics import predictions
 from streamb.metrics.histogram import LatencyHistogram
 from streamb.metrics.outcome import BLAMED, Outcome
-from streamb.metrics.predictions import Prediction
+from streamb.metrics.predictions import NAN, OTHER, Prediction, bounded
 
 FEEDBACK_COUNTS: Final = (
     *("labels", "correct", "successes", "failures", "values"),
@@ -30,7 +29,7 @@ _SIGNED: Final = frozenset({"value_micro"})
 _NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued", "overdue"})
 """Fields that are gauges: present values, not counts."""
 
-_PREDICTIONS: Final = frozenset({"predictions", "shadow_predictions", "shadow_expected"})
+_PREDICTIONS: Final = ("predictions", "shadow_predictions", "shadow_expected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,23 @@ class Snapshot:
         """The share of blamed answers among judged ones, 0 to 1; None if there are none."""
         return self.blamed / judged if (judged := self.judged) else None
 
+    @property
+    def labels(self) -> set[str]:
+        """The names of the class labels that are counted in it."""
+        return {key for name in _PREDICTIONS for key in getattr(self, name) if isinstance(key, str)} - {OTHER, NAN}
+
+    def with_labels(self, kept: set[str]) -> Snapshot:
+        """Return the snapshot with the labels in `kept` counted by name, and all others as "other".
+
+        Args:
+            kept: the names that this version has anywhere the snapshot is added to; new ones are added while there is
+                room (`streamb.metrics.predictions.bounded`).
+        """
+        if self.labels <= kept:
+            return self
+        changes: dict[str, Any] = {name: bounded(getattr(self, name), kept) for name in _PREDICTIONS}
+        return replace(self, **changes)
+
     def minus(self, earlier: Snapshot) -> Snapshot:
         """Return the counts since `earlier`; adding `earlier` again gives exactly this snapshot.
 
@@ -138,13 +154,6 @@ class Snapshot:
         """
         if (self.model_id, self.version) != (earlier.model_id, earlier.version):
             raise ValueError(f"{earlier.model_id} {earlier.version} is not {self.model_id} {self.version}")
-        # A label that `earlier` has and this snapshot has not was folded into "other" in between.
-        earlier = replace(
-            earlier,
-            predictions=predictions.fold(earlier.predictions, self.predictions),
-            shadow_predictions=predictions.fold(earlier.shadow_predictions, self.shadow_predictions),
-            shadow_expected=predictions.fold(earlier.shadow_expected, self.shadow_expected),
-        )
         try:
             return Snapshot(*(_less(name, getattr(self, name), getattr(earlier, name)) for name in self.__slots__))
         except ValueError:
@@ -170,13 +179,11 @@ def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Sna
     if not group:
         return Snapshot(model_id, version)
     names = Snapshot.__slots__[2:]
-    return Snapshot(model_id, version, *(_sum(name, [getattr(one, name) for one in group]) for name in names))
+    return Snapshot(model_id, version, *(_sum([getattr(one, name) for one in group]) for name in names))
 
 
-def _sum(name: str, values: list[Any]) -> Any:
+def _sum(values: list[Any]) -> Any:
     """What a field of several snapshots comes to: every kind of counter knows how it adds up."""
-    if name in _PREDICTIONS:
-        return predictions.add(values)
     if isinstance(values[0], int):
         return sum(values)
     if isinstance(values[0], LatencyHistogram):

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from streamb.metrics.predictions import fold
 from streamb.metrics.snapshot import Snapshot, merge_version
 
 REMEMBERED_SOURCES: Final = 32
@@ -52,8 +51,7 @@ class OutcomeWindows:
     """One-second buckets per model version, merged over sources. Safe to use from several threads.
 
     Bounded: buckets older than the horizon are dropped, empty ones are never made, and versions cost one total each.
-    A class label that was folded into "other" somewhere is in "other" everywhere, so that windows do not depend on
-    which gateway saw it.
+    The class labels that a version's total has by name are those that its windows have; all others are "other".
 
     Args:
         horizon_s: how many seconds back `recent` can look.
@@ -119,14 +117,7 @@ class OutcomeWindows:
         with self._lock:
             found = [self._buckets[second] for second in range(first, last + 1) if second in self._buckets]
             window = [bucket[key] for bucket in found if key in bucket]
-            total = self._totals.get(key, Snapshot(model_id, version))
-        merged = merge_version(model_id, version, window)
-        return replace(
-            merged,
-            predictions=fold(merged.predictions, total.predictions),
-            shadow_predictions=fold(merged.shadow_predictions, total.shadow_predictions),
-            shadow_expected=fold(merged.shadow_expected, total.shadow_expected),
-        )
+        return merge_version(model_id, version, window)
 
     def total(self, model_id: str, version: str) -> Snapshot:
         """Return all counts since these windows exist; the difference of two totals is what was counted in between.
@@ -180,7 +171,9 @@ class OutcomeWindows:
     def _count(self, key: _Version, second: int, new: Snapshot) -> None:
         if new == Snapshot(*key):
             return
-        self._totals[key] = merge_version(*key, (self._totals.get(key, Snapshot(*key)), new))
+        total = self._totals.get(key, Snapshot(*key))
+        new = new.with_labels(total.labels)
+        self._totals[key] = merge_version(*key, (total, new))
         if second > self._newest - self._horizon_s:
             _add(self._buckets.setdefault(second, {}), key, new)
 

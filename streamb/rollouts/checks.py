@@ -12,6 +12,7 @@ from typing import Final
 from streamb.metrics import Outcome, measures
 from streamb.metrics.criteria import Finding, Verdict, at_most, with_enough
 from streamb.metrics.measures import Metrics, Task, metrics_of, percent
+from streamb.metrics.predictions import comparable
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.options import HealthCriteria
@@ -174,7 +175,7 @@ def _throughput(limit: float, target: Metrics) -> Finding:
 
 
 def _prediction_shift(limit: float, target: Snapshot, stable: Snapshot) -> Finding:
-    shift = jensen_shannon(target.predictions, stable.predictions)
+    shift = jensen_shannon(*comparable(target.predictions, stable.predictions))
     value = shift.distance if shift.samples else None
     verdict = at_most(value, limit, proven=shift.p_value < _RECENT_ALPHA and shift.samples >= _LEAST_FEEDBACK)
     detail = (

@@ -17,7 +17,7 @@ from typing import Final
 
 from streamb.metrics.criteria import Finding, Verdict, at_most, with_enough
 from streamb.metrics.measures import percent
-from streamb.metrics.predictions import NAN, Prediction, bucket_value
+from streamb.metrics.predictions import NAN, OTHER, Prediction, bucket_value, comparable
 from streamb.metrics.snapshot import Snapshot
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.options import HealthCriteria
@@ -126,7 +126,7 @@ def _disagreement(criteria: HealthCriteria, pairs: Snapshot, theirs: Counts) -> 
 def _constant(mine: Counts, theirs: Counts) -> Finding:
     """Judge whether one single value is always answered, where the stable version gives several."""
     n, several = sum(mine.values()), len(theirs)
-    if len(mine) != 1 or several < 2:
+    if len(mine) != 1 or several < 2 or OTHER in mine:  # "other" is several values
         detail = f"{len(mine):,} different values in {n:,} answers, {several:,} in the stable version's"
         return Finding("output_constant", Verdict.PASS, detail, samples=n)
     (value,) = mine
@@ -143,7 +143,7 @@ def _named(value: Prediction) -> str:
 
 
 def _shift(mine: Counts, theirs: Counts) -> Finding:
-    shift = jensen_shannon(mine, theirs)
+    shift = jensen_shannon(*comparable(mine, theirs))
     proven = shift.p_value < _ONE_LOOK and shift.samples >= _LEAST_ANSWERS
     failed = shift.distance > LARGEST_SHIFT and proven
     detail = f"the distribution of its answers is {shift.distance:.2g} from the stable version's (Jensen-Shannon)"

@@ -131,7 +131,7 @@ class Mirror:
         self._batcher = Batcher(predictor, own, clock)
         self._closed = False
         # The batcher counts calls and rows on its lane; those of copies do not count as traffic.
-        self._lane = Lane(shadow.target, VersionRecorder(shadow.model_id, shadow.target.version))
+        self._lane = Lane(shadow.target, VersionRecorder(shadow.model_id, shadow.target.version, shadow.target.classes))
         self._offered: list[Copy] = []
         self._comparer = PairComparer()
         self._pairs = 0

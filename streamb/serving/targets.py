@@ -283,7 +283,10 @@ class TableBuilder:
         same_policy = policy == (breaker.policy if breaker is not None else None)
         if known is not None and known.target == target and not known.lane.retired and same_policy:
             return known
-        recorder = self.recorders.setdefault((model_id, target.version), VersionRecorder(model_id, target.version))
+        recorder = self.recorders.get((model_id, target.version))
+        if recorder is None:
+            recorder = VersionRecorder(model_id, target.version, target.classes)
+            self.recorders[model_id, target.version] = recorder
         schema, broken = _read_schema(target)
         headers = ((VERSION_HEADER, target.version.encode()),)
         lane = known.lane if known is not None else Lane(target, recorder)

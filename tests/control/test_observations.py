@@ -1,8 +1,16 @@
 import dataclasses
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from streamb.clock import ManualClock
 from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observations
 from streamb.metrics import VersionRecorder
+from streamb.metrics.export import prometheus_text
+from streamb.metrics.predictions import MOST_LABELS
 
 
 def report(source: str = "g1", **changes) -> NodeReport:
@@ -150,3 +158,55 @@ def test_what_a_gateway_counted_before_this_controller_started_is_in_no_window()
     observations.receive(report("fresh", snapshots=(snapshot(2),), uptime_s=0.5))
     assert total(observations) == 55
     assert observations.windows.total("m", "1.0.0").ok == observations.recent("m", "1.0.0", 10).ok == 5
+
+
+# --- class labels -------------------------------------------------------------------------------------------------
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 4), st.lists(st.integers(0, 200), min_size=1, max_size=60), st.booleans()), max_size=25
+)
+
+
+@given(STEPS, st.sampled_from([None, ["7", "190"]]))
+def test_no_series_of_predictions_decreases_and_the_total_is_exact(steps, classes):
+    """Gateways count labels, report, die and start anew, in any order: what is exported only grows."""
+    clock = ManualClock()
+    observations, recorders, born, before = Observations(clock), {}, Counter(), {}
+    clock.advance(100)  # so that no gateway is older than the Controller
+    for number, (place, batch, dies) in enumerate(steps, 1):
+        recorder = recorders.setdefault(place, VersionRecorder("m", "1.0.0", classes))
+        recorder.predicted(np.array(batch), "classification")
+        told = report(f"g{place}-{born[place]}", snapshots=(recorder.snapshot(),), uptime_s=number)
+        if dies:
+            observations.goodbye(told)
+            del recorders[place]
+            born[place] += 1
+        else:
+            observations.receive(told)
+        series = series_of(observations)
+        assert all(series[label] >= count for label, count in before.items())
+        assert sum(series.values()) == sum(len(batch) for _, batch, _ in steps[:number])
+        assert len(series) <= MOST_LABELS + 1
+        assert observations.windows.total("m", "1.0.0").predictions == series
+        before = series
+
+
+def series_of(observations: Observations) -> dict[str, float]:
+    text = prometheus_text(observations.snapshots(), gateways=1, version="1").decode()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "streamb_predictions_total":
+                found[sample.labels["prediction"]] = sample.value
+    return found
+
+
+def test_a_label_that_found_no_room_is_other_for_good():
+    observations = Observations(ManualClock())
+    first, second = VersionRecorder("m", "1.0.0"), VersionRecorder("m", "1.0.0")
+    first.predicted(np.array([f"b{number}" for number in range(MOST_LABELS)]), "classification")
+    observations.receive(report("g1", snapshots=(first.snapshot(),)))
+    second.predicted(np.array(["a", "a", "b7"]), "classification")
+    observations.receive(report("g2", snapshots=(second.snapshot(),)))
+    series = series_of(observations)
+    assert (series["other"], series["b7"], "a" in series) == (2, 2, False)

@@ -1,5 +1,3 @@
-import random
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,13 +8,15 @@ from streamb.metrics.predictions import (
     LONGEST_LABEL,
     MOST_LABELS,
     MOST_VALUES,
+    NAN,
     OTHER,
     PredictionCounter,
-    add,
     bucket_of,
     bucket_value,
+    comparable,
     countable,
     label_of,
+    names_of,
 )
 
 MAGNITUDES = st.floats(min_value=2.0**-32, max_value=2.0**47)
@@ -89,16 +89,68 @@ def test_labels_of_numpy_scalars_are_those_of_numbers():
     assert [label_of(one) for one in (np.float32(3.0), np.int8(3), 2.5, np.str_("a"))] == ["3", "3", "2.5", "a"]
 
 
-MANY_LABELS = st.lists(st.tuples(st.integers(0, 90), st.integers(0, 3)), max_size=400)
+def test_the_classes_of_the_version_have_a_place_and_the_rest_is_first_come_first_kept():
+    counter = PredictionCounter(["zebra", "yak"])
+    counter.count(np.array([f"{number:04d}" for number in range(100)]), "classification")
+    counter.count(np.array(["yak", "aardvark"]), "classification")
+    counts = counter.counts()
+    assert counts["yak"] == 1
+    assert sorted(counts) == [*(f"{number:04d}" for number in range(MOST_LABELS - 2)), OTHER, "yak"]
+    assert counts[OTHER] == 101 - (MOST_LABELS - 2)
 
 
-@given(MANY_LABELS, st.randoms(use_true_random=False))
-def test_bounded_labels_merge_exactly_in_any_sharding_order_and_grouping(placed, shuffle: random.Random):
-    single = counted([label for label, _ in placed], "classification")
-    shards = [counted([label for label, at in placed if at == shard], "classification") for shard in range(4)]
-    shuffle.shuffle(shards)
-    assert add(shards) == add([add(shards[:2]), add(shards[2:])]) == add([single]) == single
-    assert sum(single.values()) == len(placed)
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (None, set()),
+        ([0.0, 1.0, True], {"0", "1", "True"}),
+        ([["a", "b"], ["b", 3]], {"a", "b", "3"}),
+        (range(64), {str(number) for number in range(64)}),
+        (range(65), set()),
+        ([OTHER, "a"], {"a"}),
+    ],
+)
+def test_names_of_classes(classes, names):
+    assert names_of(classes) == names
+
+
+GROWTH = st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=80), max_size=12)
+
+
+@given(GROWTH, st.sampled_from([(), ["7", "399"]]))
+def test_no_count_of_a_recorder_ever_decreases_and_the_total_is_exact(batches, classes):
+    counter, before = PredictionCounter(classes), {}
+    for number, batch in enumerate(batches, 1):
+        counter.count(np.array(batch), "classification")
+        counts = counter.counts()
+        assert all(counts[key] >= count for key, count in before.items())
+        assert sum(counts.values()) == sum(map(len, batches[:number]))
+        assert len(counts) <= MOST_LABELS + 1
+        assert all(counts.get(name, 0) == sum(batch.count(int(name)) for batch in batches[:number]) for name in classes)
+        before = counts
+
+
+LABELS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 50))
+
+
+@given(LABELS, LABELS, st.integers(0, 9), st.integers(0, 9))
+def test_what_is_compared_has_the_same_names_and_the_same_totals(left, right, left_other, right_other):
+    left = {**left, **({OTHER: left_other} if left_other else {})}
+    right = {**right, **({OTHER: right_other} if right_other else {})}
+    mine, theirs = comparable(left, right)
+    assert (sum(mine.values()), sum(theirs.values())) == (sum(left.values()), sum(right.values()))
+    if left_other and right_other:
+        assert mine.keys() - {OTHER} == theirs.keys() - {OTHER} == (left.keys() & right.keys()) - {OTHER}
+    if not left_other and not right_other:
+        assert (mine, theirs) == (left, right)
+
+
+def test_nan_takes_no_place_and_is_never_folded():
+    counter = PredictionCounter()
+    counter.count(np.array([f"{number}" for number in range(100)]), "classification")
+    counter.count(np.array([np.nan]), "regression")
+    assert counter.counts()[NAN] == 1
+    assert comparable({NAN: 3, "a": 1}, {OTHER: 5})[0] == {NAN: 3, OTHER: 1}
 
 
 @given(st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=300), max_size=6))

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.metrics import Outcome, OutcomeWindows, Snapshot, VersionRecorder, merge
+from streamb.metrics.predictions import MOST_LABELS
 from streamb.metrics.snapshot import merge_version
 from streamb.metrics.windows import REMEMBERED_SOURCES
 
 HORIZON_S = 20
 TIMES = st.floats(min_value=0, max_value=60)
 EVENTS = st.lists(
-    st.tuples(TIMES, st.sampled_from(["1", "2"]), st.integers(0, 3), st.integers(0, 90), st.floats(1e-4, 10)),
+    st.tuples(TIMES, st.sampled_from(["1", "2"]), st.integers(0, 3), st.integers(0, 60), st.floats(1e-4, 10)),
     max_size=120,
 )
 
@@ -69,6 +70,24 @@ def test_totals_and_windows_hold_each_event_once(events, shards, now):
     oldest = max(math.floor(now) - 5, newest - HORIZON_S)
     expected = sum(version == "1" and oldest < math.floor(at) <= math.floor(now) for at, version, *_ in events)
     assert windows.recent("m", "1", now, 5).total == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300)), max_size=300))
+def test_windows_and_totals_of_many_labels_have_the_same_bounded_names(placed):
+    windows, recorders = OutcomeWindows(HORIZON_S), [VersionRecorder("m", "1") for _ in range(4)]
+    for second, (place, label) in enumerate(placed):
+        recorders[place].predicted(np.array([label]), "classification")
+        windows.feed(f"g{place}", second / 20, [recorders[place].snapshot()])
+    total, window = windows.total("m", "1"), windows.recent("m", "1", 15, 100)
+    assert total.predictions == window.predictions
+    assert sum(total.predictions.values()) == len(placed)
+    assert len(total.labels) <= MOST_LABELS
+    copy = OutcomeWindows(HORIZON_S)
+    copy.restore(windows.state())
+    recorders[0].predicted(np.array([1000]), "classification")
+    for one in (windows, copy):
+        one.feed("g0", 15, [recorders[0].snapshot()])
+    assert copy.total("m", "1") == windows.total("m", "1")
 
 
 @given(EVENTS, st.integers(1, 3))
@@ -206,13 +225,13 @@ def test_a_version_that_nobody_spoke_of_has_counted_nothing():
     assert windows.recent("m", "9", 5, 10) == windows.total("m", "9") == Snapshot("m", "9")
 
 
-def test_a_label_folded_by_one_gateway_is_folded_in_every_window():
+def test_a_label_that_is_kept_stays_and_one_that_found_no_room_is_other_in_every_window():
     windows = OutcomeWindows()
     windows.feed("g1", 1, [counts(0, predictions={"z": 3})])
-    assert windows.recent("m", "1", 1, 1).predictions == {"z": 3}
-    windows.feed("g2", 2, [counts(0, predictions={f"a{number:02d}": 1 for number in range(64)})])
-    assert windows.recent("m", "1", 2, 2).predictions["other"] == 3
-    assert windows.recent("m", "1", 1, 1).predictions == {"other": 3}
+    windows.feed("g2", 2, [counts(0, predictions={f"a{number:02d}": 2 for number in range(64)})])
+    for seconds, z in ((2, 3), (1, 0)):
+        window = windows.recent("m", "1", 2, seconds).predictions
+        assert (window.get("z", 0), window["other"], window["a62"], window.get("a63")) == (z, 2, 2, None)
 
 
 @pytest.mark.parametrize("gateways", [1, 4])

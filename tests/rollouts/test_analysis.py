@@ -397,7 +397,14 @@ class TestLimits:
 
     @pytest.mark.parametrize(
         ("target", "verdict"),
-        [({"a": 480, "b": 520}, P), ({"a": 900, "b": 100}, F), ({}, I), ({"a": 9, "b": 1}, I)],
+        [
+            ({"a": 480, "b": 520}, P),
+            ({"a": 900, "b": 100}, F),
+            ({}, I),
+            ({"a": 9, "b": 1}, I),
+            ({"a": 490, "other": 510}, P),
+            ({"a": 10, "other": 990}, F),
+        ],
     )
     def test_predictions_that_move_away_from_those_of_stable(self, target, verdict):
         stable = snapshot(5000, version="1", predictions={"a": 2500, "b": 2500})

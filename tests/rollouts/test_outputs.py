@@ -110,6 +110,25 @@ def test_a_shift_of_the_distribution_is_all_that_is_seen_of_versions_that_are_no
     assert verdicts(pairs(mine={"a": 590, "b": 305, "c": 105}), deterministic=False)["shift"] is P
 
 
+def labels(first: int, count: int, names: int, seed: int) -> dict:
+    counter = PredictionCounter()
+    counter.count(np.random.default_rng(seed).integers(first, first + names, count).astype(str), "classification")
+    return counter.counts()
+
+
+def test_versions_of_many_labels_are_compared_by_the_names_that_both_have():
+    mine, theirs = labels(0, 5_000, 1_000, 1), labels(0, 5_000, 1_000, 2)
+    assert mine.keys() != theirs.keys()
+    assert verdicts(pairs(5_000, mine=mine, theirs=theirs))["shift"] is P
+    assert verdicts(pairs(5_000, mine={**mine, "999": 2_500}, theirs={**theirs, "999": 5}))["shift"] is F
+    assert verdicts(pairs(mine=labels(0, 1_000, 2, 1), theirs=labels(0, 1_000, 20, 2)))["shift"] is F
+
+
+def test_other_is_no_constant_answer():
+    assert verdicts(pairs(mine={"other": 1_000}, theirs=labels(0, 1_000, 300, 2)))["constant"] is P
+    assert verdicts(pairs(mine={"7": 1_000}, theirs=labels(0, 1_000, 300, 2)))["constant"] is F
+
+
 def test_a_limit_of_the_user_on_the_shift_takes_its_place():
     criteria = HealthCriteria(max_prediction_shift=0.5)
     assert "shift" not in verdicts(pairs(), criteria=criteria)
