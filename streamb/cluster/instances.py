@@ -19,6 +19,8 @@ from streamb.cluster.session import open_session, prepare_ray
 from streamb.config import load_settings, this_environment
 from streamb.errors import InvalidInput, ModelFailed, StartFailed, StreambError, Unavailable, words_of
 from streamb.models import Model
+from streamb.models.named_outputs import row_values
+from streamb.models.outputs import not_finite
 from streamb.serving.batch import Batch
 from streamb.serving.http.rows import RowsRequest
 from streamb.serving.replica import BatchPredictor
@@ -59,8 +61,9 @@ class HostedModel:
             return ModelFailed(f"the model raised {words_of(error)}")
         finally:
             self._stats.left(arrived)
-        predictions: list[Any] = reply.predictions.tolist()
-        return reply.errors.get(0, predictions)
+        if reply.failed:
+            return not_finite(reply.failed[0])
+        return reply.errors.get(0, row_values(reply.predictions))
 
     def numbers(self) -> dict[str, float]:
         """Return how busy this process is (see `ReplicaStats.numbers`)."""

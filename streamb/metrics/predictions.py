@@ -113,6 +113,8 @@ def countable(values: NDArray[Any]) -> NDArray[Any]:
     ['object', 'list', 'b', 0.5]
     """
     rows = len(values)
+    if values.dtype.names is not None:
+        return np.full(rows, "object")
     if values.ndim > 2 or values.size > rows * MOST_VALUES:
         return np.full(rows, "list")
     if values.dtype.kind != "O" or not _WORDS.keys() & set(map(type, values.flat)):

@@ -6,7 +6,7 @@ The trial of a version and its replicas both ask models through this module, so 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput, ModelFailed, StreambError, words_of
 from streamb.models.json_values import as_ndarray, frame_columns, has_not_finite, held, json_value, objects, plain_array
-from streamb.models.signature import Output
+from streamb.models.named_outputs import named_array, positions, row_values
 
 RAISED: Final = BaseException
 """What a model's code may raise when it is asked: whatever it is fails its request, and ends no replica."""
 
 _EXACT_IN_FLOAT: Final = 2**53
-_KINDS: Final = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "text"}
 _LEAF_KINDS: Final = ((bool | np.bool_, "b"), (str, "U"), (int | float | np.integer | np.floating, "f"))
 
 
@@ -40,14 +39,17 @@ class Answer(NamedTuple):  # a tuple: one is made for every request
 
     Attributes:
         predictions: one entry per row: booleans, numbers or texts of shape (rows, …), or objects that hold values of
-            JSON (see `json_values.json_value`).
+            JSON (see `json_values.json_value`). Several named outputs are a structured array with a field for each
+            (see `named_outputs`).
         probabilities: shape (rows, classes); (rows, outputs, classes) for a model with several outputs of labels, or
             objects of shape (rows,) with one list per output if these have different numbers of classes. None unless
             the request asked for them.
+        failed: the rows, by index, that failed because a number of their answer is not finite (NaN or infinity).
     """
 
     predictions: NDArray[Any]
     probabilities: NDArray[Any] | None = None
+    failed: Sequence[int] = ()
 
 
 def answer_of(model: Predicts, given: Any, count: int, *, probabilities: bool = False) -> Answer:
@@ -69,9 +71,10 @@ def answer_of(model: Predicts, given: Any, count: int, *, probabilities: bool = 
         answer = Answer(predictions, probabilities_from(model, given, count) if asked else None)
     except RAISED as error:
         raise failure_of(error) from error
-    for values in answer:
-        if values is not None and bad_rows(values) is not None:
-            raise not_finite()
+    for values in (answer.predictions, answer.probabilities):
+        bad = None if values is None else bad_rows(values)
+        if bad is not None:
+            raise not_finite(int(bad.argmax()))
     return answer
 
 
@@ -104,16 +107,16 @@ def failure_of(error: BaseException) -> StreambError:
     return ModelFailed(f"the model raised {words_of(error)}")
 
 
-def not_finite() -> ModelFailed:
-    """Return the error for an answer with a number that is not finite."""
-    return ModelFailed("the model answered a number that is not finite (NaN or infinity) to these features")
+def not_finite(row: int) -> ModelFailed:
+    """Return the error of a row, by its index in the request, whose answer has a number that is not finite."""
+    return ModelFailed(f"the model answered a number that is not finite (NaN or infinity) to row {row}", row=row)
 
 
 def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     """Return what a model's `predict` returned as an array with one entry per row.
 
-    Arrays, lists, Series and tensors hold one value per row. A dict or a DataFrame holds one column per name, and
-    becomes a dict for each row. A tuple of arrays holds one array per output, and becomes a list for each row.
+    Arrays, lists, Series and tensors hold one value per row. A dict or a DataFrame holds one column per name, a tuple
+    of arrays one array per output: these become a structured array with a field for each (see `named_outputs`).
 
     Args:
         raw: what the model returned.
@@ -127,13 +130,18 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     if isinstance(raw, np.ndarray) and raw.ndim == 0 and raw.dtype.kind == "O":
         raw = raw.item()  # a dict or another object that an adapter made an array of
     columns = list(raw.items()) if isinstance(raw, Mapping) else frame_columns(raw)
+    if isinstance(raw, np.ndarray) and raw.dtype.names is not None and raw.ndim == 1:
+        columns = [(name, raw[name]) for name in raw.dtype.names]
     if columns is not None:
         names = list(json_value(dict.fromkeys(name for name, _ in columns)))
-        parts = [_part(value, count, repr(name)) for name, value in columns]
-        return held([dict(zip(names, row, strict=True)) for row in _rows(parts, count)])
+        parts = {name: _part(part, count, repr(name)) for name, (_, part) in zip(names, columns, strict=True)}
+        if parts and "" not in parts and (isinstance(raw, np.ndarray) or tuple(parts) != positions(len(parts))):
+            return named_array(parts, count)
+        rows = zip(*(row_values(part) for part in parts.values()), strict=True) if parts else iter([()] * count)
+        return held([dict(zip(names, row, strict=True)) for row in rows])
     if isinstance(raw, tuple) and raw and all(as_ndarray(part) is not None for part in raw):
-        parts = [_part(value, count, str(index)) for index, value in enumerate(raw)]
-        return held([list(row) for row in _rows(parts, count)])
+        parts = {name: _part(part, count, name) for name, part in zip(positions(len(raw)), raw, strict=True)}
+        return named_array(parts, count)
     array = as_array(raw)
     if isinstance(array, list | tuple):
         return _from_list(array, count)
@@ -141,7 +149,11 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     if found is None:
         raise _wrong_count(f"one value of type {type(raw).__name__}", count)
     _check_count(f"predictions of shape {found.shape}", len(found) if found.ndim else None, count)
-    return plain_array(found)
+    plain = plain_array(found)
+    if plain.dtype.kind == "O":  # numbers that were objects, such as those of a table of mixed columns
+        again = as_array(plain.tolist())
+        return again if isinstance(again, np.ndarray) and again.dtype.kind in "biuf" else plain
+    return plain
 
 
 def probabilities_of(raw: Any, count: int) -> NDArray[Any]:
@@ -173,6 +185,8 @@ def bad_rows(values: NDArray[Any]) -> NDArray[np.bool_] | None:
         good = np.isfinite(values)
     elif values.dtype.kind == "O":
         good = np.fromiter((not has_not_finite(value) for value in values.flat), np.bool_, values.size)
+    elif values.dtype.names is not None:
+        return any_bad(bad_rows(values[name]) for name in values.dtype.names)
     else:
         return None
     if good.all():
@@ -180,13 +194,10 @@ def bad_rows(values: NDArray[Any]) -> NDArray[np.bool_] | None:
     return np.asarray(~good.reshape(len(values), -1).all(axis=1))
 
 
-def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the rows of several answers below each other; as objects if they differ in kind or shape."""
-    if len(parts) == 1:
-        return parts[0]
-    if len({(part.dtype.kind, part.shape[1:]) for part in parts}) == 1:
-        return np.concatenate(parts)
-    return held([row for part in parts for row in part.tolist()]) if parts else np.empty(0)
+def any_bad(found: Iterable[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    """Return for each row whether it is bad in any of several results of `bad_rows`; None if no row is."""
+    bad = [one for one in found if one is not None]
+    return np.logical_or.reduce(bad) if bad else None
 
 
 def as_array(values: Any) -> Any:
@@ -221,29 +232,6 @@ def class_labels(found: Any) -> list[Any] | None:
     return None if found is None else list(json_value(found if isinstance(found, list | tuple) else np.asarray(found)))
 
 
-def outputs_of(predictions: NDArray[Any], probabilities: NDArray[Any] | None = None) -> tuple[Output, ...]:
-    """Return the outputs that a checked answer shows.
-
-    Predictions that are dicts with the same keys are followed by an output "predictions.KEY" for each key.
-
-    Args:
-        predictions: `Answer.predictions`, with at least one row.
-        probabilities: `Answer.probabilities`.
-
-    >>> outputs_of(np.array(["a", "b"]), np.array([[0.5, 0.5], [0.1, 0.9]]))[1]
-    Output(name='probabilities', kind='tensor', dtype='float64', shape=(2,))
-    """
-    found = [_output("predictions", predictions)]
-    if found[0].kind == "object" and len({tuple(row) for row in predictions}) == 1:
-        for key in predictions[0]:
-            values = [row[key] for row in predictions]
-            array = as_array(values)
-            found.append(_output(f"predictions.{key}", array if isinstance(array, np.ndarray) else held(values)))
-    if probabilities is not None:
-        found.append(_output("probabilities", probabilities))
-    return tuple(found)
-
-
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
@@ -257,17 +245,12 @@ def _from_list(rows: Sequence[Any], count: int) -> NDArray[Any]:
     return again if isinstance(again, np.ndarray) else values
 
 
-def _part(value: Any, count: int, name: str) -> list[Any]:
+def _part(value: Any, count: int, name: str) -> NDArray[Any]:
     """The values of one column or output, one per row."""
     try:
-        found: list[Any] = predictions_of(value, count).tolist()
+        return predictions_of(value, count)
     except ModelFailed as error:
         raise ModelFailed(f"output {name}: {error.message}") from None
-    return found
-
-
-def _rows(parts: list[list[Any]], count: int) -> Iterator[tuple[Any, ...]]:
-    return zip(*parts, strict=True) if parts else iter([()] * count)
 
 
 def _check_count(what: str, found: int | None, count: int) -> None:
@@ -320,18 +303,3 @@ def _is_exact(array: NDArray[Any], leaves: Sequence[Any]) -> bool:
     if array.dtype.kind != "f":
         return True
     return not any(isinstance(leaf, int | np.integer) and abs(int(leaf)) > _EXACT_IN_FLOAT for leaf in leaves)
-
-
-def _output(name: str, values: NDArray[Any]) -> Output:
-    kind, shape = _KINDS.get(values.dtype.kind), values.shape[1:]
-    if kind == "text":
-        return Output(name, kind, "", shape)
-    if kind is not None:
-        return Output(name, "tensor" if shape else kind, values.dtype.name, shape)
-    types = {type(value) for value in values.flat}
-    if types == {str}:
-        return Output(name, "text", "", shape)
-    if types == {list} and not shape:
-        lengths = {len(value) for value in values}
-        return Output(name, "list", "", (lengths.pop() if len(lengths) == 1 else None,))
-    return Output(name, "object" if types == {dict} and not shape else "any", "", shape)

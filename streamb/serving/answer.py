@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamb.models.columns.casting import as_floats
 from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
+from streamb.serving.outputs import UNKNOWN_OUTPUTS, VersionOutputs
 
 _DIRECT: Final = frozenset("?bBhHiIlLqQfd")
 
@@ -22,15 +23,13 @@ class Origin(NamedTuple):  # a tuple, like the next one: one is made for every r
     """The origin of an answer, as the reply names it: model, version and request id.
 
     Attributes:
-        classes: the class labels in the order of the columns of the probabilities; None if unknown.
-        outputs: the version's outputs, each the JSON form of `models.signature.Output`; empty if unknown.
+        outputs: the version's outputs, and the class labels.
     """
 
     model_id: str
     version: str
     request_id: str
-    classes: Sequence[Any] | None = None
-    outputs: Sequence[Mapping[str, Any]] = ()
+    outputs: VersionOutputs = UNKNOWN_OUTPUTS
 
 
 class Encoded(NamedTuple):
@@ -52,8 +51,8 @@ class InferenceRequest(Protocol):
         ...
 
     @property
-    def probabilities(self) -> bool:
-        """Whether the body asks for class probabilities."""
+    def takes_not_finite(self) -> bool:
+        """Whether the reply can hold numbers that are not finite (NaN and infinity)."""
         ...
 
     @property
@@ -63,6 +62,17 @@ class InferenceRequest(Protocol):
 
     def rows(self, schema: FeatureSchema | None) -> Rows:
         """Return the rows, checked against the schema; raises `InvalidFeatures`, which names every problem."""
+        ...
+
+    def asks_probabilities(self, outputs: VersionOutputs) -> bool:
+        """Return whether the body asks for the class probabilities of a version.
+
+        Args:
+            outputs: the outputs of that version.
+
+        Raises:
+            BadRequest: the body asks for an output that the version does not have.
+        """
         ...
 
     def encode(self, answer: Answer, origin: Origin) -> Encoded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,15 +36,23 @@ class BatchReply:
 
     Attributes:
         predictions: one entry per row of the requests that succeeded, in order (failed requests' rows are left out), in
-            the form of `models.outputs.Answer`; numbers are finite.
+            the form of `models.outputs.Answer`.
         probabilities: one entry per row of those of them that asked for probabilities, in the same form; None when
             nobody asked or the model has none.
         errors: request index in the batch -> why that request failed.
+        failed: the rows of `predictions`, by index in rising order, that failed because a number of their answer is not
+            finite. A request with such a row fails only if all its rows do.
     """
 
     predictions: NDArray[Any]
     probabilities: NDArray[Any] | None = None
     errors: Mapping[int, StreambError] = field(default_factory=dict)
+    failed: Sequence[int] = ()
+
+    @property
+    def sound(self) -> NDArray[Any]:
+        """The predictions of the rows that did not fail."""
+        return np.delete(self.predictions, self.failed, axis=0) if self.failed else self.predictions
 
 
 class Predictor(Protocol):

@@ -234,7 +234,7 @@ class Batcher:
             lateness.note(call, self._clock.monotonic())
             for waiting, answer in zip(call.requests, answers, strict=True):
                 waiting.resolve(answer)
-            call.lane.recorder.predicted(reply.predictions, call.lane.target.task)
+            call.lane.recorder.predicted(reply.sound, call.lane.target.task)
 
     async def _ask(self, call: Call) -> BatchReply:
         """Call the version; once more if its replica died, because a prediction has no side effects."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from streamb.errors import BadRequest, InvalidInput
+from streamb.errors import BadRequest, InvalidInput, ModelFailed
+from streamb.models.outputs import Answer, not_finite
 from streamb.serving.answer import InferenceRequest
 from streamb.serving.http import access
 from streamb.serving.http.oip import TensorRequest
 from streamb.serving.http.receive import BodyRoom, Message, Receive, read_body
+from streamb.serving.http.replies import Reply
 from streamb.serving.http.routes import Action, Route
 from streamb.serving.http.rows import RowsRequest
 from streamb.serving.lane import ClientGone
@@ -61,12 +63,28 @@ class Inquiry(NamedTuple):
     """The rows a request sends and the outputs it asks for, whichever version answers.
 
     Attributes:
-        probabilities: whether the answer includes class probabilities.
+        probabilities: whether the address asks for class probabilities; the body may do so as well.
     """
 
     model: ServedModel
     request: InferenceRequest
     probabilities: bool
+
+
+class RowsFailed(ModelFailed):
+    """Some rows of a request failed. It counts as a failure of the version, although the other rows have an answer.
+
+    Attributes:
+        answer: the answer.
+        reply: the reply that says which rows failed.
+        request_id: the id of the answer.
+    """
+
+    def __init__(self, answer: Answer, reply: Reply, request_id: str) -> None:
+        super().__init__(not_finite(answer.failed[0]).message)
+        self.answer = answer
+        self.reply = reply
+        self.request_id = request_id
 
 
 async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> bytes:

@@ -17,7 +17,7 @@ from streamb.models.outputs import Answer
 from streamb.serving import labels
 from streamb.serving.labels import Feedback
 from streamb.serving.targets import ServedVersion
-from streamb.serving.tokens import Record, TokenSigner, pack, unpack
+from streamb.serving.tokens import Record, TokenSigner, known, pack, unpack
 
 REMEMBERED: Final = 100_000
 """How many requests with ids of their own, and how many ids with feedback, one gateway remembers."""
@@ -93,13 +93,13 @@ class FeedbackDesk:
         signer, target = self._signer, served.target
         if signer is None:
             return plain_id
-        packed = pack(answer.predictions)
+        packed = pack(known(answer))
         return signer.sign(served.model_id, target.version, target.task, unit, self._clock.now(), packed)
 
     def remember(self, own_id: str, served: ServedVersion, answer: Answer) -> None:
         """Keep the record of an answered request whose client brought the id."""
         target, key = served.target, (served.model_id, own_id)
-        record = Record(target.version, target.task, int(self._clock.now()), 0, pack(answer.predictions))
+        record = Record(target.version, target.task, int(self._clock.now()), 0, pack(known(answer)))
         self._own_ids.put(key, record, self._clock.monotonic())
         self._told.pop(key, None)
 

@@ -11,13 +11,13 @@ from typing import Any
 from streamb.clock import Clock
 from streamb.errors import InvalidInput, ModelFailed, StreambError
 from streamb.metrics import BLAMED, Outcome, Snapshot, VersionRecorder, outcome_of
-from streamb.models.outputs import Answer
+from streamb.models.outputs import Answer, not_finite
 from streamb.serving import metadata
 from streamb.serving.answer import InferenceRequest, Origin, Rows
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
 from streamb.serving.breaker import REFUSED, Breaker, BreakerState, BreakerWatch
-from streamb.serving.exchange import Exchange, Inquiry, body_of, read_query, read_request
+from streamb.serving.exchange import Exchange, Inquiry, RowsFailed, body_of, read_query, read_request
 from streamb.serving.fallback import first_limit_s, may_fall_back
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
@@ -144,7 +144,7 @@ class GatewayApp:
         request = await read_request(exchange, route, self._limits)
         model = self._served.model(route.model_id)
         chosen = self._choose(exchange, route, model, request)
-        inquiry = Inquiry(model, request, request.probabilities or probabilities)
+        inquiry = Inquiry(model, request, probabilities)
         model.budget.count(exchange.started)
         second = model.fallback
         if second is None or second is chosen or route.version:
@@ -180,7 +180,8 @@ class GatewayApp:
         """
         if version.broken is not None:
             raise version.broken
-        if inquiry.probabilities and version.lane.no_probabilities:
+        probabilities = inquiry.request.asks_probabilities(version.outputs) or inquiry.probabilities
+        if probabilities and version.lane.no_probabilities:
             raise _no_probabilities(version)
         breaker, generation = version.breaker, REFUSED
         if breaker is not None:
@@ -189,13 +190,13 @@ class GatewayApp:
                 raise breaker.refusal(exchange.started)
         try:
             waiting = self._batcher.admit(
-                rows, probabilities=inquiry.probabilities, receive=exchange.receive, timeout_s=timeout_s
+                rows, probabilities=probabilities, receive=exchange.receive, timeout_s=timeout_s
             )
             if spare:
                 self._batcher.spare(version.lane, waiting)
             exchange.called = True
             answer = await self._batcher.submit(version.lane, waiting)
-            reply = self._reply(exchange, inquiry, version, answer)
+            reply = self._reply(exchange, inquiry, version, answer, probabilities=probabilities)
         except BaseException as error:
             if breaker is not None:
                 _tell(breaker, generation, error, self._clock.monotonic())
@@ -235,19 +236,29 @@ class GatewayApp:
         exchange.served, exchange.started, exchange.again = second, now, True
         return await self._ask(exchange, inquiry, second, rows, deadline - now)
 
-    def _reply(self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, answer: Answer) -> Reply:
-        """Return an answer as a reply; count it as answered, and perhaps copy the request to a shadow version."""
+    def _reply(
+        self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, answer: Answer, *, probabilities: bool
+    ) -> Reply:
+        """Return an answer as a reply; count it as answered, and perhaps copy the request to a shadow version.
+
+        Raises:
+            RowsFailed: some rows failed. Another version may answer them all; else this error has the reply.
+        """
         request, model = inquiry.request, inquiry.model
-        if inquiry.probabilities and answer.probabilities is None:
+        if probabilities and answer.probabilities is None:
             version.lane.no_probabilities = True
             raise _no_probabilities(version)
+        if answer.failed and len(answer.failed) == request.row_count and not request.takes_not_finite:
+            raise not_finite(answer.failed[0])
         request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
-        target = version.target
-        origin = Origin(version.model_id, target.version, request_id, target.classes, target.outputs)
+        origin = Origin(version.model_id, version.target.version, request_id, version.outputs)
         try:
             encoded = request.encode(answer, origin)
         except (TypeError, UnicodeError) as error:
             raise ModelFailed(f"the model's answer cannot be encoded: {error}") from None
+        reply = Reply(200, encoded.body, [*encoded.headers, *version.headers])
+        if answer.failed:
+            raise RowsFailed(answer, reply, request_id)
         exchange.request_id = request_id  # from here on the id names an answer
         if exchange.own_id:
             self._feedback.remember(exchange.own_id, version, answer)
@@ -258,7 +269,7 @@ class GatewayApp:
             version.recorder.answered(seconds, request.row_count)
         if model.shadow is not None and not exchange.again:
             self._mirrors.offer(model, version, request, answer, seconds)
-        return Reply(200, encoded.body, [*encoded.headers, *version.headers])
+        return reply
 
     async def _learn(self, exchange: Exchange, route: Route) -> Reply:
         self._served.model(route.model_id)
@@ -275,6 +286,12 @@ class GatewayApp:
 
     def _refuse(self, exchange: Exchange, error: StreambError) -> Reply:
         elapsed = self._clock.monotonic() - exchange.started
+        if isinstance(error, RowsFailed) and exchange.served is not None:
+            exchange.request_id = error.request_id
+            if exchange.own_id:
+                self._feedback.remember(exchange.own_id, exchange.served, error.answer)
+            exchange.served.recorder.failed(outcome_of(error), error.reply.status, elapsed)
+            return error.reply
         self._recorder(exchange).failed(outcome_of(error), error.status, elapsed)
         headers = exchange.served.headers if exchange.served is not None else ()
         return error_reply(error, exchange.request_id, headers)

@@ -116,7 +116,7 @@ def compare(task: str, predictions: Sequence[Any], labels: Sequence[Label | None
         )
     counts: Counter[str] = Counter()
     for prediction, label in zip(predictions, labels, strict=True):
-        if label is None:
+        if label is None or prediction != prediction:  # no label, or no prediction (NaN)
             continue
         counts["labels"] += 1
         numeric = task != "classification" and type(prediction) in (int, float)
@@ -136,6 +136,6 @@ def _add_error(counts: Counter[str], prediction: float, label: Label) -> None:
     if type(label) not in (int, float):
         raise InvalidInput(f'the model predicts numbers, so "label" must be a number, not {str(label)[:50]!r}')
     error = abs(float(label) - prediction)
-    error = error if error < LIMIT else LIMIT  # this also turns NaN into LIMIT
+    error = error if error < LIMIT else LIMIT
     counts["error_micro"] += micro(error)
     counts["squared_error_micro"] += micro(error * error)

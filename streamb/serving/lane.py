@@ -171,7 +171,8 @@ class Call:
             if probabilities is not None and waiting.probabilities:
                 chances = probabilities[asked_end : asked_end + waiting.row_count]
                 asked_end += waiting.row_count
-            answers.append(Answer(predictions[start:end], chances))
+            failed = [row - start for row in reply.failed if start <= row < end] if reply.failed else ()
+            answers.append(Answer(predictions[start:end], chances, failed))
         self._check_rows("predictions", len(predictions), end)
         if probabilities is not None:
             self._check_rows("probabilities", len(probabilities), asked_end)

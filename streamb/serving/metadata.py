@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streamb.serving.http.inputs import describe_inputs
-from streamb.serving.http.oip import PREDICTIONS, PROBABILITIES
 from streamb.serving.http.replies import Reply, json_reply
 from streamb.serving.http.routes import Action, Route
 from streamb.serving.http.tensors import ROWS_AS_TEXTS, output_datatype
+from streamb.serving.outputs import PREDICTIONS, PROBABILITIES
 from streamb.serving.targets import ServedTable, ServedVersion
-from streamb.traffic import VersionTarget
 
 _FIRST_OUTPUT: Final = {"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}
 
@@ -64,21 +63,20 @@ def _model(route: Route, versions: list[ServedVersion]) -> dict[str, Any]:
     if not versions:
         return document
     newest = versions[-1]
-    document["inputs"], document["outputs"] = describe_inputs(newest.schema), _outputs(newest.target)
+    document["inputs"], document["outputs"] = describe_inputs(newest.schema), _outputs(newest)
     return document
 
 
-def _outputs(target: VersionTarget) -> list[dict[str, Any]]:
-    """The two outputs that a request can name, as far as the version has them."""
-    named = {output["name"]: output for output in target.outputs}
-    if named:
-        found = [_described(named[name]) for name in (PREDICTIONS, PROBABILITIES) if name in named]
-    elif target.task == "classification":
+def _outputs(version: ServedVersion) -> list[dict[str, Any]]:
+    """The outputs of a version; if they are unknown, those that its task suggests."""
+    outputs, target = version.outputs, version.target
+    found = [_described(output) for output in outputs.by_name.values()]
+    if not found and target.task == "classification":
         probabilities = {"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, -1]}
         found = [{**_FIRST_OUTPUT, "datatype": "BYTES"}, probabilities]
-    else:
+    elif not found:
         found = [_FIRST_OUTPUT]
-    if target.classes is not None and found[-1]["name"] == PROBABILITIES:
+    if target.classes is not None and found[-1]["name"] == PROBABILITIES and not outputs.owns_probabilities:
         found[-1]["parameters"] = {"classes": target.classes}
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.metrics.predictions import label_of
+from streamb.models.named_outputs import row_values
 
 SAME_WITHIN: Final = 0.1
 """Numbers agree if they differ by at most this share of the largest of: either number, and their typical size."""
@@ -74,7 +75,7 @@ class PairComparer:
         exact = task == "classification"
         if said.size > _WALKED and said.dtype.kind in "iuf" and other.dtype.kind in "iuf" and not exact:
             return self._arrays(said.astype(np.float64), other.astype(np.float64))
-        one, two = said.tolist()[0], other.tolist()[0]
+        one, two = row_values(said)[0], row_values(other)[0]
         pair = self._values((), one, two, exact=exact)
         flat = exact and classes and not isinstance(classes[0], list | tuple) and not isinstance(two, list | dict)
         if flat and not pair.agrees and label_of(two) not in map(label_of, classes or ()):

@@ -7,29 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.clock import Clock, SystemClock
 from streamb.errors import StreambError
+from streamb.models.named_outputs import joined
 from streamb.models.outputs import (
     RAISED,
     Predicts,
+    any_bad,
     bad_rows,
     failure_of,
-    joined,
-    not_finite,
     predictions_from,
     probabilities_from,
 )
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import Rows
 from streamb.serving.batch import Batch, BatchReply
-
-_NO_ERROR: Final = not_finite()
-"""Stands beside an empty list of failed requests."""
 
 _Ask: TypeAlias = Callable[[Predicts, Any, int], NDArray[Any]]
 
@@ -72,7 +69,7 @@ class BatchPredictor:
         everyone, errors, wants = asking.everyone, asking.errors, batch.probabilities
         predictions = asking.search(predictions_from, everyone)
         if not wants or not self._model.has_probabilities:
-            return BatchReply(predictions, None, errors)
+            return BatchReply(predictions, None, errors, _failed(bad_rows(predictions)))
         if all(wants) and not errors:
             answered = wanting = everyone
         else:
@@ -83,7 +80,13 @@ class BatchPredictor:
         if len(errors) > known:
             kept = [index not in errors for index in answered]
             predictions = predictions[np.repeat(kept, [batch.counts[index] for index in answered])]
-        return BatchReply(predictions, probabilities, errors)
+        bad, worse = bad_rows(predictions), bad_rows(probabilities)
+        if worse is not None:
+            answered = [index for index in everyone if index not in errors]
+            asked = np.repeat([wants[index] for index in answered], [batch.counts[index] for index in answered])
+            asked[asked] = worse
+            bad = any_bad([bad, asked])
+        return BatchReply(predictions, probabilities, errors, _failed(bad))
 
 
 class _Asking:
@@ -110,8 +113,7 @@ class _Asking:
         """Ask about the rows of a group of requests; the failing ones go to `errors`.
 
         The whole group is tried first. When the model raises or answers the wrong number of rows, the requests are
-        halved until the guilty ones stand alone. Rows with numbers that are not finite are known at once: only their
-        requests are tried again, in case one of them spoiled its neighbours.
+        halved until the guilty ones stand alone.
 
         Returns:
             The answers of the requests that succeeded, one below the other in their order.
@@ -120,38 +122,32 @@ class _Asking:
         groups = [group] if group else []
         while groups:
             some = groups.pop()
-            suspects, error = self._try(ask, some, parts)
-            if not suspects and some is group:
-                break  # the usual case: one call answers them all
-            if len(suspects) == 1 or (suspects and self._clock.monotonic() > self._give_up_at):
-                self.errors.update(dict.fromkeys(suspects, error))
-            elif suspects:
-                middle = len(suspects) // 2
-                groups += [suspects[middle:], suspects[:middle]]
+            error = self._try(ask, some, parts)
+            if error is None:
+                continue  # the usual case: one call answers them all
+            if len(some) == 1 or self._clock.monotonic() > self._give_up_at:
+                self.errors.update(dict.fromkeys(some, error))
+            else:
+                middle = len(some) // 2
+                groups += [some[middle:], some[:middle]]
         return joined([parts[index] for index in sorted(parts)])
 
-    def _try(self, ask: _Ask, group: list[int], parts: dict[int, NDArray[Any]]) -> tuple[list[int], StreambError]:
-        """Ask for a group; returns the requests that failed, with the reason."""
+    def _try(self, ask: _Ask, group: list[int], parts: dict[int, NDArray[Any]]) -> StreambError | None:
+        """Ask for a group, whose answers go to `parts`; returns why there are none."""
         counts = self._batch.counts
         try:
             given, count = self._input_of(group)
             values = ask(self._model, given, count)
         except RAISED as error:
-            return group, failure_of(error)
-        bad = bad_rows(values)
-        if bad is None and group[-1] - group[0] == len(group) - 1:
+            return failure_of(error)
+        if group[-1] - group[0] == len(group) - 1:
             parts[group[0]] = values  # neighbours stay in one piece
-            return [], _NO_ERROR
-        suspects: list[int] = []
+            return None
         start = 0
         for index in group:
-            end = start + counts[index]
-            if bad is not None and bad[start:end].any():
-                suspects.append(index)
-            else:
-                parts[index] = values[start:end]
-            start = end
-        return suspects, not_finite()
+            parts[index] = values[start : start + counts[index]]
+            start += counts[index]
+        return None
 
     def _input_of(self, group: list[int]) -> tuple[Any, int]:
         """The rows of a group in the container that the model takes, and their number."""
@@ -168,6 +164,11 @@ class _Asking:
     def _converted(self, rows: Rows) -> Any:
         schema = self._model.schema
         return _untyped_input(rows) if schema is None or schema.is_open else schema.to_input(rows)
+
+
+def _failed(bad: NDArray[np.bool_] | None) -> list[int]:
+    """The rows that are bad, by index."""
+    return [] if bad is None else np.flatnonzero(bad).tolist()
 
 
 def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:

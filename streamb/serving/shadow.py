@@ -197,6 +197,9 @@ class Mirror:
         if error is not None:
             self._ended(copy, _ending(error))
             return
+        if future.result().failed:
+            self._ended(copy, "failed")
+            return
         self._ended(copy, "compared")
         recorder = self._shadow.recorder
         if self._clock.monotonic() - began > copy.seconds:

@@ -16,6 +16,7 @@ from streamb.models.schema import FeatureSchema
 from streamb.serving.breaker import Breaker, BreakerState
 from streamb.serving.fallback import FallbackBudget
 from streamb.serving.lane import Lane
+from streamb.serving.outputs import VersionOutputs
 from streamb.traffic import BreakerPolicy, ModelRoute, RoutingTable, VersionTarget
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class ServedVersion:
         schema: the schema of its rows; None if any rows are accepted.
         broken: why it cannot be called, if its entry in the table is invalid; else None.
         headers: the response headers that name it.
+        outputs: its outputs by name.
         breaker: its circuit breaker; None if the policy has none.
     """
 
@@ -50,6 +52,7 @@ class ServedVersion:
     recorder: VersionRecorder
     broken: StreambError | None
     headers: tuple[tuple[bytes, bytes], ...]
+    outputs: VersionOutputs
     breaker: Breaker | None = None
 
     @property
@@ -289,11 +292,12 @@ class TableBuilder:
             self.recorders[model_id, target.version] = recorder
         schema, broken = _read_schema(target)
         headers = ((VERSION_HEADER, target.version.encode()),)
+        outputs = VersionOutputs(target.outputs, target.classes)
         lane = known.lane if known is not None else Lane(target, recorder)
         lane.target, lane.retired = target, False
         if not same_policy:
             breaker = Breaker(model_id, target.version, policy, now) if policy is not None else None
-        served = ServedVersion(model_id, target, schema, lane, recorder, broken, headers, breaker)
+        served = ServedVersion(model_id, target, schema, lane, recorder, broken, headers, outputs, breaker)
         self._known[target.app] = served
         return served
 

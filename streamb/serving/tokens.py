@@ -23,6 +23,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamb.models.outputs import Answer
+
 MARK: Final = "sbt1"
 """How every token begins. The last digit is the version of the layout."""
 
@@ -154,6 +156,16 @@ def _decode(token: str) -> bytes | None:
 
 
 # --- predictions --------------------------------------------------------------------------------------------------
+
+
+def known(answer: Answer) -> NDArray[Any]:
+    """Return the predictions of an answer, with NaN, or None beside other values, for the rows that failed."""
+    if not answer.failed:
+        return answer.predictions
+    numbers = answer.predictions.dtype.kind == "f"
+    predictions = answer.predictions.copy() if numbers else answer.predictions.astype(np.object_)
+    predictions[list(answer.failed)] = np.nan if numbers else None
+    return predictions
 
 
 def pack(predictions: NDArray[Any]) -> bytes:

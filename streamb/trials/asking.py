@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from streamb.models.outputs import Answer, Predicts, answer_of
+from streamb.models.outputs import Answer, Predicts, answer_of, not_finite
 from streamb.serving.answer import Origin
 from streamb.serving.batch import Batch
 from streamb.serving.http.rows import RowsRequest
@@ -39,7 +39,7 @@ class Answers:
     @property
     def tolerance(self) -> float:
         """The relative tolerance for other answers to the same rows."""
-        return tolerance_of(str(values.dtype) for values in self.answer if values is not None)
+        return tolerance_of(_dtypes(self.answer))
 
     def differs_from(self, expected: Answers) -> tuple[str, Difference] | None:
         """Return whether the predictions or the probabilities differ, and the first such row; None if all agree."""
@@ -79,6 +79,8 @@ def ask(model: Served, instances: list[Any]) -> Answers:
     reply = BatchPredictor(model).run(Batch(rows, (len(instances),), (True,)))
     if reply.errors:
         raise reply.errors[0]
+    if reply.failed:
+        raise not_finite(reply.failed[0])
     return Answers.of(Answer(reply.predictions, reply.probabilities))
 
 
@@ -94,3 +96,11 @@ def ask_directly(model: Predicts, data: Any, count: int) -> Answers:
         ModelFailed: the model raises, or its answer is not valid.
     """
     return Answers.of(answer_of(model, data, count, probabilities=True))
+
+
+def _dtypes(answer: Answer) -> Iterator[str]:
+    """The NumPy types of an answer's numbers."""
+    for values in (answer.predictions, answer.probabilities):
+        if values is not None:
+            names = values.dtype.names
+            yield from map(str, [values.dtype] if names is None else [values.dtype[name].base for name in names])

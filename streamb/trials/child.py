@@ -21,8 +21,8 @@ from streamb.crypto import PublicKey
 from streamb.errors import InvalidInput, ModelFailed, StreambError, TrialFailed, words_of
 from streamb.models.example import MOST_GOLDEN, MOST_TRIED, Example
 from streamb.models.model import Model, load_artifact
-from streamb.models.outputs import outputs_of
 from streamb.models.schema import FeatureSchema
+from streamb.models.shown_outputs import outputs_of
 from streamb.models.signature import Signature
 from streamb.store.files import replace_file
 from streamb.trials.asking import Answers, ask
@@ -125,7 +125,7 @@ def _learned_schema(instances: list[Any]) -> FeatureSchema | None:
 
 
 def _signature(model: Model, answers: Answers | None = None) -> Signature:
-    outputs = () if answers is None else outputs_of(*answers.answer)
+    outputs = () if answers is None else outputs_of(answers.answer.predictions, answers.answer.probabilities)
     labels = model.classes
     classes = None if labels is None else tuple(tuple(one) if isinstance(one, list) else one for one in labels)
     return Signature(model.schema or FeatureSchema.open(), outputs, classes)

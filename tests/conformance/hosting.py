@@ -14,7 +14,8 @@ import uvloop
 
 from streamb.clock import SystemClock
 from streamb.models import FeatureSchema, Model
-from streamb.models.outputs import answer_of, outputs_of
+from streamb.models.outputs import answer_of
+from streamb.models.shown_outputs import outputs_of
 from streamb.serving import Batch, BatchReply, GatewayApp, GatewayLimits
 from streamb.serving.http.listener import listener_config
 from streamb.serving.links.frames import frame_header

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from streamb.errors import InvalidFeatures, ModelFailed, Overloaded
+from streamb.models.named_outputs import joined, positions, row_values
 from streamb.models.outputs import (
     answer_of,
     as_array,
     bad_rows,
     class_labels,
-    joined,
-    outputs_of,
     predictions_of,
     probabilities_of,
 )
+from streamb.models.shown_outputs import outputs_of
 from streamb.models.signature import Output
 from tests.models.test_json_values import JSON
 
@@ -52,19 +52,19 @@ def table():
         ("lists of different lengths", [[1, 2], [3]], [[1, 2], [3]], "list"),
         ("arrays of different lengths", [np.arange(2), np.arange(1)], [[0, 1], [0]], "list"),
         ("rows as tuples", ((1, 2), (3, 4)), [[1, 2], [3, 4]], "tensor"),
-        ("a tuple of arrays", (np.array([1, 2]), np.eye(2)), [[1, [1, 0]], [2, [0, 1]]], "list"),
+        ("a tuple of arrays", (np.array([1, 2]), np.eye(2)), [[1, [1, 0]], [2, [0, 1]]], "named"),
         (
             "a dict of arrays",
             {"a": np.array([1, 2]), "b": np.eye(2)},
             [{"a": 1, "b": [1, 0]}, {"a": 2, "b": [0, 1]}],
-            "object",
+            "named",
         ),
-        ("a dict of tensors", outputs, [{"logits": [1, 2], "label": "x"}, {"logits": [3, 4], "label": "y"}], "object"),
-        ("dicts inside a dict", {"a": {"b": np.array([1, 2])}}, [{"a": {"b": 1}}, {"a": {"b": 2}}], "object"),
+        ("a dict of tensors", outputs, [{"logits": [1, 2], "label": "x"}, {"logits": [3, 4], "label": "y"}], "named"),
+        ("dicts inside a dict", {"a": {"b": np.array([1, 2])}}, [{"a": {"b": 1}}, {"a": {"b": 2}}], "named"),
         ("a list of dicts", [box, box], [box, box], "object"),
         ("lists of dicts", [[box], [box, box]], [[box], [box, box]], "list"),
-        ("a dict in an array", np.asarray({"a": [1, 2]}), [{"a": 1}, {"a": 2}], "object"),
-        ("a DataFrame", frame, [{"a": 1, "b": "x"}, {"a": 2, "b": None}], "object"),
+        ("a dict in an array", np.asarray({"a": [1, 2]}), [{"a": 1}, {"a": 2}], "named"),
+        ("a DataFrame", frame, [{"a": 1, "b": "x"}, {"a": 2, "b": None}], "named"),
         ("a Series", pd.Series([1.5, 2.5]), [1.5, 2.5], "number"),
         ("a Series of categories", pd.Series(["a", "b"], dtype="category"), ["a", "b"], "text"),
         ("a tensor", torch.tensor([1.5, 2.5]), [1.5, 2.5], "number"),
@@ -83,10 +83,9 @@ CASES = table()
 def test_predictions_of_every_kind(raw, expected, kind):
     found = predictions_of(raw, 2)
     assert len(found) == 2
-    assert found.tolist() == expected
-    assert [list(map(type, row)) for row in [found.tolist()]] == [[type(value) for value in found.tolist()]]
-    assert outputs_of(found)[0].kind == kind
-    assert predictions_of(found, 2).tolist() == expected, "checked predictions stay as they are"
+    assert row_values(found) == expected
+    assert ("named" if found.dtype.names else outputs_of(found)[0].kind) == kind
+    assert row_values(predictions_of(found, 2)) == expected, "checked predictions stay as they are"
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,7 +107,7 @@ def test_what_json_holds_comes_out_equal(rows):
         ([1, "a", None], "3 predictions for 2 rows"),
         ({"a": np.zeros(2), "b": np.zeros(3)}, r"output 'b': .*shape \(3,\) for 2 rows"),
         ({"a": 1}, "output 'a': .*one value of type int"),
-        ((np.zeros(2), np.zeros(1)), "output 1: "),
+        ((np.zeros(2), np.zeros(1)), "output output_1: "),
         ([{1}, {2}], "type set"),
         (np.array([1j, 2]), "complex128"),
     ],
@@ -184,12 +183,65 @@ def test_class_labels(found, labels):
 def test_outputs_name_the_values_of_dicts_and_the_probabilities():
     predictions = predictions_of({"logits": np.eye(2, 3, dtype=np.float32), "label": ["a", "b"]}, 2)
     assert outputs_of(predictions, np.zeros((2, 4, 3), np.float32)) == (
-        Output("predictions", "object"),
-        Output("predictions.logits", "tensor", "float64", (3,)),
-        Output("predictions.label", "text"),
+        Output("logits", "tensor", "float32", (3,)),
+        Output("label", "text"),
         Output("probabilities", "tensor", "float32", (4, 3)),
     )
+    assert outputs_of(predictions_of([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}], 2)) == (
+        Output("predictions", "object"),
+        Output("predictions.a", "integer", "int64"),
+        Output("predictions.b", "text"),
+    )
     assert outputs_of(predictions_of([[1], [2, 3]], 2)) == (Output("predictions", "list", "", (None,)),)
+
+
+def test_an_output_of_the_model_named_probabilities_is_told_from_its_class_probabilities():
+    named = predictions_of({"label": ["a", "b"], "probabilities": np.eye(2)}, 2)
+    assert [one.name for one in outputs_of(named)] == ["probabilities", "label"]
+    assert [one.name for one in outputs_of(named, np.eye(2))] == ["probabilities", "label"]
+    assert [one.name for one in outputs_of(np.zeros(2), np.eye(2))] == ["predictions", "probabilities"]
+
+
+def test_a_declared_name_and_a_column_that_is_answered_as_values():
+    declared = [Output("variable", "tensor", "float32", (1,))]
+    assert outputs_of(np.zeros(2, np.float32), declared=declared) == (Output("variable", "tensor", "float32", (1,)),)
+
+
+VALUES = {
+    "float": arrays.arrays(np.float32, (3, 2), elements=st.floats(width=32)),
+    "small": arrays.arrays(np.int8, (3,)),
+    "large": arrays.arrays(np.uint64, (3,)),
+    "none": arrays.arrays(np.float64, (3, 0)),
+    "text": st.lists(st.text(), min_size=3, max_size=3),
+    "objects": st.lists(JSON, min_size=3, max_size=3),
+    "flag": arrays.arrays(np.bool_, (3,)),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, unique=True), st.booleans(), st.data())
+def test_named_outputs_keep_values_types_and_shapes(names, as_tuple, data):
+    columns = [data.draw(VALUES[name]) for name in names]
+    raw = tuple(map(as_ndarrays, columns)) if as_tuple else dict(zip(names, columns, strict=True))
+    found = predictions_of(raw, 3)
+    assert found.dtype.names == (positions(len(names)) if as_tuple else tuple(names))
+    for name, column in zip(found.dtype.names, columns, strict=True):
+        if isinstance(column, np.ndarray):
+            assert (found[name].dtype, found[name].shape) == (column.dtype, column.shape)
+    single = [row_values(found[index : index + 1]) for index in range(3)]
+    assert repr(row_values(found)) == repr([row for (row,) in single])
+    again = joined([found[:1], found[1:]])
+    assert (again.dtype, repr(row_values(again))) == (found.dtype, repr(row_values(found)))
+
+
+@pytest.mark.parametrize("names", [[""], ["output_0", "output_1"], []])
+def test_names_that_an_array_cannot_tell_apart_become_objects(names):
+    raw = {name: [1, 2] for name in names}
+    assert predictions_of(raw, 2).tolist() == [dict.fromkeys(names, 1), dict.fromkeys(names, 2)]
+
+
+def as_ndarrays(column):
+    return column if isinstance(column, np.ndarray) else predictions_of(column, len(column))
 
 
 def model_that(raises=None, returns=None):
@@ -225,5 +277,5 @@ def test_what_a_model_raises(raised, becomes):
 
 
 def test_an_answer_with_nan_is_a_failure():
-    with pytest.raises(ModelFailed, match="not finite"):
+    with pytest.raises(ModelFailed, match=r"not finite .* to row 0"):
         answer_of(model_that(returns=[{"a": float("nan")}]), None, 1)

@@ -4,7 +4,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from streamb.clock import SystemClock
-from streamb.models.outputs import answer_of, outputs_of
+from streamb.models.outputs import answer_of
+from streamb.models.shown_outputs import outputs_of
 from streamb.serving import BatchPredictor, GatewayApp, GatewayLimits
 from streamb.store.plain import to_plain
 from streamb.traffic import VersionTarget

@@ -105,7 +105,7 @@ def test_what_labels_count(task, predictions, labels, counts):
 def test_one_error_counts_for_no_more_than_the_limit():
     counts = compare("regression", [1e300], [0])
     assert counts["error_micro"] == int(LIMIT) * 10**6
-    assert compare("regression", [float("nan")], [0])["error_micro"] == int(LIMIT) * 10**6
+    assert not compare("regression", [float("nan")], [0]), "a row that failed has no prediction to compare with"
 
 
 @pytest.mark.parametrize(

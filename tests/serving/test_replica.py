@@ -82,19 +82,31 @@ def test_one_guilty_request_among_many_is_found_in_few_calls():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_that_are_not_finite_fail_only_their_request(bad):
+def test_numbers_that_are_not_finite_fail_only_their_row(bad):
     model = Model(lambda X: np.where(X[:, 0] == 5, bad, X[:, 0]))
     reply = BatchPredictor(model).run(batch([1, 2], [3, 5], [4]))
-    assert reply.predictions.tolist() == [1, 2, 4]
-    assert list(reply.errors) == [1]
-    assert "not finite" in reply.errors[1].message
+    np.testing.assert_array_equal(reply.predictions, [1, 2, 3, bad, 4])
+    assert reply.sound.tolist() == [1, 2, 3, 4]
+    assert (reply.errors, reply.failed) == ({}, [3])
     assert model.calls == 1  # seen at once: nothing is tried again
 
 
-def test_a_row_that_spoils_its_neighbours_fails_alone():
-    reply = BatchPredictor(Model(lambda X: X[:, 0] - X[:, 0].mean())).run(batch([1], [float("inf")], [3]))
-    assert list(reply.errors) == [1]
-    assert reply.predictions.shape == (2,)
+def test_failed_rows_are_counted_beside_failed_requests():
+    def answer(X):
+        if -1 in X[:, 0]:
+            raise ValueError("minus one")
+        return {"a": np.where(X[:, 0] == 5, np.nan, 1), "b": X[:, 0]}
+
+    reply = BatchPredictor(Model(answer)).run(batch([1, 2], [-1, 5], [4, 5]))
+    assert (list(reply.errors), reply.failed, len(reply.predictions)) == ([1], [3], 4)
+    assert reply.predictions["b"].tolist() == [1, 2, 4, 5]
+
+
+def test_a_row_with_bad_probabilities_fails_if_it_asked_for_them():
+    model = Classifier()
+    model.predict_proba = lambda X: np.where(X == 7, np.nan, np.hstack([X, 1 - X]))
+    some = Batch(np.array([[7.0], [0.5], [7.0], [0.25]]), (1, 1, 2), (False, True, True))
+    assert BatchPredictor(model).run(some).failed == [2]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +148,7 @@ def test_what_is_no_prediction_is_an_error_of_the_version(answer):
 
 def test_missing_values_among_objects_are_found():
     answer = lambda X: np.array(["a" if row[0] < 5 else float("nan") for row in X], dtype=object)  # noqa: E731
-    assert list(BatchPredictor(Model(answer)).run(batch([1], [5])).errors) == [1]
+    assert BatchPredictor(Model(answer)).run(batch([1], [5])).failed == [1]
 
 
 def test_probabilities_when_asked_for_and_when_there_are_some():

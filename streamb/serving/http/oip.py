@@ -14,10 +14,10 @@ from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable
 from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
 from streamb.serving.http.oip_extensions import refuse_extensions
-from streamb.serving.http.rows import parse_object, read_user_id
+from streamb.serving.http.rows import parse_object, read_user_id, row_errors
 from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
+from streamb.serving.outputs import PROBABILITIES, VersionOutputs
 
-PREDICTIONS, PROBABILITIES = "predictions", "probabilities"
 _WHERE_JSON_ENDS: Final = "where binary tensors follow, Inference-Header-Content-Length is the length of the JSON part"
 
 
@@ -26,12 +26,15 @@ class TensorRequest:
     """An inference request: `{"id"?, "parameters"?, "inputs": […], "outputs"?: […]}`.
 
     Attributes:
-        outputs: the requested outputs in order, and for each name whether as binary data.
+        outputs: the requested outputs in order, and for each name whether as binary data; empty for those that the
+            version sends if none is requested.
+        all_binary: whether these are sent as binary data.
         client_id: the request's own "id", repeated in the reply; "" when it has none.
     """
 
     tensors: tuple[Tensor, ...]
     outputs: Mapping[str, bool]
+    all_binary: bool
     user_id: str
     client_id: str
     row_count: int
@@ -65,15 +68,25 @@ class TensorRequest:
         if len({tensor.name for tensor in tensors}) != len(tensors):
             raise BadRequest(f"two inputs have the same name: {[tensor.name for tensor in tensors]}")
         parameters = _parameters(document, "the request")
-        client_id = document.get("id", "")
-        if type(client_id) is not str:
+        client_id = document.get("id")
+        if type(client_id) is not str and client_id is not None:
             raise BadRequest('"id" must be a string')
-        return cls(tensors, _outputs(document, parameters), read_user_id(parameters), client_id, count_rows(tensors))
+        all_binary = parameters.get("binary_data_output") is True
+        outputs = _outputs(document.get("outputs"), all_binary=all_binary)
+        user_id = read_user_id(parameters)
+        return cls(tensors, outputs, all_binary, user_id, client_id or "", count_rows(tensors))
 
     @property
-    def probabilities(self) -> bool:
-        """Whether the output "probabilities" is requested."""
-        return PROBABILITIES in self.outputs
+    def takes_not_finite(self) -> bool:
+        """Whether all outputs are sent as binary data."""
+        return all(self.outputs.values()) if self.outputs else self.all_binary
+
+    def asks_probabilities(self, outputs: VersionOutputs) -> bool:
+        """See `InferenceRequest.asks_probabilities`."""
+        if not self.outputs:
+            return False
+        outputs.check(self.outputs)
+        return PROBABILITIES in self.outputs and not outputs.owns_probabilities
 
     def rows(self, schema: FeatureSchema | None) -> Rows:
         """The rows, checked against the schema."""
@@ -81,28 +94,33 @@ class TensorRequest:
 
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
         """Return `{"model_name", "model_version", "id", "outputs": […]}`, then the outputs' bytes if requested."""
-        results = {PREDICTIONS: answer.predictions, PROBABILITIES: answer.probabilities}
-        kinds = {output["name"]: output["kind"] for output in origin.outputs}
+        outputs = origin.outputs
+        wanted = self.outputs or dict.fromkeys(outputs.of(answer.predictions), self.all_binary)
         described: list[dict[str, Any]] = []
         chunks: list[bytes] = []
-        for name, as_binary in self.outputs.items():
-            values = results[name]
-            if values is None:
-                continue
-            tensor = output_tensor(name, values, kinds.get(name, ""))
+        for name, as_binary in wanted.items():
+            values = outputs.find(name, answer)
+            tensor = output_tensor(name, values, outputs.form(name))
             entry: dict[str, Any] = {"name": name, "datatype": tensor.datatype, "shape": tensor.values.shape}
+            parameters: dict[str, Any] = {}
+            if values is answer.probabilities and outputs.classes is not None:
+                parameters["classes"] = outputs.classes
             if as_binary:
                 chunks.append(tensor_bytes(tensor))
-                entry["parameters"] = {"binary_data_size": len(chunks[-1])}
+                parameters["binary_data_size"] = len(chunks[-1])
             else:
                 entry["data"] = jsonable(tensor.values.ravel())
+            if parameters:
+                entry["parameters"] = parameters
             described.append(entry)
-        document = {
+        document: dict[str, Any] = {
             "model_name": origin.model_id,
             "model_version": origin.version,
             "id": self.client_id or origin.request_id,
             "outputs": described,
         }
+        if answer.failed:
+            document["parameters"] = {"errors": orjson.dumps(row_errors(answer)).decode()}
         head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
         if not chunks:
             return Encoded(head, JSON_HEADERS)
@@ -123,30 +141,30 @@ def _input(entry: Any, position: int, binary: BinarySection) -> Tensor:
     size = _parameters(entry, f"input {name!r}").get("binary_data_size")
     if size is not None:
         return binary.take(name, datatype, tuple(shape), size)
-    if "data" not in entry:
+    if entry.get("data") is None:
         raise BadRequest(f'input {name!r} has neither "data" nor the parameter "binary_data_size"')
     return tensor_from_json(name, datatype, tuple(shape), entry["data"])
 
 
-def _outputs(document: dict[str, Any], parameters: dict[str, Any]) -> dict[str, bool]:
-    all_binary = parameters.get("binary_data_output") is True
-    wanted = document.get("outputs")
+def _outputs(wanted: Any, *, all_binary: bool) -> dict[str, bool]:
     if wanted is None or wanted == []:
-        return {PREDICTIONS: all_binary}
+        return {}
     if type(wanted) is not list:
         raise BadRequest('"outputs" must be a list of objects with a "name"')
     outputs: dict[str, bool] = {}
     for entry in wanted:
         name = entry.get("name") if type(entry) is dict else None
-        if name not in (PREDICTIONS, PROBABILITIES):
-            raise BadRequest(f'"outputs" may name {PREDICTIONS!r} and {PROBABILITIES!r}, not {name!r}')
-        as_binary = _parameters(entry, f"output {name!r}").get("binary_data", all_binary)
-        outputs[name] = as_binary is True
+        if type(name) is not str:
+            raise BadRequest('every entry of "outputs" must be an object with a "name"')
+        as_binary = _parameters(entry, f"output {name!r}").get("binary_data")
+        outputs[name] = all_binary if as_binary is None else as_binary is True
     return outputs
 
 
 def _parameters(holder: dict[str, Any], whose: str) -> dict[str, Any]:
-    parameters = holder.get("parameters", {})
+    parameters = holder.get("parameters")
+    if parameters is None:
+        return {}
     if type(parameters) is not dict:
         raise BadRequest(f'"parameters" of {whose} must be an object')
     if parameters:

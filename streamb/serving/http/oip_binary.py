@@ -52,7 +52,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     """Return a tensor's elements in the extension's binary format."""
     if tensor.datatype != "BYTES":
         return tensor.values.tobytes()
-    texts = [str(value).encode() for value in tensor.values.ravel()]
+    texts = [b"null" if value is None else str(value).encode() for value in tensor.values.ravel()]
     return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
 import orjson
+from numpy.typing import NDArray
 
 from streamb.errors import BadRequest, InvalidInput
-from streamb.models.outputs import Answer
+from streamb.models.named_outputs import row_values
+from streamb.models.outputs import Answer, not_finite
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable, untyped_rows
+from streamb.serving.outputs import VersionOutputs
 
 _FIELDS: Final = {"instances", "user_id", "probabilities"}
 
@@ -18,6 +22,8 @@ class RowsRequest:
     """`{"instances": [[…]] | [{"column": value}], "user_id"?: str, "probabilities"?: bool}`."""
 
     __slots__ = ("_instances", "probabilities", "row_count", "user_id")
+
+    takes_not_finite: ClassVar[bool] = False
 
     def __init__(self, instances: list[Any], *, user_id: str = "", probabilities: bool = False) -> None:
         self._instances = instances
@@ -37,7 +43,9 @@ class RowsRequest:
         instances = document.get("instances")
         if type(instances) is not list or not instances:
             raise BadRequest(f'"instances" must be a non-empty list of rows; {_found(document, "instances")}')
-        probabilities = document.get("probabilities", False)
+        probabilities = document.get("probabilities")
+        if probabilities is None:
+            probabilities = False
         if type(probabilities) is not bool:
             raise BadRequest(f'"probabilities" must be true or false; {_found(document, "probabilities")}')
         if not document.keys() <= _FIELDS:
@@ -49,17 +57,39 @@ class RowsRequest:
         """The rows, checked against the schema."""
         return untyped_rows(self._instances) if schema is None else schema.check_rows(self._instances)
 
+    def asks_probabilities(self, outputs: VersionOutputs) -> bool:  # noqa: ARG002 - of this format's one name
+        """See `InferenceRequest.asks_probabilities`."""
+        return self.probabilities
+
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
-        """`{"predictions", "probabilities"?, "classes"?, "model", "version", "request_id"}`."""
-        document: dict[str, Any] = {"predictions": jsonable(answer.predictions)}
+        """`{"predictions", "probabilities"?, "classes"?, "errors"?, "model", "version", "request_id"}`."""
+        document: dict[str, Any] = {"predictions": _listed(answer.predictions, answer.failed)}
         if answer.probabilities is not None:
-            document["probabilities"] = jsonable(answer.probabilities)
-            if origin.classes is not None:
-                document["classes"] = origin.classes
+            document["probabilities"] = _listed(answer.probabilities, answer.failed)
+            if origin.outputs.classes is not None:
+                document["classes"] = origin.outputs.classes
+        if answer.failed:
+            document["errors"] = row_errors(answer)
         document["model"] = origin.model_id
         document["version"] = origin.version
         document["request_id"] = origin.request_id
         return Encoded(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), JSON_HEADERS)
+
+
+def row_errors(answer: Answer) -> list[dict[str, Any]]:
+    """Return for each failed row of an answer its index, the error and its code."""
+    errors = [(row, not_finite(row)) for row in answer.failed]
+    return [{"row": row, "error": error.message, "code": error.code} for row, error in errors]
+
+
+def _listed(values: NDArray[Any], failed: Sequence[int]) -> Any:
+    """One value of JSON per row, which is null for a failed one."""
+    if not failed and values.dtype.names is None:
+        return jsonable(values)
+    rows = row_values(values)
+    for row in failed:
+        rows[row] = None
+    return rows
 
 
 def parse_object(body: bytes | memoryview) -> dict[str, Any]:

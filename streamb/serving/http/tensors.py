@@ -6,6 +6,7 @@ after it, of shape (rows,) or (rows, 1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from streamb.errors import BadRequest, InvalidInput
 from streamb.models.columns.casting import as_floats
 from streamb.models.json_values import held
+from streamb.models.named_outputs import row_values
 from streamb.models.outputs import as_array
 from streamb.models.schema import FeatureKind, FeatureSchema
 from streamb.serving.answer import Rows
+from streamb.serving.outputs import UNKNOWN_FORM, Form
 
 DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
@@ -166,24 +169,27 @@ def output_datatype(output: Mapping[str, Any]) -> str:
         return "BYTES"
 
 
-def output_tensor(name: str, values: NDArray[Any], kind: str = "") -> Tensor:
-    """Return predictions or probabilities as a tensor of a protocol type.
+def output_tensor(name: str, values: NDArray[Any], form: Form = UNKNOWN_FORM) -> Tensor:
+    """Return an output as a tensor of a protocol type.
 
-    An element of a BYTES tensor is a text as it is; any other value that is no number is its JSON text.
+    An element of a BYTES tensor is a text as it is, None, or the JSON text of any other value that is no number.
 
     Args:
         name: the name of the output.
         values: one entry per row.
-        kind: the kind of the output ("number", "object", …), so that it has the same datatype in every reply; "" if it
-            is unknown: then objects become numbers if all of them are, also lists of the same length.
+        form: what the version's signature says of it, so that it has the same datatype and shape in every reply. If it
+            is unknown, objects become numbers if all of them are, also lists of the same length.
     """
-    if kind in ROWS_AS_TEXTS:
-        return Tensor(name, _texts_of(held(values.tolist())))
+    if form.kind in ROWS_AS_TEXTS or values.dtype.names is not None:
+        return Tensor(name, _texts_of(held(row_values(values))))
     if values.dtype.kind == "O":
-        found = as_array(values.tolist())
-        if not isinstance(found, np.ndarray):
+        values = _numbers_of(values, form.kind)
+        if values.dtype.kind == "O":
             return Tensor(name, _texts_of(values))
-        values = found
+    if form.dtype is not None and values.dtype != form.dtype and values.dtype.kind in "iuf":
+        values = _cast(values, form.dtype)
+    if form.column and values.ndim == 1:
+        values = values[:, None]
     little = values.dtype.newbyteorder("<") if values.dtype.kind in "iuf" else values.dtype
     if little in _NAMES:
         return Tensor(name, np.ascontiguousarray(values, dtype=little))
@@ -192,6 +198,27 @@ def output_tensor(name: str, values: NDArray[Any], kind: str = "") -> Tensor:
     return Tensor(name, values.astype(object))
 
 
+def _numbers_of(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Objects as an array of numbers or texts, if they are; where numbers are usual, a missing one is NaN."""
+    listed = values.tolist()
+    found = as_array([math.nan if value is None else value for value in listed] if kind == "number" else listed)
+    return found if isinstance(found, np.ndarray) else values
+
+
+def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Numbers in another type if that changes none, else as they are."""
+    if values.dtype.kind != "f" or dtype.kind != "f":
+        low, high = (-(2**53), 2**53) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not values.size or not low <= values.min().item() <= values.max().item() <= high:
+            return values
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+    return cast if np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f") else values
+
+
 def _texts_of(values: NDArray[Any]) -> NDArray[Any]:
-    texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values.flat]
-    return np.array(texts, dtype=object).reshape(values.shape)
+    """The elements of a BYTES tensor; None stays."""
+    texts = [
+        value if value is None or isinstance(value, str) else orjson.dumps(value).decode() for value in values.flat
+    ]
+    return held(texts).reshape(values.shape)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import BodyTooLarge, InvalidInput, ModelFailed, StreambError, error_classes
+from streamb.models.named_outputs import named_array
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.frames import MAX_PAYLOAD, Kind, MalformedFrame, frame_header
 
@@ -28,6 +29,7 @@ _ALIGN: Final = 8
 _RAW: Final = "biufU"  # array kinds whose bytes are their values
 _RAW_NAME: Final = re.compile(rf"[<>|][{_RAW}][0-9]{{1,9}}")
 _OBJECTS: Final = "O"
+_NAMED: Final = "V"  # several named outputs: each is described by itself
 _BIG_INTEGER: Final = 1  # MessagePack extension: an integer beyond 64 bits, big-endian two's complement
 _MAX_UNICODE: Final = 0x10FFFF
 _CANNOT_PACK: Final = (TypeError, ValueError, OverflowError, RecursionError)
@@ -64,7 +66,7 @@ def encode_reply(call: int, reply: BatchReply) -> bytes:
         predictions = _describe(reply.predictions, arrays)
         probabilities = None if reply.probabilities is None else _describe(reply.probabilities, arrays)
         errors = [[int(index), *_describe_error(error)] for index, error in reply.errors.items()]
-        parts, length = _payload(_pack([predictions, probabilities, errors]), arrays)
+        parts, length = _payload(_pack([predictions, probabilities, errors, list(reply.failed)]), arrays)
     except _CANNOT_PACK as error:
         raise ModelFailed(f"the model's answer cannot be sent: {error}") from error
     if length > MAX_PAYLOAD:
@@ -123,6 +125,8 @@ def _payload(head: bytes, arrays: Sequence[NDArray[Any]]) -> tuple[list[Any], in
 
 def _describe(array: NDArray[Any], arrays: list[NDArray[Any]]) -> list[Any]:
     """Describe an array for the head; its bytes go into `arrays` unless it holds Python objects."""
+    if array.dtype.names is not None:
+        return [_NAMED, array.shape, [[name, _describe(array[name], arrays)] for name in array.dtype.names]]
     if array.dtype.kind == "O":
         return [_OBJECTS, array.shape, array.ravel().tolist()]
     if array.dtype.kind not in _RAW:
@@ -145,6 +149,8 @@ class _Cursor:
         if not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError("a shape is made of counts")
         count = math.prod(shape)
+        if name == _NAMED:
+            return _named(said[2], shape, self)
         if name == _OBJECTS:
             if type(said[2]) is not list or len(said[2]) != count:
                 raise ValueError("the values do not fill the shape")
@@ -164,6 +170,17 @@ class _Cursor:
     def finish(self) -> None:
         if self._at != len(self._payload):
             raise ValueError("bytes are left over")
+
+
+def _named(said: Any, shape: tuple[int, ...], cursor: _Cursor) -> NDArray[Any]:
+    parts = {name: cursor.array(part) for name, part in said}
+    if (
+        len(shape) != 1
+        or not parts
+        or not all(type(name) is str and len(part) == shape[0] for name, part in parts.items())
+    ):
+        raise ValueError("named outputs have a name and one value per row")
+    return named_array(parts, shape[0])
 
 
 @lru_cache(maxsize=256)
@@ -204,7 +221,9 @@ def _batch_of(head: Any, cursor: _Cursor) -> Batch:
 
 
 def _reply_of(head: Any, cursor: _Cursor) -> BatchReply:
-    said, chances, listed = head
+    said, chances, listed, failed = head
+    if not {int}.issuperset(map(type, failed)):
+        raise ValueError("rows are named by their index")
     predictions = cursor.array(said)
     probabilities = None if chances is None else cursor.array(chances)
     if probabilities is not None and probabilities.dtype.kind not in "fiubO":
@@ -214,7 +233,7 @@ def _reply_of(head: Any, cursor: _Cursor) -> BatchReply:
         if type(index) is not int:
             raise ValueError("an error belongs to a request by its index")
         errors[index] = _error_of(error, cursor)
-    return BatchReply(predictions, probabilities, errors)
+    return BatchReply(predictions, probabilities, errors, failed)
 
 
 # --- errors and values --------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_a_malformed_input_says_what_is_wrong(entry, message):
         ({"inputs": [tensor(), tensor()]}, "same name"),
         ({"inputs": [tensor("a"), tensor("b", (4,))]}, "first dimension"),
         ({"inputs": [tensor()], "id": 5}, '"id"'),
-        ({"inputs": [tensor()], "outputs": [{"name": "labels"}]}, "labels"),
+        ({"inputs": [tensor()], "outputs": [{"name": 5}]}, "outputs"),
         ({"inputs": [tensor()], "outputs": {"name": "predictions"}}, "outputs"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_malformed_request_says_what_is_wrong(document, message):
 
 def test_the_reply_is_a_tensor_for_each_output_asked_for():
     request = decode(tensor(), id="mine", outputs=[{"name": "probabilities"}, {"name": "predictions"}])
-    assert request.probabilities
+    assert request.asks_probabilities(ORIGIN.outputs)
     encoded = request.encode(Answer(np.array(["a", "b"]), np.array([[0.25, 0.75], [0.5, 0.5]])), ORIGIN)
     assert orjson.loads(encoded.body) == {
         "model_name": "m",
