@@ -56,6 +56,11 @@ class InferenceRequest(Protocol):
         ...
 
     @property
+    def client_id(self) -> str:
+        """The request's own "id" in the body; "" if it has none."""
+        ...
+
+    @property
     def row_count(self) -> int:
         """The number of rows, known before they are checked."""
         ...

@@ -260,8 +260,8 @@ class GatewayApp:
         if answer.failed:
             raise RowsFailed(answer, reply, request_id)
         exchange.request_id = request_id  # from here on the id names an answer
-        if exchange.own_id:
-            self._feedback.remember(exchange.own_id, version, answer)
+        if exchange.own_id or request.client_id:
+            self._feedback.remember(exchange.own_id, request.client_id, request_id, version, answer)
         seconds = self._clock.monotonic() - exchange.started
         if exchange.started < version.lane.troubled:
             version.recorder.disturbed(request.row_count)

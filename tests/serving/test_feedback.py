@@ -1,5 +1,6 @@
 """Feedback, from the answer that it is about to the counts that it moves."""
 
+import json
 from collections import Counter
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from streamb.hashing import sha256_hex
 from streamb.metrics import VersionRecorder
 from streamb.models.outputs import Answer
 from streamb.serving import BatchReply, GatewayApp, GatewayLimits
-from streamb.serving.feedback import LATE_S, FeedbackDesk, OwnIds
+from streamb.serving.feedback import LATE_S, FeedbackDesk, Known, OwnIds
 from streamb.serving.labels import Feedback
 from streamb.serving.targets import TableBuilder
 from streamb.serving.tokens import MARK, Record
@@ -162,6 +163,48 @@ async def test_an_own_id_that_is_used_again_stands_for_its_newest_prediction():
     assert learned(client) == {"labels": 2}
 
 
+def infer(**more):
+    return {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}], **more}
+
+
+async def test_the_id_of_a_tensor_request_finds_its_prediction_too():
+    client = gateway()
+    answer = await client.post("/v2/models/m/infer", infer(id="order 17"))
+    assert answer.json()["id"] == "order 17", "it is repeated, but cannot be an id for feedback"
+    assert (await tell(client, "order 17", label=3))["not_joined"] == {"label": "orphan"}
+    answer = await client.post("/v2/models/m/infer", infer(id="order-17"))
+    token = answer.headers["x-request-id"]
+    assert (answer.json()["id"], token.startswith(MARK)) == ("order-17", True)
+    assert (await tell(client, "order-17", label=3))["joined"] == ["label"]
+    assert (await tell(client, token, label=3, success=True))["not_joined"] == {"label": "duplicate"}
+    assert (await tell(client, "order-17", success=True))["not_joined"] == {"success": "duplicate"}
+
+
+async def test_with_both_ids_either_finds_the_prediction_and_each_stands_for_its_newest():
+    client = gateway()
+    answer = await client.post("/v2/models/m/infer", infer(id="a"), x_request_id="x")
+    assert (answer.json()["id"], answer.headers["x-request-id"]) == ("a", "x")
+    assert (await tell(client, "a", label=3))["joined"] == ["label"]
+    assert (await tell(client, "x", label=3))["not_joined"] == {"label": "duplicate"}
+    await client.post("/v2/models/m/infer", infer(id="b"), x_request_id="x")
+    assert (await tell(client, "a", label=3))["not_joined"] == {"label": "duplicate"}, "the first one's"
+    assert (await tell(client, "x", label=3))["joined"] == ["label"], "the second one's"
+    assert (await tell(client, "b", label=3))["not_joined"] == {"label": "duplicate"}
+
+
+@pytest.mark.parametrize("body_id", ["", "x" * 129, "é", "two words", "nul\x00", "\ud800"])
+async def test_what_cannot_be_an_id_is_repeated_and_not_remembered(body_id):
+    client = gateway()
+    body = json.dumps(infer(id=body_id)).encode()
+    if body_id == "\ud800":  # half of a surrogate pair is no JSON text
+        assert (await client.post("/v2/models/m/infer", body)).status == 400
+        return
+    answer = await client.post("/v2/models/m/infer", body)
+    assert answer.json()["id"] == (body_id or answer.headers["x-request-id"])
+    if body_id:
+        assert (await tell(client, body_id, success=True))["not_joined"] == {"success": "orphan"}
+
+
 async def test_a_token_that_is_sent_as_a_request_id_names_no_second_prediction():
     client = gateway()
     first = await ask(client, [1, 2])
@@ -248,7 +291,7 @@ async def test_before_the_first_table():
 
 
 def test_own_ids_are_bounded_in_number_and_time():
-    ids, record = OwnIds(limit=3, lifetime_s=10), Record("1.0.0", "other", 0, 0, b"")
+    ids, record = OwnIds(limit=3, lifetime_s=10), Known(Record("1.0.0", "other", 0, 0, b""), ("m", "r", 1))
     for number in range(5):
         ids.put(("m", str(number)), record, float(number))
     assert [number for number in range(5) if ids.get(("m", str(number)), 4.0)] == [2, 3, 4]
@@ -280,7 +323,7 @@ def make_desk(clock):
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["ask", "ask own", "tell", "tell", "tell", "tell nobody", "wait"]),
+        st.sampled_from(["ask", "ask own", "ask body", "ask both", "tell", "tell", "tell", "tell nobody", "wait"]),
         st.integers(0, 5),
         st.sets(st.sampled_from(["label", "success", "value"]), min_size=1),
     ),
@@ -289,9 +332,12 @@ EVENTS = st.lists(
 
 
 class Asked(NamedTuple):
-    request_id: str
+    """A request, with every id that finds it, and its number."""
+
+    ids: tuple[str, ...]
     at: float
     large: bool
+    number: int
 
 
 class Account:
@@ -304,23 +350,23 @@ class Account:
         self.told: set[tuple[Asked, str]] = set()
         self.expected: Counter[str] = Counter()
 
-    def ask(self, which, *, own):
+    def ask(self, which, *, own, body):
         answer = Answer(np.zeros(17 if which == 0 else 1))
-        request_id = f"own-{which % 2}" if own else self.desk.sign("plain", self.served, "", answer)
-        if own:
-            self.desk.remember(request_id, self.served, answer)
-            self.told -= {(one, field) for one, field in self.told if one.request_id == request_id}
-        self.asked.append(Asked(request_id, self.clock.now(), which == 0))
+        own_id, body_id = f"own-{which % 2}" if own else "", f"own-{which % 3}" if body else ""
+        request_id = own_id or self.desk.sign("plain", self.served, "", answer)
+        self.desk.remember(own_id, body_id, request_id, self.served, answer)
+        ids = tuple(one for one in (request_id, body_id) if one)
+        self.asked.append(Asked(ids, self.clock.now(), which == 0, len(self.asked)))
 
     def tell(self, request_id, fields):
-        newest = next((one for one in reversed(self.asked) if one.request_id == request_id), None)
-        self.expected.update([self.fate(newest, field) for field in fields])
+        newest = next((one for one in reversed(self.asked) if request_id in one.ids), None)
+        self.expected.update([self.fate(newest, field, request_id) for field in fields])
         label = (1.0,) if "label" in fields else ()
         success, value = True if "success" in fields else None, 2.0 if "value" in fields else None
         self.desk.take("m", Feedback(request_id, label, success, value))
 
-    def fate(self, asked, field):
-        if asked is None or (asked.request_id.startswith("own") and self.clock.now() - asked.at > 3600):
+    def fate(self, asked, field, request_id):
+        if asked is None or (request_id.startswith("own") and self.clock.now() - asked.at > 3600):
             return "orphans"
         if self.clock.now() - asked.at > LATE_S:
             return "late"
@@ -339,9 +385,9 @@ def test_every_field_is_counted_once_under_what_became_of_it(events):
         if event == "wait":
             account.clock.advance([1.0, 1800.0, 3600.0, DAY_S, 10 * DAY_S, 25 * DAY_S][which])
         elif event.startswith("ask"):
-            account.ask(which, own=event == "ask own")
+            account.ask(which, own=event in ("ask own", "ask both"), body=event in ("ask body", "ask both"))
         elif event == "tell" and account.asked:
-            account.tell(account.asked[which % len(account.asked)].request_id, fields)
+            account.tell(account.asked[which % len(account.asked)].ids[-1 if which % 2 else 0], fields)
         else:
             account.tell("nobody", fields)
     expected = account.expected

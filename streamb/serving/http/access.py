@@ -16,8 +16,8 @@ from streamb.traffic import GatewayPolicy
 
 Headers = Mapping[bytes, bytes]
 
-_TOKEN: Final = re.compile(rb"%b[\w-]{48,}" % MARK.encode())
-_PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_TOKEN: Final = re.compile(rf"{MARK}[\w-]{{48,}}", re.ASCII)
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
 _LONGEST_KEY: Final = 512
 _CHARSETS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
@@ -39,14 +39,17 @@ class RequestIds:
 
 
 def own_id(headers: Headers) -> str:
-    """Return the client's own id if it is printable ASCII of at most 128 characters, else "".
+    """Return the client's X-Request-Id if it can be an id (see `as_own_id`), else ""."""
+    given = headers.get(b"x-request-id")
+    return "" if given is None else as_own_id(given.decode("latin-1"))
+
+
+def as_own_id(given: str) -> str:
+    """Return an id that a client chose if it is printable ASCII of at most 128 characters, else "".
 
     A token, which is the id of an earlier answer, is not accepted: an id used twice would be ambiguous.
     """
-    given = headers.get(b"x-request-id")
-    if given is None or not _PRINTABLE.fullmatch(given) or _TOKEN.fullmatch(given):
-        return ""
-    return given.decode("ascii")
+    return given if _PRINTABLE.fullmatch(given) and not _TOKEN.fullmatch(given) else ""
 
 
 def check_key(headers: Headers, policy: GatewayPolicy) -> None:

@@ -22,6 +22,8 @@ class RowsRequest:
     """`{"instances": [[…]] | [{"column": value}], "user_id"?: str, "probabilities"?: bool}`."""
 
     __slots__ = ("_instances", "probabilities", "row_count", "user_id")
+    client_id = ""
+    """Bodies of this form have no id of their own."""
 
     takes_not_finite: ClassVar[bool] = False
 
