@@ -31,9 +31,6 @@ def http(address):
 
 
 _PENDING = (
-    "test_named_outputs",
-    "test_classes",
-    "test_nulls",
     "test_compressed_requests",
     "test_numbers",
     "FP16-70000",
