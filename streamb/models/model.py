@@ -29,6 +29,7 @@ from streamb.models.artifact import is_trusted, seal, verify_artifact
 from streamb.models.environment import capture, compare
 from streamb.models.manifest import Manifest, is_outside
 from streamb.models.schema import FeatureSchema, Rows
+from streamb.models.signature import Output
 from streamb.models.used_modules import used_modules
 from streamb.store.files import new_folder
 
@@ -168,6 +169,14 @@ class Model(ABC):
     def classes(self) -> list[Any] | None:
         """The labels in the order of the columns of `predict_proba`, as plain Python values; None if unknown."""
         return None
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The outputs that the model itself names, as far as it knows their types and shapes; empty if it names none.
+
+        A single one is what `predict` answers; of several, it answers a dict by name.
+        """
+        return ()
 
     def check_fitted(self) -> None:  # noqa: B027 - most kinds of model come trained, and have nothing to check
         """Check that the model was trained. `save` and the trial of a version call it.

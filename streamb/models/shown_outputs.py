@@ -34,7 +34,7 @@ def outputs_of(
     """
     if predictions.dtype.names is not None:
         found = [_output(name, predictions[name]) for name in predictions.dtype.names]
-    elif declared:
+    elif len(declared) == 1:
         found = [
             _output(declared[0].name, predictions[:, None] if _is_column(declared[0], predictions) else predictions)
         ]

@@ -23,7 +23,7 @@ from streamb.models.example import MOST_GOLDEN, MOST_TRIED, Example
 from streamb.models.model import Model, load_artifact
 from streamb.models.schema import FeatureSchema
 from streamb.models.shown_outputs import outputs_of
-from streamb.models.signature import Signature
+from streamb.models.signature import Output, Signature
 from streamb.store.files import replace_file
 from streamb.trials.asking import Answers, ask
 from streamb.trials.probing import is_row_wise, with_optional_columns
@@ -125,8 +125,12 @@ def _learned_schema(instances: list[Any]) -> FeatureSchema | None:
 
 
 def _signature(model: Model, answers: Answers | None = None) -> Signature:
-    outputs = () if answers is None else outputs_of(answers.answer.predictions, answers.answer.probabilities)
     labels = model.classes
+    if answers is not None:
+        outputs = outputs_of(answers.answer.predictions, answers.answer.probabilities, model.outputs)
+    else:
+        chances = Output("probabilities", "tensor", "float64", (None if labels is None else len(labels),))
+        outputs = (*model.outputs, chances) if model.outputs and model.has_probabilities else model.outputs
     classes = None if labels is None else tuple(tuple(one) if isinstance(one, list) else one for one in labels)
     return Signature(model.schema or FeatureSchema.open(), outputs, classes)
 

@@ -48,7 +48,10 @@ class Hosted:
         if self.example is not None:
             wants = self.model.has_probabilities
             answer = answer_of(self.model, self.example, len(self.example), probabilities=wants)
-            known["outputs"] = tuple(to_plain(one) for one in outputs_of(answer.predictions, answer.probabilities))
+            known["outputs"] = tuple(
+                to_plain(one)
+                for one in outputs_of(answer.predictions, answer.probabilities, getattr(self.model, "outputs", ()))
+            )
         schema = (self.model.schema or FeatureSchema.open()).to_json()
         target = VersionTarget(
             "1.0.0", name, schema, self.model.task, classes=self.model.classes, batching=self.batching, **known

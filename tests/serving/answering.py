@@ -43,5 +43,8 @@ async def served(model, *, model_id="m", **known):
 def learned(model, X, *, probabilities=False):
     """The fields of a target that a trial would fill."""
     answer = answer_of(model, X, len(X), probabilities=probabilities)
-    outputs = tuple(to_plain(output) for output in outputs_of(answer.predictions, answer.probabilities))
+    outputs = tuple(
+        to_plain(output)
+        for output in outputs_of(answer.predictions, answer.probabilities, getattr(model, "outputs", ()))
+    )
     return {"outputs": outputs, "classes": getattr(model, "classes", None)}

@@ -13,7 +13,7 @@ from streamb.errors import ArtifactUnsupported, InvalidInput
 from streamb.models.features import INPUT
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 
-_TYPES: Final[Mapping[str, Any]] = {
+TYPES: Final[Mapping[str, Any]] = {
     "float": np.float32,
     "double": np.float64,
     "bool": np.bool_,
@@ -46,7 +46,7 @@ class Input:
             ArtifactUnsupported: it is no tensor, of a type that NumPy lacks, or has no axis for rows.
         """
         inner = found.type.removeprefix("tensor(").removesuffix(")")
-        if inner not in _TYPES:
+        if inner not in TYPES:
             raise ArtifactUnsupported(
                 f"the ONNX model's input {found.name!r} is a {found.type}; inputs are tensors of numbers, booleans or "
                 "strings. Export the model with such an input, and convert it in the graph (Cast, SplitToSequence)"
@@ -57,7 +57,7 @@ class Input:
                 "it a constant of the graph"
             )
         sizes = tuple(size if isinstance(size, int) and size > 0 else None for size in found.shape)
-        return cls(found.name, np.dtype(_TYPES[inner]), sizes)
+        return cls(found.name, np.dtype(TYPES[inner]), sizes)
 
     @property
     def kind(self) -> FeatureKind:

@@ -2,6 +2,7 @@
 
 Classifiers as converters write them are understood: an output of labels and one of probabilities, as a tensor or as a
 list of {label: probability} (ZipMap). Any other graph answers its output as it is, several outputs as a dict by name.
+The outputs keep the names that the graph gives them, but for the probabilities of a classifier.
 
 A graph with a fixed number of rows is asked in batches of that size, the last one filled up with copies of its last
 row, whose answers are dropped. So such a graph must treat each row by itself.
@@ -20,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, InvalidInput, ModelFailed
-from streamb.models.adapters.onnx_inputs import Inputs
+from streamb.models.adapters.onnx_inputs import TYPES, Inputs
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
 from streamb.models.schema import FeatureSchema
+from streamb.models.signature import Output
 
 _FILE: Final = "model.onnx"
 _DESCRIPTION: Final = "onnx.json"
@@ -109,6 +111,11 @@ class OnnxModel(Model):
     def classes(self) -> list[Any] | None:
         return self._classes
 
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The outputs that `predict` answers, as the graph describes them."""
+        return self._outputs.described
+
     def write_payload(self, folder: Path) -> bool:
         (folder / _FILE).write_bytes(self.content)
         (folder / _DESCRIPTION).write_text(json.dumps({"classes": self._classes}), "utf-8")
@@ -142,10 +149,12 @@ class _Outputs:
     Attributes:
         answered: the outputs that `predict` answers.
         probabilities: the output with one number per class, if the graph is a classifier.
+        described: name, type and shape of those that `predict` answers.
     """
 
     answered: tuple[str, ...]
     probabilities: str | None
+    described: tuple[Output, ...]
 
     @classmethod
     def of(cls, session: Any) -> _Outputs:
@@ -153,8 +162,20 @@ class _Outputs:
         first, *others = outputs = session.get_outputs()
         scores = [item.name for item in others if _is_scores(item)]
         if scores and _is_label(first):
-            return cls((first.name,), scores[0])
-        return cls(tuple(item.name for item in outputs), None)
+            return cls((first.name,), scores[0], (_described(first),))
+        return cls(tuple(item.name for item in outputs), None, tuple(map(_described, outputs)))
+
+
+def _described(item: Any) -> Output:
+    """Describe an output of a session."""
+    dtype = np.dtype(TYPES.get(item.type.removeprefix("tensor(").removesuffix(")"), object))
+    shape = tuple(size if isinstance(size, int) else None for size in item.shape[1:])
+    if item.type == "tensor(string)":
+        return Output(item.name, "text", "", shape)
+    if dtype.kind == "O":  # a sequence, a map, or a type that NumPy does not have
+        return Output(item.name, "any")
+    kind = {"b": "boolean", "f": "number"}.get(dtype.kind, "integer")
+    return Output(item.name, "tensor" if shape else kind, dtype.name, shape)
 
 
 def _joined(values: Sequence[Any]) -> Any:
