@@ -13,7 +13,7 @@ from streamb.serving.http.oip import TensorRequest
 from streamb.serving.http.receive import BodyRoom, Message, Receive, read_body
 from streamb.serving.http.replies import Reply
 from streamb.serving.http.routes import Action, Route
-from streamb.serving.http.rows import RowsRequest
+from streamb.serving.http.rows import RowsRequest, too_many_rows
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.targets import ServedModel, ServedVersion
@@ -102,12 +102,10 @@ async def read_request(exchange: Exchange, route: Route, limits: GatewayLimits) 
     tensors = route.action is Action.INFER
     json_length = access.json_length(exchange.headers, tensors=tensors)
     body = await body_of(exchange, limits, limits.max_body_bytes)
-    request: InferenceRequest = TensorRequest.decode(body, json_length) if tensors else RowsRequest.decode(body)
-    if request.row_count > limits.max_request_rows:
-        raise InvalidInput(
-            f"{request.row_count} rows in one request; send at most {limits.max_request_rows}",
-            limit_rows=limits.max_request_rows,
-        )
+    most = limits.max_request_rows
+    request: InferenceRequest = TensorRequest.decode(body, json_length, most) if tensors else RowsRequest.decode(body)
+    if request.row_count > most:
+        raise too_many_rows(request.row_count, most)
     return request
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,10 +15,11 @@ from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable
 from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
 from streamb.serving.http.oip_extensions import refuse_extensions
-from streamb.serving.http.rows import parse_object, read_user_id, row_errors
+from streamb.serving.http.rows import parse_object, read_user_id, row_errors, too_many_rows
 from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
 from streamb.serving.outputs import PROBABILITIES, VersionOutputs
 
+_MOST_AXES: Final = 32  # of NumPy 1; NumPy 2 has 64
 _WHERE_JSON_ENDS: Final = "where binary tensors follow, Inference-Header-Content-Length is the length of the JSON part"
 
 
@@ -40,15 +42,17 @@ class TensorRequest:
     row_count: int
 
     @classmethod
-    def decode(cls, body: bytes, json_length: int | None = None) -> TensorRequest:
+    def decode(cls, body: bytes, json_length: int | None = None, max_rows: int = sys.maxsize) -> TensorRequest:
         """Read a body.
 
         Args:
             body: the whole body.
             json_length: how many bytes of it are JSON (`Inference-Header-Content-Length`); None: all, no binary data.
+            max_rows: the most rows; a tensor with more is refused before its data are read.
 
         Raises:
             BadRequest: it does not have this form; the message says where.
+            InvalidInput: it has too many rows.
         """
         if json_length is not None and not 0 < json_length <= len(body):
             raise BadRequest(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
@@ -63,7 +67,7 @@ class TensorRequest:
         inputs = document.get("inputs")
         if type(inputs) is not list or not inputs:
             raise BadRequest('"inputs" must be a non-empty list of tensors')
-        tensors = tuple(_input(entry, position, binary) for position, entry in enumerate(inputs))
+        tensors = tuple(_input(entry, position, binary, max_rows) for position, entry in enumerate(inputs))
         binary.finish()
         if len({tensor.name for tensor in tensors}) != len(tensors):
             raise BadRequest(f"two inputs have the same name: {[tensor.name for tensor in tensors]}")
@@ -128,7 +132,7 @@ class TensorRequest:
         return Encoded(b"".join((head, *chunks)), [(b"content-type", b"application/octet-stream"), length])
 
 
-def _input(entry: Any, position: int, binary: BinarySection) -> Tensor:
+def _input(entry: Any, position: int, binary: BinarySection, max_rows: int) -> Tensor:
     if type(entry) is not dict:
         raise BadRequest(f'"inputs"[{position}] must be an object with "name", "shape", "datatype" and "data"')
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
@@ -138,6 +142,10 @@ def _input(entry: Any, position: int, binary: BinarySection) -> Tensor:
         raise BadRequest(f'input {name!r}: "datatype" must be one of {", ".join(DTYPES)}, not {datatype!r}')
     if type(shape) is not list or not shape or not all(type(length) is int and length >= 0 for length in shape):
         raise BadRequest(f'input {name!r}: "shape" must be a list of whole numbers, such as [2, 30], not {shape!r}')
+    if len(shape) > _MOST_AXES:
+        raise BadRequest(f"input {name!r} has {len(shape)} dimensions; a tensor has at most {_MOST_AXES}")
+    if shape[0] > max_rows:
+        raise too_many_rows(shape[0], max_rows)
     size = _parameters(entry, f"input {name!r}").get("binary_data_size")
     if size is not None:
         return binary.take(name, datatype, tuple(shape), size)

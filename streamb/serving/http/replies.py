@@ -14,6 +14,8 @@ from streamb.serving.http.receive import Send
 
 _RETRIED_LATER: Final = frozenset({429, 503})
 _CLOSING: Final = frozenset({408, 413})
+_LONGEST: Final = 4000
+"""The most characters of an error's sentence: it may repeat what the client sent, of any length."""
 
 
 class Reply:
@@ -43,7 +45,8 @@ def json_reply(document: Mapping[str, Any], status: int = 200) -> Reply:
 
 def error_reply(error: StreambError, request_id: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
     """Return the reply to a request that fails: `{"error", "code", "request_id", …details}`."""
-    named = {"error": error.message, "code": error.code, "request_id": request_id}
+    message = error.message if len(error.message) <= _LONGEST else f"{error.message[:_LONGEST]}…"
+    named = {"error": message, "code": error.code, "request_id": request_id}
     document = {**named, **error.details, **named}  # these three come first, and no detail replaces them
     body = orjson.dumps(document, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     return Reply(error.status, body, [*JSON_HEADERS, *headers, *_error_headers(error)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -13,6 +14,7 @@ from streamb.models.named_outputs import row_values
 from streamb.models.outputs import Answer, not_finite
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable, untyped_rows
+from streamb.serving.http.receive import SMALL_BODY
 from streamb.serving.outputs import VersionOutputs
 
 _FIELDS: Final = {"instances", "user_id", "probabilities"}
@@ -97,12 +99,28 @@ def _listed(values: NDArray[Any], failed: Sequence[int]) -> Any:
 def parse_object(body: bytes | memoryview) -> dict[str, Any]:
     """Return the JSON object in a body; raises `BadRequest` if it is not one."""
     try:
-        document = orjson.loads(body)
+        document = orjson.loads(body) if len(body) <= SMALL_BODY else _large_document(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
     if type(document) is not dict:
         raise BadRequest(f"the body must be a JSON object, not {_kind(document)}")
     return document
+
+
+def _large_document(body: bytes | memoryview) -> Any:
+    """Parse a large body without the garbage collector: it would look at millions of new lists again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return orjson.loads(body)
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def too_many_rows(count: int, limit: int) -> InvalidInput:
+    """Return the error for a request of `count` rows where `limit` are allowed."""
+    return InvalidInput(f"{count} rows in one request; send at most {limit}", limit_rows=limit)
 
 
 def read_user_id(document: dict[str, Any]) -> str:
