@@ -24,6 +24,7 @@ class Exchange:
 
     Attributes:
         own_id: the id that the client sent; "" if it sent none.
+        body_id: the id that the body has, once it is read; "" if it has none.
         unit: the user or other sticky unit, once it is read; "" if none is named.
         served: the version that answers, once it is chosen; another one after a fallback.
         started: when the request arrived; after a fallback, when the version that answers took over.
@@ -33,7 +34,7 @@ class Exchange:
     """
 
     __slots__ = (
-        *("again", "called", "headers", "held", "own_id", "receive", "request_id"),
+        *("again", "body_id", "called", "headers", "held", "own_id", "receive", "request_id"),
         *("room", "scope", "served", "started", "unit"),
     )
 
@@ -45,6 +46,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.own_id = access.own_id(self.headers)
         self.request_id = self.own_id or request_ids.new()
+        self.body_id = ""
         self.unit = ""
         self.started = started
         self.served: ServedVersion | None = None

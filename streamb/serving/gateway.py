@@ -260,8 +260,8 @@ class GatewayApp:
         if answer.failed:
             raise RowsFailed(answer, reply, request_id)
         exchange.request_id = request_id  # from here on the id names an answer
-        if exchange.own_id or request.client_id:
-            self._feedback.remember(exchange.own_id, request.client_id, request_id, version, answer)
+        if exchange.own_id or exchange.body_id:
+            self._feedback.remember(exchange.own_id, exchange.body_id, request_id, version, answer)
         seconds = self._clock.monotonic() - exchange.started
         if exchange.started < version.lane.troubled:
             version.recorder.disturbed(request.row_count)
@@ -279,6 +279,7 @@ class GatewayApp:
 
     def _choose(self, exchange: Exchange, route: Route, model: ServedModel, request: InferenceRequest) -> ServedVersion:
         exchange.unit = user = exchange.headers.get(b"x-user-id", b"").decode("latin-1") or request.user_id
+        exchange.body_id = request.client_id
         exchange.served = chosen = model.choose(route.version, exchange.headers, user, exchange.own_id)
         return chosen
 
@@ -288,8 +289,9 @@ class GatewayApp:
         elapsed = self._clock.monotonic() - exchange.started
         if isinstance(error, RowsFailed) and exchange.served is not None:
             exchange.request_id = error.request_id
-            if exchange.own_id:
-                self._feedback.remember(exchange.own_id, exchange.served, error.answer)
+            if exchange.own_id or exchange.body_id:
+                own_id, body_id = exchange.own_id, exchange.body_id
+                self._feedback.remember(own_id, body_id, error.request_id, exchange.served, error.answer)
             exchange.served.recorder.failed(outcome_of(error), error.reply.status, elapsed)
             return error.reply
         self._recorder(exchange).failed(outcome_of(error), error.status, elapsed)
