@@ -15,6 +15,7 @@ from typing import Any, Final
 from ray import serve
 from ray.exceptions import RayError
 
+from streamb.clock import Clock, SystemClock
 from streamb.cluster.background import begin
 from streamb.cluster.names import LINK, MODEL_VERSION
 from streamb.errors import StreambError, Unavailable
@@ -31,6 +32,9 @@ AT_REST_S: Final = 10.0
 HURRY_S: Final = 0.25
 """Seconds between searches while there is none."""
 
+GONE_S: Final = 1.5
+"""So long (seconds) requests wait for another replica after the last one of a version went away."""
+
 _ASK_TIMEOUT_S: Final = 5.0
 _FAILED_RETRY_S: Final = 5.0
 """Seconds after which clients should try an app again that has failed: it is then started again."""
@@ -43,10 +47,12 @@ class LinkPredictor:
 
     Args:
         secret_of: returns the secret of the links to a replica, by its name.
+        clock: the source of time.
     """
 
-    def __init__(self, secret_of: Callable[[str], bytes]) -> None:
+    def __init__(self, secret_of: Callable[[str], bytes], clock: Clock | None = None) -> None:
         self._secret_of = secret_of
+        self._clock = clock or SystemClock()
         self._apps: dict[str, _AppLinks] = {}
         self._failed: dict[str, str] = {}
 
@@ -55,7 +61,7 @@ class LinkPredictor:
         unconnected = set()
         for app in apps:
             if app not in self._apps:
-                self._apps[app] = _AppLinks(app, self._secret_of)
+                self._apps[app] = _AppLinks(app, self._secret_of, self._clock)
                 self._apps[app].start()
             if not self._apps[app].connected_once:
                 unconnected.add(app)
@@ -105,24 +111,38 @@ class LinkPredictor:
             self._apps[app].found.set()  # those who wait look again
 
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
-        """Answer one batch (see `serving.batch.Predictor`). Waits for a replica if there is none: use a time limit."""
+        """Answer one batch (see `serving.batch.Predictor`).
+
+        Waits for the first replica of a version as long as the caller does, and for another one after the last one
+        went away until `GONE_S` later.
+        """
         links = self._apps.get(target.app)
         if links is None:
             raise Unavailable(f"version {target.version} is not connected yet; try again", retry_after_s=1)
         while (link := links.best()) is None:
             if reason := self._failed.get(target.app):
                 raise Unavailable(f"version {target.version} does not run: {reason}", retry_after_s=_FAILED_RETRY_S)
-            await links.wait()
+            if not await links.wait():
+                why = links.trouble or "the last one has ended"
+                raise Unavailable(f"no replica of version {target.version} answers at present: {why}", retry_after_s=1)
         return await link.call(batch)
 
 
 class _AppLinks:
-    """The links to the replicas of one app."""
+    """The links to the replicas of one app.
 
-    def __init__(self, app: str, secret_of: Callable[[str], bytes]) -> None:
+    Attributes:
+        connected_once: whether there has been one.
+        trouble: what the replica that went away last was in trouble with, in its own words; "" if it just ended.
+    """
+
+    def __init__(self, app: str, secret_of: Callable[[str], bytes], clock: Clock) -> None:
         self.app = app
         self._secret_of = secret_of
+        self._clock = clock
+        self._gone_at: float | None = None
         self.connected_once = False
+        self.trouble = ""
         self.found = asyncio.Event()
         self._handle: Any = None
         self._links: dict[str, Link] = {}
@@ -155,11 +175,22 @@ class _AppLinks:
         usable = [link for link in self._links.values() if link.usable]
         return min(usable, key=lambda link: link.load) if usable else None
 
-    async def wait(self) -> None:
-        """Search for replicas, and return when one may have been found."""
+    async def wait(self) -> bool:
+        """Search for replicas, and return True when one may have been found; False if the last one is gone too long."""
         self.found.clear()
         self._look.set()
-        await self.found.wait()
+        if not self.connected_once:
+            await self.found.wait()
+            return True
+        now = self._clock.monotonic()
+        if self._gone_at is None:
+            self._gone_at = now
+        try:
+            async with asyncio.timeout(self._gone_at + GONE_S - now):
+                await self.found.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _keep_looking(self) -> None:
         while True:
@@ -194,9 +225,13 @@ class _AppLinks:
             return
         self._links[address.replica] = link
         self.connected_once = True
+        self._gone_at, self.trouble = None, ""
         self.found.set()
 
     def _lost(self, link: Link) -> None:
         if self._links.get(link.address.replica) is link:
             del self._links[link.address.replica]
+        self.trouble = link.trouble
+        if not self.usable and self._gone_at is None:
+            self._gone_at = self._clock.monotonic()
         self._look.set()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from ray import serve
 
@@ -17,16 +17,22 @@ from streamb.cluster.session import QUIET
 from streamb.config import Settings, mark_role
 from streamb.control.platform import open_artifacts
 from streamb.crypto import PublicKey
-from streamb.errors import Unavailable
+from streamb.errors import StreambError, TrialFailed, Unavailable, words_of
+from streamb.models import Model
 from streamb.rollouts.runtime import AppSpec
 from streamb.security.platform_key import PlatformKey
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
+from streamb.serving.predicting import PredictThread
 from streamb.serving.replica import BatchPredictor
 from streamb.serving.scaling_policy import ScalingPolicy
 from streamb.trials.golden import check_golden
 
+_T = TypeVar("_T")
+
 _DRAIN_S: Final = 8.0
+_GRACE_S: Final = 1.0
+"""So much longer than the time limit of a request (seconds) may a call run that nobody waits for any more."""
 
 
 class ModelVersion:
@@ -34,54 +40,60 @@ class ModelVersion:
 
     It has no `__call__`, so that it stays unreachable by HTTP whatever mode Serve runs in. Gateways use its link;
     callers with only a Serve handle use `infer`. Models predict in a separate thread, one batch at a time, so that
-    health checks are answered meanwhile.
+    health checks are answered meanwhile. A model whose thread is stuck fails them, and Serve replaces the replica.
     """
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
         mark_role("replica")  # before the model's code runs
-        model, golden = open_artifacts(settings, None, trusted).load(spec.blob)
-        if golden is not None:
-            check_golden(model, golden)
+        model = _loaded(settings, spec, trusted)
         self._predictor = BatchPredictor(model)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._stats = ReplicaStats(cores=settings.replica_cpus)
         self._settings = settings
         replica = serve.get_replica_context().replica_tag
         secret = PlatformKey.load(settings.state_dir).link_secret(replica)
-        self._server = LinkServer(self.infer, replica=replica, secret=secret)
         self._collection: ReplicaCollection | None = None
         if settings.monitoring_enabled:
             self._collection = ReplicaCollection(settings, replica, spec.model_id, spec.version, model.schema)
-        self._listening: asyncio.Task[LinkAddress] | None = None
+        self._thread = PredictThread(
+            self._predict,
+            limit_s=settings.request_timeout_s + _GRACE_S,
+            watch=self._stats,
+            after=self._collection.observe if self._collection is not None else None,
+        )
+        self._server = LinkServer(self._thread, replica=replica, secret=secret)
+        self._listening: asyncio.Future[LinkAddress] | None = None
         self._closed = False
 
     async def infer(self, batch: Batch) -> BatchReply:
         """Answer one batch."""
         if self._closed:
             raise Unavailable("this replica is stopping; try again", retry_after_s=1)
-        requests = len(batch.counts)
-        arrived, answered = self._stats.arrived(requests), False
-        loop = asyncio.get_running_loop()
-        try:
-            reply = await loop.run_in_executor(self._thread, self._stats.timed, requests, self._predictor.run, batch)
-            answered = True
-            if self._collection is not None:
-                self._collection.observe(batch, reply)
-            return reply
-        finally:
-            self._stats.left(arrived, requests, answered=answered)
+        return await self._thread.answer(batch)
 
     async def link(self) -> LinkAddress:
         """Return the address of this replica's link; its secret is not sent. Opens the link on the first call."""
+        self._check_alive()
         failed = self._listening is not None and self._listening.done() and self._listening.exception() is not None
         if self._listening is None or failed:
-            self._listening = asyncio.ensure_future(self._server.start(own_address(self._settings)))
-        return await self._listening
+            self._listening = self._on_link(self._server.start(own_address(self._settings)))
+        return await asyncio.shield(self._listening)
 
     async def check_health(self) -> None:
-        """Called by Serve every second; answering at all shows that the replica is healthy."""
+        """Called by Serve every second; it replaces the replica if this raises three times in turn."""
         if self._collection is not None:
             self._collection.start()  # here, because there was no running loop before
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        if trouble := self._thread.trouble():
+            raise Unavailable(f"the model does not answer: {trouble}", retry_after_s=1)
+
+    def _predict(self, batch: Batch) -> BatchReply:
+        return self._stats.timed(len(batch.counts), self._predictor.run, batch)
+
+    def _on_link(self, work: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
+        """Run something on the event loop of the links."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._thread.loop))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Return the numbers for the autoscaling policy; Serve collects them."""
@@ -89,11 +101,24 @@ class ModelVersion:
 
     async def __del__(self) -> None:
         """Answer the running calls and refuse new ones; Serve awaits this when it stops the replica."""
-        await self._server.close(_DRAIN_S)
+        await self._on_link(self._server.close(_DRAIN_S))
         self._closed = True
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.end()
         if self._collection is not None:
             await self._collection.stop()
+
+
+def _loaded(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Model:
+    """Load the model, and ask it for its golden rows; whatever its code raises is an error with words."""
+    try:
+        model, golden = open_artifacts(settings, None, trusted).load(spec.blob)
+        if golden is not None:
+            check_golden(model, golden)
+    except (StreambError, OSError):
+        raise
+    except BaseException as error:  # raised, a SystemExit would end the process without a word
+        raise TrialFailed(f"the version raised {words_of(error)} while it was loaded") from None
+    return model
 
 
 def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Any:

@@ -44,6 +44,7 @@ class GatewayApp:
     def __init__(self, predictor: Predictor, limits: GatewayLimits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
+        self._predictor = predictor
         self._batcher = Batcher(predictor, limits, clock)
         self._mirrors = Mirrors(predictor, limits, clock)
         self._breaker_watch = BreakerWatch()
@@ -138,7 +139,8 @@ class GatewayApp:
             access.check_key(exchange.headers, served.table.policy)
         if route.action is Action.FEEDBACK:
             return await self._learn(exchange, route)
-        return metadata.describe(route, exchange.headers, served, self._streamb_version)
+        replicas = self._predictor.replicas
+        return metadata.describe(route, exchange.headers, served, self._streamb_version, replicas)
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         request = await read_request(exchange, route, self._limits)

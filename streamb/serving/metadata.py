@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from streamb.serving.http.inputs import describe_inputs
@@ -20,13 +20,20 @@ def is_open(action: Action) -> bool:
     return action in (Action.SERVER, Action.LIVE, Action.READY)
 
 
-def describe(route: Route, headers: Mapping[bytes, bytes], served: ServedTable, streamb_version: str) -> Reply:
+def describe(
+    route: Route,
+    headers: Mapping[bytes, bytes],
+    served: ServedTable,
+    streamb_version: str,
+    replicas: Callable[[VersionTarget], int],
+) -> Reply:
     """Return the reply to a GET request for health or metadata.
 
     Args:
         route, headers: the request; path and header may name a version.
         served: the versions that run.
         streamb_version: the version of this program.
+        replicas: returns how many replicas of a version answer at present.
     """
     if route.action is Action.SERVER:
         return json_reply({"name": "streamb", "version": streamb_version, "extensions": ["binary_tensor_data"]})
@@ -37,8 +44,9 @@ def describe(route: Route, headers: Mapping[bytes, bytes], served: ServedTable, 
     versions = _versions(route, headers, served)
     if route.action is Action.MODEL_READY:
         model = served.model(route.model_id)
-        callable_now = any(model.is_callable(version) for version in versions)
-        return _ready({"name": route.model_id}, ready=callable_now)
+        asked = versions if len(versions) == 1 else [version for version in versions if model.takes_requests(version)]
+        ready = any(model.is_callable(version) and replicas(version.target) for version in asked)
+        return _ready({"name": route.model_id}, ready=ready)
     return json_reply(_model(route, versions))
 
 

@@ -143,6 +143,10 @@ class ServedModel:
             )
         return found
 
+    def takes_requests(self, version: ServedVersion) -> bool:
+        """Return whether requests that name no version may be sent to this one."""
+        return version is self.fallback or _has_share(self.route, version.target.version)
+
     def is_callable(self, version: ServedVersion) -> bool:
         """Return whether a request for this version would be sent to it."""
         is_open = version.breaker is not None and version.breaker.state is BreakerState.OPEN

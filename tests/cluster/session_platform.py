@@ -39,7 +39,7 @@ def platform(state_dir: Path) -> Iterator[RunningPlatform]:
         state_dir=state_dir,
         port=0,
         gateway_replicas=GATEWAYS,
-        request_timeout_s=60,  # tests kill the only replica of a model: requests wait until there is another
+        request_timeout_s=60,
     )
     running = start_platform(settings)
     yield running

@@ -5,6 +5,7 @@ import threading
 import time
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from sklearn.datasets import load_iris
@@ -24,10 +25,17 @@ ROW = X[0].tolist()
 @pytest.fixture(scope="module")
 def manager(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
-        manager.register_model("faults", "", "", LogisticRegression(max_iter=500).fit(X, y), "1.0.0")
+        manager.register_model("faults", "", "", answers, "1.0.0")
         deployed = manager.deploy_model(model_id="faults", target_version="1.0.0", rollout_strategy="immediate")
         assert deployed.wait(180).state == "completed"
         yield manager
+
+
+def answers(X):
+    """The model: sums, and an exit for a row that begins with -1."""
+    if X[0][0] == -1:
+        raise SystemExit(3)
+    return np.asarray(X).sum(axis=1)
 
 
 def kill(fragment: str) -> psutil.Process:
@@ -48,16 +56,60 @@ def came_back(fragment: str, dead: psutil.Process, count: int = 1) -> None:
     until(lambda: len(others(fragment, dead)) >= count, what=f"{fragment} is started again")
 
 
-def test_a_killed_model_replica_fails_only_what_it_was_working_on(manager, platform):
+class Client:
+    """Asks one after the other, and notes the time of the slowest answer."""
+
+    def __init__(self, http) -> None:
+        self._http = http
+        self.slowest = 0.0
+
+    def ask(self, *row: float) -> httpx.Response:
+        began = time.monotonic()
+        answer = self._http.post("/v2/models/faults/predict", json={"instances": [row]})
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        return answer
+
+    def ready(self) -> int:
+        return self._http.get("/v2/models/faults/ready").status_code
+
+
+@pytest.fixture
+def client(manager, platform):
+    with httpx.Client(base_url=platform.url, headers={"x-api-key": platform.api_key}, timeout=60) as http:
+        yield Client(http)
+
+
+def test_a_model_that_exits_fails_that_request_and_its_replica_goes_on(client):
+    replicas = {p.pid for p in ray_processes("ServeReplica:faults--1.0.0")}
+    for _ in range(20):
+        failed = client.ask(-1, 0, 0, 0)
+        assert (failed.status_code, failed.json()["code"]) == (500, "model_error"), failed.text
+        assert "SystemExit: 3" in failed.text
+        assert client.ask(*ROW).json()["predictions"] == [pytest.approx(sum(ROW))]
+    assert client.slowest < 2
+    assert {p.pid for p in ray_processes("ServeReplica:faults--1.0.0")} == replicas
+
+
+def test_a_killed_only_replica_is_told_within_two_seconds_until_there_is_another(client, platform):
     with Load(platform.url, "faults", [ROW], connections=8) as load:
         load.wait_for(200)
         dead = kill("ServeReplica:faults--1.0.0")
+        seen = [(200, client.ask(*ROW))]
+        until(lambda: seen.append((client.ready(), client.ask(*ROW))) or not seen[-1][1].is_success, what="it fails")
+        until(lambda: seen.append((client.ready(), client.ask(*ROW))) or seen[-1][1].is_success, what="it answers")
         came_back("ServeReplica:faults--1.0.0", dead)
-        until(lambda: load.outcomes[-1].ok, what="answers again")
         load.wait_for(200)
-    # Eight connections: no more than eight requests can have been on it, and each failure says why.
-    assert len(load.failed) <= 8, load.summary()
-    assert {o.code for o in load.failed} <= {"unavailable", "timeout"}, load.summary()
+        again = len(load.outcomes)
+        load.wait_for(200)
+    refused = [answer for _, answer in seen if not answer.is_success]
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.json()["code"] for answer in refused} == {"unavailable"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert 503 in {ready for ready, _ in seen}, "nothing answers for the model"
+    assert client.slowest < 2.5
+    assert client.ready() == 200
+    assert {o.code for o in load.failed} == {"unavailable"}, load.summary()
+    assert all(o.ok for o in load.outcomes[again:]), load.summary()
 
 
 def test_a_killed_controller_is_not_noticed_by_clients_and_comes_back_with_its_state(manager, platform):

@@ -225,13 +225,13 @@ def test_a_killed_haproxy_costs_what_was_on_it(canary, load):
 
 
 @pytest.mark.soak
-def test_a_killed_replica_of_stable_costs_no_more_than_was_on_it(canary, load):
+def test_a_killed_replica_of_stable_is_told_until_there_is_another(canary, load):
     before = place(canary)
     title = f"ServeReplica:{MODEL}--{canary.status().previous_version}"
     came_back(title, kill(title))
     load.wait_for(200)
     assert place(canary) == before, "its failures are not the canary's, and count for no comparison"
-    assert len(load.failed) <= CONNECTIONS, load.summary()
+    until(lambda: all(o.ok for o in load.outcomes[-100:]), what="it answers again")
     assert {o.code for o in load.failed} <= {"unavailable", "timeout"}, load.summary()
 
 

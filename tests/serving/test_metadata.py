@@ -12,8 +12,8 @@ from streamb.traffic import ModelRoute, RoutingTable, Split, VersionTarget
 from tests.serving.predictors import table, target
 
 
-def look(path, routing, headers=()):
-    reply = describe(parse_route("GET", path), dict(headers), TableBuilder().build(routing), "0.1.0")
+def look(path, routing, headers=(), replicas=lambda _: 1):
+    reply = describe(parse_route("GET", path), dict(headers), TableBuilder().build(routing), "0.1.0", replicas)
     return reply.status, orjson.loads(reply.body)
 
 
@@ -132,3 +132,17 @@ def test_a_model_without_versions_is_known_but_not_ready():
 def test_the_server_is_ready_with_its_first_table():
     assert look("/v2/health/ready", RoutingTable())[0] == 503
     assert look("/v2/health/ready", RoutingTable(epoch=1)) == (200, {"ready": True})
+
+
+def test_a_model_is_ready_while_a_replica_of_a_version_that_takes_requests_answers():
+    targets = {number: VersionTarget(number, f"m-{number}", {}) for number in ("1.0.0", "2.0.0")}
+    routing = RoutingTable(1, {"m": ModelRoute("m", "s", Split.all_to("1.0.0"), targets)})
+    for running, model, stable, preview in (("12", 200, 200, 200), ("1", 200, 200, 503), ("2", 503, 503, 200)):
+
+        def replicas(target, running=running):
+            return 2 * (target.version[0] in running)
+
+        paths = ("/v2/models/m/ready", "/v2/models/m/versions/1.0.0/ready", "/v2/models/m/versions/2.0.0/ready")
+        found = [look(path, routing, replicas=replicas)[0] for path in paths]
+        assert found == [model, stable, preview], running
+        assert look("/v2/health/ready", routing, replicas=replicas)[0] == 200

@@ -36,7 +36,8 @@ class Kind(IntEnum):
     CALL = 2
     REPLY = 3
     ERROR = 4
-    GOAWAY = 5
+    GOAWAY = 5  # the payload says why, if the replica is in trouble
+    CANCEL = 6  # nobody waits for the call any more
 
 
 _KINDS: Final = {int(kind): kind for kind in Kind if kind is not Kind.GREETING}

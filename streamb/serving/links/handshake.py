@@ -17,7 +17,7 @@ from streamb.serving.links.frames import Kind, frame_header
 
 RETRY_AFTER_S: Final = 1
 
-_VERSION: Final = b"\x02"  # the protocol's version; a peer with another one is refused by the handshake
+_VERSION: Final = b"\x03"  # the protocol's version; a peer with another one is refused by the handshake
 
 
 @dataclass(frozen=True, slots=True)

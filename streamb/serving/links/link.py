@@ -9,7 +9,7 @@ from typing import Final
 
 from streamb.errors import Unavailable
 from streamb.serving.batch import Batch, BatchReply
-from streamb.serving.links.frames import MAX_PAYLOAD, Frame, FrameProtocol, Kind, MalformedFrame
+from streamb.serving.links.frames import MAX_PAYLOAD, Frame, FrameProtocol, Kind, MalformedFrame, frame_header
 from streamb.serving.links.handshake import LinkAddress, is_welcome, prove, unavailable
 from streamb.serving.links.server import LinkServer
 from streamb.serving.links.wire import decode_error, decode_reply, encode_batch
@@ -25,6 +25,7 @@ class Link:
 
     Attributes:
         address: the replica it leads to.
+        trouble: why the replica asked to end the link; "" if it did not, or just stops.
     """
 
     def __init__(self, address: LinkAddress, secret: bytes, on_lost: Callable[[Link], None]) -> None:
@@ -40,6 +41,7 @@ class Link:
         self._usable = False
         self._made = False  # whether `connect` has returned it
         self._closed = False
+        self.trouble = ""
 
     @classmethod
     async def connect(
@@ -80,7 +82,7 @@ class Link:
 
     @property
     def load(self) -> int:
-        """Number of calls the replica still works on, including abandoned ones, of which it does not know."""
+        """Number of calls that the replica has not answered, including abandoned ones: it answers these as well."""
         return len(self._calls) + len(self._abandoned)
 
     @property
@@ -89,7 +91,7 @@ class Link:
         return self._usable
 
     def call(self, batch: Batch) -> asyncio.Future[BatchReply]:
-        """Send a batch. Cancelling the future forgets the call; the replica may still run it.
+        """Send a batch. Cancelling the future forgets the call; the replica does not begin it then.
 
         The future fails with the replica's `StreambError`, or with `Unavailable` when the connection is lost first.
 
@@ -148,9 +150,10 @@ class Link:
         except MalformedFrame as error:
             future.set_exception(self._unavailable(f"sent an unreadable answer: {error.message}"))
 
-    def told_to_go(self) -> None:
+    def told_to_go(self, frame: Frame) -> None:
         """Make no more calls, and close the connection when the last one is answered."""
         self._usable = False
+        self.trouble = frame.payload.decode("utf-8", "replace")
         self._leave_when_done()
 
     def lost(self) -> None:
@@ -166,6 +169,7 @@ class Link:
     def _forget(self, call: int, future: asyncio.Future[BatchReply]) -> None:
         if self._calls.pop(call, None) is not None and future.cancelled():
             self._abandoned.add(call)
+            self._side.send(frame_header(call, Kind.CANCEL, 0))
         self._leave_when_done()
 
     def _leave_when_done(self) -> None:
@@ -197,7 +201,7 @@ class _ClientSide(FrameProtocol):
         elif frame.kind is Kind.WELCOME:
             self._link.welcomed(frame)
         elif frame.kind is Kind.GOAWAY:
-            self._link.told_to_go()
+            self._link.told_to_go(frame)
         else:
             raise MalformedFrame(f"a replica does not send {frame.kind.name}")
 

@@ -43,7 +43,7 @@ class TestCalls:
         [
             (InvalidFeatures("wrong", problems=[{"row": 1}]), InvalidFeatures, "wrong"),
             (KeyError("x"), ModelFailed, "the model raised KeyError: 'x'"),
-            (asyncio.CancelledError(), Unavailable, "stopped the call"),
+            (asyncio.CancelledError(), ModelFailed, "the model raised CancelledError"),
         ],
     )
     async def test_errors_of_the_model(self, raised, expected, words):
