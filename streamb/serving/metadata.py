@@ -11,6 +11,7 @@ from streamb.serving.http.routes import Action, Route
 from streamb.serving.http.tensors import ROWS_AS_TEXTS, output_datatype
 from streamb.serving.outputs import PREDICTIONS, PROBABILITIES
 from streamb.serving.targets import ServedTable, ServedVersion
+from streamb.traffic import VersionTarget
 
 _FIRST_OUTPUT: Final = {"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}
 
