@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
-from streamb.models.dtypes import EXACT, OBJECT, datetime_unit, number_limits, numpy_dtype
+from streamb.models.dtypes import (
+    EXACT,
+    OBJECT,
+    STRINGS,
+    datetime_unit,
+    exact_whole,
+    is_masked,
+    number_limits,
+    numpy_dtype,
+)
 from streamb.store.plain import from_plain
 
 Container = Literal["array", "frame", "texts", "records", "tensor", "tensors", "list"]
@@ -116,6 +125,13 @@ class Feature:
         if self.dtype or self.nullable:
             return self.dtype
         return {FeatureKind.INTEGER: "int64", FeatureKind.BOOLEAN: "bool"}.get(self.kind, "")
+
+    @property
+    def exact_up_to(self) -> int:
+        """The size up to which the type of the values holds every whole number; 2**64 if it holds all of them."""
+        if self.kind not in (FeatureKind.NUMBER, FeatureKind.TENSOR):
+            return 2**64
+        return exact_whole(self.dtype or "float64")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without fields that have their default value."""
@@ -225,6 +241,44 @@ class Columns:
             f.dtype != OBJECT and (f.kind.is_numeric or (f.kind is FeatureKind.ANY and self.container == "array"))
             for f in self.features
         )
+
+    @cached_property
+    def nested(self) -> frozenset[str]:
+        """The names of the columns whose rows may have axes: tensors and lists."""
+        return frozenset(f.name for f in self.features if f.kind in (FeatureKind.TENSOR, FeatureKind.LIST))
+
+    @cached_property
+    def exact_up_to(self) -> int:
+        """The size up to which every column holds every whole number."""
+        return min((feature.exact_up_to for feature in self.features), default=2**64)
+
+    @cached_property
+    def number_type(self) -> str:
+        """The type of all numbers of a table if it is the same for all columns, and not float64; else empty."""
+        names = {feature.dtype for feature in self.features}
+        if self.container not in ("array", "frame") or len(names) != 1 or not self.is_numeric:
+            return ""
+        name = names.pop()
+        return name if numpy_dtype(name) not in (None, np.float64) else ""
+
+    @cached_property
+    def loose(self) -> list[int]:
+        """The columns of a frame whose type of whole numbers or booleans a null or a fraction turns into floats."""
+        if self.container != "frame":
+            return []
+        kinds = [(numpy_dtype(f.column_type), f) for f in self.features if not is_masked(f.column_type)]
+        names = {
+            f.name
+            for dtype, f in kinds
+            if dtype is not None and dtype.kind in "iub" and (f.nullable or f.kind is FeatureKind.NUMBER)
+        }
+        return [index for index, name in enumerate(self.names) if name in names]
+
+    @cached_property
+    def cut_columns(self) -> list[int]:
+        """The columns whose texts become an array of NumPy's strings, which have no null character at the end."""
+        is_array = self.container in ("array", "tensors")
+        return [i for i, f in enumerate(self.features) if is_array and f.dtype in STRINGS and not f.kind.is_numeric]
 
     @cached_property
     def bounds(self) -> Bounds:

@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures, InvalidInput
+from streamb.models.columns.casting import as_floats, cast_numbers, whole_value
 from streamb.models.columns.checking import check_table, check_whole_tensor, join_columns
 from streamb.models.columns.containers import fill_container
+from streamb.models.columns.exact import fits, refuse_rounding
 from streamb.models.columns.learning import learn_columns
+from streamb.models.dtypes import BFLOAT16, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
 __all__ = ["Feature", "FeatureKind", "FeatureSchema", "Rows"]
@@ -61,6 +64,13 @@ class FeatureSchema(Columns):
     def _is_narrow(self) -> bool:
         """Whether a finite float64 may be beyond a column's type, or change when a float64 carries it."""
         return any(np.isfinite(self.bounds.high) | self.bounds.exact)
+
+    @cached_property
+    def _own_type(self) -> object:
+        """The NumPy type in which the model gets a table of numbers, where it needs no cast; else an empty text."""
+        if self.number_type == BFLOAT16 or not self.is_numeric or self.container not in ("array", "frame"):
+            return ""  # not None: NumPy takes that for float64
+        return numpy_dtype(self.number_type or "float64")
 
     @cached_property
     def _is_floats(self) -> bool:
@@ -122,10 +132,10 @@ class FeatureSchema(Columns):
         """Check the rows of a request: each a list in column order, or an object by column name.
 
         Returns:
-            shape (rows, features), float64, where every column is numeric (a missing value is NaN, a boolean 0 or 1)
-            and a float64 holds each number exactly; an array of shape (rows, …) in its own type for one tensor; else a
-            list of rows, each a list of values in column order (missing: None; a datetime: the number of its unit since
-            1970, in UTC if it has a zone).
+            shape (rows, features) where every column is numeric, in the type of all columns if they share one that
+            holds every number exactly, else float64 (a missing value is NaN, a boolean 0 or 1); an array of shape
+            (rows, …) in its own type for one tensor; else a list of rows, each a list of values in column order
+            (missing: None; a datetime: the number of its unit since 1970, in UTC if it has a zone).
 
         Raises:
             InvalidFeatures: names every problem by row and column, up to 20.
@@ -142,12 +152,26 @@ class FeatureSchema(Columns):
                         or not _NUMBER_TYPES.issuperset(map(type, row))  # exact types: True is not a number here
                         or not math.isfinite(sum(row))  # a sum that overflows is looked at again, slowly
                     ):
-                        return check_table(self, rows)
+                        return self._checked(rows)
                 table = np.array(rows, np.float64)
             except OverflowError:  # an integer that no float can hold
-                return check_table(self, rows)
-            return table if not self._is_narrow or self.bounds.hold(table) else check_table(self, rows)
-        return check_table(self, rows)
+                return self._checked(rows)
+            if not self._is_narrow or self.bounds.hold(table):
+                return table if self._is_floats else self._typed(table)
+        return self._checked(rows)
+
+    def _checked(self, rows: Any) -> Rows:
+        """Check rows slowly, and explain what is wrong."""
+        found = check_table(self, rows)
+        return self._typed(found) if isinstance(found, np.ndarray) else found
+
+    def _typed(self, table: NDArray[Any]) -> Rows:
+        """A checked table in the type of its columns, so that it does not depend on the rows that are joined to it."""
+        if self.number_type:
+            table = cast_numbers(table, self.number_type)
+        if self.loose and table.dtype.kind == "f" and (table != np.trunc(table))[:, self.loose].any():
+            return [list(map(whole_value, self.features, row)) for row in table.tolist()]
+        return table
 
     def _in_column_order(self, rows: list[dict[str, Any]]) -> list[Any]:
         """Rows by name as lists, if each has exactly the columns; else unchanged."""
@@ -166,26 +190,55 @@ class FeatureSchema(Columns):
             the same as `check_rows`.
 
         Raises:
-            InvalidFeatures: a wrong shape or type, a number that is not finite in a column that is not optional.
+            InvalidFeatures: a wrong shape or type, a number that is not finite in a column that is not optional, a
+                whole number that a column of floats would round.
         """
         if isinstance(values, Mapping):
-            return check_table(self, join_columns(self, values))
+            return self._check_columns(values)
         if self.container == "tensor":
+            refuse_rounding(self, {self.names[0]: values})
             return check_whole_tensor(self, values)
         if self.container == "tensors" and len(self.features) == 1:
-            return check_table(self, join_columns(self, {self.names[0]: values}))
+            return self._check_columns({self.names[0]: values})
         if values.ndim == 1 and len(self.features) == 1:
             values = values.reshape(-1, 1)
-        if self._plain and values.ndim == 2 and values.shape[1] == len(self.features) and values.dtype.kind in "iuf":
-            numbers = np.asarray(values, np.float64)
-            if len(numbers) and np.isfinite(numbers).all() and (not self._is_narrow or self.bounds.hold(numbers)):
-                return numbers
+        if values.ndim == 2 and values.shape[1] == len(self.features) and values.size:
+            found = self._check_numbers(values)
+            if found is not None:
+                return found
         if values.ndim < 2 and not self.is_open and self.container != "list":
             raise InvalidFeatures(
                 f"expected a tensor of shape [rows, {len(self.features)}], got {list(values.shape)}",
                 problems=[f"shape {list(values.shape)}"],
             )
-        return check_table(self, values.tolist())
+        return self._checked(values.tolist())
+
+    def _check_numbers(self, values: NDArray[Any]) -> Rows | None:
+        """Check an array of the right shape at once; None if it needs a look at each value."""
+        kind = values.dtype.kind
+        if kind in "iu" and not fits(values, self.exact_up_to):
+            refuse_rounding(self, dict(zip(self.names, values.T, strict=True)))
+        if not self._plain or kind not in "iuf":
+            return None
+        if values.dtype == self._own_type and (kind != "f" or np.isfinite(values).all()):
+            return values
+        numbers = np.asarray(values, np.float64)
+        if np.isfinite(numbers).all() and (not self._is_narrow or self.bounds.hold(numbers)):
+            return self._typed(numbers)
+        return None
+
+    def _check_columns(self, columns: Mapping[str, NDArray[Any]]) -> Rows:
+        """Check one array per column."""
+        if self.exact_up_to < 2**64:
+            refuse_rounding(self, columns)
+        is_table = self.is_numeric and self.container in ("array", "frame") and columns.keys() == set(self.names)
+        if is_table and all(column.ndim == 1 and column.dtype.kind in "iuf" for column in columns.values()):
+            ordered = [columns[name] for name in self.names]
+            if len({column.dtype for column in ordered}) > 1:
+                ordered = [as_floats(column) for column in ordered]
+            if len({column.dtype for column in ordered} | {len(column) for column in ordered}) == 2:
+                return self.check_array(np.column_stack(ordered))
+        return self._checked(join_columns(self, columns))
 
     def to_input(self, rows: Rows) -> Any:
         """Return the input for the model's `predict`, in its container and types, from the result of `check_rows`."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.columns.casting import as_floats
+from streamb.models.columns.casting import as_floats, is_exact
 from streamb.models.outputs import Answer
 from streamb.models.schema import FeatureSchema
 from streamb.serving.outputs import UNKNOWN_OUTPUTS, VersionOutputs
 
 _DIRECT: Final = frozenset("?bBhHiIlLqQfd")
 
-Rows: TypeAlias = NDArray[np.float64] | list[Any]
-"""Checked rows: a float64 array with one row per entry of the first axis, or a list of rows."""
+Rows: TypeAlias = NDArray[Any] | list[Any]
+"""Checked rows: an array with one row per entry of the first axis, or a list of rows. See `Batch.rows`."""
 
 
 class Origin(NamedTuple):  # a tuple, like the next one: one is made for every request
@@ -93,9 +94,10 @@ def jsonable(array: NDArray[Any]) -> Any:
 
 
 def untyped_rows(rows: list[Any]) -> Rows:
-    """Return rows for a model without a schema: an array if they are a rectangle of numbers, else the list.
+    """Return rows for a model without a schema: an array if they are numbers or a rectangle of them, else the list.
 
-    The array has float64, or whole numbers where a float64 would change them.
+    A rectangle has float64, or whole numbers where a float64 would change them. Where no array holds all of them
+    exactly, as whole numbers beyond 2**53 beside fractions, they stay a list.
 
     >>> untyped_rows([[1, 2], [3, 4.5]]).tolist()
     [[1.0, 2.0], [3.0, 4.5]]
@@ -104,8 +106,24 @@ def untyped_rows(rows: list[Any]) -> Rows:
     """
     try:
         array = np.asarray(rows)
-    except ValueError:  # ragged
+    except (ValueError, OverflowError):  # ragged
         return rows
-    if array.dtype.kind not in "biuf" or array.ndim < 2:
+    if array.dtype.kind not in "biuf" or not array.ndim:
         return rows
-    return as_floats(array)
+    if array.dtype.kind == "f" and not is_exact(array, leaves(rows, array.ndim)):
+        return _wide(rows, array.ndim)
+    return as_floats(array) if array.ndim > 1 else array
+
+
+def _wide(rows: list[Any], depth: int) -> Rows:
+    """Whole numbers that no float64 holds, as uint64 if all of them are such; else the rows as they are."""
+    if all(type(value) is int and value >= 0 for value in leaves(rows, depth)):
+        return np.array(rows, np.uint64)
+    return rows
+
+
+def leaves(rows: Iterable[Any], depth: int) -> Iterable[Any]:
+    """Return the values of rows that are nested to a depth, one after another."""
+    for _ in range(depth - 1):
+        rows = chain.from_iterable(rows)
+    return rows

@@ -18,14 +18,15 @@ class Batch:
     """Rows of one or more requests, joined.
 
     Attributes:
-        rows: all rows one below the other: a float64 array of shape (rows, features) where every feature is a number,
-            else a list of rows, each a list of values in the schema's column order. Without a schema: an array of shape
-            (rows, …) where the rows are a rectangle of numbers, else the rows as the client sent them.
+        rows: all rows one below the other: an array of shape (rows, features) where every feature is a number, in the
+            type of all features if they share one, else float64; else a list of rows, each a list of values in the
+            schema's column order. Without a schema: an array of numbers or booleans of shape (rows, …), in any type, if
+            the rows are one, else the rows as the client sent them. Only rows of one form are joined.
         counts: how many of the rows belong to each request, in order.
         probabilities: for each request whether it asked for class probabilities; empty if none did.
     """
 
-    rows: NDArray[np.float64] | list[list[Any]]
+    rows: NDArray[Any] | list[Any]
     counts: tuple[int, ...]
     probabilities: tuple[bool, ...] = ()
 

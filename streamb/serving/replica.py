@@ -25,7 +25,7 @@ from streamb.models.outputs import (
     probabilities_from,
 )
 from streamb.models.schema import FeatureSchema
-from streamb.serving.answer import Rows
+from streamb.serving.answer import Rows, untyped_rows
 from streamb.serving.batch import Batch, BatchReply
 
 _Ask: TypeAlias = Callable[[Predicts, Any, int], NDArray[Any]]
@@ -182,11 +182,5 @@ def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:
 
 
 def _untyped_input(rows: Rows) -> Any:
-    """The input for a model without a schema: an array if possible, else the list."""
-    if isinstance(rows, np.ndarray):
-        return rows
-    try:
-        array = np.asarray(rows)
-    except ValueError:
-        return rows
-    return array if array.dtype.kind in "biuf" else rows
+    """The input for a model without a schema: an array if they are numbers, else the list."""
+    return rows if isinstance(rows, np.ndarray) else untyped_rows(rows)

@@ -29,9 +29,10 @@ PASSES = [
     (Feature("a", K.INTEGER), 2**53 + 1, 2**53 + 1),
     (Feature("a", K.INTEGER), -(2**63), -(2**63)),
     (Feature("a", K.INTEGER, dtype="uint64"), 2**64 - 1, 2**64 - 1),
-    (INT8, 127, 127.0),  # a row of numbers is an array of floats
+    (INT8, 127, 127),
     (Feature("a", dtype="int64"), 2**53 + 1, 2**53 + 1),
-    (Feature("a", dtype="float32"), 0.1, 0.1),
+    (Feature("a", dtype="float32"), 0.1, 0.10000000149011612),
+    (Feature("a", dtype="bfloat16"), 0.1, 0.10009765625),
     (Feature("a", takes_booleans=True), True, 1.0),
     (Feature("a", K.BOOLEAN), True, 1.0),
     (LEVELS, 2.0, 2),

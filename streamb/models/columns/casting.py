@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -10,12 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.models.columns.datetimes import moments
-from streamb.models.dtypes import DATE, EXACT, OBJECT, datetime_unit, numpy_dtype
+from streamb.models.dtypes import BFLOAT16, DATE, EXACT, OBJECT, bfloat16_of, datetime_unit, numpy_dtype
 from streamb.models.features import Feature, FeatureKind
+
+_EXACT_SQUARED: Final = float(EXACT) ** 2
 
 
 def cast_numbers(numbers: NDArray[Any], dtype_name: str) -> NDArray[Any]:
-    """Return a float64 array in another type; float64 where that would change values, as of fractions or NaN."""
+    """Return numbers in another type; unchanged where that would change values, as of fractions or NaN.
+
+    Fractions become the nearest number of a type of floats.
+    """
+    if dtype_name == BFLOAT16:
+        return bfloat16_of(numbers)
     dtype = numpy_dtype(dtype_name)
     if dtype is None or dtype == numbers.dtype:
         return numbers
@@ -24,6 +32,15 @@ def cast_numbers(numbers: NDArray[Any], dtype_name: str) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):  # NaN has no whole number; the comparison finds it
         cast = numbers.astype(dtype)
     return cast if np.array_equal(cast, numbers) else numbers
+
+
+def whole_value(feature: Feature, value: float) -> float | int | None:
+    """Return a number of a table as a list of rows holds it: None for NaN, an int in a column of whole numbers."""
+    if value != value:
+        return math.nan if feature.kind is FeatureKind.NUMBER else None
+    if feature.kind is FeatureKind.BOOLEAN:
+        return bool(value)
+    return int(value) if feature.is_whole_type and value.is_integer() else value
 
 
 def python_value(feature: Feature, value: Any) -> Any:
@@ -66,3 +83,16 @@ def as_floats(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "iu" or (array.size and not -EXACT <= int(array.min()) <= int(array.max()) <= EXACT):
         return array
     return array.astype(np.float64)
+
+
+def is_exact(floats: NDArray[np.float64], values: Iterable[Any]) -> bool:
+    """Return whether an array of floats holds the whole numbers exactly that it was made of.
+
+    Args:
+        floats: the array, of float64.
+        values: the values that it was made of, in order.
+    """
+    flat = floats.ravel()
+    if flat.dot(flat) < _EXACT_SQUARED:  # all are small, and none is NaN
+        return True
+    return all(type(value) is not int or value == found for value, found in zip(values, flat.tolist(), strict=True))

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
-from streamb.models.columns.tensors import WrongTensor, check_tensors
+from streamb.models.columns.exact import large_table
+from streamb.models.columns.tensors import CUT, WrongTensor, check_tensors
 from streamb.models.columns.values import MAX_LISTED, Mistake, checked_value, describe, plural, quote, wanted
 from streamb.models.dtypes import EXACT
 from streamb.models.features import Columns, FeatureKind, Rows
@@ -97,6 +99,7 @@ def _check_each(schema: Columns, rows: Sequence[Any]) -> Rows:
             if values is not None:
                 table.append(_checked_row(schema, index, values, problems))
         _check_equal_shapes(schema, table, problems)
+        _check_ends(schema, table, problems)
     except _Full:
         pass
     if problems.found:
@@ -173,11 +176,20 @@ def _check_equal_shapes(schema: Columns, table: list[list[Any]], problems: _Prob
                     )
 
 
+def _check_ends(schema: Columns, table: list[list[Any]], problems: _Problems) -> None:
+    """Report texts that an array of NumPy would cut: it does not know null characters at an end."""
+    for column in schema.cut_columns:
+        for index, row in enumerate(table):
+            value = row[column]
+            if isinstance(value, str) and value.endswith("\0"):
+                problems.add(f"row {index}, column {schema.names[column]!r}: {CUT}")
+
+
 # --- tables of numbers --------------------------------------------------------------------------------------------
 
 
-def _as_numbers(schema: Columns, table: list[list[Any]]) -> NDArray[np.float64] | None:
-    """The checked values as a float64 array if it holds all of them exactly; else None."""
+def _as_numbers(schema: Columns, table: list[list[Any]]) -> NDArray[Any] | None:
+    """The checked values as an array if it holds all of them exactly, of float64 as far as it can; else None."""
     if not schema.is_tabular:
         return None
     if not schema.is_numeric and not all(_NUMBERS_AND_BOOLEANS.issuperset(map(type, row)) for row in table):
@@ -187,7 +199,7 @@ def _as_numbers(schema: Columns, table: list[list[Any]]) -> NDArray[np.float64] 
     except OverflowError:
         return None
     if (np.abs(numbers) >= EXACT).any() and any(type(value) is int and abs(value) > EXACT for value in _flat(table)):
-        return None
+        return large_table(schema, table) if schema.is_numeric else None
     return numbers
 
 
@@ -242,13 +254,15 @@ def join_columns(schema: Columns, columns: Mapping[str, NDArray[Any]]) -> list[d
             one.
     """
     problems = _Problems()
-    whole = {f.name for f in schema.features if f.kind in (FeatureKind.TENSOR, FeatureKind.LIST)}
+    lists = {f.name for f in schema.features if f.kind is FeatureKind.LIST}
     flat: dict[str, list[Any]] = {}
     try:
         for name, tensor in columns.items():
-            if tensor.ndim == 2 and tensor.shape[1] == 1 and name not in whole:
+            if tensor.ndim == 2 and tensor.shape[1] == 1 and name not in schema.nested:
                 flat[name] = tensor[:, 0].tolist()
-            elif tensor.ndim == 1 or (tensor.ndim > 1 and name in whole):
+            elif tensor.ndim == 1 and name in lists:
+                flat[name] = [_from_text(value) for value in tensor.tolist()]
+            elif tensor.ndim == 1 or (tensor.ndim > 1 and name in schema.nested):
                 flat[name] = tensor.tolist()
             else:
                 problems.add(
@@ -264,3 +278,14 @@ def join_columns(schema: Columns, columns: Mapping[str, NDArray[Any]]) -> list[d
     if problems.found:
         raise problems.to_error()
     return [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
+
+
+def _from_text(value: Any) -> Any:
+    """A list from its JSON text, which is how a tensor of texts carries it; anything else is returned unchanged."""
+    if type(value) is not str:
+        return value
+    try:
+        found = orjson.loads(value)
+    except ValueError:
+        return value
+    return found if type(found) is list else value

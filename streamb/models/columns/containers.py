@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
-from streamb.models.columns.casting import as_floats, cast_numbers, python_value
+from streamb.models.columns.casting import as_floats, cast_numbers, is_exact, python_value
 from streamb.models.columns.datetimes import moments
-from streamb.models.dtypes import OBJECT, STRINGS, datetime_unit, numpy_dtype
+from streamb.models.dtypes import BFLOAT16, OBJECT, STRINGS, bfloat16_of, datetime_unit, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
 _DIFFERENT_SHAPES: Final = "the tensors of these rows have different shapes; send them in separate requests"
@@ -50,9 +50,6 @@ def to_array(schema: Columns, rows: Rows) -> NDArray[Any]:
         return np.stack([moments(column, unit) for column in zip(*rows, strict=True)], axis=1)
     if shared in STRINGS and all(None not in row for row in rows):
         return np.array(rows, dtype=str)
-    if schema.is_numeric:  # with whole numbers beyond 2**53
-        dtype = numpy_dtype(shared)
-        return np.array(rows, dtype if dtype is not None and dtype.kind in "iu" else np.float64)
     if kinds == {FeatureKind.ANY}:
         return _rectangular(rows)
     return _object_table(_python_rows(schema, rows))
@@ -83,7 +80,8 @@ def _to_tensor(feature: Feature, values: tuple[Any, ...]) -> NDArray[Any]:
         dtype = numpy_dtype(feature.dtype)
         wanted: Any = str if feature.dtype in STRINGS else dtype
         try:
-            return np.array(values, wanted if feature.dtype else None)
+            made = np.array(values, wanted if feature.dtype else None)
+            return bfloat16_of(made) if feature.dtype == BFLOAT16 else made
         except (TypeError, ValueError):
             if feature.kind is FeatureKind.TENSOR:
                 raise InvalidFeatures(_DIFFERENT_SHAPES, problems=[_DIFFERENT_SHAPES]) from None
@@ -112,8 +110,10 @@ def _rectangular(rows: list[list[Any]]) -> NDArray[Any]:
         raise InvalidFeatures("the rows have different lengths", problems=["the rows have different lengths"])
     try:
         table = np.array(rows)
-    except ValueError:  # values that are themselves lists of different lengths
+    except (ValueError, OverflowError):  # values that are themselves lists of different lengths
         table = np.array(None)
+    if table.dtype.kind == "f" and table.ndim == 2 and not is_exact(table, (value for row in rows for value in row)):
+        return _object_table(rows)
     return table if table.dtype.kind in "iufb" else _object_table(rows)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.models.columns.casting import cast_numbers, python_values
+from streamb.models.columns.casting import cast_numbers, is_exact, python_values
 from streamb.models.columns.datetimes import moments
 from streamb.models.dtypes import DATE, OBJECT, datetime_unit, is_masked, numpy_dtype
 from streamb.models.features import Columns, Feature, FeatureKind, Rows
@@ -50,7 +50,8 @@ def _to_series(feature: Feature, values: Any) -> pd.Series[Any]:
     if feature.dtype == OBJECT or feature.kind is FeatureKind.DATETIME:
         return _objects(listed)
     if feature.kind is FeatureKind.ANY:
-        return pd.Series(listed)
+        column = pd.Series(listed)
+        return column if column.dtype.kind != "f" or is_exact(column.to_numpy(), listed) else _objects(listed)
     return pd.Series(listed, dtype=feature.dtype or None)
 
 
@@ -63,10 +64,10 @@ def _numbers(feature: Feature, values: Any) -> pd.Series[Any]:
         return pd.Series(listed, dtype=name)
     dtype = numpy_dtype(name) or np.dtype(np.float64)
     if isinstance(values, np.ndarray):
-        return pd.Series(cast_numbers(values, dtype.name))
+        return pd.Series(cast_numbers(values, name))
     if dtype.kind in "iub" and any(value is None or isinstance(value, float) for value in values):
         dtype = np.dtype(np.float64)  # null, or a fraction
-    return pd.Series(np.array(values, dtype))
+    return pd.Series(cast_numbers(np.array(values, dtype), name))
 
 
 def _nested(feature: Feature, value: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamb.models.columns.datetimes import WrongTime, count_of
 from streamb.models.columns.tensors import WrongTensor, check_tensor
-from streamb.models.dtypes import EXACT, OBJECT, datetime_unit, number_limits, numpy_dtype
+from streamb.models.dtypes import OBJECT, datetime_unit, number_limits
 from streamb.models.features import Feature, FeatureKind
 
 MAX_LISTED: Final = 10
@@ -49,9 +49,7 @@ def _number(feature: Feature, value: Any) -> float | int:
     _check_limits(feature, value, number_limits(feature.dtype))
     if feature.dtype == OBJECT:
         return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
-    dtype = numpy_dtype(feature.dtype)
-    is_exact = dtype is not None and dtype.kind in "iu" and abs(number) >= EXACT and number.is_integer()
-    return int(value) if is_exact else number
+    return int(value) if feature.is_whole_type and number.is_integer() else number
 
 
 def _integer(feature: Feature, value: Any) -> int:

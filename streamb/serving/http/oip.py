@@ -16,7 +16,9 @@ from streamb.serving.answer import JSON_HEADERS, Encoded, Origin, Rows, jsonable
 from streamb.serving.http.oip_binary import BinarySection, tensor_bytes
 from streamb.serving.http.oip_extensions import refuse_extensions
 from streamb.serving.http.rows import parse_object, read_user_id, row_errors, too_many_rows
-from streamb.serving.http.tensors import DTYPES, Tensor, count_rows, output_tensor, rows_from_tensors, tensor_from_json
+from streamb.serving.http.tensor_data import tensor_from_json
+from streamb.serving.http.tensor_rows import count_rows, rows_from_tensors
+from streamb.serving.http.tensors import DTYPES, Tensor, output_tensor
 from streamb.serving.outputs import PROBABILITIES, VersionOutputs
 
 _MOST_AXES: Final = 32  # of NumPy 1; NumPy 2 has 64

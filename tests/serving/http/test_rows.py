@@ -84,6 +84,8 @@ def test_probabilities_are_written_when_there_are_some():
 def test_rows_without_a_schema():
     assert untyped_rows([[1, 2], [3, 4]]).dtype == np.float64
     assert untyped_rows([[[1], [2]], [[3], [4]]]).shape == (2, 2, 1)
+    assert untyped_rows([1, 2]).tolist() == [1, 2]
+    assert untyped_rows([[2**64 - 1, 1]]).tolist() == [[2**64 - 1, 1]]
     assert untyped_rows([[True, False]]).tolist() == [[1.0, 0.0]]
-    for rows in (["a", "b"], [[1], [2, 3]], [{"a": 1}], [[1, None]], [1, 2], [[2**70]]):
+    for rows in (["a", "b"], [[1], [2, 3]], [{"a": 1}], [[1, None]], [[2**70]], [[2**53 + 1, 0.5]], [[2**64 - 1, -1]]):
         assert untyped_rows(rows) is rows
