@@ -17,7 +17,7 @@ help:
 	@echo "make fast    the quick tests: no Ray, no processes (under a minute)"
 	@echo "make soak    models of every kind, candidates and faults that take long; goes on where it was (installs XGBoost, …)"
 	@echo "make bench   measure serving next to FastAPI, Ray Serve and LitServe (needs wrk)"
-	@echo "make map     write the file map (docs/architecture.md) and the table of settings (docs/configuration.md) anew"
+	@echo "make map     write the file map, the table of settings and the points of the protocol in docs/ anew"
 	@echo "make format  format the code and apply safe lint fixes"
 	@echo "make clean   remove what make and the tests made; keeps .streamb, where your models are"
 

@@ -1,6 +1,7 @@
 """What there is to document, read from the code: settings, console routes, commands, files. Used by test_docs.
 
-As a program (`make map`) it writes the file map of docs/architecture.md and the table of docs/configuration.md.
+As a program (`make map`) it writes the file map of docs/architecture.md, the table of docs/configuration.md and the
+points of the Open Inference Protocol in docs/api.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 MAPPED = ("streamb", "serve_apps", "tune_jobs")
 ARCHITECTURE = ROOT / "docs/architecture.md"
 CONFIGURATION = ROOT / "docs/configuration.md"
+API = ROOT / "docs/api.md"
 MAP_BEGINS = "<!-- `make map` writes what follows, from the first line of each module. -->"
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -154,6 +156,28 @@ def with_settings_table(text: str) -> str:
     return re.sub(r"(^\| `ML_.*\n)+", lambda _: f"{rows}\n", text, count=1, flags=re.MULTILINE)
 
 
+def protocol_points() -> list[tuple[str, str]]:
+    """The points of the Open Inference Protocol that tests show, each with the part that it belongs to."""
+    points = []
+    for name in ("test_protocol.py", "test_datatypes.py"):
+        for part in ast.parse((ROOT / "tests" / "conformance" / name).read_text()).body:
+            if isinstance(part, ast.ClassDef):
+                tests = [test for test in part.body if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef)]
+                points += [
+                    (ast.get_docstring(part) or "", " ".join((ast.get_docstring(test) or "").split())) for test in tests
+                ]
+    return points
+
+
+def with_protocol_points(text: str) -> str:
+    """The text of docs/api.md with the table of these points as the tests have them now."""
+    begins = "| part | point |\n| --- | --- |\n"
+    before, _, rest = text.partition(begins)
+    after = re.sub(r"\A(\|.*\n)*", "", rest)
+    rows = "".join(f"| {part} | {point} |\n" for part, point in protocol_points())
+    return f"{before}{begins}{rows}{after}"
+
+
 def blocks(document: Path, language: str) -> list[str]:
     """The fenced code blocks of a document in one language."""
     return re.findall(rf"^ *```{language}\n(.*?)^ *```$", document.read_text(), re.MULTILINE | re.DOTALL)
@@ -162,3 +186,4 @@ def blocks(document: Path, language: str) -> list[str]:
 if __name__ == "__main__":
     ARCHITECTURE.write_text(with_file_map(ARCHITECTURE.read_text()))
     CONFIGURATION.write_text(with_settings_table(CONFIGURATION.read_text()))
+    API.write_text(with_protocol_points(API.read_text()))

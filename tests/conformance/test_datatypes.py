@@ -71,7 +71,7 @@ class TestDatatypes:
         assert "Timestamp('2024-02-29 12:34:56.789000')" in answer.decode()
 
     def test_columns_of_any_type(self, client):
-        """Columns reach a model of a table in the types of its table, whole numbers beyond 2**53 too"""
+        """Columns reach a model of a table in the types of its table, whole numbers beyond `2**53` too"""
         asked = [given(value, name) for name, value in columns().items()]
         (answer,) = client.infer("frame", asked).as_numpy("predictions")
         seen = dict(zip(columns(), answer.decode().split("|"), strict=True))
@@ -125,7 +125,7 @@ class TestDatatypes:
 
 
 class TestBinary:
-    """Binary tensor data (extension `binary_tensor_data`)"""
+    """Binary tensors"""
 
     def test_binary_data(self, client):
         """`binary_data` of an output says whether it comes in binary; other outputs come in JSON"""

@@ -129,9 +129,10 @@ class TestInference:
         assert http.post("/v2/models/sum/infer", json=body(asked)).json()["outputs"][0]["data"] == [6.0, 7.0]
 
     def test_any_shape(self, client):
-        """Tensors have any number of dimensions, the first one being the rows"""
-        cube = np.arange(24.0).reshape(2, 3, 4)
-        same(client.infer("echo", [given(cube)]).as_numpy("predictions"), cube)
+        """Tensors have up to 32 dimensions; the first one is the rows"""
+        for shape in ((2, 3, 4), (2,) + (1,) * 30 + (12,)):
+            cube = np.arange(24.0).reshape(shape)
+            same(client.infer("echo", [given(cube)]).as_numpy("predictions"), cube)
 
     def test_outputs(self, client):
         """Requested outputs come in their order; without `outputs`, or with an empty list, all that are the version's
