@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,7 +24,7 @@ from streamb.cluster.edge.haproxy import (
 )
 from streamb.cluster.listener import Listener
 from streamb.control.observations import Endpoint
-from streamb.errors import RequestTimeout, StartFailed, StreambError
+from streamb.errors import BadRequest, RequestTimeout, StartFailed, StreambError
 from streamb.serving.http.access import RequestIds
 from streamb.serving.http.receive import read_body, when_gone
 from streamb.serving.http.replies import error_reply
@@ -39,6 +40,8 @@ _REQUEST_IDS: Final = RequestIds()
 _BODY_S: Final = 30.0
 _SILENCE_S: Final = 60.0
 """The longest time for the body of a prediction, and the longest pause in other bodies, as in HAProxy's settings."""
+
+_log = logging.getLogger(__name__)
 
 _Answer: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
 
@@ -124,11 +127,14 @@ class Forwarder:
             await error_reply(error, request_id := _REQUEST_IDS.new()).send(send, request_id)
         except ClientGone:
             return
+        except Exception:
+            _log.exception("a request to %s could not be passed on", scope["path"])
+            await _reply(send, 500, [_JSON], refusal(500).encode())
         else:
             await _reply(send, *answer)
 
     async def _forward(self, scope: dict[str, Any], receive: Any) -> _Answer:
-        """Return the answer of the first reachable server; tries a backend's servers in turn if that is harmless."""
+        """Return the answer of a gateway or of the Console."""
         path: str = scope["path"]
         if path != "/v2" and not path.startswith("/v2/"):
             # Streamed: an artifact may be larger than the memory. Without a body there is nothing to wait for.
@@ -152,20 +158,30 @@ class Forwarder:
     async def _ask_any(
         self, backend: Backend, about: str | None, scope: dict[str, Any], content: Callable[[], Any]
     ) -> _Answer:
-        for key, endpoint in self._candidates(backend, about):
+        """Return the answer of the first reachable server; tries a backend's servers in turn if that is harmless."""
+        tried: set[tuple[str, str]] = set()
+        ended = False
+        while found := next((one for one in self._candidates(backend, about) if one[0] not in tried), None):
+            key, endpoint = found
+            tried.add(key)
             self._busy[key] = self._busy.get(key, 0) + 1
             try:
                 return await self._ask(endpoint, scope, content(), self._config.silence_of(backend))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # nothing was sent
+            except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+                raise BadRequest(f"this request cannot be passed on: {error}") from None
             except httpx.TimeoutException:
                 return 504, [_JSON], refusal(504).encode()
             except httpx.TransportError:
                 # The server ended before it answered. Predictions have no side effects, so another one may be asked.
+                ended = True
                 if backend == "consoles" or about is not None:
-                    return 502, [_JSON], refusal(502).encode()
+                    break
             finally:
                 self._busy[key] -= 1
+        if ended:
+            return 502, [_JSON], refusal(502).encode()
         return 503, [_JSON, (b"retry-after", b"1")], unavailable(backend).encode()
 
     def _candidates(self, backend: Backend, about: str | None) -> list[tuple[tuple[str, str], Endpoint]]:
@@ -234,5 +250,7 @@ async def _chunks(receive: Any) -> AsyncIterator[bytes]:
 
 
 async def _reply(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    if body and not any(name == b"content-length" for name, _ in headers):
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -37,6 +37,18 @@ _SOFT_STOP_S: Final = 5.0
 _CHECK: Final = "check inter 500 rise 1 fall 3"
 _LATE_CHECK: Final = "check inter 2s fastinter 500 downinter 500 rise 1 fall 3"
 _BACKLOG: Final = 4096
+_MOST_HEADERS: Final = 500
+_BUFFERED: Final = "option http-buffer-request"
+"""A request is sent again only if all of it is at hand (as far as a buffer holds it), and slow senders are kept off.
+
+It belongs in the backends: the frontend, which must be silent about what is no HTTP, would say nothing of a late body.
+"""
+_ABOUT: Final = """\
+    acl feedback var(txn.feedback) -m bool
+    http-request set-var(txn.about) req.body,json_query('$.request_id') if feedback
+    # What is compressed cannot be read here: all of it goes to the same gateway.
+    http-request set-var(txn.about) str(compressed) if feedback { req.hdr(content-encoding) -m found }"""
+_SILENCE: Final = "\n".join(f"    errorfile {status} /dev/null" for status in (400, 408, 413, 422, 500, 501))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,7 @@ class EdgeConfig:
 _REFUSALS: Final = {
     400: (
         "bad_request",
-        "this is not HTTP, its head is larger than 15 kB, or the client closed its side before the answer",
+        "this request cannot be read, or the client closed its side of the connection before the answer",
     ),
     408: ("request_timeout", "the request did not arrive in time"),
     500: ("internal_error", "the edge failed; send the request again"),
@@ -123,6 +135,7 @@ global
     stats socket {config.admin_socket} mode 600 level admin
     hard-stop-after {int(_SOFT_STOP_S)}s
     ssl-default-bind-options ssl-min-ver TLSv1.2
+    tune.http.maxhdr {_MOST_HEADERS}
 
 defaults
     mode http
@@ -138,27 +151,27 @@ defaults
     # Predictions have no side effects: a gateway that died before it answered may be asked again elsewhere.
     retry-on conn-failure empty-response
     http-reuse always
-    # ...which needs the whole request at hand (as far as a buffer holds it), and keeps slow senders off the gateways.
-    option http-buffer-request
 {_own_errors()}
 
 frontend edge
     bind {bind}{tls}
+    # HAProxy 2.8 answers what is no HTTP, and heads that do not end or are larger than its buffer (16 kB; a larger one
+    # costs every request a copy of it), with a page of its own, whatever `http-error` says (its issue 3032), or not at
+    # all: then it only closes the connection.
+{_SILENCE}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
     acl data path /v2
     acl data path_beg /v2/
-    acl feedback path -m reg ^/v2/models/[^/]+/feedback$
-    http-request set-var(txn.about) req.body,json_query('$.request_id') if feedback
-    # What is compressed cannot be read here: all of it goes to the same gateway.
-    http-request set-var(txn.about) str(compressed) if feedback {{ req.hdr(content-encoding) -m found }}
+    http-request set-var(txn.feedback) bool(true) if {{ path_end /feedback }} {{ path_beg /v2/models/ }}
     use_backend late if data {{ nbsrv(gateways) eq 0 }}
-    use_backend feedback if feedback
+    use_backend feedback if {{ var(txn.feedback) -m bool }}
     use_backend gateways if data
     default_backend consoles
 
 backend gateways
     balance leastconn
+    {_BUFFERED}
     # A client that leaves is not waited for: its connection to the gateway is closed, queued or not, and the gateway
     # stops its work. (One that closes only its sending side has left, too: nothing tells the one from the other.)
     option abortonclose
@@ -170,6 +183,8 @@ backend gateways
 backend feedback
     balance hash var(txn.about)
     hash-type consistent
+    {_BUFFERED}
+{_ABOUT}
     retry-on conn-failure
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
@@ -180,8 +195,10 @@ backend feedback
 backend late
     balance hash var(txn.about)
     hash-type consistent
+    {_BUFFERED}
+{_ABOUT}
     timeout check {config.answer_timeout_s * 1000:.0f}ms
-    http-request disable-l7-retry if {{ var(txn.about) -m found }}
+    http-request disable-l7-retry if feedback
     option abortonclose
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
@@ -209,6 +226,7 @@ def _consoles(config: EdgeConfig) -> str:
     return f"""
 backend consoles
     balance leastconn
+    {_BUFFERED}
     timeout server {config.silence_of("consoles"):.0f}s
     retry-on conn-failure
     option httpchk GET /healthz

@@ -71,6 +71,15 @@ async def until_up(proxy, backend: str, name: str) -> None:
     raise AssertionError(await proxy.sessions())
 
 
+class Gateway(Upstream):
+    """An upstream that can be killed."""
+
+    def kill(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+
 class Quitter(Upstream):
     """A server that takes whole requests and hangs up; its health checks are answered."""
 

@@ -6,21 +6,12 @@ import contextlib
 import httpx
 import pytest
 
-from tests.cluster.edge.proxies import KINDS, Upstream, started, until_up
+from tests.cluster.edge.proxies import KINDS, Gateway, started, until_up
 
 CHECK_S = 0.2
 """How late a check may be here; the slow gateways below take half a second for everything."""
 
 SLOW_S = 0.5
-
-
-class Gateway(Upstream):
-    """An upstream whose delay counts for its checks, too, and which can be killed and come back."""
-
-    def kill(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
 
 
 async def two_gateways(stack, proxy) -> list[Gateway]:
