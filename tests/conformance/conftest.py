@@ -48,17 +48,10 @@ def platform_models(platform, state_dir):
 _PENDING = (
     "test_the_protocol_through_the_edge",
     "test_compressed_requests",
-    "test_numbers",
-    "test_not_finite",
-    "test_null_is_missing",
-    "FP16-70000",
-    "FP32-1e",
     "alone[numbers]",
     "alone[revealed]",
     "alone[converted rows]",
-    "alone[table tensors]",
     "test_64_clients",
-    "test_a_byte_that_is_no_boolean",
 )
 """Points whose implementation is under way."""
 
