@@ -194,6 +194,10 @@ class DeadlineExceeded(StreambError):
     status, code = 504, "timeout"
 
 
+class OwnDeadlineExceeded(DeadlineExceeded):
+    """The time limit that the request itself set is over, and it was shorter than what the answer may usually take."""
+
+
 # --- artifacts ----------------------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,18 @@
-"""The outcome of a request, in the seven classes that health, rollouts and dashboards count."""
+"""The outcome of a request, in the eight classes that health, rollouts and dashboards count."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from streamb.errors import BreakerOpen, DeadlineExceeded, Overloaded, StorageFailed, StreambError, Unavailable
+from streamb.errors import (
+    BreakerOpen,
+    DeadlineExceeded,
+    Overloaded,
+    OwnDeadlineExceeded,
+    StorageFailed,
+    StreambError,
+    Unavailable,
+)
 
 
 class Outcome(StrEnum):
@@ -17,12 +25,14 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
+    ABANDONED = "abandoned"
 
 
 BLAMED: frozenset[Outcome] = frozenset({Outcome.MODEL_ERROR, Outcome.TIMEOUT, Outcome.UNAVAILABLE})
 """Outcomes that count against the version. A client's mistake does not, nor does a request that the gateway refuses
 because it is full or the version's circuit breaker is open. The failures that opened the breaker were counted;
-otherwise a version that fails sometimes would seem to fail always while the breaker is open."""
+otherwise a version that fails sometimes would seem to fail always while the breaker is open. Nor does a request that
+was given up: its client left, or set a time limit that is shorter than an answer may usually take."""
 
 
 def outcome_of(error: StreambError) -> Outcome:
@@ -32,6 +42,8 @@ def outcome_of(error: StreambError) -> Outcome:
     >>> outcome_of(InvalidFeatures("column 'age' is missing"))
     <Outcome.CLIENT_ERROR: 'client_error'>
     """
+    if isinstance(error, OwnDeadlineExceeded):
+        return Outcome.ABANDONED
     if error.status < 500:
         return Outcome.CLIENT_ERROR
     if isinstance(error, Overloaded):

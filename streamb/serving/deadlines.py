@@ -24,6 +24,11 @@ _STOPPED_S: Final = 0.25
 """A look that comes this much too late (seconds) shows that the gateway itself stood still (stopped, or no CPU)."""
 
 
+_PATIENCE_S: Final = 0.01
+"""Where nobody tells that a client has left, it is asked only after so many seconds: before, that costs more than it
+could save."""
+
+
 class Deadlines:
     """Fails requests whose time is over, and stops calls that nobody waits for any more.
 
@@ -32,7 +37,7 @@ class Deadlines:
         calls: the calls in flight; the batcher adds and removes them.
         predictor: knows how many replicas of a version can be called.
         clock: tells the time.
-        longest_s: after how many seconds a request is overdue whatever is usual.
+        longest_s: the gateway's time limit of a request, in seconds; overdue it is after half of it, whatever is usual.
         stop: ends a call that nobody waits for.
     """
 
@@ -57,20 +62,26 @@ class Deadlines:
     def watch(self, waiting: Waiting) -> None:
         """Look at the clock in time for a request's deadline."""
         if waiting.deadline < self._sweep_at:
-            self._look_in(waiting.deadline - self._clock.monotonic())
+            now = self._clock.monotonic()
+            seconds = max(waiting.deadline - now, _SWEEP_S)
+            if now + seconds < self._sweep_at:
+                self._look_in(seconds)
 
     def is_live(self, lane: Lane, waiting: Waiting, now: float) -> bool:
         """Return whether somebody still waits for the answer; a request past its deadline is failed first."""
+        if waiting.receive is not None and waiting.since < now - _PATIENCE_S and waiting.is_over():
+            return False
         if waiting.deadline <= now:
             if waiting.latest > now and lane.other is not None and lateness.is_stuck(lane.other, self._calls, now):
                 waiting.deadline = min(now + _TICK_S, waiting.latest)
             else:
-                waiting.fail(lateness.too_late(lane, waiting, self._predictor.replicas(lane.target)))
+                replicas = self._predictor.replicas(lane.target)
+                waiting.fail(lateness.too_late(lane, waiting, replicas, self._longest_s))
         return not waiting.future.done()
 
     def overdue(self) -> Counter[Lane]:
         """Return how many requests of each lane are overdue (see `lateness.overdue`)."""
-        return lateness.overdue(self._in_progress(), self._clock.monotonic(), self._longest_s)
+        return lateness.overdue(self._in_progress(), self._clock.monotonic(), self._longest_s / 2)
 
     def sweep(self) -> None:
         """Fail requests past their deadline, stop abandoned calls, and schedule the next sweep."""

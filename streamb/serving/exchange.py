@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from streamb.errors import BadRequest, InvalidInput, ModelFailed
@@ -18,6 +18,12 @@ from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.targets import ServedModel, ServedVersion
 
+TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+"""The header by which a request bounds the time from the end of its body to its answer, in whole milliseconds."""
+
+
+_MOST_DIGITS: Final = 18
+
 
 class Exchange:
     """One request from its arrival to its reply.
@@ -31,11 +37,12 @@ class Exchange:
         called: whether a version was called for it.
         again: whether a second version was asked, because the first one failed.
         held: how many bytes of its body count against the gateway's memory limit.
+        timeout_s: the time limit that the request sets for its answer, in seconds; None if it sets none.
     """
 
     __slots__ = (
         *("again", "body_id", "called", "headers", "held", "own_id", "receive", "request_id"),
-        *("room", "scope", "served", "started", "unit"),
+        *("room", "scope", "served", "started", "timeout_s", "unit"),
     )
 
     def __init__(
@@ -54,6 +61,7 @@ class Exchange:
         self.again = False
         self.room = room
         self.held = 0
+        self.timeout_s: float | None = None
 
     def hold(self, size: int) -> None:
         """Count `size` bytes of the body against the memory limit; raises `Overloaded` if there is not enough left."""
@@ -87,6 +95,14 @@ class RowsFailed(ModelFailed):
         self.answer = answer
         self.reply = reply
         self.request_id = request_id
+
+
+def read_timeout_s(value: bytes) -> float:
+    """Return the time limit that a request sets, in seconds; raises `BadRequest` if it is no whole number above 0."""
+    if not value.isdigit() or not 0 < len(value) <= _MOST_DIGITS or not int(value):
+        said = value[:50].decode("latin-1")
+        raise BadRequest(f"X-Request-Timeout-Ms must be a whole number of milliseconds, at least 1, not {said!r}")
+    return int(value) / 1000
 
 
 async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> bytes:

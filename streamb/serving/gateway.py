@@ -9,16 +9,25 @@ import logging
 from typing import Any
 
 from streamb.clock import Clock
-from streamb.errors import InvalidInput, ModelFailed, StreambError
-from streamb.metrics import BLAMED, Outcome, Snapshot, VersionRecorder, outcome_of
+from streamb.errors import ModelFailed, StreambError
+from streamb.metrics import Outcome, Snapshot, VersionRecorder, outcome_of
 from streamb.models.outputs import Answer, not_finite
 from streamb.serving import metadata
-from streamb.serving.answer import InferenceRequest, Origin, Rows
+from streamb.serving.answer import InferenceRequest, Origin
+from streamb.serving.answering import Answering, no_probabilities
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
-from streamb.serving.breaker import REFUSED, Breaker, BreakerState, BreakerWatch
-from streamb.serving.exchange import Exchange, Inquiry, RowsFailed, body_of, read_query, read_request
-from streamb.serving.fallback import first_limit_s, may_fall_back
+from streamb.serving.breaker import BreakerWatch
+from streamb.serving.exchange import (
+    TIMEOUT_HEADER,
+    Exchange,
+    Inquiry,
+    RowsFailed,
+    body_of,
+    read_query,
+    read_request,
+    read_timeout_s,
+)
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
 from streamb.serving.http.receive import BodyRoom, Message, Receive, Send
@@ -28,7 +37,7 @@ from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.shadow import Mirrors
-from streamb.serving.targets import VERSION_HEADER, ServedModel, ServedVersion, TableBuilder
+from streamb.serving.targets import ServedModel, ServedVersion, TableBuilder
 from streamb.traffic import RoutingTable
 from streamb.version import installed_version
 
@@ -46,6 +55,7 @@ class GatewayApp:
         self._clock = clock
         self._predictor = predictor
         self._batcher = Batcher(predictor, limits, clock)
+        self._answering = Answering(self._batcher, limits.request_timeout_s, clock, self._reply)
         self._mirrors = Mirrors(predictor, limits, clock)
         self._breaker_watch = BreakerWatch()
         self._builder = TableBuilder()
@@ -117,7 +127,7 @@ class GatewayApp:
         except StreambError as error:
             reply = self._refuse(exchange, error)
         except ClientGone:
-            self._recorder(exchange).failed(Outcome.CLIENT_ERROR, _CLIENT_GONE, 0.0)
+            self._recorder(exchange).failed(Outcome.ABANDONED, _CLIENT_GONE, 0.0)
             return None
         except Exception:
             _log.exception("request %s failed unexpectedly", exchange.request_id)
@@ -143,103 +153,22 @@ class GatewayApp:
         return metadata.describe(route, exchange.headers, served, self._streamb_version, replicas)
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
+        if TIMEOUT_HEADER in exchange.headers:
+            exchange.timeout_s = read_timeout_s(exchange.headers[TIMEOUT_HEADER])
         request = await read_request(exchange, route, self._limits)
         model = self._served.model(route.model_id)
         chosen = self._choose(exchange, route, model, request)
         inquiry = Inquiry(model, request, probabilities)
         model.budget.count(exchange.started)
-        second = model.fallback
-        if second is None or second is chosen or route.version:
-            return await self._ask(exchange, inquiry, chosen, request.rows(chosen.schema))
-        limit_s = self._limits.request_timeout_s
-        deadline = self._clock.monotonic() + limit_s
-        try:
-            rows = request.rows(chosen.schema)
-            first_s = first_limit_s(second.lane.usual, len(rows), limit_s)
-            return await self._ask(exchange, inquiry, chosen, rows, first_s, spare=True)
-        except StreambError as error:
-            failure = error
-        return await self._ask_second(exchange, inquiry, chosen, second, failure, deadline)
+        return await self._answering.answer(exchange, inquiry, chosen, pinned=bool(route.version))
 
-    async def _ask(
+    def _reply(
         self,
         exchange: Exchange,
         inquiry: Inquiry,
         version: ServedVersion,
-        rows: Rows,
-        timeout_s: float | None = None,
-        *,
-        spare: bool = False,
-    ) -> Reply:
-        """Return the answer of one version.
-
-        Args:
-            exchange, inquiry: the request.
-            version: the version that is asked.
-            rows: the rows, checked against its schema.
-            timeout_s: how long it may take, in seconds; None: the whole time limit of a request.
-            spare: whether another version can answer if this one does not.
-        """
-        if version.broken is not None:
-            raise version.broken
-        probabilities = inquiry.request.asks_probabilities(version.outputs) or inquiry.probabilities
-        if probabilities and version.lane.no_probabilities:
-            raise _no_probabilities(version)
-        breaker, generation = version.breaker, REFUSED
-        if breaker is not None:
-            generation = breaker.enter(exchange.started)
-            if generation == REFUSED and inquiry.model.can_spare(version):
-                raise breaker.refusal(exchange.started)
-        try:
-            waiting = self._batcher.admit(
-                rows, probabilities=probabilities, receive=exchange.receive, timeout_s=timeout_s
-            )
-            if spare:
-                self._batcher.spare(version.lane, waiting)
-            exchange.called = True
-            answer = await self._batcher.submit(version.lane, waiting)
-            reply = self._reply(exchange, inquiry, version, answer, probabilities=probabilities)
-        except BaseException as error:
-            if breaker is not None:
-                _tell(breaker, generation, error, self._clock.monotonic())
-            raise
-        if breaker is not None:
-            breaker.succeeded(generation, self._clock.monotonic())
-        return reply
-
-    async def _ask_second(
-        self,
-        exchange: Exchange,
-        inquiry: Inquiry,
-        first: ServedVersion,
-        second: ServedVersion,
-        failure: StreambError,
-        deadline: float,
-    ) -> Reply:
-        """Return the second version's answer within the rest of the request's time; else raise the first one's failure.
-
-        The failure counts for the first, and the time it took does not count for the second. A client that named the
-        version itself hears that its rows are refused.
-        """
-        now = self._clock.monotonic()
-        if not may_fall_back(failure) or not second.healthy or now >= deadline:
-            raise failure
-        if isinstance(failure, InvalidInput) and exchange.headers.get(VERSION_HEADER):
-            raise failure
-        try:
-            rows = inquiry.request.rows(second.schema)
-        except InvalidInput:  # the rows fit the version that they were sent to
-            raise failure from None
-        opened = first.breaker is not None and first.breaker.state is BreakerState.OPEN
-        if exchange.called and not opened and not inquiry.model.budget.take(now):
-            raise failure
-        first.recorder.failed(outcome_of(failure), failure.status, now - exchange.started)
-        first.recorder.fell_back()
-        exchange.served, exchange.started, exchange.again = second, now, True
-        return await self._ask(exchange, inquiry, second, rows, deadline - now)
-
-    def _reply(
-        self, exchange: Exchange, inquiry: Inquiry, version: ServedVersion, answer: Answer, *, probabilities: bool
+        answer: Answer,
+        probabilities: bool,  # noqa: FBT001 - called for each request
     ) -> Reply:
         """Return an answer as a reply; count it as answered, and perhaps copy the request to a shadow version.
 
@@ -249,7 +178,7 @@ class GatewayApp:
         request, model = inquiry.request, inquiry.model
         if probabilities and answer.probabilities is None:
             version.lane.no_probabilities = True
-            raise _no_probabilities(version)
+            raise no_probabilities(version)
         if answer.failed and len(answer.failed) == request.row_count and not request.takes_not_finite:
             raise not_finite(answer.failed[0])
         request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
@@ -302,18 +231,6 @@ class GatewayApp:
 
     def _recorder(self, exchange: Exchange) -> VersionRecorder:
         return exchange.served.recorder if exchange.served is not None else self._unrouted
-
-
-def _no_probabilities(version: ServedVersion) -> InvalidInput:
-    return InvalidInput(f"version {version.target.version} of {version.model_id!r} has no class probabilities")
-
-
-def _tell(breaker: Breaker, generation: int, error: BaseException, now: float) -> None:
-    """Report to a breaker how a call without an answer ended."""
-    if isinstance(error, StreambError) and outcome_of(error) in BLAMED:
-        breaker.failed(generation, now)
-    else:
-        breaker.abandoned(generation)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

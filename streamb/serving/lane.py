@@ -8,12 +8,15 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamb.errors import ModelFailed, StreambError
 from streamb.metrics import VersionRecorder
 from streamb.models.outputs import Answer
 from streamb.serving.answer import Rows
 from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.depth import Depth
+from streamb.serving.forms import form_of
 from streamb.serving.http.receive import Receive, has_disconnected
 from streamb.serving.usual import Usual
 from streamb.traffic import VersionTarget
@@ -27,14 +30,19 @@ class Waiting:
     """One request from the queue to its answer.
 
     Attributes:
-        shape: the shape of one row where the rows are an array, else None; only equal shapes go into one call.
         since: when it joined the queue, on the monotonic clock, in seconds.
         deadline: when it must be answered, on the same clock.
         latest: until when the deadline may be moved if another version is late as well.
+        own_limit: whether the request itself set its time limit.
         future: resolves to the answer, or to the error for the client.
+        call: the call that it is in; None while it waits in the queue.
+        receive: the connection, to be asked whether the client has left; None if somebody tells (`Batcher.leave`).
     """
 
-    __slots__ = ("_receive", "deadline", "future", "latest", "probabilities", "row_count", "rows", "shape", "since")
+    __slots__ = (
+        *("_form", "call", "deadline", "future", "latest", "own_limit", "probabilities"),
+        *("receive", "row_count", "rows", "since"),
+    )
 
     def __init__(
         self,
@@ -42,30 +50,35 @@ class Waiting:
         since: float,
         deadline: float,
         future: asyncio.Future[Answer],
-        receive: Receive,
         *,
         probabilities: bool,
+        own_limit: bool = False,
     ) -> None:
         self.rows = rows
         self.row_count = len(rows)
-        self.shape = rows.shape[1:] if isinstance(rows, np.ndarray) else None
         self.probabilities = probabilities
         self.since = since
         self.deadline = self.latest = deadline
+        self.own_limit = own_limit
         self.future = future
-        self._receive = receive
+        self.call: Call | None = None
+        self.receive: Receive | None = None
+        self._form: object = None
 
     def is_over(self) -> bool:
         """Return whether nobody waits for the answer any more: it was given or abandoned, or the client went away.
 
-        Checks the connection, so it is called only for requests that had to queue, when they are taken out.
+        May ask the connection, so it is called only for requests that wait for a while.
         """
-        if self.future.done():
-            return True
-        if has_disconnected(self._receive):
+        if not self.future.done() and self.receive is not None and has_disconnected(self.receive):
             self.future.set_exception(ClientGone())
-            return True
-        return False
+        return self.future.done()
+
+    def form(self, lane: Lane) -> object:
+        """Return the form of the rows (`forms.form_of`); worked out when there is somebody to compare with."""
+        if self._form is None:
+            self._form = form_of(self.rows, lane.value_typed)
+        return self._form
 
     def resolve(self, answer: Answer | StreambError) -> None:
         """Deliver the answer or the error; a late one is discarded."""
@@ -97,11 +110,13 @@ class Lane:
         troubled: until when (monotonic clock, seconds) requests had to wait for a replica that had died, or because the
             gateway itself was stopped: the latency of a request that came before is not the version's.
         no_probabilities: whether an answer has shown that the version has no class probabilities.
+        depth: how many calls at once answer most, for each replica.
+        value_typed: see `forms.value_typed`.
     """
 
     __slots__ = (
-        *("calls", "in_flight", "no_probabilities", "other", "queue", "quick_at"),
-        *("recorder", "retired", "slow_at", "target", "troubled", "usual"),
+        *("calls", "depth", "in_flight", "no_probabilities", "other", "queue", "quick_at"),
+        *("recorder", "retired", "slow_at", "target", "troubled", "usual", "value_typed"),
     )
 
     def __init__(self, target: VersionTarget, recorder: VersionRecorder) -> None:
@@ -116,6 +131,8 @@ class Lane:
         self.quick_at = self.slow_at = -math.inf
         self.troubled = -math.inf
         self.no_probabilities = False
+        self.depth = Depth()
+        self.value_typed: NDArray[np.bool_] | None = None
 
     @property
     def size(self) -> int:
@@ -137,6 +154,12 @@ class Call:
         self.requests = requests
         self.sent = sent
         self.task: asyncio.Task[None] | None = None
+        for waiting in requests:
+            waiting.call = self
+
+    def is_over(self) -> bool:
+        """Return whether nobody waits for its reply any more."""
+        return all(waiting.future.done() for waiting in self.requests)
 
     def batch(self) -> Batch:
         """Return the rows of all requests, in order, as one batch."""
@@ -146,7 +169,7 @@ class Call:
         counts = tuple(waiting.row_count for waiting in requests)
         if len(requests) == 1:
             return Batch(requests[0].rows, counts, probabilities)
-        if requests[0].shape is not None:
+        if isinstance(requests[0].rows, np.ndarray):
             return Batch(np.concatenate([waiting.rows for waiting in requests]), counts, probabilities)
         rows: list[Any] = []
         for waiting in requests:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from streamb.errors import DeadlineExceeded, StreambError, Unavailable
+from streamb.errors import DeadlineExceeded, OwnDeadlineExceeded, StreambError, Unavailable
 from streamb.serving.lane import Call, Lane, Waiting
 
 OVERDUE_S: Final = 2.0
@@ -58,17 +59,30 @@ def is_stuck(lane: Lane, calls: Iterable[Call], now: float) -> bool:
     return lane.slow_at > now - RECENTLY_S or now - oldest > lane.usual.quick_s
 
 
-def too_late(lane: Lane, waiting: Waiting, replicas: int) -> StreambError:
+def too_late(lane: Lane, waiting: Waiting, replicas: int, longest_s: float) -> StreambError:
     """Return the error of a request whose time is over, in the words of the cause.
+
+    A request's own limit counts against the version only if it is as much as another version may take for an answer
+    (`Usual.allows_s`). Else a client could have a canary rolled back by limits of a millisecond.
 
     Args:
         lane: the version.
         waiting: the request.
         replicas: the number of the version's replicas that can be called at present.
+        longest_s: the gateway's own limit, in seconds.
     """
     version, limit = lane.target.version, round(waiting.deadline - waiting.since, 3)
     if not replicas:
         message = f"no replica of version {version} could be reached within {limit:g} s; try again later"
         return Unavailable(message, retry_after_s=1)
-    message = f"version {version} did not answer within {limit:g} s; send fewer rows or try again later"
-    return DeadlineExceeded(message, limit_s=limit)
+    message = f"version {version} did not answer within {limit:g} s"
+    advice = "send fewer rows or try again later"
+    if waiting.own_limit:
+        text = f"{message}, the limit that this request set (X-Request-Timeout-Ms); allow more time, or {advice}"
+        allowed = lane.other.usual.allows_s(waiting.row_count) if lane.other is not None else math.inf
+        kind = OwnDeadlineExceeded if limit < allowed else DeadlineExceeded
+        return kind(text, limit_s=limit, limit_of="request")
+    own = lane.target.timeout_s
+    whose = "model" if own is not None and own <= min(limit, longest_s) else "gateway" if limit >= longest_s else ""
+    said = f", the limit of the {whose}" if whose else ""
+    return DeadlineExceeded(f"{message}{said}; {advice}", limit_s=limit, **({"limit_of": whose} if whose else {}))

@@ -20,6 +20,7 @@ class GatewayLimits:
         max_request_rows: the largest number of rows in one request.
         max_batch_rows: the largest number of rows of several requests in one call; a larger single request goes alone.
         calls_per_replica: calls in flight to a version, for each of its replicas, before more requests wait together.
+        adapts_depth: whether it is one call instead, where that is measured to answer more (`depth.Depth`).
     """
 
     max_concurrent_requests: int = 200
@@ -31,3 +32,4 @@ class GatewayLimits:
     max_request_rows: int = 20_000
     max_batch_rows: int = 4096
     calls_per_replica: int = 2
+    adapts_depth: bool = True

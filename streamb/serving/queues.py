@@ -16,6 +16,10 @@ _LOOK_S: Final = 0.05
 """A full queue is searched for abandoned requests no more often than this (seconds)."""
 
 
+_PASSED: Final = 128
+"""So many requests of other forms are passed over, at most, in search of those that fit into a call."""
+
+
 class Queues:
     """The queues of all lanes.
 
@@ -41,6 +45,47 @@ class Queues:
             self.lanes.append(lane)
         lane.queue.append(waiting)
         self.queued += 1
+
+    def remove(self, lane: Lane, waiting: Waiting) -> None:
+        """Remove a request that waits in the queue of its lane."""
+        lane.queue.remove(waiting)
+        lane.recorder.waited(self._clock.monotonic() - waiting.since)
+        self._dropped(lane, waiting)
+
+    def take(
+        self, lane: Lane, most: int, most_rows: int, is_live: Callable[[Lane, Waiting, float], bool]
+    ) -> list[Waiting]:
+        """Take the requests of the next call: the oldest, and those behind it whose rows have the same form.
+
+        A request of another form stays where it is, so it is the first of a later call; nobody waits longer because
+        another form is taken from behind it, for that call is made anyway. Among requests of one form the order is
+        kept. Requests that nobody waits for are dropped on the way.
+
+        Args:
+            lane: the lane, which is not in `lanes` at present.
+            most: the most requests.
+            most_rows: the most rows of several requests; a larger one goes alone.
+            is_live: whether somebody waits for a request at a time (monotonic clock, seconds).
+        """
+        together: list[Waiting] = []
+        passed: list[Waiting] = []
+        queue, join, rows, waited, now = lane.queue, lane.target.batching.join, 0, 0.0, self._clock.monotonic()
+        while queue and len(together) < most and len(passed) < _PASSED:
+            waiting = queue[0]
+            if is_live(lane, waiting, now):
+                if together and (not join or rows + waiting.row_count > most_rows):
+                    break
+                if together and waiting.form(lane) != together[0].form(lane):
+                    passed.append(queue.popleft())
+                    continue
+                together.append(waiting)
+                rows += waiting.row_count
+            queue.popleft()
+            self.queued -= 1
+            waited += now - waiting.since
+        queue.extendleft(reversed(passed))
+        lane.recorder.waited(waited)
+        return together
 
     def make_place(self, lane: Lane) -> None:
         """Where the queues are full, refuse a request of the longest, so that no slow version takes all places.

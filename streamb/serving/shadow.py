@@ -28,7 +28,6 @@ from streamb.serving.answer import InferenceRequest
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
 from streamb.serving.fallback import FIRST_SHARE
-from streamb.serving.http.receive import Message
 from streamb.serving.lane import Lane
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.pairs import PairComparer
@@ -132,6 +131,7 @@ class Mirror:
         self._closed = False
         # The batcher counts calls and rows on its lane; those of copies do not count as traffic.
         self._lane = Lane(shadow.target, VersionRecorder(shadow.model_id, shadow.target.version, shadow.target.classes))
+        self._lane.value_typed = shadow.lane.value_typed
         self._offered: list[Copy] = []
         self._comparer = PairComparer()
         self._pairs = 0
@@ -182,7 +182,7 @@ class Mirror:
             began = self._clock.monotonic()
             try:
                 rows = copy.request.rows(self._shadow.schema)
-                waiting = self._batcher.admit(rows, probabilities=False, receive=_connected, timeout_s=copy.limit_s)
+                waiting = self._batcher.admit(rows, probabilities=False, timeout_s=copy.limit_s)
                 future = self._batcher.submit(self._lane, waiting)
             except StreambError as error:
                 self._ended(copy, _ending(error))
@@ -243,9 +243,3 @@ def _ending(error: BaseException) -> str:
     """Return how a copy without an answer is counted: "refused" if the version takes its rows as a client's mistake."""
     refused = isinstance(error, StreambError) and outcome_of(error) is Outcome.CLIENT_ERROR
     return "refused" if refused else "failed"
-
-
-async def _connected() -> Message:
-    """The `receive` of a copy, whose client never disconnects because there is none."""
-    await asyncio.get_running_loop().create_future()
-    raise AssertionError("nobody resolves this future")

@@ -15,6 +15,7 @@ from streamb.metrics import Snapshot, VersionRecorder
 from streamb.models.schema import FeatureSchema
 from streamb.serving.breaker import Breaker, BreakerState
 from streamb.serving.fallback import FallbackBudget
+from streamb.serving.forms import value_typed
 from streamb.serving.lane import Lane
 from streamb.serving.outputs import VersionOutputs
 from streamb.traffic import BreakerPolicy, ModelRoute, RoutingTable, VersionTarget
@@ -298,7 +299,7 @@ class TableBuilder:
         headers = ((VERSION_HEADER, target.version.encode()),)
         outputs = VersionOutputs(target.outputs, target.classes)
         lane = known.lane if known is not None else Lane(target, recorder)
-        lane.target, lane.retired = target, False
+        lane.target, lane.retired, lane.value_typed = target, False, value_typed(schema)
         if not same_policy:
             breaker = Breaker(model_id, target.version, policy, now) if policy is not None else None
         served = ServedVersion(model_id, target, schema, lane, recorder, broken, headers, outputs, breaker)

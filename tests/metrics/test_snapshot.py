@@ -18,7 +18,7 @@ EVENTS = st.tuples(
     st.integers(min_value=1, max_value=5000),
 )
 STATUS = {"ok": 200, "client_error": 422, "model_error": 500, "overload": 503, "refused": 503, "timeout": 504}
-STATUS["unavailable"] = 503
+STATUS |= {"unavailable": 503, "abandoned": 499}
 
 
 def record(events) -> list[Snapshot]:

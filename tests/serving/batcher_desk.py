@@ -41,7 +41,8 @@ class Desk:
     def submit(self, lane, *values, probabilities=False, connection=None):
         rows = np.array([[float(value)] for value in values])
         connection = connection or Connection(more_to_come=True)
-        waiting = self.batcher.admit(rows, probabilities=probabilities, receive=connection.receive)
+        waiting = self.batcher.admit(rows, probabilities=probabilities)
+        waiting.receive = connection.receive
         future = self.batcher.submit(lane, waiting)
         self.end_turn()
         return future

@@ -31,7 +31,7 @@ async def test_what_comes_in_one_turn_of_the_event_loop_goes_together():
     lane = desk.lane()
     for value in range(3):
         rows = np.array([[float(value)]])
-        desk.batcher.submit(lane, desk.batcher.admit(rows, probabilities=False, receive=Connection().receive))
+        desk.batcher.submit(lane, desk.batcher.admit(rows, probabilities=False))
     assert not desk.calls
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -89,7 +89,7 @@ async def test_rows_of_different_shapes_do_not_go_together():
     desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
     for rows in (np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 3)), [["a"]], [["b"], ["c"]]):
-        waiting = desk.batcher.admit(rows, probabilities=False, receive=Connection().receive)
+        waiting = desk.batcher.admit(rows, probabilities=False)
         desk.batcher.submit(lane, waiting)
         desk.end_turn()
     await desk.settle()
@@ -225,7 +225,7 @@ async def test_a_request_is_refused_when_its_time_is_up_in_the_queue_and_in_a_ca
 
 async def test_a_shorter_limit_is_named():
     desk = Desk()
-    waiting = desk.batcher.admit(np.zeros((1, 1)), probabilities=False, receive=Connection().receive, timeout_s=2)
+    waiting = desk.batcher.admit(np.zeros((1, 1)), probabilities=False, timeout_s=2)
     future = desk.batcher.submit(desk.lane(), waiting)
     desk.sweep(2)
     with pytest.raises(DeadlineExceeded, match="within 2 s") as late:
@@ -239,9 +239,9 @@ async def test_a_request_that_no_replica_could_take_says_so():
     desk.sweep(5)
     with pytest.raises(Unavailable, match=r"no replica of version 1\.0\.0 could be reached within 5 s"):
         await future
-    waiting = desk.batcher.admit(np.zeros((1, 1)), probabilities=False, receive=Connection().receive)
+    waiting = desk.batcher.admit(np.zeros((1, 1)), probabilities=False)
     with pytest.raises(Unavailable, match="at present"):
-        desk.batcher.spare(desk.lane(), waiting)
+        desk.batcher.spare(desk.lane(), waiting, 5)
 
 
 async def test_the_time_in_the_queue_is_counted():
@@ -300,10 +300,8 @@ def quick(desk, version):
 
 
 def spared(desk, lane, timeout_s=1):
-    waiting = desk.batcher.admit(
-        np.ones((1, 1)), probabilities=False, receive=Connection().receive, timeout_s=timeout_s
-    )
-    desk.batcher.spare(lane, waiting)
+    waiting = desk.batcher.admit(np.ones((1, 1)), probabilities=False, timeout_s=timeout_s)
+    desk.batcher.spare(lane, waiting, 30)
     future = desk.batcher.submit(lane, waiting)
     desk.end_turn()
     return future

@@ -5,7 +5,6 @@ import pytest
 
 from streamb.errors import DeadlineExceeded
 from streamb.serving import GatewayLimits
-from tests.serving.asgi_client import Connection
 from tests.serving.batcher_desk import Desk
 
 
@@ -40,9 +39,7 @@ async def test_a_request_with_less_time_fails_on_time_behind_one_with_more():
     running = desk.submit(lane, 0)
     await desk.settle()
     patient = desk.submit(lane, 1)
-    hurried = desk.batcher.admit(
-        np.array([[2.0]]), probabilities=False, receive=Connection(more_to_come=True).receive, timeout_s=5
-    )
+    hurried = desk.batcher.admit(np.array([[2.0]]), probabilities=False, timeout_s=5)
     future = desk.batcher.submit(lane, hurried)
     desk.sweep(6)
     with pytest.raises(DeadlineExceeded):
