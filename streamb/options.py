@@ -82,7 +82,10 @@ def checked_window(minutes: int) -> int:
 
 
 class Strict(BaseModel):
-    """An immutable document that accepts only declared fields, and converts no types."""
+    """An immutable document that accepts only declared fields, and converts no types.
+
+    A field that is None (null in JSON) counts as not given: an optional one keeps its default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -90,9 +93,25 @@ class Strict(BaseModel):
         """Return the content as JSON with sorted keys; equal content gives equal text."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_not_given(cls, given: Any) -> Any:
+        return {name: one for name, one in given.items() if one is not None} if isinstance(given, Mapping) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        resolved = handler.resolve_ref_schema(schema)
+        for name, one in resolved.get("properties", {}).items():
+            kinds = one.get("anyOf", [])
+            if name not in resolved.get("required", []) and {"type": "null"} not in kinds:
+                about = {key: one.pop(key) for key in _ABOUT if key in one}
+                resolved["properties"][name] = {**about, "anyOf": [*(kinds or [one]), {"type": "null"}]}
+        return schema
+
 
 class Options(Strict):
-    """The base class of all groups of options. An option that is None counts as not given and keeps its default."""
+    """The base class of all groups of options."""
 
     called: ClassVar[str] = "options"
     """The name of the group in error messages."""
@@ -124,11 +143,6 @@ class Options(Strict):
         """Return every option as JSON; `read` accepts the result."""
         return self.model_dump(mode="json")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _none_is_not_given(cls, given: Any) -> Any:
-        return {name: one for name, one in given.items() if one is not None} if isinstance(given, Mapping) else given
-
     @classmethod
     def _problem(cls, found: Mapping[str, Any]) -> str:
         parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"] if part != "[key]")
@@ -143,14 +157,3 @@ class Options(Strict):
         words = re.sub(r"^\w+ should ", "must ", str(found["msg"]).removeprefix("Value error, "))
         words = re.sub(r" valid dictionary or instance of .*", "n object of names and values", words)
         return f"{place} {words}, not {found['input']!r:.200}".strip()
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler(core)
-        resolved = handler.resolve_ref_schema(schema)
-        for name, one in resolved.get("properties", {}).items():
-            kinds = one.get("anyOf", [])
-            if name not in resolved.get("required", []) and {"type": "null"} not in kinds:
-                about = {key: one.pop(key) for key in _ABOUT if key in one}
-                resolved["properties"][name] = {**about, "anyOf": [*(kinds or [one]), {"type": "null"}]}
-        return schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +40,8 @@ class Prediction:
             them per output; None unless they were asked for.
         classes: the class labels in the order of these probabilities (for several outputs a list for each); None if
             they are unknown, or no probabilities were asked for.
+        errors: for each row that failed its index, why, and a code: `{"row", "error", "code"}`; its prediction is None.
+            If all rows fail, `ModelFailed` is raised.
     """
 
     predictions: list[Any]
@@ -48,6 +50,7 @@ class Prediction:
     variant: str | None = None
     probabilities: list[list[Any]] | None = None
     classes: list[Any] | None = None
+    errors: list[dict[str, Any]] = field(default_factory=list)
 
 
 class ProductionMLManager(RegistryMethods):

@@ -12,6 +12,7 @@ from streamb.errors import (
     Conflict,
     InvalidFeatures,
     InvalidInput,
+    ModelFailed,
     NotFound,
     NotRunning,
     Unauthorized,
@@ -38,6 +39,14 @@ def churn(manager, classifier):
     deployment = manager.deploy_model(model_id="churn", target_version="1.0.0", rollout_strategy="immediate")
     assert deployment.wait(timeout=30).state == "completed"
     return made
+
+
+class Root:
+    """Answers NaN to negative numbers."""
+
+    def predict(self, X):
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(np.asarray(X, np.float64)[:, 0])
 
 
 ROWS = [[2.0, 0.1], [-2.0, 0.1]]
@@ -102,6 +111,17 @@ def test_probabilities_come_when_they_are_asked_for(manager, churn, classifier):
     np.testing.assert_allclose(reply.probabilities, expected, rtol=1e-9)
     assert manager.predict("churn", ROWS).probabilities is None
     assert manager.predict("churn", ROWS).classes is None
+
+
+def test_rows_that_fail_are_named(manager):
+    manager.register_model("root", "", "", Root(), "1.0.0")
+    manager.deploy_model(model_id="root", target_version="latest", rollout_strategy="immediate").wait(30)
+    reply = manager.predict("root", [[4.0], [-1.0]])
+    assert reply.predictions == [2.0, None]
+    assert [(one["row"], one["code"]) for one in reply.errors] == [(1, "model_error")]
+    assert manager.predict("root", [[4.0]]).errors == []
+    with pytest.raises(ModelFailed, match="row 0"):
+        manager.predict("root", [[-1.0]])
 
 
 def test_a_model_without_probabilities_says_so(manager):
