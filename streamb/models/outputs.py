@@ -220,7 +220,12 @@ def as_array(values: Any) -> Any:
         array = np.asarray(values)
     except (ValueError, OverflowError):  # lists of different lengths, or a number that no array holds
         return values
-    return array if array.dtype.kind in "biufU" and _is_exact(array, leaves) else values
+    if array.dtype.kind in "biufU" and _is_exact(array, leaves):
+        return array
+    try:  # of whole numbers, some of them above those of 64 bits with a sign, NumPy makes fractions
+        return np.asarray(values, np.uint64) if all(type(leaf) is int for leaf in leaves) else values
+    except (ValueError, OverflowError):
+        return values
 
 
 def class_labels(found: Any) -> list[Any] | None:
@@ -302,4 +307,11 @@ def _is_exact(array: NDArray[Any], leaves: Sequence[Any]) -> bool:
         return not any(str(leaf).endswith("\0") for leaf in leaves)
     if array.dtype.kind != "f":
         return True
-    return not any(isinstance(leaf, int | np.integer) and abs(int(leaf)) > _EXACT_IN_FLOAT for leaf in leaves)
+    return all(_largest_whole(leaf) <= _EXACT_IN_FLOAT for leaf in leaves if not isinstance(leaf, float))
+
+
+def _largest_whole(leaf: Any) -> int:
+    """The largest absolute whole number in a number or an array; 0 if it has fractions."""
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "iu" and leaf.size:
+        return max(abs(int(leaf.min())), abs(int(leaf.max())))
+    return abs(int(leaf)) if isinstance(leaf, int | np.integer) else 0

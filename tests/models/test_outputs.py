@@ -166,6 +166,26 @@ def test_an_array_holds_what_the_list_holds(values):
 
 
 @pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([2**64 - 1, 1], "uint64"),
+        ([[2**63], [1]], "uint64"),
+        ([2**63, -1], None),
+        ([2**63, 1.0], None),
+        ([np.array([2**64 - 1], np.uint64), np.array([1])], None),
+        ([np.array([2**63], np.uint64), np.array([1.5])], None),
+        ([np.array([1], np.uint64), np.array([1])], "float64"),
+    ],
+)
+def test_no_whole_number_becomes_another_one(values, dtype):
+    found = as_array(values)
+    assert (found.dtype.name if isinstance(found, np.ndarray) else None) == dtype
+    assert [int(row) if np.ndim(row) == 0 else int(row[0]) for row in found] == [
+        int(row) if np.ndim(row) == 0 else int(row[0]) for row in values
+    ]
+
+
+@pytest.mark.parametrize(
     ("found", "labels"),
     [
         (np.array(["no", "yes"]), ["no", "yes"]),
