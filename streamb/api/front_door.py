@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamb.api.errors import error_response
 from streamb.api.tables import MAX_TABLE_BYTES
 from streamb.config import Settings, is_loopback
-from streamb.errors import BodyTooLarge, Forbidden, StreambError
+from streamb.errors import BodyTooLarge, Forbidden, StreambError, UnsupportedMediaType
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ class FrontDoor:
     def _refusal(self, scope: Scope, headers: Headers) -> StreambError | None:
         if scope["method"] not in _SAFE_METHODS and _is_cross_site(headers, loopback=self._settings.loopback_only):
             return Forbidden("a change from another site's page is refused; call the API from a program, with a key")
+        if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+            return UnsupportedMediaType("the Console does not unpack bodies: send this one without Content-Encoding")
         limit = self._body_limit(self._file_limit(scope["path"], headers))
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > limit:

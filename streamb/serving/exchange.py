@@ -9,6 +9,7 @@ from streamb.errors import BadRequest, InvalidInput, ModelFailed
 from streamb.models.outputs import Answer, not_finite
 from streamb.serving.answer import InferenceRequest
 from streamb.serving.http import access
+from streamb.serving.http.compressed import coding_of, unpack
 from streamb.serving.http.oip import TensorRequest
 from streamb.serving.http.receive import BodyRoom, Message, Receive, read_body
 from streamb.serving.http.replies import Reply
@@ -106,13 +107,18 @@ def read_timeout_s(value: bytes) -> float:
 
 
 async def body_of(exchange: Exchange, limits: GatewayLimits, limit: int) -> bytes:
-    """Read the body of a request, at most `limit` bytes; raises `ClientGone` if the client leaves before its end."""
+    """Read the body of a request, at most `limit` bytes, and unpack it if it is compressed.
+
+    Raises `ClientGone` if the client leaves before its end.
+    """
+    coding = exchange.headers.get(b"content-encoding")
+    packed = None if coding is None else coding_of(coding)
     declared = access.content_length(exchange.headers)
     timeout_s = limits.body_timeout_s
     body = await read_body(exchange.receive, declared=declared, limit=limit, timeout_s=timeout_s, hold=exchange.hold)
     if body is None:
         raise ClientGone
-    return body
+    return body if packed is None else await unpack(body, packed, limit=limit, hold=exchange.hold)
 
 
 async def read_request(exchange: Exchange, route: Route, limits: GatewayLimits) -> InferenceRequest:

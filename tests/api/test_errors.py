@@ -135,6 +135,11 @@ class TestBodies:
 
         assert shape(await small.post("/api/models", content=pieces(), headers=JSON)) == (413, "body_too_large")
 
+    @pytest.mark.parametrize("coding", ["gzip", "br"])
+    async def test_compressed(self, small, coding):
+        answer = await small.post("/api/models", content=b"x", headers={**JSON, "content-encoding": coding})
+        assert shape(answer) == (415, "unsupported_media_type")
+
     async def test_too_slow(self, small):
         import asyncio
 

@@ -216,12 +216,12 @@ class Forwarder:
         return answer.status_code, headers, body
 
 
-def _request_id(body: bytes) -> str | None:
-    """The request id that feedback refers to; None if it names none."""
+def _request_id(body: bytes) -> str:
+    """The request id that feedback refers to; "" if it names none, or is compressed."""
     try:
         return str(json.loads(body)["request_id"])
     except (ValueError, LookupError, TypeError):
-        return None
+        return ""
 
 
 def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -85,11 +85,6 @@ def json_length(headers: Headers, *, tensors: bool) -> int | None:
     media = headers.get(b"content-type", _JSON)
     if media != _JSON:
         media = _media_type(media)
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    if encoding != b"identity":
-        raise UnsupportedMediaType(
-            f"the body must not be compressed; Content-Encoding is {encoding.decode('latin-1')!r}"
-        )
     given = headers.get(b"inference-header-content-length") if tensors else None
     if given is None:
         if tensors or media == _JSON:  # clients such as tritonclient's for asyncio name a body of JSON octet-stream
