@@ -47,11 +47,6 @@ def platform_models(platform, state_dir):
 
 _PENDING = (
     "test_the_protocol_through_the_edge",
-    "test_numbers",
-    "test_not_finite",
-    "test_null_is_missing",
-    "FP16-70000",
-    "FP32-1e",
     "alone[numbers]",
     "alone[revealed]",
     "alone[converted rows]",
