@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.models.dtypes import (
+    BFLOAT16,
     EXACT,
     OBJECT,
     STRINGS,
@@ -251,6 +252,12 @@ class Columns:
     def exact_up_to(self) -> int:
         """The size up to which every column holds every whole number."""
         return min((feature.exact_up_to for feature in self.features), default=2**64)
+
+    @cached_property
+    def half_type(self) -> str:
+        """The type of numbers of 16 bits that columns have, bfloat16 or float16; empty if none or both are there."""
+        names = {feature.dtype for feature in self.features} & {BFLOAT16, "float16"}
+        return names.pop() if len(names) == 1 else ""
 
     @cached_property
     def number_type(self) -> str:

@@ -87,9 +87,14 @@ class FeatureSchema(Columns):
         return cls(())
 
     @classmethod
-    def numbers(cls, count: int) -> FeatureSchema:
-        """Return a schema of `count` numbers, named x0, x1, … as in scikit-learn."""
-        return cls(tuple(Feature(f"x{index}") for index in range(count)))
+    def numbers(cls, count: int, dtype: str = "") -> FeatureSchema:
+        """Return a schema of `count` numbers, named x0, x1, … as in scikit-learn.
+
+        Args:
+            count: the number of columns.
+            dtype: their type; by default float64.
+        """
+        return cls(tuple(Feature(f"x{index}", dtype=dtype) for index in range(count)))
 
     @classmethod
     def texts(cls) -> FeatureSchema:

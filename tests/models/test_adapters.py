@@ -199,7 +199,7 @@ class TestOnnx:
     def test_a_file_by_its_path(self, tmp_path):
         onnx.save(self.regressor(), tmp_path / "double.onnx")
         model = Model.wrap(tmp_path / "double.onnx")
-        assert (model.name, model.task, model.schema) == ("double", "other", FeatureSchema.numbers(2))
+        assert (model.name, model.task, model.schema) == ("double", "other", FeatureSchema.numbers(2, "float32"))
         assert model.predict(np.array([[1.0, 1.0], [0.0, 2.0]])).tolist() == [3.0, 4.0]
         assert Model.wrap(str(tmp_path / "double.onnx"), name="n", task="regression").task == "regression"
         with pytest.raises(InvalidInput, match="comes trained"):

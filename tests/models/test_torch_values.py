@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from streamb.errors import InvalidInput, ModelFailed
-from streamb.models import Model
+from streamb.models import FeatureSchema, Model
 
 X = np.random.default_rng(0).normal(size=(5, 3))
 
@@ -143,3 +143,52 @@ def test_a_read_only_array_and_one_of_objects_are_taken():
 def test_layers_that_have_no_weights_yet_were_never_fitted(tmp_path):
     with pytest.raises(InvalidInput, match="never fitted"):
         Model.wrap(nn.Sequential(nn.LazyLinear(2))).save(tmp_path / "net")
+
+
+class Sees(nn.Module):
+    """Keeps the type of its input."""
+
+    def forward(self, x):
+        self.seen = x.dtype
+        return x.float().flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)])
+def test_bfloat16_is_learned_and_given(shape):
+    example = torch.full(shape, 0.1, dtype=torch.bfloat16)
+    schema = FeatureSchema.learn(example)
+    assert {feature.dtype for feature in schema.features} == {"bfloat16"}
+    model = Model.wrap(Sees(), schema=schema)
+    taken = schema.to_input(schema.check_rows(example.float().tolist()))
+    np.testing.assert_array_equal(taken, example.float().numpy(), strict=True)
+    np.testing.assert_allclose(model.predict(taken), np.prod(shape[1:]) * 0.10009765625)
+    assert model.module.seen == torch.bfloat16
+    rounded = schema.to_input(schema.check_rows(np.full(shape, 0.1).tolist()))
+    np.testing.assert_array_equal(rounded, example.float().numpy())
+
+
+def test_each_half_of_a_dict_and_a_list_is_learned():
+    half = torch.ones(2, 3, dtype=torch.bfloat16)
+    named = FeatureSchema.learn({"a": half, "b": half.float(), "c": half[:, 0]})
+    assert [feature.dtype for feature in named.features] == ["bfloat16", "float32", "bfloat16"]
+    assert FeatureSchema.learn(list(half)).features[0].dtype == "bfloat16"
+
+
+def test_a_module_takes_numbers_in_the_type_of_its_weights():
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        model = Model.wrap(nn.Sequential(nn.Linear(2, 1)).to(dtype))
+        assert {feature.dtype for feature in model.schema.features} == {str(dtype).removeprefix("torch.")}
+        assert np.isfinite(model.predict(np.array([[1.0, 2.0]]))).all()
+
+
+@pytest.mark.parametrize("value", [np.int64(2**24 + 1), np.uint64(2**64 - 1), 1e39])
+def test_a_number_that_the_weights_would_change_is_refused(value):
+    model = Model.wrap(nn.Sequential(nn.Linear(2, 1)))
+    with pytest.raises(InvalidInput, match=r"row 1, column 1.*float32"):
+        model.predict(np.array([[1, 1], [1, value]], np.asarray(value).dtype))
+
+
+def test_a_whole_number_beyond_int64_is_no_index():
+    model = Model.wrap(nn.Sequential(nn.Embedding(4, 2)))
+    with pytest.raises(InvalidInput, match=r"row 0, column 0.*int64"):
+        model.predict(np.array([[2**63]], np.uint64))

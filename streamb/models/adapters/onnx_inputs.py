@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import ArtifactUnsupported, InvalidInput
+from streamb.models.columns.exact import fits
+from streamb.models.dtypes import exact_whole
 from streamb.models.features import INPUT
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 
@@ -80,7 +82,7 @@ class Input:
 
     def feature(self, name: str) -> Feature:
         """Describe one column of it."""
-        narrow = self.dtype.kind in "iu" and self.dtype != np.int64
+        narrow = self.dtype.kind in "iuf" and self.dtype not in (np.int64, np.float64)
         return Feature(name, self.kind, dtype=str(self.dtype) if narrow else "")
 
     def array(self, values: Any) -> NDArray[Any]:
@@ -94,12 +96,21 @@ class Input:
             given = given[:, 0]
         elif len(self.shape) == 2 and given.ndim == 1:
             given = given.reshape(-1, 1)
-        with np.errstate(invalid="ignore"):  # what does not fit is told below
+        with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is told below
             typed = np.ascontiguousarray(given.astype(self.dtype))
+        if self.dtype.kind == "f" and given.dtype != self.dtype:
+            self._refuse_changed(given, typed)
         if self.dtype.kind in "iu" and given.dtype != self.dtype and not np.array_equal(typed, given):
             limits = np.iinfo(self.dtype)
             raise InvalidInput(f"the input {self.name!r} takes whole numbers from {limits.min} to {limits.max}")
         return typed
+
+    def _refuse_changed(self, given: NDArray[Any], typed: NDArray[Any]) -> None:
+        """Refuse numbers that a narrower type of floats holds as infinity, and whole ones that it rounds."""
+        kind, name = given.dtype.kind, self.dtype.name
+        rounds = kind in "iu" and not fits(given, exact_whole(name)) and typed.tolist() != given.tolist()
+        if rounds or (kind == "f" and (np.isinf(typed) & np.isfinite(given)).any()):
+            raise InvalidInput(f"the input {self.name!r} has a number that {name} does not hold")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,16 +61,16 @@ class TorchModel(Model):
     ) -> None:
         module = getattr(module, "_orig_mod", module)  # what torch.compile was given
         self.module = module.eval()
+        self._takes = Forward.of(module)
+        self._types = InputTypes.of(module, several=self._takes.several)
         width = _input_width(module)
-        self.schema = schema if schema is not None or width is None else FeatureSchema.numbers(width)
+        self.schema = schema if schema is not None or width is None else FeatureSchema.numbers(width, self._types.name)
         self.name = name or type(module).__name__
         self._ending = _ending(module)
         self.task = task or ("classification" if classes is not None or "Softmax" in self._ending else "other")
         self._classes = (
             None if classes is None else [item.item() if isinstance(item, np.generic) else item for item in classes]
         )
-        self._takes = Forward.of(module)
-        self._types = InputTypes.of(module, several=self._takes.several)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002 - always refuses
         raise InvalidInput("a torch module comes trained; train it with your own loop and wrap the result")
@@ -78,7 +78,7 @@ class TorchModel(Model):
     def predict(self, X: Any) -> Any:  # noqa: N803
         """See `Model.predict`; a module with several outputs answers a dict or a tuple of arrays."""
         if not self.has_probabilities:
-            output = call(self.module, self._takes, self._types, X)
+            output = call(self.module, self._takes, self._types.as_declared(self.schema), X)
             one_each = isinstance(output, np.ndarray) and output.ndim > 1 and output.shape[-1] == 1
             return output.reshape(output.shape[:-1]) if one_each else output
         best = self.predict_proba(X).argmax(axis=1)
@@ -87,7 +87,7 @@ class TorchModel(Model):
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803
         if not self.has_probabilities:
             return super().predict_proba(X)
-        scores = call(self.module, self._takes, self._types, X)
+        scores = call(self.module, self._takes, self._types.as_declared(self.schema), X)
         if not isinstance(scores, np.ndarray):
             raise ModelFailed(
                 "this module answers several outputs, but a classifier answers one tensor of scores; wrap it without "

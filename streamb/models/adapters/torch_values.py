@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
+from streamb.models.columns.casting import cast_numbers
+from streamb.models.columns.exact import fits
 from streamb.models.columns.rows import as_numpy
+from streamb.models.dtypes import exact_whole
+from streamb.models.schema import FeatureSchema
 
 if TYPE_CHECKING:
     import torch
@@ -67,10 +71,12 @@ class InputTypes:
     Attributes:
         numbers: the type for numbers with a point.
         keeps_whole: whether whole numbers stay whole.
+        weights: the types of its weights with a point.
     """
 
     numbers: torch.dtype
     keeps_whole: bool
+    weights: frozenset[torch.dtype] = frozenset()
 
     @classmethod
     def of(cls, module: nn.Module, *, several: bool) -> InputTypes:
@@ -81,11 +87,29 @@ class InputTypes:
         if leaves and layer_kind(leaves[0]) == "Embedding" and not several:
             return cls(torch.int64, keeps_whole=True)
         embeds = any(layer_kind(leaf) in {"Embedding", "EmbeddingBag"} for leaf in leaves)
-        floats = (weight.dtype for weight in module.parameters() if weight.dtype.is_floating_point)
-        return cls(next(floats, torch.float32), keeps_whole=several or embeds)
+        floats = [weight.dtype for weight in module.parameters() if weight.dtype.is_floating_point]
+        return cls(floats[0] if floats else torch.float32, several or embeds, frozenset(floats))
+
+    @property
+    def name(self) -> str:
+        """The name of the type for numbers with a point, as a schema has it."""
+        return str(self.numbers).removeprefix("torch.")
+
+    def as_declared(self, schema: FeatureSchema | None) -> InputTypes:
+        """Return these types with the half type of a schema, where the module has weights of it, or none."""
+        import torch
+
+        if schema is None or not schema.half_type:
+            return self
+        half: torch.dtype = getattr(torch, schema.half_type)
+        return replace(self, numbers=half) if half in self.weights or not self.weights else self
 
     def tensor(self, values: Any) -> torch.Tensor:
-        """Make a tensor of one input's values."""
+        """Make a tensor of one input's values.
+
+        Raises:
+            InvalidInput: they are no numbers, or one of them is none that the type of the weights holds.
+        """
         import torch
 
         array = np.asarray(values)
@@ -94,10 +118,33 @@ class InputTypes:
         if array.dtype.kind not in "biuf":
             raise InvalidInput(f"a torch module takes numbers and booleans, not values of the type {array.dtype}")
         array = np.ascontiguousarray(array) if array.flags.writeable else array.copy()
+        is_whole, keeps_whole = array.dtype.kind in "iu", self.keeps_whole or self.numbers == torch.int64
+        if is_whole and not fits(array, 2**63 - 1 if keeps_whole else exact_whole(self.name)):
+            _refuse_whole(array, self.name if not keeps_whole else "int64")
         made = torch.from_numpy(array)
-        if array.dtype.kind == "f" or not self.keeps_whole:
-            return made.to(self.numbers)
-        return made if array.dtype.kind == "b" else made.to(torch.int64)
+        if array.dtype.kind != "f" and self.keeps_whole:
+            return made.to(torch.int64) if is_whole else made
+        typed = made.to(self.numbers)
+        if array.dtype.kind == "f" and self.numbers.itemsize < array.dtype.itemsize:
+            beyond = typed.isinf() & made.isfinite()
+            if beyond.any():
+                raise InvalidInput(f"{_cell(int(beyond.flatten().int().argmax()), array)} does not fit {self.name}")
+        return typed
+
+
+def _refuse_whole(array: NDArray[Any], name: str) -> None:
+    """Refuse whole numbers that a type of torch would round or wrap."""
+    flat = array.ravel()
+    held = flat.astype(np.int64).tolist() if name == "int64" else cast_numbers(flat.astype(np.float64), name).tolist()
+    for index, value in enumerate(flat.tolist()):
+        if held[index] != value:
+            raise InvalidInput(f"{_cell(index, array)} is a whole number that {name} does not hold exactly")
+
+
+def _cell(index: int, array: NDArray[Any]) -> str:
+    """Name an element by its row, and its place in it."""
+    row, column = divmod(index, max(1, array.size // len(array)))
+    return f"row {row}, column {column}: {array.ravel()[index]}"
 
 
 def layer_kind(module: nn.Module) -> str:

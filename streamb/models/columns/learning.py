@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.models.columns.learning_columns import learn_array, learn_objects, learn_series
-from streamb.models.columns.rows import as_numpy, refuse_repeated_columns
-from streamb.models.dtypes import OBJECT
+from streamb.models.columns.rows import as_numpy, is_bfloat16, refuse_repeated_columns
+from streamb.models.dtypes import BFLOAT16, OBJECT
 from streamb.models.features import INPUT, Container, Feature, FeatureKind
 
 if TYPE_CHECKING:
@@ -35,20 +35,27 @@ def learn_columns(data: Any) -> Learned:
         data = data.to_numpy()
     if hasattr(data, "tocsr"):  # a sparse matrix: absent means zero, so ranges would mislead
         return tuple(Feature(f"x{index}") for index in range(int(data.shape[1]))), "array"
-    data = as_numpy(data)
+    is_half, data = is_bfloat16(data), as_numpy(data)
     if isinstance(data, np.ndarray):
-        return _learn_ndarray(data)
+        return _as_bfloat16(_learn_ndarray(data)) if is_half else _learn_ndarray(data)
     if isinstance(data, Mapping):
         return _learn_named(data)
     if isinstance(data, list | tuple):
-        return _learn_list([as_numpy(row) for row in data])
+        learned = _learn_list([as_numpy(row) for row in data])
+        return _as_bfloat16(learned) if data and all(map(is_bfloat16, data)) else learned
     try:
-        data = np.asarray(data)  # another library's array
+        data = as_numpy(np.asarray(data))  # another library's array
     except (TypeError, ValueError):
         data = np.array(None)
     if not data.ndim:
         raise InvalidInput("an example is a frame, an array, a list of rows, a dict of arrays or a list of texts")
-    return _learn_ndarray(data)
+    return _as_bfloat16(_learn_ndarray(data)) if is_half else _learn_ndarray(data)
+
+
+def _as_bfloat16(learned: Learned) -> Learned:
+    """Columns of bfloat16, learned from the float32 that held it."""
+    features, container = learned
+    return tuple(replace(one, dtype=BFLOAT16) if one.dtype == "float32" else one for one in features), container
 
 
 def _learn_frame(frame: pd.DataFrame) -> Learned:
@@ -93,11 +100,12 @@ def _learn_named(columns: Mapping[Any, Any]) -> Learned:
     if len({len(array) for array in arrays.values()}) > 1:
         lengths = ", ".join(f"{name!r} has {len(array)}" for name, array in list(arrays.items())[:10])
         raise InvalidInput(f"the arrays by name have different numbers of rows: {lengths}")
-    features = (
+    features = [
         learn_array(name, array, is_strict=True) if array.ndim == 1 else _tensor(name, array)
         for name, array in arrays.items()
-    )
-    return tuple(features), "tensors"
+    ]
+    halves = {str(name) for name, values in columns.items() if is_bfloat16(values)}
+    return tuple(replace(f, dtype=BFLOAT16) if f.name in halves else f for f in features), "tensors"
 
 
 def _named_array(name: str, values: Any) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidInput
 from streamb.models.columns.datetimes import iso_texts
+from streamb.models.dtypes import BFLOAT16
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,12 +57,19 @@ def wire_rows(rows: Any) -> list[Any]:
 
 
 def as_numpy(value: Any) -> Any:
-    """Return a torch tensor as an array, float32 if NumPy lacks its type; anything else is returned unchanged."""
+    """Return a torch tensor as an array, of float32 for bfloat16; anything else is returned unchanged."""
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32) if value.dtype.name == BFLOAT16 else value  # another library adds that type
     torch = sys.modules.get("torch")  # whoever passes a tensor has imported torch
     if torch is None or not isinstance(value, torch.Tensor):
         return value
     value = value.detach().cpu()
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def is_bfloat16(value: Any) -> bool:
+    """Return whether a tensor or an array of another library has the type bfloat16."""
+    return str(getattr(value, "dtype", "")).removeprefix("torch.") == BFLOAT16
 
 
 def repeated_columns(frame: pd.DataFrame) -> list[str]:

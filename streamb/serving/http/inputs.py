@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from streamb.models.dtypes import numpy_dtype
+from streamb.models.dtypes import BFLOAT16, numpy_dtype
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
-from streamb.serving.http.tensors import Tensor
+from streamb.serving.http.tensors import BF16, Tensor
 
 _DEFAULTS: Final = {
     FeatureKind.NUMBER: np.dtype("<f8"),
@@ -43,6 +43,8 @@ def datatype_of(feature: Feature) -> str:
     default = _DEFAULTS.get(feature.kind)
     if default is None or feature.dtype == "str":
         return "BYTES"
+    if feature.dtype == BFLOAT16:
+        return BF16
     return Tensor(feature.name, np.empty(0, numpy_dtype(feature.dtype) or default)).datatype
 
 
