@@ -122,6 +122,14 @@ def test_each_edit_of_what_it_answers_has_exactly_its_name(expected, edit):
     assert names(version_of(), version_of("2.0.0", **edit())) == expected
 
 
+def test_predictions_that_have_a_name_of_their_own_now_are_told_as_such():
+    (found,) = differences(
+        version_of(), version_of("2.0.0", outputs=({**PREDICTIONS, "name": "variable"}, PROBABILITIES))
+    )
+    assert str(found.name) == "output:predictions"
+    assert found.detail == "the output predictions is sent as variable to who names no output of a tensor request"
+
+
 def test_the_keys_of_an_object_are_outputs_of_their_own_unless_the_whole_is_another_type():
     parts = ({"name": "predictions", "kind": "object"}, {"name": "predictions.a", "kind": "number"})
     stable = version_of(outputs=parts, classes=None)
