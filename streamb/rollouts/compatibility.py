@@ -200,7 +200,8 @@ def _outputs(stable: ModelVersion, target: ModelVersion, *, relabelled: bool) ->
             continue
         what = _output(output, new.get(name))
         if what and name == "predictions" and name not in new:  # it may still be named
-            what = f"is sent as {', '.join(new)} to who names no output of a tensor request"
+            own = [one for one in new if one != "probabilities"]
+            what = f"is sent as {', '.join(own)} to who names no output of a tensor request"
         if what and not (relabelled and name == "probabilities" and name in new and output.kind == new[name].kind):
             retyped.add(name)
             yield Difference(f"output:{name}", f"the output {name} {what}")
