@@ -151,6 +151,12 @@ class InvalidInput(StreambError):
     status, code = 422, "invalid_input"
 
 
+class UnknownOutput(InvalidInput):
+    """A tensor request names an output that the version does not have; another version may have it."""
+
+    status = 400
+
+
 class InvalidFeatures(InvalidInput):
     """The rows do not match the model's feature schema; `details["problems"]` lists each problem."""
 

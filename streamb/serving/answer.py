@@ -77,7 +77,7 @@ class InferenceRequest(Protocol):
             outputs: the outputs of that version.
 
         Raises:
-            BadRequest: the body asks for an output that the version does not have.
+            UnknownOutput: the body asks for an output that the version does not have.
         """
         ...
 

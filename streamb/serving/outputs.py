@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamb.errors import BadRequest
+from streamb.errors import UnknownOutput
 from streamb.models.outputs import Answer
 
 PREDICTIONS: Final = "predictions"
@@ -69,7 +69,7 @@ class VersionOutputs:
         """Return the values of an output in an answer, one per row.
 
         Raises:
-            BadRequest: there is no such output.
+            UnknownOutput: there is no such output.
         """
         predictions = answer.predictions
         fields = predictions.dtype.names
@@ -86,7 +86,7 @@ class VersionOutputs:
         return self._forms.get(name, UNKNOWN_FORM)
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise `BadRequest` if a name is known not to be one of an output."""
+        """Raise `UnknownOutput` if a name is known not to be one of an output."""
         if not self.by_name:
             return
         for name in names:
@@ -114,6 +114,6 @@ def _form(output: Mapping[str, Any]) -> Form:
     return Form(output["kind"], dtype if dtype.kind in "iuf" else None, list(output.get("shape", ())) == [1])
 
 
-def _unknown(name: str, known: Sequence[str]) -> BadRequest:
+def _unknown(name: str, known: Sequence[str]) -> UnknownOutput:
     named = list(dict.fromkeys([*known, PREDICTIONS]))
-    return BadRequest(f"there is no output {name[:100]!r}; the version has {', '.join(named)}", outputs=named)
+    return UnknownOutput(f"there is no output {name[:100]!r}; the version has {', '.join(named)}", outputs=named)

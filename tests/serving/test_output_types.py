@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from base64 import b64encode
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -13,9 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
+from streamb.models.named_outputs import named_array
 from streamb.serving.http.tensors import DTYPES
+from streamb.serving.pairs import Pair, PairComparer
+from streamb.traffic import GatewayPolicy, Split
 from tests.serving.answering import learned, served
-from tests.serving.gateways import PREDICT, counts
+from tests.serving.gateways import PREDICT, counts, error_of
+from tests.serving.predictors import table, target
 from tests.serving.test_answers import INFER, Answering
 
 NAN, INF = float("nan"), float("inf")
@@ -276,3 +281,38 @@ async def test_a_version_of_before_answers_one_output_as_its_signature_says():
     assert told == [{"name": "predictions", "datatype": "BYTES", "shape": [-1]}]
     assert found == {"predictions": ("BYTES", (1,), ['{"a":1,"b":"y"}'])}
     assert unknown.status == 400
+
+
+async def test_an_output_that_only_the_stable_version_has_is_answered_by_it(make):
+    stable = replace(target("1.0.0"), outputs=({"name": "sum", "kind": "number", "dtype": "float64", "shape": []},))
+    new = replace(target("2.0.0"), outputs=({"name": "total", "kind": "number", "dtype": "float64", "shape": []},))
+    client = make(table(stable, new, split=Split.all_to("2.0.0"), fallback="1.0.0"))
+    body = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}]}
+    named = {name: {**body, "outputs": [{"name": name}]} for name in ("total", "sum", "neither")}
+    replies = {name: await client.post(INFER, one) for name, one in named.items()}
+    assert [replies[name].json()["model_version"] for name in ("total", "sum")] == ["2.0.0", "1.0.0"]
+    assert replies["sum"].json()["outputs"][0]["data"] == [3]
+    assert "neither" in error_of(replies["neither"], 400, "invalid_input")["error"]
+
+
+async def test_named_outputs_are_counted_and_fed_back_as_objects():
+    async with served(by_number({"a": np.arange(3), "b": ["x", "y", "z"]})) as (client, app):
+        app.apply(replace(app.table, epoch=2, policy=GatewayPolicy(token_key=bytes(32))))
+        reply = (await client.post(PREDICT, {"instances": [[0], [1]]})).json()
+        feedback = {"request_id": reply["request_id"], "label": ["x", "y"], "value": 1}
+        told = (await client.post("/v2/models/m/feedback", feedback)).json()
+        assert counts(app).predictions == {"object": 2}
+    assert (told["joined"], told["not_joined"]) == (["value"], {"label": "unjoinable"})
+
+
+def test_named_outputs_are_compared_output_by_output():
+    comparer = PairComparer()
+
+    def pair(one, two):
+        made = [named_array({name: np.array([value]) for name, value in row.items()}, 1) for row in (one, two)]
+        return comparer.compare(*made, "regression")
+
+    assert pair({"a": 10.0, "b": "x"}, {"a": 9.5, "b": "x"}) == Pair(agrees=True, difference=0.05)
+    assert not pair({"a": 10.0, "b": "x"}, {"a": 10.0, "b": "y"}).agrees
+    assert pair({"a": 10.0, "b": "x"}, {"a": 10.0, "b": 1.0}).retyped
+    assert pair({"a": 10.0, "b": "x"}, {"a": 10.0, "c": "x"}).retyped
