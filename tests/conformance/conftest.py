@@ -43,19 +43,3 @@ def platform_models(platform, state_dir):
         for deployment in started:
             assert deployment.wait(180).state == "completed"
         yield "oip-echo", "oip-named"
-
-
-_PENDING = (
-    "test_the_protocol_through_the_edge",
-    "alone[numbers]",
-    "alone[revealed]",
-    "alone[converted rows]",
-    "test_64_clients",
-)
-"""Points whose implementation is under way."""
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "tests/conformance" in item.nodeid and any(name in item.nodeid for name in _PENDING):
-            item.add_marker(pytest.mark.skip(reason="under way"))

@@ -16,9 +16,9 @@ import pytest
 import tritonclient.http.aio as triton
 
 from tests.conformance.asking import given, wanted
-from tests.conformance.zoo import DATATYPES, FOREST, frame, named, reveal, zoo
+from tests.conformance.zoo import DATATYPES, TREE, centred, frame, named, reveal, zoo
 
-CLIENTS, REQUESTS = 64, 14
+CLIENTS, REQUESTS = 64, 24
 
 
 @dataclass
@@ -141,17 +141,17 @@ async def table_tensors(me: Crowd) -> None:
 
 async def classes(me: Crowd) -> None:
     """A scikit-learn pipeline, with probabilities, as rows and as tensors."""
-    table = frame(int(me.rng.integers(2**31)), me.count())[FOREST]
-    forest = me.models["forest"].model
-    labels, chances = forest.predict(table), forest.predict_proba(table)
+    table = frame(int(me.rng.integers(2**31)), me.count())[TREE]
+    tree = me.models["tree"].model
+    labels, chances = tree.predict(table), tree.predict_proba(table)
     rows = [[plain(value) for value in row] for row in table.itertuples(index=False)]
-    document = await me.predict("forest", rows, probabilities=True)
+    document = await me.predict("tree", rows, probabilities=True)
     assert document["predictions"] == list(labels)
     assert document["probabilities"] == chances.tolist()
     assert document["classes"] == ["down", "up"]
     inputs = [given(np.array([text.encode() for text in table["city"]], object), "city", binary=me.codec())]
-    inputs += [given(table[name].to_numpy(), name, binary=me.codec()) for name in FOREST[:-1]]
-    found = await me.infer("forest", inputs, "predictions", "probabilities")
+    inputs += [given(table[name].to_numpy(), name, binary=me.codec()) for name in TREE[:-1]]
+    found = await me.infer("tree", inputs, "predictions", "probabilities")
     equal(found["predictions"], labels)
     equal(found["probabilities"], chances)
 
@@ -163,6 +163,12 @@ async def outputs(me: Crowd) -> None:
     found = await me.infer("named", [given(values, binary=me.codec())], *expected)
     for name, array in expected.items():
         equal(found[name], array)
+
+
+async def whole_calls(me: Crowd) -> None:
+    """A model whose answers depend on all rows of a call: those of one request, for it may not be joined."""
+    values = me.rng.normal(size=(me.count(), 3))
+    equal((await me.infer("centred", [given(values, binary=me.codec())]))["predictions"], centred(values))
 
 
 def plain(value: Any) -> Any:
@@ -185,6 +191,7 @@ KINDS: dict[str, tuple[Ask, ...]] = {
     "table tensors": (table_tensors,),
     "classes": (classes,),
     "outputs": (outputs,),
+    "whole calls": (whole_calls,),
 }
 
 

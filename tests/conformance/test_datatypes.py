@@ -47,6 +47,13 @@ class TestDatatypes:
         assert result.get_output("predictions")["datatype"] == datatype
         same(result.as_numpy("predictions"), values)
 
+    def test_bfloat16(self, client):
+        """BF16 travels in binary; a model without a schema gets the same numbers as float32"""
+        values = np.array([[1.5, -2.0], [0.0, 2.0**120], [np.inf, -(2.0**-120)]], np.float32)
+        asked = given(values, datatype="BF16")
+        answer = client.infer("reveal", [asked]).as_numpy("predictions")
+        assert [row.decode() for row in answer] == [f"float32:{row.tolist()}" for row in values]
+
     @BINARY
     def test_texts(self, client, binary):
         """BYTES are texts in UTF-8, of any length, in JSON and binary"""
@@ -102,7 +109,7 @@ class TestDatatypes:
         ],
     )
     def test_a_value_of_another_type(self, http, datatype, value):
-        """A value that its datatype does not hold is refused; none is changed or rounded"""
+        """A value that its datatype does not hold is refused; only a decimal is rounded, to the precision of a float"""
         asked = body(tensor([[value, value]], datatype=datatype))
         response = http.post("/v2/models/echo/infer", json=asked)
         assert datatype in told(response, response.status_code)
@@ -130,7 +137,7 @@ class TestBinary:
     def test_binary_data(self, client):
         """`binary_data` of an output says whether it comes in binary; other outputs come in JSON"""
         outputs = [*wanted("predictions", binary=False), *wanted("probabilities", binary=True)]
-        result = client.infer("forest", forest(), outputs=outputs)
+        result = client.infer("tree", tree(), outputs=outputs)
         assert "data" in result.get_output("predictions")
         assert result.get_output("probabilities")["parameters"]["binary_data_size"] == 2 * 2 * 8
         assert result.as_numpy("probabilities").shape == (2, 2)
@@ -142,6 +149,17 @@ class TestBinary:
         assert http.post("/v2/models/sum/infer", json=asked).headers["inference-header-content-length"]
         asked["outputs"] = [{"name": "predictions", "parameters": {"binary_data": False}}]
         assert http.post("/v2/models/sum/infer", json=asked).json()["outputs"][0]["data"] == [6.0, 7.0]
+
+    @pytest.mark.parametrize("where", ["request", "output"])
+    @pytest.mark.parametrize("value", ["true", 1, []])
+    def test_a_wish_that_is_no_boolean(self, http, where, value):
+        """`binary_data` and `binary_data_output` are true, false or null; anything else is refused"""
+        asked = body(tensor(ROWS.tolist()))
+        if where == "request":
+            asked["parameters"] = {"binary_data_output": value}
+        else:
+            asked["outputs"] = [{"name": "predictions", "parameters": {"binary_data": value}}]
+        assert "binary_data" in told(http.post("/v2/models/sum/infer", json=asked), 400)
 
     def test_mixed(self, client):
         """Some inputs of a request may be binary, others JSON"""
@@ -250,8 +268,8 @@ def columns() -> dict[str, np.ndarray]:
     }
 
 
-def forest() -> list[Any]:
-    """Two rows of the model "forest"."""
+def tree() -> list[Any]:
+    """Two rows of the model "tree"."""
     return [
         given(np.array([5.0, -5.0]), "amount"),
         given(np.array([0.5, 1.5], np.float32), "ratio"),

@@ -137,9 +137,9 @@ class TestInference:
     def test_outputs(self, client):
         """Requested outputs come in their order; without `outputs`, or with an empty list, all that are the version's
         own"""
-        result = client.infer("forest", forest_inputs(), outputs=wanted("probabilities", "predictions"))
+        result = client.infer("tree", tree_inputs(), outputs=wanted("probabilities", "predictions"))
         assert [one["name"] for one in result.get_response()["outputs"]] == ["probabilities", "predictions"]
-        everything = client.infer("forest", forest_inputs(), outputs=[])
+        everything = client.infer("tree", tree_inputs(), outputs=[])
         assert [one["name"] for one in everything.get_response()["outputs"]] == ["predictions"]
 
     def test_an_unknown_output(self, client):
@@ -168,8 +168,8 @@ class TestInference:
 
     def test_classes(self, client):
         """Probabilities say which class each column is, in metadata and answers (`parameters.classes`)"""
-        told_first = {one["name"]: one for one in client.get_model_metadata("forest")["outputs"]}
-        result = client.infer("forest", forest_inputs(), outputs=wanted("probabilities"))
+        told_first = {one["name"]: one for one in client.get_model_metadata("tree")["outputs"]}
+        result = client.infer("tree", tree_inputs(), outputs=wanted("probabilities"))
         for found in (told_first["probabilities"], result.get_output("probabilities")):
             assert found["parameters"]["classes"] == ["down", "up"]
         same(result.as_numpy("probabilities").sum(axis=1), np.ones(2))
@@ -240,7 +240,7 @@ class TestErrors:
         assert message == told(http.post("/v2/models/none/infer", json=body(tensor(ROWS.tolist()))), 404)
 
 
-def forest_inputs():
+def tree_inputs():
     return [
         given(np.array([5.0, -5.0]), "amount"),
         given(np.array([0.5, 1.5], np.float32), "ratio"),

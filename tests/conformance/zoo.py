@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from streamb.models import Feature, FeatureKind, FeatureSchema, Model
+from streamb.traffic import Batching
 from tests.conformance.hosting import Hosted
 
 DATATYPES = {
@@ -62,6 +63,12 @@ def named(rows: Any) -> dict[str, Any]:
     }
 
 
+def centred(rows: Any) -> Any:
+    """Answers each row with its distance from the mean of all rows of the call."""
+    numbers = np.asarray(rows, np.float64)
+    return numbers - numbers.mean(axis=0)
+
+
 def of_type(datatype: str) -> FeatureSchema:
     """The schema of two columns of one datatype."""
     dtype = DATATYPES[datatype]
@@ -89,16 +96,16 @@ def frame(seed: int = 0, rows: int = 60) -> pd.DataFrame:
     )
 
 
-FOREST = ["amount", "ratio", "small", "flag", "city"]
-"""The columns of the model "forest"."""
+TREE = ["amount", "ratio", "small", "flag", "city"]
+"""The columns of the model "tree"."""
 
 
 def pipeline() -> Model:
     """A scikit-learn pipeline on a table, with probabilities."""
-    table = frame()[FOREST]
+    table = frame()[TREE]
     columns = ColumnTransformer([("city", OneHotEncoder(handle_unknown="ignore"), ["city"])], remainder="passthrough")
-    forest = RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0)
-    model = Model.wrap(make_pipeline(columns, forest))
+    tree = DecisionTreeClassifier(max_depth=4, random_state=0)
+    model = Model.wrap(make_pipeline(columns, tree))
     return model.fit(table, np.where(table["amount"] > 0, "up", "down"))
 
 
@@ -119,9 +126,10 @@ def zoo() -> dict[str, Hosted]:
         ),
         "echo": Hosted(own(echo)),
         "reveal": Hosted(own(reveal)),
+        "centred": Hosted(own(centred, schema=FeatureSchema.numbers(3)), numbers, batching=Batching(join=False)),
         "named": Hosted(own(named, schema=FeatureSchema.numbers(3)), numbers),
         "frame": Hosted(own(reveal, schema=FeatureSchema.learn(table)), table),
-        "forest": Hosted(pipeline(), table[FOREST]),
+        "tree": Hosted(pipeline(), table[TREE]),
         "texts": Hosted(own(lambda rows: [text[::-1] for text in rows], schema=FeatureSchema.texts()), ["ab", "c"]),
     }
     for datatype, dtype in DATATYPES.items():

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from streamb.errors import BadRequest, MethodNotAllowed, RequestTimeout, StreambError
 from streamb.serving.http.access import RequestIds
@@ -154,6 +154,7 @@ class CorkedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _data = b""
     _answered_at = 0.0
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start a connection."""
@@ -167,6 +168,9 @@ class CorkedProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:  # uvicorn tells only the newest request
+            self._running.disconnected = True
+            self._running.message_event.set()
         self.is_lost = True
         told, self.on_lost = self.on_lost, None
         if told is not None:
@@ -200,6 +204,11 @@ class CorkedProtocol(HttpToolsProtocol):
         """Start a request; its headers are complete now."""
         super().on_headers_complete()
         self.headers = _TRAILERS
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin to answer a request: this one, or the next of those that the client has sent ahead."""
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Answer data that is not HTTP with an error in the usual form."""

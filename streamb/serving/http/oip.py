@@ -77,7 +77,7 @@ class TensorRequest:
         client_id = document.get("id")
         if type(client_id) is not str and client_id is not None:
             raise BadRequest('"id" must be a string')
-        all_binary = parameters.get("binary_data_output") is True
+        all_binary = _flag(parameters, "binary_data_output", default=False)
         outputs = _outputs(document.get("outputs"), all_binary=all_binary)
         user_id = read_user_id(parameters)
         return cls(tensors, outputs, all_binary, user_id, client_id or "", count_rows(tensors))
@@ -141,9 +141,11 @@ def _input(entry: Any, position: int, binary: BinarySection, max_rows: int) -> T
     if type(name) is not str or not name:
         raise BadRequest(f'"inputs"[{position}] has no "name"')
     if type(datatype) is not str or datatype not in DTYPES:
-        raise BadRequest(f'input {name!r}: "datatype" must be one of {", ".join(DTYPES)}, not {datatype!r}')
+        raise BadRequest(f'input {name!r}: "datatype" must be one of {", ".join(DTYPES)}, not {_as_sent(datatype)}')
     if type(shape) is not list or not shape or not all(type(length) is int and length >= 0 for length in shape):
-        raise BadRequest(f'input {name!r}: "shape" must be a list of whole numbers, such as [2, 30], not {shape!r}')
+        raise BadRequest(
+            f'input {name!r}: "shape" must be a list of whole numbers, such as [2, 30], not {_as_sent(shape)}'
+        )
     if len(shape) > _MOST_AXES:
         raise BadRequest(f"input {name!r} has {len(shape)} dimensions; a tensor has at most {_MOST_AXES}")
     if shape[0] > max_rows:
@@ -166,9 +168,22 @@ def _outputs(wanted: Any, *, all_binary: bool) -> dict[str, bool]:
         name = entry.get("name") if type(entry) is dict else None
         if type(name) is not str:
             raise BadRequest('every entry of "outputs" must be an object with a "name"')
-        as_binary = _parameters(entry, f"output {name!r}").get("binary_data")
-        outputs[name] = all_binary if as_binary is None else as_binary is True
+        outputs[name] = _flag(_parameters(entry, f"output {name!r}"), "binary_data", default=all_binary)
     return outputs
+
+
+def _flag(parameters: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name)
+    if value is None:
+        return default
+    if type(value) is not bool:
+        raise BadRequest(f'"{name}" must be true or false, not {_as_sent(value)}')
+    return value
+
+
+def _as_sent(value: Any) -> str:
+    """A value of the request as JSON has it, shortened."""
+    return orjson.dumps(value).decode()[:100]
 
 
 def _parameters(holder: dict[str, Any], whose: str) -> dict[str, Any]:
