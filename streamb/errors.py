@@ -154,7 +154,7 @@ class InvalidInput(StreambError):
 class UnknownOutput(InvalidInput):
     """A tensor request names an output that the version does not have; another version may have it."""
 
-    status = 400
+    status, code = 400, "unknown_output"
 
 
 class InvalidFeatures(InvalidInput):

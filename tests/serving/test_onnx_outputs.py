@@ -94,5 +94,5 @@ async def test_several_outputs_come_as_they_are():
     assert found[1]["data"] == [0, 1, 2, 3]
     assert [one["name"] for one in some] == ["half", "predictions"]
     assert rows[1] == {"same": [2, 3], "whole": [2, 3], "text": ["2", "3"], "half": [2, 3]}
-    message = error_of(unknown, 400, "invalid_input")["error"]
+    message = error_of(unknown, 400, "unknown_output")["error"]
     assert "same, whole, text, half, predictions" in message

@@ -292,7 +292,7 @@ async def test_an_output_that_only_the_stable_version_has_is_answered_by_it(make
     replies = {name: await client.post(INFER, one) for name, one in named.items()}
     assert [replies[name].json()["model_version"] for name in ("total", "sum")] == ["2.0.0", "1.0.0"]
     assert replies["sum"].json()["outputs"][0]["data"] == [3]
-    assert "neither" in error_of(replies["neither"], 400, "invalid_input")["error"]
+    assert "neither" in error_of(replies["neither"], 400, "unknown_output")["error"]
 
 
 async def test_named_outputs_are_counted_and_fed_back_as_objects():
