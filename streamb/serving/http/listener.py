@@ -172,6 +172,10 @@ class CorkedProtocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         self.is_lost = True
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells only the last of those sent ahead
+            running.disconnected = True
+            running.message_event.set()
         told, self.on_lost = self.on_lost, None
         if told is not None:
             told()
@@ -204,6 +208,8 @@ class CorkedProtocol(HttpToolsProtocol):
         """Start a request; its headers are complete now."""
         super().on_headers_complete()
         self.headers = _TRAILERS
+        if not self.pipeline:
+            self._running = self.cycle
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin to answer a request: this one, or the next of those that the client has sent ahead."""
@@ -255,6 +261,8 @@ class CorkedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Start the next request, or wait for one; a single timer serves all the pauses of a connection."""
         self.on_lost = None
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
         if self.pipeline or self.timeout_keep_alive_task is None or self.transport.is_closing():
             super().on_response_complete()
         else:

@@ -136,12 +136,10 @@ async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(k
         assert await until(lambda: app.in_flight("m-1.0.0") == LEAVERS, 10)
         for writer in writers:
             writer.close()
-        await asyncio.sleep(1)
+        assert await until(lambda: app.in_flight("m-1.0.0") == 0, 5), "queued or called, nobody waits for them any more"
         good = asyncio.ensure_future(client.post(PREDICT, json={"instances": [[3, 4]]}))
         await asyncio.sleep(0.2)
         predictor.let_go()
         assert (await asyncio.wait_for(good, 2)).json()["predictions"] == [7.0]
         assert await until(lambda: app.in_flight("m-1.0.0") == 0, 2)
-        batches = [batch.rows.tolist() for _, batch in predictor.batches]
-        assert sum(map(len, batches)) < LEAVERS, "not everything was computed"
     await listener.close()
