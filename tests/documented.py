@@ -77,6 +77,8 @@ def option_rows(group: type[Options]) -> dict[str, tuple[str, str | None, str]]:
 def _shown_default(field: Any) -> str:
     if field.is_required() or field.default == "":
         return "needed" if field.is_required() else ""
+    if isinstance(field.default, str):
+        return field.default
     return str(field.default).lower() if isinstance(field.default, bool) else f"{field.default:g}"
 
 

@@ -14,7 +14,7 @@ import pytest
 from streamb.config import VARIABLES_OF_JOBS
 from streamb.metrics.limits import Limits
 from streamb.monitoring.alerts.silences import SilenceOptions
-from streamb.rollouts.options import HealthCriteria, RolloutOptions
+from streamb.rollouts.options import BatchingOptions, HealthCriteria, ResourceOptions, RolloutOptions
 from streamb.serving.http.routes import parse_route
 from tests.documented import (
     ARCHITECTURE,
@@ -58,6 +58,8 @@ class TestOptions:
         [
             ("deployments.md", RolloutOptions),
             ("deployments.md", HealthCriteria),
+            ("deployments.md", BatchingOptions),
+            ("deployments.md", ResourceOptions),
             ("monitoring.md", Limits),
             ("alerting.md", SilenceOptions),
         ],

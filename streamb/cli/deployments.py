@@ -49,6 +49,9 @@ def deploy(
     no_fallback: how.NoFallback = False,
     no_rollback: how.NoRollback = False,
     accept_change: how.AcceptChanges = None,
+    batching: how.Batching = None,
+    resource: how.Resources = None,
+    request_timeout: how.RequestTimeout = None,
     option: how.OtherOptions = None,
     force: Annotated[
         bool, typer.Option("--force", help="Deploy even if the environment forbids it, or it does not fit.")
@@ -69,6 +72,9 @@ def deploy(
         fallback_to_stable=False if no_fallback else None,
         rollback_on_failure=False if no_rollback else None,
         accept_changes=accept_change or None,
+        batching=how.united("--batching", batching) or None,
+        resources=how.united("--resource", resource) or None,
+        timeout_s=request_timeout,
         **declared,
     )
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}

@@ -43,6 +43,21 @@ OtherOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=JSON", help="Any other option of the strategy; repeatable."),
 ]
+Batching = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--batching",
+        metavar="NAME=VALUE",
+        help="How requests are joined: join (auto, always, never), max_rows, max_wait_ms; repeatable.",
+    ),
+]
+Resources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resource", metavar="NAME=VALUE", help="Reserved for each replica: cpus, memory_mb, gpus; repeatable."
+    ),
+]
+RequestTimeout: Any = option_of(RolloutOptions, "timeout_s", "--request-timeout")
 Declared = Annotated[
     dict[str, Any], FieldsOf(RolloutOptions, ("step_seconds", "min_samples", "shadow_percent", "hold_seconds"))
 ]

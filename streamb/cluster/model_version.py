@@ -19,7 +19,7 @@ from streamb.control.platform import open_artifacts
 from streamb.crypto import PublicKey
 from streamb.errors import StreambError, TrialFailed, Unavailable, words_of
 from streamb.models import Model
-from streamb.rollouts.runtime import AppSpec
+from streamb.rollouts.runtime import AppSpec, Resources
 from streamb.security.platform_key import PlatformKey
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
@@ -31,6 +31,7 @@ from streamb.trials.golden import check_golden
 _T = TypeVar("_T")
 
 _DRAIN_S: Final = 8.0
+_MB: Final = 1_000_000
 _GRACE_S: Final = 1.0
 """So much longer than the time limit of a request (seconds) may a call run that nobody waits for any more."""
 
@@ -47,7 +48,7 @@ class ModelVersion:
         mark_role("replica")  # before the model's code runs
         model = _loaded(settings, spec, trusted)
         self._predictor = BatchPredictor(model)
-        self._stats = ReplicaStats(cores=settings.replica_cpus)
+        self._stats = ReplicaStats(cores=settings.replica_cpus if spec.resources.cpus is None else spec.resources.cpus)
         self._settings = settings
         replica = serve.get_replica_context().replica_tag
         secret = PlatformKey.load(settings.state_dir).link_secret(replica)
@@ -121,6 +122,16 @@ def _loaded(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Model:
     return model
 
 
+def _reserved(settings: Settings, resources: Resources) -> dict[str, float]:
+    """Return what Ray reserves for a replica, as options of its actor."""
+    reserved = {"num_cpus": settings.replica_cpus if resources.cpus is None else resources.cpus}
+    if resources.memory_mb is not None:
+        reserved["memory"] = resources.memory_mb * _MB
+    if resources.gpus:
+        reserved["num_gpus"] = resources.gpus
+    return reserved
+
+
 def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Any:
     """Return one model version as a Serve application; run it with `route_prefix=None`."""
     options: dict[str, Any] = {"num_replicas": settings.min_instances}
@@ -132,7 +143,7 @@ def model_application(settings: Settings, spec: AppSpec, trusted: PublicKey) -> 
         # Calls by handle must queue here, not be refused; gateways use the link.
         max_ongoing_requests=64,
         ray_actor_options={
-            "num_cpus": settings.replica_cpus,
+            **_reserved(settings, spec.resources),
             "runtime_env": runtime_env(spec.environment, settings.environment_timeout_s),
         },
         health_check_period_s=1,

@@ -28,7 +28,8 @@ def cluster_room() -> Room:
         return Room("the cluster")
     memory = sum(_memory(node["Resources"]) for node in nodes)
     cpus = sum(float(node["Resources"].get("CPU", 0)) for node in nodes)
-    return Room(f"the cluster of {len(nodes)} node(s)", memory / _MB if memory else None, cpus)
+    gpus = sum(float(node["Resources"].get("GPU", 0)) for node in nodes)
+    return Room(f"the cluster of {len(nodes)} node(s)", memory / _MB if memory else None, cpus, gpus=gpus)
 
 
 def alive_nodes() -> list[dict[str, Any]]:

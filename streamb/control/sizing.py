@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamb.config import Settings
+from streamb.rollouts.runtime import DEFAULT_RUN, Resources
 
 PROCESS_MB: Final = 185.0
 """Memory of one replica, gateway or console with a small model, in MB (measured: docs/log.md)."""
@@ -34,12 +35,14 @@ class Room:
         memory_mb: memory that the platform may use, in MB.
         cpus: CPUs that Ray hands out; every replica reserves a share of them.
         cores: real cores.
+        gpus: GPUs that Ray hands out.
     """
 
     where: str
     memory_mb: float | None = None
     cpus: float | None = None
     cores: float | None = None
+    gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +53,18 @@ class Share:
         version: for people: "iris 1.0.0".
         replicas: their number.
         memory_mb: what one needs, as the trial of the version measured it; None: not known.
+        resources: what its deployment reserves for each of them.
     """
 
     version: str
     replicas: int
     memory_mb: float | None = None
+    resources: Resources = DEFAULT_RUN.resources
 
     @property
     def total_mb(self) -> float:
-        """Memory of all replicas, in MB."""
-        return self.replicas * max(self.memory_mb or 0.0, PROCESS_MB)
+        """Memory of all replicas, in MB: what is reserved for them, and at least what they are known to need."""
+        return self.replicas * max(self.memory_mb or 0.0, self.resources.memory_mb or 0.0, PROCESS_MB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Need:
     Attributes:
         shares: the versions that run.
         gateways, consoles: numbers of these processes.
-        replica_cpus: share of a CPU that each replica reserves.
+        replica_cpus: share of a CPU that each replica reserves whose deployment does not say another.
         each: replicas of a further version, for people who will deploy one.
     """
 
@@ -99,7 +104,13 @@ class Need:
     @property
     def cpus(self) -> float:
         """CPUs that the replicas reserve."""
-        return round(self.replicas * self.replica_cpus, 3)
+        each = ((share, share.resources.cpus) for share in self.shares)
+        return round(sum(one.replicas * (self.replica_cpus if cpus is None else cpus) for one, cpus in each), 3)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that the replicas reserve."""
+        return round(sum(share.replicas * share.resources.gpus for share in self.shares), 3)
 
     @property
     def cores_at_rest(self) -> float:
@@ -109,14 +120,16 @@ class Need:
     @property
     def unknown(self) -> list[str]:
         """The versions whose size is not known."""
-        return [share.version for share in self.shares if share.memory_mb is None]
+        return [one.version for one in self.shares if one.memory_mb is None and one.resources.memory_mb is None]
 
     def words(self) -> str:
         """Return the need in one sentence."""
+        gpus = f" and {self.gpus:g} GPUs" if self.gpus else ""
         text = (
             f"{self.replicas} replica(s) of {len(self.shares)} version(s), {self.gateways} gateway(s): about "
-            f"{self.memory_mb / _GB:.1f} GB of memory, {self.cpus:g} CPUs reserved, {self.cores_at_rest:.1f} cores at "
-            f"rest; each further version takes {self.each} replica(s), {self.each * PROCESS_MB / _GB:.1f} GB or more"
+            f"{self.memory_mb / _GB:.1f} GB of memory, {self.cpus:g} CPUs{gpus} reserved, {self.cores_at_rest:.1f} "
+            f"cores at rest; each further version takes {self.each} replica(s), {self.each * PROCESS_MB / _GB:.1f} GB "
+            "or more"
         )
         if unknown := self.unknown:
             text += f" (the size of {', '.join(unknown)} is unknown and counted as {PROCESS_MB:g} MB a replica)"
@@ -128,9 +141,10 @@ class Need:
             "replicas": self.replicas,
             "memory_mb": round(self.memory_mb),
             "cpus": self.cpus,
+            "gpus": self.gpus,
             "cores_at_rest": round(self.cores_at_rest, 2),
             "unknown": self.unknown,
-            "room": {"memory_mb": room.memory_mb, "cpus": room.cpus, "cores": room.cores},
+            "room": {"memory_mb": room.memory_mb, "cpus": room.cpus, "cores": room.cores, "gpus": room.gpus},
         }
 
 
@@ -141,6 +155,8 @@ def shortages(need: Need, room: Room) -> list[str]:
         found.append(f"memory: {need.memory_mb / _GB:.1f} GB are needed and {room.memory_mb / _GB:.1f} GB are there")
     if room.cpus is not None and need.cpus > room.cpus:
         found.append(f"CPUs: {need.cpus:g} are reserved and {room.cpus:g} are there")
+    if room.gpus is not None and need.gpus > room.gpus:
+        found.append(f"GPUs: {need.gpus:g} are reserved and {room.gpus:g} are there")
     if room.cores is not None and need.cores_at_rest > _REST_SHARE * room.cores:
         found.append(f"at rest {need.cores_at_rest:.1f} of {room.cores:g} cores would be busy")
     return found
@@ -159,6 +175,6 @@ def refusal(need: Need, room: Room, how: str) -> str:
         return ""
     return (
         f"it does not fit on {room.where}: {'; '.join(found)}. Needed: {need.words()}. Lower ML_MIN_INSTANCES "
-        f"({need.each}), ML_GATEWAY_REPLICAS ({need.gateways}) or ML_REPLICA_CPUS ({need.replica_cpus:g}), or undeploy "
-        f"a model; {how} goes on all the same"
+        f"({need.each}), ML_GATEWAY_REPLICAS ({need.gateways}) or ML_REPLICA_CPUS ({need.replica_cpus:g}), reserve "
+        f"less (resources of the deployment), or undeploy a model; {how} goes on all the same"
     )

@@ -16,6 +16,7 @@ from streamb.control.sizing import Share
 from streamb.errors import StorageFailed, StreambError
 from streamb.registry import Registry
 from streamb.rollouts.ledger import Ledger
+from streamb.rollouts.runtime import Resources
 from streamb.security.platform_key import PlatformKey
 from streamb.store import Database, open_blobs, open_database
 
@@ -98,15 +99,15 @@ def serving_shares(database: Database, replicas: int) -> tuple[Share, ...]:
     """Return what the stored routes and the deployments under way will run, each version with `replicas` replicas."""
     ledger = Ledger(database.records, database.journal)
     registry = Registry(database.records, database.journal, SystemClock())
-    wanted = {(route.model_id, route.version) for route in ledger.routes()}
-    wanted |= {(one.model_id, one.target_version) for one in ledger.unfinished()}
-    return tuple(share_of(registry, model_id, version, replicas) for model_id, version in sorted(wanted))
+    wanted = {(one.model_id, one.target_version): one.run.resources for one in ledger.unfinished()}
+    wanted |= {(route.model_id, route.version): route.run.resources for route in ledger.routes()}
+    return tuple(share_of(registry, *which, resources, replicas) for which, resources in sorted(wanted.items()))
 
 
-def share_of(registry: Registry, model_id: str, version: str, replicas: int) -> Share:
-    """Return the share of one version, with the size that its trial has measured."""
+def share_of(registry: Registry, model_id: str, version: str, resources: Resources, replicas: int) -> Share:
+    """Return the share of one version, with the size that its trial has measured, and what is reserved for it."""
     known = registry.known(model_id, version)
-    return Share(f"{model_id} {version}", replicas, known.trial.memory_mb if known else None)
+    return Share(f"{model_id} {version}", replicas, known.trial.memory_mb if known else None, resources)
 
 
 def _within(limit_s: float, what: str, work: Callable[[], T]) -> T:

@@ -15,7 +15,8 @@ from streamb.control.storage import share_of
 from streamb.errors import DoesNotFit, Forbidden, InvalidInput, StorageFailed
 from streamb.monitoring.alerts.deployments import News
 from streamb.rollouts.deployment import Deployment
-from streamb.rollouts.runtime import AppPhase, AppStatus, Runtime
+from streamb.rollouts.options import RolloutOptions
+from streamb.rollouts.runtime import AppPhase, AppStatus, Resources, Runtime
 from streamb.rollouts.strategies import Strategy
 from streamb.store import Page
 
@@ -84,7 +85,8 @@ class Control:
 
         Raises:
             Forbidden: the deployment is immediate, the environment is not development, and `force` is not set.
-            DoesNotFit: the cluster has not enough memory or CPUs for it, and `force` is not set.
+            DoesNotFit: the cluster has not enough memory, CPUs or GPUs for it, and `force` is not set.
+            InvalidInput: `timeout_s` is longer than any request may take.
             InvalidInput, NotFound, Conflict: see `Rollouts.create`.
         """
         if strategy not in set(Strategy):
@@ -95,20 +97,27 @@ class Control:
                 f"an immediate deployment moves all traffic at once without a check and is refused in {environment}; "
                 "choose another strategy (canary, rolling, blue_green), or have an administrator request it with force"
             )
+        read, limit_s = RolloutOptions.read(options), self._platform.settings.request_timeout_s
+        if read.timeout_s is not None and read.timeout_s > limit_s:
+            raise InvalidInput(
+                f"timeout_s is {read.timeout_s:g} s, but no request may take longer than ML_REQUEST_TIMEOUT_S "
+                f"({limit_s:g} s): the edge would have given up before; raise that setting, or ask for less"
+            )
         if not force:
-            self._demand_room(model_id, target_version)
-        return self._platform.rollouts.create(model_id, target_version, wanted, options, actor)
+            self._demand_room(model_id, target_version, read.run.resources)
+        return self._platform.rollouts.create(model_id, target_version, wanted, read, actor)
 
-    def _demand_room(self, model_id: str, ref: str) -> None:
+    def _demand_room(self, model_id: str, ref: str, resources: Resources) -> None:
         """Raise DoesNotFit if what runs and the version `ref` need more than the cluster is known to have."""
         settings, registry = self._platform.settings, self._platform.registry
         version = registry.resolve(model_id, ref).version
-        wanted = {(model_id, version): settings.min_instances}
+        wanted = {(model_id, version, resources): settings.min_instances}
         for app, status in self._apps().items():
             if status.phase in {AppPhase.STARTING, AppPhase.RUNNING}:
                 known, number = app.rsplit("--", 1)[0].split("--", 1)
-                wanted[known, number] = max(status.replicas, settings.min_instances)
-        shares = [share_of(registry, *which, replicas) for which, replicas in sorted(wanted.items())]
+                which = known, number, self._platform.rollouts.resources_of(known, app)
+                wanted[which] = max(status.replicas, settings.min_instances)
+        shares = [share_of(registry, *which, wanted[which]) for which in sorted(wanted, key=lambda one: one[:2])]
         need, room = Need.of(settings, shares), self._room()
         if why := refusal(need, room, "`force`, by an administrator,"):
             raise DoesNotFit(f"{model_id} {version} cannot be deployed: {why}", **need.facts(room))

@@ -113,8 +113,10 @@ class Advancer:
             if not isinstance(action, RouteTo):
                 continue
             if route is None:
-                return ServingRoute(model_id, action.version, action.app, deployment.salt or deployment.id)
-            return route.switched(action.version, action.app, self._clock.now(), action.hold_s)
+                salt = deployment.salt or deployment.id
+                return ServingRoute(model_id, action.version, action.app, salt, run=deployment.run)
+            run = deployment.run_of(action.app) or route.run
+            return route.switched(action.version, action.app, self._clock.now(), action.hold_s, run)
         return None
 
 

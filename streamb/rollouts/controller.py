@@ -10,11 +10,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from streamb.asking import verb
 from streamb.clock import Clock
-from streamb.errors import Conflict
+from streamb.errors import Conflict, InvalidInput
 from streamb.registry import ModelVersion, Registry
 from streamb.rollouts import verbs
 from streamb.rollouts.advance import Advancer
@@ -29,7 +30,7 @@ from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.patience import Patience
 from streamb.rollouts.removal import needed_for, undeployment_of
 from streamb.rollouts.route import ServingRoute, Undeployment
-from streamb.rollouts.runtime import Runtime
+from streamb.rollouts.runtime import Resources, Runtime
 from streamb.rollouts.standing import Standing
 from streamb.rollouts.strategies import Strategy
 from streamb.store import Journal, Page, RecordStore
@@ -120,11 +121,12 @@ class Rollouts:
             route = self._standing.routes.get(model_id)
             stable = self._registry.get_version(model_id, route.version) if route is not None else None
             accepted = accepted_changes(stable, target, read.accept_changes)
+            _check_joining(target, read)
             deployment = new_deployment(
                 model_id, version, strategy, read, actor, self._clock.now(), route, self._runtime.apps()
             )
             # Versions that are kept warm make room for the target, unless it is one of them.
-            kept = route.keeping(version) if route is not None else None
+            kept = route.keeping(deployment.app) if route is not None else None
             note = Note(CREATED, "; ".join(filter(None, (deployment.reason, accepted))), actor)
             self._standing.change(deployment, note, kept if kept != route else None)
         self._on_order()
@@ -182,8 +184,9 @@ class Rollouts:
                     return verbs.roll_back(found, by, reason, now, to_version=wanted)
                 self._refuse_second(found.model_id)
                 route = self._standing.routes.get(found.model_id)
-                version, app = way_back(found, wanted, route, self._registry, now)
-                return verbs.roll_back_to(found, version, app, by, reason, now)
+                ran = partial(self._ledger.run_of, found.model_id)
+                version, app, run = way_back(found, wanted, route, self._registry, now, ran)
+                return verbs.roll_back_to(found, version, app, run, by, reason, now)
 
             return self._order(deployment_id, "rolling_back", by, reason, change)
 
@@ -285,6 +288,10 @@ class Rollouts:
     def history(self, limit: int, cursor: str | None, model_id: str | None = None) -> Page[DeploymentEvent]:
         """Return at most `limit` events of deployments (of `model_id`, if given) from `cursor` on, newest first."""
         return self._ledger.history(limit, cursor, model_id)
+
+    def resources_of(self, model_id: str, app: str) -> Resources:
+        """Return what is reserved for each replica of an app."""
+        return self._standing.run_of(model_id, app).resources
 
     def latest(self, model_id: str) -> Deployment | None:
         """Return the model's newest deployment; None if it has none."""
@@ -405,3 +412,12 @@ class Rollouts:
     def _state(self) -> tuple[Any, ...]:
         standing = self._standing
         return standing.table.epoch, tuple(standing.active.values()), tuple(standing.baking.values())
+
+
+def _check_joining(version: ModelVersion, options: RolloutOptions) -> None:
+    """Raise InvalidInput if requests are to be joined though the version is known to answer a row by other rows."""
+    if options.batching.join == "always" and version.trial.row_wise is False:
+        raise InvalidInput(
+            f"batching.join cannot be always: the trial of version {version.version} found that its answer to a row "
+            "depends on the rows beside it, so strangers' requests would change each other's answers; leave it out"
+        )

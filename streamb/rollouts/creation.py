@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from streamb.errors import Conflict, InvalidInput, NotFound
 from streamb.registry import Registry
 from streamb.rollouts.deployment import Deployment, DeploymentState
 from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.route import ServingRoute
-from streamb.rollouts.runtime import AppPhase, AppStatus
+from streamb.rollouts.runtime import DEFAULT_RUN, AppPhase, AppStatus, RunOptions
 from streamb.rollouts.strategies import AT_ONCE, Strategy, copying, hold_seconds, plan
 
 
@@ -46,9 +46,8 @@ def new_deployment(
     steps = plan(strategy, options, replicas=serving.replicas if serving else 1, first=route is None)
     if route is not None and route.version == version:
         steps = AT_ONCE  # it answers already
-    warm = route.warm(version) if route is not None else ""
-    if route is not None and warm != route.app and (warm not in running or running[warm].phase is not AppPhase.RUNNING):
-        warm = ""
+    run = options.run
+    warm = _running_app(route, version, run, running) if route is not None else ""
     shadow, per_second = copying(options, steps)
     return Deployment(
         id=f"dep-{secrets.token_hex(6)}",
@@ -76,13 +75,30 @@ def new_deployment(
         shadow=shadow,
         copies_per_second=per_second,
         users=tuple(sorted(set(options.overrides.users))),
+        run=run,
+        back_run=route.run if route is not None else DEFAULT_RUN,
     )
 
 
+def _running_app(route: ServingRoute, version: str, run: RunOptions, running: Mapping[str, AppStatus]) -> str:
+    """Return the app that runs a version already, with the resources that are wanted; "" if it must be started."""
+    app = route.warm(version)
+    kept = route.run_of(app) if app else None
+    if kept is None or kept.resources != run.resources:
+        return ""
+    return app if app == route.app or (app in running and running[app].phase is AppPhase.RUNNING) else ""
+
+
 def way_back(
-    deployment: Deployment, wanted: str | None, route: ServingRoute | None, registry: Registry, now: float
-) -> tuple[str, str]:
-    """Return the version that a completed deployment returns to, and its app: one that is kept warm, or a new one.
+    deployment: Deployment,
+    wanted: str | None,
+    route: ServingRoute | None,
+    registry: Registry,
+    now: float,
+    run_of: Callable[[str], RunOptions],
+) -> tuple[str, str, RunOptions]:
+    """Return the version that a completed deployment returns to, its app (one that is kept warm, or a new one), and how
+    it runs.
 
     Args:
         deployment: the completed deployment.
@@ -90,6 +106,7 @@ def way_back(
         route: the model's present route.
         registry: holds the versions and when they were registered.
         now: seconds since the epoch.
+        run_of: returns how a version ran when it was deployed last.
 
     Raises:
         Conflict: another version serves now, or there is no previous version, or it was deleted.
@@ -110,5 +127,8 @@ def way_back(
         raise Conflict(f"version {version} was deleted; name another with to_version") from error
     if wanted and earlier.created_at > own.created_at:
         raise InvalidInput(f"version {version} was registered after {own.version}: deploy it instead")
-    warm = next((one.app for one in route.standby if one.version == version and one.until > now), "")
-    return version, warm or new_app(deployment.model_id, version)
+    for one in route.standby:
+        if one.version == version and one.until > now:
+            return version, one.app, one.run
+    run = deployment.back_run if version == deployment.previous_version else run_of(version)
+    return version, new_app(deployment.model_id, version), run

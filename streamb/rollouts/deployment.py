@@ -11,6 +11,7 @@ from streamb.lifecycle import Lifecycle
 from streamb.metrics.criteria import Finding
 from streamb.rollouts.evidence import Limits
 from streamb.rollouts.options import START, HealthCriteria
+from streamb.rollouts.runtime import DEFAULT_RUN, RunOptions
 from streamb.rollouts.strategies import AT_ONCE, Step, Strategy
 from streamb.store.plain import from_plain
 
@@ -112,6 +113,8 @@ class Deployment:
         back_to, back_app: the version that a rollback after completion returns to, and its app.
         restarts: how often an app was started elsewhere, after a fault of the infrastructure.
         retry_at: the earliest time of the next such start (seconds since the epoch).
+        run: how the target version runs and is called.
+        back_run: the same of the version that a rollback after completion returns to: at first, of the one before.
         promoted: whether a person has skipped the remaining steps, and with them what is unknown.
     """
 
@@ -154,6 +157,8 @@ class Deployment:
     restarts: int = 0
     retry_at: float = 0.0
     promoted: bool = False
+    run: RunOptions = DEFAULT_RUN
+    back_run: RunOptions = DEFAULT_RUN
 
     @property
     def active(self) -> bool:
@@ -221,6 +226,10 @@ class Deployment:
     def evidence_gate(self) -> str:
         """The name of the gate that closes if the current step's evidence stays inconclusive."""
         return f"evidence at {self.current.weight:g} %"
+
+    def run_of(self, app: str) -> RunOptions | None:
+        """Return how an app of this deployment runs: the target's, or that of the version it returns to; else None."""
+        return self.run if app == self.app else self.back_run if app == self.back_app else None
 
     def gate_of(self, step: int) -> str:
         """Return the name of a step's gate."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamb.errors import NotFound
-from streamb.rollouts.deployment import Deployment, DeploymentEvent
+from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState
 from streamb.rollouts.route import ServingRoute, Undeployment
+from streamb.rollouts.runtime import DEFAULT_RUN, RunOptions
 from streamb.store import Journal, Page, RecordStore, every_record
 from streamb.store.plain import from_plain, to_plain
 
@@ -18,6 +19,8 @@ UNDEPLOYMENTS: Final = "undeployments"
 CONTROL: Final = "control"
 EPOCH: Final = "epoch"
 CREATED: Final = "created"
+_PAGE: Final = 100
+_NEVER_SERVED: Final = frozenset({DeploymentState.FAILED, DeploymentState.ABORTED})
 PLATFORM_ACTOR: Final = "controller"
 """The actor of events that the platform caused by itself."""
 
@@ -113,6 +116,17 @@ class Ledger:
         """Return at most `limit` deployments (of `model_id`, if given) from `cursor` on, newest first."""
         page = self._journal.read(_index_stream(model_id), limit=limit, cursor=cursor, newest_first=True)
         return Page(tuple(self.get(entry.body["deployment_id"]) for entry in page.items), page.next_cursor)
+
+    def run_of(self, model_id: str, version: str) -> RunOptions:
+        """Return how a version ran when it was deployed last; the default if it never was."""
+        cursor = None
+        while True:
+            page = self.list(_PAGE, cursor, model_id)
+            for one in page.items:
+                if one.target_version == version and one.state not in _NEVER_SERVED:
+                    return one.run
+            if (cursor := page.next_cursor) is None:
+                return DEFAULT_RUN
 
     def history(self, limit: int, cursor: str | None, model_id: str | None) -> Page[DeploymentEvent]:
         """Return at most `limit` events of deployments (of `model_id`, if given) from `cursor` on, newest first."""

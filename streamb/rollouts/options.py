@@ -9,7 +9,11 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from streamb.metrics.limits import Limits
-from streamb.options import NO_NUL, NotNegative, Options, Percent, Seconds, Share, option, spoken
+from streamb.options import NO_NUL, NotNegative, Options, Percent, Positive, Seconds, Share, option, spoken
+from streamb.rollouts.runtime import Resources, RunOptions
+
+RUN_OPTIONS: Final = frozenset({"batching", "resources", "timeout_s"})
+"""The options that say how a version runs; every strategy takes them."""
 
 START: Final = "start"
 """The name of the gate before a deployment starts anything."""
@@ -95,8 +99,54 @@ class Overrides(Options):
     users: Annotated[tuple[UserId, ...], Field(max_length=10_000, strict=False)] = option("User ids.", default=())
 
 
+class BatchingOptions(Options):
+    """How requests of the target version are joined into calls."""
+
+    called: ClassVar[str] = "batching"
+
+    join: Literal["auto", "always", "never"] = option(
+        "Whether rows of several requests go into one call. auto: as the trial of the version found; never if a row's "
+        "answer depends on the other rows, or if that is not known of code of its own. always: you know it does not.",
+        default="auto",
+    )
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] | None = option(
+        "Most rows of several requests in one call; a larger single request goes alone.", unit="rows"
+    )
+    max_wait_ms: Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)] = option(
+        "How long a request may wait for others to join it; 0: it never waits for company.",
+        default=0.0,
+        unit="milliseconds",
+    )
+
+
+class ResourceOptions(Options):
+    """What is reserved for each replica of the target version."""
+
+    called: ClassVar[str] = "resources"
+
+    cpus: Positive | None = option("CPUs, also fractions.", unit="CPUs")
+    memory_mb: Annotated[int, Field(ge=1, le=100_000_000)] | None = option(
+        "Memory that Ray reserves on the node; a replica that takes more is not stopped for that.", unit="MB"
+    )
+    gpus: NotNegative = option(
+        "GPUs: a fraction of one, which replicas then share, or whole ones. Without any, a replica sees no GPU.",
+        default=0.0,
+        unit="GPUs",
+    )
+
+    @field_validator("gpus")
+    @classmethod
+    def _fraction_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("must be a fraction of one GPU, or a whole number of them")
+        return gpus
+
+
 class RolloutOptions(Options):
-    """How a strategy proceeds. `immediate` takes `accept_changes` alone; what is not given keeps its default."""
+    """How a strategy proceeds, and how its version runs; what is not given keeps its default.
+
+    `immediate` takes `accept_changes` and those that say how the version runs (`RUN_OPTIONS`).
+    """
 
     called: ClassVar[str] = "the options of a deployment"
 
@@ -155,6 +205,17 @@ class RolloutOptions(Options):
         "Users who always get the target version, whatever the weights.", default=Overrides(), unit='`{"users": [ids]}`'
     )
 
+    batching: BatchingOptions = option(
+        "How requests are joined into calls of the version.", default=BatchingOptions(), unit="`{name: value}`"
+    )
+    resources: ResourceOptions = option(
+        "What is reserved for each replica of the version.", default=ResourceOptions(), unit="`{name: value}`"
+    )
+    timeout_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = option(
+        "Longest time from a request's arrival to its answer by the version; at most `ML_REQUEST_TIMEOUT_S`.",
+        unit="seconds",
+    )
+
     @field_validator("steps")
     @classmethod
     def _rising(cls, steps: tuple[float, ...] | None) -> tuple[float, ...] | None:
@@ -173,6 +234,13 @@ class RolloutOptions(Options):
     def shadow(self) -> int:
         """`shadow_percent` in ten-thousandths."""
         return round((self.shadow_percent or 0.0) * 100)
+
+    @property
+    def run(self) -> RunOptions:
+        """How the version runs and is called."""
+        batching, resources = self.batching, self.resources
+        reserved = Resources(resources.cpus, resources.memory_mb, resources.gpus)
+        return RunOptions(batching.join, batching.max_rows or 0, batching.max_wait_ms, self.timeout_s, reserved)
 
     @property
     def runs_code(self) -> bool:

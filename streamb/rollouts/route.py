@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from streamb.rollouts.runtime import DEFAULT_RUN, RunOptions
+
 
 @dataclass(frozen=True, slots=True)
 class Standby:
@@ -13,11 +15,13 @@ class Standby:
 
     Attributes:
         until: when it may be stopped (seconds since the epoch).
+        run: how it runs and is called.
     """
 
     version: str
     app: str
     until: float
+    run: RunOptions = DEFAULT_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class ServingRoute:
         replacement: the app that will take over from `app`, which has failed; "" while `app` is well.
         restarts: how often the version was restarted since it last ran for a while.
         retry_at: the earliest time of the next restart (seconds since the epoch).
+        run: how the version runs and is called.
     """
 
     model_id: str
@@ -40,6 +45,7 @@ class ServingRoute:
     replacement: str = ""
     restarts: int = 0
     retry_at: float = 0.0
+    run: RunOptions = DEFAULT_RUN
 
     @property
     def apps(self) -> frozenset[str]:
@@ -52,22 +58,33 @@ class ServingRoute:
             return self.app
         return next((one.app for one in self.standby if one.version == version), "")
 
-    def keeping(self, version: str) -> ServingRoute:
-        """Return the route with only this version kept warm."""
-        return replace(self, standby=tuple(one for one in self.standby if one.version == version))
+    def run_of(self, app: str) -> RunOptions | None:
+        """Return how an app of this route runs; None if it is none of them."""
+        if app in (self.app, self.replacement):
+            return self.run
+        return next((one.run for one in self.standby if one.app == app), None)
 
-    def switched(self, version: str, app: str, now: float, hold_s: float) -> ServingRoute:
+    def keeping(self, app: str) -> ServingRoute:
+        """Return the route with only this app kept warm."""
+        return replace(self, standby=tuple(one for one in self.standby if one.app == app))
+
+    def switched(
+        self, version: str, app: str, now: float, hold_s: float, run: RunOptions = DEFAULT_RUN
+    ) -> ServingRoute:
         """Return the route with another app serving; the previous one is kept warm.
 
         Args:
             version, app: what serves from now on.
             now: seconds since the epoch.
             hold_s: for how many seconds the previous version is kept warm.
+            run: how it runs and is called.
         """
         if app == self.app:
-            return self
-        held = (Standby(self.version, self.app, now + hold_s),) if hold_s > 0 and version != self.version else ()
-        return ServingRoute(self.model_id, version, app, self.salt, held)
+            return replace(self, run=run)
+        held: tuple[Standby, ...] = ()
+        if hold_s > 0 and version != self.version:
+            held = (Standby(self.version, self.app, now + hold_s, self.run),)
+        return ServingRoute(self.model_id, version, app, self.salt, held, run=run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+from streamb.traffic import Batching
 
 
 class AppPhase(StrEnum):
@@ -34,13 +36,41 @@ class Resources:
 
     Attributes:
         cpus: the number of CPUs, also fractions; None: `ML_REPLICA_CPUS`.
-        memory_mb: memory in MiB; None: none is reserved.
-        gpus: the number of GPUs, also fractions.
+        memory_mb: memory in MB (millions of bytes); None: none is reserved.
+        gpus: the number of GPUs, also fractions of one.
     """
 
     cpus: float | None = None
     memory_mb: int | None = None
     gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a version runs and is called, as its deployment says. It goes wherever the version goes.
+
+    Attributes:
+        join: whether rows of several requests go into one call: "auto", as its trial found; "always"; "never".
+        max_rows: the most rows of several requests in one call; 0: the limit of the gateway.
+        max_wait_ms: how long a request may wait for company, in milliseconds.
+        timeout_s: the longest time from a request's arrival to its answer, in seconds; None: the gateway's own limit.
+        resources: what is reserved for each replica.
+    """
+
+    join: str = "auto"
+    max_rows: int = 0
+    max_wait_ms: float = 0.0
+    timeout_s: float | None = None
+    resources: Resources = Resources()
+
+    def batching(self, *, may_join: bool) -> Batching:
+        """Return how requests are joined, if the version's trial found that they may be."""
+        join = may_join if self.join == "auto" else self.join == "always"
+        return Batching(join, self.max_rows, self.max_wait_ms)
+
+
+DEFAULT_RUN: Final = RunOptions()
+"""What holds for a deployment that says nothing of it, and for those of before there were such options."""
 
 
 @dataclass(frozen=True, slots=True)

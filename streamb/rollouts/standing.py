@@ -10,12 +10,12 @@ from streamb.registry import ModelVersion, Registry, TrialState
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.ledger import Ledger, Note
 from streamb.rollouts.route import ServingRoute, Undeployment
-from streamb.rollouts.runtime import AppSpec
+from streamb.rollouts.runtime import DEFAULT_RUN, AppSpec, RunOptions
 from streamb.rollouts.strategies import COPIES_PER_SECOND
-from streamb.traffic import Batching, GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
+from streamb.traffic import GatewayPolicy, ModelRoute, Override, RoutingTable, Shadow, Split, VersionTarget
 
-TargetOf = Callable[[str, str], VersionTarget]
-"""Turns a version and its app into the target that gateways know."""
+TargetOf = Callable[[str, str, RunOptions], VersionTarget]
+"""Turns a version, its app and how it runs into the target that gateways know."""
 
 
 def _nobody() -> None:
@@ -130,7 +130,17 @@ class Standing:
     def spec(self, model_id: str, version: str, app: str) -> AppSpec:
         """Return the specification of the app that runs a version."""
         found = self._version(model_id, version)
-        return AppSpec(app, model_id, version, found.blob, found.environment)
+        resources = self.run_of(model_id, app).resources
+        return AppSpec(app, model_id, version, found.blob, found.environment, resources)
+
+    def run_of(self, model_id: str, app: str) -> RunOptions:
+        """Return how an app runs, as the route or the deployment that it belongs to says."""
+        route = self.routes.get(model_id)
+        found = route.run_of(app) if route is not None else None
+        for deployment in (*self.active.values(), *self.baking.values()):
+            if found is None and deployment.model_id == model_id:
+                found = deployment.run_of(app)
+        return found or DEFAULT_RUN
 
     def deterministic(self, model_id: str, *versions: str) -> bool:
         """Return False if one of these versions is known to answer the same rows differently."""
@@ -153,7 +163,7 @@ class Standing:
         return RoutingTable(self.table.epoch + 1, {**rest, model_id: new} if new else rest, self.table.policy)
 
     def _model(self, model_id: str, route: ServingRoute | None, deployment: Deployment | None) -> ModelRoute | None:
-        def target_of(version: str, app: str) -> VersionTarget:
+        def target_of(version: str, app: str, run: RunOptions) -> VersionTarget:
             known = self._version(model_id, version)
             return VersionTarget(
                 version,
@@ -162,7 +172,8 @@ class Standing:
                 known.task,
                 known.outputs,
                 known.classes,
-                batching=Batching(join=known.may_join),
+                batching=run.batching(may_join=known.may_join),
+                timeout_s=run.timeout_s,
             )
 
         found = model_route(model_id, route, deployment, target_of)
@@ -195,18 +206,18 @@ def model_route(
         model_id: the model.
         route: the version that serves; None before the first one.
         deployment: the deployment under way, or the one that is still judged, if there is one.
-        target_of: returns what gateways need to know of a version and its app.
+        target_of: returns what gateways need to know of a version, its app, and how it runs.
     """
     shown = deployment if deployment is not None and deployment.shown else None
     if route is None:
         return _first(model_id, shown, target_of)
-    targets = {one.version: target_of(one.version, one.app) for one in route.standby}
-    targets[route.version] = target_of(route.version, route.app)
+    targets = {one.version: target_of(one.version, one.app, one.run) for one in route.standby}
+    targets[route.version] = target_of(route.version, route.app, route.run)
     if shown is None or shown.target_version == route.version:
         all_to = Split.all_to(route.version)
         return ModelRoute(model_id, route.salt, all_to, targets, fallback=_warm(route, deployment))
     version, stable = shown.target_version, route.version
-    targets[version] = target_of(version, shown.app)
+    targets[version] = target_of(version, shown.app, shown.run)
     # The target first: while its share grows, units move to it only, and come back to the stable version only.
     split = Split.by_shares([(version, shown.share), (stable, BASIS_POINTS - shown.share)])
     return ModelRoute(
@@ -244,7 +255,7 @@ def _first(model_id: str, shown: Deployment | None, target_of: TargetOf) -> Mode
     if shown is None or not shown.share:
         return None
     version = shown.target_version
-    return ModelRoute(model_id, shown.salt, Split.all_to(version), {version: target_of(version, shown.app)})
+    return ModelRoute(model_id, shown.salt, Split.all_to(version), {version: target_of(version, shown.app, shown.run)})
 
 
 def _overrides(shown: Deployment) -> tuple[Override, ...]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from streamb.errors import InvalidInput
 from streamb.hashing import BASIS_POINTS
-from streamb.rollouts.options import START, RolloutOptions
+from streamb.rollouts.options import RUN_OPTIONS, START, RolloutOptions
 
 
 class Strategy(StrEnum):
@@ -112,7 +112,7 @@ def hold_seconds(strategy: Strategy, options: RolloutOptions) -> float:
 def check_used(strategy: Strategy, options: RolloutOptions) -> None:
     """Raise InvalidInput if an option is given that the strategy ignores, even if it equals the default."""
     given = options.model_fields_set
-    unused = given - {"accept_changes"} if strategy is Strategy.IMMEDIATE else set()
+    unused = given - RUN_OPTIONS - {"accept_changes"} if strategy is Strategy.IMMEDIATE else set()
     if strategy in {Strategy.BLUE_GREEN, Strategy.ROLLING}:
         unused = given & {"traffic_split_percentage", "steps"}
     if strategy is Strategy.CANARY and given >= {"traffic_split_percentage", "steps"}:

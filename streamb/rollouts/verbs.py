@@ -13,6 +13,7 @@ from streamb.errors import Conflict, Forbidden, InvalidTransition
 from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, OUTPUTS, Approval, Deployment, DeploymentState, Phase
 from streamb.rollouts.moves import ROLLING_BACK, give_back, restore, to_state, to_step
 from streamb.rollouts.moves import pause as paused
+from streamb.rollouts.runtime import RunOptions
 
 _S = DeploymentState
 
@@ -102,10 +103,12 @@ def roll_back(deployment: Deployment, by: str, reason: str, now: float, *, to_ve
     return give_back(deployment, _S.ROLLED_BACK, now, _said("asked", by, reason))
 
 
-def roll_back_to(deployment: Deployment, version: str, app: str, by: str, reason: str, now: float) -> Deployment:
-    """Send all traffic to an earlier version, after completion."""
+def roll_back_to(
+    deployment: Deployment, version: str, app: str, run: RunOptions, by: str, reason: str, now: float
+) -> Deployment:
+    """Send all traffic to an earlier version, after completion; `app` runs it, as `run` says."""
     said = _said(f"{ROLLING_BACK} to {version}, asked", by, reason)
-    return restore(deployment, version, app, now, said)
+    return replace(restore(deployment, version, app, now, said), back_run=run)
 
 
 def _refuse_on_the_way_back(deployment: Deployment, verb: str) -> None:

@@ -276,6 +276,9 @@ class ProductionMLManager(RegistryMethods):
         health_check_criteria: Mapping[str, Any] | None = None,
         approval_required: bool | None = None,
         accept_changes: Sequence[str] | None = None,
+        batching: Mapping[str, Any] | None = None,
+        resources: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
         force: bool = False,
         **options: Any,
     ) -> Deployment:
@@ -288,7 +291,8 @@ class ProductionMLManager(RegistryMethods):
             model_id: the id of the model.
             target_version: a version number, an alias, or "latest".
             rollout_strategy: "canary", "blue_green" or "rolling"; or "immediate", which moves all traffic as soon as
-                the version runs. "immediate" does not judge the version; it takes only `accept_changes`.
+                the version runs. "immediate" does not judge the version; it takes only `accept_changes`,
+                `batching`, `resources` and `timeout_s`.
             traffic_split_percentage: percent of the traffic in the first step of a canary, 1 to 100; by default 10. The
                 next steps are those of 25, 50 and 100 percent that are higher. `steps` sets all steps instead.
             rollback_on_failure: True (the default) rolls a failing version back; False pauses the deployment.
@@ -298,6 +302,12 @@ class ProductionMLManager(RegistryMethods):
                 is False.
             accept_changes: which differences of its signature from that of the version that serves are wanted, by the
                 names that the refusal gives, such as `["added:income", "classes"]`. By default none.
+            batching: how requests are joined into calls of the version: `join` ("auto", "always" or "never"),
+                `max_rows`, `max_wait_ms`, by name. By default as its trial found.
+            resources: what is reserved for each replica: `cpus`, `memory_mb`, `gpus`, by name. By default
+                `ML_REPLICA_CPUS` and nothing else.
+            timeout_s: longest time from a request's arrival to its answer, in seconds; by default, and at most,
+                `ML_REQUEST_TIMEOUT_S`.
             force: deploy even if the environment forbids it, or it does not fit; needs an administrator's key.
             **options: the other fields of `RolloutOptions`, such as `steps=[5, 50, 100]` or `step_seconds=30`.
 
@@ -315,6 +325,9 @@ class ProductionMLManager(RegistryMethods):
             "health_check_criteria": None if health_check_criteria is None else dict(health_check_criteria),
             "approval_required": approval_required,
             "accept_changes": None if accept_changes is None else list(accept_changes),
+            "batching": None if batching is None else dict(batching),
+            "resources": None if resources is None else dict(resources),
+            "timeout_s": timeout_s,
         }
         given = {name: value for name, value in {**named, **options}.items() if value is not None}
         if rollout_strategy == "canary" and "steps" not in given:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from streamb.config import load_settings
 from streamb.control.sizing import PLATFORM_MB, PROCESS_MB, Need, Room, Share, refusal, shortages
+from streamb.rollouts.runtime import Resources
 
 
 def need(*shares: Share, gateways: int = 1) -> Need:
@@ -47,6 +48,24 @@ def test_what_is_not_enough_is_said_in_numbers(room, words):
     assert bool(told) is bool(words)
     for part in (*words, *(["ML_MIN_INSTANCES", "ML_GATEWAY_REPLICAS", "--yes goes on"] if words else [])):
         assert part in told
+
+
+def test_what_deployments_reserve_counts_and_is_named():
+    shares = (Share("big 1.0.0", 2, 100.0, Resources(3.0, 4_000, 0.5)), Share("small 1.0.0", 5, 100.0))
+    found = need(*shares)
+    assert (found.cpus, found.gpus) == (6.5, 1.0)
+    assert found.memory_mb == PLATFORM_MB + 8_000 + 5 * PROCESS_MB
+    assert "6.5 CPUs and 1 GPUs reserved" in found.words()
+    assert "GPU" not in need(shares[1]).words()
+    assert need(Share("odd 1.0.0", 1, None, Resources(memory_mb=10))).unknown == []
+    room = Room("here", memory_mb=9_000, cpus=6, gpus=0)
+    assert shortages(found, room) == [
+        "memory: 10.3 GB are needed and 9.0 GB are there",
+        "CPUs: 6.5 are reserved and 6 are there",
+        "GPUs: 1 are reserved and 0 are there",
+    ]
+    assert "resources of the deployment" in refusal(found, room, "--yes")
+    assert found.facts(room)["gpus"] == 1.0
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1e6) | st.none())

@@ -14,8 +14,11 @@ from streamb.control.sizing import Share
 from streamb.control.storage import check_node, check_stores
 from streamb.errors import StorageFailed
 from streamb.rollouts.ledger import ROUTES
+from streamb.rollouts.route import ServingRoute
+from streamb.rollouts.runtime import Resources, RunOptions
 from streamb.security.platform_key import PlatformKey
 from streamb.store import open_database
+from streamb.store.plain import to_plain
 
 
 def settings_of(tmp_path, **given):
@@ -40,6 +43,15 @@ def test_the_replicas_that_the_stored_routes_will_start_are_counted(tmp_path):
     database.records.put(ROUTES, "m", {"model_id": "m", "version": "1.0.0", "app": "m--1.0.0--x", "salt": ""})
     database.close()
     assert check_stores(settings) == (Share("m 1.0.0", settings.min_instances, None),)
+
+
+def test_what_deployments_reserve_is_known_at_the_start(tmp_path):
+    settings = settings_of(tmp_path)
+    database = open_database(settings.resolved_database_url, SystemClock())
+    route = ServingRoute("m", "1.0.0", "m--1.0.0--x", "s", run=RunOptions(resources=Resources(2.0, 500, 1.0)))
+    database.records.put(ROUTES, "m", to_plain(route))
+    database.close()
+    assert check_stores(settings)[0].resources == Resources(2.0, 500, 1.0)
 
 
 @pytest.fixture

@@ -164,3 +164,19 @@ class TestRoom:
         with pytest.raises(DoesNotFit, match=r"CPUs: 0.4 are reserved and 0.2 are there"):
             made.deploy("2.0.0")
         assert made.deploy("1.0.0").target_version == "1.0.0"
+
+    def test_what_the_deployment_reserves_counts_also_beside_what_runs_of_the_same_version(self, tmp_path):
+        made = self.roomy(tmp_path, gpus=1.0, cpus=4.0)
+        with pytest.raises(DoesNotFit, match=r"GPUs: 4 are reserved and 1 are there") as why:
+            made.deploy("2.0.0", resources={"gpus": 2.0})
+        assert (why.value.details["gpus"], why.value.details["room"]["gpus"]) == (4.0, 1.0)
+        with pytest.raises(DoesNotFit, match=r"CPUs: 4.2 are reserved and 4 are there"):
+            made.deploy("1.0.0", "rolling", resources={"cpus": 2.0})
+        assert made.deploy("1.0.0", "rolling", resources={"cpus": 1.9}).target_version == "1.0.0"
+
+
+def test_a_time_limit_beyond_that_of_any_request_is_refused(tmp_path):
+    made = platform(tmp_path, request_timeout_s=20.0)
+    with pytest.raises(InvalidInput, match=r"no request may take longer than ML_REQUEST_TIMEOUT_S \(20 s\)"):
+        made.deploy("2.0.0", timeout_s=20.5)
+    assert made.deploy("2.0.0", timeout_s=20.0).run.timeout_s == 20.0

@@ -60,6 +60,11 @@ class TestOrders:
             "health_check_criteria": {"max_error_rate": 0.1},
         }
 
+    @pytest.mark.parametrize("strategy", ["immediate", "rolling"])
+    def test_how_the_version_runs_is_sent_with_any_strategy(self, options, strategy):
+        run = {"batching": {"max_rows": 8, "join": "never"}, "resources": {"cpus": 2, "gpus": 0.5}, "timeout_s": 3}
+        assert options(strategy, **run) == run
+
     @pytest.mark.parametrize(
         ("strategy", "given"),
         [
