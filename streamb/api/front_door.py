@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamb.api.errors import error_response
 from streamb.api.tables import MAX_TABLE_BYTES
 from streamb.config import Settings, is_loopback
-from streamb.errors import BodyTooLarge, Forbidden, StreambError, UnsupportedMediaType
+from streamb.errors import BadRequest, BodyTooLarge, Forbidden, StreambError, UnsupportedMediaType
+from streamb.serving.http.routes import path_of
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +81,11 @@ class FrontDoor:
             return Forbidden("a change from another site's page is refused; call the API from a program, with a key")
         if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             return UnsupportedMediaType("the Console does not unpack bodies: send this one without Content-Encoding")
-        limit = self._body_limit(self._file_limit(scope["path"], headers))
+        try:
+            path = path_of(scope)
+        except BadRequest as refusal:
+            return refusal
+        limit = self._body_limit(self._file_limit(path, headers))
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > limit:
             return BodyTooLarge(f"the body has {length} bytes; the limit is {limit}", limit_bytes=limit)

@@ -32,7 +32,7 @@ from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
 from streamb.serving.http.receive import BodyRoom, Message, Receive, Send
 from streamb.serving.http.replies import Reply, error_reply, json_reply
-from streamb.serving.http.routes import Action, Route, parse_route
+from streamb.serving.http.routes import Action, Route, parse_route, path_of
 from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
@@ -139,7 +139,7 @@ class GatewayApp:
 
     async def _answer(self, exchange: Exchange) -> Reply:
         scope = exchange.scope
-        route = parse_route(scope["method"], scope["path"])
+        route = parse_route(scope["method"], path_of(scope))
         probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         served = self._served
         if route.action is Action.PREDICT or route.action is Action.INFER:

@@ -116,6 +116,13 @@ async def test_nothing_hangs_when_the_control_side_does(tmp_path):
         assert page.status_code == 504
 
 
+@pytest.mark.parametrize("path", ["/api/models/a%2Fb", "/api%2Fmodels", "/api/models/a%5Cb", "/api/models/a%252Fb"])
+async def test_an_encoded_slash_is_refused_never_decoded(client, path):
+    answer = await client.get(path)
+    assert shape(answer) == (400, "bad_request")
+    assert "encoded slash" in answer.json()["error"]
+
+
 class TestBodies:
     @pytest.fixture
     async def small(self, tmp_path):

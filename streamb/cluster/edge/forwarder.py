@@ -28,6 +28,7 @@ from streamb.errors import BadRequest, RequestTimeout, StartFailed, StreambError
 from streamb.serving.http.access import RequestIds
 from streamb.serving.http.receive import read_body, when_gone
 from streamb.serving.http.replies import error_reply
+from streamb.serving.http.routes import path_of
 from streamb.serving.lane import ClientGone
 
 _HOP_BY_HOP: Final = frozenset(
@@ -135,7 +136,7 @@ class Forwarder:
 
     async def _forward(self, scope: dict[str, Any], receive: Any) -> _Answer:
         """Return the answer of a gateway or of the Console."""
-        path: str = scope["path"]
+        path = path_of(scope)
         if path != "/v2" and not path.startswith("/v2/"):
             # Streamed: an artifact may be larger than the memory. Without a body there is nothing to wait for.
             has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])

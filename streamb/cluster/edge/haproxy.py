@@ -19,6 +19,7 @@ from typing import Final, Literal, get_args
 from streamb.children import die_with_parent
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
+from streamb.serving.http.routes import NOT_IN_PATHS
 
 Backend = Literal["gateways", "feedback", "late", "consoles"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
@@ -126,6 +127,7 @@ def render(config: EdgeConfig, known: Mapping[str, Server] | None = None, listen
     bind = f"{host}:{config.port}" if listener is None else f"fd@{listener}"
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
+    encoded = _as_json(f'{{"error":"{NOT_IN_PATHS}","code":"bad_request"}}')
     no_gateway = _as_json(unavailable("gateways"))
     return f"""\
 global
@@ -161,6 +163,7 @@ frontend edge
 {_SILENCE}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
+    http-request return status 400 {encoded} if {{ path -m sub % }} {{ path -i -m sub %2f %5c %25 %00 }}
     acl data path /v2
     acl data path_beg /v2/
     http-request set-var(txn.feedback) bool(true) if {{ path_end /feedback }} {{ path_beg /v2/models/ }}

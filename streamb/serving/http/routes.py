@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from streamb.errors import MethodNotAllowed, NotFound
+from streamb.errors import BadRequest, MethodNotAllowed, NotFound
 
 
 class Action(Enum):
@@ -45,7 +47,23 @@ _SERVER: Final = {
 }
 _VERBS: Final = {"predict": Action.PREDICT, "infer": Action.INFER, "ready": Action.MODEL_READY}
 _LONGEST: Final = 512
+_NOT_IN_NAMES: Final = re.compile(rb"%(?:2f|5c|25|00)", re.IGNORECASE)
+NOT_IN_PATHS: Final = "the path has an encoded slash, backslash, percent sign or NUL, which no name can have"
 _POSTED: Final = frozenset({Action.PREDICT, Action.INFER, Action.FEEDBACK})
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """Return the decoded path of a request.
+
+    Raises:
+        BadRequest: an encoded slash (or backslash, percent sign, NUL) is part of it. No name has one, and decoded it
+            would pass for a separator.
+    """
+    path: str = scope["path"]
+    raw = scope.get("raw_path")
+    if raw is not None and len(raw) != len(path) and _NOT_IN_NAMES.search(raw.partition(b"?")[0]):
+        raise BadRequest(NOT_IN_PATHS)
+    return path
 
 
 def parse_route(method: str, path: str) -> Route:

@@ -49,6 +49,11 @@ ATTACKS = {
         {404},
     ),
     "raw_utf8": ("GET /v2/models/ü HTTP/1.1\r\nhost: x\r\n\r\n".encode(), {400}),
+    "encoded_slash": (b"POST /v2/models/a%2Fb/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}", {400}),
+    "encoded_separator": (b"GET /v2%2fmodels%2fm HTTP/1.1\r\nhost: x\r\n\r\n", {400}),
+    "encoded_nul": (b"GET /v2/models/m%00 HTTP/1.1\r\nhost: x\r\n\r\n", {400}),
+    "encoded_twice": (b"GET /v2/models/a%252Fb HTTP/1.1\r\nhost: x\r\n\r\n", {400}),
+    "unicode_name": (b"GET /v2/models/%C3%BC HTTP/1.1\r\nhost: x\r\n\r\n", {404}),
     "no_json": (POST + b"content-length: 1\r\n\r\n{", {400}),
     "unknown_model": (
         b"POST /v2/models/x/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 19\r\n\r\n" + b'{"instances":[[1]]}',

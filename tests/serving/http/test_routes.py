@@ -1,7 +1,9 @@
+from urllib.parse import unquote
+
 import pytest
 
-from streamb.errors import MethodNotAllowed, NotFound
-from streamb.serving.http.routes import Action, Route, parse_route
+from streamb.errors import BadRequest, MethodNotAllowed, NotFound
+from streamb.serving.http.routes import Action, Route, parse_route, path_of
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,32 @@ def test_a_wrong_method_says_which_is_right(method, path, allowed):
     with pytest.raises(MethodNotAllowed) as refused:
         parse_route(method, path)
     assert refused.value.details["allowed"] == allowed
+
+
+def scope_of(raw: str) -> dict:
+    return {"path": unquote(raw), "raw_path": raw.encode()}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("/v2%2Fmodels/m/predict", "/v2/models/a%2fb/predict", "/v2/models/m%2Fversions%2f1.0.0/predict", "%2F"),
+        *("/v2/models/a%5Cb/predict", "/v2/models/a%5cb", "/v2/models/m%00/predict", "/v2/models/a%252Fb/predict"),
+        *("/v2/models/a%25b", "/v2/models/ü%2F".replace("ü", "%C3%BC")),
+    ],
+)
+def test_an_encoded_separator_is_refused_never_decoded(raw):
+    with pytest.raises(BadRequest, match="no name can have"):
+        path_of(scope_of(raw))
+
+
+@pytest.mark.parametrize(
+    "raw", ["/v2/models/m/predict", "/v2/models/%6D/predict", "/v2/models/%C3%BC", "/v2/models/a%20b", "/v2/%zz", "/"]
+)
+def test_other_paths_are_decoded(raw):
+    assert path_of(scope_of(raw)) == unquote(raw)
+
+
+def test_a_server_without_raw_paths_or_with_the_query_in_them():
+    assert path_of({"path": "/v2"}) == "/v2"
+    assert path_of({"path": "/v2", "raw_path": b"/v2?a=%2F"}) == "/v2"
