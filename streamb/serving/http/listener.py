@@ -168,9 +168,6 @@ class CorkedProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
-        if self._running is not None and not self._running.response_complete:  # uvicorn tells only the newest request
-            self._running.disconnected = True
-            self._running.message_event.set()
         self.is_lost = True
         running = self._running
         if running is not None and not running.response_complete:  # uvicorn tells only the last of those sent ahead
@@ -210,11 +207,6 @@ class CorkedProtocol(HttpToolsProtocol):
         self.headers = _TRAILERS
         if not self.pipeline:
             self._running = self.cycle
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Begin to answer a request: this one, or the next of those that the client has sent ahead."""
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Answer data that is not HTTP with an error in the usual form."""
