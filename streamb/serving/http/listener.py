@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from streamb.errors import BadRequest, MethodNotAllowed, RequestTimeout, StreambError
+from streamb.errors import BadRequest, MethodNotAllowed, RequestTimeout, StartFailed, StreambError
 from streamb.serving.http.access import RequestIds
 from streamb.serving.http.receive import CONNECTION, Message, Receive, Send
 from streamb.serving.http.replies import error_reply
@@ -40,6 +40,35 @@ _HEAD_BYTES: Final = 64 * 1024
 
 _REQUEST_IDS: Final = RequestIds()
 
+TESTED_UVICORN: Final = "uvicorn>=0.54,<0.55"
+"""As in pyproject.toml."""
+
+_INTERNALS: Final[Mapping[type, str]] = {
+    HttpToolsProtocol: (
+        "connection_made connection_lost data_received on_message_begin on_headers_complete on_response_complete "
+        "send_400_response timeout_keep_alive_handler handle_websocket_upgrade _should_upgrade "
+        "_unset_keepalive_if_required cycle flow headers loop parser pipeline scope server_state timeout_keep_alive "
+        "timeout_keep_alive_task transport url"
+    ),
+    RequestResponseCycle: "disconnected message_event more_body response_complete scope",
+}
+
+
+def missing_internals() -> list[str]:
+    """Return what the listener uses of uvicorn's internals, and the installed uvicorn does not have."""
+    return [
+        f"{owner.__name__}.{name}"
+        for owner, needed in _INTERNALS.items()
+        for name in needed.split()
+        if not hasattr(owner, name) and name not in _set_by(owner)
+    ]
+
+
+def _set_by(owner: type) -> set[str]:
+    """The attributes that the methods of a class set, and other names in them."""
+    codes = [getattr(method, "__code__", None) for method in vars(owner).values()]
+    return {name for code in codes if code is not None for name in code.co_names}
+
 
 def listener_config(app: App, *, host: str, port: int, **overrides: Any) -> uvicorn.Config:
     """Return the uvicorn configuration of a gateway.
@@ -49,7 +78,15 @@ def listener_config(app: App, *, host: str, port: int, **overrides: Any) -> uvic
         host: the address to listen on.
         port: 0 for any free port.
         overrides: further arguments of `uvicorn.Config`, such as `ssl_certfile`, `fd` or `uds`.
+
+    Raises:
+        StartFailed: the installed uvicorn is another one inside than the listener needs.
     """
+    if missing := missing_internals():
+        raise StartFailed(
+            f"the listener builds on internals of uvicorn, and the installed uvicorn {uvicorn.__version__} lacks "
+            f"{', '.join(missing)}; install one that streamb is tested with: pip install '{TESTED_UVICORN}'"
+        )
     settings: dict[str, Any] = {
         "http": CorkedProtocol,
         "ws": "none",
