@@ -72,17 +72,18 @@ def too_late(lane: Lane, waiting: Waiting, replicas: int, longest_s: float) -> S
         longest_s: the gateway's own limit, in seconds.
     """
     version, limit = lane.target.version, round(waiting.deadline - waiting.since, 3)
-    if not replicas:
+    allowed = lane.other.usual.allows_s(waiting.row_count) if lane.other is not None else math.inf
+    too_short = waiting.own_limit and limit < allowed
+    if not replicas and not too_short:
         message = f"no replica of version {version} could be reached within {limit:g} s; try again later"
         return Unavailable(message, retry_after_s=1)
     message = f"version {version} did not answer within {limit:g} s"
     advice = "send fewer rows or try again later"
     if waiting.own_limit:
         text = f"{message}, the limit that this request set (X-Request-Timeout-Ms); allow more time, or {advice}"
-        allowed = lane.other.usual.allows_s(waiting.row_count) if lane.other is not None else math.inf
-        kind = OwnDeadlineExceeded if limit < allowed else DeadlineExceeded
-        return kind(text, limit_s=limit, limit_of="request")
+        return (OwnDeadlineExceeded if too_short else DeadlineExceeded)(text, limit_s=limit, limit_of="request")
     own = lane.target.timeout_s
     whose = "model" if own is not None and own <= min(limit, longest_s) else "gateway" if limit >= longest_s else ""
-    said = f", the limit of the {whose}" if whose else ""
-    return DeadlineExceeded(f"{message}{said}; {advice}", limit_s=limit, **({"limit_of": whose} if whose else {}))
+    if not whose:  # a share of the time, while another version can answer
+        return DeadlineExceeded(f"{message}; {advice}", limit_s=limit)
+    return DeadlineExceeded(f"{message}, the limit of the {whose}; {advice}", limit_s=limit, limit_of=whose)

@@ -14,7 +14,9 @@ from streamb.traffic import BreakerPolicy, GatewayPolicy
 from tests.serving.asgi_client import AsgiClient, Connection
 from tests.serving.batcher_desk import Desk
 from tests.serving.gateways import ONE_ROW, PREDICT, counts
-from tests.serving.predictors import VersionsPredictor, table, target
+from tests.serving.linked import until
+from tests.serving.predictors import SumPredictor, VersionsPredictor, table, target
+from tests.serving.sockets import listening, post, raw
 from tests.serving.test_gateway_fallback import canary
 
 
@@ -131,6 +133,25 @@ async def test_a_hundred_leavers_make_nobody_late_and_are_nobodys_failure(make, 
     assert found.latency.count == 1
 
 
+async def test_through_sockets_the_calls_of_those_who_hang_up_are_stopped():
+    predictor = SumPredictor()
+    async with listening(predictor) as (app, port):
+        predictor.hold()
+        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+        for _, writer in streams:
+            writer.write(raw())
+        await until(lambda: app.in_flight("m-1.0.0") == 100)
+        for number, (_, writer) in enumerate(streams):
+            if number % 2:
+                writer.close()
+            else:
+                writer.transport.abort()
+        await until(lambda: app.in_flight("m-1.0.0") == 0)
+        predictor.let_go()
+        assert (await post(port))[0] == 200
+        assert counts(app).counts == {"ok": 1, "abandoned": 100}
+
+
 async def test_an_abandoned_request_is_not_answered_by_a_fallback(make, predictor):
     client = make(canary(), request_timeout_s=5)
     predictor.hold()
@@ -187,13 +208,15 @@ async def test_whose_limit_it_was_is_told(make, predictor, own, limit_s, whose):
     assert counts(client.app).counts == {"timeout": 1}, "a longer limit changes nothing, the version was late"
 
 
-async def test_limits_of_a_millisecond_do_not_harm_a_canary(make, predictor):
-    client = make(canary(policy=GatewayPolicy(breaker=BreakerPolicy(failure_threshold=1))), request_timeout_s=5)
+@pytest.mark.parametrize("replicas", [0, 1])
+async def test_limits_of_a_millisecond_do_not_harm_a_version(make, predictor, replicas):
+    routing = canary(policy=GatewayPolicy(breaker=BreakerPolicy(failure_threshold=1))) if replicas else table()
+    client = make(routing, request_timeout_s=5)
     predictor.hold()
+    predictor.replicas = lambda version: replicas
     for _ in range(5):
         assert (await limited(client, 1)).status == 504
-    for version in ("1.0.0", "2.0.0"):
-        assert counts(client.app, version).blamed == 0
+    assert all(one.blamed == 0 for one in client.app.snapshot())
 
 
 async def test_a_fallback_has_the_rest_of_the_requests_time():

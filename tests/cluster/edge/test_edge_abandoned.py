@@ -142,4 +142,22 @@ async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(k
         predictor.let_go()
         assert (await asyncio.wait_for(good, 2)).json()["predictions"] == [7.0]
         assert await until(lambda: app.in_flight("m-1.0.0") == 0, 2)
+        (found,) = [one for one in app.snapshot() if one.version]
+        assert (found.counts, found.error_rate, found.client_errors) == ({"ok": 1, "abandoned": LEAVERS}, 0.0, 0)
+    await listener.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_requests_own_time_limit_reaches_the_gateway(kind, tmp_path):
+    predictor = SumPredictor()
+    app = GatewayApp(predictor, GatewayLimits(), SystemClock())
+    app.apply(table(target(schema={})))
+    listener = Listener(app, "127.0.0.1")
+    async with started(kind, tmp_path) as (proxy, client):
+        await proxy.add("gateways", "g", listener.endpoint)
+        await until_up(proxy, "gateways", "g")
+        predictor.hold()
+        late = await client.post(PREDICT, json={"instances": [[1, 2]]}, headers={"X-Request-Timeout-Ms": "50"})
+        assert (late.status_code, late.json()["limit_s"], late.json()["limit_of"]) == (504, 0.05, "request")
+        assert app.in_flight("m-1.0.0") == 0
     await listener.close()
