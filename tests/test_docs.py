@@ -15,7 +15,7 @@ from streamb.config import VARIABLES_OF_JOBS
 from streamb.metrics.limits import Limits
 from streamb.monitoring.alerts.silences import SilenceOptions
 from streamb.rollouts.options import BatchingOptions, HealthCriteria, ResourceOptions, RolloutOptions
-from streamb.serving.http.routes import parse_route
+from streamb.serving.http.routes import Action, parse_route
 from tests.documented import (
     ARCHITECTURE,
     CONFIGURATION,
@@ -83,8 +83,8 @@ class TestRoutes:
         actions = {
             parse_route(*route.replace("{m}", "iris").replace("{v}", "1.0.0").split()).action for route in gateway
         }
-        assert len(gateway) == 12
-        assert len(actions) == 8
+        assert len(gateway) == 13
+        assert actions == set(Action)
 
     def test_error_codes_exist(self):
         from streamb.errors import error_classes

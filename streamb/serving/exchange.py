@@ -19,6 +19,9 @@ from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.targets import ServedModel, ServedVersion
 
+_PARAMETERS: Final = {Action.PREDICT: "probabilities", Action.MODELS: "after"}
+"""The query parameter of each path that has one."""
+
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 """The header by which a request bounds the time from the end of its body to its answer, in whole milliseconds."""
 
@@ -141,7 +144,7 @@ def read_query(route: Route, query: bytes) -> bool:
         BadRequest: the value of `probabilities` is not true or false.
     """
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    takes = "probabilities" if route.action is Action.PREDICT else ""
+    takes = _PARAMETERS.get(route.action, "")
     unknown = [name for name in given if name != takes]
     if unknown:
         raise InvalidInput(f"there is no query parameter {unknown[0][:50]!r} here; this path takes {takes or 'none'}")

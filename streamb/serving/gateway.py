@@ -150,6 +150,8 @@ class GatewayApp:
         if route.action is Action.FEEDBACK:
             return await self._learn(exchange, route)
         replicas = self._predictor.replicas
+        if route.action is Action.MODELS:
+            return metadata.list_models(served, scope["query_string"], replicas)
         return metadata.describe(route, exchange.headers, served, self._streamb_version, replicas)
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from streamb.serving.http.inputs import describe_inputs
 from streamb.serving.http.replies import Reply, json_reply
 from streamb.serving.http.routes import Action, Route
 from streamb.serving.http.tensors import ROWS_AS_TEXTS, output_datatype
 from streamb.serving.outputs import PREDICTIONS, PROBABILITIES
-from streamb.serving.targets import ServedTable, ServedVersion
+from streamb.serving.targets import ServedModel, ServedTable, ServedVersion
 from streamb.traffic import VersionTarget
+
+MOST_MODELS: Final = 1_000
+"""The most models in one page of the list."""
 
 _FIRST_OUTPUT: Final = {"name": PREDICTIONS, "datatype": "FP64", "shape": [-1]}
 
@@ -44,11 +49,43 @@ def describe(
         return _ready({}, ready=served.table.epoch > 0)
     versions = _versions(route, headers, served)
     if route.action is Action.MODEL_READY:
-        model = served.model(route.model_id)
-        asked = versions if len(versions) == 1 else [version for version in versions if model.takes_requests(version)]
-        ready = any(model.is_callable(version) and replicas(version.target) for version in asked)
+        ready = _answers(served.model(route.model_id), versions, replicas)
         return _ready({"name": route.model_id}, ready=ready)
     return json_reply(_model(route, versions))
+
+
+def list_models(served: ServedTable, query: bytes, replicas: Callable[[VersionTarget], int]) -> Reply:
+    """Return the reply with the models that are deployed, by name: at most `MOST_MODELS`, after the one in the query.
+
+    Args:
+        served: the versions that run.
+        query: the query of the address; `after` is the `next` of the page before.
+        replicas: returns how many replicas of a version answer at present.
+
+    Raises:
+        Unavailable: this gateway has no routing table yet.
+    """
+    served.check_known()
+    names = sorted(served.models)
+    start = bisect_right(names, dict(parse_qsl(query.decode("latin-1"))).get("after", ""))
+    page, rest = names[start : start + MOST_MODELS], names[start + MOST_MODELS :]
+    models = [_listed(served.models[name], replicas) for name in page]
+    return json_reply({"models": models, "next": page[-1] if rest else None})
+
+
+def _listed(model: ServedModel, replicas: Callable[[VersionTarget], int]) -> dict[str, Any]:
+    versions = list(model.versions.values())
+    return {
+        "name": model.route.model_id,
+        "versions": [version.target.version for version in versions],
+        "ready": _answers(model, versions, replicas),
+    }
+
+
+def _answers(model: ServedModel, versions: list[ServedVersion], replicas: Callable[[VersionTarget], int]) -> bool:
+    """Return whether one of these versions can answer a request; of several, only those with traffic count."""
+    asked = versions if len(versions) == 1 else [version for version in versions if model.takes_requests(version)]
+    return any(model.is_callable(version) and replicas(version.target) for version in asked)
 
 
 def _ready(document: dict[str, Any], *, ready: bool) -> Reply:

@@ -199,9 +199,13 @@ class ServedTable:
         found = self.models.get(model_id)
         if found is not None:
             return found
+        self.check_known()
+        raise NotFound(f"no model {model_id!r} is deployed here", model_id=model_id)
+
+    def check_known(self) -> None:
+        """Raise `Unavailable` before the first table arrived: then nobody knows which models there are."""
         if self.table.epoch == 0:
             raise Unavailable("this gateway has no routing table yet; try again in a moment", retry_after_s=1)
-        raise NotFound(f"no model {model_id!r} is deployed here", model_id=model_id)
 
 
 class TableBuilder:

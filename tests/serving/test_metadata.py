@@ -2,14 +2,17 @@ import numpy as np
 import orjson
 import pytest
 
+from streamb.clock import SystemClock
 from streamb.models.schema import Feature, FeatureKind, FeatureSchema
 from streamb.models.signature import Output
+from streamb.serving import GatewayApp, GatewayLimits
 from streamb.serving.http.routes import parse_route
-from streamb.serving.metadata import describe
+from streamb.serving.metadata import MOST_MODELS, describe
 from streamb.serving.targets import TableBuilder
 from streamb.store.plain import to_plain
-from streamb.traffic import ModelRoute, RoutingTable, Split, VersionTarget
-from tests.serving.predictors import table, target
+from streamb.traffic import GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
+from tests.serving.asgi_client import AsgiClient
+from tests.serving.predictors import SumPredictor, table, target
 
 
 def look(path, routing, headers=(), replicas=lambda _: 1):
@@ -146,3 +149,40 @@ def test_a_model_is_ready_while_a_replica_of_a_version_that_takes_requests_answe
         found = [look(path, routing, replicas=replicas)[0] for path in paths]
         assert found == [model, stable, preview], running
         assert look("/v2/health/ready", routing, replicas=replicas)[0] == 200
+
+
+# --- the list of models -------------------------------------------------------------------------------------------
+
+
+async def test_models_are_listed_with_their_versions_and_whether_they_answer(make, predictor):
+    client = make(table(target("1.0.0"), target("2.0.0"), split=Split.all_to("1.0.0")))
+    for path in ("/v2/models", "/v2/models?after="):
+        answer = await client.get(path)
+        assert answer.json() == {
+            "models": [{"name": "m", "versions": ["1.0.0", "2.0.0"], "ready": True}],
+            "next": None,
+        }
+    predictor.replicas = lambda target: 0
+    assert (await client.get("/v2/models")).json()["models"][0]["ready"] is False
+    assert (await client.post("/v2/models", {})).status == 405
+    assert "takes after" in (await client.get("/v2/models?limit=3")).json()["error"]
+
+
+async def test_a_list_is_bounded_and_goes_on_after_a_name(make):
+    def route(name):
+        return ModelRoute(name, "s", Split.all_to("1.0.0"), {"1.0.0": target("1.0.0", model=name)})
+
+    names = [f"m{number:04d}" for number in range(MOST_MODELS + 500)]
+    client = make(RoutingTable(1, {name: route(name) for name in reversed(names)}))
+    first = (await client.get("/v2/models")).json()
+    rest = (await client.get(f"/v2/models?after={first['next']}")).json()
+    assert [one["name"] for one in (*first["models"], *rest["models"])] == names
+    assert (len(first["models"]), rest["next"]) == (MOST_MODELS, None)
+    assert (await client.get("/v2/models?after=zzz")).json() == {"models": [], "next": None}
+
+
+async def test_a_list_needs_a_key_where_metadata_do_and_a_table(make):
+    client = make(table(policy=GatewayPolicy(api_key_required=True)))
+    assert (await client.get("/v2/models")).status == 401
+    empty = AsgiClient(GatewayApp(SumPredictor(), GatewayLimits(), SystemClock()))
+    assert (await empty.get("/v2/models")).status == 503

@@ -23,6 +23,7 @@ class Action(Enum):
     PREDICT = auto()
     INFER = auto()
     FEEDBACK = auto()
+    MODELS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Route:
 _SERVER: Final = {
     "/v2": Route(Action.SERVER),
     "/v2/": Route(Action.SERVER),
+    "/v2/models": Route(Action.MODELS),
     "/v2/health/live": Route(Action.LIVE),
     "/v2/health/ready": Route(Action.READY),
 }

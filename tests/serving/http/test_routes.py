@@ -12,6 +12,7 @@ from streamb.serving.http.routes import Action, Route, parse_route, path_of
         ("GET", "/v2", Route(Action.SERVER)),
         ("GET", "/v2/health/live", Route(Action.LIVE)),
         ("HEAD", "/v2/health/ready", Route(Action.READY)),
+        ("GET", "/v2/models", Route(Action.MODELS)),
         ("GET", "/v2/models/m", Route(Action.MODEL, "m")),
         ("GET", "/v2/models/m/ready", Route(Action.MODEL_READY, "m")),
         ("GET", "/v2/models/m/versions/1.0.0", Route(Action.MODEL, "m", "1.0.0")),
@@ -30,7 +31,7 @@ def test_paths_of_the_data_plane(method, path, route):
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "", "/v1/models/m", "/v2/models", "/v2/models/", "/v2/models//predict", "/v2/models/m/", "/v2/health"),
+        *("/", "", "/v1/models/m", "/v2/models/", "/v2/models//predict", "/v2/models/m/", "/v2/health"),
         *(
             "/v2/models/m/versions/1.0.0/feedback",
             "/v2/models/m/feedback/x",
