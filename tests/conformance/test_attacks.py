@@ -126,6 +126,10 @@ def test_other_methods_say_which_are_allowed(http, method, path, allowed):
         ("x-request-id", "x" * 5000, 200),
         ("x-user-id", "u" * 5000, 200),
         ("x-model-version", "9" * 5000, 404),
+        ("x-request-timeout-ms", "0", 400),
+        ("x-request-timeout-ms", "-5", 400),
+        ("x-request-timeout-ms", "1.5", 400),
+        ("x-request-timeout-ms", "9" * 5000, 400),
         ("authorization", "Bearer " + "k" * 10_000, 200),
         ("x-other", "y" * 50_000, 200),
         ("upgrade", "h2c", 200),
@@ -137,6 +141,34 @@ def test_odd_headers(http, header, value, status):
     assert response.status_code == status, response.text
     assert len(response.content) < 5000
     assert len(response.headers["x-request-id"]) <= 128
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/models/sum%2fpredict", 400),
+        ("/v2/models/sum%5cpredict", 400),
+        ("/v2/models/%2e%2e/models/sum/predict", 404),
+        ("/v2/models/sum/versions/1.0.0%00/predict", 400),
+        ("/v2/models/su%6d/predict", 200),
+        ("/v2/models/%ff%fe/predict", 404),
+        ("/v2/models/sum/versions/%e2%98%83/predict", 404),
+        ("/v2/models/sum/versions//predict", 404),
+        ("/v2//models/sum/predict", 404),
+        ("/v2/models/sum/predict/", 404),
+        ("/v2/models/SUM/predict", 404),
+        ("/v2/models/" + "x" * 10_000 + "/predict", 404),
+        ("/v2/models/sum/predict?x=1", 422),
+        ("/v2/models/sum/predict?probabilities=maybe", 400),
+        ("/v2/models/sum/predict?" + "a=1&" * 5000, 422),
+    ],
+)
+def test_odd_paths(address, path, status):
+    with connected(address) as talk:
+        talk.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(ROW)) + ROW)
+        found, document = read(talk.makefile("rb"))
+    assert found == status, document
+    assert len(str(document)) < 1000
 
 
 @pytest.mark.parametrize(
