@@ -130,9 +130,9 @@ class Feature:
     @property
     def exact_up_to(self) -> int:
         """The size up to which the type of the values holds every whole number; 2**64 if it holds all of them."""
-        if self.kind not in (FeatureKind.NUMBER, FeatureKind.TENSOR):
-            return 2**64
-        return exact_whole(self.dtype or "float64")
+        if self.kind in (FeatureKind.NUMBER, FeatureKind.TENSOR):
+            return exact_whole(self.dtype or "float64")
+        return exact_whole(self.dtype) if self.kind is FeatureKind.INTEGER else 2**64
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, without fields that have their default value."""

@@ -40,6 +40,9 @@ def inputs_of(schema):
     return look("/v2/models/m", table(target(schema=schema.to_json())))[1]["inputs"]
 
 
+ISO = {"format": "ISO 8601"}
+
+
 @pytest.mark.parametrize(
     ("feature", "wanted"),
     [
@@ -52,7 +55,7 @@ def inputs_of(schema):
         (Feature("a", FeatureKind.BOOLEAN, dtype="boolean"), {"datatype": "BOOL"}),
         (
             Feature("a", FeatureKind.DATETIME, dtype="datetime64[us]", zone="UTC"),
-            {"datatype": "BYTES", "parameters": {"kind": "datetime", "format": "ISO 8601", "time_zone": "UTC"}},
+            {"datatype": "BYTES", "parameters": {"kind": "datetime", **ISO, "unit": "us", "time_zone": "UTC"}},
         ),
         (
             Feature("a", FeatureKind.CATEGORY, categories=(3, 1), ordered=True),

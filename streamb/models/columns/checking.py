@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from streamb.models.columns.exact import large_table
 from streamb.models.columns.tensors import CUT, WrongTensor, check_tensors
 from streamb.models.columns.values import MAX_LISTED, Mistake, checked_value, describe, plural, quote, wanted
 from streamb.models.dtypes import EXACT
-from streamb.models.features import Columns, FeatureKind, Rows
+from streamb.models.features import Columns, Feature, FeatureKind, Rows
 
 MAX_PROBLEMS: Final = 20
 """The most problems that one error names."""
@@ -254,16 +254,14 @@ def join_columns(schema: Columns, columns: Mapping[str, NDArray[Any]]) -> list[d
             one.
     """
     problems = _Problems()
-    lists = {f.name for f in schema.features if f.kind is FeatureKind.LIST}
+    read = {f.name: _reading(f) for f in schema.features}
     flat: dict[str, list[Any]] = {}
     try:
         for name, tensor in columns.items():
             if tensor.ndim == 2 and tensor.shape[1] == 1 and name not in schema.nested:
-                flat[name] = tensor[:, 0].tolist()
-            elif tensor.ndim == 1 and name in lists:
-                flat[name] = [_from_text(value) for value in tensor.tolist()]
+                flat[name] = read.get(name, list)(tensor[:, 0].tolist())
             elif tensor.ndim == 1 or (tensor.ndim > 1 and name in schema.nested):
-                flat[name] = tensor.tolist()
+                flat[name] = read.get(name, list)(tensor.tolist())
             else:
                 problems.add(
                     f"column {name!r}: expected a tensor of shape [rows] or [rows, 1], got {list(tensor.shape)}"
@@ -280,12 +278,22 @@ def join_columns(schema: Columns, columns: Mapping[str, NDArray[Any]]) -> list[d
     return [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
 
 
-def _from_text(value: Any) -> Any:
-    """A list from its JSON text, which is how a tensor of texts carries it; anything else is returned unchanged."""
+def _reading(feature: Feature) -> Callable[[list[Any]], list[Any]]:
+    """How the elements of a column's tensor are read: what a tensor of texts carries as JSON texts become values."""
+    if feature.kind is FeatureKind.LIST:
+        return lambda values: [_from_text(value, lambda found: type(found) is list) for value in values]
+    if feature.kind is FeatureKind.CATEGORY and {str} < set(map(type, feature.categories)):
+        levels = feature.categories
+        return lambda values: [value if value in levels else _from_text(value, levels.__contains__) for value in values]
+    return list
+
+
+def _from_text(value: Any, is_wanted: Callable[[Any], bool]) -> Any:
+    """A value from its JSON text, if it is a wanted one; anything else is returned unchanged."""
     if type(value) is not str:
         return value
     try:
         found = orjson.loads(value)
     except ValueError:
         return value
-    return found if type(found) is list else value
+    return found if is_wanted(found) else value

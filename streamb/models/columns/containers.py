@@ -78,6 +78,9 @@ def _to_tensor(feature: Feature, values: tuple[Any, ...]) -> NDArray[Any]:
         return moments(values, datetime_unit(feature.dtype) or "us")
     if feature.kind.is_numeric or feature.kind is FeatureKind.TENSOR:
         dtype = numpy_dtype(feature.dtype)
+        is_whole = dtype is not None and dtype.kind in "iub" and feature.kind is not FeatureKind.TENSOR
+        if is_whole and any(value is None or type(value) is float for value in values):
+            return np.array(values, np.float64)  # null, or a fraction
         wanted: Any = str if feature.dtype in STRINGS else dtype
         try:
             made = np.array(values, wanted if feature.dtype else None)

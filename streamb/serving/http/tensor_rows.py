@@ -38,7 +38,7 @@ def rows_from_tensors(tensors: Sequence[Tensor], schema: FeatureSchema | None) -
     if schema is None:
         return _untyped(tensors)
     first = tensors[0]
-    if len(tensors) == 1 and not (first.name in schema.names and len(schema.names) > 1):
+    if len(tensors) == 1 and (first.name not in schema.names or schema.container == "tensor"):
         return schema.check_array(first.values)
     columns = {tensor.name: tensor.values if tensor.name in schema.nested else _column(tensor) for tensor in tensors}
     return schema.check_array(columns)
