@@ -12,7 +12,8 @@ from streamb.serving.http import listener
 
 WHAT_TO_DO = (
     "compare httptools_impl.py of this uvicorn with that of the last tested one, adapt "
-    "streamb/serving/http/listener.py, run tests/serving/http and tests/conformance, and only then widen the range in pyproject.toml"
+    "streamb/serving/http/listener.py, run tests/serving/http and tests/conformance, and only then widen the range in "
+    "pyproject.toml"
 )
 
 
