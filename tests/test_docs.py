@@ -35,7 +35,7 @@ from tests.documented import (
 
 PROSE = {path.name: path.read_text() for path in DOCUMENTS}
 SHELL_FILES = (*DOCUMENTS, ROOT / "cluster.yaml")
-OPEN_PAGES = {"GET /", "GET /api/openapi.json", "GET /api/docs", "GET /healthz"}
+OPEN_PAGES = {"GET /", "GET /api/openapi.json", "GET /api/openapi-v2.json", "GET /api/docs", "GET /healthz"}
 SHARED_OPTIONS = {"--json", "--state-dir", "--address", "--api-key", "--limit", "--help"}
 
 

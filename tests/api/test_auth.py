@@ -7,7 +7,7 @@ import pytest
 from tests.api.conftest import client_of
 from tests.api.fakes import InProcess
 
-PATHS = ["/api/models", "/api/status", "/metrics", "/", "/api/openapi.json", "/api/docs"]
+PATHS = ["/api/models", "/api/status", "/metrics", "/", "/api/openapi.json", "/api/openapi-v2.json", "/api/docs"]
 
 
 @pytest.fixture

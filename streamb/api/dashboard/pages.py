@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from streamb.api.console import Console, ConsoleDep
+from streamb.api.data_plane import data_plane_document
 from streamb.api.models import RunningModel
 from streamb.api.monitoring import HealthAnswer, read_health
 from streamb.api.platform import StatusAnswer, read_status
@@ -65,10 +66,17 @@ async def openapi(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi())
 
 
+@router.get("/api/openapi-v2.json")
+async def data_plane(console: ConsoleDep) -> JSONResponse:
+    """Return the OpenAPI document of the data plane, which the gateways answer."""
+    return JSONResponse(data_plane_document(api_key_required=console.settings.api_key_required))
+
+
 @router.get("/api/docs")
-async def docs(request: Request) -> HTMLResponse:
-    """Return the description of the API as an HTML page."""
-    return _page("streamb API", _docs_body(request.app.openapi()))
+async def docs(request: Request, console: ConsoleDep) -> HTMLResponse:
+    """Return the description of both interfaces as an HTML page."""
+    predictions = data_plane_document(api_key_required=console.settings.api_key_required)
+    return _page("streamb API", _docs_body(predictions, request.app.openapi()))
 
 
 async def _firing(console: Console) -> Page[ListedAlert]:
@@ -91,7 +99,8 @@ def _status_body(status: StatusAnswer, health: HealthAnswer, firing: Page[Listed
 {_models_table(status.models, health)}
 {_alerts_table(firing)}<h2>Parts</h2>
 {_table(("part", "state", "detail"), parts)}
-<p><a href="/api/docs">API</a> · <a href="/api/openapi.json">OpenAPI</a> · <a href="/metrics">metrics</a></p>
+<p><a href="/api/docs">API</a> · OpenAPI of the <a href="/api/openapi.json">control plane</a> and
+<a href="/api/openapi-v2.json">predictions</a> · <a href="/metrics">metrics</a></p>
 """
 
 
@@ -140,20 +149,22 @@ def _monitored(health: HealthAnswer, model_id: str, version: str) -> str:
     return str(said.get("versions", {}).get(version, "unknown"))
 
 
-def _docs_body(schema: Mapping[str, Any]) -> str:
+def _docs_body(predictions: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     groups: dict[str, list[tuple[str, str]]] = {}
-    for path, operations in schema["paths"].items():
-        for method, operation in operations.items():
-            tag = operation.get("tags", ["other"])[0]
-            what = operation.get("description") or operation.get("summary", "")
-            groups.setdefault(tag, []).append((f"{method.upper()} {path}", what))
+    for described, other in ((predictions, "predictions"), (schema, "other")):
+        for path, operations in described["paths"].items():
+            for method, operation in operations.items():
+                tag = operation.get("tags", [other])[0]
+                what = operation.get("description") or operation.get("summary", "")
+                groups.setdefault(tag, []).append((f"{method.upper()} {path}", what))
     sections = "".join(
         f"<h2>{escape(tag)}</h2>{_table(('request', 'what it does'), rows)}" for tag, rows in groups.items()
     )
     about = escape(schema["info"].get("description", ""))
     return (
         f"<h1>streamb API</h1><p>{about}</p>{sections}"
-        '<p>Every parameter and answer: <a href="/api/openapi.json">OpenAPI</a> · <a href="/">status</a></p>'
+        '<p>Every parameter and answer, as OpenAPI: <a href="/api/openapi-v2.json">predictions</a>, '
+        '<a href="/api/openapi.json">the rest</a> · <a href="/">status</a></p>'
     )
 
 
