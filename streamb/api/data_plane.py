@@ -209,10 +209,13 @@ def _schemas() -> Schema:
 
 
 def _tensors() -> Schema:
-    datatype, shape = {"enum": list(DTYPES)}, _list({"type": "integer", "minimum": 0}, 1)
-    named = {"name": {"type": "string", "minLength": 1}, "datatype": datatype}
+    datatype: Schema = {"enum": list(DTYPES)}
+    shape = _list({"type": "integer", "minimum": 0}, 1)
+    named: dict[str, Schema] = {"name": {"type": "string", "minLength": 1}, "datatype": datatype}
     free = _or_null({"type": "object"})
-    data = {"description": "The values in row-major order, flat or nested; null is a missing value."} | _list(_ANY)
+    data: Schema = {"description": "The values in row-major order, flat or nested; null is a missing value."} | _list(
+        _ANY
+    )
     tensors = {
         "TensorMetadata": _object(
             {**named, "shape": _list({"type": "integer", "minimum": -1})}, {"parameters": {"type": "object"}}
