@@ -129,16 +129,9 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
         return raw
     if isinstance(raw, np.ndarray) and raw.ndim == 0 and raw.dtype.kind == "O":
         raw = raw.item()  # a dict or another object that an adapter made an array of
-    columns = list(raw.items()) if isinstance(raw, Mapping) else frame_columns(raw)
-    if isinstance(raw, np.ndarray) and raw.dtype.names is not None and raw.ndim == 1:
-        columns = [(name, raw[name]) for name in raw.dtype.names]
+    columns = _columns_of(raw)
     if columns is not None:
-        names = list(json_value(dict.fromkeys(name for name, _ in columns)))
-        parts = {name: _part(part, count, repr(name)) for name, (_, part) in zip(names, columns, strict=True)}
-        if parts and "" not in parts and (isinstance(raw, np.ndarray) or tuple(parts) != positions(len(parts))):
-            return named_array(parts, count)
-        rows = zip(*(row_values(part) for part in parts.values()), strict=True) if parts else iter([()] * count)
-        return held([dict(zip(names, row, strict=True)) for row in rows])
+        return _of_columns(columns, count, exact=isinstance(raw, np.ndarray))
     if isinstance(raw, tuple) and raw and all(as_ndarray(part) is not None for part in raw):
         parts = {name: _part(part, count, name) for name, part in zip(positions(len(raw)), raw, strict=True)}
         return named_array(parts, count)
@@ -238,6 +231,27 @@ def class_labels(found: Any) -> list[Any] | None:
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
+
+
+def _columns_of(raw: Any) -> list[tuple[Any, Any]] | None:
+    """The outputs by name in a dict, a DataFrame or a structured array; None for everything else."""
+    if isinstance(raw, Mapping):
+        return list(raw.items())
+    if isinstance(raw, np.ndarray) and raw.dtype.names is not None and raw.ndim == 1:
+        return [(name, raw[name]) for name in raw.dtype.names]
+    return frame_columns(raw)
+
+
+def _of_columns(columns: list[tuple[Any, Any]], count: int, *, exact: bool) -> NDArray[Any]:
+    """The predictions in outputs by name; `exact`: their names are those of a structured array already."""
+    names = list(json_value(dict.fromkeys(name for name, _ in columns)))
+    if len(names) < len(columns):
+        raise ModelFailed("the model answered two outputs, or columns of a table, with the same name")
+    parts = {name: _part(part, count, repr(name)) for name, (_, part) in zip(names, columns, strict=True)}
+    if parts and "" not in parts and (exact or tuple(names) != positions(len(names))):
+        return named_array(parts, count)
+    rows = zip(*(row_values(part) for part in parts.values()), strict=True) if parts else iter([()] * count)
+    return held([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def _from_list(rows: Sequence[Any], count: int) -> NDArray[Any]:

@@ -107,6 +107,8 @@ def test_what_json_holds_comes_out_equal(rows):
         ([1, "a", None], "3 predictions for 2 rows"),
         ({"a": np.zeros(2), "b": np.zeros(3)}, r"output 'b': .*shape \(3,\) for 2 rows"),
         ({"a": 1}, "output 'a': .*one value of type int"),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "with the same name"),
+        ({1: [1, 2], "1": [3, 4]}, "two keys that are '1'"),
         ((np.zeros(2), np.zeros(1)), "output output_1: "),
         ([{1}, {2}], "type set"),
         (np.array([1j, 2]), "complex128"),

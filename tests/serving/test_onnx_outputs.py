@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from streamb.models import Model
 from streamb.models.signature import Output
 from streamb.store.plain import to_plain
 from tests.models.test_onnx_inputs import model_of, value
@@ -96,3 +97,47 @@ async def test_several_outputs_come_as_they_are():
     assert rows[1] == {"same": [2, 3], "whole": [2, 3], "text": ["2", "3"], "half": [2, 3]}
     message = error_of(unknown, 400, "unknown_output")["error"]
     assert "same, whole, text, half, predictions" in message
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+async def test_a_classifier_answers_its_label_by_name_and_probabilities_as_such(zipped):
+    scores = "scores" if zipped else "output_probability"
+    nodes = [
+        helper.make_node(
+            "LinearClassifier",
+            ["x"],
+            ["output_label", scores],
+            domain="ai.onnx.ml",
+            classlabels_strings=["no", "yes"],
+            coefficients=[-1.0, 0.0, 1.0, 0.0],
+            intercepts=[0.0, 0.0],
+            post_transform="SOFTMAX",
+        )
+    ]
+    chances = value("output_probability", TensorProto.FLOAT, [None, 2])
+    if zipped:
+        labels = {"classlabels_strings": ["no", "yes"]}
+        nodes.append(helper.make_node("ZipMap", [scores], ["output_probability"], domain="ai.onnx.ml", **labels))
+        mapped = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        chances = helper.make_value_info("output_probability", helper.make_sequence_type_proto(mapped))
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, [None, 2])],
+        [value("output_label", TensorProto.STRING, [None]), chances],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = Model.wrap(helper.make_model(made, opset_imports=opsets, ir_version=8))
+    known = learned(model, X, probabilities=True)
+    async with served(model, **known) as (client, _):
+        told = (await client.get("/v2/models/m")).json()["outputs"]
+        (label,), both = await infer(client), await infer(client, "predictions", "probabilities")
+        rows = (await client.post(PREDICT, {**ROWS, "probabilities": True})).json()
+    assert told == [
+        {"name": "output_label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP64", "shape": [-1, 2], "parameters": {"classes": ["no", "yes"]}},
+    ]
+    assert label == {"name": "output_label", "datatype": "BYTES", "shape": [2], "data": ["yes", "yes"]}
+    assert (both[0]["data"], both[1]["parameters"]) == (["yes", "yes"], {"classes": ["no", "yes"]})
+    assert (rows["predictions"], rows["classes"]) == (["yes", "yes"], ["no", "yes"])
+    assert np.ravel(rows["probabilities"]).tolist() == both[1]["data"]

@@ -26,6 +26,7 @@ from streamb.errors import StreambError
 from streamb.models import Model, load_artifact, verify_artifact
 from streamb.models.columns.rows import wire_rows
 from streamb.models.example import Example
+from streamb.models.named_outputs import row_values
 from streamb.models.outputs import predictions_of, probabilities_of
 from streamb.registry.artifacts import ArtifactStore
 from streamb.registry.trial import TrialState
@@ -129,6 +130,9 @@ def expected(entry: Entry, made: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def assert_same(found: Any, wanted: np.ndarray, exact: bool) -> None:
+    if wanted.dtype.names is not None:
+        assert (found if isinstance(found, list) else row_values(found)) == row_values(wanted)
+        return
     if wanted.dtype.kind == "O":
         assert found == wanted.tolist() if isinstance(found, list) else found.tolist() == wanted.tolist()
         return

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from streamb.errors import InvalidFeatures, InvalidInput, ModelFailed, StreambError, Unavailable
 from streamb.models.json_values import objects
+from streamb.models.named_outputs import named_array
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.frames import GREETING_BYTES, MAX_PAYLOAD, FrameReader, Kind, MalformedFrame
 from streamb.serving.links.wire import (
@@ -120,6 +121,37 @@ class TestReplies:
         assert same_array(rows, got.predictions)
         assert same_array(chances, got.probabilities)
 
+    @given(st.data(), st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True), st.integers(0, 4))
+    def test_named_outputs_and_failed_rows_arrive_as_they_were(self, data, names, rows):
+        shapes = arrays.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)
+        parts = {name: data.draw(shapes.flatmap(lambda more: arrays.arrays(TYPES, (rows, *more)))) for name in names}
+        parts |= {"objects": objects(data.draw(st.lists(JSON, min_size=rows, max_size=rows)))}
+        sent = named_array(parts, rows)
+        got = decode_reply(payload(encode_reply(7, BatchReply(sent, failed=list(range(rows))))))
+        assert got.predictions.dtype.names == sent.dtype.names
+        assert all(same_array(sent[name], got.predictions[name]) for name in parts)
+        assert got.failed == list(range(rows))
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            ["V", [1], [["a", ["<f8", [2]]]]],
+            ["V", [1], []],
+            ["V", [1, 1], [["a", ["<f8", [1, 1]]]]],
+            ["V", [1], [[1, ["<f8", [1]]]]],
+            ["V", [1], [["a"]]],
+            ["V", [1], 5],
+        ],
+    )
+    def test_named_outputs_that_are_none(self, said):
+        with pytest.raises(MalformedFrame):
+            decode_reply(head([said, None, [], []], bytes(16)))
+
+    @pytest.mark.parametrize("failed", [[None], ["a"], 5, None, [1.5]])
+    def test_rows_that_are_none(self, failed):
+        with pytest.raises(MalformedFrame):
+            decode_reply(head([["<f8", [1]], None, [], failed], bytes(8)))
+
     def test_probabilities_are_no_texts(self):
         frame = encode_reply(7, BatchReply(np.zeros(1), np.array([["a"]])))
         with pytest.raises(MalformedFrame, match="probabilities"):
@@ -214,6 +246,8 @@ class TestMalformed:
         reply = BatchReply(np.array(["ab", "c"]), np.eye(2), {3: InvalidInput("x", a=[1, None])})
         frames = [encode_batch(7, Batch(np.eye(3), (1, 2))), encode_batch(7, Batch([[1, "a", None]], (1,)))]
         frames += [encode_reply(7, reply), encode_reply(7, BatchReply(np.array([1, "x"], dtype=object)))]
+        named = named_array({"a": np.arange(2.0), "b": np.array(["ab", "c"])}, 2)
+        frames += [encode_reply(7, BatchReply(named, failed=[1]))]
         frames += [encode_error(7, InvalidInput("x", a={"b": 2**70}))]
         found = payload(data.draw(st.sampled_from(frames)))
         for _ in range(data.draw(st.integers(1, 3))):
