@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamb.models.exact_arrays import as_array
 from streamb.models.json_values import held
-from streamb.models.outputs import as_array
 from streamb.models.signature import Output
 
 _KINDS: Final = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "text"}

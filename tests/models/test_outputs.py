@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from streamb.errors import InvalidFeatures, ModelFailed, Overloaded
+from streamb.models.exact_arrays import as_array
 from streamb.models.named_outputs import joined, positions, row_values
 from streamb.models.outputs import (
     answer_of,
-    as_array,
     bad_rows,
     class_labels,
     predictions_of,

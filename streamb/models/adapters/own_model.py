@@ -22,9 +22,10 @@ from streamb.errors import ArtifactCorrupt, ArtifactUnsupported, ArtifactUntrust
 from streamb.models.code.carried import find_attribute, install
 from streamb.models.code.definitions import Definitions
 from streamb.models.code.refusals import not_carried
+from streamb.models.exact_arrays import as_array
 from streamb.models.manifest import Manifest
 from streamb.models.model import Model, Task
-from streamb.models.outputs import as_array, class_labels
+from streamb.models.outputs import class_labels
 from streamb.models.schema import FeatureSchema
 from streamb.models.skops_file import freeze, thaw
 from streamb.models.source import SourceBundle, is_local

@@ -11,9 +11,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from streamb.models.exact_arrays import as_array
 from streamb.models.json_values import held
 from streamb.models.named_outputs import row_values
-from streamb.models.outputs import as_array
 from streamb.serving.outputs import UNKNOWN_FORM, Form
 
 BF16: Final = "BF16"
