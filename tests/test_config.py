@@ -151,6 +151,7 @@ class TestPrecedence:
                     "database_url": "sqlite:////tmp/other.db",
                     "artifact_url": "s3://bucket/prefix",
                     "alert_channels": "none",
+                    "cors_origins": "https://app.example.com",
                     "alert_slack_webhook_url": "https://hooks.slack.com/services/T/B/x",
                     "alert_webhook_url": "https://alerts.example.com/in",
                     "alert_webhook_secret": "whsec",

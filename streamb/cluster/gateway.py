@@ -24,6 +24,7 @@ from streamb.errors import Unavailable
 from streamb.metrics import Snapshot
 from streamb.security.platform_key import PlatformKey
 from streamb.serving import GatewayApp, GatewayLimits
+from streamb.serving.http.cors import with_cors
 from streamb.traffic import RoutingTable
 
 EDGE_NOTICES_S: Final = 1.5
@@ -47,7 +48,8 @@ class Gateway:
         context = ray.get_runtime_context()
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
-        self._listener = Listener(self._app, own_address(settings))
+        self._asgi = with_cors(self._app, settings.allowed_origins)
+        self._listener = Listener(self._asgi, own_address(settings))
         self._told: tuple[Snapshot, ...] = ()
         self._heartbeat = Heartbeat(self._report, self._take, self._predictor.hear_failed)
         self._heartbeat.start()
@@ -56,7 +58,7 @@ class Gateway:
             self._pusher.start()
 
     def __serve_build_asgi_app__(self) -> Any:
-        return self._app
+        return self._asgi
 
     async def __del__(self) -> None:
         """Refuse new requests and answer the running ones; Serve awaits this when it stops the replica."""

@@ -23,6 +23,7 @@ from streamb.options import NotNegative, Share, WindowMinutes
 Environment = Literal["development", "staging", "production"]
 ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
 
+_ORIGIN: Final = r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
 _AT_LEAST_0: Final[Mapping[str, Any]] = {"ge": 0, "allow_inf_nan": False}
 
 
@@ -62,6 +63,13 @@ def _artifact_url(url: str) -> str:
     if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) is None or scheme == "memory" or not rest:
         raise ValueError("allowed: a folder, or file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX")
     return url
+
+
+def _origins(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    if names != ["none"] and not all(re.fullmatch(_ORIGIN, name) for name in names):
+        raise ValueError("allowed: none, *, or origins such as https://app.example.com with commas between")
+    return ",".join(names)
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -179,6 +187,10 @@ class Settings(BaseSettings):
     )
     rate_limit_burst: int = _setting(100, "Requests a caller may make at once.", later="rate limiting", ge=1)
 
+    cors_origins: Annotated[str, AfterValidator(_origins)] = _setting(
+        "none", "Sites whose pages may call /v2 from a browser: origins with commas between, * for any, or none."
+    )
+
     # --- encryption at rest and audit ---
     encrypt_at_rest: bool = _preset((False, False, True), "Encrypt stored artifacts.", later="encryption at rest")
     key_rotation_days: int = _setting(30, "Days between new encryption keys.", later="encryption at rest", ge=1)
@@ -273,6 +285,11 @@ class Settings(BaseSettings):
     def resolved_artifact_url(self) -> str:
         """The fsspec URL of the artifact store."""
         return self.artifact_url or f"file://{self.state_dir / 'artifacts'}"
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`; empty for none."""
+        return () if self.cors_origins == "none" else tuple(self.cors_origins.split(","))
 
     @property
     def tls_enabled(self) -> bool:

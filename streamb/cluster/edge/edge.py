@@ -74,6 +74,7 @@ class EdgeActor:
             + 2 * settings.trial_timeout_s
             + 10,
             max_body_bytes=settings.max_body_bytes,
+            cors_origins=settings.allowed_origins,
         )
         binary = haproxy_binary()
         return HAProxy(binary, config, folder) if binary else Forwarder(config)

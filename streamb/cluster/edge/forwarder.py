@@ -26,6 +26,7 @@ from streamb.cluster.listener import Listener
 from streamb.control.observations import Endpoint
 from streamb.errors import BadRequest, RequestTimeout, StartFailed, StreambError
 from streamb.serving.http.access import RequestIds
+from streamb.serving.http.cors import with_cors
 from streamb.serving.http.receive import read_body, when_gone
 from streamb.serving.http.replies import error_reply
 from streamb.serving.http.routes import path_of
@@ -87,7 +88,8 @@ class Forwarder:
         self._connect_s = timeout_s
         self._client = httpx.AsyncClient(limits=limits, follow_redirects=False)
         try:
-            self._listener = Listener(self, self._config.host, self._config.port)
+            app = with_cors(self, self._config.cors_origins)
+            self._listener = Listener(app, self._config.host, self._config.port)
         except OSError as error:
             raise StartFailed(f"cannot listen on {self._config.host}:{self._config.port}: {error}") from error
 
@@ -121,7 +123,7 @@ class Forwarder:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             answer = await self._forward(scope, receive)
         except StreambError as error:

@@ -19,6 +19,7 @@ from typing import Final, Literal, get_args
 from streamb.children import die_with_parent
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
+from streamb.serving.http.cors import ANY, EXPOSED
 from streamb.serving.http.routes import NOT_IN_PATHS
 
 Backend = Literal["gateways", "feedback", "late", "consoles"]
@@ -70,6 +71,7 @@ class EdgeConfig:
         answer_timeout_s: longest silence of a gateway in seconds; longer than the gateway's own time limit.
         console_timeout_s: the same for a Console, which tries a version before it answers an upload; None: the same.
         check_timeout_s: a gateway whose health checks take longer (seconds) gets no requests while another is faster.
+        cors_origins: the sites whose pages may read what the edge answers itself to requests for /v2.
         max_body_bytes: size limit of a request to a gateway, where the edge buffers it (HAProxy does not).
     """
 
@@ -81,6 +83,7 @@ class EdgeConfig:
     check_timeout_s: float = 5.0
     max_body_bytes: int = 16 * 1024 * 1024
     threads: int = 1
+    cors_origins: tuple[str, ...] = ()
     console_timeout_s: float | None = None
 
     def silence_of(self, backend: Backend) -> float:
@@ -163,10 +166,11 @@ frontend edge
 {_SILENCE}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
-    http-request return status 400 {encoded} if {{ path -m sub % }} {{ path -i -m sub %2f %5c %25 %00 }}
     acl data path /v2
     acl data path_beg /v2/
     http-request set-var(txn.feedback) bool(true) if {{ path_end /feedback }} {{ path_beg /v2/models/ }}
+{_cors(config.cors_origins)}
+    http-request return status 400 {encoded} if {{ path -m sub % }} {{ path -i -m sub %2f %5c %25 %00 }}
     use_backend late if data {{ nbsrv(gateways) eq 0 }}
     use_backend feedback if {{ var(txn.feedback) -m bool }}
     use_backend gateways if data
@@ -223,6 +227,20 @@ def _check(backend: Backend) -> str:
 def _address(endpoint: Endpoint) -> str:
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{host}:{endpoint.port}"
+
+
+def _cors(origins: tuple[str, ...]) -> str:
+    """The headers that gateways set for browsers, also on answers of the edge itself."""
+    if not origins:
+        return ""
+    allowed = ANY if ANY in origins else "%[var(txn.origin)]"
+    asks = "{ var(txn.origin) -m found }" if ANY in origins else f"{{ var(txn.origin) -m str {' '.join(origins)} }}"
+    return f"""\
+    http-request set-var(txn.origin) req.hdr(origin) if data
+    http-request set-var(txn.data) bool(true) if data
+    http-after-response set-header access-control-allow-origin {allowed} if {asks}
+    http-after-response set-header access-control-expose-headers "{EXPOSED}" if {asks}
+    http-after-response set-header vary Origin if {{ var(txn.data) -m bool }}"""
 
 
 def _consoles(config: EdgeConfig) -> str:
