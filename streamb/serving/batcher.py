@@ -185,6 +185,8 @@ class Batcher:
         """Release the places of a call, once, and use them for waiting requests."""
         if call in self._calls:
             self._calls.remove(call)
+            for waiting in call.requests:
+                waiting.call = None  # else each keeps the rows of all until the garbage collector runs
             self._places.give_back(call.lane, len(call.requests))
             if self._queues.lanes:
                 self._pump()

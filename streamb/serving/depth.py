@@ -17,13 +17,14 @@ from statistics import median
 from typing import Final
 
 _ROUND_CALLS: Final = 6
+_TRY_CALLS: Final = 3
 _ROUND_S: Final = 0.02
-"""A round has at least so many calls for each replica, and takes at least so many seconds."""
+"""A round has at least so many calls for each replica, a later try of the other depth fewer, and so many seconds."""
 
 _CLEAR: Final = 0.15
-"""Two comparisons in a row that differ by more than this share are enough."""
+"""Three comparisons in a row that differ by more than this share are enough."""
 
-_LEAST: Final = 4
+_LEAST: Final = 5
 _MOST: Final = 9
 """So many comparisons of the same sign are enough; after the larger number their median decides."""
 
@@ -31,15 +32,15 @@ _EVEN: Final = 0.01
 """Where two calls at once are better by less than this share, one is preferred: it leaves more for other gateways."""
 
 _DOUBT: Final = 0.03
-"""A later try that contradicts by more than this share makes it an open question again."""
+"""Two later tries in a row that contradict by more than this share make it an open question again."""
 
 _PAUSE: Final = 32
 _LONGEST_PAUSE: Final = 512
 """Rounds until the other depth is tried again: at first, and after tries that all agreed."""
 
 _SOON: Final = 4
-"""The same after a change of the number of replicas, or when the time per request was for two rounds less than half, or
-more than twice, of what it used to be."""
+"""The same after a try that contradicts, after a change of the number of replicas, or when the time per request was for
+two rounds less than half, or more than twice, of what it used to be."""
 
 
 class Depth:
@@ -50,7 +51,7 @@ class Depth:
     """
 
     __slots__ = (
-        *("_answered", "_costs", "_differences", "_last", "_left", "_pause", "_replicas"),
+        *("_answered", "_costs", "_differences", "_doubts", "_last", "_left", "_pause", "_replicas"),
         *("_returned", "_seconds", "_settled", "_skip", "_unusual", "_usual", "calls"),
     )
 
@@ -63,7 +64,7 @@ class Depth:
         self._replicas = 1
         self._last = -1.0
         self._usual = 0.0
-        self._unusual = 0
+        self._unusual = self._doubts = 0
         self._begin(self.calls)
 
     def interrupted(self) -> None:
@@ -91,7 +92,8 @@ class Depth:
         self._seconds += now - last
         self._answered += requests
         self._returned += 1
-        if self._returned >= _ROUND_CALLS * replicas and self._seconds >= _ROUND_S:
+        is_try = self._settled and self.calls != self._settled
+        if self._returned >= (_TRY_CALLS if is_try else _ROUND_CALLS) * replicas and self._seconds >= _ROUND_S:
             self._end()
 
     def _begin(self, calls: int) -> None:
@@ -136,21 +138,25 @@ class Depth:
         """Compare a try of the other depth with the round before it."""
         own = self._costs[self._settled - 1]
         gain = math.log(own / cost) if own > 0.0 and cost > 0.0 else 0.0
-        if gain > _DOUBT:
-            self._settled, self._pause = 0, _PAUSE
+        self._doubts = self._doubts + 1 if gain > _DOUBT else 0
+        if self._doubts > 1:
+            self._settled, self._pause, self._doubts = 0, _PAUSE, 0
             self._costs = [0.0, 0.0]
             self._costs[self.calls - 1] = cost
             self._begin(3 - self.calls)
             return
-        self._pause = self._left = min(2 * self._pause, _LONGEST_PAUSE)
+        if self._doubts:
+            self._left = _SOON
+        else:
+            self._pause = self._left = min(2 * self._pause, _LONGEST_PAUSE)
         self._begin(self._settled)
 
 
 def _is_clear(differences: list[float]) -> bool:
     """Return whether comparisons say which depth is better, or that it does not matter."""
-    if len(differences) < 2:
+    if len(differences) < 3:
         return False
-    if min(differences[-2:]) > _CLEAR or max(differences[-2:]) < -_CLEAR:
+    if min(differences[-3:]) > _CLEAR or max(differences[-3:]) < -_CLEAR:
         return True
     one_sign = min(differences) > 0.0 or max(differences) < 0.0
     return len(differences) >= (_LEAST if one_sign else _MOST)
