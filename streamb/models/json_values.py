@@ -103,6 +103,8 @@ def plain_array(array: NDArray[Any]) -> NDArray[Any]:
         ModelFailed: JSON cannot hold its values; names the type.
     """
     kind = array.dtype.kind
+    if array.dtype.char == "g":  # wider than what JSON and the protocol of tensors have
+        return array.astype(np.float64)
     if kind in "biufU":
         return array
     if kind == "S":

@@ -20,6 +20,9 @@ from streamb.models.named_outputs import named_array, positions, row_values
 RAISED: Final = BaseException
 """What a model's code may raise when it is asked: whatever it is fails its request, and ends no replica."""
 
+_AS_THEY_ARE: Final = frozenset("?bBhHiIlLqQefdU")
+"""The types of arrays, by their letters in NumPy, that need no conversion."""
+
 
 class Predicts(Protocol):
     """The interface that a model must have (`streamb.models.Model` has it)."""
@@ -123,7 +126,7 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     Raises:
         ModelFailed: it does not have one value per row, or JSON cannot hold a value.
     """
-    if type(raw) is np.ndarray and raw.dtype.kind in "biufU" and raw.ndim and len(raw) == count:
+    if type(raw) is np.ndarray and raw.dtype.char in _AS_THEY_ARE and raw.ndim and len(raw) == count:
         return raw
     if isinstance(raw, np.ndarray) and raw.ndim == 0 and raw.dtype.kind == "O":
         raw = raw.item()  # a dict or another object that an adapter made an array of
@@ -156,7 +159,7 @@ def probabilities_of(raw: Any, count: int) -> NDArray[Any]:
     Raises:
         ModelFailed: it is not of such a form.
     """
-    if type(raw) is np.ndarray and raw.dtype.kind == "f" and raw.ndim == 2 and len(raw) == count:
+    if type(raw) is np.ndarray and raw.dtype.char in "efd" and raw.ndim == 2 and len(raw) == count:
         return np.ascontiguousarray(raw)
     if isinstance(raw, list | tuple) and raw and all(getattr(part, "ndim", 0) == 2 for part in raw):
         outputs = [_numbers(part, count) for part in raw]
@@ -261,7 +264,7 @@ def _numbers(raw: Any, count: int) -> NDArray[Any]:
     if found.dtype.kind not in "fiub" or found.ndim < 2:
         raise _no_probabilities(found.shape)
     _check_count(f"probabilities of shape {found.shape}", len(found), count)
-    return found
+    return plain_array(found)
 
 
 def _no_probabilities(found: object) -> ModelFailed:

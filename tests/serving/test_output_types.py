@@ -154,6 +154,21 @@ async def test_numbers_of_every_type_and_shape(datatype, shape, trialed):
     np.testing.assert_array_equal(np.array(plain["predictions"], values.dtype).reshape(values.shape), values)
 
 
+@pytest.mark.parametrize(("dtype", "datatype"), [(">f8", "FP64"), (">i2", "INT16"), ("g", "FP64"), ("S3", "BYTES")])
+async def test_unusual_types_of_numpy(dtype, datatype):
+    values = np.array([1, 2, 3], dtype)
+    model = by_number(values)
+    model._probabilities = lambda X: np.array([[0.25, 0.75]] * len(X), np.longdouble)
+    async with served(model, **learned(model, np.arange(3)[:, None], probabilities=True)) as (client, app):
+        told = (await client.get("/v2/models/m")).json()["outputs"]
+        plain = (await client.post(PREDICT, {"instances": [[0], [2]], "probabilities": True})).json()
+        both = read_tensors(await client.post(INFER, asked([0, 2], outputs=["predictions", "probabilities"])))
+        assert counts(app).blamed == 0
+    assert [one["datatype"] for one in told] == [datatype, "FP64"] == [one[0] for one in both.values()]
+    assert plain["predictions"] == both["predictions"][2] == (["1", "3"] if datatype == "BYTES" else [1, 3])
+    assert plain["probabilities"] == [[0.25, 0.75]] * 2
+
+
 @pytest.mark.parametrize("trialed", [False, True])
 @pytest.mark.parametrize(("values", "datatype"), OBJECTS.values(), ids=OBJECTS)
 async def test_what_is_no_array_of_numbers(values, datatype, trialed):
@@ -236,6 +251,10 @@ async def test_a_missing_number_is_nan_where_numbers_are_usual():
     assert in_text == ("FP64", (3,), [0.5, None, 1.5])
     np.testing.assert_array_equal(packed[2], [0.5, NAN, 1.5])
     assert rows["predictions"] == [0.5, None]
+    known = learned(by_number([[0.5, 1.5]]), np.arange(1)[:, None])
+    async with served(by_number([[0.5, None], [1.5, 2.5]]), **known) as (client, _):
+        in_text = read_tensors(await client.post(INFER, asked([0, 1])))["predictions"]
+    assert in_text == ("FP64", (2, 2), [0.5, None, 1.5, 2.5])
 
 
 @pytest.mark.parametrize(

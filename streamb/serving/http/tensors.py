@@ -87,7 +87,7 @@ def output_tensor(name: str, values: NDArray[Any], form: Form = UNKNOWN_FORM) ->
     if form.kind in ROWS_AS_TEXTS or values.dtype.names is not None:
         return Tensor(name, _texts_of(held(row_values(values))))
     if values.dtype.kind == "O":
-        values = _numbers_of(values, form.kind)
+        values = _numbers_of(values, form)
         if values.dtype.kind == "O":
             return Tensor(name, _texts_of(values))
     if form.dtype is not None and values.dtype != form.dtype and values.dtype.kind in "iuf":
@@ -102,11 +102,18 @@ def output_tensor(name: str, values: NDArray[Any], form: Form = UNKNOWN_FORM) ->
     return Tensor(name, values.astype(object))
 
 
-def _numbers_of(values: NDArray[Any], kind: str) -> NDArray[Any]:
-    """Objects as an array of numbers or texts, if they are; where numbers are usual, a missing one is NaN."""
+def _numbers_of(values: NDArray[Any], form: Form) -> NDArray[Any]:
+    """Objects as an array of numbers or texts, if they are; where fractions are usual, a missing number is NaN."""
     listed = values.tolist()
-    found = as_array([math.nan if value is None else value for value in listed] if kind == "number" else listed)
+    usual = form.dtype is not None and form.dtype.kind == "f"
+    found = as_array([_nan_for_none(value) for value in listed] if usual else listed)
     return found if isinstance(found, np.ndarray) else values
+
+
+def _nan_for_none(value: Any) -> Any:
+    if type(value) is list:
+        return [_nan_for_none(one) for one in value]
+    return math.nan if value is None else value
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
