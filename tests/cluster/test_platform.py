@@ -139,6 +139,26 @@ def test_open_inference_protocol_through_the_edge(manager, platform):
     assert httpx.get(f"{platform.url}/v2/models/screening/ready", timeout=30).status_code == 200
 
 
+def test_an_alias_and_how_a_version_runs_reach_gateways_and_replicas(manager, platform):
+    def asked(wish: str) -> int:
+        body, headers = {"instances": X[:1].tolist()}, {"X-Model-Version": wish}
+        return httpx.post(f"{platform.url}/v2/models/screening/predict", json=body, headers=headers).status_code
+
+    alias = f"{platform.url}/api/models/screening/aliases/best"
+    assert (asked("best"), asked("7.7.7"), asked("1.0.0")) == (404, 404, 200)
+    with httpx.Client(headers={"X-API-Key": platform.api_key or ""}, timeout=30) as client:
+        assert client.put(alias, json={"version": "1.0.0"}).status_code == 200
+        until(lambda: asked("best") == 200, what="the alias reaches the gateway")
+        (before,) = manager_versions(platform, "screening")
+        more = {"resources": {"cpus": 0.05, "memory_mb": 64}, "batching": {"max_rows": 4}, "timeout_s": 5}
+        again = manager.deploy_model(model_id="screening", target_version="1.0.0", rollout_strategy="immediate", **more)
+        assert again.wait(timeout=180).state == "completed"
+        (after,) = [one for one in manager_versions(platform, "screening") if one["weight"] == 100]
+        assert (asked("best"), after["app"] != before["app"]) == (200, True)
+        assert client.delete(alias).status_code == 200
+    until(lambda: asked("best") == 404, what="the alias is gone")
+
+
 def test_system_health_metrics_and_status_tell_of_the_work_done(manager, platform):
     manager.predict("screening", X[:1].tolist())
 
