@@ -1,15 +1,20 @@
 """Clients that leave before their answer: the edge closes its side at once, and the gateway's work ends."""
 
 import asyncio
+import threading
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from streamb.clock import SystemClock
 from streamb.cluster.listener import Listener
-from streamb.serving import GatewayApp, GatewayLimits
+from streamb.serving import BatchReply, GatewayApp, GatewayLimits
 from streamb.serving.http.receive import when_gone
+from streamb.traffic import Batching
 from tests.cluster.edge.proxies import KINDS, started, until_up
+from tests.serving.answering import LinkPredictor
+from tests.serving.linked import predicting
 from tests.serving.predictors import SumPredictor, table, target
 
 LEAVERS = 100
@@ -161,3 +166,34 @@ async def test_a_requests_own_time_limit_reaches_the_gateway(kind, tmp_path):
         assert (late.status_code, late.json()["limit_s"], late.json()["limit_of"]) == (504, 0.05, "request")
         assert app.in_flight("m-1.0.0") == 0
     await listener.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_clients_that_left_had_asked_is_not_computed(kind, tmp_path):
+    """Every hop: edge, gateway, link, replica. Only the call that had begun is computed to its end."""
+    computed, begun, go_on = [], threading.Event(), threading.Event()
+
+    def run(batch):
+        begun.set()
+        go_on.wait(20)
+        computed.append(batch.rows.tolist())
+        return BatchReply(batch.rows.sum(axis=1))
+
+    async with predicting(run) as (_, _, link):
+        app = GatewayApp(LinkPredictor(link), GatewayLimits(), SystemClock())
+        app.apply(table(replace(target(schema={}), batching=Batching(join=False))))
+        listener = Listener(app, "127.0.0.1")
+        async with started(kind, tmp_path) as (proxy, client):
+            await proxy.add("gateways", "g", listener.endpoint)
+            await until_up(proxy, "gateways", "g")
+            writers = [await ask_and_wait(client.base_url.port, b'{"instances": [[%d, 2]]}' % n) for n in range(8)]
+            assert await until(lambda: app.in_flight("m-1.0.0") == 8 and begun.is_set(), 10)
+            for writer in writers:
+                writer.close()
+            assert await until(lambda: app.in_flight("m-1.0.0") == 0, 5)
+            good = asyncio.ensure_future(client.post(PREDICT, json={"instances": [[30, 4]]}))
+            assert await until(lambda: app.in_flight("m-1.0.0") == 1, 5)
+            go_on.set()
+            assert (await asyncio.wait_for(good, 5)).json()["predictions"] == [34.0]
+        await listener.close()
+    assert len(computed) == 2, "of eight, the one that had begun; and the good client's"
