@@ -110,7 +110,8 @@ class BatchingOptions(Options):
         default="auto",
     )
     max_rows: Annotated[int, Field(ge=1, le=1_000_000)] | None = option(
-        "Most rows of several requests in one call; a larger single request goes alone.", unit="rows"
+        "Most rows of several requests in one call, up to `ML_MAX_BATCH_ROWS`; a larger single request goes alone.",
+        unit="rows",
     )
     max_wait_ms: Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)] = option(
         "How long a request may wait for others to join it; 0: it never waits for company.",

@@ -129,9 +129,10 @@ class ServedModel:
         Raises:
             Unavailable: the version that the split assigns is not running.
         """
-        asked = self.asked_for(named, headers)
-        if asked is not None:
-            return asked
+        if named or VERSION_HEADER in headers:
+            asked = self.asked_for(named, headers)
+            if asked is not None:
+                return asked
         if user and user in self.by_user:
             return self.by_user[user]
         route = self.route
