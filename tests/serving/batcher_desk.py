@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.calls: list[tuple[str, Batch, asyncio.Future[BatchReply]]] = []
+        self._left: dict[asyncio.Future, partial] = {}
         self.batcher = Batcher(self, self.limits, self.clock)
 
     def replicas(self, version) -> int:
@@ -44,8 +46,13 @@ class Desk:
         waiting = self.batcher.admit(rows, probabilities=probabilities)
         waiting.receive = connection.receive
         future = self.batcher.submit(lane, waiting)
+        self._left[future] = partial(self.batcher.leave, lane, waiting)
         self.end_turn()
         return future
+
+    def leave(self, future) -> None:
+        """The client of a request leaves, and the listener tells."""
+        self._left[future]()
 
     def end_turn(self) -> None:
         """Each request comes in a turn of the event loop of its own, unless a test says otherwise."""

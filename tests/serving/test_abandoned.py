@@ -20,23 +20,14 @@ from tests.serving.sockets import listening, post, raw
 from tests.serving.test_gateway_fallback import canary
 
 
-def submit(desk, lane, value):
-    """A request whose connection tells when its client leaves, and what to call then."""
-    future = desk.submit(lane, value)
-    waiting = next(one for _, one in desk.batcher._deadlines._in_progress() if one.future is future)
-    waiting.receive = None
-    return future, lambda: desk.batcher.leave(lane, waiting)
-
-
 async def test_in_the_queue_a_request_ends_at_once():
     desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
-    submit(desk, lane, 0)
+    desk.submit(lane, 0)
     await desk.settle()
-    gone, leave = submit(desk, lane, 1)
-    stays, _ = submit(desk, lane, 2)
-    leave()
-    leave()
+    gone, stays = desk.submit(lane, 1), desk.submit(lane, 2)
+    desk.leave(gone)
+    desk.leave(gone)
     assert desk.batcher.queued == 1
     with pytest.raises(ClientGone):
         await gone
@@ -50,22 +41,22 @@ async def test_in_the_queue_a_request_ends_at_once():
 async def test_a_call_goes_on_while_somebody_waits_for_it_and_is_stopped_when_nobody_does():
     desk = Desk(GatewayLimits(calls_per_replica=1))
     lane = desk.lane()
-    submit(desk, lane, 0)
+    desk.submit(lane, 0)
     await desk.settle()
-    pairs = [submit(desk, lane, value) for value in (1, 2)]
+    both = [desk.submit(lane, value) for value in (1, 2)]
     await desk.answer()
     assert desk.calls[0][1].counts == (1, 1)
-    waits, _ = submit(desk, lane, 3)
-    pairs[0][1]()
+    waits = desk.submit(lane, 3)
+    desk.leave(both[0])
     await desk.settle()
     assert not desk.calls[0][2].cancelled()
-    pairs[1][1]()
+    desk.leave(both[1])
     await desk.settle()
     assert desk.calls.pop(0)[2].cancelled()
     assert desk.calls[0][1].rows.tolist() == [[3]], "its place is free at once"
     await desk.answer()
     assert (await waits).predictions.tolist() == [30]
-    for future, _ in pairs:
+    for future in both:
         with pytest.raises(ClientGone):
             await future
     assert desk.is_empty()

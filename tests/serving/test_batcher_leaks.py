@@ -17,7 +17,7 @@ STEPS = st.one_of(
     st.tuples(st.just("submit"), st.integers(0, 2), st.integers(1, 5)),
     st.tuples(st.just("answer"), st.integers(0, 9)),
     st.tuples(st.sampled_from(["dies", "model fails", "crashes", "wrong length"]), st.integers(0, 9)),
-    st.tuples(st.sampled_from(["cancel", "disconnect"]), st.integers(0, 30)),
+    st.tuples(st.sampled_from(["cancel", "disconnect", "leave"]), st.integers(0, 30)),
     st.tuples(st.just("wait"), st.sampled_from([0.02, 1.0, 3.0])),
 )
 LIMITS = st.builds(
@@ -46,8 +46,8 @@ async def _live_through(limits, steps) -> None:
             await _submit(desk, lanes[what[0]], [number * 100 + row for row in range(what[1])], taken)
         elif kind == "wait":
             desk.sweep(what[0])
-        elif kind in ("cancel", "disconnect"):
-            _leave(kind, taken, what[0])
+        elif kind in ("cancel", "disconnect", "leave"):
+            _leave(desk, kind, taken, what[0])
         elif desk.calls:
             await _end_call(desk, kind, what[0] % len(desk.calls))
         await desk.settle()
@@ -69,11 +69,13 @@ async def _submit(desk, lane, values, taken) -> None:
         assert desk.batcher.queued == desk.limits.max_queued_requests
 
 
-def _leave(kind, taken, index) -> None:
+def _leave(desk, kind, taken, index) -> None:
     if taken:
         _, future, connection = taken[index % len(taken)]
         if kind == "cancel":
             future.cancel()
+        elif kind == "leave":
+            desk.leave(future)
         else:
             connection.disconnect()
 

@@ -1,10 +1,13 @@
 """The number of calls at once follows what is measured: a simulated replica, clients that send again when answered."""
 
 import heapq
+import statistics
 
 import pytest
 
+from streamb.serving import GatewayLimits
 from streamb.serving.depth import Depth
+from tests.serving.batcher_desk import Desk
 
 
 def serve(depth, *, call_s, row_s, hop_s=0.0005, clients=16, replicas=1, seconds=60.0, fixed=0, begin_s=0.0):
@@ -71,3 +74,23 @@ def test_a_stopped_call_is_not_counted():
         depth.returned(number * 30.0, 1, busy=True, replicas=1)
         depth.interrupted()
     assert depth.calls == 2
+
+
+@pytest.mark.parametrize(("call_s", "row_s", "fewest"), [(0.03, 0.0, 1), (0.0, 0.0003, 2)])
+async def test_the_batcher_follows(call_s, row_s, fewest):
+    """Sixteen clients, a replica that needs so long for a call, and another millisecond for its way if it is alone."""
+    desk = Desk(GatewayLimits(max_queued_requests=100))
+    lane = desk.lane()
+    depths = []
+    for _ in range(400):
+        while lane.size < 16:
+            desk.submit(lane, 1)
+        await desk.settle()
+        alone = len(desk.calls) == 1
+        desk.clock.advance(call_s + row_s * len(desk.calls[0][1].counts) + alone * 0.001)
+        await desk.answer()
+        depths.append(lane.depth.calls)
+    assert statistics.mode(depths[100:]) == fewest
+    while desk.calls:
+        await desk.answer()
+    assert desk.is_empty()
