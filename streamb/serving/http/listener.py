@@ -45,7 +45,7 @@ TESTED_UVICORN: Final = "uvicorn>=0.54,<0.55"
 
 _INTERNALS: Final[Mapping[type, str]] = {
     HttpToolsProtocol: (
-        "connection_made connection_lost data_received on_message_begin on_headers_complete on_response_complete "
+        "connection_made connection_lost data_received on_headers_complete on_response_complete "
         "send_400_response timeout_keep_alive_handler handle_websocket_upgrade _should_upgrade "
         "_unset_keepalive_if_required cycle flow headers loop parser pipeline scope server_state timeout_keep_alive "
         "timeout_keep_alive_task transport url"
@@ -214,11 +214,6 @@ class CorkedProtocol(HttpToolsProtocol):
         if told is not None:
             told()
 
-    def on_message_begin(self) -> None:
-        """Start to read a request, which finds its connection in its scope."""
-        super().on_message_begin()
-        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
-
     def data_received(self, data: bytes) -> None:
         """Read requests; after the last reply of the connection, only drop what comes."""
         if self._corked.lingers:
@@ -240,6 +235,7 @@ class CorkedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start a request; its headers are complete now."""
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         self.headers = _TRAILERS
         if not self.pipeline:

@@ -126,6 +126,28 @@ async def test_clients_that_stay_are_answered_while_others_leave(waiting):
     assert await until(lambda: app.left == app.came, 5)
 
 
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+@pytest.mark.parametrize("waiting", ["haproxy"], indirect=True)
+async def test_a_client_of_http_2_that_cancels_one_request_keeps_the_others(waiting):
+    app, client = waiting
+    names = {b":method": b"GET", b":scheme": b"http", b":authority": b"x", b":path": PREDICT.encode()}
+    head = b"".join(b"\0%c%b%c%b" % (len(name), name, len(value), value) for name, value in names.items())
+    _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+    writer.write(b"".join(frame(1, 5, stream, head) for stream in (1, 3, 5)))  # whole requests without a body
+    assert await until(lambda: app.came == 3, 5)
+    writer.write(frame(3, 0, 3, (8).to_bytes(4)))  # cancel the second
+    assert await until(lambda: app.left == 1, 5)
+    await asyncio.sleep(0.1)
+    assert app.left == 1
+    writer.close()
+    assert await until(lambda: app.left == 3, 5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(kind, tmp_path):
     predictor = SumPredictor()
