@@ -98,8 +98,10 @@ class PredictThread:
         self._there = threading.Event()  # while it is: whether there may be a call
         self._resting = False  # whether the predicting thread runs the loop until a call comes
         self._ended = False
-        for target, name in ((self._predict_all, "predict"), (self._lend_a_hand, "links")):
-            threading.Thread(target=target, name=name, daemon=True).start()
+        roles = ((self._predict_all, "predict"), (self._lend_a_hand, "links"))
+        self._threads = [threading.Thread(target=role, name=name, daemon=True) for role, name in roles]
+        for thread in self._threads:
+            thread.start()
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -143,6 +145,8 @@ class PredictThread:
         """Return why no call can be answered at present; "" if they can."""
         with self._lock:
             work, seconds = self._current, self._clock.monotonic() - self._began
+        if not self._ended and not all(thread.is_alive() for thread in self._threads):
+            return "a thread of the replica has ended"
         if work is None or not work.left or seconds <= self._limit_s:
             return ""
         return f"a call has been running for {seconds:.0f} s, and nobody waits for it any more"

@@ -247,6 +247,16 @@ class TestStuck:
             assert await many(again, [3.0]) == [3.0]
             again.close()
 
+    async def test_a_thread_that_has_ended_is_trouble(self):
+        """Nothing is known that ends one; if something does, the replica must not stay as it is."""
+        async with predicting(at_once) as (thread, *_):
+            assert not thread.trouble()
+            dead = threading.Thread(target=int)
+            dead.start()
+            dead.join()
+            thread._threads.append(dead)
+            assert thread.trouble() == "a thread of the replica has ended"
+
     async def test_a_call_that_was_left_and_returns_in_time_is_none(self, monkeypatch):
         monkeypatch.setattr(server_module, "_LOOK_S", 0.05)
         model = Gated()
