@@ -110,6 +110,18 @@ class LinkPredictor:
         for app in self._failed.keys() & self._apps.keys():
             self._apps[app].found.set()  # those who wait look again
 
+    def begin(self, target: VersionTarget, batch: Batch) -> asyncio.Future[BatchReply] | None:
+        """Send a batch to a replica at once; None if that is not possible, so that `predict` must do it.
+
+        Cancelling the future cancels the call.
+        """
+        links = self._apps.get(target.app)
+        link = links.best() if links is not None else None
+        try:
+            return link.call(batch) if link is not None else None
+        except StreambError:
+            return None
+
     async def predict(self, target: VersionTarget, batch: Batch) -> BatchReply:
         """Answer one batch (see `serving.batch.Predictor`).
 

@@ -4,8 +4,8 @@ A request is sent at once while fewer than two calls (or one, see `depth`) to ea
 else it waits, and goes together with all of its form (see `forms`) that wait when a call returns. So a lone request
 never waits for company, and under load the batches grow by themselves. Everything here is bounded (rows per call,
 requests inside calls, requests waiting, time), belongs to one event loop, and costs a request neither a task nor a
-timer: one task for each call, and one timer for all deadlines. (Only where a version has `Batching.max_wait_ms`, its
-requests wait for company, with one more timer for all.)
+timer: at most one task for each call (none where it can be sent at once), and one timer for all deadlines. (Only where
+a version has `Batching.max_wait_ms`, its requests wait for company, with one more timer for all.)
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from functools import cached_property
+from functools import cached_property, partial
 
 from streamb.clock import Clock
 from streamb.errors import ModelFailed, Overloaded, StreambError, Unavailable
 from streamb.models.outputs import Answer
 from streamb.serving import lateness
 from streamb.serving.answer import Rows
-from streamb.serving.batch import BatchReply, Predictor
+from streamb.serving.batch import Batch, BatchReply, Predictor
 from streamb.serving.deadlines import Deadlines
 from streamb.serving.fallback import FIRST_SHARE
 from streamb.serving.lane import Call, ClientGone, Lane, Waiting
@@ -40,6 +40,7 @@ class Batcher:
 
     def __init__(self, predictor: Predictor, limits: GatewayLimits, clock: Clock) -> None:
         self._predictor = predictor
+        self._begin = getattr(predictor, "begin", None)  # not every predictor can
         self._limits = limits
         self._clock = clock
         self._places = Places(predictor, limits)
@@ -179,7 +180,18 @@ class Batcher:
         call = Call(lane, together, self._clock.monotonic())
         self._calls.add(call)
         self._places.take(lane, len(together))
-        call.task = self._loop.create_task(self._run(call))
+        try:
+            batch = call.batch()
+            lane.recorder.called(len(batch.rows))
+            begun = None if self._begin is None else self._begin(lane.target, batch)
+        except Exception as error:
+            self._loop.call_soon(self._failed, call, error)  # later: it sends what waits, as our caller does now
+            return
+        if begun is None:
+            call.task = self._loop.create_task(self._run(call, batch))
+        else:  # the usual case: the call is on its way, and needs no task
+            call.task = begun
+            begun.add_done_callback(partial(self._returned, call, batch))
 
     def _release(self, call: Call) -> None:
         """Release the places of a call, once, and use them for waiting requests."""
@@ -200,41 +212,58 @@ class Batcher:
 
     # --- one call -------------------------------------------------------------------------------------------------
 
-    async def _run(self, call: Call) -> None:
+    def _returned(self, call: Call, batch: Batch, begun: asyncio.Future[BatchReply]) -> None:
+        """Deliver the reply of a call that began at once; whatever else became of it is for `_run`."""
+        if begun.cancelled():
+            self._stopped(call)
+            return
+        if begun.exception() is not None:
+            call.task = self._loop.create_task(self._run(call, batch, begun))
+            return
         try:
-            reply = await self._ask(call)
-            answers = call.answers(reply)
-        except StreambError as error:
-            call.lane.depth.interrupted()
-            self._release(call)
-            call.fail(error)
-        except asyncio.CancelledError:  # by the deadline sweep (then nobody waits any more), or by close()
-            self._release(call)
-            call.fail(Unavailable("the call was stopped; send the request again", retry_after_s=RETRY_AFTER_S))
-            raise
-        except Exception:
-            _log.exception("calling %s failed unexpectedly", call.lane.target.app)
-            call.lane.depth.interrupted()
-            self._release(call)
-            call.fail(
-                ModelFailed(f"calling version {call.lane.target.version} failed unexpectedly; see the gateway's log")
-            )
-        else:
-            lane, now, requests = call.lane, self._clock.monotonic(), len(call.requests)
-            lane.depth.returned(now, requests, lane.size > requests, self._predictor.replicas(lane.target))
-            self._release(call)
-            lateness.note(call, now)
-            for waiting, answer in zip(call.requests, answers, strict=True):
-                waiting.resolve(answer)
-            lane.recorder.predicted(reply.sound, lane.target.task)
+            self._answered(call, begun.result())
+        except Exception as error:
+            self._failed(call, error)
 
-    async def _ask(self, call: Call) -> BatchReply:
-        """Call the version; once more if its replica died, because a prediction has no side effects."""
-        batch, lane = call.batch(), call.lane
-        lane.recorder.called(len(batch.rows))
-        troubled = not self._predictor.replicas(lane.target)
+    async def _run(self, call: Call, batch: Batch, begun: asyncio.Future[BatchReply] | None = None) -> None:
+        """Make a call, or make up for one that began and failed."""
         try:
-            return await self._predictor.predict(lane.target, batch)
+            self._answered(call, await self._ask(call, batch, begun))
+        except asyncio.CancelledError:  # by the deadline sweep (then nobody waits any more), or by close()
+            self._stopped(call)
+            raise
+        except Exception as error:
+            self._failed(call, error)
+
+    def _answered(self, call: Call, reply: BatchReply) -> None:
+        answers = call.answers(reply)
+        lane, now, requests = call.lane, self._clock.monotonic(), len(call.requests)
+        lane.depth.returned(now, requests, lane.size > requests, self._predictor.replicas(lane.target))
+        self._release(call)
+        lateness.note(call, now)
+        for waiting, answer in zip(call.requests, answers, strict=True):
+            waiting.resolve(answer)
+        lane.recorder.predicted(reply.sound, lane.target.task)
+
+    def _stopped(self, call: Call) -> None:
+        self._release(call)
+        call.fail(Unavailable("the call was stopped; send the request again", retry_after_s=RETRY_AFTER_S))
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        version, app = call.lane.target.version, call.lane.target.app
+        call.lane.depth.interrupted()
+        self._release(call)
+        if not isinstance(error, StreambError):
+            _log.error("calling %s failed unexpectedly", app, exc_info=error)
+            error = ModelFailed(f"calling version {version} failed unexpectedly; see the gateway's log")
+        call.fail(error)
+
+    async def _ask(self, call: Call, batch: Batch, begun: asyncio.Future[BatchReply] | None) -> BatchReply:
+        """Call the version; once more if its replica died, because a prediction has no side effects."""
+        lane = call.lane
+        troubled = begun is None and not self._predictor.replicas(lane.target)
+        try:
+            return await (self._predictor.predict(lane.target, batch) if begun is None else begun)
         except Overloaded:
             raise
         except Unavailable:

@@ -153,7 +153,7 @@ class Call:
         self.lane = lane
         self.requests = requests
         self.sent = sent
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Future[Any] | None = None
         for waiting in requests:
             waiting.call = self
 
