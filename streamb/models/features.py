@@ -19,7 +19,6 @@ from streamb.models.dtypes import (
     STRINGS,
     datetime_unit,
     exact_whole,
-    is_masked,
     number_limits,
     numpy_dtype,
 )
@@ -267,19 +266,6 @@ class Columns:
             return ""
         name = names.pop()
         return name if numpy_dtype(name) not in (None, np.float64) else ""
-
-    @cached_property
-    def loose(self) -> list[int]:
-        """The columns of a frame whose type of whole numbers or booleans a null or a fraction turns into floats."""
-        if self.container != "frame":
-            return []
-        kinds = [(numpy_dtype(f.column_type), f) for f in self.features if not is_masked(f.column_type)]
-        names = {
-            f.name
-            for dtype, f in kinds
-            if dtype is not None and dtype.kind in "iub" and (f.nullable or f.kind is FeatureKind.NUMBER)
-        }
-        return [index for index, name in enumerate(self.names) if name in names]
 
     @cached_property
     def cut_columns(self) -> list[int]:

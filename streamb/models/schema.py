@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures, InvalidInput
-from streamb.models.columns.casting import as_floats, cast_numbers, whole_value
+from streamb.models.columns.casting import as_floats, cast_numbers
 from streamb.models.columns.checking import check_table, check_whole_tensor, join_columns
 from streamb.models.columns.containers import fill_container
 from streamb.models.columns.exact import fits, refuse_rounding
@@ -170,13 +170,9 @@ class FeatureSchema(Columns):
         found = check_table(self, rows)
         return self._typed(found) if isinstance(found, np.ndarray) else found
 
-    def _typed(self, table: NDArray[Any]) -> Rows:
+    def _typed(self, table: NDArray[Any]) -> NDArray[Any]:
         """A checked table in the type of its columns, so that it does not depend on the rows that are joined to it."""
-        if self.number_type:
-            table = cast_numbers(table, self.number_type)
-        if self.loose and table.dtype.kind == "f" and (table != np.trunc(table))[:, self.loose].any():
-            return [list(map(whole_value, self.features, row)) for row in table.tolist()]
-        return table
+        return cast_numbers(table, self.number_type) if self.number_type else table
 
     def _in_column_order(self, rows: list[dict[str, Any]]) -> list[Any]:
         """Rows by name as lists, if each has exactly the columns; else unchanged."""

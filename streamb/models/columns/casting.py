@@ -14,7 +14,7 @@ from streamb.models.columns.datetimes import moments
 from streamb.models.dtypes import BFLOAT16, DATE, EXACT, OBJECT, bfloat16_of, datetime_unit, numpy_dtype
 from streamb.models.features import Feature, FeatureKind
 
-_EXACT_SQUARED: Final = float(EXACT) ** 2
+_FEW: Final = 100  # numbers that Python looks at faster than NumPy
 
 
 def cast_numbers(numbers: NDArray[Any], dtype_name: str) -> NDArray[Any]:
@@ -32,15 +32,6 @@ def cast_numbers(numbers: NDArray[Any], dtype_name: str) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):  # NaN has no whole number; the comparison finds it
         cast = numbers.astype(dtype)
     return cast if np.array_equal(cast, numbers) else numbers
-
-
-def whole_value(feature: Feature, value: float) -> float | int | None:
-    """Return a number of a table as a list of rows holds it: None for NaN, an int in a column of whole numbers."""
-    if value != value:
-        return math.nan if feature.kind is FeatureKind.NUMBER else None
-    if feature.kind is FeatureKind.BOOLEAN:
-        return bool(value)
-    return int(value) if feature.is_whole_type and value.is_integer() else value
 
 
 def python_value(feature: Feature, value: Any) -> Any:
@@ -92,7 +83,12 @@ def is_exact(floats: NDArray[np.float64], values: Iterable[Any]) -> bool:
         floats: the array, of float64.
         values: the values that it was made of, in order.
     """
-    flat = floats.ravel()
-    if flat.dot(flat) < _EXACT_SQUARED:  # all are small, and none is NaN
+    if floats.size <= _FEW:
+        listed = floats.ravel().tolist()
+        if math.hypot(*listed) < EXACT:  # all are small, and none is NaN
+            return True
+    elif np.abs(floats).max() < EXACT:
         return True
-    return all(type(value) is not int or value == found for value, found in zip(values, flat.tolist(), strict=True))
+    else:
+        listed = floats.ravel().tolist()
+    return all(type(value) is not int or value == found for value, found in zip(values, listed, strict=True))

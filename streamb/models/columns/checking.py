@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
-from streamb.models.columns.exact import large_table
+from streamb.models.columns.exact import large_table, settle_any, whole_table
 from streamb.models.columns.tensors import CUT, WrongTensor, check_tensors
 from streamb.models.columns.values import MAX_LISTED, Mistake, checked_value, describe, plural, quote, wanted
 from streamb.models.dtypes import EXACT
@@ -104,6 +104,7 @@ def _check_each(schema: Columns, rows: Sequence[Any]) -> Rows:
         pass
     if problems.found:
         raise problems.to_error()
+    settle_any(schema, table)
     numbers = _as_numbers(schema, table)
     return table if numbers is None else numbers
 
@@ -199,7 +200,7 @@ def _as_numbers(schema: Columns, table: list[list[Any]]) -> NDArray[Any] | None:
     except OverflowError:
         return None
     if (np.abs(numbers) >= EXACT).any() and any(type(value) is int and abs(value) > EXACT for value in _flat(table)):
-        return large_table(schema, table) if schema.is_numeric else None
+        return large_table(schema, table) if schema.is_numeric else whole_table(table)
     return numbers
 
 

@@ -29,6 +29,8 @@ def fill_container(schema: Columns, rows: Rows) -> Any:
     if schema.container == "tensor":
         return rows
     if schema.container == "tensors":
+        if isinstance(rows, np.ndarray):
+            return {f.name: cast_numbers(rows[:, i], f.column_type) for i, f in enumerate(schema.features)}
         columns = zip(*rows, strict=True)
         return {f.name: _to_tensor(f, values) for f, values in zip(schema.features, columns, strict=True)}
     if schema.container == "records":
@@ -50,8 +52,8 @@ def to_array(schema: Columns, rows: Rows) -> NDArray[Any]:
         return np.stack([moments(column, unit) for column in zip(*rows, strict=True)], axis=1)
     if shared in STRINGS and all(None not in row for row in rows):
         return np.array(rows, dtype=str)
-    if kinds == {FeatureKind.ANY}:
-        return _rectangular(rows)
+    if kinds == {FeatureKind.ANY}:  # tables of numbers have come as arrays
+        return _object_table(rows)
     return _object_table(_python_rows(schema, rows))
 
 

@@ -7,6 +7,7 @@ decimal for the nearest number of its column's type; only in a column of whole n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from streamb.errors import InvalidFeatures
 from streamb.models.columns.casting import cast_numbers
-from streamb.models.dtypes import EXACT, is_masked, numpy_dtype
-from streamb.models.features import Columns, Feature
+from streamb.models.dtypes import EXACT, OBJECT, is_masked, numpy_dtype
+from streamb.models.features import Columns, Feature, FeatureKind
 
 _MAX_PROBLEMS: Final = 20
 
@@ -78,6 +79,39 @@ def large_table(schema: Columns, table: list[list[Any]]) -> NDArray[Any] | None:
             ]
     _raise(problems)
     return np.array(table, dtype if whole else np.float64) if is_array else None
+
+
+def whole_table(table: list[list[Any]]) -> NDArray[Any] | None:
+    """Return rows of values of any kind as an array if all are whole numbers of 64 bits; else None.
+
+    >>> whole_table([[2**64 - 1]]), whole_table([[2**53 + 1, 0.5]])
+    (array([[18446744073709551615]], dtype=uint64), None)
+    """
+    if all(type(value) is int for row in table for value in row):
+        for dtype in (np.int64, np.uint64):
+            try:
+                return np.array(table, dtype)
+            except OverflowError:
+                continue
+    return None
+
+
+def settle_any(schema: Columns, table: list[list[Any]]) -> None:
+    """Make whole numbers floats, in a frame's columns of any kind, where pandas does: beside fractions and nulls.
+
+    Columns that hold a whole number beyond 2**53 beside these stay; the model gets them as objects. So what a request
+    gets does not depend on the rows that are joined to it.
+    """
+    for index, feature in enumerate(schema.features if schema.container == "frame" else ()):
+        if feature.kind is not FeatureKind.ANY or feature.dtype == OBJECT:
+            continue
+        column = [row[index] for row in table]
+        types = set(map(type, column))
+        if int in types and types <= {int, float, NoneType} and len(types) > 1:
+            numbers = [value for value in column if type(value) is int]
+            if all(abs(value) < 2**64 and float(value) == value for value in numbers):
+                for row in table:
+                    row[index] = float(row[index]) if type(row[index]) is int else row[index]
 
 
 def _sentence(row: int, feature: Feature, value: int, what: str) -> str:
