@@ -111,13 +111,20 @@ def countable(values: NDArray[Any]) -> NDArray[Any]:
 
     >>> countable(np.array([{"a": 1}, [1, 2], "b", 0.5], dtype=object)).tolist()
     ['object', 'list', 'b', 0.5]
+    >>> countable(np.array([1, 0.5], dtype=object))
+    array([1. , 0.5])
     """
     rows = len(values)
     if values.dtype.names is not None:
         return np.full(rows, "object")
     if values.ndim > 2 or values.size > rows * MOST_VALUES:
         return np.full(rows, "list")
-    if values.dtype.kind != "O" or not _WORDS.keys() & set(map(type, values.flat)):
+    if values.dtype.kind != "O":
+        return values
+    types = set(map(type, values.flat))
+    if types == {int, float}:
+        return values.astype(np.float64)
+    if not _WORDS.keys() & types:
         return values
     words = [_WORDS.get(type(value), value) for value in values.flat]
     return np.array(words, dtype=np.object_).reshape(values.shape)

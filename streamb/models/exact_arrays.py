@@ -12,10 +12,14 @@ _EXACT_IN_FLOAT: Final = 2**53
 _LEAF_KINDS: Final = ((bool | np.bool_, "b"), (str, "U"), (int | float | np.integer | np.floating, "f"))
 
 
-def as_array(values: Any) -> Any:
+def as_array(values: Any, *, mixed: bool = True) -> Any:
     """Return a list or tuple of booleans, of numbers or of texts as an array, if that changes no value.
 
     Nested lists of equal lengths become arrays of several dimensions. Everything else is returned as it is.
+
+    Args:
+        values: a list, a tuple, or anything else.
+        mixed: whether whole numbers may become fractions, or numbers without a sign, because of others beside them.
 
     >>> as_array([1, 2.5]), as_array([[1], [2, 3]]), as_array([1, "a"])
     (array([1. , 2.5]), [[1], [2, 3]], [1, 'a'])
@@ -32,10 +36,12 @@ def as_array(values: Any) -> Any:
         array = np.asarray(values)
     except (ValueError, OverflowError):  # lists of different lengths, or a number that no array holds
         return values
+    if not mixed and array.dtype.kind == "f" and not all(map(_is_fraction, leaves)):
+        return values
     if array.dtype.kind in "biufU" and _is_exact(array, leaves):
         return array
     try:  # of whole numbers, some of them above those of 64 bits with a sign, NumPy makes fractions
-        return np.asarray(values, np.uint64) if all(type(leaf) is int for leaf in leaves) else values
+        return np.asarray(values, np.uint64) if mixed and all(type(leaf) is int for leaf in leaves) else values
     except (ValueError, OverflowError):
         return values
 
@@ -52,6 +58,10 @@ def _leaf_kind(kind: type) -> str:
     if issubclass(kind, np.ndarray):
         return "array"
     return next((letter for types, letter in _LEAF_KINDS if issubclass(kind, types)), "")
+
+
+def _is_fraction(leaf: Any) -> bool:
+    return isinstance(leaf, float | np.floating) or (isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f")
 
 
 def _is_exact(array: NDArray[Any], leaves: Sequence[Any]) -> bool:

@@ -136,7 +136,7 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     if isinstance(raw, tuple) and raw and all(as_ndarray(part) is not None for part in raw):
         parts = {name: _part(part, count, name) for name, part in zip(positions(len(raw)), raw, strict=True)}
         return named_array(parts, count)
-    array = as_array(raw)
+    array = as_array(raw, mixed=False)
     if isinstance(array, list | tuple):
         return _from_list(array, count)
     found = as_ndarray(array)
@@ -145,7 +145,7 @@ def predictions_of(raw: Any, count: int) -> NDArray[Any]:
     _check_count(f"predictions of shape {found.shape}", len(found) if found.ndim else None, count)
     plain = plain_array(found)
     if plain.dtype.kind == "O":  # numbers that were objects, such as those of a table of mixed columns
-        again = as_array(plain.tolist())
+        again = as_array(plain.tolist(), mixed=False)
         return again if isinstance(again, np.ndarray) and again.dtype.kind in "biuf" else plain
     return plain
 
@@ -233,7 +233,7 @@ def _from_list(rows: Sequence[Any], count: int) -> NDArray[Any]:
     values = objects(rows)
     if type(values[0]) is dict:
         return values
-    again = as_array(values.tolist())  # tensors and times, for example, have become numbers and texts
+    again = as_array(values.tolist(), mixed=False)  # tensors and times, for example, have become numbers and texts
     return again if isinstance(again, np.ndarray) else values
 
 

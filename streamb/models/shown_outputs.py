@@ -68,6 +68,9 @@ def _is_column(declared: Output, predictions: NDArray[Any]) -> bool:
 
 
 def _output(name: str, values: NDArray[Any]) -> Output:
+    if values.dtype.kind == "O":
+        found = as_array(values.tolist())
+        values = found if isinstance(found, np.ndarray) else values
     kind, shape = _KINDS.get(values.dtype.kind), values.shape[1:]
     if kind == "text":
         return Output(name, kind, "", shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.errors import UnknownOutput
+from streamb.models.exact_arrays import as_array
+from streamb.models.named_outputs import named_array
 from streamb.models.outputs import Answer
 
 PREDICTIONS: Final = "predictions"
@@ -29,6 +32,27 @@ class Form(NamedTuple):
     kind: str = ""
     dtype: np.dtype[Any] | None = None
     column: bool = False
+
+    def settled(self, values: NDArray[Any], *, none_is_nan: bool = True) -> NDArray[Any]:
+        """Return numbers in the type of the output if that changes none, else as they are.
+
+        So an answer does not depend on the rows of strangers in the same call, beside whose answers a model may give
+        its numbers another type.
+
+        Args:
+            values: the values of the output, one per row.
+            none_is_nan: whether a missing number, among objects, becomes NaN; else objects with one stay.
+        """
+        dtype = self.dtype
+        if dtype is None or values.dtype == dtype:
+            return values
+        if values.dtype.kind == "O":
+            listed = values.tolist()
+            found = as_array(nan_for_none(listed) if none_is_nan and dtype.kind == "f" else listed)
+            if not isinstance(found, np.ndarray):
+                return values
+            values = found
+        return _cast(values, dtype) if values.dtype.kind in "iuf" else values
 
 
 UNKNOWN_FORM: Final = Form()
@@ -85,6 +109,18 @@ class VersionOutputs:
         """Return the form of an output."""
         return self._forms.get(name, UNKNOWN_FORM)
 
+    def settled(self, predictions: NDArray[Any]) -> NDArray[Any]:
+        """Return predictions with the numbers of each output in its type, as far as that changes none."""
+        names = predictions.dtype.names
+        if names is None:
+            form = self.form(PREDICTIONS)
+            return predictions if form.dtype is None else form.settled(predictions, none_is_nan=False)
+        forms = [self.form(name) for name in names]
+        if all(form.dtype in (None, predictions.dtype[name].base) for form, name in zip(forms, names, strict=True)):
+            return predictions
+        columns = [form.settled(predictions[name], none_is_nan=False) for form, name in zip(forms, names, strict=True)]
+        return named_array(dict(zip(names, columns, strict=True)), len(predictions))
+
     def check(self, names: Iterable[str]) -> None:
         """Raise `UnknownOutput` if a name is known not to be one of an output."""
         if not self.by_name:
@@ -112,6 +148,24 @@ def _form(output: Mapping[str, Any]) -> Form:
     except TypeError:  # a type that this build does not know
         dtype = np.dtype(object)
     return Form(output["kind"], dtype if dtype.kind in "iuf" else None, list(output.get("shape", ())) == [1])
+
+
+def nan_for_none(value: Any) -> Any:
+    """Return a number or nested lists of numbers with NaN in the place of None."""
+    if type(value) is list:
+        return [nan_for_none(one) for one in value]
+    return math.nan if value is None else value
+
+
+def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Numbers in another type if that changes none, else as they are."""
+    if values.dtype.kind != "f" or dtype.kind != "f":
+        low, high = (-(2**53), 2**53) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not values.size or not low <= values.min().item() <= values.max().item() <= high:
+            return values
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+    return cast if np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f") else values
 
 
 def _unknown(name: str, known: Sequence[str]) -> UnknownOutput:

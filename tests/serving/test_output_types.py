@@ -13,6 +13,8 @@ import orjson
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamb.models.named_outputs import named_array
 from streamb.serving.http.tensors import DTYPES
@@ -274,6 +276,36 @@ async def test_an_answer_has_the_type_of_the_signature_unless_that_changes_it(us
     async with served(by_number([value]), **known) as (client, _):
         found, _, data = read_tensors(await client.post(INFER, asked([0])))["predictions"]
     assert (found, data) == (datatype, [value])
+
+
+MIXED = [1, 2.5, None, 2**53 + 1, 3, 2**63, -4, 0.1]
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("usual", [1, 2.5, 2**63, None, "unknown"])
+@given(st.lists(st.lists(st.integers(0, len(MIXED) - 1), min_size=1, max_size=3), min_size=2, max_size=5))
+@settings(max_examples=10, deadline=None)
+def test_strangers_change_nothing_in_an_answer(several, usual, groups):
+    """Neither a number's type in JSON nor a datatype, whatever else was answered in the same call."""
+
+    async def ask():
+        usually = by_number({"a": [usual]} if several else [usual])
+        known = {} if usual == "unknown" else learned(usually, np.zeros((1, 1)))
+        values = {"a": MIXED} if several else MIXED
+        async with served(by_number(values), **known) as (client, app):
+            for path, body in ((PREDICT, rows_asked), (INFER, asked)):
+                alone = [await client.post(path, body(rows)) for rows in groups]
+                together = await asyncio.gather(*(client.post(path, body(rows)) for rows in groups))
+                for one, other in zip(alone, together, strict=True):
+                    key = "predictions" if path == PREDICT else "outputs"
+                    assert orjson.dumps(one.json()[key]) == orjson.dumps(other.json()[key])
+            assert counts(app).blamed == 0
+
+    asyncio.run(ask())
+
+
+def rows_asked(rows):
+    return {"instances": [[row] for row in rows]}
 
 
 async def test_an_own_output_may_be_called_probabilities():

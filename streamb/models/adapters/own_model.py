@@ -78,7 +78,7 @@ class OwnModel(Model):
         return self
 
     def predict(self, X: Any) -> Any:  # noqa: N803
-        return as_array(self._answer(X))
+        return as_array(self._answer(X), mixed=False)
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         if not self.has_probabilities:

@@ -67,7 +67,7 @@ class RowsRequest:
 
     def encode(self, answer: Answer, origin: Origin) -> Encoded:
         """`{"predictions", "probabilities"?, "classes"?, "errors"?, "model", "version", "request_id"}`."""
-        document: dict[str, Any] = {"predictions": _listed(answer.predictions, answer.failed)}
+        document: dict[str, Any] = {"predictions": _listed(origin.outputs.settled(answer.predictions), answer.failed)}
         if answer.probabilities is not None:
             document["probabilities"] = _listed(answer.probabilities, answer.failed)
             if origin.outputs.classes is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -86,12 +85,13 @@ def output_tensor(name: str, values: NDArray[Any], form: Form = UNKNOWN_FORM) ->
     """
     if form.kind in ROWS_AS_TEXTS or values.dtype.names is not None:
         return Tensor(name, _texts_of(held(row_values(values))))
+    if form.dtype is not None and values.dtype != form.dtype:
+        values = form.settled(values)
     if values.dtype.kind == "O":
-        values = _numbers_of(values, form)
-        if values.dtype.kind == "O":
+        found = as_array(values.tolist())
+        if not isinstance(found, np.ndarray):
             return Tensor(name, _texts_of(values))
-    if form.dtype is not None and values.dtype != form.dtype and values.dtype.kind in "iuf":
-        values = _cast(values, form.dtype)
+        values = found
     if form.column and values.ndim == 1:
         values = values[:, None]
     little = values.dtype.newbyteorder("<") if values.dtype.kind in "iuf" else values.dtype
@@ -100,31 +100,6 @@ def output_tensor(name: str, values: NDArray[Any], form: Form = UNKNOWN_FORM) ->
     if values.dtype.kind in "iuf":  # a width that the protocol does not have, such as float128
         return Tensor(name, np.ascontiguousarray(values, dtype=np.dtype("<f8")))
     return Tensor(name, values.astype(object))
-
-
-def _numbers_of(values: NDArray[Any], form: Form) -> NDArray[Any]:
-    """Objects as an array of numbers or texts, if they are; where fractions are usual, a missing number is NaN."""
-    listed = values.tolist()
-    usual = form.dtype is not None and form.dtype.kind == "f"
-    found = as_array([_nan_for_none(value) for value in listed] if usual else listed)
-    return found if isinstance(found, np.ndarray) else values
-
-
-def _nan_for_none(value: Any) -> Any:
-    if type(value) is list:
-        return [_nan_for_none(one) for one in value]
-    return math.nan if value is None else value
-
-
-def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Numbers in another type if that changes none, else as they are."""
-    if values.dtype.kind != "f" or dtype.kind != "f":
-        low, high = (-(2**53), 2**53) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        if not values.size or not low <= values.min().item() <= values.max().item() <= high:
-            return values
-    with np.errstate(all="ignore"):
-        cast = values.astype(dtype)
-    return cast if np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f") else values
 
 
 def _texts_of(values: NDArray[Any]) -> NDArray[Any]:
