@@ -195,24 +195,24 @@ KINDS: dict[str, tuple[Ask, ...]] = {
 }
 
 
-async def one_client(address: str, seed: int, asks: tuple[Ask, ...], models: dict[str, Any]) -> None:
+async def one_client(address: str, seed: int, asks: tuple[Ask, ...], models: dict[str, Any], requests: int) -> None:
     rng = np.random.default_rng(seed)
     async with triton.InferenceServerClient(address) as tensors, aiohttp.ClientSession(f"http://{address}") as rows:
         me = Crowd(tensors, rows, rng, models)
-        for _ in range(REQUESTS):
+        for _ in range(requests):
             await asks[rng.integers(len(asks))](me)
 
 
-async def crowd(address: str, asks: tuple[Ask, ...], clients: int = CLIENTS) -> None:
+async def crowd(address: str, asks: tuple[Ask, ...], clients: int = CLIENTS, requests: int = REQUESTS) -> None:
     models = zoo()
     async with asyncio.timeout(120):
-        await asyncio.gather(*(one_client(address, seed, asks, models) for seed in range(clients)))
+        await asyncio.gather(*(one_client(address, seed, asks, models, requests) for seed in range(clients)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_one_kind_alone(address, kind):
     """A few clients that all send rows of one kind: what fails in the crowd fails here with its name."""
-    await crowd(address, KINDS[kind], clients=6)
+    await crowd(address, KINDS[kind], clients=6, requests=8)
 
 
 async def test_64_clients_each_with_rows_of_its_own(address):
