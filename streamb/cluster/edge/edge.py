@@ -15,8 +15,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamb.clock import Clock
 from streamb.cluster.background import begin
+from streamb.cluster.edge.configuration import BACKENDS, Backend, EdgeConfig, Server
 from streamb.cluster.edge.forwarder import Forwarder
-from streamb.cluster.edge.haproxy import BACKENDS, Backend, EdgeConfig, HAProxy, Server
+from streamb.cluster.edge.haproxy import HAProxy
 from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
 from streamb.config import Settings
 from streamb.control.observations import Endpoint, NodeReport

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-from streamb.cluster.edge.haproxy import (
+from streamb.cluster.edge.configuration import (
     STEERING_HEADERS,
     STEERING_PREFIX,
     Backend,

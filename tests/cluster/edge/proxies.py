@@ -6,9 +6,10 @@ import socket
 
 import httpx
 
+from streamb.cluster.edge.configuration import EdgeConfig
 from streamb.cluster.edge.edge import haproxy_binary
 from streamb.cluster.edge.forwarder import Forwarder
-from streamb.cluster.edge.haproxy import EdgeConfig, HAProxy
+from streamb.cluster.edge.haproxy import HAProxy
 from streamb.control.observations import Endpoint
 
 

@@ -1,5 +1,5 @@
+from streamb.cluster.edge.configuration import Server
 from streamb.cluster.edge.edge import leaving
-from streamb.cluster.edge.haproxy import Server
 from streamb.control.observations import Endpoint
 
 

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from streamb.cluster import listener
+from streamb.cluster.edge.configuration import EdgeConfig, Server, render
 from streamb.cluster.edge.edge import haproxy_binary
 from streamb.cluster.edge.forwarder import Forwarder
-from streamb.cluster.edge.haproxy import EdgeConfig, HAProxy, Server, render
+from streamb.cluster.edge.haproxy import HAProxy
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
 from tests.cluster.edge.proxies import KINDS, Quitter, Upstream, free_port, started, until_up

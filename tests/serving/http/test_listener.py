@@ -7,8 +7,8 @@ import numpy as np
 import orjson
 import pytest
 
-from streamb.serving.http import listener
-from streamb.serving.http.listener import CorkedTransport
+from streamb.serving.http import transport
+from streamb.serving.http.transport import CorkedTransport
 from tests.serving.predictors import SumPredictor
 from tests.serving.sockets import BODY, PREDICT, listening, post, raw, read_reply
 
@@ -106,7 +106,7 @@ async def send_on(writer, piece, *, pause):
     [("_LINGER_BYTES", 1_000_000, b"2710\r\n" + b" " * 10_000 + b"\r\n", 0), ("_LINGER_S", 0.1, b"1\r\n \r\n", 0.01)],
 )
 async def test_a_refused_client_that_sends_for_ever_is_cut_off(monkeypatch, limit, value, piece, pause):
-    monkeypatch.setattr(listener, limit, value)
+    monkeypatch.setattr(transport, limit, value)
     async with listening(max_body_bytes=1000) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(raw(b"", "transfer-encoding: chunked") + b"800\r\n" + b" " * 2048 + b"\r\n")
