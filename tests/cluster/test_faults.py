@@ -79,39 +79,6 @@ def client(manager, platform):
         yield Client(http)
 
 
-def test_a_model_that_exits_fails_that_request_and_its_replica_goes_on(client):
-    replicas = {p.pid for p in ray_processes("ServeReplica:faults--1.0.0")}
-    for _ in range(20):
-        failed = client.ask(-1, 0, 0, 0)
-        assert (failed.status_code, failed.json()["code"]) == (500, "model_error"), failed.text
-        assert "SystemExit: 3" in failed.text
-        assert client.ask(*ROW).json()["predictions"] == [pytest.approx(sum(ROW))]
-    assert client.slowest < 2
-    assert {p.pid for p in ray_processes("ServeReplica:faults--1.0.0")} == replicas
-
-
-def test_a_killed_only_replica_is_told_within_two_seconds_until_there_is_another(client, platform):
-    with Load(platform.url, "faults", [ROW], connections=8) as load:
-        load.wait_for(200)
-        dead = kill("ServeReplica:faults--1.0.0")
-        seen = [(200, client.ask(*ROW))]
-        until(lambda: seen.append((client.ready(), client.ask(*ROW))) or not seen[-1][1].is_success, what="it fails")
-        until(lambda: seen.append((client.ready(), client.ask(*ROW))) or seen[-1][1].is_success, what="it answers")
-        came_back("ServeReplica:faults--1.0.0", dead)
-        load.wait_for(200)
-        again = len(load.outcomes)
-        load.wait_for(200)
-    refused = [answer for _, answer in seen if not answer.is_success]
-    assert {answer.status_code for answer in refused} == {503}
-    assert {answer.json()["code"] for answer in refused} == {"unavailable"}
-    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-    assert 503 in {ready for ready, _ in seen}, "nothing answers for the model"
-    assert client.slowest < 2.5
-    assert client.ready() == 200
-    assert {o.code for o in load.failed} == {"unavailable"}, load.summary()
-    assert all(o.ok for o in load.outcomes[again:]), load.summary()
-
-
 def test_a_killed_controller_is_not_noticed_by_clients_and_comes_back_with_its_state(manager, platform):
     before = httpx.get(f"{platform.url}/api/models/faults", timeout=30).json()
     with Load(platform.url, "faults", [ROW]) as load:
@@ -179,3 +146,37 @@ def test_a_database_locked_for_five_seconds_delays_changes_and_nothing_else(mana
         holder.join()
         load.wait_for(50)
     assert not load.failed, load.summary()
+
+
+def test_a_model_that_exits_fails_that_request_and_its_replica_goes_on(client):
+    replicas = {p.pid for p in ray_processes("ServeReplica:faults--1.0.0")}
+    for _ in range(20):
+        failed = client.ask(-1, 0, 0, 0)
+        assert (failed.status_code, failed.json()["code"]) == (500, "model_error"), failed.text
+        assert "SystemExit: 3" in failed.text
+        assert client.ask(*ROW).json()["predictions"] == [pytest.approx(sum(ROW))]
+    assert client.slowest < 2
+    assert {p.pid for p in ray_processes("ServeReplica:faults--1.0.0")} == replicas
+
+
+def test_a_killed_only_replica_is_told_within_two_seconds_until_there_is_another(client, manager, platform):
+    with Load(platform.url, "faults", [ROW], connections=8) as load:
+        load.wait_for(200)
+        dead = kill("ServeReplica:faults--1.0.0")
+        seen = [(200, client.ask(*ROW))]
+        until(lambda: seen.append((client.ready(), client.ask(*ROW))) or not seen[-1][1].is_success, what="it fails")
+        until(lambda: seen.append((client.ready(), client.ask(*ROW))) or seen[-1][1].is_success, what="it answers")
+        came_back("ServeReplica:faults--1.0.0", dead)
+        load.wait_for(200)
+        again = len(load.outcomes)
+        load.wait_for(200)
+    refused = [answer for _, answer in seen if not answer.is_success]
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.json()["code"] for answer in refused} == {"unavailable"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert 503 in {ready for ready, _ in seen}, "nothing answers for the model"
+    assert client.slowest < 2.5
+    assert client.ready() == 200
+    assert {o.code for o in load.failed} == {"unavailable"}, load.summary()
+    assert all(o.ok for o in load.outcomes[again:]), load.summary()
+    manager.undeploy("faults")  # its failures are no longer the platform's health
