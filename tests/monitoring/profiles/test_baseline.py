@@ -220,3 +220,13 @@ def test_errors_as_large_as_prices():
     assert again.performance == baseline.performance
     assert again.performance.mean_loss == pytest.approx(90_000)
     assert again.performance.loss_scale == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int64", "uint64", "float16", "float32"])
+def test_rows_of_any_type_of_numbers_are_counted_alike(dtype):
+    random = np.random.default_rng(0)
+    table = np.stack([random.integers(0, 100, 500), random.integers(0, 2, 500)], axis=1).astype(np.float64)
+    baseline = Baseline.learn({"a": table[:, 0], "b": table[:, 1]}, table[:, 0])
+    rows = table[:50].astype(dtype)
+    counts = [baseline.fold(one, table[:50, 0], names=("a", "b")).to_bytes() for one in (rows, rows.astype(np.float64))]
+    assert counts[0] == counts[1]
