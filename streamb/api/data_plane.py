@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES
-from streamb.errors import error_classes
+from streamb.errors import StreambError, error_classes
 from streamb.serving.http.tensors import DTYPES
 from streamb.version import installed_version
 
@@ -194,7 +194,8 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _schemas() -> Schema:
-    codes = sorted(error_classes())
+    # Only those that clients meet: modules declare more for themselves, and which of them are imported is chance.
+    codes = sorted(code for code, cls in error_classes().items() if cls.__module__ == StreambError.__module__)
     return {
         "Error": _object({"error": _TEXT, "code": {"enum": codes}}, {"request_id": _TEXT}, more=True),
         "Server": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
