@@ -45,7 +45,8 @@ def asked(platform, state_dir):
             model_id="left", target_version="1.0.0", rollout_strategy="immediate", batching={"join": "never"}
         )
         assert deployment.wait(timeout=180).state == "completed"
-    return f"{platform.url}/v2/models/left/predict", log
+        yield f"{platform.url}/v2/models/left/predict", log
+        manager.undeploy("left")
 
 
 def leave(url: str) -> None:
