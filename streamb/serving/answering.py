@@ -46,7 +46,7 @@ class Answering:
 
     def __init__(self, batcher: Batcher, longest_s: float, clock: Clock, reply: ReplyWith) -> None:
         self._batcher = batcher
-        self._longest_s = longest_s
+        self._usual = TimeLimit(longest_s)
         self._clock = clock
         self._reply = reply
 
@@ -76,9 +76,11 @@ class Answering:
 
         (The edge gives up on a gateway soon after its limit, so a version cannot have more.)
         """
-        longest_s = self._longest_s
+        longest_s = self._usual.seconds
         if version.target.timeout_s is not None:
             longest_s = min(version.target.timeout_s, longest_s)
+        elif exchange.timeout_s is None:
+            return self._usual
         if exchange.timeout_s is not None and exchange.timeout_s < longest_s:
             return TimeLimit(exchange.timeout_s, own=True)
         return TimeLimit(longest_s)

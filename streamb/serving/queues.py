@@ -69,15 +69,19 @@ class Queues:
         """
         together: list[Waiting] = []
         passed: list[Waiting] = []
+        form: object = None
         queue, join, rows, waited, now = lane.queue, lane.target.batching.join, 0, 0.0, self._clock.monotonic()
         while queue and len(together) < most and len(passed) < _PASSED:
             waiting = queue[0]
             if is_live(lane, waiting, now):
-                if together and (not join or rows + waiting.row_count > most_rows):
-                    break
-                if together and waiting.form(lane) != together[0].form(lane):
-                    passed.append(queue.popleft())
-                    continue
+                if together:
+                    if not join or rows + waiting.row_count > most_rows:
+                        break
+                    if form is None:
+                        form = together[0].form(lane)
+                    if waiting.form(lane) != form:
+                        passed.append(queue.popleft())
+                        continue
                 together.append(waiting)
                 rows += waiting.row_count
             queue.popleft()
