@@ -210,8 +210,6 @@ class Batcher:
             call.task.cancel()
         self._release(call)
 
-    # --- one call -------------------------------------------------------------------------------------------------
-
     def _returned(self, call: Call, batch: Batch, begun: asyncio.Future[BatchReply]) -> None:
         """Deliver the reply of a call that began at once; whatever else became of it is for `_run`."""
         if begun.cancelled():
@@ -275,8 +273,6 @@ class Batcher:
         finally:
             if troubled:
                 lane.troubled = self._clock.monotonic()
-
-    # --- end ------------------------------------------------------------------------------------------------------
 
     def overdue(self) -> Counter[Lane]:
         """Return how many requests of each lane are overdue (see `lateness.overdue`)."""
