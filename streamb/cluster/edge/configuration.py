@@ -113,12 +113,12 @@ def render(config: EdgeConfig, known: Mapping[str, Server] | None = None, listen
         known: servers that have answered before, by name: a HAProxy that takes over sends them requests at once.
         listener: file descriptor of the listening socket; None: HAProxy opens it itself.
     """
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    bind = f"{host}:{config.port}" if listener is None else f"fd@{listener}"
-    tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
-    strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
-    encoded = _as_json(f'{{"error":"{NOT_IN_PATHS}","code":"bad_request"}}')
-    no_gateway = _as_json(unavailable("gateways"))
+    return "\n\n".join(
+        (_general(config), _frontend(config, listener), _gateways(config, known), _consoles(config, known))
+    )
+
+
+def _general(config: EdgeConfig) -> str:
     return f"""\
 global
     nbthread {config.threads}
@@ -143,8 +143,16 @@ defaults
     # Predictions have no side effects: a gateway that died before it answered may be asked again elsewhere.
     retry-on conn-failure empty-response
     http-reuse always
-{_own_errors()}
+{_own_errors()}"""
 
+
+def _frontend(config: EdgeConfig, listener: int | None) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    bind = f"{host}:{config.port}" if listener is None else f"fd@{listener}"
+    tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
+    strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
+    encoded = _as_json(f'{{"error":"{NOT_IN_PATHS}","code":"bad_request"}}')
+    return f"""\
 frontend edge
     bind {bind}{tls}
     # HAProxy 2.8 answers what is no HTTP, and heads that do not end or are larger than its buffer (16 kB; a larger one
@@ -161,8 +169,12 @@ frontend edge
     use_backend late if data {{ nbsrv(gateways) eq 0 }}
     use_backend feedback if {{ var(txn.feedback) -m bool }}
     use_backend gateways if data
-    default_backend consoles
+    default_backend consoles"""
 
+
+def _gateways(config: EdgeConfig, known: Mapping[str, Server] | None) -> str:
+    no_gateway = _as_json(unavailable("gateways"))
+    return f"""\
 backend gateways
     balance leastconn
     {_BUFFERED}
@@ -196,10 +208,7 @@ backend late
     option abortonclose
     option httpchk GET /v2/health/ready
     http-error status 503 {no_gateway} hdr Retry-After 1
-{_servers("late", known)}
-{_consoles(config)}
-{_servers("consoles", known)}
-"""
+{_servers("late", known)}"""
 
 
 def _servers(backend: Backend, known: Mapping[str, Server] | None) -> str:
@@ -232,15 +241,17 @@ def _cors(origins: tuple[str, ...]) -> str:
     http-after-response set-header vary Origin if {{ var(txn.data) -m bool }}"""
 
 
-def _consoles(config: EdgeConfig) -> str:
-    return f"""
+def _consoles(config: EdgeConfig, known: Mapping[str, Server] | None) -> str:
+    return f"""\
 backend consoles
     balance leastconn
     {_BUFFERED}
     timeout server {config.silence_of("consoles"):.0f}s
     retry-on conn-failure
     option httpchk GET /healthz
-    http-error status 503 {_as_json(unavailable("consoles"))} hdr Retry-After 1"""
+    http-error status 503 {_as_json(unavailable("consoles"))} hdr Retry-After 1
+{_servers("consoles", known)}
+"""
 
 
 def _own_errors() -> str:
