@@ -48,7 +48,7 @@ Batching = Annotated[
     typer.Option(
         "--batching",
         metavar="NAME=VALUE",
-        help="How requests are joined: join (auto, always, never), max_rows, max_wait_ms; repeatable.",
+        help="How requests are joined: join (true, false), max_rows, max_wait_ms; repeatable.",
     ),
 ]
 Resources = Annotated[

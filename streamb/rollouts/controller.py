@@ -416,8 +416,8 @@ class Rollouts:
 
 def _check_joining(version: ModelVersion, options: RolloutOptions) -> None:
     """Raise InvalidInput if requests are to be joined though the version is known to answer a row by other rows."""
-    if options.batching.join == "always" and version.trial.row_wise is False:
+    if options.batching.join and version.trial.row_wise is False:
         raise InvalidInput(
-            f"batching.join cannot be always: the trial of version {version.version} found that its answer to a row "
+            f"batching.join cannot be true: the trial of version {version.version} found that its answer to a row "
             "depends on the rows beside it, so strangers' requests would change each other's answers; leave it out"
         )

@@ -104,10 +104,9 @@ class BatchingOptions(Options):
 
     called: ClassVar[str] = "batching"
 
-    join: Literal["auto", "always", "never"] = option(
-        "Whether rows of several requests go into one call. auto: as the trial of the version found; never if a row's "
-        "answer depends on the other rows, or if that is not known of code of its own. always: you know it does not.",
-        default="auto",
+    join: bool | None = option(
+        "Whether rows of several requests go into one call. Not given: as the trial of the version found; not if a "
+        "row's answer depends on other rows, or if that is not known of code of its own. true: you know it does not."
     )
     max_rows: Annotated[int, Field(ge=1, le=1_000_000)] | None = option(
         "Most rows of several requests in one call, up to `ML_MAX_BATCH_ROWS`; a larger single request goes alone.",

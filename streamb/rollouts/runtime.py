@@ -50,14 +50,14 @@ class RunOptions:
     """How a version runs and is called, as its deployment says. It goes wherever the version goes.
 
     Attributes:
-        join: whether rows of several requests go into one call: "auto", as its trial found; "always"; "never".
+        join: whether rows of several requests go into one call; None: as its trial found.
         max_rows: the most rows of several requests in one call; 0: the limit of the gateway.
         max_wait_ms: how long a request may wait for company, in milliseconds.
         timeout_s: the longest time from a request's arrival to its answer, in seconds; None: the gateway's own limit.
         resources: what is reserved for each replica.
     """
 
-    join: str = "auto"
+    join: bool | None = None
     max_rows: int = 0
     max_wait_ms: float = 0.0
     timeout_s: float | None = None
@@ -65,7 +65,7 @@ class RunOptions:
 
     def batching(self, *, may_join: bool) -> Batching:
         """Return how requests are joined, if the version's trial found that they may be."""
-        join = may_join if self.join == "auto" else self.join == "always"
+        join = may_join if self.join is None else self.join
         return Batching(join, self.max_rows, self.max_wait_ms)
 
 

@@ -276,7 +276,7 @@ class ProductionMLManager(RegistryMethods):
                 is False.
             accept_changes: which differences of its signature from that of the version that serves are wanted, by the
                 names that the refusal gives, such as `["added:income", "classes"]`. By default none.
-            batching: how requests are joined into calls of the version: `join` ("auto", "always" or "never"),
+            batching: how requests are joined into calls of the version: `join` (True or False),
                 `max_rows`, `max_wait_ms`, by name. By default as its trial found.
             resources: what is reserved for each replica: `cpus`, `memory_mb`, `gpus`, by name. By default
                 `ML_REPLICA_CPUS` and nothing else.

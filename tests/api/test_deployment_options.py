@@ -58,7 +58,7 @@ ALL: dict = {
     "hold_seconds": 60,
     "accept_changes": ["added:income"],
     "overrides": {"users": ["ada", "user-1"]},
-    "batching": {"join": "never", "max_rows": 64, "max_wait_ms": 2.5},
+    "batching": {"join": False, "max_rows": 64, "max_wait_ms": 2.5},
     "resources": {"cpus": 0.5, "memory_mb": 512, "gpus": 0},
     "timeout_s": 5,
 }

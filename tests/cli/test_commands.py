@@ -99,9 +99,9 @@ def test_deployments(cli, churn):
 
 
 def test_a_deployment_says_how_its_version_runs(cli, churn):
-    words = ["--batching", "max_rows=8", "--batching", "join=never", "--resource", "cpus=2", "--request-timeout", "3"]
+    words = ["--batching", "max_rows=8", "--batching", "join=false", "--resource", "cpus=2", "--request-timeout", "3"]
     options = cli.json("deploy", "churn", "1.0.0", *words)["options"]
-    assert options == {"batching": {"max_rows": 8, "join": "never"}, "resources": {"cpus": 2}, "timeout_s": 3}
+    assert options == {"batching": {"max_rows": 8, "join": False}, "resources": {"cpus": 2}, "timeout_s": 3}
     wrong = cli.run("deploy", "churn", "1.0.0", "--batching", "join=maybe", "--state-dir", str(cli.state_dir), code=1)
     assert "batching.join" in wrong.stderr
 

@@ -127,7 +127,7 @@ def test_a_target_that_is_started_elsewhere_keeps_them(house):
 
 def test_the_same_version_again_changes_batching_and_time_without_a_start(house):
     app, started = target(house, "1.0.0").app, list(house.runtime.specs)
-    made = house.create("1.0.0", **{**SMALL, "timeout_s": 4.0, "batching": {"join": "never"}})
+    made = house.create("1.0.0", **{**SMALL, "timeout_s": 4.0, "batching": {"join": False}})
     house.until(made.id, "completed")
     found = target(house, "1.0.0")
     assert (found.app, found.timeout_s, found.batching) == (app, 4.0, Batching(join=False))
@@ -163,8 +163,8 @@ def test_joining_against_what_the_trial_found_is_refused(house):
         artifact = Artifact(number * 8, f"b-{number}", 1, "own", "other", {}, carries_code=True, trial=trial)
         house.registry.register_version("m", number, artifact)
     with pytest.raises(InvalidInput, match="strangers' requests would change each other's answers"):
-        house.create("7.0.0", batching={"join": "always"})
-    for wish, joined in (("auto", False), ("always", True), ("never", False)):
+        house.create("7.0.0", batching={"join": True})
+    for wish, joined in ((None, False), (True, True), (False, False)):
         made = house.create("8.0.0", batching={"join": wish})
         house.until(made.id, "completed")
         assert target(house, "8.0.0").batching.join is joined
@@ -173,7 +173,7 @@ def test_joining_against_what_the_trial_found_is_refused(house):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batching": {"join": True}}, "batching.join"),
+        ({"batching": {"join": "yes"}}, "batching.join"),
         ({"batching": {"max_rows": 0}}, "batching.max_rows"),
         ({"batching": {"max_wait_ms": 1001}}, "batching.max_wait_ms"),
         ({"batching": {"rows": 1}}, "batching.rows is unknown"),
@@ -191,7 +191,7 @@ def test_what_cannot_be_is_refused(options, words):
 
 RUNS = st.builds(
     RunOptions,
-    st.sampled_from(["auto", "always", "never"]),
+    st.sampled_from([None, True, False]),
     st.integers(0, 10),
     st.floats(0, 10),
     st.none() | st.floats(0.1, 9),
@@ -207,4 +207,4 @@ def test_what_is_stored_comes_back(one, other):
     before["standby"] = [{name: value for name, value in kept.items() if name != "run"} for kept in before["standby"]]
     read = from_plain(ServingRoute, before)
     assert (read.run, read.standby[0].run) == (DEFAULT_RUN, DEFAULT_RUN)
-    assert dataclasses.replace(one).batching(may_join=False).join is (one.join == "always")
+    assert dataclasses.replace(one).batching(may_join=False).join is (one.join is True)

@@ -62,7 +62,7 @@ class TestOrders:
 
     @pytest.mark.parametrize("strategy", ["immediate", "rolling"])
     def test_how_the_version_runs_is_sent_with_any_strategy(self, options, strategy):
-        run = {"batching": {"max_rows": 8, "join": "never"}, "resources": {"cpus": 2, "gpus": 0.5}, "timeout_s": 3}
+        run = {"batching": {"max_rows": 8, "join": False}, "resources": {"cpus": 2, "gpus": 0.5}, "timeout_s": 3}
         assert options(strategy, **run) == run
 
     @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def asked(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
         manager.register_model("left", "", "", counted(str(log), SECONDS), "1.0.0")
         deployment = manager.deploy_model(
-            model_id="left", target_version="1.0.0", rollout_strategy="immediate", batching={"join": "never"}
+            model_id="left", target_version="1.0.0", rollout_strategy="immediate", batching={"join": False}
         )
         assert deployment.wait(timeout=180).state == "completed"
         yield f"{platform.url}/v2/models/left/predict", log
