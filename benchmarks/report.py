@@ -62,10 +62,10 @@ class Goal:
 RATE = "requests/s"
 P50 = "p50"
 GOALS = (
-    Goal("b", 64, RATE, 3.5, at_least=True),
+    Goal("b", 64, RATE, 5.0, at_least=True),
     Goal("c", 64, RATE, 40.0, at_least=True),
     Goal("d", 64, RATE, 6.0, at_least=True),
-    Goal("b", 1, P50, 5.0, at_least=False),
+    Goal("b", 1, P50, 1.5, at_least=False),
 )
 
 _MEASURES: dict[str, Callable[[LoadResult], float]] = {RATE: lambda run: run.rate, P50: lambda run: run.p50_ms}

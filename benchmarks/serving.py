@@ -1,6 +1,6 @@
 """The serving benchmark: streamb beside three peers, the same pipeline behind each, loaded by wrk in turns.
 
-    python -m benchmarks.serving [--rounds 5] [--seconds 5] [--only a,b] [--json FILE]
+    python -m benchmarks.serving [--rounds 7] [--seconds 5] [--only a,b] [--json FILE]
     python -m benchmarks.serving --soak 60
 
 In each round every server is started, checked for right answers, warmed up, loaded at 1, 16 and 64 connections, and
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description="streamb beside its peers")
-    parser.add_argument("--rounds", type=_at_least_one, default=5, help="rounds of all servers (5)")
+    parser.add_argument("--rounds", type=_at_least_one, default=7, help="rounds of all servers (7)")
     parser.add_argument("--seconds", type=_at_least_one, default=5, help="whole seconds of each load (5)")
     parser.add_argument("--only", type=_servers, default=SERVERS, help="letters of the servers to run, as a,b,c,d")
     parser.add_argument("--json", type=Path, help="write every measurement to this file")
