@@ -1,6 +1,7 @@
 """Clients that leave before their answer: the edge closes its side at once, and the gateway's work ends."""
 
 import asyncio
+import contextlib
 import threading
 from dataclasses import replace
 
@@ -148,16 +149,24 @@ async def test_a_client_of_http_2_that_cancels_one_request_keeps_the_others(wait
     assert await until(lambda: app.left == 3, 5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(kind, tmp_path):
+@contextlib.asynccontextmanager
+async def held_gateway(kind, folder):
+    """A gateway behind an edge, whose version answers nothing until it is let go."""
     predictor = SumPredictor()
     app = GatewayApp(predictor, GatewayLimits(), SystemClock())
     app.apply(table(target(schema={})))
     listener = Listener(app, "127.0.0.1")
-    async with started(kind, tmp_path) as (proxy, client):
+    async with started(kind, folder) as (proxy, client):
         await proxy.add("gateways", "g", listener.endpoint)
         await until_up(proxy, "gateways", "g")
         predictor.hold()
+        yield predictor, app, client
+    await listener.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(kind, tmp_path):
+    async with held_gateway(kind, tmp_path) as (predictor, app, client):
         body = b'{"instances": [[1, 2]]}'
         writers = [await ask_and_wait(client.base_url.port, body) for _ in range(LEAVERS)]
         assert await until(lambda: app.in_flight("m-1.0.0") == LEAVERS, 10)
@@ -171,23 +180,14 @@ async def test_requests_that_wait_in_a_gateway_are_given_up_with_their_clients(k
         assert await until(lambda: app.in_flight("m-1.0.0") == 0, 2)
         (found,) = [one for one in app.snapshot() if one.version]
         assert (found.counts, found.error_rate, found.client_errors) == ({"ok": 1, "abandoned": LEAVERS}, 0.0, 0)
-    await listener.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_requests_own_time_limit_reaches_the_gateway(kind, tmp_path):
-    predictor = SumPredictor()
-    app = GatewayApp(predictor, GatewayLimits(), SystemClock())
-    app.apply(table(target(schema={})))
-    listener = Listener(app, "127.0.0.1")
-    async with started(kind, tmp_path) as (proxy, client):
-        await proxy.add("gateways", "g", listener.endpoint)
-        await until_up(proxy, "gateways", "g")
-        predictor.hold()
+    async with held_gateway(kind, tmp_path) as (_, app, client):
         late = await client.post(PREDICT, json={"instances": [[1, 2]]}, headers={"X-Request-Timeout-Ms": "50"})
         assert (late.status_code, late.json()["limit_s"], late.json()["limit_of"]) == (504, 0.05, "request")
         assert app.in_flight("m-1.0.0") == 0
-    await listener.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

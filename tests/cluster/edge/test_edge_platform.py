@@ -99,6 +99,7 @@ def test_an_encoded_slash_is_refused_by_the_edge(platform):
 def test_what_was_abandoned_is_counted_as_such(platform, asked):
     def told() -> bool:
         metrics = httpx.get(f"{platform.url}/metrics", timeout=30).text
-        return any("abandoned" in line and 'model="left"' in line for line in metrics.splitlines())
+        counts = [line for line in metrics.splitlines() if "abandoned" in line and 'model="left"' in line]
+        return any(float(line.rpartition(" ")[2]) > 0 for line in counts)
 
     until(told, what="the metrics tell of abandoned requests")
