@@ -93,7 +93,7 @@ class TestCalls:
         model = Gated()
         async with predicting(model) as (_, server, link):
             calls = [link.call(batch(float(value))) for value in range(6)]
-            await until(lambda: server.calls == 6)
+            await until(lambda: model.asked and server.calls == 6)
             for call in calls[::2]:
                 call.cancel()
             await until(lambda: link.load == 4)
