@@ -97,7 +97,7 @@ class Need:
 
     @property
     def memory_mb(self) -> float:
-        """Memory in MB."""
+        """About how much memory all processes of the platform need, in MB."""
         more = self.gateways - 1 + self.consoles - 1
         return PLATFORM_MB + more * PROCESS_MB + sum(share.total_mb for share in self.shares)
 
@@ -136,7 +136,7 @@ class Need:
         return text
 
     def facts(self, room: Room) -> dict[str, Any]:
-        """Return the numbers for a program."""
+        """Return the need and what the cluster has, as the details of an error."""
         return {
             "replicas": self.replicas,
             "memory_mb": round(self.memory_mb),

@@ -130,24 +130,32 @@ def coded(datatype: str, flat: list[Any]) -> bytes:
         return np.array(flat, NUMPY[datatype]).tobytes()
 
 
-def body_of(datatype: str, value: Any, *, binary: bool, by_column: bool) -> tuple[bytes, dict[str, str]]:
-    """A request of two rows and columns; the value stands at the end."""
-    plain = {"BOOL": True, "BYTES": "a"}.get(datatype, 1)
-    inputs, chunks = [], []
-    parts = {"x0": [plain, plain], "x1": [plain, value]} if by_column else {"input": [plain, plain, plain, value]}
-    for name, flat in parts.items():
-        entry = {"name": name, "datatype": datatype, "shape": [2] if by_column else [2, 2]}
+def tensors_of(parts: list[tuple[str, str, list[int], list[Any]]], *, binary: bool) -> tuple[list[Any], bytes]:
+    """The inputs of a request, and the bytes of the binary ones; each part is a name, a datatype, a shape, values."""
+    inputs, content = [], b""
+    for name, datatype, shape, flat in parts:
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
         if binary:
-            chunks.append(coded(datatype, flat))
-            entry["parameters"] = {"binary_data_size": len(chunks[-1])}
+            coded_values = coded(datatype, flat)
+            entry["parameters"] = {"binary_data_size": len(coded_values)}
+            content += coded_values
         else:
             entry["data"] = flat
         inputs.append(entry)
+    return inputs, content
+
+
+def body_of(datatype: str, value: Any, *, binary: bool, by_column: bool) -> tuple[bytes, dict[str, str]]:
+    """A request of two rows and columns; the value stands at the end."""
+    plain = {"BOOL": True, "BYTES": "a"}.get(datatype, 1)
+    parts = {"x0": [plain, plain], "x1": [plain, value]} if by_column else {"input": [plain, plain, plain, value]}
+    shape = [2] if by_column else [2, 2]
+    inputs, content = tensors_of([(name, datatype, shape, flat) for name, flat in parts.items()], binary=binary)
     head = orjson.dumps({"inputs": inputs})
     if not binary:
         return head, {"content-type": "application/json"}
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
-    return head + b"".join(chunks), headers
+    return head + content, headers
 
 
 def client_of(model: Saw) -> Any:

@@ -14,7 +14,7 @@ from streamb.models import FeatureSchema
 from streamb.models.schema import Feature, FeatureKind
 from streamb.serving.http.inputs import describe_inputs
 from streamb.serving.http.oip import TensorRequest
-from tests.serving.tensor_attack import NUMPY, coded
+from tests.serving.tensor_attack import NUMPY, tensors_of
 
 K = FeatureKind
 WHOLE = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -126,7 +126,7 @@ def test_a_request_made_from_the_metadata_is_accepted(data):
     binary = data.draw(st.booleans())
     described = orjson.loads(orjson.dumps(describe_inputs(schema)))
     rows = data.draw(st.integers(1, 3))
-    inputs, chunks = [], []
+    parts = []
     kept = [one for one in described if not one.get("parameters", {}).get("optional") or data.draw(st.booleans())]
     for one in kept or described[:1]:
         about = one.get("parameters", {})
@@ -146,15 +146,10 @@ def test_a_request_made_from_the_metadata_is_accepted(data):
                 None if v is None else struct.unpack("<f", b"\0\0" + struct.pack("<f", np.clip(v, -3e38, 3e38))[2:])[0]
                 for v in flat
             ]
-        entry = {"name": one["name"], "datatype": datatype, "shape": shape}
-        if binary:
-            chunks.append(coded(datatype, flat))
-            entry["parameters"] = {"binary_data_size": len(chunks[-1])}
-        else:
-            entry["data"] = flat
-        inputs.append(entry)
+        parts.append((one["name"], datatype, shape, flat))
+    inputs, content = tensors_of(parts, binary=binary)
     head = orjson.dumps({"inputs": inputs})
-    request = TensorRequest.decode(head + b"".join(chunks), len(head) if binary else None)
+    request = TensorRequest.decode(head + content, len(head) if binary else None)
     found = request.rows(schema)
     assert len(found) == rows
     taken = schema.to_input(found)

@@ -173,42 +173,43 @@ frontend edge
 
 
 def _gateways(config: EdgeConfig, known: Mapping[str, Server] | None) -> str:
-    no_gateway = _as_json(unavailable("gateways"))
-    return f"""\
-backend gateways
-    balance leastconn
-    {_BUFFERED}
-    # A client that leaves is not waited for: its connection to the gateway is closed, queued or not, and the gateway
-    # stops its work. (One that closes only its sending side has left, too: nothing tells the one from the other.)
-    option abortonclose
-    option httpchk GET /v2/health/ready
-    http-error status 503 {no_gateway} hdr Retry-After 1
-{_servers("gateways", known)}
-
-# The same gateways again: what is said of one prediction goes to one of them, which knows what was said before.
-backend feedback
+    by_what_it_is_about = f"""\
     balance hash var(txn.about)
     hash-type consistent
-    {_BUFFERED}
-{_ABOUT}
-    retry-on conn-failure
-    option httpchk GET /v2/health/ready
-    http-error status 503 {no_gateway} hdr Retry-After 1
-{_servers("feedback", known)}
+{_ABOUT}"""
+    first = """\
+    balance leastconn
+    # A client that leaves is not waited for: its connection to the gateway is closed, queued or not, and the gateway
+    # stops its work. (One that closes only its sending side has left, too: nothing tells the one from the other.)
+    option abortonclose"""
+    feedback = f"""\
+{by_what_it_is_about}
+    retry-on conn-failure"""
+    late = f"""\
+{by_what_it_is_about}
+    timeout check {config.answer_timeout_s * 1000:.0f}ms
+    http-request disable-l7-retry if feedback
+    option abortonclose"""
+    return f"""\
+{_of_gateways("gateways", first, known)}
+
+# The same gateways again: what is said of one prediction goes to one of them, which knows what was said before.
+{_of_gateways("feedback", feedback, known)}
 
 # The same gateways once more, for when the checks of all of them are late: then the machine is busy, and late answers
 # are better than none. A check may take as long as a request; a gateway that is dead or not ready fails it at once.
-backend late
-    balance hash var(txn.about)
-    hash-type consistent
+{_of_gateways("late", late, known)}"""
+
+
+def _of_gateways(backend: Backend, own: str, known: Mapping[str, Server] | None) -> str:
+    """Return a backend of gateways: its own lines, and those that all have."""
+    return f"""\
+backend {backend}
+{own}
     {_BUFFERED}
-{_ABOUT}
-    timeout check {config.answer_timeout_s * 1000:.0f}ms
-    http-request disable-l7-retry if feedback
-    option abortonclose
     option httpchk GET /v2/health/ready
-    http-error status 503 {no_gateway} hdr Retry-After 1
-{_servers("late", known)}"""
+    http-error status 503 {_as_json(unavailable("gateways"))} hdr Retry-After 1
+{_servers(backend, known)}"""
 
 
 def _servers(backend: Backend, known: Mapping[str, Server] | None) -> str:
