@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 from streamb.api.console import Console, ConsoleDep
 from streamb.clock import Clock
 from streamb.errors import Unauthorized
-from streamb.security.keys import KeyRing, Principal, digest
+from streamb.security.keys import KeyRing, digest
+from streamb.security.principals import Principal
 
 _REMEMBER_S: Final = 5.0
 _MOST_REMEMBERED: Final = 10_000

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr
 from pydantic.fields import FieldInfo
@@ -24,6 +25,10 @@ Environment = Literal["development", "staging", "production"]
 ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
 
 _ORIGIN: Final = r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
+_HOST: Final = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]"
+ROLE_NAMES: Final = ("viewer", "operator", "approver", "admin")
+"""The values of `security.permissions.Role`, which is in a layer above; a test compares them."""
+_GROUP_ROLE: Final = rf"[^=,]+=({'|'.join(ROLE_NAMES)})"
 _AT_LEAST_0: Final[Mapping[str, Any]] = {"ge": 0, "allow_inf_nan": False}
 
 
@@ -63,6 +68,27 @@ def _artifact_url(url: str) -> str:
     if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) is None or scheme == "memory" or not rest:
         raise ValueError("allowed: a folder, or file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX")
     return url
+
+
+def _hosts(text: str) -> str:
+    names = [name.strip().lower() for name in text.split(",")]
+    if names != ["none"] and not all(re.fullmatch(_HOST, name) for name in names):
+        raise ValueError("allowed: none, or names such as ml.example.com with commas between, without port")
+    return ",".join(names)
+
+
+def _issuer(address: str) -> str:
+    parts = urlsplit(address)
+    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))):
+        raise ValueError("allowed: an https:// address (http:// only for this machine)")
+    return address
+
+
+def _group_roles(text: str) -> str:
+    pairs = [pair.strip() for pair in text.split(",")]
+    if pairs != ["none"] and not all(re.fullmatch(_GROUP_ROLE, pair) for pair in pairs):
+        raise ValueError(f"allowed: none, or GROUP=ROLE with commas between; roles: {', '.join(ROLE_NAMES)}")
+    return ",".join(pairs)
 
 
 def _origins(text: str) -> str:
@@ -178,14 +204,53 @@ class Settings(BaseSettings):
         (False, True, True), "Check API keys; speaks for ML_API_KEY_REQUIRED where that is not set."
     )
     api_key_required: bool = _preset((False, True, True), "Refuse requests that bring no API key.")
-    enable_authorization: bool = _preset(
-        (False, True, True), "Check what each caller may do.", later="roles and permissions"
+    enable_authorization: bool = _preset((False, True, True), "Check what each caller may do (docs/security.md).")
+    four_eyes: bool = _preset(
+        (False, True, True), "Refuse the approval of a deployment by the person or service that created it."
     )
-    rate_limit_enabled: bool = _preset((False, False, True), "Limit each caller's requests.", later="rate limiting")
+    unjudged_share: Share = _setting(
+        0.25,
+        "A rollout that gives a version more than this share of the traffic before it was judged counts as immediate.",
+    )
+    keys_last_s: float = _setting(
+        3_600.0,
+        "How long gateways accept the API keys they know while the Controller does not answer; then they answer 503.",
+        ge=1,
+        allow_inf_nan=False,
+    )
+    key_rotation_days: int = _setting(
+        30, "Age in days from which an API key is marked as due for rotation, and warned about.", ge=1
+    )
+    session_hours: float = _setting(
+        8.0, "How long a person stays signed in to the Console, in hours.", gt=0, le=720, allow_inf_nan=False
+    )
+    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = _setting(
+        "none", "Names, besides this machine's own, under which the platform may be called, with commas between."
+    )
+
+    # --- people: OpenID Connect ---
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] | None = _setting(
+        None, "The address of the OpenID Connect issuer whose tokens people may use in place of an API key."
+    )
+    oidc_audience: str | None = _setting(None, "The audience that such a token must name; needed with the issuer.")
+    oidc_groups_claim: str = _setting("groups", "The claim of a token that lists the groups of a person.", min_length=1)
+    oidc_roles: Annotated[str, AfterValidator(_group_roles)] = _setting(
+        "none", "Roles of groups: GROUP=ROLE with commas between; a person in none of them may do nothing."
+    )
+
+    # --- limits on callers ---
+    rate_limit_enabled: bool = _preset((False, False, True), "Limit each caller's requests; beyond that 429.")
+    rate_limit_observe_only: bool = _setting(
+        default=False, description="Only count the requests that are above a limit, and let them pass."
+    )
     rate_limit_requests_per_minute: int = _setting(
-        1_000, "Sustained requests per minute and caller.", later="rate limiting", ge=1
+        1_000, "Sustained requests per minute of one API key to one model.", ge=1
     )
-    rate_limit_burst: int = _setting(100, "Requests a caller may make at once.", later="rate limiting", ge=1)
+    rate_limit_burst: int = _setting(100, "Requests that a key may make at once, beyond the sustained ones.", ge=1)
+    rate_limit_address_requests_per_minute: int = _setting(
+        12_000, "Sustained requests per minute from one network address, counted before a key is looked at.", ge=1
+    )
+    rate_limit_address_burst: int = _setting(2_000, "Requests that an address may make at once, beyond those.", ge=1)
 
     cors_origins: Annotated[str, AfterValidator(_origins)] = _setting(
         "none", "Sites whose pages may call /v2 from a browser: origins with commas between, * for any, or none."
@@ -193,7 +258,6 @@ class Settings(BaseSettings):
 
     # --- encryption at rest and audit ---
     encrypt_at_rest: bool = _preset((False, False, True), "Encrypt stored artifacts.", later="encryption at rest")
-    key_rotation_days: int = _setting(30, "Days between new encryption keys.", later="encryption at rest", ge=1)
     audit_enabled: bool = _preset((False, True, True), "Record who changed what.", later="the audit log")
     audit_log_all_requests: bool = _setting(default=False, description="Record predictions too.", later="the audit log")
     audit_retention_days: int = _setting(365, "Days that audit records are kept.", later="the audit log", ge=1)
@@ -290,6 +354,20 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`; empty for none."""
         return () if self.cors_origins == "none" else tuple(self.cors_origins.split(","))
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names of `allowed_hosts`; empty for none."""
+        return frozenset() if self.allowed_hosts == "none" else frozenset(self.allowed_hosts.split(","))
+
+    @property
+    def roles_of_groups(self) -> Mapping[str, frozenset[str]]:
+        """The roles of each group of `oidc_roles`; empty for none."""
+        roles: dict[str, frozenset[str]] = {}
+        for pair in () if self.oidc_roles == "none" else self.oidc_roles.split(","):
+            group, _, role = pair.rpartition("=")
+            roles[group] = roles.get(group, frozenset()) | {role}
+        return roles
 
     @property
     def tls_enabled(self) -> bool:

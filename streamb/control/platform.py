@@ -18,10 +18,13 @@ from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.decide import Limits
 from streamb.rollouts.observation import DriftOf, Outcomes
 from streamb.rollouts.runtime import Runtime
-from streamb.security.keys import KeyRing, new_key
+from streamb.security.directory import OPERATOR, Directory
+from streamb.security.keys import KeyRing, new_plaintext
+from streamb.security.permissions import Role
 from streamb.security.platform_key import PlatformKey
+from streamb.security.principals import Kind, PrincipalRecord
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
-from streamb.traffic import BreakerPolicy, GatewayPolicy
+from streamb.traffic import BreakerPolicy, GatewayPolicy, KeyGrant, RateLimits
 from streamb.trials.process import TrialProcesses
 
 API_KEY_FILE: Final = "api-key"
@@ -38,6 +41,7 @@ class Platform:
     database: Database
     registry: Registry
     rollouts: Rollouts
+    directory: Directory
     keys: KeyRing
     idempotency: Idempotency
 
@@ -73,14 +77,17 @@ def build(
     clock = clock or SystemClock()
     database = open_database(settings.resolved_database_url, clock)
     registry = Registry(database.records, database.journal, clock, blobs=open_blobs(settings.resolved_artifact_url))
-    keys = KeyRing(database.records, clock)
-    keys.adopt(operator_key(settings.state_dir), "operator", admin=True)
-    policy = GatewayPolicy(
-        api_key_required=settings.api_key_required,
-        key_digests=keys.digests(),
-        breaker=breaker_policy(settings),
-        token_key=PlatformKey.create(settings.state_dir).seal(token_key(database.records)),
-    )
+    rollouts: Rollouts | None = None
+
+    def changed() -> None:
+        if rollouts is not None:
+            rollouts.set_policy(gateway_policy(settings, keys, sealed))
+
+    directory = Directory(database.records, clock, changed)
+    directory.ensure(PrincipalRecord(OPERATOR, Kind.PERSON, (Role.ADMIN,)))
+    keys = KeyRing(database.records, clock, directory, changed)
+    keys.adopt(operator_key(settings.state_dir), OPERATOR)
+    sealed = PlatformKey.create(settings.state_dir).seal(token_key(database.records))
     rollouts = Rollouts(
         database.records,
         database.journal,
@@ -88,13 +95,48 @@ def build(
         runtime,
         clock,
         limits=Limits(start_s=settings.start_timeout_s),
-        policy=policy,
+        policy=gateway_policy(settings, keys, sealed),
         outcomes=outcomes,
         drift=drift,
         on_table=on_table,
         on_order=on_order,
     )
-    return Platform(settings, clock, database, registry, rollouts, keys, Idempotency(database.records, clock))
+    return Platform(
+        settings, clock, database, registry, rollouts, directory, keys, Idempotency(database.records, clock)
+    )
+
+
+def gateway_policy(settings: Settings, keys: KeyRing, sealed_token_key: bytes) -> GatewayPolicy:
+    """Return what the gateways enforce under these settings, with the keys that are valid now."""
+    grants = {}
+    for name, (record, principal, secret) in keys.allowed().items():
+        ends = [end for end in (record.expires_at, secret.until) if end is not None]
+        permissions = frozenset(str(one) for one in principal.permissions)
+        expires_at = min(ends, default=None)
+        grants[name] = KeyGrant(record.key_id, principal.name, permissions, record.models, expires_at)
+    return GatewayPolicy(
+        api_key_required=settings.api_key_required,
+        keys=grants,
+        check_permissions=settings.enable_authorization,
+        keys_last_s=settings.keys_last_s,
+        limits=rate_limits(settings),
+        breaker=breaker_policy(settings),
+        token_key=sealed_token_key,
+    )
+
+
+def rate_limits(settings: Settings) -> RateLimits | None:
+    """Return the settings of the limits on callers; None if they are disabled."""
+    if not settings.rate_limit_enabled:
+        return None
+    return RateLimits(
+        per_minute=settings.rate_limit_requests_per_minute,
+        burst=settings.rate_limit_burst,
+        address_per_minute=settings.rate_limit_address_requests_per_minute,
+        address_burst=settings.rate_limit_address_burst,
+        observe_only=settings.rate_limit_observe_only,
+        gateways=settings.gateway_replicas,
+    )
 
 
 def breaker_policy(settings: Settings) -> BreakerPolicy | None:
@@ -160,7 +202,7 @@ def operator_key(state_dir: Path) -> str:
     try:
         if not path.exists() or not path.read_text().strip():
             path.unlink(missing_ok=True)
-            create_once(path, f"{new_key('operator')[0]}\n".encode())
+            create_once(path, f"{new_plaintext()}\n".encode())
         return path.read_text().strip()
     except OSError as error:
         raise StorageFailed(f"the operator's key {path} cannot be read or created: {error.strerror}") from error

@@ -18,6 +18,7 @@ from streamb.serving.http.rows import RowsRequest, too_many_rows
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.targets import ServedModel, ServedVersion
+from streamb.traffic import KeyGrant
 
 _PARAMETERS: Final = {Action.PREDICT: "probabilities", Action.MODELS: "after"}
 """The query parameter of each path that has one."""
@@ -35,6 +36,7 @@ class Exchange:
     Attributes:
         own_id: the id that the client sent; "" if it sent none.
         body_id: the id that the body has, once it is read; "" if it has none.
+        grant: what its API key allows; None if it brought none.
         unit: the user or other sticky unit, once it is read; "" if none is named.
         served: the version that answers, once it is chosen; another one after a fallback.
         started: when the request arrived; after a fallback, when the version that answers took over.
@@ -45,7 +47,7 @@ class Exchange:
     """
 
     __slots__ = (
-        *("again", "body_id", "called", "headers", "held", "own_id", "receive", "request_id"),
+        *("again", "body_id", "called", "grant", "headers", "held", "own_id", "receive", "request_id"),
         *("room", "scope", "served", "started", "timeout_s", "unit"),
     )
 
@@ -58,6 +60,7 @@ class Exchange:
         self.own_id = access.own_id(self.headers)
         self.request_id = self.own_id or request_ids.new()
         self.body_id = ""
+        self.grant: KeyGrant | None = None
         self.unit = ""
         self.started = started
         self.served: ServedVersion | None = None

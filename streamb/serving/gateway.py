@@ -143,10 +143,10 @@ class GatewayApp:
         probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         served = self._served
         if route.action is Action.PREDICT or route.action is Action.INFER:
-            access.check_key(exchange.headers, served.table.policy)
+            exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
             return await self._infer(exchange, route, probabilities)
         if not metadata.is_open(route.action):
-            access.check_key(exchange.headers, served.table.policy)
+            exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
         if route.action is Action.FEEDBACK:
             return await self._learn(exchange, route)
         replicas = self._predictor.replicas

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamb.errors import InvalidInput
 from streamb.hashing import BASIS_POINTS
+from streamb.traffic.policy import GatewayPolicy
 from streamb.traffic.split import Split
 
 
@@ -89,25 +90,6 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerPolicy:
-    """When a gateway stops calling a version, and how it tries again.
-
-    Attributes:
-        failure_threshold: the number of consecutive failures that opens the breaker.
-        recovery_timeout_s: how many seconds it stays open.
-        half_open_max_calls: the number of trial calls after that; if all succeed, the breaker closes.
-    """
-
-    failure_threshold: int = 3
-    recovery_timeout_s: float = 30.0
-    half_open_max_calls: int = 10
-
-    def __post_init__(self) -> None:
-        if min(self.failure_threshold, self.half_open_max_calls) < 1 or not self.recovery_timeout_s > 0:
-            raise InvalidInput(f"every value of a circuit breaker's policy must be above zero: {self}")
-
-
-@dataclass(frozen=True, slots=True)
 class ModelRoute:
     """How one model's traffic is split over its versions.
 
@@ -132,24 +114,6 @@ class ModelRoute:
     shadow: Shadow | None = None
     fallback: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayPolicy:
-    """What the gateways enforce besides routing.
-
-    Attributes:
-        api_key_required: whether requests without a valid key are refused.
-        key_digests: SHA-256 (hex) of every valid API key.
-        breaker: the policy of each version's circuit breaker; None if there are no breakers.
-        token_key: signs request tokens, by which feedback finds its prediction; empty if ids are not signed. The
-            Controller sends it sealed with the platform key, and gateways open it.
-    """
-
-    api_key_required: bool = False
-    key_digests: frozenset[str] = frozenset()
-    breaker: BreakerPolicy | None = None
-    token_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

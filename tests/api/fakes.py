@@ -23,7 +23,9 @@ from streamb.monitoring.opening import open_monitor
 from streamb.registry import ArtifactStore, Registry
 from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.runtime import AppPhase, AppSpec, AppStatus
+from streamb.security.directory import Directory
 from streamb.security.keys import KeyRing
+from streamb.security.permissions import Role
 from streamb.store import Idempotency, Page, open_blobs
 from streamb.trials.process import TrialProcesses
 from tests.store.memory import memory_database
@@ -146,9 +148,10 @@ class InProcess:
         database = memory_database(self.clock)
         self.blobs = open_blobs(f"file://{state_dir / 'artifacts'}")
         registry = Registry(database.records, database.journal, self.clock, blobs=self.blobs)
-        keys = KeyRing(database.records, self.clock)
-        self.api_key, _ = keys.create("operator", admin=True)
-        self.guest_key, _ = keys.create("guest")
+        directory = Directory(database.records, self.clock)
+        keys = KeyRing(database.records, self.clock, directory)
+        self.api_key = self._key(directory, keys, "operator", Role.ADMIN)
+        self.guest_key = self._key(directory, keys, "guest", Role.OPERATOR)
         self.rollouts = Rollouts(
             database.records,
             database.journal,
@@ -164,6 +167,7 @@ class InProcess:
             database,
             registry,
             self.rollouts,
+            directory,
             keys,
             Idempotency(database.records, self.clock),
         )
@@ -180,6 +184,11 @@ class InProcess:
         self.monitor_failure: StreambError | None = None
         self._core: MonitorCore | None = None
         self.report()
+
+    @staticmethod
+    def _key(directory: Directory, keys: KeyRing, name: str, *roles: Role) -> str:
+        directory.create(name, "service", roles)
+        return keys.create(name)[0]
 
     @property
     def core(self) -> MonitorCore:

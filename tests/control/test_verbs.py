@@ -7,6 +7,7 @@ from streamb.control.sizing import Room
 from streamb.control.verbs import Control
 from streamb.errors import DoesNotFit, Forbidden, InvalidInput, NotFound
 from streamb.rollouts.controller import Rollouts
+from streamb.security.directory import Directory
 from streamb.security.keys import KeyRing
 from streamb.traffic import BreakerPolicy
 from tests.api.fakes import InProcess, InstantRuntime
@@ -64,7 +65,7 @@ def test_every_verb_can_be_called_from_elsewhere_and_wakes_the_loop(tmp_path, ve
 
 @pytest.mark.parametrize(
     "method",
-    [Rollouts.tick, Rollouts.set_policy, KeyRing.create, KeyRing.revoke, KeyRing.list, Control.news],
+    [Rollouts.tick, Rollouts.set_policy, KeyRing.adopt, KeyRing.used, KeyRing.allowed, Directory.ensure, Control.news],
 )
 def test_what_is_not_marked_as_a_verb_cannot_be_called_from_elsewhere(tmp_path, method):
     made = platform(tmp_path)

@@ -18,7 +18,7 @@ from streamb.serving.feedback import LATE_S, FeedbackDesk, Known, OwnIds
 from streamb.serving.labels import Feedback
 from streamb.serving.targets import TableBuilder
 from streamb.serving.tokens import MARK, Record
-from streamb.traffic import GatewayPolicy, RoutingTable
+from streamb.traffic import GatewayPolicy, KeyGrant, RoutingTable
 from tests.serving.asgi_client import AsgiClient
 from tests.serving.predictors import SumPredictor, table, target
 
@@ -274,7 +274,9 @@ async def test_a_label_that_does_not_fit_counts_nothing(label):
 
 
 async def test_a_key_is_needed_where_keys_are():
-    policy = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(b"right")}), token_key=KEY)
+    policy = GatewayPolicy(
+        api_key_required=True, keys={sha256_hex(b"right"): KeyGrant("k1", "ada", frozenset())}, token_key=KEY
+    )
     client = gateway(policy=policy)
     request_id = await ask(client, x_api_key="right")
     body = {"request_id": request_id, "success": True}

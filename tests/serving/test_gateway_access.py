@@ -1,11 +1,11 @@
 import pytest
 
 from streamb.hashing import sha256_hex
-from streamb.traffic import GatewayPolicy
+from streamb.traffic import GatewayPolicy, KeyGrant
 from tests.serving.gateways import ONE_ROW, PREDICT, error_of
 from tests.serving.predictors import table
 
-KEYS = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(b"right")}))
+KEYS = GatewayPolicy(api_key_required=True, keys={sha256_hex(b"right"): KeyGrant("k1", "ada", frozenset({"predict"}))})
 
 
 async def test_keys(make):

@@ -7,6 +7,7 @@ from streamb.errors import InvalidInput
 from streamb.traffic import (
     BreakerPolicy,
     GatewayPolicy,
+    KeyGrant,
     ModelRoute,
     Override,
     RoutingTable,
@@ -27,7 +28,11 @@ def table() -> RoutingTable:
         shadow=Shadow("1.0.0", 500),
         fallback="1.0.0",
     )
-    return RoutingTable(7, {"m": route}, GatewayPolicy(True, frozenset({"ab"}), BreakerPolicy(), b"key"))
+    return RoutingTable(
+        7,
+        {"m": route},
+        GatewayPolicy(True, {"ab": KeyGrant("k", "p", frozenset())}, breaker=BreakerPolicy(), token_key=b"key"),
+    )
 
 
 def test_a_table_crosses_processes_unchanged():

@@ -12,7 +12,7 @@ from typing import Final
 
 from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
 from streamb.serving.tokens import MARK
-from streamb.traffic import GatewayPolicy
+from streamb.traffic import GatewayPolicy, KeyGrant
 
 Headers = Mapping[bytes, bytes]
 
@@ -52,21 +52,33 @@ def as_own_id(given: str) -> str:
     return given if _PRINTABLE.fullmatch(given) and not _TOKEN.fullmatch(given) else ""
 
 
-def check_key(headers: Headers, policy: GatewayPolicy) -> None:
-    """Raise `Unauthorized` if the policy requires an API key and the request has no valid one.
+def grant_of(headers: Headers, policy: GatewayPolicy, now: float) -> KeyGrant | None:
+    """Return what the request's API key allows; None if it brings none and the policy requires none.
 
-    Looking up digests in a set reveals nothing useful about a key through its timing.
+    Looking up digests in a table reveals nothing useful about a key through its timing.
+
+    Args:
+        headers: the headers of the request.
+        policy: the policy in force.
+        now: seconds since the epoch.
+
+    Raises:
+        Unauthorized: the key is not valid, or there is none although the policy requires one.
     """
-    if not policy.api_key_required:
-        return
     key = headers.get(b"x-api-key")
     if not key:
         scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
         key = value.strip() if scheme.lower() == b"bearer" else b""
     if not key:
+        if not policy.api_key_required:
+            return None
         raise Unauthorized("this platform requires an API key: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
-    if len(key) > _LONGEST_KEY or _digest(key) not in policy.key_digests:
+    grant = policy.keys.get(_digest(key)) if len(key) <= _LONGEST_KEY else None
+    if grant is None:
         raise Unauthorized("the API key is not valid here; it may have been revoked")
+    if grant.expires_at is not None and now >= grant.expires_at:
+        raise Unauthorized("the API key has expired; ask for a new one")
+    return grant
 
 
 @lru_cache(maxsize=256)

@@ -2,11 +2,12 @@ import pytest
 
 from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
 from streamb.hashing import sha256_hex
-from streamb.serving.http.access import RequestIds, check_key, content_length, json_length, own_id
+from streamb.serving.http.access import RequestIds, content_length, grant_of, json_length, own_id
 from streamb.serving.tokens import TokenSigner, new_key
-from streamb.traffic import GatewayPolicy
+from streamb.traffic import GatewayPolicy, KeyGrant
 
-POLICY = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(b"right")}))
+GRANT = KeyGrant("k1", "ada", frozenset({"predict"}), expires_at=100.0)
+POLICY = GatewayPolicy(api_key_required=True, keys={sha256_hex(b"right"): GRANT})
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ POLICY = GatewayPolicy(api_key_required=True, key_digests=frozenset({sha256_hex(
     ],
 )
 def test_a_valid_key_passes(headers):
-    check_key(headers, POLICY)
+    assert grant_of(headers, POLICY, 99.0) is GRANT
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,16 @@ def test_a_valid_key_passes(headers):
 )
 def test_anything_else_is_refused(headers):
     with pytest.raises(Unauthorized):
-        check_key(headers, POLICY)
+        grant_of(headers, POLICY, 99.0)
 
 
 def test_no_key_is_needed_where_the_policy_wants_none():
-    check_key({}, GatewayPolicy())
+    assert grant_of({}, GatewayPolicy(), 0.0) is None
+
+
+def test_an_expired_key_is_refused():
+    with pytest.raises(Unauthorized, match="expired"):
+        grant_of({b"x-api-key": b"right"}, POLICY, 100.0)
 
 
 def test_a_printable_request_id_is_kept():

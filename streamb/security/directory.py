@@ -1,0 +1,136 @@
+"""The directory of principals: who the people and services of a platform are, and which roles they have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Final
+
+from streamb.asking import verb
+from streamb.clock import Clock
+from streamb.errors import Conflict, InvalidInput, NotFound
+from streamb.security.permissions import Role
+from streamb.security.principals import Kind, PrincipalRecord
+from streamb.store import RecordStore, every_record
+from streamb.store.plain import from_plain, to_plain
+
+PRINCIPALS: Final = "principals"
+"""The collection in which principals are stored, by name."""
+
+OPERATOR: Final = "operator"
+"""The principal of the key in the state directory: an administrator that always exists."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", re.ASCII)
+_RESERVED: Final = frozenset({"anonymous", "system"})
+
+
+class Directory:
+    """The principals of one platform, stored in its record store.
+
+    Args:
+        records: the store.
+        clock: the source of time.
+        changed: called after every change; must return at once.
+    """
+
+    def __init__(self, records: RecordStore, clock: Clock, changed: Callable[[], None] = lambda: None) -> None:
+        self._records = records
+        self._clock = clock
+        self._changed = changed
+
+    @verb
+    def create(self, name: str, kind: str, roles: Collection[str]) -> PrincipalRecord:
+        """Add a person or a service.
+
+        Args:
+            name: a unique name or email address; what the principal does is recorded under it.
+            kind: "person" or "service".
+            roles: names of roles; none: it may do nothing.
+
+        Raises:
+            InvalidInput: the name, the kind or a role is not valid.
+            Conflict: there is a principal of that name.
+        """
+        if _NAME.fullmatch(name) is None or name in _RESERVED:
+            raise InvalidInput("a name has 1 to 100 letters, digits and . _ @ + -, and is not 'anonymous' or 'system'")
+        if kind not in (Kind.PERSON, Kind.SERVICE):
+            raise InvalidInput(f"a principal is a person or a service, not {kind!r}")
+        record = PrincipalRecord(name, Kind(kind), read_roles(roles), self._clock.now())
+        with self._records.batch():
+            if self.find(name) is not None:
+                raise Conflict(f"there is a principal {name!r} already; give it another key, or change its roles")
+            self._store(record)
+        return record
+
+    def ensure(self, record: PrincipalRecord) -> None:
+        """Store a principal as it is, unless it is stored already."""
+        if self.find(record.name) != record:
+            self._store(record)
+
+    @verb
+    def set_roles(self, name: str, roles: Collection[str]) -> PrincipalRecord:
+        """Change the roles of a principal, for all its keys at once.
+
+        Raises:
+            NotFound: there is no such principal.
+            InvalidInput: a role is not valid.
+            Conflict: it is the operator, whose key is in the state directory.
+        """
+        found = self.get(name)
+        if name == OPERATOR:
+            raise Conflict("the operator stays an administrator: whoever reads the state directory is one anyway")
+        changed = PrincipalRecord(found.name, found.kind, read_roles(roles), found.created_at)
+        self._store(changed)
+        return changed
+
+    @verb
+    def get(self, name: str) -> PrincipalRecord:
+        """Return one principal.
+
+        Raises:
+            NotFound: there is no such principal.
+        """
+        found = self.find(name)
+        if found is None:
+            raise NotFound(f"there is no principal {name!r}; create it first")
+        return found
+
+    def find(self, name: str) -> PrincipalRecord | None:
+        """Return one principal; None if there is none of that name."""
+        stored = self._records.get(PRINCIPALS, name)
+        return None if stored is None else from_plain(PrincipalRecord, stored.body)
+
+    @verb
+    def list(self) -> tuple[PrincipalRecord, ...]:
+        """Return all principals, ordered by name."""
+        return tuple(from_plain(PrincipalRecord, one.body) for one in every_record(self._records, PRINCIPALS))
+
+    @verb
+    def remove(self, name: str) -> None:
+        """Remove a principal; its keys are refused from then on.
+
+        Raises:
+            NotFound: there is no such principal.
+            Conflict: it is the operator.
+        """
+        if name == OPERATOR:
+            raise Conflict("the operator cannot be removed: its key is in the state directory")
+        if not self._records.delete(PRINCIPALS, name):
+            raise NotFound(f"there is no principal {name!r}")
+        self._changed()
+
+    def _store(self, record: PrincipalRecord) -> None:
+        self._records.put(PRINCIPALS, record.name, to_plain(record))
+        self._changed()
+
+
+def read_roles(names: Collection[str]) -> tuple[Role, ...]:
+    """Return the roles with these names.
+
+    Raises:
+        InvalidInput: a name is no role.
+    """
+    unknown = sorted(set(names) - set(Role))
+    if unknown:
+        raise InvalidInput(f"roles are {', '.join(Role)}, not {', '.join(unknown)}")
+    return tuple(one for one in Role if one in names)

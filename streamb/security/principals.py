@@ -1,0 +1,72 @@
+"""Principals: the people, services and jobs that keys, tokens and sessions belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from streamb.security.permissions import ROLES, Permission, Role
+
+EVERY_MODEL: Final = ("*",)
+"""The patterns of a key that is good for every model."""
+
+
+class Kind(StrEnum):
+    """What a principal is."""
+
+    PERSON = "person"
+    SERVICE = "service"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller who has proven who it is.
+
+    Attributes:
+        name: the name of the person, service or job; unique on the platform. What it does is recorded under this name,
+            whichever of its keys it used.
+        permissions: what it may do with the key, token or session that it used.
+        kind: what it is.
+        models: patterns of the model ids that it may do it with, as in a shell.
+        key_id: the id of the API key that it used; "" if it used none.
+    """
+
+    name: str
+    permissions: frozenset[Permission]
+    kind: Kind = Kind.SERVICE
+    models: tuple[str, ...] = EVERY_MODEL
+    key_id: str = ""
+
+    @property
+    def admin(self) -> bool:
+        """Whether it may do everything, including forced operations."""
+        return Permission.ADMIN in self.permissions
+
+    def may(self, needed: Collection[Permission]) -> bool:
+        """Return whether it has one of these permissions; True if none is needed."""
+        return not needed or not self.permissions.isdisjoint(needed)
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalRecord:
+    """The stored facts of a principal.
+
+    Attributes:
+        name: its unique name.
+        kind: what it is.
+        roles: its roles; all its keys have at most what they allow. A job has none: its key says what it may do.
+        created_at: seconds since the epoch.
+    """
+
+    name: str
+    kind: Kind
+    roles: tuple[Role, ...] = ()
+    created_at: float = 0.0
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What its roles allow."""
+        return frozenset().union(*(ROLES[role] for role in self.roles))
