@@ -5,6 +5,7 @@ production). Use `load_settings`: a wrong value raises a `ConfigError` that name
 what is allowed. `explain` shows where each value came from and whether this build already enforces it.
 """
 
+from streamb.config.addresses import is_loopback
 from streamb.config.alerting import NO_CHANNELS, alert_options, chosen_channels
 from streamb.config.environment import (
     child_environment,
@@ -21,7 +22,7 @@ from streamb.config.environment import (
 from streamb.config.explaining import IN_EFFECT, VARIABLES_OF_JOBS, SettingOrigin, config_warnings, explain, unenforced
 from streamb.config.loading import config_error, load_settings, mask_secrets, unknown_setting
 from streamb.config.secrets import HIDDEN, is_reference, resolve_secret, shown_secret
-from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Settings, is_loopback
+from streamb.config.settings import ENVIRONMENTS, Environment, GivenSetting, Settings
 
 __all__ = [
     "ENVIRONMENTS",

@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streamb.config.addresses import (
+    AbsolutePath,
+    ArtifactUrl,
+    DatabaseUrl,
+    GroupRoles,
+    Hosts,
+    Issuer,
+    Origins,
+    is_loopback,
+)
 from streamb.config.alerting import channel_names
 from streamb.config.environment import PREFIX, read_variable
 from streamb.options import NotNegative, Share, WindowMinutes
@@ -24,11 +31,6 @@ from streamb.options import NotNegative, Share, WindowMinutes
 Environment = Literal["development", "staging", "production"]
 ENVIRONMENTS: Final[tuple[Environment, ...]] = get_args(Environment)
 
-_ORIGIN: Final = r"\*|https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
-_HOST: Final = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]"
-ROLE_NAMES: Final = ("viewer", "operator", "approver", "admin")
-"""The values of `security.permissions.Role`, which is in a layer above; a test compares them."""
-_GROUP_ROLE: Final = rf"[^=,]+=({'|'.join(ROLE_NAMES)})"
 _AT_LEAST_0: Final[Mapping[str, Any]] = {"ge": 0, "allow_inf_nan": False}
 
 
@@ -41,64 +43,6 @@ def _preset(values: tuple[Any, Any, Any], description: str, *, later: str | None
     """Declare a setting whose default depends on the environment: (development, staging, production)."""
     extra: dict[str, Any] = {"later": later, "presets": dict(zip(ENVIRONMENTS, values, strict=True))}
     return Field(values[0], description=description, json_schema_extra=extra, **limits)
-
-
-def _absolute(path: Path) -> Path:
-    """Return the absolute path: workers on the cluster have another working directory."""
-    return path.expanduser().absolute()
-
-
-def _database_url(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    if scheme in {"postgres", "postgresql"}:
-        return f"postgresql+psycopg://{rest}"
-    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return f"sqlite:///{_absolute(Path(rest[1:]))}"
-    if scheme == "postgresql+psycopg" and rest:
-        return url
-    raise ValueError("allowed: postgresql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE")
-
-
-def _artifact_url(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return f"file://{_absolute(Path(url))}"
-    if scheme == "file":
-        return f"file://{_absolute(Path(rest))}"
-    if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) is None or scheme == "memory" or not rest:
-        raise ValueError("allowed: a folder, or file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX")
-    return url
-
-
-def _hosts(text: str) -> str:
-    names = [name.strip().lower() for name in text.split(",")]
-    if names != ["none"] and not all(re.fullmatch(_HOST, name) for name in names):
-        raise ValueError("allowed: none, or names such as ml.example.com with commas between, without port")
-    return ",".join(names)
-
-
-def _issuer(address: str) -> str:
-    parts = urlsplit(address)
-    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))):
-        raise ValueError("allowed: an https:// address (http:// only for this machine)")
-    return address
-
-
-def _group_roles(text: str) -> str:
-    pairs = [pair.strip() for pair in text.split(",")]
-    if pairs != ["none"] and not all(re.fullmatch(_GROUP_ROLE, pair) for pair in pairs):
-        raise ValueError(f"allowed: none, or GROUP=ROLE with commas between; roles: {', '.join(ROLE_NAMES)}")
-    return ",".join(pairs)
-
-
-def _origins(text: str) -> str:
-    names = [name.strip() for name in text.split(",")]
-    if names != ["none"] and not all(re.fullmatch(_ORIGIN, name) for name in names):
-        raise ValueError("allowed: none, *, or origins such as https://app.example.com with commas between")
-    return ",".join(names)
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class _PresetSource(PydanticBaseSettingsSource):
@@ -183,10 +127,10 @@ class Settings(BaseSettings):
 
     # --- where things are kept ---
     state_dir: AbsolutePath = _setting(Path(".streamb"), "Folder for the database, artifacts, keys and state files.")
-    database_url: Annotated[str, AfterValidator(_database_url)] | None = _setting(
+    database_url: DatabaseUrl | None = _setting(
         None, "PostgreSQL or SQLite; by default SQLite in the state directory.", repr=False
     )
-    artifact_url: Annotated[str, AfterValidator(_artifact_url)] | None = _setting(
+    artifact_url: ArtifactUrl | None = _setting(
         None, "Where artifacts are kept (file, s3, gs); by default a folder in the state directory.", repr=False
     )
 
@@ -224,17 +168,17 @@ class Settings(BaseSettings):
     session_hours: float = _setting(
         8.0, "How long a person stays signed in to the Console, in hours.", gt=0, le=720, allow_inf_nan=False
     )
-    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = _setting(
+    allowed_hosts: Hosts = _setting(
         "none", "Names, besides this machine's own, under which the platform may be called, with commas between."
     )
 
     # --- people: OpenID Connect ---
-    oidc_issuer: Annotated[str, AfterValidator(_issuer)] | None = _setting(
+    oidc_issuer: Issuer | None = _setting(
         None, "The address of the OpenID Connect issuer whose tokens people may use in place of an API key."
     )
     oidc_audience: str | None = _setting(None, "The audience that such a token must name; needed with the issuer.")
     oidc_groups_claim: str = _setting("groups", "The claim of a token that lists the groups of a person.", min_length=1)
-    oidc_roles: Annotated[str, AfterValidator(_group_roles)] = _setting(
+    oidc_roles: GroupRoles = _setting(
         "none", "Roles of groups: GROUP=ROLE with commas between; a person in none of them may do nothing."
     )
 
@@ -252,7 +196,7 @@ class Settings(BaseSettings):
     )
     rate_limit_address_burst: int = _setting(2_000, "Requests that an address may make at once, beyond those.", ge=1)
 
-    cors_origins: Annotated[str, AfterValidator(_origins)] = _setting(
+    cors_origins: Origins = _setting(
         "none", "Sites whose pages may call /v2 from a browser: origins with commas between, * for any, or none."
     )
 
@@ -378,18 +322,6 @@ class Settings(BaseSettings):
     def loopback_only(self) -> bool:
         """True if other machines cannot reach the address that the platform listens on."""
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address or name refers to the machine itself.
-
-    >>> is_loopback("127.0.0.2"), is_loopback("[::1]"), is_loopback("localhost"), is_loopback("10.0.0.1")
-    (True, True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def implied(explicit: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
