@@ -26,6 +26,7 @@ from streamb.config import (
 from streamb.errors import ConfigError
 
 PRESETS = {
+    "four_eyes": (False, True, True),
     "max_concurrent_requests": (10, 50, 200),
     "enable_auto_scaling": (False, True, True),
     "min_instances": (1, 2, 5),
@@ -58,7 +59,7 @@ DEFAULTS = {
     "alert_channels": "log",
     "alert_allow_private_addresses": False,
 }
-SHARES = {"monitoring_max_error_rate", "monitoring_max_drift_score", "monitoring_min_accuracy"}
+SHARES = {"unjudged_share", "monitoring_max_error_rate", "monitoring_max_drift_score", "monitoring_min_accuracy"}
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +141,7 @@ class TestPrecedence:
             if field.annotation is bool:
                 value = not value
             elif field.annotation in {int, float}:
-                value = 0.25 if name in SHARES else value + 1
+                value = 0.35 if name in SHARES else value + 1
             else:
                 value = {
                     "environment": "staging",
@@ -152,6 +153,11 @@ class TestPrecedence:
                     "artifact_url": "s3://bucket/prefix",
                     "alert_channels": "none",
                     "cors_origins": "https://app.example.com",
+                    "allowed_hosts": "ml.example.com",
+                    "oidc_issuer": "https://login.example.com/realm",
+                    "oidc_audience": "streamb",
+                    "oidc_groups_claim": "roles",
+                    "oidc_roles": "ml-team=operator",
                     "alert_slack_webhook_url": "https://hooks.slack.com/services/T/B/x",
                     "alert_webhook_url": "https://alerts.example.com/in",
                     "alert_webhook_secret": "whsec",
@@ -359,7 +365,7 @@ class TestShowing:
 
     def test_what_is_not_enforced_yet_says_so(self):
         effects = {setting.name: setting.effect for setting in explain(environment="production")}
-        for name in ("rate_limit_enabled", "audit_enabled", "encrypt_at_rest", "enable_authorization"):
+        for name in ("audit_enabled", "encrypt_at_rest"):
             assert effects[name].startswith("accepted; takes effect with "), name
         assert effects["api_key_required"] == effects["port"] == "in effect"
 
