@@ -13,6 +13,8 @@ The caller passes the method, and gets its result or the error that it raised:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from streamb.errors import NotFound
@@ -20,12 +22,51 @@ from streamb.errors import NotFound
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK: Final = "_streamb_verb"
+_CHANGES: Final = "_streamb_changes"
+ONCE: Final = "__once__"
+"""The argument that carries the `Once` of a change to the process where its verb runs; no verb sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Names one requested change, so that a repetition of the request is told the answer instead of being done again.
+
+    Attributes:
+        key: a digest that is unique to the caller and the key that it chose.
+        fingerprint: digest of the request, to distinguish its repetition from another request with the same key.
+    """
+
+    key: str
+    fingerprint: str
+
+
+class Keeper(Protocol):
+    """Keeps the answers of changes beside what they changed."""
+
+    def do(self, once: Once, method: Callable[..., Any], act: Callable[[], Any]) -> Any:
+        """Return what `act` returns, which calls `method`; if that was done before under `once`, its kept answer."""
+        ...
 
 
 def verb(method: F) -> F:
     """Allow other processes to call this method; its arguments and result must be picklable."""
     setattr(method, _MARK, True)
     return method
+
+
+def change(method: F) -> F:
+    """Like `verb`, for a method that changes what is stored: with a `Once` it is done once, and its answer told again.
+
+    The method passes its answer to `streamb.store.keep` in the transaction of the change. The annotation of its result
+    is the type in which a kept answer is read.
+    """
+    setattr(method, _CHANGES, True)
+    return verb(method)
+
+
+def changes(method: Callable[..., Any]) -> bool:
+    """Return whether a verb is marked as a `change`."""
+    return getattr(method, _CHANGES, False)
 
 
 class Transport(Protocol):
@@ -41,6 +82,10 @@ class Transport(Protocol):
 class Verbs:
     """The verbs of some objects, which other processes may call. A verb marked in a base class runs the override.
 
+    Args:
+        doers: the objects.
+        keeper: keeps the answers of changes that name a `Once`; None: such changes are refused.
+
     >>> class Greeter:
     ...     @verb
     ...     def greet(self, name: str) -> str:
@@ -49,7 +94,8 @@ class Verbs:
     'hello, Ada'
     """
 
-    def __init__(self, *doers: object) -> None:
+    def __init__(self, *doers: object, keeper: Keeper | None = None) -> None:
+        self._keeper = keeper
         self._methods: dict[str, Callable[..., Any]] = {
             member.__qualname__: getattr(doer, name)
             for doer in doers
@@ -70,4 +116,9 @@ class Verbs:
         method = self._methods.get(name)
         if method is None:
             raise NotFound(f"{name!r} cannot be called from another process: no such method is marked as a verb here")
-        return method(*args, **kwargs)
+        if ONCE not in kwargs:
+            return method(*args, **kwargs)
+        if self._keeper is None:
+            raise NotFound(f"{name!r} cannot be asked for once: nothing keeps its answer here")
+        given = {argument: value for argument, value in kwargs.items() if argument != ONCE}
+        return self._keeper.do(kwargs[ONCE], method, partial(method, *args, **given))

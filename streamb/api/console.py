@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
-from streamb.asking import Transport
+from streamb.asking import ONCE, Once, Transport, changes
 from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import DeadlineExceeded, Overloaded, Unavailable
@@ -25,6 +26,10 @@ PATIENCE_S: Final = 3.0
 
 MOST_UPLOADS: Final = 8
 """How many artifacts may be uploaded at once: each may need twice its size on disk, and a thread."""
+
+
+in_change: ContextVar[Once | None] = ContextVar("in_change", default=None)
+"""What names the change that this task makes, if its caller named it: the Controller keeps the answers of its verbs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +79,15 @@ class Console:
     async def ask(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a verb of the control side: `await console.ask(Registry.get_model, "iris")`.
 
+        A change that is made under an `Idempotency-Key` is done once: the Controller tells its answer again.
+
         Raises:
             DeadlineExceeded: no answer came within `request_timeout_s`.
             StreambError: the error that the verb raised.
         """
-        answer: R = await self._wait(self.control(verb.__qualname__, args, kwargs), "the Controller")
+        once = in_change.get()
+        named = {} if once is None or not changes(verb) else {ONCE: once}
+        answer: R = await self._wait(self.control(verb.__qualname__, args, {**kwargs, **named}), "the Controller")
         return answer
 
     async def ask_monitor(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

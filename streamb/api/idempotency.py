@@ -1,6 +1,8 @@
 """A change that is requested twice under one `Idempotency-Key` happens once; the second answer repeats the first.
 
-Only successful answers are kept (by the Controller, for 24 hours): after a failure the same key may be used again.
+The Controller keeps the answer of each of its verbs in the transaction of the change, so a repetition is told what was
+done even if the first answer was lost on its way, whichever Console it reaches. The whole answer is kept as well, for
+24 hours. Only successes are kept: after a failure the same key may be used again.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from streamb.api.auth import Caller
-from streamb.api.console import Console, ConsoleDep
+from streamb.api.console import Console, ConsoleDep, in_change
+from streamb.asking import Once
 from streamb.errors import Conflict, StreambError
 from streamb.hashing import sha256_hex
 from streamb.options import Strict, spoken
-from streamb.store import Idempotency
+from streamb.store import Idempotency, Remembered
+from streamb.store.idempotency import IN_PROGRESS, OTHER_REQUEST
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Change:
         *,
         status: int = 200,
         location: str | None = None,
+        shown_once: tuple[str, ...] = (),
     ) -> JSONResponse:
         """Make the change with `once`, and return its result as the answer.
 
@@ -80,16 +85,20 @@ class Change:
             body: the body of the request; None if it has none.
             act: makes the change; returns the object that `answer` is made from.
             status: the HTTP status of success.
-            location: as in `once`.
+            location, shown_once: as in `once`.
         """
 
         async def answered() -> tuple[int, BaseModel]:
             return status, answer.model_validate(await act())
 
-        return await self.once(body.canonical() if body is not None else "", answered, location)
+        return await self.once(body.canonical() if body is not None else "", answered, location, shown_once)
 
     async def once(
-        self, content: str, act: Callable[[], Awaitable[tuple[int, BaseModel]]], location: str | None = None
+        self,
+        content: str,
+        act: Callable[[], Awaitable[tuple[int, BaseModel]]],
+        location: str | None = None,
+        shown_once: tuple[str, ...] = (),
     ) -> JSONResponse:
         """Make the change, unless it was made before under the same key.
 
@@ -97,48 +106,52 @@ class Change:
             content: the content of the request, in a form that is equal for equal requests.
             act: makes the change; returns the HTTP status and the answer.
             location: pattern of the path of the new object, with `{id}` for the answer's id.
+            shown_once: names of fields that are secret: they are empty in the answer to a repetition, and never stored.
 
         Raises:
             Conflict: the key was used for another request, or its first request has not finished.
         """
         if self.key is None:
             status, answer = await act()
-            return _respond(status, answer.model_dump(mode="json", by_alias=True), location)
+            return _respond(status, answer.model_dump(mode="json", by_alias=True), location, replayed=False)
         if self.key in self.console.keys_in_use:
-            raise Conflict("a request with this Idempotency-Key is being worked on; wait for its answer")
+            raise Conflict(IN_PROGRESS)
         self.console.keys_in_use.add(self.key)
         try:
-            return await self._once(self.key, self.fingerprint(content), act, location)
+            return await self._once(Once(self.key, self.fingerprint(content)), act, location, shown_once)
         finally:
             self.console.keys_in_use.discard(self.key)
 
     async def _once(
         self,
-        key: str,
-        fingerprint: str,
+        once: Once,
         act: Callable[[], Awaitable[tuple[int, BaseModel]]],
         location: str | None,
+        shown_once: tuple[str, ...],
     ) -> JSONResponse:
         console = self.console
-        before = await console.ask(Idempotency.recall, key)
-        if before is not None:
-            if before.fingerprint != fingerprint:
-                raise Conflict("this Idempotency-Key was used for a different request; choose a new one")
-            replay = _respond(before.status, json.loads(before.body), location)
-            replay.headers["Idempotency-Replayed"] = "true"
-            return replay
-        status, answer = await act()
-        body = answer.model_dump(mode="json", by_alias=True)
+        before = await console.ask(Idempotency.recall, once.key) or Remembered(once.fingerprint)
+        if before.fingerprint != once.fingerprint:
+            raise Conflict(OTHER_REQUEST)
+        if before.status:
+            return _respond(before.status, json.loads(before.body), location, replayed=True)
+        token = in_change.set(once)
         try:
-            await console.ask(Idempotency.remember, key, fingerprint, status, json.dumps(body))
+            status, answer = await act()
+        finally:
+            in_change.reset(token)
+        body = answer.model_dump(mode="json", by_alias=True)
+        kept = json.dumps({**body, **{name: "" for name in shown_once if name in body}})
+        try:
+            await console.ask(Idempotency.remember, once.key, once.fingerprint, status, kept)
         except StreambError as error:
             # The change is made: an error now would invite the repetition that the key is there to prevent.
             _log.warning("%s was done, but its answer cannot be stored for repetitions: %s", self.place, error.message)
-        return _respond(status, body, location)
+        return _respond(status, body, location, replayed=bool(before.steps))
 
 
 async def _change(request: Request, console: ConsoleDep, caller: Caller, key: IdempotencyKey = None) -> Change:
-    owner = caller.key_id if caller else _ANONYMOUS
+    owner = caller.name if caller else _ANONYMOUS  # a repetition with another key of the same person is told as well
     return Change(
         console=console,
         actor=caller.name if caller else _ANONYMOUS,
@@ -150,6 +163,8 @@ async def _change(request: Request, console: ConsoleDep, caller: Caller, key: Id
 ChangeDep = Annotated[Change, Depends(_change)]
 
 
-def _respond(status: int, body: dict[str, object], location: str | None) -> JSONResponse:
-    headers = {"Location": location.format_map(body)} if location else None
+def _respond(status: int, body: dict[str, object], location: str | None, *, replayed: bool) -> JSONResponse:
+    headers = {"Location": location.format_map(body)} if location else {}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
     return JSONResponse(body, status_code=status, headers=headers)

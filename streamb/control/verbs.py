@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from streamb.asking import Verbs, verb
+from streamb.asking import Verbs, change, verb
 from streamb.control.health import HealthReport, Unserved, describe_models, system_health, unserved
 from streamb.control.news import DeploymentDesk
 from streamb.control.observations import Observations
@@ -24,7 +24,7 @@ from streamb.store import Page
 class JobBoard(Protocol):
     """Runs jobs; the cluster implements it."""
 
-    @verb
+    @change
     def submit(
         self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str, request: str | None
     ) -> Any: ...
@@ -34,7 +34,7 @@ class JobBoard(Protocol):
     def get(self, job_id: str) -> Any: ...
     @verb
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]: ...
-    @verb
+    @change
     def stop(self, job_id: str) -> Any: ...
 
 
@@ -66,11 +66,12 @@ class Control:
         self._observations = observations
         self._started_at = platform.clock.now()
         self._desk = DeploymentDesk(platform.rollouts, platform.clock)
+        answers = platform.idempotency
         self.verbs = Verbs(
-            self, platform.registry, platform.rollouts, platform.keys, platform.idempotency, observations, jobs
+            self, platform.registry, platform.rollouts, platform.keys, answers, observations, jobs, keeper=answers
         )
 
-    @verb
+    @change
     def create_deployment(
         self, model_id: str, target_version: str, strategy: str, options: Mapping[str, Any], actor: str, *, force: bool
     ) -> Deployment:

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields, replace
 from numbers import Real
 from typing import Any, Final, TypeVar
 
-from streamb.asking import verb
+from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision
 from streamb.registry.model import LATEST, MOST_ALIASES, RegisteredModel, check_alias, check_model_id, check_tags
@@ -22,7 +22,7 @@ from streamb.registry.selection import metric_condition, selected, tag_condition
 from streamb.registry.semver import Semver
 from streamb.registry.trial import TrialState
 from streamb.registry.version import STAGES, Artifact, Lineage, ModelVersion, Stage
-from streamb.store import BlobStore, Journal, Page, Record, RecordStore, every_record
+from streamb.store import BlobStore, Journal, Page, Record, RecordStore, every_record, keep
 from streamb.store.plain import from_plain, to_plain
 
 R = TypeVar("R")
@@ -56,7 +56,7 @@ class Registry:
 
     # --- models ---------------------------------------------------------------------------------------------------
 
-    @verb
+    @change
     def create_model(
         self,
         model_id: str,
@@ -111,13 +111,13 @@ class Registry:
         page = selected(self._records, lambda record: owner in (None, record.body["owner"]), _MODELS, "", limit, cursor)
         return Page(tuple(map(_model, page.items)), page.next_cursor)
 
-    @verb
+    @change
     def set_tags(self, model_id: str, tags: Mapping[str, str]) -> RegisteredModel:
         """Replace all tags of a model."""
         checked = check_tags(tags)
         return self._change_model(model_id, lambda old: replace(old, tags=checked), "model.tagged", tags=checked)
 
-    @verb
+    @change
     def set_alias(self, model_id: str, alias: str, version: str) -> RegisteredModel:
         """Make `alias` refer to a version of the model, given as for `resolve`.
 
@@ -138,7 +138,7 @@ class Registry:
 
         return self._renamed(self._atomically(act))
 
-    @verb
+    @change
     def delete_alias(self, model_id: str, alias: str) -> RegisteredModel:
         """Delete an alias; raises NotFound if the model has no such alias."""
 
@@ -151,7 +151,7 @@ class Registry:
 
     # --- versions -------------------------------------------------------------------------------------------------
 
-    @verb
+    @change
     def register_version(
         self,
         model_id: str,
@@ -309,7 +309,7 @@ class Registry:
 
         return self._atomically(act)
 
-    @verb
+    @change
     def set_stage(self, model_id: str, version: str, stage: Stage) -> ModelVersion:
         """Move a version to another stage; if it is there already, nothing changes.
 
@@ -385,15 +385,15 @@ class Registry:
     # --- within ---------------------------------------------------------------------------------------------------
 
     def _atomically(self, act: Callable[[], R]) -> R:
-        """Run `act` in a batch; run it again from the start if another writer was faster."""
+        """Run `act` in a batch, which keeps its result; run it again from the start if another writer was faster."""
         for _ in range(_ATTEMPTS - 1):
             try:
                 with self._records.batch():
-                    return act()
+                    return keep(act())
             except StaleRevision:
                 continue
         with self._records.batch():
-            return act()
+            return keep(act())
 
     def _renamed(self, model: RegisteredModel) -> RegisteredModel:
         self.on_names(model.model_id)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from streamb.asking import verb
+from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput
 from streamb.registry import ModelVersion, Registry
@@ -132,7 +132,7 @@ class Rollouts:
         self._on_order()
         return deployment
 
-    @verb
+    @change
     def approve(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Approve the gate at which a deployment waits.
 
@@ -142,27 +142,27 @@ class Rollouts:
         """
         return self._order(deployment_id, "approved", by, reason, verbs.approve)
 
-    @verb
+    @change
     def pause(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Keep the current share until `resume`. A version that fails is still taken out of traffic."""
         return self._order(deployment_id, "paused", by, reason, verbs.pause)
 
-    @verb
+    @change
     def resume(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Continue a paused deployment."""
         return self._order(deployment_id, "resumed", by, reason, verbs.resume)
 
-    @verb
+    @change
     def promote(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Skip to the last step, with all traffic; gates without an approval stay closed."""
         return self._order(deployment_id, "promoted", by, reason, verbs.promote)
 
-    @verb
+    @change
     def abort(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
         """Abort the deployment: all traffic goes back to the previous version."""
         return self._order(deployment_id, "aborting", by, reason, verbs.abort)
 
-    @verb
+    @change
     def rollback(self, deployment_id: str, by: str, reason: str = "", to_version: str | None = None) -> Deployment:
         """Send all traffic to the previous version; after completion, to any version registered earlier.
 
@@ -190,7 +190,7 @@ class Rollouts:
 
             return self._order(deployment_id, "rolling_back", by, reason, change)
 
-    @verb
+    @change
     def undeploy(self, model_id: str, by: str, reason: str = "") -> Undeployment:
         """Take a model out of traffic, and stop its apps once gateways know and requests in flight are answered.
 
@@ -216,7 +216,7 @@ class Rollouts:
         self._on_order()
         return ordered
 
-    @verb
+    @change
     def delete_version(self, model_id: str, version: str, by: str) -> ModelVersion:
         """Delete a version that no traffic needs and nothing refers to; then remove its bytes.
 

@@ -10,7 +10,7 @@ from streamb.errors import NotFound
 from streamb.rollouts.deployment import Deployment, DeploymentEvent, DeploymentState
 from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import DEFAULT_RUN, RunOptions
-from streamb.store import Journal, Page, RecordStore, every_record
+from streamb.store import Journal, Page, RecordStore, every_record, keep
 from streamb.store.plain import from_plain, to_plain
 
 DEPLOYMENTS: Final = "deployments"
@@ -83,7 +83,7 @@ class Ledger:
         """
         with self._records.batch():
             if deployment is not None:
-                self._records.put(DEPLOYMENTS, deployment.id, to_plain(deployment))
+                self._records.put(DEPLOYMENTS, deployment.id, to_plain(keep(deployment)))
                 if note is not None:
                     self._tell(deployment.model_id, note, deployment.id)
             if route is not None:
@@ -95,7 +95,7 @@ class Ledger:
         """Remove a model's route, in one transaction with the undeployment, its event and the table's new epoch."""
         with self._records.batch():
             self._records.delete(ROUTES, undeployment.model_id)
-            self._records.put(UNDEPLOYMENTS, undeployment.model_id, to_plain(undeployment))
+            self._records.put(UNDEPLOYMENTS, undeployment.model_id, to_plain(keep(undeployment)))
             self._tell(undeployment.model_id, note)
             self._records.put(CONTROL, EPOCH, {"value": epoch})
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
-from streamb.asking import verb
+from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound
 from streamb.security.permissions import Role
 from streamb.security.principals import Kind, PrincipalRecord
-from streamb.store import RecordStore, every_record
+from streamb.store import RecordStore, every_record, keep
 from streamb.store.plain import from_plain, to_plain
 
 PRINCIPALS: Final = "principals"
@@ -38,7 +38,7 @@ class Directory:
         self._clock = clock
         self._changed = changed
 
-    @verb
+    @change
     def create(self, name: str, kind: str, roles: Collection[str]) -> PrincipalRecord:
         """Add a person or a service.
 
@@ -59,7 +59,8 @@ class Directory:
         with self._records.batch():
             if self.find(name) is not None:
                 raise Conflict(f"there is a principal {name!r} already; give it another key, or change its roles")
-            self._store(record)
+            self._put(record)
+        self._changed()
         return record
 
     def ensure(self, record: PrincipalRecord) -> None:
@@ -67,7 +68,7 @@ class Directory:
         if self.find(record.name) != record:
             self._store(record)
 
-    @verb
+    @change
     def set_roles(self, name: str, roles: Collection[str]) -> PrincipalRecord:
         """Change the roles of a principal, for all its keys at once.
 
@@ -105,7 +106,7 @@ class Directory:
         """Return all principals, ordered by name."""
         return tuple(from_plain(PrincipalRecord, one.body) for one in every_record(self._records, PRINCIPALS))
 
-    @verb
+    @change
     def remove(self, name: str) -> None:
         """Remove a principal; its keys are refused from then on.
 
@@ -115,13 +116,19 @@ class Directory:
         """
         if name == OPERATOR:
             raise Conflict("the operator cannot be removed: its key is in the state directory")
-        if not self._records.delete(PRINCIPALS, name):
-            raise NotFound(f"there is no principal {name!r}")
+        with self._records.batch():
+            if not self._records.delete(PRINCIPALS, name):
+                raise NotFound(f"there is no principal {name!r}")
+            keep(None)
         self._changed()
 
     def _store(self, record: PrincipalRecord) -> None:
-        self._records.put(PRINCIPALS, record.name, to_plain(record))
-        self._changed()
+        with self._records.batch():
+            self._put(record)
+        self._changed()  # after the batch: it takes other locks, and publishes what others may read at once
+
+    def _put(self, record: PrincipalRecord) -> None:
+        self._records.put(PRINCIPALS, record.name, to_plain(keep(record)))
 
 
 def read_roles(names: Collection[str]) -> tuple[Role, ...]:

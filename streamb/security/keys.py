@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from streamb.asking import verb
+from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound, Unauthorized
 from streamb.hashing import same_secret, sha256_hex
 from streamb.security.directory import Directory
 from streamb.security.permissions import Permission
 from streamb.security.principals import EVERY_MODEL, Kind, Principal, PrincipalRecord
-from streamb.store import RecordStore, every_record
+from streamb.store import RecordStore, every_record, keep
 from streamb.store.plain import from_plain, to_plain
 
 API_KEYS: Final = "api-keys"
@@ -150,7 +150,7 @@ class KeyRing:
         self._directory = directory
         self._changed = changed
 
-    @verb
+    @change
     def create(
         self,
         principal: str,
@@ -189,7 +189,7 @@ class KeyRing:
             now,
             expires_at,
         )
-        self._store(record)
+        self._store(record, ("", record))
         return plaintext, record
 
     def adopt(self, plaintext: str, principal: str) -> KeyRecord:
@@ -237,18 +237,20 @@ class KeyRing:
                     found[secret.digest] = (record, principal_of(owner, record), secret)
         return found
 
-    @verb
+    @change
     def revoke(self, key_id: str) -> None:
         """Revoke a key: it is no longer valid.
 
         Raises:
             NotFound: there is no such key.
         """
-        if not self._records.delete(API_KEYS, key_id):
-            raise NotFound(f"no API key has the id {key_id}")
+        with self._records.batch():
+            if not self._records.delete(API_KEYS, key_id):
+                raise NotFound(f"no API key has the id {key_id}")
+            keep(None)
         self._changed()
 
-    @verb
+    @change
     def rotate(self, key_id: str, grace_s: float = ROTATION_GRACE_S) -> tuple[str, KeyRecord]:
         """Give a key a new secret; return its plain text, which is not stored anywhere, and the stored record.
 
@@ -265,7 +267,7 @@ class KeyRing:
         now, plaintext = self._clock.now(), new_plaintext(key_id)
         old = tuple(replace(one, until=now + grace_s) for one in record.valid_secrets(now)[:1] if grace_s > 0)
         rotated = replace(record, secrets=(Secret(digest(plaintext), now), *old))
-        self._store(rotated)
+        self._store(rotated, ("", rotated))
         return plaintext, rotated
 
     def used(self, at: Mapping[str, float]) -> None:
@@ -282,8 +284,12 @@ class KeyRing:
         stored = self._records.get(API_KEYS, key_id)
         return None if stored is None else _read(stored.body)
 
-    def _store(self, record: KeyRecord) -> None:
-        self._records.put(API_KEYS, record.key_id, to_plain(record))
+    def _store(self, record: KeyRecord, kept: tuple[str, KeyRecord] | None = None) -> None:
+        """Store a key; `kept` is the answer that a repetition of the change is told, without the secret."""
+        with self._records.batch():
+            self._records.put(API_KEYS, record.key_id, to_plain(record))
+            if kept is not None:
+                keep(kept)
         self._changed()
 
 

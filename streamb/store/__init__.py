@@ -5,7 +5,7 @@ Nothing here depends on what the stored data means.
 
 from streamb.store.blobs import Blob, BlobStore, FsspecBlobs, open_blobs
 from streamb.store.database import Database, memory_database, open_database
-from streamb.store.idempotency import Idempotency, Remembered
+from streamb.store.idempotency import Idempotency, Remembered, keep
 from streamb.store.journal import Entry, Journal
 from streamb.store.records import Page, Record, RecordStore, every_record
 
@@ -22,6 +22,7 @@ __all__ = [
     "RecordStore",
     "Remembered",
     "every_record",
+    "keep",
     "memory_database",
     "open_blobs",
     "open_database",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+from streamb.asking import ONCE
 from streamb.control.verbs import Control
 from streamb.errors import Forbidden, NotFound
 from streamb.rollouts.controller import Rollouts
@@ -72,7 +73,8 @@ class SteeredDeployments:
 
     def answer(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Seen:
         """Take in what the real verb would be called with."""
-        given = dict(inspect.signature(verb).bind(None, *args, **kwargs).arguments)
+        asked = {name: value for name, value in kwargs.items() if name != ONCE}
+        given = dict(inspect.signature(verb).bind(None, *args, **asked).arguments)
         del given["self"]
         if verb is Control.create_deployment:
             self.orders.append(given)

@@ -36,7 +36,7 @@ from streamb.cluster.jobs.record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Jo
 from streamb.cluster.names import NAMESPACE
 from streamb.control.verbs import JobBoard
 from streamb.errors import InvalidInput, NotFound, Overloaded
-from streamb.store.records import Page, RecordStore, every_record
+from streamb.store import Page, RecordStore, every_record, keep
 
 MOST_RUNNING: Final = 4
 MOST_PENDING: Final = 100
@@ -144,12 +144,14 @@ class JobRunner(JobBoard):
             job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
             place = folder or self._folder / job_id
             active = ActiveJob(job, 0, place, dict(env), stop_requested=False, request=request)
-            active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision
+            with self._records.batch():
+                active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision
+                keep(job)
             if request is not None:
                 self._by_request[request] = job_id
             self._active[job_id] = active
             self._start_pending()
-            return active.job
+            return keep(active.job)
 
     def list(self, limit: int, cursor: str | None) -> Page[Job]:
         """Return a page of jobs, newest first."""
