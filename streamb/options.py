@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from streamb.errors import InvalidInput
+from streamb.text import OBEYED
 
 LONGEST_WINDOW_MINUTES: Final = 1_440
 _UNKNOWN: Final = "extra_forbidden"
@@ -47,6 +48,14 @@ def problem_of(found: Mapping[str, Any]) -> str:
 
 
 NO_NUL: Final = spoken(r"^[^\x00]*$", "holds the character NUL, which no text may have")
+PLAIN: Final = spoken(
+    rf"^[^{OBEYED}]*$",
+    "holds a control character, or one that is invisible or turns the direction of writing, which no name may have",
+)
+PLAIN_LINES: Final = spoken(
+    rf"^(?:[^{OBEYED}]|[\n\r\t])*$",
+    "holds a control character, or one that is invisible or turns the direction of writing, which no text may have",
+)
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
@@ -54,8 +63,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)]
 WindowMinutes = Annotated[int, Field(ge=1, le=LONGEST_WINDOW_MINUTES)]
-ShortText = Annotated[str, Field(max_length=200, pattern=NO_NUL)]
-SomeText = Annotated[str, Field(min_length=1, max_length=1_000, pattern=NO_NUL)]
+ShortText = Annotated[str, Field(max_length=200, pattern=PLAIN)]
+SomeText = Annotated[str, Field(min_length=1, max_length=1_000, pattern=PLAIN_LINES)]
 
 
 def option(description: str, *, default: Any = None, unit: str = "", **more: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic import Field
 from streamb.api.auth import NEEDS_KEY, KnownCaller
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
-from streamb.api.shapes import Answer, Cursor, Id, Limit, LongText, PageAnswer, page_of
+from streamb.api.shapes import Answer, Cursor, Id, Limit, PageAnswer, page_of
 from streamb.control.verbs import JobBoard
 from streamb.options import NO_NUL, ShortText, Strict, spoken
 
@@ -25,7 +25,7 @@ _VARIABLE: Final = spoken(
     "cannot be the name of a variable: use 1 to 200 letters, digits and '_', starting with a letter or '_'",
 )
 Variables = Annotated[
-    dict[Annotated[str, Field(pattern=_VARIABLE)], LongText],
+    dict[Annotated[str, Field(pattern=_VARIABLE)], Annotated[str, Field(max_length=5_000, pattern=NO_NUL)]],
     Field(max_length=200, json_schema_extra={"additionalProperties": False}),
 ]
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from streamb.api.console import ConsoleDep
 from streamb.api.deployments import DeploymentAnswer, SteerBody
 from streamb.api.idempotency import ChangeDep
-from streamb.api.shapes import Answer, Cursor, Key, Limit, LongText, ModelId, Name, PageAnswer, Reference, page_of
+from streamb.api.shapes import Answer, Cursor, Limit, LongText, ModelId, Name, PageAnswer, Reference, TagName, page_of
 from streamb.control.verbs import Control
 from streamb.options import ShortText, Strict, spoken
 from streamb.registry import MOST_TAGS, Registry
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/models", tags=["models"])
 
 Alias = Annotated[str, Path(pattern=spoken(rf"^{ALIAS}$", NOT_AN_ALIAS), description="`champion`, `challenger`, …")]
 OfOwner = Annotated[str | None, Query(max_length=200, description="Only those of this owner; matched exactly.")]
-Tags = Annotated[dict[Key, ShortText], Field(max_length=MOST_TAGS)]
+Tags = Annotated[dict[TagName, ShortText], Field(max_length=MOST_TAGS)]
 
 
 class ModelBody(Strict):

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamb.options import NO_NUL, spoken
+from streamb.options import PLAIN_LINES, spoken
 from streamb.registry.model import MODEL_ID, NOT_A_MODEL_ID
 from streamb.store.records import Page
+from streamb.text import shown
 
 T = TypeVar("T", bound=BaseModel)
 _NAME: Final = spoken(rf"^{MODEL_ID}$", NOT_A_MODEL_ID)
@@ -33,10 +34,17 @@ def _storable_text(text: str) -> str:
     return text
 
 
+def _plain_text(text: str) -> str:
+    if shown(text) != text:
+        raise ValueError("a name must not hold characters that control a terminal or the direction of writing")
+    return text
+
+
 Name = Annotated[str, Field(pattern=_NAME, description="Letters, digits, `.`, `_`, `-`; at most 100.")]
 Reference = Annotated[str, Field(pattern=_REFERENCE, description="A semantic version, an alias, or `latest`.")]
-LongText = Annotated[str, Field(max_length=5_000, pattern=NO_NUL)]
+LongText = Annotated[str, Field(max_length=5_000, pattern=PLAIN_LINES)]
 Key = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable_text)]
+TagName = Annotated[Key, AfterValidator(_plain_text)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 ModelId = Annotated[str, Path(pattern=_NAME, description="The model.")]
 VersionReference = Annotated[str, Path(pattern=_REFERENCE, description="A version, an alias, or `latest`.")]

@@ -12,7 +12,7 @@ import typer
 
 from streamb.cli.command import command
 from streamb.cli.options import AsJson, Limit, Where, read_pairs
-from streamb.cli.output import Answer, Facts, at, listing, say
+from streamb.cli.output import Answer, Facts, at, listing, print_output, say
 from streamb.sdk.http import HttpClient
 
 commands = typer.Typer(no_args_is_help=True, help="Run commands on the cluster.")
@@ -107,7 +107,7 @@ def _pieces(client: HttpClient, job_id: str, offset: int = 0) -> Iterator[dict[s
 def _print_log(client: HttpClient, job_id: str, offset: int = 0) -> int:
     """Print the output from `offset` on; returns the offset to continue at."""
     for piece in _pieces(client, job_id, offset):
-        print(piece["text"], end="", flush=True)
+        print_output(piece["text"])
         offset = piece["next_offset"]
     return offset
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from streamb.cli.options import StateDir
-from streamb.cli.output import Answer, say
+from streamb.cli.output import Answer, print_output, say
 from streamb.cluster.ray_logs import ACTORS, MODELS, RAY, files_of, find_logs, last_lines
 from streamb.config import load_settings
 from streamb.errors import NotFound
@@ -84,7 +84,7 @@ def _follow(found: Callable[[], list[Path]], read: dict[Path, int]) -> None:
                 if added:
                     if file != last:
                         print(f"==> {file} <==")
-                    print(added, end="" if added.endswith("\n") else "\n", flush=True)
+                    print_output(added, end="" if added.endswith("\n") else "\n")
                     last = file
     except KeyboardInterrupt:
         say("stopped")
@@ -105,4 +105,4 @@ def _added(file: Path, read: dict[Path, int]) -> str:
 
 def _print(file: Path, lines: list[Any]) -> None:
     print(f"==> {file} <==")
-    print("\n".join(lines), flush=True)
+    print_output("\n".join(lines), end="\n")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from streamb.clock import Clock, SystemClock, isoformat
+from streamb.text import shown, shown_in_json
 
 _WIDTH_WITHOUT_TERMINAL: Final = 240
 _TICK_S: Final = 0.1
@@ -21,13 +22,13 @@ Columns = Mapping[str, Column]
 
 def say(text: str) -> None:
     """Print a progress line to stderr; stdout is only for the answer."""
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text, lines=True), file=sys.stderr, flush=True)
 
 
 def print_json(answer: Any) -> None:
     """Print the answer for a script: one JSON document."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-    print(orjson.dumps(answer, default=str, option=options).decode(), flush=True)
+    print(shown_in_json(orjson.dumps(answer, default=str, option=options).decode()), flush=True)
 
 
 class Table:
@@ -74,7 +75,7 @@ class Facts:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in self._facts.items():
-            table.add_row(name, as_text(value))
+            table.add_row(shown(name), as_text(value))
         _console().print(table)
 
 
@@ -96,7 +97,7 @@ class Answer:
         """Print it for people."""
         for part in self._shown:
             if isinstance(part, str):
-                print(part, flush=True)
+                print(shown(part, lines=True), flush=True)
             else:
                 part.print()
 
@@ -113,7 +114,7 @@ def listing(rows: Sequence[Row], columns: Columns, *, empty: str) -> Answer:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text for people: "-" for an empty value, "yes" and "no" for booleans."""
+    """Return a value as text for people, made harmless: "-" for an empty value, "yes" and "no" for booleans."""
     if value is None or value == "" or value == {} or value == []:
         return "-"
     if isinstance(value, bool):
@@ -121,8 +122,13 @@ def as_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={as_text(inner)}" for name, inner in value.items())
-    return str(value)
+        return ", ".join(f"{shown(str(name))}={as_text(inner)}" for name, inner in value.items())
+    return shown(str(value), lines=True)
+
+
+def print_output(text: str, *, end: str = "") -> None:
+    """Print what programs have written (logs, output of jobs): unchanged into a pipe, made harmless on a terminal."""
+    print(shown(text, lines=True) if sys.stdout.isatty() else text, end=end, flush=True)
 
 
 def when(timestamp: float | None) -> str:
@@ -171,7 +177,7 @@ class Waiting:
 
     def for_(self, what: str) -> None:
         """Say that the command now waits for `what`."""
-        self._what = what
+        self._what = shown(what)
         if not self._ticks:
             say(self._line())
 

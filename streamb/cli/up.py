@@ -13,7 +13,7 @@ import typer
 from streamb.cli.config import not_enforced
 from streamb.cli.foreground import run_platform
 from streamb.cli.options import AsJson, Presets, StateDir
-from streamb.cli.output import Waiting, print_json, say
+from streamb.cli.output import Waiting, as_text, print_json, say
 from streamb.config import Settings, load_settings, unenforced
 from streamb.sdk.discovery import KEY_FILE, RunningInfo, read_api_key
 from streamb.sdk.http import HttpClient
@@ -100,7 +100,7 @@ def _announce(settings: Settings, info: RunningInfo, api_key: str, seconds: floa
     if info.unanswered:
         print(f"\nstreamb runs {took}, but {len(info.unanswered)} model(s) do not answer:\n")
         for sentence in info.unanswered:
-            print(f"  {sentence}")
+            print(f"  {as_text(sentence)}")
         print()
     else:
         print(f"\nstreamb is up {took}\n")

@@ -14,6 +14,7 @@ from typing import IO, Final
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from streamb.errors import ArtifactCorrupt, ArtifactError, StorageFailed, StreambError
+from streamb.models.expansion import MOST_EXPANSION, check_expansion
 from streamb.models.manifest import check_path
 from streamb.store.files import new_folder
 
@@ -54,7 +55,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
 
     Raises:
         ArtifactCorrupt: not a readable ZIP, a path that leaves the folder, a link, a name that comes twice.
-        ArtifactError: it holds more than `max_bytes` bytes, or too many files.
+        ArtifactError: it holds more than `max_bytes` bytes, or too many files, or would expand too much (`expansion`).
         StorageFailed: the folder is in use, or the disk cannot be written.
     """
     with new_folder(folder) as draft, archive.open("rb") as file:
@@ -62,15 +63,15 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
 
 
 def _extract(file: IO[bytes], draft: Path, max_bytes: int) -> None:
-    left = max_bytes
-    _check_ending(file)
+    length = _check_ending(file)
+    left = most = min(max_bytes, MOST_EXPANSION * length)
     try:
         with ZipFile(file) as source:
-            for entry in _checked_entries(source, max_bytes):
+            for entry in _checked_entries(source, max_bytes, length):
                 path = draft / entry.filename
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with source.open(entry) as reader, path.open("xb") as writer:
-                    left = _copy(reader, writer, left, max_bytes)
+                    left = _copy(reader, writer, left, most)
     except StreambError:
         raise
     except (FileExistsError, NotADirectoryError) as error:  # the folder was empty: the archive contradicts itself
@@ -83,8 +84,8 @@ def _extract(file: IO[bytes], draft: Path, max_bytes: int) -> None:
         raise ArtifactCorrupt(f"the archive cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _check_ending(file: IO[bytes]) -> None:
-    """The archive's directory must be its own and end the file.
+def _check_ending(file: IO[bytes]) -> int:
+    """Return the archive's length; its directory must be its own and end the file.
 
     zipfile looks for the last directory it can find: of an archive that was cut off, that may be the one of an archive
     stored within it (skops files are such).
@@ -96,11 +97,11 @@ def _check_ending(file: IO[bytes]) -> None:
         mark, *_, size, offset, comment = _ENDING.unpack(ending)
         ends_here = offset == _IN_ZIP64 or size == _IN_ZIP64 or offset + size + _ENDING.size == length
         if mark == b"PK\x05\x06" and comment == 0 and ends_here:
-            return
+            return length
     raise ArtifactCorrupt("the archive cannot be read: it is not a ZIP, was cut off, or has data after its end")
 
 
-def _checked_entries(source: ZipFile, max_bytes: int) -> list[ZipInfo]:
+def _checked_entries(source: ZipFile, max_bytes: int, length: int) -> list[ZipInfo]:
     entries = [entry for entry in source.infolist() if not entry.is_dir()]
     if len(entries) > _MAX_FILES:
         raise ArtifactError(f"the archive holds {len(entries)} files, at most {_MAX_FILES} are allowed")
@@ -114,6 +115,7 @@ def _checked_entries(source: ZipFile, max_bytes: int) -> list[ZipInfo]:
         check_path(entry.orig_filename.removesuffix("/") if entry.is_dir() else entry.orig_filename)
     if sum(entry.file_size for entry in entries) > max_bytes:
         raise _too_big(max_bytes)
+    check_expansion(entries, length)
     return entries
 
 

@@ -15,6 +15,7 @@ from streamb.crypto import PublicKey, Signature, SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactUntrusted, StorageFailed
 from streamb.hashing import sha256_file
 from streamb.models.environment import Environment
+from streamb.models.expansion import check_inside
 from streamb.models.manifest import GOLDEN_NAME, MANIFEST_NAME, SIGNATURE_NAME, FileEntry, Manifest
 from streamb.store.files import replace_file
 
@@ -79,6 +80,7 @@ def verify_artifact(folder: Path) -> Manifest:
     Raises:
         ArtifactCorrupt: a file is missing, extra, a link, or differs from the manifest; or the manifest is damaged.
         ArtifactUnsupported: another format version.
+        ArtifactError: a file in it is an archive that would unpack to too much.
     """
     manifest = Manifest.from_bytes(_read(folder / MANIFEST_NAME, "the artifact has no manifest"))
     present = set(_files_in(folder)) - {MANIFEST_NAME, SIGNATURE_NAME}
@@ -94,6 +96,7 @@ def verify_artifact(folder: Path) -> Manifest:
             raise ArtifactCorrupt(f"{path} has {size} bytes, the manifest says {entry.size}", files=[path])
         if sha256_file(folder / path) != entry.sha256:
             raise ArtifactCorrupt(f"{path} does not match its digest in the manifest", files=[path])
+    check_inside(folder)
     return manifest
 
 

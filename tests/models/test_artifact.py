@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -26,7 +27,7 @@ from streamb.crypto import SigningKey
 from streamb.errors import ArtifactCorrupt, ArtifactError, ArtifactUnsupported, ArtifactUntrusted, StorageFailed
 from streamb.models import Manifest, Model, load_artifact, pack, sign_artifact, unpack, verify_artifact
 from streamb.models.adapters.torch_model import TorchModel
-from streamb.models.manifest import check_path
+from streamb.models.manifest import FileEntry, check_path
 
 X, y = load_iris(return_X_y=True)
 KEY = SigningKey.generate()
@@ -262,6 +263,29 @@ class TestArchive:
             self.unpacks(tmp_path, lying_bomb())
         with pytest.raises(ArtifactError, match="files"):
             self.unpacks(tmp_path, zip_of([(str(index), b"") for index in range(10_001)]))
+
+    @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_what_expands_too_much_is_refused_before_it_is_unpacked(self, tmp_path, compression, monkeypatch):
+        one = zip_of([("a", bytes(MIB))], compression)
+        shared = zip_of([(str(number), bytes(MIB // 64)) for number in range(64)], compression)
+        for bomb in (one, shared, zip_of([("noise", os.urandom(1_000)), ("a", bytes(MIB))], compression)):
+            monkeypatch.setattr("streamb.models.archive._copy", lambda *_: pytest.fail("a file was unpacked"))
+            with pytest.raises(ArtifactError, match="more than 100 times as many"):
+                self.unpacks(tmp_path, bomb, max_bytes=100 * MIB)
+
+    def test_what_expands_less_is_unpacked(self, tmp_path):
+        content = zip_of([("noise", os.urandom(MIB // 50)), ("a", bytes(MIB))], zipfile.ZIP_DEFLATED)
+        self.unpacks(tmp_path, content, max_bytes=100 * MIB)
+        assert (tmp_path / "out" / "a").stat().st_size == MIB
+
+    def test_an_archive_inside_an_artifact_is_judged_too(self, saved):
+        """A library unpacks it when it loads the model: TorchScript is such a file."""
+        content = zip_of([("a", bytes(MIB))], zipfile.ZIP_DEFLATED)
+        entry = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+        rewrite(saved, files={**verify_artifact(saved).files, "inner.pt": entry})
+        (saved / "inner.pt").write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"inner\.pt would unpack"):
+            verify_artifact(saved)
 
     @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip" * 100, b"\x1f\x8b" + bytes(100)])
     def test_what_is_no_archive_is_corrupt(self, tmp_path, content):

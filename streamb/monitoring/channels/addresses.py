@@ -18,7 +18,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[..., list[tuple[Any, Any, int, str, Any]]]
 """A function with the signature of `socket.getaddrinfo`."""
 
+_GLOBAL: Final = ipaddress.ip_network("2000::/3")
+"""Where all public IPv6 addresses are (RFC 4291); what is outside is embedded, local, reserved or withdrawn."""
+_MAPPED: Final = ipaddress.ip_network("::ffff:0:0/96")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_ENDS_IN_IPV4: Final = tuple(map(ipaddress.ip_network, ("::/64", "64:ff9b::/96", "64:ff9b:1::/48")))
+"""Compatible (`::10.0.0.1`), mapped and translated addresses, and NAT64, also a local one."""
+_NOT_PUBLIC: Final = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32", "2001:db8::/32", "3fff::/20")))
+"""6to4 and Teredo (the relays are gone, and what is behind them is not known), and examples in documents."""
+_ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""The third quarter of an address that leads to the IPv4 address in its fourth one (RFC 5214)."""
 _LOW_32_BITS: Final = 0xFFFFFFFF
 _METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 """Metadata services of AWS (IPv6), Alibaba and Oracle, which hold credentials; other clouds use link-local ones."""
@@ -65,7 +74,15 @@ def is_private(address: Address) -> bool:
     >>> is_private(ipaddress.ip_address("::ffff:10.0.0.1")), is_private(ipaddress.ip_address("8.8.8.8"))
     (True, False)
     """
-    return any(not one.is_global or one.is_multicast for one in _meant(address))
+    return any(not _is_public(one) for one in _meant(address))
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    if address in _MAPPED or address in _NAT64:
+        return True  # as the IPv4 address in it is judged
+    return address in _GLOBAL and address.is_global and not any(address in one for one in _NOT_PUBLIC)
 
 
 def _refusal(address: Address, *, encrypted: bool, allow_private: bool) -> str | None:
@@ -84,7 +101,8 @@ def _meant(address: Address) -> Iterator[Address]:
     """The address, and the IPv4 addresses that it embeds for a translator or a tunnel."""
     yield address
     if isinstance(address, ipaddress.IPv6Address):
-        wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64:
-            wrapped.append(ipaddress.IPv4Address(int(address) & _LOW_32_BITS))
+        number = int(address)
+        wrapped = [address.sixtofour, *(address.teredo or ())]
+        if any(address in one for one in _ENDS_IN_IPV4) or number >> 32 & _LOW_32_BITS in _ISATAP:
+            wrapped.append(ipaddress.IPv4Address(number & _LOW_32_BITS))
         yield from (one for one in wrapped if one is not None)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from streamb.errors import StreambError
 from streamb.monitoring.alerts.alert import Severity
 from streamb.monitoring.alerts.notification import Notification
+from streamb.text import shown
 
 ALL_SEVERITIES: Final = frozenset(Severity)
 _HIDDEN: Final = "***"
@@ -79,10 +80,10 @@ def redacted(text: str, secrets: Iterable[SecretStr | None]) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """Return the text on one line, cut to at most `limit` characters with an ellipsis.
+    """Return the text on one line, harmless (see `shown`), cut to at most `limit` characters with an ellipsis.
 
     >>> one_line("first\\n  second", 9)
     'first se…'
     """
-    flat = " ".join(text.split())
+    flat = shown(" ".join(text.split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"

@@ -19,6 +19,7 @@ from streamb.monitoring.alerts.notification import RESOLVED, Notification, rfc33
 from streamb.monitoring.channels.channel import one_line
 from streamb.monitoring.channels.options import PostingChannel, PostingOptions, Secret, Variable
 from streamb.monitoring.channels.wording import is_link, paragraphs, subject
+from streamb.text import shown_within
 
 ENDPOINT: Final = "https://events.pagerduty.com/v2/enqueue"
 URGENT: Final = frozenset({Severity.HIGH, Severity.CRITICAL})
@@ -65,7 +66,7 @@ def pagerduty_body(notification: Notification, routing_key: str) -> bytes:
     links = dict.fromkeys(told.link for told in paragraphs(notification) if told.link)
     if links:
         event["links"] = [{"href": link, "text": "runbook"} for link in links]
-    alerts = notification.to_json()["alerts"]
+    alerts = shown_within(notification.to_json()["alerts"])
     kept = len(alerts)
     while True:
         details = {"alerts": alerts[:kept], "omitted_alerts": len(alerts) - kept + notification.truncated_alerts}

@@ -25,6 +25,7 @@ from streamb.monitoring.channels.channel import ALL_SEVERITIES
 from streamb.monitoring.channels.http import Poster, judge
 from streamb.monitoring.channels.options import PostingOptions, Secret, Variable, web_address
 from streamb.options import spoken
+from streamb.text import shown_within
 
 ID_HEADER: Final = "Webhook-Id"
 TIMESTAMP_HEADER: Final = "Webhook-Timestamp"
@@ -55,7 +56,7 @@ class WebhookChannel:
 
     def send(self, notification: Notification) -> None:
         """See `AlertChannel.send`."""
-        body = orjson.dumps(notification.to_json())
+        body = orjson.dumps(shown_within(notification.to_json()))
         identity, timestamp = notification.notification_id, int(self.clock.now())
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         headers |= {ID_HEADER: identity, IDEMPOTENCY_HEADER: identity, TIMESTAMP_HEADER: str(timestamp)}
