@@ -40,11 +40,18 @@ class Once:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The kept answer of a change that was made before."""
+
+    answer: Any
+
+
 class Keeper(Protocol):
     """Keeps the answers of changes beside what they changed."""
 
     def do(self, once: Once, method: Callable[..., Any], act: Callable[[], Any]) -> Any:
-        """Return what `act` returns, which calls `method`; if that was done before under `once`, its kept answer."""
+        """Return what `act` returns, which calls `method`; if that was done before under `once`, `Told` its answer."""
         ...
 
 

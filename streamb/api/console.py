@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
-from streamb.asking import ONCE, Once, Transport, changes
+from streamb.asking import ONCE, Once, Told, Transport, changes
 from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import DeadlineExceeded, Overloaded, Unavailable
@@ -28,8 +28,21 @@ MOST_UPLOADS: Final = 8
 """How many artifacts may be uploaded at once: each may need twice its size on disk, and a thread."""
 
 
-in_change: ContextVar[Once | None] = ContextVar("in_change", default=None)
-"""What names the change that this task makes, if its caller named it: the Controller keeps the answers of its verbs."""
+@dataclass(slots=True)
+class InChange:
+    """A change that its caller named.
+
+    Attributes:
+        once: its name, under which the answers of its verbs are kept.
+        told: whether the last of them was made before.
+    """
+
+    once: Once
+    told: bool = False
+
+
+in_change: ContextVar[InChange | None] = ContextVar("in_change", default=None)
+"""The change that this task makes, if its caller named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +98,12 @@ class Console:
             DeadlineExceeded: no answer came within `request_timeout_s`.
             StreambError: the error that the verb raised.
         """
-        once = in_change.get()
-        named = {} if once is None or not changes(verb) else {ONCE: once}
-        answer: R = await self._wait(self.control(verb.__qualname__, args, {**kwargs, **named}), "the Controller")
+        answer: R = await self._once(verb, self.control, args, kwargs, "the Controller")
         return answer
 
     async def ask_monitor(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a verb of the Monitor; otherwise like `ask`."""
-        answer: R = await self._wait(self.monitor(verb.__qualname__, args, kwargs), "the Monitor")
+        answer: R = await self._once(verb, self.monitor, args, kwargs, "the Monitor")
         return answer
 
     async def glance(self, verb: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -107,6 +118,18 @@ class Console:
                 return answer
         except TimeoutError:
             raise Unavailable(f"the Monitor did not answer within {PATIENCE_S:g} s") from None
+
+    async def _once(
+        self, verb: Callable[..., Any], transport: Transport, args: tuple[Any, ...], kwargs: Mapping[str, Any], who: str
+    ) -> Any:
+        """Ask for a verb; if it is a change that its caller named, under that name."""
+        within = in_change.get() if changes(verb) else None
+        named = kwargs if within is None else {**kwargs, ONCE: within.once}
+        answer = await self._wait(transport(verb.__qualname__, args, named), who)
+        if within is None:
+            return answer
+        within.told = isinstance(answer, Told)
+        return answer.answer if isinstance(answer, Told) else answer
 
     async def _wait(self, answer: Awaitable[Any], who: str) -> Any:
         limit = self.settings.request_timeout_s

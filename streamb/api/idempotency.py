@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from streamb.api.auth import Caller
-from streamb.api.console import Console, ConsoleDep, in_change
+from streamb.api.console import Console, ConsoleDep, InChange, in_change
 from streamb.asking import Once
 from streamb.errors import Conflict, StreambError
 from streamb.hashing import sha256_hex
@@ -135,7 +135,7 @@ class Change:
             raise Conflict(OTHER_REQUEST)
         if before.status:
             return _respond(before.status, json.loads(before.body), location, replayed=True)
-        token = in_change.set(once)
+        token = in_change.set(within := InChange(once))
         try:
             status, answer = await act()
         finally:
@@ -147,7 +147,7 @@ class Change:
         except StreambError as error:
             # The change is made: an error now would invite the repetition that the key is there to prevent.
             _log.warning("%s was done, but its answer cannot be stored for repetitions: %s", self.place, error.message)
-        return _respond(status, body, location, replayed=bool(before.steps))
+        return _respond(status, body, location, replayed=within.told)
 
 
 async def _change(request: Request, console: ConsoleDep, caller: Caller, key: IdempotencyKey = None) -> Change:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from streamb.asking import Verbs, verb
+from streamb.asking import Verbs, change, verb
 from streamb.clock import Clock
 from streamb.errors import NotFound
 from streamb.monitoring.alerting import Alerting
@@ -66,7 +66,8 @@ class MonitorCore:
         self._news: News | None = None
         self._told_s = 0.0
         self._tick_s = 0.0
-        self.verbs = Verbs(self, baselines, watches, alerting.manager, alerting.courier, alerting.outbox)
+        parts = (self, baselines, watches, alerting.manager, alerting.courier, alerting.outbox)
+        self.verbs = Verbs(*parts, keeper=alerting.outbox.answers)
         self._activate(self._live_versions())
 
     # --- the Monitor's own life ---------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ class MonitorCore:
 
     # --- baselines and thresholds -------------------------------------------------------------------------------------
 
-    @verb
+    @change
     def set_baseline(
         self, model_id: str, version: str, data: bytes, author: str = "", features: Sequence[str] | None = None
     ) -> dict[str, Any]:
@@ -192,7 +193,7 @@ class MonitorCore:
             self._activate(self._live_versions())
         return record.to_answer(active=True)
 
-    @verb
+    @change
     def update_baseline(
         self, model_id: str, version: str | None = None, minutes: int | None = None, author: str = ""
     ) -> dict[str, Any]:
@@ -213,7 +214,7 @@ class MonitorCore:
             self._activate(self._live_versions())
         return record.to_answer(active=True)
 
-    @verb
+    @change
     def set_thresholds(self, model_id: str, thresholds: Mapping[str, Any], author: str = "") -> dict[str, Any]:
         """Judge a model by these thresholds from now on; a threshold that is not given is not judged.
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
-from streamb.asking import Once, verb
+from streamb.asking import Once, Told, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, StreambError
 from streamb.store.records import RecordStore
@@ -104,17 +104,21 @@ class Idempotency:
             status: the HTTP status of the answer.
             body: the answer's JSON text.
         """
+        self._sweep(key)
+        with self._records.batch():
+            self._put(key, Remembered(fingerprint, status, body))
+
+    def _sweep(self, key: str) -> None:
+        """Delete a few old answers."""
         oldest_kept = self._clock.now() - KEPT_S
         # Keys are digests, so those with the same first digits are a random sample: in time every old answer is found.
         # Three digits make 4,096 groups; with 50 per sweep they cope with 200,000 answers a day.
         for record in self._records.list(_COLLECTION, prefix=key[:3], limit=_SWEEP).items:
             if record.created_at < oldest_kept:
                 self._records.delete(_COLLECTION, record.key)
-        with self._records.batch():
-            self._put(key, Remembered(fingerprint, status, body))
 
     def do(self, once: Once, method: Callable[..., Any], act: Callable[[], Any]) -> Any:
-        """Return what `act` returns, which calls `method`; if that was done before under `once`, its kept answer.
+        """Return what `act` returns, which calls `method`; if that was done before under `once`, `Told` its answer.
 
         Raises:
             Conflict: the key was used for another request, or this change is being made.
@@ -124,7 +128,7 @@ class Idempotency:
             if before is not None and before.fingerprint != once.fingerprint:
                 raise Conflict(OTHER_REQUEST)
             if before is not None and method.__qualname__ in before.steps:
-                return _adapter(method).validate_python(before.steps[method.__qualname__])
+                return Told(_adapter(method).validate_python(before.steps[method.__qualname__]))
             token = _step.set(step := _Step(self, once, method))
             try:
                 answer = act()
@@ -142,6 +146,7 @@ class Idempotency:
     def _keep_after(self, step: _Step, once: Once, method: Callable[..., Any], answer: Any) -> None:
         """Keep the answer of a change that did not do it itself: it changed nothing, or may be repeated."""
         try:
+            self._sweep(once.key)
             known = self.recall(once.key)
             if known is None or method.__qualname__ not in known.steps:
                 step.keep(answer)

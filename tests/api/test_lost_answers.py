@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from streamb.api import create_app
+from streamb.asking import ONCE
 from streamb.clock import ManualClock
 from streamb.errors import Conflict, Unavailable
 from streamb.store import Database, memory_database
@@ -24,6 +25,7 @@ from streamb.store.sql_engine import Transactions
 from tests.api import fakes
 from tests.api.conftest import client_of
 from tests.api.fakes import InProcess
+from tests.api.monitored import baseline_body
 from tests.api.test_models import form
 
 KEY = {"Idempotency-Key": "order-1"}
@@ -236,14 +238,25 @@ CONTROLLER: list[Asked] = [
     Asked("POST /api/jobs", body={"entrypoint": "true"}),
     Asked("POST /api/jobs/{job_id}/stop", "/api/jobs/{made}/stop", before=[job]),
 ]
-MONITOR = {
-    "POST /api/alerts/silences",
-    "DELETE /api/alerts/silences/{silence_id}",
-    "POST /api/alerts/test",
-    "POST /api/monitoring/{model_id}/thresholds",
-    "POST /api/monitoring/baseline",
-}
-"""Changes that the Monitor makes: they set a state, or have an id that the request determines."""
+
+
+async def silence(client: httpx.AsyncClient, world: World, archive: Path) -> str:
+    await model(client, world, archive)
+    return (await client.post("/api/alerts/silences", json=SILENCE)).json()["id"]
+
+
+SILENCE = {"matchers": ['model="churn"'], "comment": "load test"}
+THRESHOLDS = "/api/monitoring/churn/thresholds"
+OTHERS = ("POST", THRESHOLDS, {"min_accuracy": 0.5}), ("POST", "/api/monitoring/baseline", baseline_body(300))
+"""What somebody else changes before the repetition: it must stay."""
+
+MONITOR: list[Asked] = [
+    Asked("POST /api/alerts/silences", body=SILENCE, before=[model]),
+    Asked("DELETE /api/alerts/silences/{silence_id}", "/api/alerts/silences/{made}", before=[silence]),
+    Asked("POST /api/alerts/test", body={"channel": "log"}, before=[model]),
+    Asked("POST /api/monitoring/{model_id}/thresholds", THRESHOLDS, {"min_accuracy": 0.9}, before=[model]),
+    Asked("POST /api/monitoring/baseline", body=baseline_body(200), before=[model]),
+]
 
 
 def test_every_route_that_changes_something_is_tried(backend):
@@ -254,11 +267,12 @@ def test_every_route_that_changes_something_is_tried(backend):
         for method, operation in operations.items()
         if "Idempotency-Key" in [one["name"] for one in operation.get("parameters", ())]
     }
-    assert {one.route for one in CONTROLLER} | MONITOR == found
+    assert {one.route for one in (*CONTROLLER, *MONITOR)} == found
 
 
 @pytest.mark.parametrize("asked", CONTROLLER, ids=lambda asked: asked.route)
 async def test_wherever_the_controller_dies_the_change_is_made_once(asked, tmp_path, monkeypatch, archive):
+    finished: Mapping[str, int] | None = None
     reference: Mapping[str, int] | None = None
     told = 0
     for dies_after in range(100):  # 0: it does not die
@@ -272,10 +286,12 @@ async def test_wherever_the_controller_dies_the_change_is_made_once(asked, tmp_p
             if dies_after and not world.backend.killed:
                 break
             changed, kept = world.counts() != before, world.kept()
+            finished = finished or world.counts()  # the first one does not die
             if not dies_after:
                 assert first.is_success, first.text
             elif changed and not asked.route.startswith("POST /api/jobs"):
                 assert kept, "it was changed, but its answer was not kept with the change"
+            left = world.counts()
             world.restart()
             async with client_of(world.backend, **{"X-API-Key": world.backend.api_key}) as client:
                 second = await asked.send(client, made, archive)
@@ -284,11 +300,47 @@ async def test_wherever_the_controller_dies_the_change_is_made_once(asked, tmp_p
             assert (third.status_code, third.json()) == (second.status_code, second.json())
             assert second.headers.get("location") == third.headers.get("location")
             assert third.headers["idempotency-replayed"] == "true"
-            if kept or not dies_after:
+            if kept and left == finished:
                 assert second.headers["idempotency-replayed"] == "true"
-                told += bool(dies_after)
+                told += dies_after > 0
             reference = reference or world.counts()
             assert world.counts() == reference
     else:
         raise AssertionError("it has no last transaction")
     assert told or asked.route.startswith("POST /api/jobs")
+
+
+@pytest.mark.parametrize("asked", MONITOR, ids=lambda asked: asked.route)
+async def test_a_change_of_the_monitor_whose_answer_is_lost_is_told_again(asked, backend, archive):
+    asks = backend.monitor
+    done: list[str] = []
+
+    async def losing(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        answer = await asks(name, args, kwargs)
+        if ONCE in kwargs and not done:
+            done.append(name)
+            raise Unavailable("the answer is lost")
+        return answer
+
+    async with client_of(backend) as client:
+        made = "".join([await before(client, backend, archive) for before in asked.before])
+    backend.monitor = losing
+    async with client_of(backend) as client:
+        lost = await asked.send(client, made, archive)
+        assert lost.status_code == 503, lost.text
+        for method, path, body in OTHERS:
+            assert (await client.request(method, path, json=body)).is_success
+    before = await state(backend)
+    async with client_of(backend) as client:
+        told = await asked.send(client, made, archive)
+    assert told.is_success, told.text
+    assert told.headers["idempotency-replayed"] == "true"
+    assert await state(backend) == before
+    assert len(done) == 1
+
+
+async def state(backend: InProcess) -> list[Any]:
+    """What the Monitor holds."""
+    async with client_of(backend) as client:
+        paths = ("/api/alerts/silences", THRESHOLDS, "/api/monitoring/churn/baselines", "/api/alerts/channels")
+        return [(await client.get(path)).json() for path in paths]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from streamb.asking import ONCE, Once, Verbs, change
+from streamb.asking import ONCE, Once, Told, Verbs, change
 from streamb.clock import ManualClock
 from streamb.errors import Conflict, InvalidInput, NotFound, StorageFailed
 from streamb.hashing import sha256_hex
@@ -100,7 +100,8 @@ def ask(clock: ManualClock, records: RecordStore, shelf: Shelf) -> Callable[...,
     def ask(method: Callable[..., object], *args: object, once: Once | None = None) -> object:
         answers = Idempotency(records, clock)  # another Controller each time
         verbs = Verbs(shelf, answers, keeper=answers)
-        return verbs.run(method.__qualname__, args, {} if once is None else {ONCE: once})
+        answer = verbs.run(method.__qualname__, args, {} if once is None else {ONCE: once})
+        return answer.answer if isinstance(answer, Told) else answer
 
     return ask
 
@@ -176,7 +177,7 @@ def test_of_two_at_the_same_time_one_is_refused(clock: ManualClock, records: Rec
             verbs.run(name, (), {ONCE: ORDER})
         go.set()
         assert first.result(60) == 1
-    assert verbs.run(name, (), {ONCE: ORDER}) == 1
+    assert verbs.run(name, (), {ONCE: ORDER}) == Told(1)
 
 
 def test_a_store_that_fails_after_the_change_does_not_make_it_fail(clock: ManualClock, records: RecordStore, caplog):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from streamb.asking import verb
+from streamb.asking import change, verb
 from streamb.clock import Clock, isoformat
 from streamb.errors import BadRequest, InvalidInput, NotFound
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, VERSION, Alert, Severity, merged
@@ -192,7 +192,7 @@ class AlertManager:
 
     # --- silences --------------------------------------------------------------------------------------------------
 
-    @verb
+    @change
     def silence(
         self, matchers: Any, *, author: str, comment: str, duration_s: float, starts_at: float | None = None
     ) -> Silence:
@@ -227,7 +227,7 @@ class AlertManager:
             self._keep(silence)
         return silence
 
-    @verb
+    @change
     def expire_silence(self, silence_id: str, by: str) -> Silence:
         """End a silence now.
 
@@ -264,7 +264,8 @@ class AlertManager:
         over = [one for one in silences.values() if one.state(self._now()) is SilenceState.EXPIRED]
         over.sort(key=lambda one: one.ends_at, reverse=True)
         gone = [one.silence_id for one in over[MOST_SILENCES:]]
-        self._outbox.commit(Change(silences={silence.silence_id: to_plain(silence), **dict.fromkeys(gone)}))
+        changed = {silence.silence_id: to_plain(silence), **dict.fromkeys(gone)}
+        self._outbox.commit(Change(silences=changed, answer=silence))
         silences = {key: one for key, one in silences.items() if key not in gone}
         self._board = replace(self._board, silences=silences)
 

@@ -19,7 +19,7 @@ from pydantic import PlainSerializer, PlainValidator
 from streamb.asking import verb
 from streamb.clock import Clock, isoformat
 from streamb.monitoring.alerts.notification import FIRING, Notification, milliseconds
-from streamb.store import Database, Page, every_record, memory_database, open_database
+from streamb.store import Database, Idempotency, Page, every_record, keep, memory_database, open_database
 from streamb.store.plain import from_plain, to_plain
 
 ALERTS: Final = "monitor-alerts"
@@ -57,12 +57,14 @@ class Change:
     Attributes:
         alerts, groups, silences: bodies by key, as JSON values; None removes the entry.
         notifications: notifications to deliver, in this order.
+        answer: what a repetition of the request that caused the change is told; None if there was no request.
     """
 
     alerts: State = field(default_factory=dict)
     groups: State = field(default_factory=dict)
     silences: State = field(default_factory=dict)
     notifications: tuple[Notification, ...] = ()
+    answer: Any = None
 
     def __bool__(self) -> bool:
         return bool(self.alerts or self.groups or self.silences or self.notifications)
@@ -128,6 +130,9 @@ class Past:
 class Outbox:
     """Writes each change to the file first and then to memory; reads from memory. Thread-safe.
 
+    Attributes:
+        answers: the answers of changes of the Monitor that were named, in the same file.
+
     Args:
         history_days: how many days outcomes are kept.
         most_queued: the most notifications that may wait; beyond it the oldest is dropped.
@@ -145,6 +150,7 @@ class Outbox:
     ) -> None:
         self._database = database
         self._records = database.records
+        self.answers = Idempotency(database.records, clock)
         self._clock = clock
         self._history_s = history_days * _DAY_S
         self._most_queued = most_queued
@@ -196,6 +202,8 @@ class Outbox:
                     (SILENCES, change.silences),
                 ):
                     self._write(collection, state)
+                if change.answer is not None:
+                    keep(change.answer)
                 for queued, reason in removed:
                     self._records.delete(QUEUE, queued.key)
                     if reason:

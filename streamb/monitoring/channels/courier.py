@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from streamb.asking import verb
+from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import NotFound, StreambError
 from streamb.monitoring.alerts.alert import ALERT_NAME, MODEL, SEVERITY, Severity, fingerprint
@@ -109,7 +109,7 @@ class Courier:
             while worker.step() == 0.0:
                 pass
 
-    @verb
+    @change
     def try_channel(self, name: str) -> None:
         """Send a trial notification to one channel directly, without the outbox, and wait for the result.
 
