@@ -18,6 +18,7 @@ from streamb.serving.answering import Answering, no_probabilities
 from streamb.serving.batch import Predictor
 from streamb.serving.batcher import Batcher
 from streamb.serving.breaker import BreakerWatch
+from streamb.serving.callers import CallerLimits, Exceeded
 from streamb.serving.exchange import (
     TIMEOUT_HEADER,
     Exchange,
@@ -48,9 +49,19 @@ _CLIENT_GONE = 499
 
 
 class GatewayApp:
-    """The data plane of one gateway, as an ASGI application. It belongs to one event loop."""
+    """The data plane of one gateway, as an ASGI application. It belongs to one event loop.
 
-    def __init__(self, predictor: Predictor, limits: GatewayLimits, clock: Clock) -> None:
+    Args:
+        predictor: calls the versions.
+        limits: the limits of this gateway.
+        clock: the source of time.
+        callers: the limits on callers; None: this gateway takes an even part of them, and knows of no edge.
+    """
+
+    def __init__(
+        self, predictor: Predictor, limits: GatewayLimits, clock: Clock, callers: CallerLimits | None = None
+    ) -> None:
+        self._callers = callers or CallerLimits(clock)
         self._limits = limits
         self._clock = clock
         self._predictor = predictor
@@ -80,6 +91,7 @@ class GatewayApp:
         self._served = self._builder.build(table, self._clock.monotonic())
         self._mirrors.keep(self._served)
         self._feedback.use(table.policy.token_key)
+        self._callers.use(table.policy.limits)
         current = {version.target.app for version in self._served.versions()}
         for known in self._builder.known():
             if known.target.app not in current:
@@ -135,24 +147,47 @@ class GatewayApp:
         finally:
             if exchange.held:
                 self._room.give_back(exchange.held)
+        if exchange.quota is not None:
+            reply.headers += exchange.quota.headers()
         return await reply.send(send, exchange.request_id)
 
     async def _answer(self, exchange: Exchange) -> Reply:
         scope = exchange.scope
-        route = parse_route(scope["method"], path_of(scope))
+        try:
+            route = parse_route(scope["method"], path_of(scope))
+        except StreambError:
+            self._admit(exchange, Route(Action.SERVER))
+            raise
         probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         served = self._served
-        if route.action is Action.PREDICT or route.action is Action.INFER:
-            exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
-            return await self._infer(exchange, route, probabilities)
         if not metadata.is_open(route.action):
-            exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
+            self._admit(exchange, route)
+        if route.action is Action.PREDICT or route.action is Action.INFER:
+            return await self._infer(exchange, route, probabilities)
         if route.action is Action.FEEDBACK:
             return await self._learn(exchange, route)
         replicas = self._predictor.replicas
         if route.action is Action.MODELS:
             return metadata.list_models(served, scope["query_string"], replicas)
         return metadata.describe(route, exchange.headers, served, self._streamb_version, replicas)
+
+    def _admit(self, exchange: Exchange, route: Route) -> None:
+        """Find out who calls.
+
+        Raises:
+            RateLimited: an address, or the key or the address without one, sends too many requests.
+            Unauthorized: the key is missing or not valid.
+        """
+        served, callers, address = self._served, self._callers, ""
+        if callers.active:
+            address = callers.address_of(exchange.scope, exchange.headers)
+            exchange.quota = callers.from_address(address, exchange.started)
+        if metadata.is_open(route.action):
+            return
+        exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
+        if callers.active:
+            model_id = route.model_id if route.model_id in served.models else ""
+            exchange.quota = callers.from_caller(exchange.grant, address, model_id, exchange.started)
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         if TIMEOUT_HEADER in exchange.headers:
@@ -220,6 +255,8 @@ class GatewayApp:
 
     def _refuse(self, exchange: Exchange, error: StreambError) -> Reply:
         elapsed = self._clock.monotonic() - exchange.started
+        if isinstance(error, Exceeded):
+            exchange.quota = error.quota
         if isinstance(error, RowsFailed) and exchange.served is not None:
             exchange.request_id = error.request_id
             if exchange.own_id or exchange.body_id:

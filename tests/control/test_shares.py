@@ -210,6 +210,22 @@ EVENTS = st.one_of(
 )
 
 
+DO = {
+    "wait": lambda fleet, there, how: fleet.clock.advance(how),
+    "beat": lambda fleet, there, how: fleet.beat(there),
+    "beat lost": lambda fleet, there, how: fleet.beat(there, answer_lost=True),
+    "late": lambda fleet, there, how: setattr(there, "heard", False),
+    "in time": lambda fleet, there, how: setattr(there, "heard", True),
+    "kill": lambda fleet, there, how: fleet.kill(there),
+    "leave": lambda fleet, there, how: fleet.leave(there),
+    "beats": lambda fleet, there, how: fleet.beats(),
+    "start": lambda fleet, there, how: fleet.start(),
+    "bury": lambda fleet, there, how: fleet.bury(),
+    "new controller": lambda fleet, there, how: fleet.restart_controller(),
+    "recover": lambda fleet, there, how: fleet.recover(),
+}
+
+
 class Whole:
     """One bucket that sees everything: what the limit means. It is never overdrawn, over any stretch of time."""
 
@@ -235,28 +251,10 @@ def test_no_schedule_lets_more_through(events, gateways, size):
     whole = Whole(fleet.clock, fleet.limits, spare=gateways + starts)
     for what, which, how in events:
         there = fleet.gateways[which % len(fleet.gateways)] if fleet.gateways else fleet.start()
-        if what == "flood":
-            whole.take(there.ask(how))
-        elif what == "flood all":
-            whole.take(sum(one.ask(how) for one in fleet.gateways))
-        elif what == "wait":
-            fleet.clock.advance(how)
-        elif what in ("beat", "beat lost"):
-            fleet.beat(there, answer_lost=what == "beat lost")
-        elif what in ("late", "in time"):
-            there.heard = what == "in time"
-        elif what == "kill":
-            fleet.kill(there)
-        elif what == "leave":
-            fleet.leave(there)
-        elif what == "beats":
-            fleet.beats()
-        elif what == "start" and len(fleet.gateways) < 4:
-            fleet.start()
-        elif what == "bury":
-            fleet.bury()
-        elif what == "new controller":
-            fleet.restart_controller()
-        elif what == "recover":
-            fleet.recover()
+        if what.startswith("flood"):
+            whole.take(sum(one.ask(how) for one in (fleet.gateways if what == "flood all" else [there])))
+        elif what == "start" and len(fleet.gateways) == 4:
+            continue
+        else:
+            DO[what](fleet, there, how)
         assert sum(fleet.held(NAME)) <= 1 + 1e-9

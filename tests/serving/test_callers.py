@@ -180,14 +180,14 @@ def test_memory_is_bounded_under_unknown_addresses_and_keys():
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert len(callers._addresses) == len(callers._keys) == MOST_BUCKETS
-    # What replaces buckets from before the measurement is counted as new; the whole tables are about 10 MB.
+    # What replaces buckets from before the measurement counts as new; both tables together take about 10 MB.
     assert grown < 16 * 1024 * 1024
     assert len(callers.uses().asked) <= 512
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 15), st.floats(0, 3)), max_size=120))
 def test_a_table_that_is_too_small_gives_no_tokens_away(schedule):
-    """Who makes a process forget its bucket gets no new burst: no caller gets more than one bucket would let through."""
+    """Who makes a process forget its bucket gets no new burst."""
     buckets = Buckets(60, 10, Shares(1.0), 1.0, 0.0, most=4)
     now, whole = 0.0, {}
     for caller, number, pause in schedule:
