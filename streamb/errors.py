@@ -17,10 +17,13 @@ class StreambError(Exception):
         status: the HTTP status that a server answers with.
         code: a stable, machine-readable name that never changes.
         details: facts about this occurrence, as JSON values.
+        foreign: whether the message has words of code that is not streamb's, such as a model's own exception: they may
+            hold values of rows, so they belong into a log, not into an answer.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    foreign: bool = False
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

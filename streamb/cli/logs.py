@@ -11,9 +11,9 @@ import typer
 
 from streamb.cli.options import StateDir
 from streamb.cli.output import Answer, print_output, say
-from streamb.cluster.ray_logs import ACTORS, MODELS, RAY, files_of, find_logs, last_lines
+from streamb.cluster.ray_logs import ACTORS, MODELS, RAY, files_of, find_logs, last_lines, lines_with
 from streamb.config import load_settings
-from streamb.errors import NotFound
+from streamb.errors import InvalidInput, NotFound
 from streamb.sdk.discovery import read_platform_file
 from streamb.sdk.launch import LOG_FILE
 
@@ -30,6 +30,9 @@ def logs(
     state_dir: StateDir = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines from the end of each file.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is added, until Ctrl-C.")] = False,
+    find: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only lines that hold this, such as the reference of an error.")
+    ] = None,
 ) -> Answer:
     """Show the logs of the platform on this machine: of the one that runs, else of the last start that failed."""
     folder = load_settings(state_dir=state_dir).state_dir
@@ -37,8 +40,12 @@ def logs(
     def found() -> list[Path]:
         return _files(folder, part)
 
+    if find is not None and follow:
+        raise InvalidInput("--find searches what is written; it cannot --follow what is added")
     shown = found()
-    tails = last_lines(shown, lines)
+    tails = last_lines(shown, lines) if find is None else lines_with(shown, find)
+    if find is not None and not tails:
+        raise NotFound(f"no log on this machine has a line with {find!r}")
     if not tails and not (follow and shown):
         raise NotFound(_nothing(folder, part))
     if follow:

@@ -24,6 +24,7 @@ from streamb.security.platform_key import PlatformKey
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
 from streamb.serving.predicting import PredictThread
+from streamb.serving.references import References
 from streamb.serving.replica import BatchPredictor
 from streamb.serving.scaling_policy import ScalingPolicy
 from streamb.trials.golden import check_golden
@@ -47,7 +48,7 @@ class ModelVersion:
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
         mark_role("replica")  # before the model's code runs
         model = _loaded(settings, spec, trusted)
-        self._predictor = BatchPredictor(model)
+        self._predictor = BatchPredictor(model, references=References())
         self._stats = ReplicaStats(cores=settings.replica_cpus if spec.resources.cpus is None else spec.resources.cpus)
         self._settings = settings
         replica = serve.get_replica_context().replica_tag

@@ -174,6 +174,16 @@ def _tail_bytes(file: Path, size: int) -> bytes:
         return content.read(size)
 
 
+def lines_with(files: Iterable[Path], text: str) -> list[tuple[Path, list[str]]]:
+    """Return all lines that hold a text, by file; only files that have such a line."""
+    found: list[tuple[Path, list[str]]] = []
+    for file in files:
+        with file.open(errors="replace") as content:
+            held = [line.rstrip("\n") for line in content if text in line]
+        found += [(file, held)] if held else []
+    return found
+
+
 def last_lines(files: Iterable[Path], count: int) -> list[tuple[Path, list[str]]]:
     """Return the last `count` lines of each file; not those in which Ray names the process, nor files with no other."""
     told = ((file, [line for line in _tail(file).splitlines() if not line.startswith(":")]) for file in files)

@@ -140,7 +140,9 @@ def _object(items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
     for key, value in items:
         name = key if type(key) is str else _key(key)
         if name in found:
-            raise ModelFailed(f"the model answered an object with two keys that are {name[:50]!r} in JSON")
+            error = ModelFailed(f"the model answered an object with two keys that are {name[:50]!r} in JSON")
+            error.foreign = True
+            raise error
         found[name] = value if type(value) in _AS_THEY_ARE else json_value(value, depth)
     return found
 

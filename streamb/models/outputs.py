@@ -95,8 +95,18 @@ def probabilities_from(model: Predicts, given: Any, count: int) -> NDArray[Any]:
     return probabilities_of(model.predict_proba(given), count)
 
 
+def _is_foreign(error: StreambError) -> bool:
+    """Whether its words are of a model's own code, which may raise streamb's classes, too, and not of streamb's."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return error.foreign or (at is not None and not str(at.tb_frame.f_globals.get("__name__")).startswith("streamb."))
+
+
 def failure_of(error: BaseException) -> StreambError:
     """Return the error for a request whose model raised `error`: `InvalidInput` as it is, else a `ModelFailed`.
+
+    The result is marked if its words are foreign.
 
     Raises:
         KeyboardInterrupt: that is what was raised, in the main thread of a process: somebody pressed Ctrl-C.
@@ -104,8 +114,13 @@ def failure_of(error: BaseException) -> StreambError:
     if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
         raise error  # in another thread it can only come from the model itself
     if isinstance(error, StreambError) and type(getattr(error, "message", None)) is str:
-        return error if isinstance(error, InvalidInput | ModelFailed) else ModelFailed(error.message, **error.details)
-    return ModelFailed(f"the model raised {words_of(error)}")
+        known = isinstance(error, InvalidInput | ModelFailed)
+        failure = error if known else ModelFailed(error.message, **error.details)
+        failure.foreign = not known or _is_foreign(error)
+        return failure
+    failure = ModelFailed(f"the model raised {words_of(error)}")
+    failure.foreign = True
+    return failure
 
 
 def not_finite(row: int) -> ModelFailed:

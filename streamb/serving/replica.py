@@ -6,6 +6,7 @@ Runs wherever the model runs; knows nothing of HTTP, routing or Ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Protocol, TypeAlias
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamb.clock import Clock, SystemClock
-from streamb.errors import StreambError
+from streamb.errors import InvalidInput, StreambError
 from streamb.models.named_outputs import joined
 from streamb.models.outputs import (
     RAISED,
@@ -27,6 +28,7 @@ from streamb.models.outputs import (
 from streamb.models.schema import FeatureSchema
 from streamb.serving.answer import Rows, untyped_rows
 from streamb.serving.batch import Batch, BatchReply
+from streamb.serving.references import References
 
 _Ask: TypeAlias = Callable[[Predicts, Any, int], NDArray[Any]]
 
@@ -44,13 +46,23 @@ class BatchPredictor:
     Args:
         model: the model.
         clock: measures `search_s`.
+        references: what callers are told of the model's own exceptions, and where their words go; None: they are told
+            the words, because the rows and the model are their own (in a trial).
         search_s: after this many seconds of looking for the request that makes a batch fail, the ones not yet told
             apart fail together (a slow model that always raises would otherwise be asked twice per request).
     """
 
-    def __init__(self, model: Served, *, clock: Clock | None = None, search_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        model: Served,
+        *,
+        clock: Clock | None = None,
+        references: References | None = None,
+        search_s: float = 10.0,
+    ) -> None:
         self._model = model
         self._clock = clock or SystemClock()
+        self._references = references
         self._search_s = search_s
 
     def run(self, batch: Batch) -> BatchReply:
@@ -60,9 +72,14 @@ class BatchPredictor:
         them, so no other request fails because of them.
         """
         try:
-            return self._run(batch)
+            reply = self._run(batch)
         except RAISED as error:  # not a row's fault: `has_probabilities` or `schema` of the model raised
-            return BatchReply(joined([]), None, dict.fromkeys(range(len(batch.counts)), failure_of(error)))
+            reply = BatchReply(joined([]), None, dict.fromkeys(range(len(batch.counts)), failure_of(error)))
+        return reply if not reply.errors or self._references is None else self._referred(reply, self._references)
+
+    def _referred(self, reply: BatchReply, references: References) -> BatchReply:
+        told = {id(error): references.told(error) for error in reply.errors.values()}
+        return replace(reply, errors={index: told[id(error)] for index, error in reply.errors.items()})
 
     def _run(self, batch: Batch) -> BatchReply:
         asking = _Asking(self._model, batch, self._clock, self._search_s)
@@ -126,7 +143,7 @@ class _Asking:
             if error is None:
                 continue  # the usual case: one call answers them all
             if len(some) == 1 or self._clock.monotonic() > self._give_up_at:
-                self.errors.update(dict.fromkeys(some, error))
+                self.errors.update(dict.fromkeys(some, _of_several(error) if len(some) > 1 else error))
             else:
                 middle = len(some) // 2
                 groups += [some[middle:], some[:middle]]
@@ -169,6 +186,13 @@ class _Asking:
 def _failed(bad: NDArray[np.bool_] | None) -> list[int]:
     """The rows that are bad, by index."""
     return [] if bad is None else np.flatnonzero(bad).tolist()
+
+
+def _of_several(error: StreambError) -> StreambError:
+    """The error of requests that were not told apart: none may hear what is wrong with the rows of another."""
+    if error.foreign or not isinstance(error, InvalidInput):
+        return error
+    return InvalidInput("these rows, or others that the model was asked in the same call, are not valid; ask again")
 
 
 def select_rows(rows: Rows, spans: Sequence[tuple[int, int]]) -> Rows:

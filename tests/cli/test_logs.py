@@ -54,6 +54,13 @@ def test_each_part_and_all_of_them(state_dir, tmp_path, kept):
     assert told["file"].endswith("up.log")
 
 
+def test_a_reference_is_found_wherever_it_is(state_dir):
+    found = logs(state_dir, "--find", "line 3", "-n", "1").stdout.splitlines()
+    assert found[1:] == ["line 3", *(f"line {number}" for number in range(30, 40))]
+    assert "line with 'absent'" in logs(state_dir, "--find", "absent", code=1).stderr
+    assert "[invalid_input]" in logs(state_dir, "--find", "line", "--follow", code=1).stderr
+
+
 def test_where_there_is_nothing_it_says_so(state_dir, tmp_path):
     assert "[not_found]" in logs(state_dir, "monitor", code=1).stderr
     assert "parts: start, ray, controller" in logs(state_dir, "nonsense", code=1).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,9 @@ from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.frames import GREETING_BYTES, Frame, FrameProtocol, Kind, MalformedFrame, frame_header
 from streamb.serving.links.handshake import LinkAddress, is_proof, unavailable, welcome
 from streamb.serving.links.wire import decode_batch, encode_error, encode_reply
+from streamb.text import shown
 
+_log = logging.getLogger(__name__)
 _PROOF_S: Final = 2.0
 _MAX_STRANGERS: Final = 64  # connections that have not proven themselves yet
 _MAX_GATEWAYS: Final = 1024
@@ -208,7 +211,8 @@ def _encoded(number: int, outcome: BatchReply | StreambError) -> bytes:
     except ModelFailed as error:
         return encode_error(number, error)
     except Exception as error:  # the caller must hear of its call in any case
-        return encode_error(number, ModelFailed(f"the model's answer cannot be sent: {words_of(error)}"))
+        _log.error("the answer of a model cannot be sent: %s", shown(words_of(error)))
+        return encode_error(number, ModelFailed("the model's answer cannot be sent; the log of the replica says why"))
 
 
 class _ServerSide(FrameProtocol):
