@@ -21,10 +21,11 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.room import cluster_room
 from streamb.cluster.serve_runtime import ServeRuntime
+from streamb.cluster.sharing import Sharing
 from streamb.config import Settings
 from streamb.control.health import Unserved
 from streamb.control.observations import NodeReport, Observations
-from streamb.control.platform import Platform, build, operator_key
+from streamb.control.platform import Platform, build, operator_key, rate_limits
 from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
@@ -33,6 +34,7 @@ from streamb.monitoring.alerts.deployments import News
 from streamb.security.keys import digest
 from streamb.security.platform_key import PlatformKey
 from streamb.traffic import RoutingTable
+from streamb.traffic.shares import Shares
 
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.1
@@ -69,6 +71,7 @@ class ControllerActor:
         self._clock = SystemClock()
         self._observations = Observations(self._clock)
         self._wake = threading.Event()
+        self._sharing = Sharing(rate_limits(settings), self._clock)
         self._edges = EdgeFleet(settings, self._clock, enabled=with_edge)
         self._parts: _Parts | None = None
         self._trouble = "the controller is starting"
@@ -92,17 +95,18 @@ class ControllerActor:
         run = self._opened.control.verbs.run
         return await asyncio.get_running_loop().run_in_executor(self._threads, run, name, args, kwargs)
 
-    async def heartbeat(self, report: NodeReport) -> tuple[RoutingTable | None, Mapping[str, str]]:
+    async def heartbeat(self, report: NodeReport) -> tuple[RoutingTable | None, Mapping[str, str], Shares | None]:
         """Record a process's report.
 
-        Returns the routing table if the process is a gateway with an older one, else None, and the reasons why apps
-        cannot answer, by app.
+        Returns the routing table if the process is a gateway with an older one, else None; the reasons why apps cannot
+        answer, by app; and the gateway's shares of the limits on callers, None if there are none.
         """
         self._observations.receive(report)
+        shares = self._sharing.divide(report)
         if self._parts is None or report.role != "gateway":
-            return None, {}
+            return None, {}, shares
         table = self._parts.platform.rollouts.table
-        return table if report.epoch < table.epoch else None, self._parts.runtime.failed()
+        return table if report.epoch < table.epoch else None, self._parts.runtime.failed(), shares
 
     async def endpoints(self, report: NodeReport) -> tuple[list[NodeReport], bool]:
         """Record an edge's heartbeat; return all listening processes, and whether the list is known to be complete."""
@@ -120,6 +124,7 @@ class ControllerActor:
     async def goodbye(self, report: NodeReport) -> None:
         """Record the last report of a process that ends on purpose."""
         self._observations.goodbye(report)
+        self._sharing.gone(report)
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
         """Return the autoscaling hints for an app (`cluster.autoscaling`): wishes of its deployment, and its load."""
@@ -175,6 +180,7 @@ class ControllerActor:
 
     async def _run(self) -> None:
         edges = begin(self._keep_edges(), "edges are not kept up any more")
+        sharing = begin(self._sharing.keep(), "shares of gateways that are gone are not given to others any more")
         parts = await self._open_until_done()
         if parts is not None:
             publishing = begin(parts.publisher.run(), "the routing table is not pushed any more")
@@ -186,6 +192,7 @@ class ControllerActor:
             publishing.cancel()
             sweeping.cancel()
         edges.cancel()
+        sharing.cancel()
 
     async def _open_until_done(self) -> _Parts | None:
         """Open the database and the files, however long that takes; None if the platform stops before."""

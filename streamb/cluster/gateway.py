@@ -24,6 +24,7 @@ from streamb.errors import Unavailable
 from streamb.metrics import Snapshot
 from streamb.security.platform_key import PlatformKey
 from streamb.serving import GatewayApp, GatewayLimits
+from streamb.serving.callers import CallerLimits
 from streamb.serving.http.cors import with_cors
 from streamb.traffic import RoutingTable
 
@@ -42,16 +43,18 @@ class Gateway:
         self._clock = SystemClock()
         self._key = PlatformKey.load(settings.state_dir)
         self._predictor = LinkPredictor(self._key.link_secret)
-        self._app = GatewayApp(self._predictor, limits_of(settings), self._clock)
+        self._callers = CallerLimits(self._clock, self._key.edge_secret, divided=True)
+        self._app = GatewayApp(self._predictor, limits_of(settings), self._clock, self._callers)
         self._newest = self._app.table
         self._expected: dict[str, float] = {}
         context = ray.get_runtime_context()
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
+        self._actor = context.get_actor_name() or ""
         self._asgi = with_cors(self._app, settings.allowed_origins)
         self._listener = Listener(self._asgi, own_address(settings))
         self._told: tuple[Snapshot, ...] = ()
-        self._heartbeat = Heartbeat(self._report, self._take, self._predictor.hear_failed)
+        self._heartbeat = Heartbeat(self._report, self._take, self._predictor.hear_failed, self._callers)
         self._heartbeat.start()
         self._pusher = Pusher(GatewayDesk(self._source, lambda: self._told), settings.monitoring_interval_s)
         if settings.monitoring_enabled:
@@ -62,6 +65,7 @@ class Gateway:
 
     async def __del__(self) -> None:
         """Refuse new requests and answer the running ones; Serve awaits this when it stops the replica."""
+        self._callers.leave()  # before the goodbye: from then on others may have its shares
         await self._heartbeat.stop()
         await asyncio.sleep(EDGE_NOTICES_S)
         await self._listener.close()
@@ -127,6 +131,8 @@ class Gateway:
             in_flight={app: count for app, count in in_flight.items() if count},
             links=self._predictor.links(),
             snapshots=self._told,
+            actor=self._actor,
+            limited=dict(self._callers.counted),
         )
 
 

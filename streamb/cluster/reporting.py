@@ -15,6 +15,7 @@ from streamb.clock import SystemClock
 from streamb.cluster.background import begin
 from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.control.observations import NodeReport
+from streamb.serving.callers import CallerLimits
 from streamb.traffic import RoutingTable
 
 INTERVAL_S: Final = 1.0
@@ -32,6 +33,8 @@ class Heartbeat:
         report: returns this process's report.
         adopt: adopts a newer routing table; None for processes that route nothing.
         hear_failed: called with the reasons why apps cannot answer, by app.
+        callers: the limits on callers, of which the Controller is told the use, and tells the shares; None for processes
+            that share none.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class Heartbeat:
         report: Callable[[], NodeReport],
         adopt: Callable[[RoutingTable], Coroutine[Any, Any, None]] | None = None,
         hear_failed: Callable[[Mapping[str, str]], None] = lambda _: None,
+        callers: CallerLimits | None = None,
     ) -> None:
+        self._callers = callers
         self._make_report = report
         self._clock = SystemClock()
         self._since = self._clock.monotonic()
@@ -89,22 +94,26 @@ class Heartbeat:
         while True:
             self._beat_at = self._clock.monotonic()
             adopted = await self._beat()
-            # A pulled table is acknowledged now rather than at the end of the second.
+            # A pulled table, and shares that were given up, are acknowledged now, not at the end of the second.
             await asyncio.sleep(_SOON_S if adopted else INTERVAL_S)
 
     async def _beat(self) -> bool:
-        """Send one report. Return True if the answer was a newer table."""
+        """Send one report. Return True if the next one should follow at once: it tells the Controller what was done."""
         try:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
-            asked = self._controller.heartbeat.remote(self.report())
-            table, failed = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
+            uses = None if self._callers is None else self._callers.uses()
+            asked = self._controller.heartbeat.remote(replace(self.report(), uses=uses))
+            # Of an answer that is late nothing may be used: the next report says what shares are in use.
+            table, failed, shares = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
             self._hear_failed(failed)
+            gave_up = shares is not None and self._callers is not None and self._callers.adopt(shares)
             if table is not None and self._adopt is not None:
                 # It may wait for replicas for longer than a process may be silent: the next beat does not wait.
                 adopting = begin(self._adopt(table), "a routing table could not be adopted")
                 await asyncio.wait({adopting}, timeout=INTERVAL_S)
-                return adopting.done()
+                return gave_up or adopting.done()
+            return gave_up
         except (RayError, TimeoutError, ValueError) as error:
             # ValueError: no such actor (yet). Serving continues with the present table.
             self._controller = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -13,6 +14,7 @@ from streamb.control.drift_scores import DriftScores
 from streamb.metrics import OutcomeWindows, Snapshot, merge
 from streamb.metrics.snapshot import merge_version
 from streamb.metrics.windows import REMEMBERED_SOURCES
+from streamb.traffic.shares import Uses
 
 Role = Literal["gateway", "console", "edge"]
 
@@ -39,6 +41,10 @@ class NodeReport:
         links: number of replicas that it can call now, by app; 0 while it searches for them (gateways).
         snapshots: counters since the process started (gateways).
         detail: one line for people.
+        actor: the name by which Ray knows the process, for as long as it runs (gateways).
+        uses: how it uses its shares of the limits on callers; None if it has none to use (gateways, in heartbeats).
+        limited: how many requests were above a limit on callers since it started, by the kind of limit and what became
+            of them (gateways).
         uptime_s: how long the process had been reporting when it made this report; shows which of two reports is the
             newer one, and whether the process is older than the Controller.
     """
@@ -53,6 +59,9 @@ class NodeReport:
     links: Mapping[str, int] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] = ()
     detail: str = ""
+    actor: str = ""
+    uses: Uses | None = None
+    limited: Mapping[tuple[str, str], int] = field(default_factory=dict)
     uptime_s: float = 0.0
 
 
@@ -78,6 +87,7 @@ class Observations:
         self._gone: dict[str, NodeReport] = {}
         self._retired: dict[tuple[str, str], Snapshot] = {}
         self._labels: dict[tuple[str, str], set[str]] = {}
+        self._limited: Counter[tuple[str, str]] = Counter()  # of sources that are forgotten
 
     @property
     def settled(self) -> bool:
@@ -136,6 +146,16 @@ class Observations:
             told = (snapshot for report in reports for snapshot in report.snapshots)
             return merge([*self._retired.values(), *told])
 
+    @verb
+    def limited(self) -> dict[tuple[str, str], int]:
+        """Return how many requests were above a limit on callers, over all gateways, so that no sum decreases."""
+        with self._lock:
+            self._retire_silent()
+            total = Counter(self._limited)
+            for report in [*(report for _, report in self._reports.values()), *self._gone.values()]:
+                total.update(report.limited)
+            return dict(total)
+
     def recent(self, model_id: str, version: str, seconds: int) -> Snapshot:
         """Return a version's outcomes in the last `seconds`, summed over all gateways."""
         return self.windows.recent(model_id, version, self._clock.monotonic(), seconds)
@@ -173,6 +193,7 @@ class Observations:
             # Merging cannot be undone: after so many others have gone, this source is not expected to return.
             oldest = self._gone.pop(next(iter(self._gone)))
             self._retire(oldest.snapshots)
+            self._limited.update(oldest.limited)
 
     def _retire(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep counts that their source will not report again."""

@@ -110,6 +110,9 @@ class Division:
             uptime_s: its age when it told it, in seconds.
         """
         with self._lock:
+            known = self._holders.get(gateway)
+            if known is not None and uptime_s < known.uptime_s:
+                return known.told  # it told this before what is known, and waits for no answer to it
             holder = self._hear(gateway, uses, now, uptime_s)
             self._hot = {name: at for name, at in self._hot.items() if now - at <= HOT_S}
             default = min(1.0 / max(self._limits.gateways, len(self._holders)), self._free(gateway, holder, None))

@@ -2,7 +2,8 @@
 
 Whatever an actor returns or receives, any Ray client can ask for. The processes of one platform therefore share 32
 random bytes in a file that only their user may read, and derive from it what they need among themselves: the secret of
-each link between a gateway and a replica, and the key that seals secrets which do pass through Ray.
+each link between a gateway and a replica, the one that proves the edge, and the key that seals secrets which do pass
+through Ray.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ class PlatformKey:
             replica: the replica's name, which no other replica ever has.
         """
         return self._derive(f"link {replica}", "sha256")
+
+    @property
+    def edge_secret(self) -> str:
+        """The secret (64 hexadecimal digits) by which gateways and consoles know that the edge sent a request."""
+        return self._derive("edge", "sha256").hex()
 
     def seal(self, secret: bytes) -> bytes:
         """Return `secret` encrypted and authenticated (AES-SIV, RFC 5297); equal secrets give equal results."""
