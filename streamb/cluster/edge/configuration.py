@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from streamb.control.observations import Endpoint
+from streamb.serving.callers import CLIENT_HEADER
 from streamb.serving.http.cors import ANY, EXPOSED
 from streamb.serving.http.routes import NOT_IN_PATHS
 
@@ -59,6 +60,7 @@ class EdgeConfig:
         console_timeout_s: the same for a Console, which tries a version before it answers an upload; None: the same.
         check_timeout_s: a gateway whose health checks take longer (seconds) gets no requests while another is faster.
         cors_origins: the sites whose pages may read what the edge answers itself to requests for /v2.
+        secret: what proves to gateways and consoles that the edge sent a request; "" if they need no proof.
         max_body_bytes: size limit of a request to a gateway, where the edge buffers it (HAProxy does not).
     """
 
@@ -72,6 +74,7 @@ class EdgeConfig:
     threads: int = 1
     cors_origins: tuple[str, ...] = ()
     console_timeout_s: float | None = None
+    secret: str = field(default="", repr=False)
 
     def silence_of(self, backend: Backend) -> float:
         """Return the longest silence of a server of this backend, in seconds."""
@@ -151,6 +154,8 @@ def _frontend(config: EdgeConfig, listener: int | None) -> str:
     bind = f"{host}:{config.port}" if listener is None else f"fd@{listener}"
     tls = f" ssl crt {config.certificate} alpn h2,http/1.1" if config.certificate else ""
     strip = "\n".join(f"    http-request del-header {header}" for header in STEERING_HEADERS)
+    client = CLIENT_HEADER.decode()
+    named = f'set-header {client} "{config.secret} %[src]"' if config.secret else f"del-header {client}"
     encoded = _as_json(f'{{"error":"{NOT_IN_PATHS}","code":"bad_request"}}')
     return f"""\
 frontend edge
@@ -161,6 +166,8 @@ frontend edge
 {_SILENCE}
 {strip}
     http-request del-header {STEERING_PREFIX} -m beg
+    # Where the request comes from; whatever a client says of that itself is replaced.
+    http-request {named}
     acl data path /v2
     acl data path_beg /v2/
     http-request set-var(txn.feedback) bool(true) if {{ path_end /feedback }} {{ path_beg /v2/models/ }}

@@ -22,6 +22,7 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE, edge_actor
 from streamb.config import Settings
 from streamb.control.observations import Endpoint, NodeReport
 from streamb.errors import StartFailed
+from streamb.security.platform_key import PlatformKey
 from streamb.store.files import replace_file
 
 INTERVAL_S: Final = 1.0
@@ -76,6 +77,7 @@ class EdgeActor:
             + 10,
             max_body_bytes=settings.max_body_bytes,
             cors_origins=settings.allowed_origins,
+            secret=PlatformKey.load(settings.state_dir).edge_secret,
         )
         binary = haproxy_binary()
         return HAProxy(binary, config, folder) if binary else Forwarder(config)

@@ -25,6 +25,7 @@ from streamb.cluster.edge.configuration import (
 from streamb.cluster.listener import Listener
 from streamb.control.observations import Endpoint
 from streamb.errors import BadRequest, RequestTimeout, StartFailed, StreambError
+from streamb.serving.callers import CLIENT_HEADER
 from streamb.serving.http.access import RequestIds
 from streamb.serving.http.cors import with_cors
 from streamb.serving.http.receive import read_body, when_gone
@@ -197,6 +198,13 @@ class Forwarder:
         turned = servers[start:] + servers[:start]
         return turned if about is not None else sorted(turned, key=lambda server: self._busy.get(server[0], 0))
 
+    def _named(self, scope: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+        """The header that says where a request comes from, with the proof that the edge says it."""
+        client = scope.get("client")
+        if not self._config.secret or client is None:
+            return []
+        return [(CLIENT_HEADER, f"{self._config.secret} {client[0]}".encode())]
+
     async def _ask(self, endpoint: Endpoint, scope: dict[str, Any], content: Any, silence_s: float) -> _Answer:
         if self._client is None:
             raise StartFailed("the edge is not started")
@@ -206,7 +214,7 @@ class Forwarder:
         request = self._client.build_request(
             scope["method"],
             url,
-            headers=_passed_on(scope["headers"]),
+            headers=[*_passed_on(scope["headers"]), *self._named(scope)],
             content=content,
             timeout=httpx.Timeout(silence_s, connect=self._connect_s),
         )
@@ -228,14 +236,14 @@ def _request_id(body: bytes) -> str:
 
 
 def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers to pass on: not those meant for this hop, nor those that steer Ray Serve."""
+    """The headers to pass on: not those meant for this hop, those that steer Ray Serve, or what the edge says itself."""
     named = {name.strip().lower() for k, v in headers if k == b"connection" for name in v.split(b",")}
     return [(k, v) for k, v in headers if k not in _HOP_BY_HOP and k not in named and not _steers(k)]
 
 
 def _steers(header: bytes) -> bool:
     name = header.decode("latin-1")
-    return name in STEERING_HEADERS or name.startswith(STEERING_PREFIX)
+    return header == CLIENT_HEADER or name in STEERING_HEADERS or name.startswith(STEERING_PREFIX)
 
 
 async def _chunks(receive: Any) -> AsyncIterator[bytes]:

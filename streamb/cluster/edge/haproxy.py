@@ -27,6 +27,7 @@ from streamb.cluster.edge.configuration import (
 )
 from streamb.control.observations import Endpoint
 from streamb.errors import StartFailed
+from streamb.store.files import replace_file
 
 _REPLY_TIMEOUT_S: Final = 5.0
 _BACKLOG: Final = 4096
@@ -91,7 +92,7 @@ class HAProxy:
         self._started = True
 
     async def _start(self, timeout_s: float, known: Mapping[str, Server] | None, listener: int) -> None:
-        self._file.write_text(render(self._config, known, listener))
+        replace_file(self._file, render(self._config, known, listener).encode(), mode=0o600)  # it has a secret
         with self._log.open("wb") as log:
             # Not asyncio's subprocess: the parent-death signal belongs to the thread that forks, which is this one.
             self._process = subprocess.Popen(  # noqa: ASYNC220

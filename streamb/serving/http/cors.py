@@ -11,7 +11,10 @@ from streamb.serving.http.receive import Message, Receive, Send
 from streamb.serving.http.replies import Reply, error_reply
 
 ANY: Final = "*"
-EXPOSED: Final = "x-request-id, x-model-version, retry-after, inference-header-content-length"
+EXPOSED: Final = (
+    "x-request-id, x-model-version, retry-after, ratelimit, ratelimit-policy, ratelimit-limit, ratelimit-remaining, "
+    "ratelimit-reset, inference-header-content-length"
+)
 """The headers of an answer that a page may read."""
 
 _TAKEN: Final = (

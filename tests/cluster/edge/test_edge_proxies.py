@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import os
 import socket
 
 import httpx
@@ -335,3 +336,31 @@ def self_signed(folder):
     file = folder / "edge.pem"
     file.write_bytes(certificate + key.private_bytes(*encoding))
     return file
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("secret", ["s" * 64, ""])
+async def test_the_edge_says_where_a_request_comes_from_and_a_client_cannot(tmp_path, kind, secret):
+    forged = {"X-Streamb-Client": f"{'s' * 64} 203.0.113.9"}
+    async with started(kind, tmp_path, secret=secret) as (proxy, client), Upstream("gateway") as gateway:
+        for backend in ("gateways", "consoles"):
+            await proxy.add(backend, f"{backend}-1", gateway.endpoint)
+            await until_up(proxy, backend, f"{backend}-1")
+        for path in ("/v2/models/m", "/api/models"):
+            await client.get(path, headers=[*forged.items(), *forged.items(), ("X-Mark", path)])
+    for path in ("/v2/models/m", "/api/models"):
+        head = next(head for head in gateway.seen if f"x-mark: {path}" in head)
+        said = [line for line in head.split("\r\n") if line.startswith("x-streamb-client")]
+        assert said == ([f"x-streamb-client: {secret} 127.0.0.1"] if secret else [])
+
+
+@pytest.mark.skipif(haproxy_binary() is None, reason="the stand-in has no such file")
+async def test_the_configuration_with_its_secret_is_for_its_owner_only(tmp_path):
+    before = os.umask(0)
+    try:
+        async with started("haproxy", tmp_path, secret="s" * 64):
+            (written,) = tmp_path.glob("*.cfg")
+            assert written.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    assert "s" * 64 not in repr(EdgeConfig("127.0.0.1", 1, tmp_path / "a", None, 1.0, secret="s" * 64))
