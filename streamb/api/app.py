@@ -15,6 +15,7 @@ from streamb.api.console import Console
 from streamb.api.dashboard import pages
 from streamb.api.errors import ERRORS, install_error_handlers, known_parameters
 from streamb.api.front_door import FrontDoor
+from streamb.api.limits import LimitedAddresses, console_limits, counted_caller
 from streamb.api.versions import VersionBody
 from streamb.asking import Transport
 from streamb.clock import Clock
@@ -36,6 +37,7 @@ def create_app(
     settings: Settings,
     clock: Clock,
     monitor: Transport | None = None,
+    edge_secret: str = "",
 ) -> FastAPI:
     """Return the Console as an ASGI application.
 
@@ -45,6 +47,7 @@ def create_app(
         settings: whether an API key is required, and the limits on a request's size and time.
         clock: gives the time for answers and for the cache of API keys.
         monitor: carries calls to the verbs of the Monitor; None if monitoring is disabled.
+        edge_secret: what the edge proves itself with when it says where a request comes from; "" if there is no edge.
     """
     app = FastAPI(
         title="streamb",
@@ -57,13 +60,15 @@ def create_app(
     )
     app.state.console = Console(control, monitor or _no_monitor, artifacts, settings, clock)
     app.state.keys = KeyCache(clock)
+    app.state.callers = callers = console_limits(settings, clock, edge_secret)
     nouns = (models, versions, deployments, monitoring, baselines, alerts, jobs, platform, pages)
     closed = [part.router for part in nouns]
     for router in closed:
-        app.include_router(router, dependencies=[needs_caller, known_parameters], responses=ERRORS)
+        app.include_router(router, dependencies=[needs_caller, counted_caller, known_parameters], responses=ERRORS)
     app.include_router(platform.open_router, dependencies=[known_parameters])
     app.state.routers = [*closed, platform.open_router]
     install_error_handlers(app)
+    app.add_middleware(LimitedAddresses, callers=callers, clock=clock)
     app.add_middleware(FrontDoor, settings=settings)
     app.openapi = lambda: _describe(app, settings)  # type: ignore[method-assign]  # the documented way
     return app

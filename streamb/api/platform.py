@@ -15,7 +15,7 @@ from streamb.control.observations import Observations
 from streamb.control.verbs import Control
 from streamb.errors import StreambError
 from streamb.metrics import prometheus_text
-from streamb.metrics.export import CONTENT_TYPE
+from streamb.metrics.export import CONTENT_TYPE, limited_text
 from streamb.monitoring.exposition import absent_text
 from streamb.monitoring.monitor import MonitorCore
 from streamb.version import installed_version
@@ -55,6 +55,7 @@ async def metrics(console: ConsoleDep) -> Any:
     snapshots = await console.ask(Observations.snapshots)
     gateways = await console.ask(Control.live_gateways)
     text = prometheus_text(snapshots, gateways=gateways, version=installed_version())
+    text += limited_text(await console.ask(Observations.limited))
     text += await console.ask(Control.deployment_metrics)
     return Response(text + await _monitor_text(console), media_type=CONTENT_TYPE)
 

@@ -25,6 +25,7 @@ from streamb.crypto import PublicKey, SigningKey
 from streamb.errors import Unavailable
 from streamb.models.example import Example
 from streamb.registry.trial import Tried
+from streamb.security.platform_key import PlatformKey
 
 
 class Console:
@@ -35,7 +36,9 @@ class Console:
         artifacts = open_artifacts(settings, signing, signing.public, _Trier(settings, signing.public))
         control = _transport(CONTROLLER, "controller", settings)
         monitor = _transport(MONITOR, "monitor", settings) if settings.monitoring_enabled else None
-        app = create_app(control, artifacts, settings, SystemClock(), monitor)
+        edge_secret = PlatformKey.load(settings.state_dir).edge_secret
+        app = create_app(control, artifacts, settings, SystemClock(), monitor, edge_secret)
+        self._callers = app.state.callers
         context = ray.get_runtime_context()
         self._source = f"console-{context.get_actor_id()}"
         self._node = context.get_node_id()
@@ -55,7 +58,8 @@ class Console:
         self._heartbeat.ensure()
 
     def _report(self) -> NodeReport:
-        return NodeReport("console", self._source, self._node, psutil.Process().pid, self._listener.endpoint)
+        limited, pid = dict(self._callers.counted), psutil.Process().pid
+        return NodeReport("console", self._source, self._node, pid, self._listener.endpoint, limited=limited)
 
 
 class _Trier:

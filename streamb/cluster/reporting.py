@@ -33,8 +33,8 @@ class Heartbeat:
         report: returns this process's report.
         adopt: adopts a newer routing table; None for processes that route nothing.
         hear_failed: called with the reasons why apps cannot answer, by app.
-        callers: the limits on callers, of which the Controller is told the use, and tells the shares; None for processes
-            that share none.
+        callers: the limits on callers, of whose use the Controller is told, and whose shares it tells; None for
+            processes that share none.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Heartbeat:
 
     async def _beat(self) -> bool:
         """Send one report. Return True if the next one should follow at once: it tells the Controller what was done."""
+        soon = False
         try:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
@@ -107,17 +108,16 @@ class Heartbeat:
             # Of an answer that is late nothing may be used: the next report says what shares are in use.
             table, failed, shares = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
             self._hear_failed(failed)
-            gave_up = shares is not None and self._callers is not None and self._callers.adopt(shares)
+            soon = shares is not None and self._callers is not None and self._callers.adopt(shares)
             if table is not None and self._adopt is not None:
                 # It may wait for replicas for longer than a process may be silent: the next beat does not wait.
                 adopting = begin(self._adopt(table), "a routing table could not be adopted")
                 await asyncio.wait({adopting}, timeout=INTERVAL_S)
-                return gave_up or adopting.done()
-            return gave_up
+                soon = soon or adopting.done()
         except (RayError, TimeoutError, ValueError) as error:
             # ValueError: no such actor (yet). Serving continues with the present table.
             self._controller = None
             _log.warning("the controller does not answer (%s); keeping the present routing table", type(error).__name__)
         except Exception:
             _log.exception("a heartbeat failed; the next one is due in %s s", INTERVAL_S)
-        return False
+        return soon

@@ -1,4 +1,4 @@
-"""Knows which gateways run, for the division of the limits on callers: shares are taken only from one that has ended."""
+"""Which gateways run, for the division of the limits on callers: shares are taken only from those that have ended."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class NodeReport:
         actor: the name by which Ray knows the process, for as long as it runs (gateways).
         uses: how it uses its shares of the limits on callers; None if it has none to use (gateways, in heartbeats).
         limited: how many requests were above a limit on callers since it started, by the kind of limit and what became
-            of them (gateways).
+            of them (gateways and consoles).
         uptime_s: how long the process had been reporting when it made this report; shows which of two reports is the
             newer one, and whether the process is older than the Controller.
     """
@@ -87,7 +87,7 @@ class Observations:
         self._gone: dict[str, NodeReport] = {}
         self._retired: dict[tuple[str, str], Snapshot] = {}
         self._labels: dict[tuple[str, str], set[str]] = {}
-        self._limited: Counter[tuple[str, str]] = Counter()  # of sources that are forgotten
+        self._limited: Counter[tuple[str, str, str]] = Counter()  # of sources that are forgotten
 
     @property
     def settled(self) -> bool:
@@ -147,13 +147,16 @@ class Observations:
             return merge([*self._retired.values(), *told])
 
     @verb
-    def limited(self) -> dict[tuple[str, str], int]:
-        """Return how many requests were above a limit on callers, over all gateways, so that no sum decreases."""
+    def limited(self) -> dict[tuple[str, str, str], int]:
+        """Return how many requests were above a limit on callers: by role, kind of limit, and what became of them.
+
+        Processes that are gone are included, so that no sum decreases.
+        """
         with self._lock:
             self._retire_silent()
             total = Counter(self._limited)
             for report in [*(report for _, report in self._reports.values()), *self._gone.values()]:
-                total.update(report.limited)
+                total.update(_of_role(report))
             return dict(total)
 
     def recent(self, model_id: str, version: str, seconds: int) -> Snapshot:
@@ -193,7 +196,7 @@ class Observations:
             # Merging cannot be undone: after so many others have gone, this source is not expected to return.
             oldest = self._gone.pop(next(iter(self._gone)))
             self._retire(oldest.snapshots)
-            self._limited.update(oldest.limited)
+            self._limited.update(_of_role(oldest))
 
     def _retire(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep counts that their source will not report again."""
@@ -211,3 +214,7 @@ class Observations:
         limit = self._clock.monotonic() - SILENCE_S
         for source in [source for source, (at, _) in self._reports.items() if at < limit]:
             self._forget(source)
+
+
+def _of_role(report: NodeReport) -> dict[tuple[str, str, str], int]:
+    return {(report.role, *what): count for what, count in report.limited.items()}

@@ -71,6 +71,31 @@ def prometheus_text(snapshots: Sequence[Snapshot], *, gateways: int, version: st
     return generate_latest(SnapshotCollector(merge(snapshots), gateways=gateways, version=version))
 
 
+def limited_text(counts: Mapping[tuple[str, str, str], int]) -> bytes:
+    """Return how many requests were above a limit on callers, in Prometheus's text format.
+
+    Args:
+        counts: the requests by role of the process ("gateway", "console"), kind of limit ("key", "address") and what
+            became of them ("refused", "observed").
+    """
+    family = CounterMetricFamily(
+        "streamb_rate_limited", "Requests above a limit on callers.", labels=("role", "limit", "result")
+    )
+    for labels, count in sorted(counts.items()):
+        family.add_metric(labels, count)
+    return generate_latest(_Single(family))
+
+
+class _Single(Collector):
+    """One metric family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
+
+
 class SnapshotCollector(Collector):
     """Turns merged snapshots into metric families."""
 

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from streamb.clock import Clock
 from streamb.errors import RateLimited
-from streamb.traffic import KeyGrant, RateLimits
+from streamb.traffic import RateLimits
 from streamb.traffic.shares import FROM_ADDRESS, NO_SHARES, Name, Shares, Uses
 
 CLIENT_HEADER: Final = b"x-streamb-client"
@@ -293,11 +293,11 @@ class CallerLimits:
             self._exceeded("address", f"address {address[1:]}", *buckets.size, quota, limits)
         return quota
 
-    def from_caller(self, grant: KeyGrant | None, address: str, model_id: str, now: float) -> Quota | None:
+    def from_caller(self, key_id: str, address: str, model_id: str, now: float) -> Quota | None:
         """Count a request of a key, or of an address without one, to a model; None if there are no limits.
 
         Args:
-            grant: what the key of the request allows; None if it brought none.
+            key_id: the id of the key; "" if the request brought none.
             address: where it comes from, as `address_of` returns it.
             model_id: the model; "" if there is none of that name, or the request is about no model.
             now: monotonic seconds.
@@ -308,10 +308,10 @@ class CallerLimits:
         limits, buckets = self._limits, self._keys
         if limits is None or buckets is None:
             return None
-        quota = buckets.take((grant.key_id if grant is not None else address, model_id), now)
+        quota = buckets.take((key_id or address, model_id), now)
         if quota.left < 0.0:
-            who = f"key {grant.key_id}" if grant is not None else f"address {address[1:]}, which sends no key"
-            self._exceeded("key", f"{who} to {model_id or 'no model'}", *buckets.size, quota, limits)
+            who = f"key {key_id}" if key_id else f"address {address[1:]}, which sends no key"
+            self._exceeded("key", f"{who} to model {model_id}" if model_id else who, *buckets.size, quota, limits)
         return quota
 
     def _exceeded(self, kind: str, who: str, per_minute: int, burst: int, quota: Quota, limits: RateLimits) -> None:

@@ -187,7 +187,8 @@ class GatewayApp:
         exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
         if callers.active:
             model_id = route.model_id if route.model_id in served.models else ""
-            exchange.quota = callers.from_caller(exchange.grant, address, model_id, exchange.started)
+            key_id = exchange.grant.key_id if exchange.grant is not None else ""
+            exchange.quota = callers.from_caller(key_id, address, model_id, exchange.started)
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         if TIMEOUT_HEADER in exchange.headers:

@@ -11,6 +11,7 @@ from streamb.control.observations import SILENCE_S, Endpoint, NodeReport, Observ
 from streamb.metrics import VersionRecorder
 from streamb.metrics.export import prometheus_text
 from streamb.metrics.predictions import MOST_LABELS
+from streamb.metrics.windows import REMEMBERED_SOURCES
 
 
 def report(source: str = "g1", **changes) -> NodeReport:
@@ -210,3 +211,24 @@ def test_a_label_that_found_no_room_is_other_for_good():
     observations.receive(report("g2", snapshots=(second.snapshot(),)))
     series = series_of(observations)
     assert (series["other"], series["b7"], "a" in series) == (2, 2, False)
+
+
+def test_requests_above_limits_are_summed_over_processes_and_never_fewer():
+    clock = ManualClock()
+    observations = Observations(clock)
+
+    def told(source, count, uptime_s, role="gateway"):
+        report = NodeReport(role, source, "node", 1, limited={("key", "refused"): count}, uptime_s=uptime_s)
+        observations.receive(report)
+
+    told("g1", 5, 1.0)
+    told("g2", 2, 1.0)
+    told("c1", 1, 1.0, role="console")
+    told("g1", 6, 2.0)
+    assert observations.limited() == {("gateway", "key", "refused"): 8, ("console", "key", "refused"): 1}
+    clock.advance(SILENCE_S + 1)
+    for number in range(REMEMBERED_SOURCES + 2):
+        told(f"new-{number}", 0, 1.0)
+        observations.forget(f"new-{number}")
+    told("g1", 7, 3.0)  # of those forgotten for good: it begins anew, and may be counted again
+    assert observations.limited()["gateway", "key", "refused"] >= 8

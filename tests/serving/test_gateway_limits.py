@@ -98,7 +98,9 @@ async def test_each_key_has_its_own_limit():
     assert await calling.passed(5, key="two") == 3
 
 
-@pytest.mark.parametrize("path", ["/v2/models/nothing/predict", "/v2/models/m{}/predict", "/v2/nothing", "/v2/models/m/x"])
+@pytest.mark.parametrize(
+    "path", ["/v2/models/nothing/predict", "/v2/models/m{}/predict", "/v2/nothing", "/v2/models/m/x"]
+)
 async def test_what_does_not_exist_is_limited_as_well_and_fills_no_table(path):
     calling = Calling(TIGHT)
     statuses = [(await calling.ask(path=path.format(number))).status for number in range(20)]

@@ -236,7 +236,7 @@ def _request_id(body: bytes) -> str:
 
 
 def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers to pass on: not those meant for this hop, those that steer Ray Serve, or what the edge says itself."""
+    """The headers to pass on: none of this hop, none that steers Ray Serve, nothing that the edge says itself."""
     named = {name.strip().lower() for k, v in headers if k == b"connection" for name in v.split(b",")}
     return [(k, v) for k, v in headers if k not in _HOP_BY_HOP and k not in named and not _steers(k)]
 
