@@ -6,6 +6,7 @@ Everything a request needs is in memory: the routing table is replaced whole by 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from streamb.clock import Clock
@@ -168,15 +169,16 @@ class GatewayApp:
             return await self._learn(exchange, route)
         replicas = self._predictor.replicas
         if route.action is Action.MODELS:
-            return metadata.list_models(served, scope["query_string"], replicas)
+            return metadata.list_models(served, scope["query_string"], replicas, self._covered(exchange))
         return metadata.describe(route, exchange.headers, served, self._streamb_version, replicas)
 
     def _admit(self, exchange: Exchange, route: Route) -> None:
-        """Find out who calls.
+        """Find out who calls, and whether the caller may.
 
         Raises:
             RateLimited: an address, or the key or the address without one, sends too many requests.
             Unauthorized: the key is missing or not valid.
+            Forbidden: the key does not allow this.
         """
         served, callers, address = self._served, self._callers, ""
         if callers.active:
@@ -189,6 +191,13 @@ class GatewayApp:
             model_id = route.model_id if route.model_id in served.models else ""
             key_id = exchange.grant.key_id if exchange.grant is not None else ""
             exchange.quota = callers.from_caller(key_id, address, model_id, exchange.started)
+        if exchange.grant is not None and served.table.policy.check_permissions:
+            access.check_permitted(exchange.grant, route, exchange.headers)
+
+    def _covered(self, exchange: Exchange) -> Callable[[str], bool]:
+        """Return what tells whether a model may be named to whoever sent a request."""
+        grant = exchange.grant
+        return grant.covers if grant is not None and self.table.policy.check_permissions else lambda _: True
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         if TIMEOUT_HEADER in exchange.headers:

@@ -54,19 +54,25 @@ def describe(
     return json_reply(_model(route, versions))
 
 
-def list_models(served: ServedTable, query: bytes, replicas: Callable[[VersionTarget], int]) -> Reply:
+def list_models(
+    served: ServedTable,
+    query: bytes,
+    replicas: Callable[[VersionTarget], int],
+    covered: Callable[[str], bool] = lambda _: True,
+) -> Reply:
     """Return the reply with the models that are deployed, by name: at most `MOST_MODELS`, after the one in the query.
 
     Args:
         served: the versions that run.
         query: the query of the address; `after` is the `next` of the page before.
         replicas: returns how many replicas of a version answer at present.
+        covered: returns whether a model may be in the list.
 
     Raises:
         Unavailable: this gateway has no routing table yet.
     """
     served.check_known()
-    names = sorted(served.models)
+    names = sorted(filter(covered, served.models))
     start = bisect_right(names, dict(parse_qsl(query.decode("latin-1"))).get("after", ""))
     page, rest = names[start : start + MOST_MODELS], names[start + MOST_MODELS :]
     models = [_listed(served.models[name], replicas) for name in page]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from streamb.errors import InvalidInput
 
@@ -55,7 +56,13 @@ class KeyGrant:
         >>> KeyGrant("k", "p", frozenset(), ("energy-*",)).covers("energy-use")
         True
         """
-        return self.models == EVERY_MODEL or any(fnmatch.fnmatchcase(model_id, one) for one in self.models)
+        return self.models == EVERY_MODEL or _match(self.models, model_id)
+
+
+@lru_cache(maxsize=1024)
+def _match(patterns: tuple[str, ...], model_id: str) -> bool:
+    """Return whether a model id matches one of the patterns. Remembered: it is asked for each request."""
+    return any(fnmatch.fnmatchcase(model_id, one) for one in patterns)
 
 
 @dataclass(frozen=True, slots=True)

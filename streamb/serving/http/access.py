@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from itertools import count
 from typing import Final
 
-from streamb.errors import BadRequest, Unauthorized, UnsupportedMediaType
+from streamb.errors import BadRequest, Forbidden, Unauthorized, UnsupportedMediaType
+from streamb.security.permissions import GATEWAY, Permission
+from streamb.serving.http.routes import Action, Route
 from streamb.serving.tokens import MARK
 from streamb.traffic import GatewayPolicy, KeyGrant
 
@@ -19,7 +21,11 @@ Headers = Mapping[bytes, bytes]
 _TOKEN: Final = re.compile(rf"{MARK}[\w-]{{48,}}", re.ASCII)
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
+_VERSION_HEADER: Final = b"x-model-version"
 _LONGEST_KEY: Final = 512
+_NEEDED: Final = {action: frozenset(map(str, GATEWAY[action.name.lower()])) for action in Action}
+_PIN: Final = str(Permission.PIN)
+_ANSWERED: Final = frozenset({Action.PREDICT, Action.INFER})
 _CHARSETS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 
 
@@ -79,6 +85,34 @@ def grant_of(headers: Headers, policy: GatewayPolicy, now: float) -> KeyGrant | 
     if grant.expires_at is not None and now >= grant.expires_at:
         raise Unauthorized("the API key has expired; ask for a new one")
     return grant
+
+
+def check_permitted(grant: KeyGrant, route: Route, headers: Headers) -> None:
+    """Check that a key allows what a request asks for: its action, its model, and the choice of a version.
+
+    A key that is not good for a model hears the same whether or not there is such a model.
+
+    Raises:
+        Forbidden: it does not; the details name the permissions of which one is needed, or the model.
+    """
+    if grant.permissions.isdisjoint(_NEEDED[route.action]):
+        raise _lacks(grant, _NEEDED[route.action], f"{route.action.name.lower()} requests")
+    if route.model_id and not grant.covers(route.model_id):
+        raise Forbidden(
+            f"the key {grant.key_id} of {grant.principal} is not good for the model {route.model_id[:100]!r}; "
+            "ask an administrator for one that is",
+            model_id=route.model_id[:100],
+        )
+    if route.action in _ANSWERED and (route.version or headers.get(_VERSION_HEADER)) and _PIN not in grant.permissions:
+        raise _lacks(grant, {_PIN}, "requests that name the version which is to answer")
+
+
+def _lacks(grant: KeyGrant, needed: Collection[str], what: str) -> Forbidden:
+    return Forbidden(
+        f"the key {grant.key_id} of {grant.principal} does not allow {what}: "
+        f"that needs the permission {' or '.join(sorted(needed))}",
+        needed=sorted(needed),
+    )
 
 
 @lru_cache(maxsize=256)
