@@ -7,9 +7,21 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from streamb.api.auth import ReachDep
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import ChangeDep
-from streamb.api.shapes import IDENTIFIER, Answer, Cursor, FiniteOrNull, Limit, OfModel, OpenAnswer, PageAnswer, page_of
+from streamb.api.shapes import (
+    IDENTIFIER,
+    Answer,
+    Cursor,
+    FiniteOrNull,
+    Limit,
+    OfModel,
+    OpenAnswer,
+    PageAnswer,
+    comment_of,
+    page_of,
+)
 from streamb.monitoring.alerts.manager import AlertManager
 from streamb.monitoring.alerts.outbox import Outbox
 from streamb.monitoring.alerts.silences import Silence, SilenceOptions
@@ -105,16 +117,20 @@ class TrialAnswer(OpenAnswer):
 @router.get("")
 async def list_alerts(
     console: ConsoleDep,
+    reach: ReachDep,
     limit: Limit = 100,
     cursor: Cursor = None,
     state: OfState = None,
     model: OfModel = None,
     severity: OfSeverity = None,
 ) -> PageAnswer[AlertAnswer]:
-    """List alerts: firing ones first, the most severe on top. Resolved alerts stay on the list for a day."""
+    """List alerts: firing ones first, the most severe on top. Resolved alerts stay on the list for a day.
+
+    A key for some models sees the alerts of those only.
+    """
     phase = AlertPhase(state) if state is not None else None
     asked = console.ask_monitor(AlertManager.list_alerts, limit, cursor, phase=phase, model_id=model, severity=severity)
-    return page_of(AlertAnswer, await asked)
+    return page_of(AlertAnswer, await asked, lambda one: one.state.labels.get("model", "") in reach)
 
 
 @router.get("/silences")
@@ -129,9 +145,9 @@ async def create_silence(body: SilenceOptions, console: ConsoleDep, change: Chan
     """Send no notifications for matching alerts until the silence ends. The alerts stay on the list."""
 
     async def act() -> SilenceAnswer:
-        author = body.author.strip() or change.actor
+        comment = comment_of(body.comment, body.author) if body.comment.strip() else body.comment
         asked = console.ask_monitor(
-            AlertManager.silence, body.matchers, author=author, comment=body.comment, duration_s=body.duration_s
+            AlertManager.silence, body.matchers, author=change.actor, comment=comment, duration_s=body.duration_s
         )
         return _silence(console, await asked)
 

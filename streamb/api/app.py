@@ -15,6 +15,7 @@ from streamb.api.console import Console
 from streamb.api.dashboard import pages
 from streamb.api.errors import ERRORS, install_error_handlers, known_parameters
 from streamb.api.front_door import FrontDoor
+from streamb.api.gate import Gate
 from streamb.api.limits import LimitedAddresses, console_limits, counted_caller
 from streamb.api.versions import VersionBody
 from streamb.asking import Transport
@@ -56,6 +57,7 @@ def create_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        dependencies=[needs_caller],
         redirect_slashes=False,
     )
     app.state.console = Console(control, monitor or _no_monitor, artifacts, settings, clock)
@@ -64,10 +66,11 @@ def create_app(
     nouns = (models, versions, deployments, monitoring, baselines, alerts, jobs, platform, pages)
     closed = [part.router for part in nouns]
     for router in closed:
-        app.include_router(router, dependencies=[needs_caller, counted_caller, known_parameters], responses=ERRORS)
+        app.include_router(router, dependencies=[counted_caller, known_parameters], responses=ERRORS)
     app.include_router(platform.open_router, dependencies=[known_parameters])
     app.state.routers = [*closed, platform.open_router]
     install_error_handlers(app)
+    app.add_middleware(Gate)
     app.add_middleware(LimitedAddresses, callers=callers, clock=clock)
     app.add_middleware(FrontDoor, settings=settings)
     app.openapi = lambda: _describe(app, settings)  # type: ignore[method-assign]  # the documented way

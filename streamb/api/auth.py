@@ -1,16 +1,20 @@
-"""Authentication: finds the `Principal` of a request's API key, for the routes that need one."""
+"""Who calls, and whether it may: finds the `Principal` of a request's API key, and compares it with what is needed."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
 from streamb.api.console import Console, ConsoleDep
 from streamb.clock import Clock
-from streamb.errors import Unauthorized
+from streamb.config import Settings
+from streamb.errors import Forbidden, Unauthorized
 from streamb.security.keys import KeyRing, digest
+from streamb.security.permissions import JUDGES_MODELS, Needed, Permission, Place
 from streamb.security.principals import Principal
 
 _REMEMBER_S: Final = 5.0
@@ -48,12 +52,13 @@ class KeyCache:
         return principal
 
 
-async def _caller(request: Request, console: ConsoleDep) -> Principal | None:
-    """Return the principal of the request's key; None for an anonymous caller where the settings allow that.
+async def authenticate(request: Request) -> Principal | None:
+    """Return who makes a request, by its key; None for an anonymous caller where the settings allow that.
 
     Raises:
         Unauthorized: the key that was sent is not valid, or no key was sent and the settings require one.
     """
+    console: Console = request.app.state.console
     key = _sent_key(request)
     if key is None:
         if console.settings.api_key_required:
@@ -66,27 +71,141 @@ async def _caller(request: Request, console: ConsoleDep) -> Principal | None:
     return principal
 
 
+def authorize(
+    settings: Settings, caller: Principal | None, place: Place, needed: Needed, model_id: str | None = None
+) -> None:
+    """Refuse what the caller may not do.
+
+    What needs an administrator needs one in every environment, because it runs code or grants permissions. The rest is
+    checked where the settings say so (`ML_ENABLE_AUTHORIZATION`).
+
+    Args:
+        settings: the settings of the platform.
+        caller: who calls; None: nobody gave a key.
+        place: method and path pattern of the route.
+        needed: permissions of which the caller needs one.
+        model_id: the model in the path, if the path has one.
+
+    Raises:
+        Unauthorized: it needs to be known who calls.
+        Forbidden: the caller lacks the permission, or its key is not good for this model.
+    """
+    checked = settings.enable_authorization
+    if not checked and needed != (Permission.ADMIN,):
+        return
+    if caller is None:
+        raise Unauthorized(
+            f"this needs an API key with the permission {_listed(needed)}{_even_here(checked=checked)}: send "
+            "Authorization: Bearer KEY (`streamb up` prints the operator's key; it is in the file api-key of the state "
+            "directory)"
+        )
+    if not caller.may(needed):
+        has = _listed(caller.permissions) or "nothing"
+        raise Forbidden(
+            f"{caller.name} may not do this: it needs the permission {_listed(needed)}, and this key allows {has}",
+            needed=[str(one) for one in needed],
+        )
+    if not checked or caller.every_model:
+        return
+    if model_id is not None:
+        Reach(caller).demand(model_id)
+    elif place not in JUDGES_MODELS:
+        raise Forbidden(
+            f"this concerns every model, and the key of {caller.name} is good for {', '.join(caller.models)} only"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The models that a caller may do something with.
+
+    Args:
+        caller: the principal whose key limits them; None: every model.
+    """
+
+    caller: Principal | None
+
+    def __contains__(self, model_id: object) -> bool:
+        return self.caller is None or self.caller.covers(str(model_id))
+
+    @property
+    def limited(self) -> bool:
+        """Whether there are models out of reach."""
+        return self.caller is not None and not self.caller.every_model
+
+    def demand(self, model_id: str) -> None:
+        """Raise Forbidden if the caller's key is not good for a model."""
+        if self.caller is not None and model_id not in self:
+            allowed = ", ".join(self.caller.models)
+            raise Forbidden(f"the key of {self.caller.name} is good for {allowed}, not for {model_id}")
+
+
+def demand_admin(caller: Principal | None, what: str) -> None:
+    """Refuse what only an administrator may do, in every environment.
+
+    Args:
+        caller: who calls; None: nobody gave a key.
+        what: the subject of the message, such as "`force`".
+
+    Raises:
+        Unauthorized: nobody gave a key.
+        Forbidden: the caller is no administrator.
+    """
+    if caller is None:
+        raise Unauthorized(f"{what} needs the API key of an administrator, even in development")
+    if not caller.admin:
+        raise Forbidden(f"{what} needs the API key of an administrator; {caller.name} is none with this key")
+
+
+async def _caller(request: Request) -> Principal | None:
+    """Return the caller whom the gate let through to this very route.
+
+    Raises:
+        Forbidden: the route is not in the table of permissions, so the gate has judged another one.
+    """
+    route = request.scope.get("route")
+    if getattr(request.state, "judged", None) != (request.method, getattr(route, "path", None)):
+        raise Forbidden("this route has no place in the table of permissions, so it is closed")
+    caller: Principal | None = request.state.caller
+    return caller
+
+
 needs_caller: Final = Depends(_caller)
-"""A dependency for a whole router: refuses every request that `_caller` refuses."""
+"""A dependency for a whole router: refuses every request that the gate did not let through to this route."""
 
 Caller = Annotated[Principal | None, needs_caller]
+
+
+async def _reach(caller: Caller, console: ConsoleDep) -> Reach:
+    return Reach(caller if console.settings.enable_authorization else None)
+
+
+ReachDep = Annotated[Reach, Depends(_reach)]
 
 
 async def _known_caller(caller: Caller) -> Principal:
     """Return a caller with a valid key; a key is required even if the settings allow anonymous callers.
 
-    Some changes run code on the cluster. Even on a laptop they need the key, because any web page that its owner
+    Some changes stop what runs on the cluster. Even on a laptop they need the key, because any web page that its owner
     visits can send requests to a port on localhost.
     """
     if caller is None:
         raise Unauthorized(
-            "this runs code, so it needs an API key even in development: send Authorization: Bearer KEY "
+            "this needs an API key even in development: send Authorization: Bearer KEY "
             "(`streamb up` prints the key; it is in the file api-key of the state directory)"
         )
     return caller
 
 
 KnownCaller = Annotated[Principal, Depends(_known_caller)]
+
+
+def _listed(permissions: Collection[Permission]) -> str:
+    return " or ".join(one for one in Permission if one in permissions)
+
+
+def _even_here(*, checked: bool) -> str:
+    return "" if checked else ", even in development"
 
 
 def _sent_key(request: Request) -> str | None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, model_validator
 
+from streamb.api.auth import Reach, ReachDep
 from streamb.api.console import ConsoleDep
 from streamb.api.errors import checked
 from streamb.api.idempotency import Change, ChangeDep
@@ -123,15 +124,16 @@ async def model_baselines(model_id: ModelId, console: ConsoleDep, version: OfVer
     response_model=BaselineAnswer,
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )
-async def set_baseline(request: Request, change: ChangeDep) -> Any:
+async def set_baseline(request: Request, change: ChangeDep, reach: ReachDep) -> Any:
     """Set the baseline of a version from rows (JSON), a table (form upload) or live traffic.
 
     Only counts of the rows are kept. The previous baseline stays on the list.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await _from_table(request, change)
+        return await _from_table(request, change, reach)
     content = await request.body()
     body = await asyncio.to_thread(checked, BaselineBody, content, "body")
+    reach.demand(body.model_id)
     return await change.once(sha256_hex(content), lambda: _from_body(body, change))
 
 
@@ -151,13 +153,14 @@ async def _from_body(body: BaselineBody, change: Change) -> tuple[int, BaseModel
         return await _put(change, found, await asyncio.to_thread(lambda: _learn(sample())))
 
 
-async def _from_table(request: Request, change: Change) -> JSONResponse:
+async def _from_table(request: Request, change: Change, reach: Reach) -> JSONResponse:
     console = change.console
     limit = "of an uploaded table"
     async with receive_upload(
         request, console.scratch, max_bytes=MAX_TABLE_BYTES, part="table", limit_name=limit
     ) as upload:
         form = checked(BaselineForm, upload.metadata, "metadata")
+        reach.demand(form.model_id)
         roles = Roles(form.outputs, form.labels, form.confidence, tuple(form.probabilities))
 
         async def act() -> tuple[int, BaseModel]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Annotated, Any, Concatenate, ParamSpec, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import Field, model_validator
 
-from streamb.api.auth import Caller
+from streamb.api.auth import Caller, ReachDep, demand_admin
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.idempotency import Change, ChangeDep
 from streamb.api.shapes import (
@@ -24,10 +24,11 @@ from streamb.api.shapes import (
     OfModel,
     PageAnswer,
     Reference,
+    comment_of,
     page_of,
 )
 from streamb.control.verbs import Control
-from streamb.errors import Forbidden, NotFound, Unauthorized
+from streamb.errors import NotFound
 from streamb.monitoring.channels import nobody_is_told
 from streamb.options import ShortText, Strict
 from streamb.registry import Registry, TrialState
@@ -59,14 +60,21 @@ class DeploymentBody(Strict):
 
 
 class SteerBody(Strict):
-    """Who changes what is deployed, and why; both are recorded in the history."""
+    """Why what is deployed is changed; the history records it beside the name of the caller."""
 
-    by: ShortText = Field(default="", description="Who decides this; by default the name of the API key.")
+    by: ShortText = Field(
+        default="", description="A comment on who decided this. It grants nothing: the history names the caller."
+    )
     reason: LongText = Field(default="", description="Why, as free text.")
+
+    @property
+    def said(self) -> str:
+        """The reason, with the comment on who decided."""
+        return comment_of(self.reason, self.by)
 
 
 class RollbackBody(SteerBody):
-    """The version to roll back to, by whom, and why."""
+    """The version to roll back to, and why."""
 
     to_version: Reference | None = Field(
         default=None, description="Any version that was registered earlier; by default the one that served before."
@@ -148,23 +156,27 @@ class EventAnswer(Answer):
 
 @router.get("")
 async def list_deployments(
-    console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, model_id: OfModel = None
+    console: ConsoleDep, reach: ReachDep, limit: Limit = 100, cursor: Cursor = None, model_id: OfModel = None
 ) -> PageAnswer[DeploymentAnswer]:
     """List deployments, the newest first."""
-    return page_of(DeploymentAnswer, await console.ask(Rollouts.list, limit, cursor, model_id))
+    page = await console.ask(Rollouts.list, limit, cursor, model_id)
+    return page_of(DeploymentAnswer, page, lambda one: one.model_id in reach)
 
 
 @router.post("", status_code=201, response_model=DeploymentAnswer)
-async def create_deployment(body: DeploymentBody, console: ConsoleDep, change: ChangeDep, caller: Caller) -> Any:
+async def create_deployment(
+    body: DeploymentBody, console: ConsoleDep, change: ChangeDep, caller: Caller, reach: ReachDep
+) -> Any:
     """Start a deployment. Its state can be read at the address in `Location`.
 
     It is refused (409 `incompatible_signature`) if the version takes or answers something else than the one that
     serves, which `accept_changes` does not name; `changes` lists each difference.
     """
-    if body.force and (caller is None or not caller.admin):
-        raise Forbidden("`force` needs the API key of an administrator")
-    if body.options.runs_code and caller is None:
-        raise Unauthorized("criteria of your own run code on the cluster, so they need an API key even in development")
+    reach.demand(body.model_id)
+    if body.force:
+        demand_admin(caller, "`force`")
+    if body.options.runs_code:
+        demand_admin(caller, "a criterion of your own runs code in the Controller, so it")
 
     async def act() -> DeploymentAnswer:
         await _try_untried(console, body.model_id, body.target_version)
@@ -195,50 +207,63 @@ async def _try_untried(console: Console, model_id: str, target_version: str) -> 
 
 @router.get("/history")
 async def deployment_history(
-    console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, model_id: OfModel = None
+    console: ConsoleDep, reach: ReachDep, limit: Limit = 100, cursor: Cursor = None, model_id: OfModel = None
 ) -> PageAnswer[EventAnswer]:
     """List the events of deployments, the newest first."""
-    return page_of(EventAnswer, await console.ask(Rollouts.history, limit, cursor, model_id))
+    page = await console.ask(Rollouts.history, limit, cursor, model_id)
+    return page_of(EventAnswer, page, lambda one: one.model_id in reach)
 
 
 @router.get("/{deployment_id}")
-async def get_deployment(deployment_id: Id, console: ConsoleDep) -> DeploymentAnswer:
+async def get_deployment(deployment_id: Id, console: ConsoleDep, reach: ReachDep) -> DeploymentAnswer:
     """Return one deployment."""
-    return DeploymentAnswer.model_validate(await console.ask(Rollouts.get, deployment_id))
+    found = await console.ask(Rollouts.get, deployment_id)
+    reach.demand(found.model_id)
+    return DeploymentAnswer.model_validate(found)
+
+
+async def _of_this_model(deployment_id: Id, change: ChangeDep, reach: ReachDep) -> Change:
+    """Return the change of a deployment, if the caller's key is good for its model."""
+    if reach.limited:
+        reach.demand((await change.console.ask(Rollouts.get, deployment_id)).model_id)
+    return change
+
+
+SteerDep = Annotated[Change, Depends(_of_this_model)]
 
 
 @router.post("/{deployment_id}/approve", response_model=DeploymentAnswer)
-async def approve_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
+async def approve_deployment(deployment_id: Id, change: SteerDep, body: SteerBody | None = None) -> Any:
     """Approve a deployment that awaits approval. Its author may not approve it."""
     return await _steer(Rollouts.approve, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/pause", response_model=DeploymentAnswer)
-async def pause_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
+async def pause_deployment(deployment_id: Id, change: SteerDep, body: SteerBody | None = None) -> Any:
     """Keep the current weight until the deployment is resumed."""
     return await _steer(Rollouts.pause, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/resume", response_model=DeploymentAnswer)
-async def resume_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
+async def resume_deployment(deployment_id: Id, change: SteerDep, body: SteerBody | None = None) -> Any:
     """Continue a paused deployment."""
     return await _steer(Rollouts.resume, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/promote", response_model=DeploymentAnswer)
-async def promote_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
+async def promote_deployment(deployment_id: Id, change: SteerDep, body: SteerBody | None = None) -> Any:
     """Skip the remaining steps: send all traffic to the target version."""
     return await _steer(Rollouts.promote, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/abort", response_model=DeploymentAnswer)
-async def abort_deployment(deployment_id: Id, change: ChangeDep, body: SteerBody | None = None) -> Any:
+async def abort_deployment(deployment_id: Id, change: SteerDep, body: SteerBody | None = None) -> Any:
     """Stop the deployment and send all traffic back to the previous version."""
     return await _steer(Rollouts.abort, deployment_id, body, change)
 
 
 @router.post("/{deployment_id}/rollback", response_model=DeploymentAnswer)
-async def rollback_deployment(deployment_id: Id, change: ChangeDep, body: RollbackBody | None = None) -> Any:
+async def rollback_deployment(deployment_id: Id, change: SteerDep, body: RollbackBody | None = None) -> Any:
     """Send all traffic back to the previous version, or to `to_version`; also possible after completion."""
     to_version = body.to_version if body is not None else None
     return await _steer(Rollouts.rollback, deployment_id, body, change, to_version)
@@ -255,7 +280,6 @@ async def _steer(
     wanted = body or SteerBody()
 
     def act() -> Awaitable[Deployment]:
-        by = wanted.by.strip() or change.actor
-        return change.console.ask(verb, deployment_id, by, wanted.reason, *more, **named)
+        return change.console.ask(verb, deployment_id, change.actor, wanted.said, *more, **named)
 
     return await change.make(DeploymentAnswer, wanted, act)

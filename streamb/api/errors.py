@@ -99,23 +99,11 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(refusal, request.state.request_id)
 
     @app.exception_handler(HTTPException)
-    async def _framework(request: Request, error: HTTPException) -> Response:
+    async def _framework(request: Request, error: HTTPException) -> Response:  # the gate refuses unknown addresses
         cls = _OF_FRAMEWORK.get(error.status_code, BadRequest)
-        message = {
-            400: "the body cannot be read: send JSON that is nested less deeply, without numbers of 1,000s of digits",
-            404: f"there is nothing at {request.url.path}; the API is described at /api/openapi.json",
-            405: f"{request.url.path} does not answer {request.method}",
-        }.get(error.status_code, error.detail)
-        headers = error.headers
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"Allow": ", ".join(sorted(_methods_at(app, request.url.path)))}
-        return error_response(cls(message), request.state.request_id, headers)
-
-
-def _methods_at(app: FastAPI, path: str) -> set[str]:
-    """Return the methods of all routes at `path`; the framework names only those of the first route."""
-    routes = [route for router in app.state.routers for route in router.routes if isinstance(route, APIRoute)]
-    return {method for route in routes if route.path_regex.fullmatch(path) for method in route.methods or ()}
+        unread = "the body cannot be read: send JSON that is nested less deeply, without numbers of 1,000s of digits"
+        message = unread if error.status_code == HTTPStatus.BAD_REQUEST else error.detail
+        return error_response(cls(message), request.state.request_id, error.headers)
 
 
 def as_streamb_error(found: Sequence[Mapping[str, Any]]) -> StreambError:

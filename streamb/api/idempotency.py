@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
@@ -23,12 +23,11 @@ from streamb.asking import Once
 from streamb.errors import Conflict, StreambError
 from streamb.hashing import sha256_hex
 from streamb.options import Strict, spoken
+from streamb.security.principals import ANONYMOUS
 from streamb.store import Idempotency, Remembered
 from streamb.store.idempotency import IN_PROGRESS, OTHER_REQUEST
 
 _log = logging.getLogger(__name__)
-
-_ANONYMOUS: Final = "anonymous"
 
 IdempotencyKey = Annotated[
     str | None,
@@ -151,10 +150,10 @@ class Change:
 
 
 async def _change(request: Request, console: ConsoleDep, caller: Caller, key: IdempotencyKey = None) -> Change:
-    owner = caller.name if caller else _ANONYMOUS  # a repetition with another key of the same person is told as well
+    owner = caller.name if caller else ANONYMOUS  # a repetition with another key of the same person is told as well
     return Change(
         console=console,
-        actor=caller.name if caller else _ANONYMOUS,
+        actor=caller.name if caller else ANONYMOUS,
         key=sha256_hex(f"{owner}\n{key}".encode()) if key else None,
         place=f"{request.method} {request.url.path}",
     )

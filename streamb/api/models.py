@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from streamb.api.auth import ReachDep
 from streamb.api.console import ConsoleDep
 from streamb.api.deployments import DeploymentAnswer, SteerBody
 from streamb.api.idempotency import ChangeDep
@@ -100,15 +101,17 @@ class ModelStatusAnswer(RunningModel):
 
 @router.get("")
 async def list_models(
-    console: ConsoleDep, limit: Limit = 100, cursor: Cursor = None, owner: OfOwner = None
+    console: ConsoleDep, reach: ReachDep, limit: Limit = 100, cursor: Cursor = None, owner: OfOwner = None
 ) -> PageAnswer[ModelAnswer]:
-    """List the registered models."""
-    return page_of(ModelAnswer, await console.ask(Registry.list_models, limit, cursor, owner=owner))
+    """List the registered models. A key for some models sees only those."""
+    page = await console.ask(Registry.list_models, limit, cursor, owner=owner)
+    return page_of(ModelAnswer, page, lambda one: one.model_id in reach)
 
 
 @router.post("", status_code=201, response_model=ModelAnswer)
-async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep) -> Any:
+async def create_model(body: ModelBody, console: ConsoleDep, change: ChangeDep, reach: ReachDep) -> Any:
     """Register a model, or update its description. Versions are uploaded separately."""
+    reach.demand(body.model_id)
     return await change.make(
         ModelAnswer,
         body,
@@ -136,9 +139,8 @@ async def undeploy_model(
 ) -> Any:
     """Take a model out of traffic and stop its versions. The answer comes at once; requests in flight are answered."""
     wanted = body or SteerBody()
-    by = wanted.by.strip() or change.actor
     return await change.make(
-        UndeploymentAnswer, wanted, lambda: console.ask(Rollouts.undeploy, model_id, by, wanted.reason)
+        UndeploymentAnswer, wanted, lambda: console.ask(Rollouts.undeploy, model_id, change.actor, wanted.said)
     )
 
 

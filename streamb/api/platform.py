@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import Field
 
+from streamb.api.auth import ReachDep
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.models import RunningModel
 from streamb.api.shapes import Answer
@@ -40,9 +41,10 @@ class StatusAnswer(Answer):
 
 
 @router.get("/api/status")
-async def status(request: Request, console: ConsoleDep) -> StatusAnswer:
-    """Return the platform's state: versions, gateways, and the running models."""
-    return await read_status(console, str(request.base_url).rstrip("/"))
+async def status(request: Request, console: ConsoleDep, reach: ReachDep) -> StatusAnswer:
+    """Return the platform's state: versions, gateways, and the running models that the caller's key is good for."""
+    found = await read_status(console, str(request.base_url).rstrip("/"))
+    return found.model_copy(update={"models": [one for one in found.models if one.model_id in reach]})
 
 
 @router.get(

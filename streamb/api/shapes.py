@@ -6,6 +6,7 @@ Times are seconds since the Unix epoch unless the name says otherwise.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Path, Query
@@ -90,8 +91,18 @@ class PageAnswer(BaseModel, Generic[T]):
     next_cursor: str | None = Field(default=None, description="Null on the last page.")
 
 
-def page_of(answer: type[T], page: Page[Any]) -> PageAnswer[T]:
-    """Convert each item of `page` to an `answer`."""
+def page_of(answer: type[T], page: Page[Any], shown: Callable[[Any], bool] = lambda _: True) -> PageAnswer[T]:
+    """Convert each item of `page` that may be `shown` to an `answer`; the page may be shorter for that."""
     return PageAnswer[answer](  # type: ignore[valid-type]  # a type made at run time
-        items=[answer.model_validate(item) for item in page.items], next_cursor=page.next_cursor
+        items=[answer.model_validate(item) for item in page.items if shown(item)], next_cursor=page.next_cursor
     )
+
+
+def comment_of(reason: str, named: str) -> str:
+    """Return why something was done, with whom the caller named for it: a comment, which is no proof of who it was.
+
+    >>> comment_of("looks good", "ada"), comment_of("", "ada"), comment_of("looks good", "")
+    ('looks good (said: ada)', 'said: ada', 'looks good')
+    """
+    said = f"said: {named.strip()}" if named.strip() else ""
+    return f"{reason} ({said})" if reason and said else reason or said

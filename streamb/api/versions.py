@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from streamb.api.auth import Caller
+from streamb.api.auth import Caller, demand_admin
 from streamb.api.console import Console, ConsoleDep
 from streamb.api.errors import checked
 from streamb.api.idempotency import ChangeDep
@@ -30,12 +30,13 @@ from streamb.api.shapes import (
     page_of,
 )
 from streamb.api.uploads import Upload, form_schema, receive_upload
-from streamb.errors import ArtifactUntrusted, Unauthorized
+from streamb.errors import ArtifactUntrusted
 from streamb.models.example import Example
 from streamb.options import ShortText, Strict, spoken
 from streamb.registry import Artifact, Lineage, ModelVersion, Registry, Stage, VersionEnvironment
 from streamb.registry.semver import NOT_A_VERSION
 from streamb.rollouts.controller import Rollouts
+from streamb.security.principals import Principal
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
@@ -225,7 +226,7 @@ async def register_version(
     A version never changes: the same content is accepted again, other content is a conflict. With `model` in the
     metadata, the model is created together with the version if there is none.
 
-    An artifact that carries code, or an environment, always needs an API key, even where other requests do not.
+    An artifact that carries code, or an environment, always needs the API key of an administrator, even in development.
     """
     limit = console.settings.max_artifact_bytes
     receiving = receive_upload(request, console.scratch, max_bytes=limit, takes_example=True)
@@ -233,20 +234,20 @@ async def register_version(
         body = checked(VersionBody, upload.metadata, "metadata")
 
         async def act() -> tuple[int, BaseModel]:
-            return await _register(console, model_id, body, upload, trusted_caller=caller is not None)
+            return await _register(console, model_id, body, upload, caller=caller)
 
         location = "/api/models/{model_id}/versions/{version}"
         return await change.once(f"{upload.sha256}\n{body.canonical()}", act, location=location)
 
 
 async def _register(
-    console: Console, model_id: str, body: VersionBody, upload: Upload, *, trusted_caller: bool
+    console: Console, model_id: str, body: VersionBody, upload: Upload, *, caller: Principal | None
 ) -> tuple[int, BaseModel]:
     if body.model is None:  # else it may be created, once the version has passed
         await console.ask(Registry.get_model, model_id)
     registered = await console.ask(Registry.known, model_id, body.version)
     environment = body.environment.requirements if body.environment is not None else {}
-    artifact = await _ingest(console, upload, registered, environment, trusted_caller=trusted_caller)
+    artifact = await _ingest(console, upload, registered, environment, caller=caller)
     if body.model is not None:
         await console.ask(Registry.create_model, model_id, **body.model.model_dump())
     facts = {**body.model_dump(exclude={"model", "environment"}), "lineage": Lineage(**body.lineage.model_dump())}
@@ -290,19 +291,18 @@ async def _ingest(
     registered: ModelVersion | None,
     environment: Mapping[str, list[str]],
     *,
-    trusted_caller: bool,
+    caller: Principal | None,
 ) -> Artifact:
     """Check, try and store the archive in a thread: hashing gigabytes must not delay other requests."""
     try:
         return await asyncio.to_thread(
             console.artifacts.ingest,
             upload.path,
-            may_carry_code=trusted_caller,
+            may_carry_code=caller is not None and caller.admin,
             registered=registered,
             example=None if upload.example is None else Example.from_json(upload.example),
             environment=environment,
         )
-    except ArtifactUntrusted as error:
-        if trusted_caller:
-            raise
-        raise Unauthorized(f"{error.message}; code is accepted only from callers with an API key") from error
+    except ArtifactUntrusted:
+        demand_admin(caller, "an artifact that carries code, or installs packages,")
+        raise

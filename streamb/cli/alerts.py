@@ -39,7 +39,7 @@ def silence(
     ],
     comment: Annotated[str, typer.Option(help="Why the alerts are silenced.")],
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="For how long: 30m, 2h, 1d.")] = "2h",
-    by: Annotated[str, typer.Option("--by", help="Who silences them. By default the name of the API key.")] = "",
+    by: Annotated[str, typer.Option("--by", help="A comment on who wanted it; the author is the caller.")] = "",
 ) -> Answer:
     """Stop notifications of matching alerts for a while."""
     body = {"matchers": matchers, "duration_s": _seconds(duration), "comment": comment, "author": by}

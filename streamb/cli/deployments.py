@@ -19,7 +19,7 @@ commands = typer.Typer(no_args_is_help=True, help="Show and control deployments.
 
 OfModel = Annotated[str | None, typer.Option("--model", help="Only deployments of this model.")]
 DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the deployment.")]
-By = Annotated[str | None, typer.Option("--by", help="Who decides this. By default the name of the API key.")]
+By = Annotated[str | None, typer.Option("--by", help="A comment on who decided this; the history names the caller.")]
 Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded in the history.")]
 
 _UNDER_WAY: Final = frozenset({"pending", "awaiting_approval", "progressing", "paused"})

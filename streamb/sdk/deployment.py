@@ -125,7 +125,7 @@ class Deployment:
         """Approve a deployment that awaits approval.
 
         Args:
-            by: who approves it; by default the name of the API key. The same holds for the methods below.
+            by: a comment on who decided; the history names the caller. The same holds for the methods below.
             reason: why; recorded in the history.
 
         Raises:
@@ -156,7 +156,7 @@ class Deployment:
         Args:
             to_version: the version to go back to; by default the one that answered before this deployment.
             reason: why; recorded in the history.
-            by: who decides it; by default the name of the API key.
+            by: a comment on who decided it; the history names the caller.
         """
         return self._steer("rollback", by=by, reason=reason, to_version=to_version)
 

@@ -337,7 +337,7 @@ class ProductionMLManager(RegistryMethods):
 
         Args:
             model_id: the id of the model.
-            by: who decides it; by default the name of the API key.
+            by: a comment on who decided it; the history names the caller.
             reason: why; recorded in the history.
             timeout: maximum wait, in seconds.
 

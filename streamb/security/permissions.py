@@ -122,6 +122,31 @@ CONSOLE: Final[Mapping[Place, Needed]] = {
 }
 """What each route of the Console needs."""
 
+JUDGES_MODELS: Final[frozenset[Place]] = frozenset(
+    {
+        ("GET", "/api/models"),
+        ("POST", "/api/models"),
+        ("GET", "/api/deployments"),
+        ("POST", "/api/deployments"),
+        ("GET", "/api/deployments/history"),
+        ("GET", "/api/deployments/{deployment_id}"),
+        ("POST", "/api/deployments/{deployment_id}/approve"),
+        ("POST", "/api/deployments/{deployment_id}/pause"),
+        ("POST", "/api/deployments/{deployment_id}/resume"),
+        ("POST", "/api/deployments/{deployment_id}/promote"),
+        ("POST", "/api/deployments/{deployment_id}/abort"),
+        ("POST", "/api/deployments/{deployment_id}/rollback"),
+        ("POST", "/api/monitoring/baseline"),
+        ("GET", "/api/alerts"),
+        ("GET", "/api/status"),
+        ("GET", "/api/openapi.json"),
+        ("GET", "/api/openapi-v2.json"),
+        ("GET", "/api/docs"),
+    }
+)
+"""Routes without a model in their path that a key for some models may use: they look at the model of their body, or
+leave other models out of their answer. All other routes without one are refused to such a key."""
+
 GATEWAY: Final[Mapping[str, Needed]] = {
     "server": OPEN,
     "live": OPEN,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Final
 
 from streamb.security.permissions import ROLES, Permission, Role
 
 EVERY_MODEL: Final = ("*",)
 """The patterns of a key that is good for every model."""
+
+
+ANONYMOUS: Final = "anonymous"
+"""The name under which is recorded what a caller without a key does; no principal can have it."""
 
 
 class Kind(StrEnum):
@@ -48,6 +53,15 @@ class Principal:
     def may(self, needed: Collection[Permission]) -> bool:
         """Return whether it has one of these permissions; True if none is needed."""
         return not needed or not self.permissions.isdisjoint(needed)
+
+    @property
+    def every_model(self) -> bool:
+        """Whether what it may do is not limited to some models."""
+        return "*" in self.models
+
+    def covers(self, model_id: str) -> bool:
+        """Return whether a model is one of those that it may do something with."""
+        return any(fnmatchcase(model_id, pattern) for pattern in self.models)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ async def test_a_silence_from_its_beginning_to_its_end(client, burning):
     assert made.status_code == 201, made.text
     assert (await client.post(SILENCES, json=body, headers={"Idempotency-Key": "s"})).json() == made.json()
     silence = made.json()
-    assert (silence["state"], silence["author"], silence["comment"]) == ("active", "ada", "load test")
+    assert (silence["state"], silence["author"], silence["comment"]) == ("active", "anonymous", "load test (said: ada)")
     assert (await client.get(SILENCES)).json()["items"] == [silence]
     muted = (await client.get(ALERTS, params={"state": "firing"})).json()["items"]
     assert all(one["silenced_by"] == [silence["id"]] for one in muted)
@@ -86,8 +86,8 @@ async def test_as_long_a_silence_as_from_python(client, backend, days):
     assert from_python.ends_at - from_python.starts_at == days * DAY_S
 
 
-async def test_who_silences_is_the_key_unless_it_is_said(client, backend):
-    body = {"matchers": ["model=iris"], "comment": "why not"}
+async def test_who_silences_is_the_caller_whoever_is_named(client, backend):
+    body = {"matchers": ["model=iris"], "comment": "why not", "author": "eve"}
     made = await client.post(SILENCES, json=body, headers={"X-API-Key": backend.guest_key})
     assert made.json()["author"] == "guest"
 

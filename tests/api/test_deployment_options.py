@@ -74,7 +74,7 @@ def backend(tmp_path):
 
 @pytest.fixture
 async def order(client, backend):
-    async def order(options, strategy="canary", key=backend.guest_key):
+    async def order(options, strategy="canary", key=backend.api_key):
         body = json.dumps({**ORDER, "strategy": strategy, "options": options})
         headers = {"Content-Type": "application/json", **({"X-API-Key": key} if key else {})}
         return await client.post("/api/deployments", content=body, headers=headers)
@@ -89,7 +89,7 @@ async def test_every_option_arrives_as_it_was_given(order, backend, beginning):
     assert answer.status_code == 201, answer.text
     (made,) = backend.steering.orders
     assert made["options"] == given
-    assert (made["strategy"], made["actor"], made["force"]) == ("canary", "guest", False)
+    assert (made["strategy"], made["actor"], made["force"]) == ("canary", "operator", False)
     assert answer.json()["options"] == given
 
 
@@ -236,7 +236,7 @@ async def test_no_body_breaks_it(tmp_path):
         bodies.append({**ORDER, "strategy": strategy, "options": options})
 
     collect()
-    async with client_of(backend, **{"X-API-Key": backend.guest_key, "Content-Type": "application/json"}) as client:
+    async with client_of(backend, **{"X-API-Key": backend.api_key, "Content-Type": "application/json"}) as client:
         for body in bodies:
             answer = await client.post("/api/deployments", content=json.dumps(body))
             assert answer.status_code in {201, 400, 422}, (body, answer.text)

@@ -24,8 +24,8 @@ async def test_a_verb_says_who_and_why(client, backend, verb):
     assert answer.status_code == 200, answer.text
     (steered,) = backend.steering.steered
     more = {"to_version": None} if verb == "rollback" else {}
-    assert steered == (verb, {"deployment_id": "dep-1", "by": "ada", "reason": "looks good", **more})
-    assert answer.json()["reason"] == f"{verb} by ada: looks good"
+    assert steered == (verb, {"deployment_id": "dep-1", "by": "anonymous", "reason": "looks good (said: ada)", **more})
+    assert answer.json()["reason"] == f"{verb} by anonymous: looks good (said: ada)"
 
 
 @pytest.mark.parametrize("content", [None, b"null", b"{}", b'{"by": "  "}'])

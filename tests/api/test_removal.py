@@ -32,7 +32,7 @@ async def test_the_answer_says_what_stops_and_the_status_when_it_has(client, bac
     (app,) = backend.runtime.specs
     answer = await client.post(UNDEPLOY, json=body, headers={"X-API-Key": backend.guest_key})
     assert answer.status_code == 200, answer.text
-    by, reason = ("ada", "retired") if body else ("guest", "")
+    by, reason = "guest", "retired (said: ada)" if body else ""
     told = {"model_id": "churn", "version": "1.0.0", "apps": [app], "by": by, "reason": reason}
     assert answer.json() == {**told, "at": backend.clock.now()}
     status = (await client.get("/api/models/churn/status")).json()

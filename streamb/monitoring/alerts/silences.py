@@ -33,7 +33,7 @@ class SilenceOptions(Options):
     duration_s: Annotated[float, Field(gt=0, le=90 * 86_400, allow_inf_nan=False)] = option(
         "How long the silence lasts.", default=7_200.0, unit="seconds"
     )
-    author: ShortText = option("Who makes the silence; by default the name of the API key.", default="")
+    author: ShortText = option("A comment on who wanted it; over HTTP the author is the caller.", default="")
     comment: SomeText = option("The reason for the silence.", default=...)
 
 
