@@ -91,6 +91,12 @@ class Forbidden(StreambError):
     status, code = 403, "forbidden"
 
 
+class SelfApproval(Forbidden):
+    """The author of a deployment may not approve it, under whatever key or name."""
+
+    code = "self_approval"
+
+
 class NotFound(StreambError):
     """The named object does not exist."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamb.errors import Conflict, Forbidden, InvalidTransition
+from streamb.errors import Conflict, InvalidTransition, SelfApproval
 from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, OUTPUTS, Approval, Deployment, DeploymentState, Phase
 from streamb.rollouts.moves import ROLLING_BACK, give_back, restore, to_state, to_step
 from streamb.rollouts.moves import pause as paused
@@ -22,11 +22,11 @@ def approve(deployment: Deployment, by: str, reason: str, now: float) -> Deploym
     """Approve the gate at which the deployment waits.
 
     Raises:
-        Forbidden: `by` is the author of the deployment.
+        SelfApproval: `by` is the author of the deployment.
         InvalidTransition: the deployment does not wait for an approval.
     """
     if by == deployment.created_by:
-        raise Forbidden(f"{by} created deployment {deployment.id}; somebody else must approve it")
+        raise SelfApproval(f"{by} created deployment {deployment.id}; somebody else must approve it")
     if deployment.state is not _S.AWAITING_APPROVAL:
         if deployment.approvals and deployment.state in {_S.PROGRESSING, _S.COMPLETED, _S.PAUSED}:
             return deployment

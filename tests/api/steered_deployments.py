@@ -10,7 +10,7 @@ from typing import Any
 
 from streamb.asking import ONCE
 from streamb.control.verbs import Control
-from streamb.errors import Forbidden, NotFound
+from streamb.errors import NotFound, SelfApproval
 from streamb.rollouts.controller import Rollouts
 from tests.api.fakes import InProcess
 
@@ -27,7 +27,7 @@ class Seen:
     waiting_for: str = ""
     findings: tuple[Any, ...] = ()
     approvals: tuple[Any, ...] = ()
-    created_by: str = "operator"
+    created_by: str = "grace"
     strategy: str = "canary"
     options: Mapping[str, Any] = field(default_factory=dict)
     id: str = "dep-1"
@@ -86,7 +86,7 @@ class SteeredDeployments:
         self.steered.append((verb.__name__, given))
         now = self._now(given["deployment_id"])
         if verb is Rollouts.approve and given["by"] == now.created_by:
-            raise Forbidden("whoever began a deployment may not approve it")
+            raise SelfApproval("whoever began a deployment may not approve it")
         return replace(now, reason=f"{verb.__name__} by {given['by']}: {given['reason']}")
 
     def _now(self, deployment_id: str) -> Seen:

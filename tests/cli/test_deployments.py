@@ -219,8 +219,11 @@ class TestVerbs:
     @pytest.mark.parametrize("verb", ["approve", "pause", "resume", "promote", "abort", "rollback"])
     def test_who_and_why(self, cli, control, verb):
         said = ("--by", "ada", "--reason", "looks good")
-        assert cli("deployments", verb, "dep-1", *said) == f"dep-1: churn 1.1.0 pending: {verb} by ada: looks good\n"
-        assert cli.json("deployments", verb, "dep-1", *said)["reason"] == f"{verb} by ada: looks good"
+        assert (
+            cli("deployments", verb, "dep-1", *said)
+            == f"dep-1: churn 1.1.0 pending: {verb} by operator: looks good (said: ada)\n"
+        )
+        assert cli.json("deployments", verb, "dep-1", *said)["reason"] == f"{verb} by operator: looks good (said: ada)"
         cli("deployments", verb, "dep-2", code=1)
 
     def test_back_to_a_version(self, cli, control):
@@ -229,7 +232,8 @@ class TestVerbs:
             "deployment_id": "dep-1", "by": "operator", "reason": "", "to_version": "0.9.0",
         }  # fmt: skip
 
-    def test_the_author_may_not_approve(self, cli):
+    def test_the_author_may_not_approve(self, cli, control):
+        control.story = [Seen(created_by="operator")]
         here = ("--state-dir", str(cli.state_dir))
-        done = cli.run("deployments", "approve", "dep-1", *here, code=1)
-        assert done.stderr == "error: whoever began a deployment may not approve it [forbidden]\n"
+        done = cli.run("deployments", "approve", "dep-1", "--by", "ada", *here, code=1)
+        assert done.stderr == "error: whoever began a deployment may not approve it [self_approval]\n"

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from streamb import DeploymentStatus
-from streamb.errors import DeadlineExceeded, Forbidden, InvalidInput, NotFound, StreambError, Unavailable
+from streamb.errors import DeadlineExceeded, InvalidInput, NotFound, SelfApproval, StreambError, Unavailable
 from streamb.metrics.criteria import Finding, Verdict
 from tests.api.steered_deployments import FINDING, Seen, SteeredPlatform
 
@@ -165,8 +165,11 @@ class TestWaiting:
 class TestSteering:
     def test_every_verb_says_who_and_why(self, deployment, control):
         for verb in ("approve", "pause", "resume", "promote", "abort"):
-            assert getattr(deployment, verb)(by="ada", reason="so").reason == f"{verb} by ada: so"
-        assert control.steered[-1] == ("abort", {"deployment_id": "dep-1", "by": "ada", "reason": "so"})
+            assert getattr(deployment, verb)(by="ada", reason="so").reason == f"{verb} by operator: so (said: ada)"
+        assert control.steered[-1] == (
+            "abort",
+            {"deployment_id": "dep-1", "by": "operator", "reason": "so (said: ada)"},
+        )
 
     def test_by_default_it_is_the_owner_of_the_key(self, deployment, control):
         deployment.pause()
@@ -175,12 +178,14 @@ class TestSteering:
         assert control.steered[-1][1]["to_version"] is None
         deployment.rollback("0.9.0", reason="as before", by="eve")
         assert control.steered[-1][1] == {
-            "deployment_id": "dep-1", "by": "eve", "reason": "as before", "to_version": "0.9.0",
+            "deployment_id": "dep-1", "by": "operator", "reason": "as before (said: eve)", "to_version": "0.9.0",
         }  # fmt: skip
 
-    def test_the_author_may_not_approve(self, deployment):
-        with pytest.raises(Forbidden):
-            deployment.approve()
+    def test_the_author_may_not_approve(self, deployment, control):
+        control.story = [Seen(created_by="operator")]
+        with pytest.raises(SelfApproval):
+            deployment.approve(by="ada")
+        control.story = [Seen(created_by="ada")]
         assert deployment.approve(by="ada").id == "dep-1"
 
     def test_a_platform_that_is_too_old_says_so(self, deployment):
