@@ -17,7 +17,7 @@ from streamb.api.monitoring import OfVersion, number_of, version_for
 from streamb.api.shapes import Answer, Key, ModelId, Name, Number, OpenAnswer, Reference
 from streamb.api.tables import MAX_TABLE_BYTES, Roles, Sample, read_sample, rows_as_features
 from streamb.api.uploads import form_schema, receive_upload
-from streamb.errors import InvalidInput
+from streamb.errors import InvalidInput, UnsupportedMediaType
 from streamb.hashing import sha256_hex
 from streamb.models.schema import FeatureSchema
 from streamb.monitoring.baselines import Baselines
@@ -133,6 +133,8 @@ async def set_baseline(request: Request, change: ChangeDep, reach: ReachDep) -> 
         return await _from_table(request, change, reach)
     content = await request.body()
     body = await asyncio.to_thread(checked, BaselineBody, content, "body")
+    if "content-type" not in request.headers:
+        raise UnsupportedMediaType("send the body as JSON, with Content-Type: application/json")
     reach.demand(body.model_id)
     return await change.once(sha256_hex(content), lambda: _from_body(body, change))
 

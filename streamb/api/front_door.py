@@ -1,7 +1,8 @@
 """ASGI middleware that every request passes before it reaches a route.
 
-It gives the request an id, refuses changes that another site's page sends through a browser, limits the body in size
-and time, turns a crash into a 500 that reveals no internals, and sets the headers of every answer.
+It gives the request an id, refuses foreign names of this platform, changes that another site's page sends through a
+browser and bodies that do not say that they are JSON, limits the body in size and time, turns a crash into a 500 that
+reveals no internals, and sets the headers of every answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import re
 import uuid
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -21,14 +21,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamb.api.errors import error_response
 from streamb.api.tables import MAX_TABLE_BYTES
-from streamb.config import Settings, is_loopback
-from streamb.errors import BadRequest, BodyTooLarge, Forbidden, StreambError, UnsupportedMediaType
+from streamb.config import Settings
+from streamb.errors import BodyTooLarge, StreambError, UnsupportedMediaType
+from streamb.serving.http.origins import SAFE_METHODS, origins_of
 from streamb.serving.http.routes import path_of
 
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_JSON_TYPE: Final = re.compile(r"application/([!#$&^_.+a-z0-9-]+\+)?json\s*(;.*)?", re.ASCII | re.IGNORECASE)
 _VERSIONS_PATH: Final = re.compile(r"/api/models/[^/]+/versions")
 _BASELINE_PATH: Final = "/api/monitoring/baseline"
 _FORM: Final = "multipart/form-data"
@@ -49,6 +50,7 @@ class FrontDoor:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._origins = origins_of(settings, data_plane=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,14 +79,15 @@ class FrontDoor:
                 await error_response(failure, request_id)(scope, receive, reply)
 
     def _refusal(self, scope: Scope, headers: Headers) -> StreambError | None:
-        if scope["method"] not in _SAFE_METHODS and _is_cross_site(headers, loopback=self._settings.loopback_only):
-            return Forbidden("a change from another site's page is refused; call the API from a program, with a key")
+        try:
+            self._origins.check_request(scope, dict(headers.raw))
+            path = path_of(scope)
+            if scope["method"] not in SAFE_METHODS:
+                _check_media_type(headers, path)
+        except StreambError as refusal:
+            return refusal
         if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             return UnsupportedMediaType("the Console does not unpack bodies: send this one without Content-Encoding")
-        try:
-            path = path_of(scope)
-        except BadRequest as refusal:
-            return refusal
         limit = self._body_limit(self._file_limit(path, headers))
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > limit:
@@ -157,22 +160,28 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _is_cross_site(headers: Headers, *, loopback: bool) -> bool:
-    """Return whether a browser sent this request for a page of another site.
+def _check_media_type(headers: Headers, path: str) -> None:
+    """Check that the body of a change says it is JSON.
 
-    Browsers send the page's origin with every change. On a platform that only this machine can reach, the origin must
-    also be a loopback name: otherwise a site could point its own name at 127.0.0.1 and pass as the same host.
+    A page of another site can send text or a form without asking first, but not JSON; and a form without fields has
+    a type, but no body.
+
+    Args:
+        headers: the headers of the request.
+        path: the path, which may take a form with a file as well.
+
+    Raises:
+        UnsupportedMediaType: the type is another one, or there is none although there is a body.
     """
-    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-        return True
-    origin = headers.get("origin")
-    if origin is None:
-        return False
-    try:
-        parts = urlsplit(origin)
-        name = parts.hostname or ""
-    except ValueError:
-        return True
-    if not parts.netloc or parts.netloc.lower() != headers.get("host", "").lower():
-        return True
-    return loopback and not (is_loopback(name) or name.endswith(".localhost"))
+    form = path == _BASELINE_PATH or _VERSIONS_PATH.fullmatch(path) is not None
+    given = headers.get("content-type")
+    if given is None:
+        if path == _BASELINE_PATH:  # reads its body itself, and refuses one without a type
+            return
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+            return
+    elif _JSON_TYPE.fullmatch(given) or (form and given.lower().startswith(_FORM)):
+        return
+    raise UnsupportedMediaType(
+        "send the body as JSON, with Content-Type: application/json" + (f", or a file as {_FORM}" if form else "")
+    )

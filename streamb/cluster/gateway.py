@@ -26,6 +26,7 @@ from streamb.security.platform_key import PlatformKey
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.serving.callers import CallerLimits
 from streamb.serving.http.cors import with_cors
+from streamb.serving.http.origins import origins_of
 from streamb.traffic import RoutingTable
 
 EDGE_NOTICES_S: Final = 1.5
@@ -44,14 +45,15 @@ class Gateway:
         self._key = PlatformKey.load(settings.state_dir)
         self._predictor = LinkPredictor(self._key.link_secret)
         self._callers = CallerLimits(self._clock, self._key.edge_secret, divided=True)
-        self._app = GatewayApp(self._predictor, limits_of(settings), self._clock, self._callers)
+        rules = origins_of(settings, data_plane=True)
+        self._app = GatewayApp(self._predictor, limits_of(settings), self._clock, self._callers, rules)
         self._newest = self._app.table
         self._expected: dict[str, float] = {}
         context = ray.get_runtime_context()
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
         self._actor = context.get_actor_name() or ""
-        self._asgi = with_cors(self._app, settings.allowed_origins)
+        self._asgi = with_cors(self._app, settings.allowed_origins, rules)
         self._listener = Listener(self._asgi, own_address(settings))
         self._told: tuple[Snapshot, ...] = ()
         self._heartbeat = Heartbeat(self._report, self._take, self._predictor.hear_failed, self._callers)

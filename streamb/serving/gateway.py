@@ -32,6 +32,7 @@ from streamb.serving.exchange import (
 )
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
+from streamb.serving.http.origins import Origins
 from streamb.serving.http.receive import BodyRoom, Message, Receive, Send
 from streamb.serving.http.replies import Reply, error_reply, json_reply
 from streamb.serving.http.routes import Action, Route, parse_route, path_of
@@ -57,13 +58,21 @@ class GatewayApp:
         limits: the limits of this gateway.
         clock: the source of time.
         callers: the limits on callers; None: this gateway takes an even part of them, and knows of no edge.
+        origins: the names by which, and the pages from which, it may be called; None: whatever stands in front of it
+            checks them.
     """
 
     def __init__(
-        self, predictor: Predictor, limits: GatewayLimits, clock: Clock, callers: CallerLimits | None = None
+        self,
+        predictor: Predictor,
+        limits: GatewayLimits,
+        clock: Clock,
+        callers: CallerLimits | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self._callers = callers or CallerLimits(clock)
         self._limits = limits
+        self._origins = origins
         self._clock = clock
         self._predictor = predictor
         self._batcher = Batcher(predictor, limits, clock)
@@ -155,6 +164,8 @@ class GatewayApp:
     async def _answer(self, exchange: Exchange) -> Reply:
         scope = exchange.scope
         try:
+            if self._origins is not None:
+                self._origins.check_request(scope, exchange.headers)
             route = parse_route(scope["method"], path_of(scope))
         except StreambError:
             self._admit(exchange, Route(Action.SERVER))
@@ -163,6 +174,8 @@ class GatewayApp:
         served = self._served
         if not metadata.is_open(route.action):
             self._admit(exchange, route)
+        if self._origins is not None and scope["method"] == "POST":
+            access.demand_media_type(exchange.headers, tensors=route.action is Action.INFER)
         if route.action is Action.PREDICT or route.action is Action.INFER:
             return await self._infer(exchange, route, probabilities)
         if route.action is Action.FEEDBACK:

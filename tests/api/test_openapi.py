@@ -22,7 +22,7 @@ def app_of(backend):
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory):
-    backend = InProcess(tmp_path_factory.mktemp("openapi"))
+    backend = InProcess(tmp_path_factory.mktemp("openapi"), allowed_hosts="testserver")  # as the client calls it
     yield backend
     backend.close()
 

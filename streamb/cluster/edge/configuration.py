@@ -9,7 +9,8 @@ from typing import Final, Literal, get_args
 
 from streamb.control.observations import Endpoint
 from streamb.serving.callers import CLIENT_HEADER
-from streamb.serving.http.cors import ANY, EXPOSED
+from streamb.serving.http.cors import EXPOSED
+from streamb.serving.http.origins import ANY
 from streamb.serving.http.routes import NOT_IN_PATHS
 
 Backend = Literal["gateways", "feedback", "late", "consoles"]

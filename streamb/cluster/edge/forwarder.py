@@ -238,6 +238,7 @@ def _request_id(body: bytes) -> str:
 def _passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers to pass on: none of this hop, none that steers Ray Serve, nothing that the edge says itself."""
     named = {name.strip().lower() for k, v in headers if k == b"connection" for name in v.split(b",")}
+    named -= {b"host", b"origin", b"sec-fetch-site"}  # what the doors check is always passed on
     return [(k, v) for k, v in headers if k not in _HOP_BY_HOP and k not in named and not _steers(k)]
 
 

@@ -22,6 +22,7 @@ _TOKEN: Final = re.compile(rf"{MARK}[\w-]{{48,}}", re.ASCII)
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _JSON, _BINARY = b"application/json", b"application/octet-stream"
 _VERSION_HEADER: Final = b"x-model-version"
+_OF_BROWSERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 _LONGEST_KEY: Final = 512
 _NEEDED: Final = {action: frozenset(map(str, GATEWAY[action.name.lower()])) for action in Action}
 _PIN: Final = str(Permission.PIN)
@@ -137,6 +138,18 @@ def json_length(headers: Headers, *, tensors: bool) -> int | None:
             return None
         raise UnsupportedMediaType("send rows as application/json; binary tensors go to …/infer")
     return _whole_number(given, "Inference-Header-Content-Length")
+
+
+def demand_media_type(headers: Headers, *, tensors: bool) -> None:
+    """Refuse a body that names no media type: a page of another site can send one so without asking first.
+
+    Programs for tensors, such as tritonclient, name none either; browsers always say which page sends a body.
+
+    Raises:
+        UnsupportedMediaType: it names none.
+    """
+    if b"content-type" not in headers and not (tensors and headers.keys().isdisjoint(_OF_BROWSERS)):
+        raise UnsupportedMediaType("send the body as JSON, with Content-Type: application/json")
 
 
 def content_length(headers: Headers) -> int | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamb.errors import Forbidden
+from streamb.errors import Forbidden, StreambError
 from streamb.serving.http.access import RequestIds
 from streamb.serving.http.listener import App
+from streamb.serving.http.origins import ANY, Headers, Origins
 from streamb.serving.http.receive import Message, Receive, Send
 from streamb.serving.http.replies import Reply, error_reply
 
-ANY: Final = "*"
 EXPOSED: Final = (
     "x-request-id, x-model-version, retry-after, ratelimit, ratelimit-policy, ratelimit-limit, ratelimit-remaining, "
     "ratelimit-reset, inference-header-content-length"
@@ -32,10 +32,16 @@ class Cors:
     """ASGI middleware for the paths of the data plane. A page authenticates with a key in a header, never by cookies.
 
     So credentials are never allowed, whatever origin asks.
+
+    Args:
+        app: what answers.
+        origins: the sites whose pages may call it.
+        rules: the names by which it may be called, for preflight requests, which do not reach the app; None: any.
     """
 
-    def __init__(self, app: App, origins: tuple[str, ...]) -> None:
+    def __init__(self, app: App, origins: tuple[str, ...], rules: Origins | None = None) -> None:
         self._app = app
+        self._rules = rules
         self._origins = frozenset(origin.encode() for origin in origins)
         self._request_ids = RequestIds()
 
@@ -47,7 +53,7 @@ class Cors:
         origin = headers.get(b"origin")
         added = self._headers(origin)
         if scope["method"] == "OPTIONS" and origin is not None and b"access-control-request-method" in headers:
-            return await self._preflight(origin, added).send(send, self._request_ids.new())
+            return await self._preflight(origin, headers, added).send(send, self._request_ids.new())
 
         async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -65,14 +71,19 @@ class Cors:
         allowed = ANY.encode() if ANY.encode() in self._origins else origin
         return [vary, (b"access-control-allow-origin", allowed), (b"access-control-expose-headers", EXPOSED.encode())]
 
-    def _preflight(self, origin: bytes, added: list[tuple[bytes, bytes]]) -> Reply:
+    def _preflight(self, origin: bytes, headers: Headers, added: list[tuple[bytes, bytes]]) -> Reply:
+        if self._rules is not None:
+            try:
+                self._rules.check("OPTIONS", headers)
+            except StreambError as refusal:
+                return error_reply(refusal, self._request_ids.new(), added[:1])
         if len(added) > 1:
             return Reply(200, b"", [*added, *_PREFLIGHT])
         named = origin[:200].decode("latin-1")
-        refusal = Forbidden(f"pages of {named} may not call this platform; ML_CORS_ORIGINS names those that may")
-        return error_reply(refusal, self._request_ids.new(), added)
+        foreign = Forbidden(f"pages of {named} may not call this platform; ML_CORS_ORIGINS names those that may")
+        return error_reply(foreign, self._request_ids.new(), added)
 
 
-def with_cors(app: App, origins: tuple[str, ...]) -> App:
+def with_cors(app: App, origins: tuple[str, ...], rules: Origins | None = None) -> App:
     """Return the app, behind `Cors` if there are any origins."""
-    return Cors(app, origins) if origins else app
+    return Cors(app, origins, rules) if origins else app
