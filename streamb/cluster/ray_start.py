@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -25,7 +26,7 @@ import psutil
 from streamb.clock import SystemClock
 from streamb.cluster.names import NAMESPACE
 from streamb.cluster.ray_logs import cause_in, keep_logs
-from streamb.config import variable_of
+from streamb.config import read_variable, set_variable, variable_of
 from streamb.errors import StartFailed
 
 RAYS_FOLDER: Final = "r"
@@ -37,6 +38,9 @@ _LEAST_AGENT_S: Final = 100
 _FORGET_S: Final = 5.0
 _PORTS: Final = range(32_000, 32_768)
 """Where Ray's agents listen: below the range from which kernels assign ports."""
+_LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""With 0, Ray calls this machine 127.0.0.1, as it does by itself on macOS and Windows, and listens there only."""
+_REACH_S: Final = 2.0
 _AGENTS: Final = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 _NEEDED: Final = frozenset({"gcs_server", "raylet"})
 
@@ -58,6 +62,43 @@ def limits_of(timeout_s: float) -> dict[str, str]:
         "RAY_worker_register_timeout_seconds": str(max(seconds, _LEAST_WORKER_S)),
         "RAY_agent_register_timeout_ms": str(1000 * max(seconds, _LEAST_AGENT_S)),
     }
+
+
+def use_loopback(*, here: bool) -> None:
+    """Set by which address Ray knows this machine, in this process and all that it starts.
+
+    At the loopback address no other machine reaches Ray's processes. That matters although they demand a token: a call
+    without one cannot do anything, but end them (a bug of Ray 2.60: `RaySyncer` aborts at a call without a header).
+
+    Args:
+        here: True: the loopback address, for a Ray on this machine alone; False: the one that other machines see.
+    """
+    from ray._private import ray_constants
+
+    if here:
+        set_variable(_LOOPBACK, "0")
+    elif read_variable(_LOOPBACK) == "0":
+        set_variable(_LOOPBACK, None)
+    cast(Any, ray_constants).ENABLE_RAY_CLUSTER = not here and sys.platform not in ("darwin", "win32")
+
+
+def listens_here_only(address: str) -> bool:
+    """Return whether a running Ray listens at the loopback address alone, as one that streamb started."""
+    from ray._private import services
+
+    try:
+        found = str(services.canonicalize_bootstrap_address(address))
+    except Exception:  # nothing runs, which the caller finds out
+        return False
+    host, _, port = found.rpartition(":")
+    seen = str(cast(Any, services).node_ip_address_from_perspective())
+    if host not in ("127.0.0.1", "localhost", seen) or not port.isdigit():
+        return False
+    try:
+        socket.create_connection((seen, int(port)), timeout=_REACH_S).close()
+    except OSError:
+        return True
+    return False
 
 
 def launch_ray(

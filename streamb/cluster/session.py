@@ -17,7 +17,15 @@ import psutil
 
 from streamb.cluster.names import NAMESPACE
 from streamb.cluster.ray_logs import note_logs
-from streamb.cluster.ray_start import RAYS_FOLDER, launch_ray, limits_of, logs_in, with_descendants
+from streamb.cluster.ray_start import (
+    RAYS_FOLDER,
+    launch_ray,
+    limits_of,
+    listens_here_only,
+    logs_in,
+    use_loopback,
+    with_descendants,
+)
 from streamb.cluster.ray_token import MODE, ON, TOKEN_PATH, demand_token, protect_new_ray
 from streamb.config import Settings, default_environment
 from streamb.errors import StartFailed
@@ -41,6 +49,15 @@ RAY_VARIABLES: Final = {
     "RUNTIME_ENV_RETRY_TIMES": "1",
 }
 """Set before Ray's processes start; `cluster.yaml` exports the same on every node."""
+
+CLOSED: Final = {
+    # Ray tells its metrics, and with them the names of applications and actors, to whoever asks at these three ports,
+    # with no token. -1 is no port: Ray logs that and goes on.
+    "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
+}
+"""Set before a Ray that streamb starts. Ray's own ports are for this machine alone, see `use_loopback`."""
 
 QUIET: Final = {"log_level": "WARNING", "enable_access_log": False}
 """Logging of streamb's Serve deployments: a line for every call between gateway and replica would cost time."""
@@ -159,6 +176,7 @@ def join_ray(address: str, environment: str) -> RaySession:
     """
     import ray
 
+    use_loopback(here=listens_here_only(address))
     demand_token(address, environment)
     try:
         with warnings.catch_warnings(action="ignore"):  # Ray's own deprecations are not our user's concern
@@ -186,6 +204,8 @@ def start_ray(cpus: int, state_dir: Path | None = None, timeout_s: float = START
         StorageFailed: the state directory cannot be written.
     """
     protect_new_ray(state_dir)
+    default_environment(CLOSED)
+    use_loopback(here=True)
     folder = _fresh_folder(state_dir)
     try:
         address, processes = launch_ray(cpus, folder, timeout_s, state_dir)

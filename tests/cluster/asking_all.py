@@ -24,6 +24,7 @@ from streamb.cluster.model_version import ModelVersion
 from streamb.cluster.monitor import MonitorActor
 from streamb.cluster.names import CONSOLE, CONSOLE_APP, CONTROLLER, GATEWAY, GATEWAY_APP, MODEL_VERSION, NAMESPACE
 from streamb.cluster.node_collector import NodeCollectorActor
+from streamb.cluster.ray_start import listens_here_only, use_loopback
 from streamb.control.observations import NodeReport
 from streamb.monitoring.collection.push import Member, Push
 from streamb.serving.batch import Batch
@@ -134,6 +135,7 @@ def main(address: str, file: str) -> None:
     """Ask the platform whose Ray is at `address`, and write the answers to `file`."""
     import ray
 
+    use_loopback(here=listens_here_only(address))
     ray.init(address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     Path(file).write_bytes(pickle.dumps(list(ask_all())))
 

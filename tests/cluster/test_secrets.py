@@ -1,17 +1,22 @@
-"""The secrets of a running platform: no actor tells one, no log contains one, no file with one is open to others."""
+"""The doors and the secrets of a running platform: no listener lets a stranger in, no actor tells a secret, no log
+contains one, and another Unix user finds none.
+"""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import inspect
 import json
 import os
 import pickle
+import re
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +29,18 @@ from streamb.cluster.node_collector import NodeCollectorActor
 from streamb.control.platform import token_key
 from streamb.sdk.discovery import read_platform_file
 from streamb.sdk.http import HttpClient
+from streamb.security.keys import new_plaintext
+from streamb.security.permissions import CONSOLE
 from streamb.security.platform_key import PlatformKey
 from streamb.store import open_database
 from tests.cluster.asking_all import CALLS, verbs
+from tests.cluster.listeners import ask_grpc, ask_http, family_of, listeners_of, send_pickles, speaks_http2
 from tests.cluster.processes import until
 
 HOOK_SECRET = "whsec_" + base64.b64encode(b"the secret of the webhook").decode()
 JOB_SECRET = "the-secret-of-a-job"
+REVOKED = new_plaintext()
+"""A key that was never made here looks like one that was revoked."""
 
 
 @pytest.mark.parametrize("cls", CALLS, ids=lambda cls: cls.__name__)
@@ -49,13 +59,22 @@ class Running:
     ray_folder: Path
     ray_address: str
 
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """All its processes."""
+        return family_of([int(self.facts["pid"])])
+
 
 @pytest.fixture(scope="module")
 def running():
     place = Path(tempfile.mkdtemp(prefix="doors-"))
     state_dir = place / "state"
     state_dir.mkdir(mode=0o777)
-    variables = {"ML_ALERT_CHANNELS": "webhook", "ML_ALERT_WEBHOOK_URL": "https://alerts.example.com/hook"}
+    variables = {
+        "ML_ENABLE_AUTHENTICATION": "true",
+        "ML_ALERT_CHANNELS": "webhook",
+        "ML_ALERT_WEBHOOK_URL": "https://alerts.example.com/hook",
+    }
     # The token of a Ray that this process started is none of the new platform's.
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     environment = {**own, **variables, "ML_ALERT_WEBHOOK_SECRET": HOOK_SECRET, "ML_STATE_DIR": str(state_dir)}
@@ -108,13 +127,14 @@ def secrets_of(running: Running) -> dict[str, bytes]:
     return found | {"Ray's token": (state_dir / "keys" / "ray-token").read_bytes()}
 
 
+def forms_of(secret: bytes) -> tuple[bytes, bytes, bytes]:
+    """A secret as it is, in hexadecimal digits, and in base64."""
+    return secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]
+
+
 def told_in(content: bytes, secrets: dict[str, bytes]) -> set[str]:
-    """The secrets that the content holds: as they are, in hexadecimal digits, or in base64."""
-    return {
-        name
-        for name, secret in secrets.items()
-        if any(form in content for form in (secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]))
-    }
+    """The secrets that the content holds."""
+    return {name for name, secret in secrets.items() if any(form in content for form in forms_of(secret))}
 
 
 @pytest.mark.ray
@@ -164,3 +184,81 @@ def test_no_actor_tells_a_secret(running, job, tmp_path):
     assert len([name for name in answered if ": " in name]) >= len(verbs()) // 3, (
         "the verbs get arguments that they take"
     )
+
+
+OPEN_TO_ALL = {"/healthz", "/v2", "/v2/health/live", "/v2/health/ready", "/api/healthz", "/api/local_raylet_healthz"}
+"""What answers without a key or a token: whether a part lives. The last two are of Ray's agent."""
+RAYS_PATHS = ("/metrics", "/logs", "/nodes", "/api/jobs/", "/api/job_agent/jobs/", "/api/serve/applications/")
+
+
+def paths_of_ours() -> list[tuple[str, str]]:
+    """Method and path of every route of both doors."""
+    names = {"model_id": "iris", "version": "1.0.0", "alias": "x", "action": "predict"}
+    console = [(method, re.sub(r"{(\w+)}", lambda one: names.get(one[1], "none"), path)) for method, path in CONSOLE]
+    data = [("GET", f"/v2/models{rest}") for rest in ("", "/iris", "/iris/versions/1.0.0", "/iris/ready")]
+    asked = [("POST", f"/v2/models/iris{rest}") for rest in ("/predict", "/infer", "/feedback", "/versions/1/infer")]
+    return [*console, *data, *asked]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_no_listener_lets_a_stranger_in(running, tmp_path):
+    """Whatever listens is taken from /proc, so that a new listener is asked as well."""
+    listeners, marker = listeners_of(running.processes), tmp_path / "unpickled"
+    assert len(listeners) > 15, listeners
+    assert not [one for one in listeners if one.kind == "udp"]
+    # From other machines: only what Serve lets replicas call each other by, which demands the token as well.
+    assert all(title.startswith("ray::ServeReplica") for one in listeners if one.beyond for title in one.holders)
+    speaking: Counter[str] = Counter()
+    others = [("GET", path) for path in (*OPEN_TO_ALL, *RAYS_PATHS)] + [("POST", path) for path in RAYS_PATHS]
+    for listener in listeners:
+        send_pickles(listener, marker)
+        if listener.kind == "unix":
+            continue
+        for headers in ({}, {"Authorization": f"Bearer {'0' * 64}"}, {"X-API-Key": REVOKED}):
+            answers = ask_http(listener, [*paths_of_ours(), *others], headers)
+            passed = {path for (_, path), status in answers.items() if status < 400}
+            assert passed <= OPEN_TO_ALL, (str(listener), headers, passed)
+        speaking["HTTP"] += bool(answers)
+        speaking["gRPC"] += speaks_http2(listener)
+        for token in (None, "0" * 64):
+            assert ask_grpc(listener, marker, token) == {}, (str(listener), token)
+    assert not marker.exists()
+    # The search finds what it looks for: the edge, a gateway, a Console, an agent of Ray; and Ray with its workers.
+    assert speaking["HTTP"] >= 4 <= speaking["gRPC"] - 4, (speaking, listeners)
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.timeout(900)
+def test_another_unix_user_reads_no_secret_and_writes_nothing(running, job):
+    """The platform was started with the umask 000 in a folder that was open to all."""
+    sockets = [one.place for one in listeners_of(running.processes) if one.kind == "unix"]
+    inside = [str(path) for folder in (running.state_dir, running.ray_folder) for path in (folder, *folder.rglob("*"))]
+    of_processes = [
+        f"/proc/{one.pid}/{name}" for one in running.processes for name in ("environ", "cmdline", "mem", "maps", "fd")
+    ]
+    asked = {
+        "paths": sorted({*inside, *sockets, *of_processes, *held_by(running.processes)}),
+        "secrets": {
+            name: [base64.b64encode(form).decode() for form in forms_of(secret)]
+            for name, secret in secrets_of(running).items()
+        },
+    }
+    command = [sys.executable, "-m", "tests.cluster.another_user", "65534"]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=300, check=True)
+    found = json.loads(done.stdout)
+    assert found["tried"] > 100
+    assert found["read"] >= len(running.processes), "the titles of processes can be read by all"
+    assert (found["secrets"], found["writable"], found["connected"]) == ({}, [], [])
+
+
+def held_by(processes: list[psutil.Process]) -> set[str]:
+    """The files that processes have open, or mapped to be written, wherever they are."""
+    found: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(OSError, psutil.Error):
+            found |= {str(one.readlink()) for one in Path(f"/proc/{process.pid}/fd").iterdir()}
+            maps = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+            found |= {line.split(maxsplit=5)[5] for line in maps if line.count("/") and " rw-s" in line}
+    return {path for path in found if path.startswith("/") and not path.startswith(("/proc/", "/sys/", "/dev/null"))}
