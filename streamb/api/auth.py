@@ -13,11 +13,11 @@ from streamb.api.console import Console, ConsoleDep
 from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import Forbidden, Unauthorized
-from streamb.security.keys import KeyRing, digest
+from streamb.security.keys import KeyRing, digest, parse
 from streamb.security.permissions import JUDGES_MODELS, Needed, Permission, Place
 from streamb.security.principals import Principal
 
-_REMEMBER_S: Final = 5.0
+_REMEMBER_S: Final = 0.5
 _MOST_REMEMBERED: Final = 10_000
 
 SECURITY_SCHEMES: Final = {
@@ -29,9 +29,10 @@ NEEDS_KEY: Final[list[dict[str, list[str]]]] = [{"BearerKey": []}, {"HeaderKey":
 
 
 class KeyCache:
-    """Caches checked keys for a few seconds, so that a busy client does not need the Controller for each request.
+    """Caches checked keys for half a second, so that a busy client does not need the Controller for each request.
 
-    Invalid keys are cached as well. Only digests are stored. A revoked key works for at most those few seconds.
+    Invalid keys are cached as well, at most `_MOST_REMEMBERED` of them together. Only digests are stored. A revoked key
+    works for at most that half second: it counts from before the Controller was asked.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,7 +40,12 @@ class KeyCache:
         self._known: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
 
     async def check(self, console: Console, key: str) -> Principal | None:
-        """Return the principal that `key` belongs to, or None if the key is not valid."""
+        """Return the principal that `key` belongs to, or None if the key is not valid.
+
+        Raises:
+            Unauthorized: it is no key at all, or mistyped; the Controller is not asked.
+        """
+        parse(key)
         name, now = digest(key), self._clock.monotonic()
         known = self._known.get(name)
         if known is not None and known[0] > now:

@@ -41,6 +41,8 @@ BUSY_TICK_S: Final = 0.1
 """The loop's interval, in seconds, while a deployment is in progress, so that no step waits for a whole second."""
 REOPEN_S: Final = 2.0
 """Seconds between attempts to open the database and the files."""
+KEYS_LOOK_S: Final = 3_600.0
+"""Seconds between looks for keys that are due for rotation."""
 _VERB_THREADS: Final = 8
 _log = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class ControllerActor:
         self._sharing = Sharing(rate_limits(settings), self._clock)
         self._edges = EdgeFleet(settings, self._clock, enabled=with_edge)
         self._parts: _Parts | None = None
+        self._look_at_keys = 0.0
         self._trouble = "the controller is starting"
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(_VERB_THREADS, thread_name_prefix="verb")
@@ -95,18 +98,22 @@ class ControllerActor:
         run = self._opened.control.verbs.run
         return await asyncio.get_running_loop().run_in_executor(self._threads, run, name, args, kwargs)
 
-    async def heartbeat(self, report: NodeReport) -> tuple[RoutingTable | None, Mapping[str, str], Shares | None]:
+    async def heartbeat(self, report: NodeReport) -> tuple[RoutingTable | None, Mapping[str, str], Shares | None, bool]:
         """Record a process's report.
 
         Returns the routing table if the process is a gateway with an older one, else None; the reasons why apps cannot
-        answer, by app; and the gateway's shares of the limits on callers, None if there are none.
+        answer, by app; the gateway's shares of the limits on callers, None if there are none; and whether the
+        Controller knows what is in force, as it does once its database is open.
         """
         self._observations.receive(report)
         shares = self._sharing.divide(report)
-        if self._parts is None or report.role != "gateway":
-            return None, {}, shares
+        if self._parts is None:
+            return None, {}, shares, False
+        self._parts.platform.keys.used(report.used)
+        if report.role != "gateway":
+            return None, {}, shares, True
         table = self._parts.platform.rollouts.table
-        return table if report.epoch < table.epoch else None, self._parts.runtime.failed(), shares
+        return table if report.epoch < table.epoch else None, self._parts.runtime.failed(), shares, True
 
     async def endpoints(self, report: NodeReport) -> tuple[list[NodeReport], bool]:
         """Record an edge's heartbeat; return all listening processes, and whether the list is known to be complete."""
@@ -125,6 +132,8 @@ class ControllerActor:
         """Record the last report of a process that ends on purpose."""
         self._observations.goodbye(report)
         self._sharing.gone(report)
+        if self._parts is not None:
+            self._parts.platform.keys.used(report.used)
 
     async def scaling_hints(self, app: str) -> dict[str, Any]:
         """Return the autoscaling hints for an app (`cluster.autoscaling`): wishes of its deployment, and its load."""
@@ -255,7 +264,20 @@ class ControllerActor:
             parts.jobs.reconcile()
         except Exception:
             _log.exception("the jobs could not be looked after; the next tick follows")
+        try:
+            self._tend_keys(parts.platform)
+        except Exception:
+            _log.exception("what is known of API keys could not be stored; the next tick follows")
         return changed or rollouts.busy
+
+    def _tend_keys(self, platform: Platform) -> None:
+        """Publish changes of keys that could not be published, store when keys were used, and warn about old ones."""
+        platform.policy.settle()
+        platform.keys.write_uses()
+        now = self._clock.monotonic()
+        if now >= self._look_at_keys:
+            self._look_at_keys = now + KEYS_LOOK_S
+            platform.keys.warn_due(platform.database.journal, self._settings.key_rotation_days)
 
 
 def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:

@@ -56,7 +56,13 @@ class Gateway:
         self._asgi = with_cors(self._app, settings.allowed_origins, rules)
         self._listener = Listener(self._asgi, own_address(settings))
         self._told: tuple[Snapshot, ...] = ()
-        self._heartbeat = Heartbeat(self._report, self._take, self._predictor.hear_failed, self._callers)
+        self._heartbeat = Heartbeat(
+            self._report,
+            self._take,
+            self._predictor.hear_failed,
+            self._callers,
+            lambda told: self._app.heard(told.used),
+        )
         self._heartbeat.start()
         self._pusher = Pusher(GatewayDesk(self._source, lambda: self._told), settings.monitoring_interval_s)
         if settings.monitoring_enabled:
@@ -135,6 +141,7 @@ class Gateway:
             snapshots=self._told,
             actor=self._actor,
             limited=dict(self._callers.counted),
+            used=self._app.used(),
         )
 
 

@@ -43,7 +43,9 @@ class Heartbeat:
         adopt: Callable[[RoutingTable], Coroutine[Any, Any, None]] | None = None,
         hear_failed: Callable[[Mapping[str, str]], None] = lambda _: None,
         callers: CallerLimits | None = None,
+        heard: Callable[[NodeReport], None] = lambda _: None,
     ) -> None:
+        self._heard = heard
         self._callers = callers
         self._make_report = report
         self._clock = SystemClock()
@@ -104,9 +106,11 @@ class Heartbeat:
             if self._controller is None:
                 self._controller = await asyncio.to_thread(ray.get_actor, CONTROLLER, NAMESPACE)
             uses = None if self._callers is None else self._callers.uses()
-            asked = self._controller.heartbeat.remote(replace(self.report(), uses=uses))
+            asked = self._controller.heartbeat.remote(report := replace(self.report(), uses=uses))
             # Of an answer that is late nothing may be used: the next report says what shares are in use.
-            table, failed, shares = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
+            table, failed, shares, known = await asyncio.wait_for(asked, _CALL_TIMEOUT_S)
+            if known:
+                self._heard(report)
             self._hear_failed(failed)
             soon = shares is not None and self._callers is not None and self._callers.adopt(shares)
             if table is not None and self._adopt is not None:

@@ -45,6 +45,7 @@ class NodeReport:
         uses: how it uses its shares of the limits on callers; None if it has none to use (gateways, in heartbeats).
         limited: how many requests were above a limit on callers since it started, by the kind of limit and what became
             of them (gateways and consoles).
+        used: when API keys were last used, by key id, in seconds since the epoch (gateways, in heartbeats).
         uptime_s: how long the process had been reporting when it made this report; shows which of two reports is the
             newer one, and whether the process is older than the Controller.
     """
@@ -62,6 +63,7 @@ class NodeReport:
     actor: str = ""
     uses: Uses | None = None
     limited: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    used: Mapping[str, float] = field(default_factory=dict)
     uptime_s: float = 0.0
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,7 @@ from streamb.rollouts.observation import DriftOf, Outcomes
 from streamb.rollouts.runtime import Runtime
 from streamb.security.directory import OPERATOR, Directory
 from streamb.security.keys import KeyRing, new_plaintext
-from streamb.security.permissions import Role
+from streamb.security.permissions import Permission, Role
 from streamb.security.platform_key import PlatformKey
 from streamb.security.principals import Kind, PrincipalRecord
 from streamb.store import Database, Idempotency, RecordStore, open_blobs, open_database
@@ -30,6 +32,7 @@ from streamb.trials.process import TrialProcesses
 API_KEY_FILE: Final = "api-key"
 """Name of the file with the operator's key, in the state directory; only its owner may read it."""
 _TOKEN_KEY_BYTES: Final = 32
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Platform:
     directory: Directory
     keys: KeyRing
     idempotency: Idempotency
+    policy: PolicyDesk = field(default_factory=lambda: PolicyDesk(GatewayPolicy))
 
     def close(self) -> None:
         """Close the database."""
@@ -77,15 +81,10 @@ def build(
     clock = clock or SystemClock()
     database = open_database(settings.resolved_database_url, clock)
     registry = Registry(database.records, database.journal, clock, blobs=open_blobs(settings.resolved_artifact_url))
-    rollouts: Rollouts | None = None
-
-    def changed() -> None:
-        if rollouts is not None:
-            rollouts.set_policy(gateway_policy(settings, keys, sealed))
-
-    directory = Directory(database.records, clock, changed)
+    desk = PolicyDesk(lambda: gateway_policy(settings, keys, sealed))
+    directory = Directory(database.records, clock, desk.changed)
     directory.ensure(PrincipalRecord(OPERATOR, Kind.PERSON, (Role.ADMIN,)))
-    keys = KeyRing(database.records, clock, directory, changed)
+    keys = KeyRing(database.records, clock, directory, desk.changed, file=settings.state_dir / API_KEY_FILE)
     keys.adopt(operator_key(settings.state_dir), OPERATOR)
     sealed = PlatformKey.create(settings.state_dir).seal(token_key(database.records))
     rollouts = Rollouts(
@@ -101,23 +100,64 @@ def build(
         on_table=on_table,
         on_order=on_order,
     )
-    return Platform(
-        settings, clock, database, registry, rollouts, directory, keys, Idempotency(database.records, clock)
-    )
+    desk.publish = rollouts.set_policy
+    answers = Idempotency(database.records, clock)
+    return Platform(settings, clock, database, registry, rollouts, directory, keys, answers, desk)
+
+
+class PolicyDesk:
+    """Publishes what the gateways enforce after each change of it: one at a time, so that no older one comes after.
+
+    Args:
+        make: returns what they shall enforce now.
+
+    Attributes:
+        publish: tells the gateways; None until there is what tells them.
+    """
+
+    def __init__(self, make: Callable[[], GatewayPolicy]) -> None:
+        self.publish: Callable[[GatewayPolicy], None] | None = None
+        self._make = make
+        self._lock = threading.Lock()
+        self._owed = False
+
+    def changed(self) -> None:
+        """Publish a change that is stored already, so a failure here does not undo it: `settle` tries again."""
+        self._owed = True
+        try:
+            self.settle()
+        except Exception:
+            _log.exception("a change of keys or principals is stored, but not published; trying again")
+
+    def settle(self) -> None:
+        """Publish what changed, if that is still owed."""
+        with self._lock:
+            if not self._owed or self.publish is None:
+                return
+            self._owed = False  # first: what changes from here on is owed again
+            try:
+                self.publish(self._make())
+            except BaseException:
+                self._owed = True
+                raise
 
 
 def gateway_policy(settings: Settings, keys: KeyRing, sealed_token_key: bytes) -> GatewayPolicy:
-    """Return what the gateways enforce under these settings, with the keys that are valid now."""
+    """Return what the gateways enforce under these settings, with the keys that are valid now.
+
+    Without `enable_authorization` roles mean nothing, but a key that was narrowed by scopes or models stays so.
+    """
     grants = {}
     for name, (record, principal, secret) in keys.allowed().items():
         ends = [end for end in (record.expires_at, secret.until) if end is not None]
-        permissions = frozenset(str(one) for one in principal.permissions)
+        allowed = principal.permissions if settings.enable_authorization else record.scopes or tuple(Permission)
+        permissions = frozenset(map(str, allowed))
         expires_at = min(ends, default=None)
         grants[name] = KeyGrant(record.key_id, principal.name, permissions, record.models, expires_at)
     return GatewayPolicy(
-        api_key_required=settings.api_key_required,
+        api_key_required=settings.api_key_required or settings.enable_authorization,
         keys=grants,
-        check_permissions=settings.enable_authorization,
+        check_permissions=True,
         keys_last_s=settings.keys_last_s,
         limits=rate_limits(settings),
         breaker=breaker_policy(settings),

@@ -68,7 +68,15 @@ class Control:
         self._desk = DeploymentDesk(platform.rollouts, platform.clock)
         answers = platform.idempotency
         self.verbs = Verbs(
-            self, platform.registry, platform.rollouts, platform.keys, answers, observations, jobs, keeper=answers
+            self,
+            platform.registry,
+            platform.rollouts,
+            platform.directory,
+            platform.keys,
+            answers,
+            observations,
+            jobs,
+            keeper=answers,
         )
 
     @change

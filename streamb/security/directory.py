@@ -17,6 +17,9 @@ from streamb.store.plain import from_plain, to_plain
 PRINCIPALS: Final = "principals"
 """The collection in which principals are stored, by name."""
 
+API_KEYS: Final = "api-keys"
+"""The collection in which keys are stored, by key id: those of a principal go when it is removed."""
+
 OPERATOR: Final = "operator"
 """The principal of the key in the state directory: an administrator that always exists."""
 
@@ -77,11 +80,16 @@ class Directory:
             InvalidInput: a role is not valid.
             Conflict: it is the operator, whose key is in the state directory.
         """
-        found = self.get(name)
         if name == OPERATOR:
             raise Conflict("the operator stays an administrator: whoever reads the state directory is one anyway")
-        changed = PrincipalRecord(found.name, found.kind, read_roles(roles), found.created_at)
-        self._store(changed)
+        given = read_roles(roles)
+        with self._records.batch():
+            found = self.get(name)
+            if found.kind is Kind.JOB:
+                raise Conflict("a job has no roles: its key says what it may do")
+            changed = PrincipalRecord(found.name, found.kind, given, found.created_at)
+            self._put(changed)
+        self._changed()
         return changed
 
     @verb
@@ -108,7 +116,7 @@ class Directory:
 
     @change
     def remove(self, name: str) -> None:
-        """Remove a principal; its keys are refused from then on.
+        """Remove a principal and its keys: another one that gets the same name later has none of them.
 
         Raises:
             NotFound: there is no such principal.
@@ -119,6 +127,8 @@ class Directory:
         with self._records.batch():
             if not self._records.delete(PRINCIPALS, name):
                 raise NotFound(f"there is no principal {name!r}")
+            for key in [one.key for one in every_record(self._records, API_KEYS) if one.body.get("principal") == name]:
+                self._records.delete(API_KEYS, key)
             keep(None)
         self._changed()
 

@@ -1,135 +1,69 @@
-"""API keys, and the ring that keeps them.
-
-A key has the form `sb_<id>_<secret><checksum>`: the id names it (in lists, logs and events), the secret is 256 random
-bits, and the checksum tells a mistyped key from a revoked one without a look into the store. Only the digest of a key
-is stored. People do not choose the secret, so one round of SHA-256 is enough. A key has two secrets while it is
-rotated: the new one, and the old one until its holders have changed over.
-"""
+"""The ring of API keys: creates, checks, rotates and revokes them, and knows when they were last used."""
 
 from __future__ import annotations
 
+import logging
+import math
 import re
-import secrets
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from streamb.asking import change, verb
 from streamb.clock import Clock
-from streamb.errors import Conflict, InvalidInput, NotFound, Unauthorized
-from streamb.hashing import same_secret, sha256_hex
-from streamb.security.directory import Directory
-from streamb.security.permissions import Permission
-from streamb.security.principals import EVERY_MODEL, Kind, Principal, PrincipalRecord
-from streamb.store import RecordStore, every_record, keep
-from streamb.store.plain import from_plain, to_plain
+from streamb.errors import Conflict, InvalidInput, NotFound
+from streamb.security.directory import API_KEYS, Directory
+from streamb.security.key_records import (
+    DAY_S,
+    KeyRecord,
+    Secret,
+    check,
+    digest,
+    new_plaintext,
+    parse,
+    principal_of,
+    read_key,
+    read_scopes,
+)
+from streamb.security.principals import EVERY_MODEL, Principal
+from streamb.store import Journal, RecordStore, every_record, keep
+from streamb.store.files import replace_file
+from streamb.store.plain import to_plain
 
-API_KEYS: Final = "api-keys"
-"""The collection in which keys are stored, by key id."""
+__all__ = [
+    "API_KEYS",
+    "KeyRecord",
+    "KeyRing",
+    "Secret",
+    "check",
+    "digest",
+    "new_plaintext",
+    "parse",
+    "principal_of",
+    "read_scopes",
+]
+
+KEY_USES: Final = "api-key-uses"
+"""The collection in which the times of last uses are stored, by key id: apart, so that no use rewrites a key."""
+
+KEY_EVENTS: Final = "keys"
+"""The stream of the journal with the warnings about keys."""
 
 MOST_KEYS: Final = 10_000
 """How many keys a platform may have: gateways hold all of them in memory."""
 
-DAY_S: Final = 86_400.0
+MOST_MODELS: Final = 32
+"""How many patterns of models a key may have: a gateway may try all of them for a request."""
+
 ROTATION_GRACE_S: Final = 7 * DAY_S
 """By default the old secret of a rotated key is valid for so many seconds."""
 
-_ID_BYTES: Final = 6
-_SECRET_BYTES: Final = 32
-_KEY: Final = re.compile(rf"sb_([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}([0-9a-f]{{8}})?", re.ASCII)
+LONGEST_GRACE_S: Final = 90 * DAY_S
+
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,128}", re.ASCII)
 _USED_EVERY_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """One secret of a key.
-
-    Attributes:
-        digest: SHA-256 of the whole key, 64 hexadecimal digits.
-        made_at: when it was made, in seconds since the epoch.
-        until: seconds since the epoch from which it is refused; None: as long as its key is valid.
-    """
-
-    digest: str
-    made_at: float = 0.0
-    until: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """The stored facts of an API key; the key itself is never stored.
-
-    Attributes:
-        key_id: the id in the key.
-        principal: the name of the principal that it belongs to.
-        secrets: its secrets, the newest first; two while it is rotated.
-        scopes: what it allows at most; None: whatever its principal may do.
-        models: patterns of the model ids that it is good for, as in a shell.
-        created_at: seconds since the epoch.
-        expires_at: seconds since the epoch from which it is refused; None: it does not expire.
-        used_at: when it was last used, to within a minute, in seconds since the epoch; None: never, as far as known.
-    """
-
-    key_id: str
-    principal: str
-    secrets: tuple[Secret, ...]
-    scopes: tuple[Permission, ...] | None = None
-    models: tuple[str, ...] = EVERY_MODEL
-    created_at: float = 0.0
-    expires_at: float | None = None
-    used_at: float | None = None
-
-    @property
-    def made_at(self) -> float:
-        """When the newest secret was made, in seconds since the epoch."""
-        return self.secrets[0].made_at
-
-    def valid_secrets(self, now: float) -> tuple[Secret, ...]:
-        """Return the secrets that are accepted at a time."""
-        if self.expires_at is not None and now >= self.expires_at:
-            return ()
-        return tuple(one for one in self.secrets if one.until is None or now < one.until)
-
-    def due_for_rotation(self, now: float, days: float) -> bool:
-        """Return whether its newest secret is older than `days`."""
-        return now - self.made_at >= days * DAY_S
-
-
-def new_plaintext(key_id: str = "") -> str:
-    """Return a new key in plain text, to be shown once.
-
-    Args:
-        key_id: the id of a key that is rotated; "" for a new key.
-    """
-    start = f"sb_{key_id or secrets.token_hex(_ID_BYTES)}_{secrets.token_hex(_SECRET_BYTES)}"
-    return start + _checksum(start)
-
-
-def digest(plaintext: str) -> str:
-    """Return the SHA-256 of a key (64 hexadecimal digits), which is stored and compared instead of the key."""
-    return sha256_hex(plaintext.encode("utf-8", "surrogatepass"))
-
-
-def parse(plaintext: str) -> str:
-    """Return the id in a key. Keys of earlier releases have no checksum.
-
-    Raises:
-        Unauthorized: the text is not a key. The message does not repeat it: it may be another secret.
-    """
-    match = _KEY.fullmatch(plaintext)
-    if match is None:
-        raise Unauthorized("this is not an API key of this platform; a key has the form sb_<id>_<secret>")
-    if match.group(2) and match.group(2) != _checksum(plaintext[:-8]):
-        raise Unauthorized(f"the API key {match.group(1)} was mistyped or cut: its checksum is wrong; copy it again")
-    return match.group(1)
-
-
-def check(plaintext: str, record: KeyRecord, now: float) -> bool:
-    """Return whether `plaintext` is a valid secret of a key."""
-    given = digest(plaintext)
-    return any(same_secret(given, one.digest) for one in record.valid_secrets(now))
+_log = logging.getLogger(__name__)
 
 
 class KeyRing:
@@ -140,15 +74,25 @@ class KeyRing:
         clock: the source of time.
         directory: the principals that keys belong to.
         changed: called after every change of what keys allow; must return at once.
+        file: the file with the operator's key, which gets the new secret when that key is rotated; None if there is none.
     """
 
     def __init__(
-        self, records: RecordStore, clock: Clock, directory: Directory, changed: Callable[[], None] = lambda: None
+        self,
+        records: RecordStore,
+        clock: Clock,
+        directory: Directory,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        file: Path | None = None,
     ) -> None:
         self._records = records
         self._clock = clock
         self._directory = directory
         self._changed = changed
+        self._file = file
+        self._uses: dict[str, float] = {}
+        self._stored_uses: dict[str, float] = {}
 
     @change
     def create(
@@ -163,7 +107,7 @@ class KeyRing:
         Args:
             principal: the name of the person or service that it belongs to.
             scopes: names of the permissions that it allows at most; None: whatever its principal may do.
-            models: patterns of the model ids that it is good for, as in a shell.
+            models: patterns of the model ids that it is good for, as in a shell; at most `MOST_MODELS`.
             expires_at: seconds since the epoch from which it is refused; None: it does not expire.
 
         Raises:
@@ -171,39 +115,41 @@ class KeyRing:
             InvalidInput: a scope or a pattern is not valid, or it has expired already.
             Conflict: there are too many keys.
         """
-        self._directory.get(principal)
         now = self._clock.now()
-        if expires_at is not None and expires_at <= now:
-            raise InvalidInput("a key cannot expire in the past")
-        if not models or not all(_PATTERN.fullmatch(one) for one in models):
-            raise InvalidInput("models must be model ids or patterns such as energy-*, at least one")
-        if len(self.list()) >= MOST_KEYS:
-            raise Conflict(f"there are {MOST_KEYS} keys, which is the limit; revoke those that nobody uses")
+        if expires_at is not None and not now < expires_at < math.inf:
+            raise InvalidInput("a key must expire in the future, or not at all")
+        if not 1 <= len(models) <= MOST_MODELS or not all(_PATTERN.fullmatch(one) for one in models):
+            raise InvalidInput(f"models must be 1 to {MOST_MODELS} model ids, or patterns such as energy-*")
+        allowed = None if scopes is None else read_scopes(scopes)
         plaintext = new_plaintext()
-        record = KeyRecord(
-            parse(plaintext),
-            principal,
-            (Secret(digest(plaintext), now),),
-            None if scopes is None else read_scopes(scopes),
-            tuple(models),
-            now,
-            expires_at,
-        )
-        self._store(record, ("", record))
+        secret = Secret(digest(plaintext), now)
+        record = KeyRecord(parse(plaintext), principal, (secret,), allowed, tuple(models), now, expires_at)
+        with self._records.batch():
+            self._directory.get(principal)
+            if sum(1 for _ in every_record(self._records, API_KEYS)) >= MOST_KEYS:
+                raise Conflict(f"there are {MOST_KEYS} keys, which is the limit; revoke those that nobody uses")
+            self._put(record, 0)
+            keep(("", record))
+        self._changed()
         return plaintext, record
 
     def adopt(self, plaintext: str, principal: str) -> KeyRecord:
-        """Make an existing key of a principal valid on this platform; a key that is already known stays unchanged.
+        """Make the key in the state directory valid, and no other that was there before; the same one stays unchanged.
 
         Raises:
             Unauthorized: `plaintext` does not have the form of a key.
         """
         key_id, now = parse(plaintext), self._clock.now()
-        known = self._get(key_id)
-        if known is not None and check(plaintext, known, now):
-            return known
-        record = KeyRecord(key_id, principal, (Secret(digest(plaintext), now),), created_at=now)
-        self._store(record)
+        with self._records.batch():
+            for other in self._all():
+                if other.from_file and other.key_id != key_id:
+                    self._delete(other.key_id)
+            known = self._find(key_id)
+            if known is not None and check(plaintext, known, now):
+                return known
+            record = KeyRecord(key_id, principal, (Secret(digest(plaintext), now),), created_at=now, from_file=True)
+            self._put(record, None)
+        self._changed()
         return record
 
     @verb
@@ -213,25 +159,36 @@ class KeyRing:
         Raises:
             Unauthorized: it is no key at all, or mistyped.
         """
-        record, now = self._get(parse(key)), self._clock.now()
+        record, now = self._find(parse(key)), self._clock.now()
         if record is None or not check(key, record, now):
             return None
         owner = self._directory.find(record.principal)
         if owner is None:
             return None
-        self._used({record.key_id: now})
+        self.used({record.key_id: now})
         return principal_of(owner, record)
 
     @verb
     def list(self) -> tuple[KeyRecord, ...]:
         """Return the records of all keys, ordered by id."""
-        return tuple(_read(record.body) for record in every_record(self._records, API_KEYS))
+        stored = {one.key: float(one.body["at"]) for one in every_record(self._records, KEY_USES)}
+        return tuple(replace(one, used_at=self._used_at(one.key_id, stored.get(one.key_id))) for one in self._all())
+
+    @verb
+    def get(self, key_id: str) -> KeyRecord:
+        """Return the record of one key.
+
+        Raises:
+            NotFound: there is no such key.
+        """
+        record, use = self._known(key_id)[0], self._records.get(KEY_USES, key_id)
+        return replace(record, used_at=self._used_at(key_id, float(use.body["at"]) if use is not None else None))
 
     def allowed(self) -> Mapping[str, tuple[KeyRecord, Principal, Secret]]:
         """Return what each valid secret allows, by its digest, for the gateways to compare with."""
         now, found = self._clock.now(), {}
         owners = {owner.name: owner for owner in self._directory.list()}
-        for record in self.list():
+        for record in self._all():
             if (owner := owners.get(record.principal)) is not None:
                 for secret in record.valid_secrets(now):
                     found[secret.digest] = (record, principal_of(owner, record), secret)
@@ -243,10 +200,16 @@ class KeyRing:
 
         Raises:
             NotFound: there is no such key.
+            Conflict: it is the key in the state directory.
         """
         with self._records.batch():
-            if not self._records.delete(API_KEYS, key_id):
-                raise NotFound(f"no API key has the id {key_id}")
+            if self._known(key_id)[0].from_file:
+                raise Conflict(
+                    f"the key {key_id} is in the file {self._file or 'api-key'} of the state directory, and commands on "
+                    "that machine use it: rotate it instead, which writes the new secret there (a grace of 0 ends the "
+                    "present one at once)"
+                )
+            self._delete(key_id)
             keep(None)
         self._changed()
 
@@ -254,73 +217,106 @@ class KeyRing:
     def rotate(self, key_id: str, grace_s: float = ROTATION_GRACE_S) -> tuple[str, KeyRecord]:
         """Give a key a new secret; return its plain text, which is not stored anywhere, and the stored record.
 
+        Only the key in the state directory is stored there as well.
+
         Args:
             key_id: the id of the key, which stays.
-            grace_s: for so many seconds the present secret is valid as well; 0: it is refused at once.
+            grace_s: for so many seconds the present secret is valid as well, at most 90 days; 0: it is refused at once.
 
         Raises:
             NotFound: there is no such key.
+            InvalidInput: the grace is out of range.
+            StorageFailed: the file in the state directory cannot be written.
         """
-        record = self._get(key_id)
-        if record is None:
-            raise NotFound(f"no API key has the id {key_id}")
-        now, plaintext = self._clock.now(), new_plaintext(key_id)
-        old = tuple(replace(one, until=now + grace_s) for one in record.valid_secrets(now)[:1] if grace_s > 0)
-        rotated = replace(record, secrets=(Secret(digest(plaintext), now), *old))
-        self._store(rotated, ("", rotated))
+        if not 0 <= grace_s <= LONGEST_GRACE_S:
+            raise InvalidInput(f"the grace must be 0 to {LONGEST_GRACE_S:g} seconds, not {grace_s:g}")
+        with self._records.batch():
+            record, revision = self._known(key_id)
+            now, plaintext = self._clock.now(), new_plaintext(key_id)
+            old = tuple(replace(one, until=now + grace_s) for one in record.valid_secrets(now)[:1] if grace_s > 0)
+            rotated = replace(record, secrets=(Secret(digest(plaintext), now), *old))
+            self._put(rotated, revision)
+            keep(("", rotated))
+            if record.from_file and self._file is not None:
+                # If the transaction fails after this, the file has a key that the next start adopts.
+                replace_file(self._file, f"{plaintext}\n".encode(), mode=0o600)
+        self._changed()
         return plaintext, rotated
 
+    # --- when keys were used ------------------------------------------------------------------------------------------
+
     def used(self, at: Mapping[str, float]) -> None:
-        """Note when keys were last used, by key id, in seconds since the epoch; stored to within a minute."""
-        self._used(at)
-
-    def _used(self, at: Mapping[str, float]) -> None:
+        """Note when valid keys were last used, by key id, in seconds since the epoch. Only in memory; never waits."""
         for key_id, when in at.items():
-            record = self._get(key_id)
-            if record is not None and when - (record.used_at or 0.0) >= _USED_EVERY_S:
-                self._records.put(API_KEYS, key_id, to_plain(replace(record, used_at=when)))
+            if when > self._uses.get(key_id, 0.0):
+                self._uses[key_id] = when
 
-    def _get(self, key_id: str) -> KeyRecord | None:
-        stored = self._records.get(API_KEYS, key_id)
-        return None if stored is None else _read(stored.body)
+    def write_uses(self) -> None:
+        """Store what was noted, to within a minute."""
+        for key_id, when in list(self._uses.items()):
+            if when - self._stored_uses.get(key_id, 0.0) < _USED_EVERY_S:
+                continue
+            with self._records.batch():
+                exists = self._records.get(API_KEYS, key_id) is not None
+                if exists:
+                    self._records.put(KEY_USES, key_id, {"at": when})
+            if exists:
+                self._stored_uses[key_id] = when
+            else:
+                self._uses.pop(key_id, None)
+                self._stored_uses.pop(key_id, None)
 
-    def _store(self, record: KeyRecord, kept: tuple[str, KeyRecord] | None = None) -> None:
-        """Store a key; `kept` is the answer that a repetition of the change is told, without the secret."""
-        with self._records.batch():
-            self._records.put(API_KEYS, record.key_id, to_plain(record))
-            if kept is not None:
-                keep(kept)
-        self._changed()
+    def _used_at(self, key_id: str, stored: float | None) -> float | None:
+        at = max(self._uses.get(key_id, 0.0), stored or 0.0)
+        return at or None
 
+    # --- when they are due for rotation -------------------------------------------------------------------------------
 
-def principal_of(owner: PrincipalRecord, record: KeyRecord) -> Principal:
-    """Return a principal with what one of its keys allows."""
-    may = owner.permissions
-    if record.scopes is not None:
-        may = frozenset(record.scopes) if owner.kind is Kind.JOB else may & frozenset(record.scopes)
-    return Principal(owner.name, may, owner.kind, record.models, record.key_id)
+    def warn_due(self, journal: Journal, days: float) -> tuple[str, ...]:
+        """Warn about keys that are due for rotation, at most once a day: in the log, and with an event in the journal.
 
+        Args:
+            journal: the platform's journal; the event is in its stream `KEY_EVENTS`.
+            days: from this age on a key is due.
 
-def read_scopes(names: Collection[str]) -> tuple[Permission, ...]:
-    """Return the permissions with these names.
-
-    Raises:
-        InvalidInput: a name is no permission, or there is none.
-    """
-    unknown = sorted(set(names) - set(Permission))
-    if unknown or not names:
-        raise InvalidInput(
-            f"scopes must be some of {', '.join(Permission)}" + (f", not {', '.join(unknown)}" if unknown else "")
+        Returns:
+            The ids of the keys; none if there are none, or if this was said in the last day.
+        """
+        now = self._clock.now()
+        newest = journal.read(KEY_EVENTS, limit=1, newest_first=True).items
+        if newest and now - newest[0].at < DAY_S:
+            return ()
+        due = [one for one in self._all() if one.valid_secrets(now) and one.due_for_rotation(now, days)]
+        if not due:
+            return ()
+        named = ", ".join(f"{one.key_id} of {one.principal}" for one in due[:20])
+        _log.warning(
+            "%d API keys are %g days old or older, and should be rotated (`streamb keys rotate ID`): %s%s",
+            *(len(due), days, named, ", …" if len(due) > 20 else ""),
         )
-    return tuple(one for one in Permission if one in names)
+        ids = tuple(one.key_id for one in due)
+        journal.append(KEY_EVENTS, {"event": "rotation_due", "days": days, "keys": list(ids[:100]), "count": len(ids)})
+        return ids
 
+    # --- the store ----------------------------------------------------------------------------------------------------
 
-def _checksum(start: str) -> str:
-    return f"{zlib.crc32(start.encode()):08x}"
+    def _all(self) -> tuple[KeyRecord, ...]:
+        return tuple(read_key(one.body) for one in every_record(self._records, API_KEYS))
 
+    def _find(self, key_id: str) -> KeyRecord | None:
+        stored = self._records.get(API_KEYS, key_id)
+        return None if stored is None else read_key(stored.body)
 
-def _read(body: Mapping[str, object]) -> KeyRecord:
-    """Return a stored key; those of earlier releases had a name, one digest, and no scopes."""
-    if "digest" in body:
-        body = {"key_id": body["key_id"], "principal": body["name"], "secrets": [{"digest": body["digest"]}]}
-    return from_plain(KeyRecord, body)
+    def _known(self, key_id: str) -> tuple[KeyRecord, int]:
+        """Return a key and its revision, which a change must still find (`NotFound` if there is none)."""
+        stored = self._records.get(API_KEYS, key_id)
+        if stored is None:
+            raise NotFound(f"no API key has the id {key_id}")
+        return read_key(stored.body), stored.revision
+
+    def _put(self, record: KeyRecord, expected: int | None) -> None:
+        self._records.put(API_KEYS, record.key_id, to_plain(record), expected=expected)
+
+    def _delete(self, key_id: str) -> None:
+        self._records.delete(API_KEYS, key_id)
+        self._records.delete(KEY_USES, key_id)

@@ -6,11 +6,12 @@ Everything a request needs is in memory: the routing table is replaced whole by 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Any
 
 from streamb.clock import Clock
-from streamb.errors import ModelFailed, StreambError
+from streamb.errors import ModelFailed, StreambError, Unavailable
 from streamb.metrics import Outcome, Snapshot, VersionRecorder, outcome_of
 from streamb.models.outputs import Answer, not_finite
 from streamb.serving import metadata
@@ -40,11 +41,14 @@ from streamb.serving.labels import Feedback
 from streamb.serving.lane import ClientGone
 from streamb.serving.limits import GatewayLimits
 from streamb.serving.shadow import Mirrors
-from streamb.serving.targets import ServedModel, ServedVersion, TableBuilder
+from streamb.serving.targets import ServedModel, ServedTable, ServedVersion, TableBuilder
 from streamb.traffic import RoutingTable
 from streamb.version import installed_version
 
 _log = logging.getLogger(__name__)
+
+MOST_USED = 1_000
+"""Of how many keys one report tells when they were last used."""
 
 _CLIENT_GONE = 499
 """The status under which requests whose client went away are counted (never sent)."""
@@ -86,6 +90,8 @@ class GatewayApp:
         self._room = BodyRoom(max(limits.max_held_bytes, limits.max_body_bytes))
         self._feedback = FeedbackDesk(self._builder.recorders, self._unrouted, clock)
         self._streamb_version = installed_version()
+        self._heard_at = clock.monotonic()
+        self._used: dict[str, float] = {}
 
     # --- what the cluster calls -----------------------------------------------------------------------------------
 
@@ -98,7 +104,8 @@ class GatewayApp:
         """Put a table in force. Returns False and changes nothing if it is older than the one in force."""
         if table.epoch < self.table.epoch:
             return False
-        self._served = self._builder.build(table, self._clock.monotonic())
+        self._heard_at = self._clock.monotonic()
+        self._served = self._builder.build(table, self._heard_at)
         self._mirrors.keep(self._served)
         self._feedback.use(table.policy.token_key)
         self._callers.use(table.policy.limits)
@@ -109,6 +116,16 @@ class GatewayApp:
                 if not known.lane.size:
                     self._builder.forget(known.target.app)
         return True
+
+    def heard(self, used: Collection[str] = ()) -> None:
+        """Note that the Controller said now which keys are valid, and that it was told of the last use of some of them."""
+        self._heard_at = self._clock.monotonic()
+        for key_id in used:
+            self._used.pop(key_id, None)
+
+    def used(self) -> dict[str, float]:
+        """Return when keys were last used, in seconds since the epoch: of `MOST_USED`, as far as not `heard` of yet."""
+        return dict(islice(self._used.items(), MOST_USED))
 
     def in_flight(self, app: str) -> int:
         """Return the number of requests waiting for or inside a call to `app`; 0 for an unknown app."""
@@ -199,13 +216,29 @@ class GatewayApp:
             exchange.quota = callers.from_address(address, exchange.started)
         if metadata.is_open(route.action):
             return
-        exchange.grant = access.grant_of(exchange.headers, served.table.policy, self._clock.now())
+        policy, now = served.table.policy, self._clock.now()
+        if exchange.started - self._heard_at > policy.keys_last_s or not served.table.epoch:
+            self._check_keys_known(exchange, served)
+        exchange.grant = grant = access.grant_of(exchange.headers, policy, now)
+        if grant is not None:
+            self._used[grant.key_id] = now
         if callers.active:
             model_id = route.model_id if route.model_id in served.models else ""
             key_id = exchange.grant.key_id if exchange.grant is not None else ""
             exchange.quota = callers.from_caller(key_id, address, model_id, exchange.started)
         if exchange.grant is not None and served.table.policy.check_permissions:
             access.check_permitted(exchange.grant, route, exchange.headers)
+
+    def _check_keys_known(self, exchange: Exchange, served: ServedTable) -> None:
+        """Refuse a request with a key, or one that needs a key, if it is not known any more which keys are valid."""
+        served.check_known()
+        policy = served.table.policy
+        if policy.api_key_required or access.key_in(exchange.headers):
+            raise Unavailable(
+                f"this gateway has not heard from the Controller for {exchange.started - self._heard_at:.0f} s, so it "
+                f"does not know whether API keys are still valid (ML_KEYS_LAST_S: {policy.keys_last_s:g} s)",
+                retry_after_s=5,
+            )
 
     def _covered(self, exchange: Exchange) -> Callable[[str], bool]:
         """Return what tells whether a model may be named to whoever sent a request."""

@@ -53,7 +53,7 @@ def test_it_begins_when_it_can_and_says_until_then_why_it_cannot(opened, actor):
         until(lambda part=part: f"answer: {part}" in actor._trouble, what="the true cause")
         with pytest.raises(Unavailable, match=f"the database does not answer: {part}"):
             ask()
-        assert asyncio.run(actor.heartbeat(GATEWAY)) == (None, {}, None), "gateways keep their table"
+        assert asyncio.run(actor.heartbeat(GATEWAY)) == (None, {}, None, False), "gateways keep their table"
         assert asyncio.run(actor.endpoints(GATEWAY))[0] == [GATEWAY], "edges keep their servers"
         assert asyncio.run(actor.missing()) == (
             [f"the controller: the controller cannot begin its work: the database does not answer: {part}"],
@@ -62,7 +62,7 @@ def test_it_begins_when_it_can_and_says_until_then_why_it_cannot(opened, actor):
         opened.remove(part)
     until(lambda: actor._parts is not None, what="it has begun")
     assert ask() == 1
-    table, failed, _ = asyncio.run(actor.heartbeat(GATEWAY))
+    table, failed, *_ = asyncio.run(actor.heartbeat(GATEWAY))
     assert (table.epoch > 0, failed) == (True, {})
 
 

@@ -65,7 +65,7 @@ class Controller:
         self.beats += 1
         if self.beats == 5:
             self.often.set()
-        return RoutingTable(self.beats), {"m--1.0.0--x": "it has failed"}, None
+        return RoutingTable(self.beats), {"m--1.0.0--x": "it has failed"}, None, True
 
 
 async def test_a_table_that_waits_for_replicas_does_not_silence_the_gateway(monkeypatch, caplog):

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.clock import ManualClock
-from streamb.errors import InvalidInput, NotFound, Unauthorized
+from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision, Unauthorized
 from streamb.hashing import sha256_hex
 from streamb.security.directory import Directory
 from streamb.security.keys import KeyRecord, KeyRing, Secret, check, digest, new_plaintext, parse
 from streamb.security.permissions import ROLES, Permission, Role
 from streamb.security.principals import Principal
 from streamb.store.plain import from_plain, to_plain
-from tests.store.memory import MemoryRecords
+from tests.store.memory import MemoryRecords, memory_database
 
 NOW = 1_000.0
 
@@ -151,23 +151,108 @@ class TestKeyRing:
         last, _ = ring.rotate(record.key_id, grace_s=0)
         assert [ring.check(one) is not None for one in (newest, last)] == [False, True]
 
-    def test_when_it_was_last_used_is_known_to_a_minute(self, ring, clock):
+    def test_when_it_was_last_used_is_known_and_stored_to_a_minute(self, ring, clock, records, directory):
         plaintext, record = ring.create("ci")
+        assert ring.get(record.key_id).used_at is None
         ring.check(plaintext)
+        before = records.get("api-keys", record.key_id).revision
+        ring.write_uses()
         clock.advance(59)
         ring.used({record.key_id: clock.now(), "unknown": 5.0})
-        assert ring.list()[0].used_at == NOW
+        ring.write_uses()
+        again = KeyRing(records, clock, directory)
+        assert (ring.list()[0].used_at, again.list()[0].used_at) == (NOW + 59, NOW)
         clock.advance(1)
+        ring.used({record.key_id: clock.now(), record.key_id: NOW})
         ring.used({record.key_id: clock.now()})
-        assert ring.list()[0].used_at == NOW + 60
+        ring.write_uses()
+        assert again.get(record.key_id).used_at == NOW + 60
+        assert records.get("api-key-uses", "unknown") is None
+        assert records.get("api-keys", record.key_id).revision == before, "no use rewrites a key"
+
+    def test_a_late_report_of_a_use_does_not_bring_a_revoked_key_back(self, ring, clock, records):
+        plaintext, record = ring.create("ci")
+        ring.check(plaintext)
+        ring.revoke(record.key_id)
+        ring.used({record.key_id: clock.now()})
+        ring.write_uses()
+        assert ring.check(plaintext) is None
+        assert ring.list() == ()
+        assert not records.list("api-key-uses").items
+        assert not ring._uses
+
+    def test_who_gets_the_name_of_one_who_left_has_none_of_the_keys(self, ring, directory):
+        plaintext, _ = ring.create("ci")
+        directory.create("ci2", "service", ["viewer"])
+        other, _ = ring.create("ci2")
+        directory.remove("ci")
+        directory.create("ci", "person", ["admin"])
+        assert ring.check(plaintext) is None
+        assert ring.check(other).name == "ci2"
+        assert [one.principal for one in ring.list()] == ["ci2"]
+
+    def test_the_key_in_the_file_is_replaced_there_when_it_is_rotated(self, records, clock, directory, tmp_path):
+        file = tmp_path / "api-key"
+        ring = KeyRing(records, clock, directory, file=file)
+        old = new_plaintext()
+        key_id = ring.adopt(old, "ci").key_id
+        with pytest.raises(Conflict, match="rotate it instead"):
+            ring.revoke(key_id)
+        new, _ = ring.rotate(key_id, grace_s=0)
+        assert file.read_text() == f"{new}\n"
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert [ring.check(one) is not None for one in (old, new)] == [False, True]
+        assert ring.adopt(new, "ci").key_id == key_id
+
+    def test_a_new_key_in_the_file_ends_the_one_before_and_no_other(self, ring):
+        first, second = new_plaintext(), new_plaintext()
+        own, _ = ring.create("ci")
+        ring.adopt(first, "ci")
+        ring.adopt(second, "ci")
+        assert [ring.check(one) is not None for one in (first, second, own)] == [False, True, True]
+
+    def test_a_key_changes_only_from_what_was_read(self, ring, records):
+        """Of two changes at once one is refused: a rotation does not bring a revoked key back."""
+        _, record = ring.create("ci")
+        put = records.put
+
+        def meanwhile(*args, **kwargs):
+            records.put = put
+            records.delete("api-keys", record.key_id)
+            return put(*args, **kwargs)
+
+        records.put = meanwhile
+        with pytest.raises(StaleRevision):
+            ring.rotate(record.key_id)
+        assert records.get("api-keys", record.key_id).revision == 1, "all of the rotation is undone"
+
+    def test_keys_that_are_due_are_warned_about_once_a_day(self, ring, clock, caplog):
+        journal = memory_database(clock).journal
+        _, record = ring.create("ci")
+        assert ring.warn_due(journal, 30) == ()
+        clock.advance(30 * 86_400)
+        assert ring.warn_due(journal, 30) == (record.key_id,)
+        clock.advance(86_399)
+        assert ring.warn_due(journal, 30) == ()
+        clock.advance(1)
+        assert ring.warn_due(journal, 30) == (record.key_id,)
+        assert [one.body["event"] for one in journal.read("keys").items] == ["rotation_due"] * 2
+        assert caplog.text.count(record.key_id) == 2
+        ring.rotate(record.key_id)
+        clock.advance(86_400)
+        assert ring.warn_due(journal, 30) == ()
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"scopes": ["everything"]}, {"scopes": []}, {"models": []}, {"models": ["a b"]}, {"expires_at": NOW}],
+        [{"scopes": ["everything"]}, {"scopes": []}, {"models": []}, {"models": ["a b"]}, {"models": ["a"] * 33}]
+        + [{"expires_at": at} for at in (NOW, float("nan"), float("inf"))],
     )
     def test_what_is_no_key_is_not_created(self, ring, wrong):
         with pytest.raises(InvalidInput):
             ring.create("ci", **wrong)
         with pytest.raises(NotFound):
             ring.create("nobody")
+        for grace_s in (-1, float("nan"), 91 * 86_400):
+            with pytest.raises(InvalidInput):
+                ring.rotate("0" * 12, grace_s=grace_s)
         assert ring.list() == ()

@@ -59,6 +59,15 @@ def as_own_id(given: str) -> str:
     return given if _PRINTABLE.fullmatch(given) and not _TOKEN.fullmatch(given) else ""
 
 
+def key_in(headers: Headers) -> bytes:
+    """Return the API key that a request brings; b"" if it brings none."""
+    key = headers.get(b"x-api-key")
+    if key:
+        return key
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    return value.strip() if scheme.lower() == b"bearer" else b""
+
+
 def grant_of(headers: Headers, policy: GatewayPolicy, now: float) -> KeyGrant | None:
     """Return what the request's API key allows; None if it brings none and the policy requires none.
 
@@ -72,10 +81,7 @@ def grant_of(headers: Headers, policy: GatewayPolicy, now: float) -> KeyGrant | 
     Raises:
         Unauthorized: the key is not valid, or there is none although the policy requires one.
     """
-    key = headers.get(b"x-api-key")
-    if not key:
-        scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
-        key = value.strip() if scheme.lower() == b"bearer" else b""
+    key = key_in(headers)
     if not key:
         if not policy.api_key_required:
             return None
