@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # every process would compile our modules again
-.PHONY: help run test fast soak bench map clean format
+.PHONY: help run test fast soak bench map audit clean format
 
 help:
 	@echo "make run     start the platform on http://127.0.0.1:8000 with a sample model (Ctrl-C stops it)"
@@ -18,6 +18,7 @@ help:
 	@echo "make soak    models of every kind, candidates and faults that take long; goes on where it was (installs XGBoost, …)"
 	@echo "make bench   measure serving next to FastAPI, Ray Serve and LitServe (needs wrk)"
 	@echo "make map     write the file map, the table of settings and the points of the protocol in docs/ anew"
+	@echo "make audit   bandit over the code, pip-audit over every pinned package (needs an index that knows vulnerabilities)"
 	@echo "make format  format the code and apply safe lint fixes"
 	@echo "make clean   remove what make and the tests made; keeps .streamb, where your models are"
 
@@ -44,6 +45,9 @@ bench: $(VENV)/.ready-bench
 
 map: $(VENV)/.ready-dev
 	@$(BIN)/python -m tests.documented
+
+audit: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.audit
 
 format: $(VENV)/.ready-dev
 	@$(BIN)/ruff format .
