@@ -174,6 +174,8 @@ class TestPrecedence:
                 patch.setenv(variable_of(name), str(value))
                 if name == "min_instances":
                     patch.setenv("ML_MAX_INSTANCES", "99")
+                if name == "oidc_issuer":
+                    patch.setenv("ML_OIDC_AUDIENCE", "streamb")
                 if name in certificate:
                     for file in certificate:
                         patch.setenv(variable_of(file), str(certificate[file]))
@@ -270,7 +272,7 @@ class TestTls:
         ],
     )
     def test_which_addresses_are_this_machine_alone(self, host: str, alone: bool):
-        assert load_settings(host=host).loopback_only is alone
+        assert load_settings(host=host, api_key_required=True).loopback_only is alone
 
 
 class TestAuthentication:
@@ -377,9 +379,31 @@ class TestShowing:
             "ML_RATE_LIMT_BURST is set, but no setting has that name; did you mean ML_RATE_LIMIT_BURST?"
         ]
 
-    def test_a_platform_open_to_others_is_a_warning(self):
-        assert "anybody there can deploy" in config_warnings(load_settings(host="0.0.0.0"))[0]
+    def test_a_platform_open_to_others_needs_keys(self):
         assert config_warnings(load_settings(host="0.0.0.0", api_key_required=True)) == []
+
+    @pytest.mark.parametrize("environment", ENVIRONMENTS)
+    @pytest.mark.parametrize("switch", ["enable_authentication", "api_key_required"])
+    @pytest.mark.parametrize(
+        "host", ["0.0.0.0", "::", "10.1.2.3", "ml.example.com", "127.0.0.1.example.com", "localhost,0"]
+    )
+    def test_nobody_else_reaches_a_platform_that_requires_no_key(self, environment: str, switch: str, host: str):
+        given = {"environment": environment, "host": host, "encrypt_in_transit": False}
+        (problem,) = problems_of(**given, **{switch: False})
+        for words in (
+            f"ML_HOST={host} (argument)",
+            "ML_API_KEY_REQUIRED=false",
+            "set ML_API_KEY_REQUIRED=true",
+            "127.0.0.1",
+        ):
+            assert words in problem
+        assert load_settings(**given, **{switch: True}).api_key_required
+
+    def test_an_issuer_needs_an_audience_and_roles(self):
+        issuer = {"oidc_issuer": "https://issuer.example.com"}
+        assert "needs ML_OIDC_AUDIENCE" in problems_of(**issuer)[0]
+        assert "ML_OIDC_ROLES" in config_warnings(load_settings(**issuer, oidc_audience="streamb"))[0]
+        assert config_warnings(load_settings(**issuer, oidc_audience="streamb", oidc_roles="ml=viewer")) == []
 
 
 class TestProcesses:

@@ -14,7 +14,7 @@ from ray import serve
 from streamb.clock import SystemClock
 from streamb.cluster.collection import GatewayDesk, Pusher
 from streamb.cluster.links import LinkPredictor
-from streamb.cluster.listener import Listener, own_address
+from streamb.cluster.listener import Listener, NearOnly, own_address
 from streamb.cluster.names import GATEWAY
 from streamb.cluster.reporting import Heartbeat
 from streamb.cluster.session import QUIET
@@ -43,6 +43,7 @@ class Gateway:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         self._clock = SystemClock()
         self._key = PlatformKey.load(settings.state_dir)
+        self._key_required = settings.api_key_required
         self._predictor = LinkPredictor(self._key.link_secret)
         self._callers = CallerLimits(self._clock, self._key.edge_secret, divided=True)
         rules = origins_of(settings, data_plane=True)
@@ -69,7 +70,7 @@ class Gateway:
             self._pusher.start()
 
     def __serve_build_asgi_app__(self) -> Any:
-        return self._asgi
+        return self._asgi if self._key_required else NearOnly(self._asgi)
 
     async def __del__(self) -> None:
         """Refuse new requests and answer the running ones; Serve awaits this when it stops the replica."""

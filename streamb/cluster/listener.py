@@ -10,15 +10,21 @@ from typing import Any, Final
 import ray
 import uvicorn
 
-from streamb.config import Settings
+from streamb.config import Settings, is_loopback
 from streamb.control.observations import Endpoint
-from streamb.serving.http.listener import listener_config
+from streamb.errors import Forbidden, StartFailed
+from streamb.serving.http.access import RequestIds
+from streamb.serving.http.listener import App, listener_config
+from streamb.serving.http.receive import Message, Receive, Send
+from streamb.serving.http.replies import error_reply
 from streamb.serving.links.frames import tune_socket
 
 _PATIENCE_S: Final = 60
 """Seconds after which a client that reads nothing of its answer, or whose machine is gone, is disconnected."""
 
 _BACKLOG: Final = 4096
+
+LOOPBACK: Final = "127.0.0.1"
 
 
 class Listener:
@@ -53,7 +59,52 @@ class Listener:
 
 
 def own_address(settings: Settings) -> str:
-    """Return the address to listen on: this machine's only, unless other nodes of a joined cluster must reach it."""
+    """Return the address to listen on: this machine's only, unless other nodes of a joined cluster must reach it.
+
+    Raises:
+        StartFailed: other nodes would have to reach it, but then others could as well, and no API key is required.
+    """
     if settings.ray_address is None:
-        return "127.0.0.1"
+        return LOOPBACK
+    if not settings.api_key_required:
+        refuse_open(settings)
+        return LOOPBACK
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def refuse_open(settings: Settings) -> None:
+    """Raise StartFailed if the platform joins a cluster of several machines and requires no API key.
+
+    The gateways and Consoles would listen on addresses that others reach, although `ML_HOST` is this machine's.
+    """
+    if settings.ray_address is None or settings.api_key_required:
+        return
+    machines = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    if len(machines) > 1:
+        raise StartFailed(
+            f"the Ray cluster has {len(machines)} machines, so gateways and Consoles must listen to others, and no API "
+            "key is required: anybody there could deploy models; set ML_API_KEY_REQUIRED=true"
+        )
+
+
+class NearOnly:
+    """Answers requests of this machine only: for a platform that requires no key, behind a proxy of Ray Serve's.
+
+    Serve decides where that proxy listens; `serve deploy` opens it to all.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._request_ids = RequestIds()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass on a request of this machine; refuse any other."""
+        client = scope.get("client")
+        if scope["type"] != "http" or (client is not None and is_loopback(client[0])):
+            await self._app(scope, receive, send)
+            return
+        refusal = Forbidden(
+            "no API key is required here, so only this machine may call; set ML_API_KEY_REQUIRED=true for others"
+        )
+        request_id = self._request_ids.new()
+        await error_reply(refusal, request_id).send(send, request_id)

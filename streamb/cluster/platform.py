@@ -140,6 +140,9 @@ def _look_around(settings: Settings, beginning: Beginning, need: Need, accept: A
     """
     import ray
 
+    from streamb.cluster.listener import refuse_open
+
+    refuse_open(settings)
     _refuse_beside_another(settings, beginning.session)
     beginning.ran_before = ours_among(ray.util.list_named_actors(all_namespaces=True))
     problems = check_nodes(settings)

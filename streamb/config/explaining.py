@@ -47,7 +47,7 @@ def explain(**overrides: Any) -> list[SettingOrigin]:
 
 
 def config_warnings(settings: Settings, of_channels: Iterable[str] = ()) -> list[str]:
-    """Return warnings of probable mistakes: unknown `ML_*` variables, a platform open to other machines.
+    """Return warnings of probable mistakes: `ML_*` variables that no setting reads, an issuer but no roles.
 
     Args:
         settings: the effective settings.
@@ -60,10 +60,9 @@ def config_warnings(settings: Settings, of_channels: Iterable[str] = ()) -> list
             close = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             warnings.append(f"{variable} is set, but no setting has that name{hint}")
-    if not settings.loopback_only and not settings.api_key_required:
+    if settings.oidc_issuer and not settings.roles_of_groups:
         warnings.append(
-            f"{settings.host} can be reached from other machines and no API key is required: anybody there can deploy "
-            "models; set ML_API_KEY_REQUIRED=true, or listen on 127.0.0.1"
+            "ML_OIDC_ISSUER is set, but ML_OIDC_ROLES gives no group a role: people with tokens may do nothing"
         )
     return warnings
 

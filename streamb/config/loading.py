@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -109,16 +109,31 @@ def _contradictions(settings: Settings, origins: Origins) -> Iterator[str]:
         file: Path | None = getattr(settings, name)
         if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
             yield f"{shown(name)} is not a readable file; allowed: a PEM file"
+    yield from _open_doors(settings, origins, shown)
+    try:
+        alert_options(settings)
+    except ConfigError as error:
+        yield error.message
+
+
+def _open_doors(settings: Settings, origins: Origins, shown: Callable[[str], str]) -> Iterator[str]:
+    """Yield a message for each way in which others could reach the platform, or pass for somebody, unchecked."""
+    if not settings.loopback_only and not settings.api_key_required:
+        yield (
+            f"{shown('host')} can be reached from other machines, and {shown('api_key_required')}: anybody there could "
+            "deploy models; set ML_API_KEY_REQUIRED=true, or listen on 127.0.0.1"
+        )
     demanded = origins.is_explicit("encrypt_in_transit") or not settings.loopback_only
     if settings.encrypt_in_transit and not settings.tls_enabled and demanded:
         yield (
             f"{shown('encrypt_in_transit')} needs a certificate to listen on {settings.host}: set ML_TLS_CERT_FILE and "
             "ML_TLS_KEY_FILE, or ML_ENCRYPT_IN_TRANSIT=false when a proxy in front ends TLS"
         )
-    try:
-        alert_options(settings)
-    except ConfigError as error:
-        yield error.message
+    if settings.oidc_issuer and not settings.oidc_audience:
+        yield (
+            f"{shown('oidc_issuer')} needs ML_OIDC_AUDIENCE, the audience of this platform's tokens: without it, one "
+            "that the issuer made for any other service would be accepted"
+        )
 
 
 def _given_to_channels(given: Mapping[str, Any]) -> dict[str, GivenSetting]:
