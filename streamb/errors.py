@@ -312,6 +312,12 @@ class DoesNotFit(Conflict):
     code = "does_not_fit"
 
 
+class IsolationUnavailable(Conflict):
+    """The machine cannot run own code behind a boundary, which was asked for; the message says what is missing."""
+
+    code = "isolation_unavailable"
+
+
 class RayUnprotected(StartFailed):
     """The Ray cluster has no token authentication, or it cannot be told whether it has."""
 

@@ -52,6 +52,7 @@ def deploy(
     batching: how.Batching = None,
     resource: how.Resources = None,
     request_timeout: how.RequestTimeout = None,
+    isolation: how.Isolation = None,
     option: how.OtherOptions = None,
     force: Annotated[
         bool, typer.Option("--force", help="Deploy even if the environment forbids it, or it does not fit.")
@@ -75,6 +76,7 @@ def deploy(
         batching=how.united("--batching", batching) or None,
         resources=how.united("--resource", resource) or None,
         timeout_s=request_timeout,
+        isolation=isolation,
         **declared,
     )
     body = {"model_id": model_id, "target_version": version, "strategy": strategy, "options": options, "force": force}

@@ -58,6 +58,7 @@ Resources = Annotated[
     ),
 ]
 RequestTimeout: Any = option_of(RolloutOptions, "timeout_s", "--request-timeout")
+Isolation: Any = option_of(RolloutOptions, "isolation")
 Declared = Annotated[
     dict[str, Any], FieldsOf(RolloutOptions, ("step_seconds", "min_samples", "shadow_percent", "hold_seconds"))
 ]

@@ -15,11 +15,12 @@ from streamb.cluster.listener import own_address
 from streamb.cluster.names import MODEL_VERSION
 from streamb.cluster.session import QUIET
 from streamb.config import Settings, mark_role
-from streamb.control.platform import open_artifacts
+from streamb.control.platform import open_artifacts, platform_files
 from streamb.crypto import PublicKey
 from streamb.errors import StreambError, TrialFailed, Unavailable, words_of
-from streamb.models import Model
+from streamb.models.schema import FeatureSchema
 from streamb.rollouts.runtime import AppSpec, Resources
+from streamb.security.isolation import Isolation, own_folder
 from streamb.security.platform_key import PlatformKey
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.link import LinkAddress, LinkServer
@@ -27,6 +28,7 @@ from streamb.serving.predicting import PredictThread
 from streamb.serving.references import References
 from streamb.serving.replica import BatchPredictor
 from streamb.serving.scaling_policy import ScalingPolicy
+from streamb.trials.caged import ARTIFACT, CagedModel
 from streamb.trials.golden import check_golden
 
 _T = TypeVar("_T")
@@ -47,18 +49,20 @@ class ModelVersion:
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
         mark_role("replica")  # before the model's code runs
-        model = _loaded(settings, spec, trusted)
-        self._predictor = BatchPredictor(model, references=References())
+        self._answers, schema = _loaded(settings, spec, trusted)
         self._stats = ReplicaStats(cores=settings.replica_cpus if spec.resources.cpus is None else spec.resources.cpus)
         self._settings = settings
         replica = serve.get_replica_context().replica_tag
         secret = PlatformKey.load(settings.state_dir).link_secret(replica)
         self._collection: ReplicaCollection | None = None
         if settings.monitoring_enabled:
-            self._collection = ReplicaCollection(settings, replica, spec.model_id, spec.version, model.schema)
+            self._collection = ReplicaCollection(settings, replica, spec.model_id, spec.version, schema)
+        patience_s = settings.request_timeout_s + _GRACE_S
+        if isinstance(self._answers, CagedModel):  # it replaces a child that hangs, which takes as long as a start
+            patience_s += _GRACE_S + settings.trial_timeout_s
         self._thread = PredictThread(
             self._predict,
-            limit_s=settings.request_timeout_s + _GRACE_S,
+            limit_s=patience_s,
             watch=self._stats,
             after=self._collection.observe if self._collection is not None else None,
         )
@@ -87,11 +91,13 @@ class ModelVersion:
         self._check_alive()
 
     def _check_alive(self) -> None:
-        if trouble := self._thread.trouble():
+        if trouble := self._thread.trouble() or (
+            self._answers.trouble() if isinstance(self._answers, CagedModel) else ""
+        ):
             raise Unavailable(f"the model does not answer: {trouble}", retry_after_s=1)
 
     def _predict(self, batch: Batch) -> BatchReply:
-        return self._stats.timed(len(batch.counts), self._predictor.run, batch)
+        return self._stats.timed(len(batch.counts), self._answers.run, batch)
 
     def _on_link(self, work: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
         """Run something on the event loop of the links."""
@@ -106,21 +112,37 @@ class ModelVersion:
         await self._on_link(self._server.close(_DRAIN_S))
         self._closed = True
         self._thread.end()
+        if isinstance(self._answers, CagedModel):
+            self._answers.end()
         if self._collection is not None:
             await self._collection.stop()
 
 
-def _loaded(settings: Settings, spec: AppSpec, trusted: PublicKey) -> Model:
-    """Load the model, and ask it for its golden rows; whatever its code raises is an error with words."""
+def _loaded(
+    settings: Settings, spec: AppSpec, trusted: PublicKey
+) -> tuple[BatchPredictor | CagedModel, FeatureSchema | None]:
+    """Load the model, and ask it for its golden rows; whatever its code raises is an error with words.
+
+    Returns:
+        what answers batches, and the model's schema.
+    """
+    store = open_artifacts(settings, None, trusted)
+    if spec.isolation is Isolation.PROCESS:
+        place = own_folder("model")
+        inputs = store.fetch(spec.blob, place / ARTIFACT).interface.inputs
+        limit_s = settings.request_timeout_s + _GRACE_S
+        hidden = platform_files(settings)
+        caged = CagedModel(place, [trusted], hidden=hidden, limit_s=limit_s, load_s=settings.trial_timeout_s)
+        return caged, inputs
     try:
-        model, golden = open_artifacts(settings, None, trusted).load(spec.blob)
+        model, golden = store.load(spec.blob)
         if golden is not None:
             check_golden(model, golden)
     except (StreambError, OSError):
         raise
     except BaseException as error:  # raised, a SystemExit would end the process without a word
         raise TrialFailed(f"the version raised {words_of(error)} while it was loaded") from None
-    return model
+    return BatchPredictor(model, references=References()), model.schema
 
 
 def _reserved(settings: Settings, resources: Resources) -> dict[str, float]:

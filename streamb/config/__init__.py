@@ -8,6 +8,7 @@ what is allowed. `explain` shows where each value came from and whether this bui
 from streamb.config.addresses import is_loopback
 from streamb.config.alerting import NO_CHANNELS, alert_options, chosen_channels
 from streamb.config.environment import (
+    bare_environment,
     child_environment,
     default_environment,
     environment_without_secrets,
@@ -35,6 +36,7 @@ __all__ = [
     "SettingOrigin",
     "Settings",
     "alert_options",
+    "bare_environment",
     "child_environment",
     "chosen_channels",
     "config_error",

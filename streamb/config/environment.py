@@ -14,6 +14,18 @@ PREFIX: Final = "ML_"
 ROLE: Final = "STREAMB_ROLE"
 """Marks processes that run a model's code, and those that they start: "replica" or "trial"."""
 
+_NEEDED: Final = frozenset({"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHASHSEED"})
+_OF_LIBRARIES: Final = (
+    "LC_",
+    "CUDA_VISIBLE",
+    "NVIDIA_VISIBLE",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_NUM",
+    "NUMEXPR_",
+    "SSL_CERT_",
+)
+"""With `_NEEDED`, the variables that a process behind a boundary gets."""
 _PRIVATE_PREFIXES: Final = (PREFIX, "RAY_", "AWS_")
 _PRIVATE_PARTS: Final = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "DATABASE_URL")
 
@@ -70,6 +82,16 @@ def environment_without_secrets(*, defaults: Mapping[str, str], **extra: str) ->
     """
     ours = {name: value for name, value in os.environ.items() if not _is_private(name.upper())}
     return {**defaults, **ours, **extra}
+
+
+def bare_environment(**extra: str) -> dict[str, str]:
+    """Return the environment for a child process behind a boundary: what any program needs, and nothing of ours.
+
+    Args:
+        extra: further variables.
+    """
+    ours = {name: value for name, value in os.environ.items() if name in _NEEDED or name.startswith(_OF_LIBRARIES)}
+    return {**{name: value for name, value in ours.items() if not _is_private(name.upper())}, **extra}
 
 
 def _is_private(name: str) -> bool:

@@ -206,6 +206,15 @@ def open_trier(settings: Settings, trusted: PublicKey) -> Trier:
     return TrialProcesses((trusted,), timeout_s=settings.trial_timeout_s, memory_bytes=settings.trial_memory_bytes)
 
 
+def platform_files(settings: Settings) -> tuple[str, ...]:
+    """Return the files and folders of the platform that isolated code must not reach."""
+    stored = [settings.resolved_artifact_url.removeprefix("file://")]
+    if settings.resolved_database_url.startswith("sqlite:///"):
+        stored.append(settings.resolved_database_url.removeprefix("sqlite:///"))
+    found = [settings.state_dir, settings.tls_key_file, *(path for path in stored if "://" not in path)]
+    return tuple(str(Path(path).absolute()) for path in found if path)
+
+
 def open_artifacts(
     settings: Settings, signing: SigningKey | None, trusted: PublicKey, trier: Trier | None = None
 ) -> ArtifactStore:

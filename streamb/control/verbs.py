@@ -18,6 +18,7 @@ from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.runtime import AppPhase, AppStatus, Resources, Runtime
 from streamb.rollouts.strategies import Strategy
+from streamb.security.isolation import Isolation, check_isolation
 from streamb.store import Page
 
 
@@ -112,6 +113,8 @@ class Control:
                 f"timeout_s is {read.timeout_s:g} s, but no request may take longer than ML_REQUEST_TIMEOUT_S "
                 f"({limit_s:g} s): the edge would have given up before; raise that setting, or ask for less"
             )
+        if read.run.isolation is Isolation.PROCESS:
+            check_isolation()
         if not force:
             self._demand_room(model_id, target_version, read.run.resources)
         return self._platform.rollouts.create(model_id, target_version, wanted, read, actor)

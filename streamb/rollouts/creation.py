@@ -81,10 +81,10 @@ def new_deployment(
 
 
 def _running_app(route: ServingRoute, version: str, run: RunOptions, running: Mapping[str, AppStatus]) -> str:
-    """Return the app that runs a version already, with the resources that are wanted; "" if it must be started."""
+    """Return the app that runs a version already, in the way that is wanted; "" if it must be started."""
     app = route.warm(version)
     kept = route.run_of(app) if app else None
-    if kept is None or kept.resources != run.resources:
+    if kept is None or (kept.resources, kept.isolation) != (run.resources, run.isolation):
         return ""
     return app if app == route.app or (app in running and running[app].phase is AppPhase.RUNNING) else ""
 

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, Field, field_validator
 from streamb.metrics.limits import Limits
 from streamb.options import NO_NUL, NotNegative, Options, Percent, Positive, Seconds, Share, option, spoken
 from streamb.rollouts.runtime import Resources, RunOptions
+from streamb.security.isolation import Isolation
 
-RUN_OPTIONS: Final = frozenset({"batching", "resources", "timeout_s"})
+RUN_OPTIONS: Final = frozenset({"batching", "isolation", "resources", "timeout_s"})
 """The options that say how a version runs; every strategy takes them."""
 
 START: Final = "start"
@@ -216,6 +217,12 @@ class RolloutOptions(Options):
         unit="seconds",
     )
 
+    isolation: Literal["none", "process"] = option(
+        "Where the version's own code runs: `process` is a child process without the platform's keys, environment, "
+        "files and Ray (docs/security.md); `none` is the replica itself.",
+        default="none",
+    )
+
     @field_validator("steps")
     @classmethod
     def _rising(cls, steps: tuple[float, ...] | None) -> tuple[float, ...] | None:
@@ -240,7 +247,8 @@ class RolloutOptions(Options):
         """How the version runs and is called."""
         batching, resources = self.batching, self.resources
         reserved = Resources(resources.cpus, resources.memory_mb, resources.gpus)
-        return RunOptions(batching.join, batching.max_rows or 0, batching.max_wait_ms, self.timeout_s, reserved)
+        joined = batching.join, batching.max_rows or 0, batching.max_wait_ms
+        return RunOptions(*joined, self.timeout_s, reserved, Isolation(self.isolation))
 
     @property
     def runs_code(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
+from streamb.security.isolation import Isolation
 from streamb.traffic import Batching
 
 
@@ -55,6 +56,7 @@ class RunOptions:
         max_wait_ms: how long a request may wait for company, in milliseconds.
         timeout_s: the longest time from a request's arrival to its answer, in seconds; None: the gateway's own limit.
         resources: what is reserved for each replica.
+        isolation: where the version's own code runs.
     """
 
     join: bool | None = None
@@ -62,6 +64,7 @@ class RunOptions:
     max_wait_ms: float = 0.0
     timeout_s: float | None = None
     resources: Resources = Resources()
+    isolation: Isolation = Isolation.NONE
 
     def batching(self, *, may_join: bool) -> Batching:
         """Return how requests are joined, if the version's trial found that they may be."""
@@ -82,6 +85,7 @@ class AppSpec:
         blob: digest of the artifact's bytes in the artifact store.
         environment: what is installed for its replicas alone, as `ModelVersion.environment`.
         resources: what is reserved for each of its replicas.
+        isolation: where its own code runs.
     """
 
     app: str
@@ -90,6 +94,7 @@ class AppSpec:
     blob: str
     environment: Mapping[str, list[str]] = field(default_factory=dict)
     resources: Resources = Resources()
+    isolation: Isolation = Isolation.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,8 @@ class Standing:
     def spec(self, model_id: str, version: str, app: str) -> AppSpec:
         """Return the specification of the app that runs a version."""
         found = self._version(model_id, version)
-        resources = self.run_of(model_id, app).resources
-        return AppSpec(app, model_id, version, found.blob, found.environment, resources)
+        run = self.run_of(model_id, app)
+        return AppSpec(app, model_id, version, found.blob, found.environment, run.resources, run.isolation)
 
     def run_of(self, model_id: str, app: str) -> RunOptions:
         """Return how an app runs, as the route or the deployment that it belongs to says."""

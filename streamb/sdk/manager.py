@@ -253,6 +253,7 @@ class ProductionMLManager(RegistryMethods):
         batching: Mapping[str, Any] | None = None,
         resources: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        isolation: str | None = None,
         force: bool = False,
         **options: Any,
     ) -> Deployment:
@@ -266,7 +267,7 @@ class ProductionMLManager(RegistryMethods):
             target_version: a version number, an alias, or "latest".
             rollout_strategy: "canary", "blue_green" or "rolling"; or "immediate", which moves all traffic as soon as
                 the version runs. "immediate" does not judge the version; it takes only `accept_changes`,
-                `batching`, `resources` and `timeout_s`.
+                `batching`, `resources`, `timeout_s` and `isolation`.
             traffic_split_percentage: percent of the traffic in the first step of a canary, 1 to 100; by default 10. The
                 next steps are those of 25, 50 and 100 percent that are higher. `steps` sets all steps instead.
             rollback_on_failure: True (the default) rolls a failing version back; False pauses the deployment.
@@ -282,6 +283,8 @@ class ProductionMLManager(RegistryMethods):
                 `ML_REPLICA_CPUS` and nothing else.
             timeout_s: longest time from a request's arrival to its answer, in seconds; by default, and at most,
                 `ML_REQUEST_TIMEOUT_S`.
+            isolation: "process" runs the version's own code in a child process without the platform's keys,
+                environment, files and Ray; by default "none".
             force: deploy even if the environment forbids it, or it does not fit; needs an administrator's key.
             **options: the other fields of `RolloutOptions`, such as `steps=[5, 50, 100]` or `step_seconds=30`.
 
@@ -302,6 +305,7 @@ class ProductionMLManager(RegistryMethods):
             "batching": None if batching is None else dict(batching),
             "resources": None if resources is None else dict(resources),
             "timeout_s": timeout_s,
+            "isolation": isolation,
         }
         given = {name: value for name, value in {**named, **options}.items() if value is not None}
         if rollout_strategy == "canary" and "steps" not in given:

@@ -61,6 +61,7 @@ ALL: dict = {
     "batching": {"join": False, "max_rows": 64, "max_wait_ms": 2.5},
     "resources": {"cpus": 0.5, "memory_mb": 512, "gpus": 0},
     "timeout_s": 5,
+    "isolation": "process",
 }
 BEGINNINGS = {"traffic_split_percentage", "steps"}  # of a canary: one or the other
 DOCUMENT = ROOT / "docs/deployments.md"

@@ -14,6 +14,7 @@ from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.route import ServingRoute, Standby
 from streamb.rollouts.runtime import DEFAULT_RUN, AppPhase, AppStatus, Resources, RunOptions
 from streamb.rollouts.strategies import Strategy, check_used
+from streamb.security.isolation import Isolation
 from streamb.store.plain import from_plain, to_plain
 from streamb.traffic import Batching
 from tests.rollouts.fakes import House
@@ -59,6 +60,27 @@ def test_each_deployment_states_its_own(house):
     house.settle(2)
     found = target(house, "2.0.0")
     assert (found.batching, found.timeout_s, resources(house, "2.0.0")) == (Batching(True), None, Resources())
+
+
+def isolation(house: House, version: str) -> Isolation:
+    return house.runtime.specs[target(house, version).app].isolation
+
+
+def test_isolation_goes_wherever_the_version_goes(house):
+    assert isolation(house, "1.0.0") is Isolation.NONE
+    made = house.create("2.0.0", isolation="process")
+    house.until(made.id, "completed")
+    house.settle(2)
+    house.restart()
+    assert isolation(house, "2.0.0") is Isolation.PROCESS
+    lost = target(house, "2.0.0").app
+    house.runtime.state[lost] = AppStatus(AppPhase.FAILED, 0, "the node was lost")
+    house.settle(4)
+    assert (target(house, "2.0.0").app != lost, isolation(house, "2.0.0")) == (True, Isolation.PROCESS)
+    again = house.create("2.0.0")
+    house.until(again.id, "completed")
+    house.settle(2)
+    assert isolation(house, "2.0.0") is Isolation.NONE, "it was started anew"
 
 
 def test_a_canary_runs_as_it_says_beside_stable_and_a_rollback_brings_the_old_ones_back(house):

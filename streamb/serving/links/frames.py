@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, cast
@@ -61,6 +62,44 @@ class Frame:
 def frame_header(call: int, kind: Kind, length: int) -> bytes:
     """Return the header of a frame with a payload of `length` bytes."""
     return _HEADER.pack(call, kind, length)
+
+
+def read_frame(source: socket.socket, left: Callable[[], float] | None = None) -> Frame | None:
+    """Read one frame from a blocking socket; returns None if the other side has closed it.
+
+    Args:
+        source: the socket.
+        left: how many seconds the whole frame may still take; None: any number.
+
+    Raises:
+        TimeoutError: it took too long.
+        MalformedFrame: what was sent is no frame.
+        OSError: the connection broke.
+    """
+    header = _read(source, _HEADER.size, left)
+    if header is None:
+        return None
+    call, kind, length = _HEADER.unpack(header)
+    if kind not in _KINDS or length > MAX_PAYLOAD:
+        raise MalformedFrame("the header of a frame is not valid")
+    payload = _read(source, length, left)
+    return None if payload is None else Frame(call, _KINDS[kind], payload)
+
+
+def _read(source: socket.socket, count: int, left: Callable[[], float] | None) -> bytearray | None:
+    content = bytearray(count)
+    room = memoryview(content)
+    while room:
+        if left is not None:
+            seconds = left()
+            if seconds <= 0:
+                raise TimeoutError
+            source.settimeout(seconds)
+        received = source.recv_into(room)
+        if not received:
+            return None
+        room = room[received:]
+    return content
 
 
 class FrameReader:

@@ -1,0 +1,61 @@
+"""Isolation on a real platform: own code that tries to get at its keys and its Ray, as a model and as a job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from streamb import ProductionMLManager
+from streamb.models import Model
+from streamb.models.schema import FeatureSchema
+from streamb.security.isolation import Isolation, check_isolation
+from tests.trials.hostile import Hostile
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def manager(platform, state_dir):
+    with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
+        yield manager
+
+
+def targets(platform, state_dir, tmp_path):
+    _, port = platform.ray_address.rsplit(":", 1)
+    keys = [
+        state_dir / "api-key",
+        *(state_dir / "keys" / name for name in ("signing.pem", "platform.key", "ray-token")),
+    ]
+    return {
+        "files": [str(path) for path in [*keys, state_dir / "streamb.db"]],
+        "folders": [str(state_dir), str(state_dir / "keys")],
+        "pid": os.getpid(),
+        "port": int(port),
+        "socket": str(next(iter(platform_sockets()), "/nowhere")),
+        "abstract": "nobody",
+        "outside": str(tmp_path / "outside"),
+    }
+
+
+def platform_sockets():
+    """Ray's own sockets in the file system."""
+    with Path("/proc/net/unix").open() as file:
+        return [line.split()[-1] for line in file if line.rstrip().endswith(("raylet", "plasma_store"))]
+
+
+def test_an_isolated_model_gets_at_nothing(manager, platform, state_dir, tmp_path):
+    check_isolation()
+    aims = targets(platform, state_dir, tmp_path)
+    assert aims["socket"] != "/nowhere"
+    model = Hostile(**aims)
+    manager.register_model("hostile", "Hostile", "", Model.wrap(model, schema=FeatureSchema.open()), "1.0.0")
+    deployment = manager.deploy_model(
+        model_id="hostile", target_version="1.0.0", rollout_strategy="immediate", isolation=Isolation.PROCESS
+    )
+    assert deployment.wait(timeout=120).state == "completed"
+    told = manager.predict("hostile", [[float(number)] for number in range(len(model.tries))]).predictions
+    assert len(told) == len(model.tries)
+    assert [one for one in told if "got" in one] == []
+    manager.undeploy("hostile")
