@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from streamb.cli.command import command
-from streamb.cli.options import Limit
+from streamb.cli.options import Limit, read_duration
 from streamb.cli.output import Answer, Columns, Facts, listing
-from streamb.errors import InvalidInput
 from streamb.sdk.http import HttpClient
 
 commands = typer.Typer(no_args_is_help=True, help="Show alerts, silence them, and check alert channels.")
-
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 @command(commands, "list")
@@ -42,7 +37,7 @@ def silence(
     by: Annotated[str, typer.Option("--by", help="A comment on who wanted it; the author is the caller.")] = "",
 ) -> Answer:
     """Stop notifications of matching alerts for a while."""
-    body = {"matchers": matchers, "duration_s": _seconds(duration), "comment": comment, "author": by}
+    body = {"matchers": matchers, "duration_s": read_duration(duration, "--for"), "comment": comment, "author": by}
     made = client.change("POST", "/api/alerts/silences", body)
     line = f"{made['id']}: silent until {made['ends_at']}; to end it earlier: streamb alerts unsilence {made['id']}"
     return Answer(made, line)
@@ -112,15 +107,3 @@ def alerts_of(client: HttpClient, limit: int, **filters: str | None) -> Answer:
         "summary": lambda alert: alert["annotations"].get("summary"),
     }
     return listing(list(client.pages("/api/alerts", limit=limit, **filters)), columns, empty="there are no alerts")
-
-
-def _seconds(text: str) -> float:
-    """Convert a duration such as 30m, 2h, 1d or 1h30m to seconds.
-
-    >>> _seconds("1h30m")
-    5400.0
-    """
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise InvalidInput(f"--for takes a time like 30m, 2h or 1d, not {text!r}")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)

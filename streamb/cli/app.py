@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from streamb.cli import alerts, config, deployments, down, jobs, logs, models, monitor, platform, tune, up
+from streamb.cli import alerts, config, deployments, down, jobs, keys, logs, models, monitor, platform, tune, up
 from streamb.cli.command import command
 from streamb.cli.output import say
 from streamb.errors import StreambError
@@ -66,4 +66,5 @@ app.add_typer(monitor.commands, name="monitor")
 app.add_typer(alerts.commands, name="alerts")
 app.add_typer(tune.commands, name="tune")
 app.add_typer(jobs.commands, name="jobs")
+app.add_typer(keys.commands, name="keys")
 app.add_typer(config.commands, name="config")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import BaseModel
 
 from streamb.config import ENVIRONMENTS, load_settings
+from streamb.errors import InvalidInput
 from streamb.sdk.discovery import read_api_key, require_platform
 from streamb.sdk.http import HttpClient
 from streamb.sdk.job_options import Option
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -122,3 +127,18 @@ def read_pairs(pairs: Iterable[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{option} takes NAME=VALUE, got {pair!r}")
         found[name] = value
     return found
+
+
+def read_duration(text: str, option: str) -> float:
+    """Convert a duration such as 30m, 2h, 1d or 1h30m to seconds.
+
+    >>> read_duration("1h30m", "--for")
+    5400.0
+
+    Raises:
+        InvalidInput: it is none; the message names `option`.
+    """
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise InvalidInput(f"{option} takes a time like 30m, 2h or 1d, not {text!r}")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -11,7 +11,7 @@ from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound
 from streamb.security.permissions import Role
 from streamb.security.principals import Kind, PrincipalRecord
-from streamb.store import RecordStore, every_record, keep
+from streamb.store import Page, RecordStore, every_record, keep
 from streamb.store.plain import from_plain, to_plain
 
 PRINCIPALS: Final = "principals"
@@ -23,7 +23,13 @@ API_KEYS: Final = "api-keys"
 OPERATOR: Final = "operator"
 """The principal of the key in the state directory: an administrator that always exists."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", re.ASCII)
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}"
+"""The form of a name, as a regular expression."""
+
+NOT_A_NAME: Final = "cannot be the name of a principal: use 1 to 100 letters, digits and . _ @ + -"
+"""What is said of a text that is none, after the text."""
+
+_NAME: Final = re.compile(NAME, re.ASCII)
 _RESERVED: Final = frozenset({"anonymous", "system"})
 
 
@@ -113,6 +119,12 @@ class Directory:
     def list(self) -> tuple[PrincipalRecord, ...]:
         """Return all principals, ordered by name."""
         return tuple(from_plain(PrincipalRecord, one.body) for one in every_record(self._records, PRINCIPALS))
+
+    @verb
+    def page(self, limit: int, cursor: str | None) -> Page[PrincipalRecord]:
+        """Return a page of the principals, ordered by name."""
+        page = self._records.list(PRINCIPALS, limit=limit, cursor=cursor)
+        return Page(tuple(from_plain(PrincipalRecord, one.body) for one in page.items), page.next_cursor)
 
     @change
     def remove(self, name: str) -> None:

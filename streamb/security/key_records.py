@@ -23,6 +23,12 @@ from streamb.store.plain import from_plain
 
 DAY_S: Final = 86_400.0
 
+MODEL_PATTERN: Final = r"[A-Za-z0-9._*?\[\]!-]{1,128}"
+"""The form of a pattern of model ids, as a regular expression."""
+
+NOT_A_MODEL_PATTERN: Final = "is neither a model id nor a pattern of some, such as energy-*"
+"""What is said of a text that is none, after the text."""
+
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _KEY: Final = re.compile(rf"sb_([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}([0-9a-f]{{8}})?", re.ASCII)

@@ -16,6 +16,7 @@ from streamb.errors import Conflict, InvalidInput, NotFound
 from streamb.security.directory import API_KEYS, Directory
 from streamb.security.key_records import (
     DAY_S,
+    MODEL_PATTERN,
     KeyRecord,
     Secret,
     check,
@@ -27,7 +28,7 @@ from streamb.security.key_records import (
     read_scopes,
 )
 from streamb.security.principals import EVERY_MODEL, Principal
-from streamb.store import Journal, RecordStore, every_record, keep
+from streamb.store import Journal, Page, RecordStore, every_record, keep
 from streamb.store.files import replace_file
 from streamb.store.plain import to_plain
 
@@ -61,7 +62,7 @@ ROTATION_GRACE_S: Final = 7 * DAY_S
 
 LONGEST_GRACE_S: Final = 90 * DAY_S
 
-_PATTERN: Final = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,128}", re.ASCII)
+_PATTERN: Final = re.compile(MODEL_PATTERN, re.ASCII)
 _USED_EVERY_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class KeyRing:
         clock: the source of time.
         directory: the principals that keys belong to.
         changed: called after every change of what keys allow; must return at once.
-        file: the file with the operator's key, which gets the new secret when that key is rotated; None if there is none.
+        file: the file with the operator's key, which is written anew when that key is rotated; None if there is none.
     """
 
     def __init__(
@@ -171,8 +172,13 @@ class KeyRing:
     @verb
     def list(self) -> tuple[KeyRecord, ...]:
         """Return the records of all keys, ordered by id."""
-        stored = {one.key: float(one.body["at"]) for one in every_record(self._records, KEY_USES)}
-        return tuple(replace(one, used_at=self._used_at(one.key_id, stored.get(one.key_id))) for one in self._all())
+        return tuple(map(self._with_use, self._all()))
+
+    @verb
+    def page(self, limit: int, cursor: str | None) -> Page[KeyRecord]:
+        """Return a page of the records of keys, ordered by id."""
+        page = self._records.list(API_KEYS, limit=limit, cursor=cursor)
+        return Page(tuple(self._with_use(read_key(one.body)) for one in page.items), page.next_cursor)
 
     @verb
     def get(self, key_id: str) -> KeyRecord:
@@ -181,8 +187,7 @@ class KeyRing:
         Raises:
             NotFound: there is no such key.
         """
-        record, use = self._known(key_id)[0], self._records.get(KEY_USES, key_id)
-        return replace(record, used_at=self._used_at(key_id, float(use.body["at"]) if use is not None else None))
+        return self._with_use(self._known(key_id)[0])
 
     def allowed(self) -> Mapping[str, tuple[KeyRecord, Principal, Secret]]:
         """Return what each valid secret allows, by its digest, for the gateways to compare with."""
@@ -205,9 +210,8 @@ class KeyRing:
         with self._records.batch():
             if self._known(key_id)[0].from_file:
                 raise Conflict(
-                    f"the key {key_id} is in the file {self._file or 'api-key'} of the state directory, and commands on "
-                    "that machine use it: rotate it instead, which writes the new secret there (a grace of 0 ends the "
-                    "present one at once)"
+                    f"the key {key_id} is in the file {self._file or 'api-key'}, and commands on that machine use it: "
+                    "rotate it instead, which writes the new key there (a grace of 0 ends the present one at once)"
                 )
             self._delete(key_id)
             keep(None)
@@ -266,9 +270,10 @@ class KeyRing:
                 self._uses.pop(key_id, None)
                 self._stored_uses.pop(key_id, None)
 
-    def _used_at(self, key_id: str, stored: float | None) -> float | None:
-        at = max(self._uses.get(key_id, 0.0), stored or 0.0)
-        return at or None
+    def _with_use(self, record: KeyRecord) -> KeyRecord:
+        stored = self._records.get(KEY_USES, record.key_id)
+        at = max(self._uses.get(record.key_id, 0.0), float(stored.body["at"]) if stored is not None else 0.0)
+        return replace(record, used_at=at or None)
 
     # --- when they are due for rotation -------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class GatewayApp:
         return True
 
     def heard(self, used: Collection[str] = ()) -> None:
-        """Note that the Controller said now which keys are valid, and that it was told of the last use of some of them."""
+        """Note that the Controller said now which keys are valid; it knows of the last use of those in `used`."""
         self._heard_at = self._clock.monotonic()
         for key_id in used:
             self._used.pop(key_id, None)

@@ -245,3 +245,18 @@ def test_every_command_has_json():
     found = dict(leaves(typer.main.get_command(app)))
     assert len(found) >= 19
     assert [path for path, options in found.items() if "--json" not in options] == []
+
+
+def test_keys(cli):
+    assert "shop" in cli("keys", "principals", "create", "shop", "--kind", "service", "--role", "operator")
+    narrowed = ("--scope", "read", "--model", "energy-*", "--expires", "90d")
+    key = cli("keys", "create", "shop", *narrowed).strip()
+    key_id = key.split("_")[1]
+    row = next(line for line in cli("keys", "list").splitlines() if key_id in line)
+    assert [word in row for word in ("shop", "read", "energy-*", "due", key)] == [True, True, True, False, False]
+    turned = cli.json("keys", "rotate", key_id, "--grace", "0s")
+    assert (turned["id"], turned["key"] != key, turned["old_secret_until"]) == (key_id, True, None)
+    assert cli.json("keys", "principals", "roles", "shop", "--role", "viewer")["roles"] == ["viewer"]
+    assert cli("keys", "revoke", key_id) == f"{key_id}: revoked\n"
+    assert "removed" in cli("keys", "principals", "remove", "shop")
+    assert "shop" not in cli("keys", "principals", "list")
