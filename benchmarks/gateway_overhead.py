@@ -1,8 +1,8 @@
-"""What splitting, counting and circuit breaking cost: a gateway with all of it beside one with a plain route.
+"""What splitting, counting and circuit breaking cost, and keys and limits: gateways with them beside a plain route.
 
     python -m benchmarks.gateway_overhead [--rounds 30] [--seconds 1] [--connections 64]
 
-One process holds the three gateways, each on a port of its own; one replica process answers all over links. wrk loads
+One process holds the four gateways, each on a port of its own; one replica process answers all over links. wrk loads
 them in turn, every round in the opposite order of the one before. Needs no Ray. Exit code 0: the goal is met.
 
 - plain:  one version; no breaker, nothing counted. Request ids are signed, here as everywhere: any answer may be given
@@ -11,6 +11,8 @@ them in turn, every round in the opposite order of the one before. Needs no Ray.
           them, so that what is seen is the gateway's own work.
 - canary: the same with 10 % for the other version. Its calls are small ones of their own: batches are split in two,
           which costs gateway and replica alike. Shown without a goal.
+- callers: plain, with a key that is looked up among 1,000, its permissions, and limits on its requests and on those of
+          the address, which the edge names: out of two gateways, with shares of 64 other limits of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,19 +35,34 @@ import uvicorn
 from benchmarks.loadgen import LoadError, load
 from benchmarks.report import Spread
 from streamb.clock import SystemClock
-from streamb.hashing import BASIS_POINTS
+from streamb.hashing import BASIS_POINTS, sha256_hex
 from streamb.metrics import VersionRecorder
 from streamb.models.schema import FeatureSchema
 from streamb.serving import Batch, BatchReply, GatewayApp, GatewayLimits, targets
+from streamb.serving.callers import CLIENT_HEADER, CallerLimits
 from streamb.serving.http.listener import listener_config
 from streamb.serving.links.link import Link, LinkAddress, LinkServer
+from streamb.serving.predicting import PredictThread
 from streamb.serving.replica import BatchPredictor
-from streamb.traffic import BreakerPolicy, GatewayPolicy, ModelRoute, RoutingTable, Split, VersionTarget
+from streamb.traffic import (
+    BreakerPolicy,
+    GatewayPolicy,
+    KeyGrant,
+    ModelRoute,
+    RateLimits,
+    RoutingTable,
+    Split,
+    VersionTarget,
+)
+from streamb.traffic.shares import Shares
 
 GOAL: Final = 0.95
 TOKEN_KEY: Final = b"k" * 32
 LINK_SECRET: Final = b"s" * 32
-NAMES: Final = ("plain", "duties", "canary")
+NAMES: Final = ("plain", "duties", "canary", "callers")
+CALLERS: Final = NAMES.index("callers")
+EDGE_SECRET: Final = "e" * 64
+KEY: Final = "sb_0123456789ab_" + "0" * 72
 FEATURES: Final = 30
 PATH: Final = "/v2/models/m/predict"
 BODY: Final = json.dumps({"instances": [[round(0.1 * index, 3) for index in range(FEATURES)]]}).encode()
@@ -114,13 +130,32 @@ def full_table(canary: int) -> RoutingTable:
     return RoutingTable(1, {"m": route}, GatewayPolicy(breaker=BreakerPolicy(), token_key=TOKEN_KEY))
 
 
+def callers_table() -> RoutingTable:
+    """The plain table, with keys and with limits that are never reached."""
+    grant = KeyGrant("0123456789ab", "bench", frozenset({"predict"}), ("m*",))
+    keys = {sha256_hex(f"other {number}".encode()): grant for number in range(1_000)} | {
+        sha256_hex(KEY.encode()): grant
+    }
+    limits = RateLimits(10**9, 10**9, 10**9, 10**9, gateways=2)
+    plain = plain_table()
+    policy = GatewayPolicy(api_key_required=True, keys=keys, check_permissions=True, limits=limits, token_key=TOKEN_KEY)
+    return RoutingTable(1, plain.models, policy)
+
+
+def limited() -> CallerLimits:
+    """Limits on callers, with the shares of one gateway of two."""
+    callers = CallerLimits(SystemClock(), EDGE_SECRET, divided=True)
+    callers.adopt(Shares(0.5, {(f"k{number}", "m"): 0.4 for number in range(64)}, filled=0.5))
+    return callers
+
+
 async def _replica() -> None:
-    predictor, thread = BatchPredictor(Logistic()), ThreadPoolExecutor(1)
+    thread = PredictThread(BatchPredictor(Logistic()).run, limit_s=60.0)
 
-    async def infer(batch: Batch) -> BatchReply:
-        return await asyncio.get_running_loop().run_in_executor(thread, predictor.run, batch)
+    async def listen() -> LinkAddress:
+        return await LinkServer(thread, replica="r", secret=LINK_SECRET).start("127.0.0.1")
 
-    address = await LinkServer(infer, replica="r", secret=LINK_SECRET).start("127.0.0.1")
+    address = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(listen(), thread.loop))
     print(json.dumps(dataclasses.asdict(address)), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
@@ -129,14 +164,15 @@ async def _gateways() -> None:
     address = LinkAddress(**json.loads(sys.stdin.readline()))
     ports = []
     servers = []
-    for recorder, table in (
-        (Uncounted, plain_table()),
-        (VersionRecorder, full_table(0)),
-        (VersionRecorder, full_table(1_000)),
+    for recorder, table, callers in (
+        (Uncounted, plain_table(), None),
+        (VersionRecorder, full_table(0), None),
+        (VersionRecorder, full_table(1_000), None),
+        (Uncounted, callers_table(), limited()),
     ):
         targets.VersionRecorder = recorder  # type: ignore[attr-defined, misc]
         link = await Link.connect(address, LINK_SECRET, on_lost=lambda _: sys.exit("the replica is gone"))
-        app = GatewayApp(OneReplica(link), GatewayLimits(max_concurrent_requests=400), SystemClock())
+        app = GatewayApp(OneReplica(link), GatewayLimits(max_concurrent_requests=400), SystemClock(), callers)
         app.apply(table)
         server = uvicorn.Server(listener_config(app, host="127.0.0.1", port=0, loop="none"))
         servers.append(asyncio.ensure_future(server.serve()))
@@ -172,7 +208,7 @@ class Run:
 
 
 def measure(rounds: int, seconds: float, connections: int) -> list[list[Run]]:
-    """The three gateways, round by round."""
+    """The four gateways, round by round."""
     with _child("replica") as replica, _child("gateways") as gateways:
         assert replica.stdout is not None
         assert gateways.stdin is not None
@@ -181,17 +217,20 @@ def measure(rounds: int, seconds: float, connections: int) -> list[list[Run]]:
         gateways.stdin.flush()
         urls = [f"http://127.0.0.1:{port}{PATH}" for port in json.loads(gateways.stdout.readline())]
         process = psutil.Process(gateways.pid)
+        named = {CLIENT_HEADER.decode(): f"{EDGE_SECRET} 192.0.2.1"}  # by the edge, in any case
+        headers = {url: {**named, **({"X-API-Key": KEY} if place == CALLERS else {})} for place, url in enumerate(urls)}
         found = []
         for number in range(-1, rounds):
-            runs = {url: _run(url, process, connections, seconds) for url in (urls if number % 2 else urls[::-1])}
+            turns = urls if number % 2 else urls[::-1]
+            runs = {url: _run(url, process, connections, seconds, headers[url]) for url in turns}
             if number >= 0:  # the first round warms up
                 found.append([runs[url] for url in urls])
         return found
 
 
-def _run(url: str, process: psutil.Process, connections: int, seconds: float) -> Run:
+def _run(url: str, process: psutil.Process, connections: int, seconds: float, headers: dict[str, str]) -> Run:
     before = process.cpu_times()
-    result = load(url, [BODY], connections=connections, seconds=seconds)
+    result = load(url, [BODY], connections=connections, seconds=seconds, headers=headers)
     after = process.cpu_times()
     if result.failures:
         raise LoadError(f"{result.failures} requests failed at {url}")
@@ -223,11 +262,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, runs in zip(NAMES, zip(*found, strict=True), strict=True):
         rate, cpu = Spread.of(run.rate for run in runs), Spread.of(run.cpu_us for run in runs)
         print(f"{name:7} {rate.format()} requests/s, {cpu.format()} us of CPU each in the gateway")
-    duties, canary = (Spread.of(runs[index].rate / runs[0].rate for runs in found) for index in (1, 2))
-    print(f"canary / plain: {canary.format(3)} of the requests/s")
-    passed = duties.median >= GOAL
-    print(f"{'PASS' if passed else 'FAIL'}  duties / plain: {duties.format(3)} of the requests/s, goal {GOAL:g}")
-    return 0 if passed else 1
+    ratios = {
+        name: Spread.of(runs[index].rate / runs[0].rate for runs in found) for index, name in enumerate(NAMES) if index
+    }
+    print(f"canary / plain: {ratios['canary'].format(3)} of the requests/s")
+    missed = 0
+    for name in ("duties", "callers"):
+        ratio = ratios[name]
+        missed += ratio.median < GOAL
+        word = "PASS" if ratio.median >= GOAL else "FAIL"
+        print(f"{word}  {name} / plain: {ratio.format(3)} of the requests/s, goal {GOAL:g}")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -42,16 +42,16 @@ class LimitedAddresses:
         state["address"] = self._callers.address_of(scope, dict(scope["headers"]))
 
         async def say(message: Message) -> None:
-            if message["type"] == "http.response.start" and state.get("quota") is not None:
+            if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in state["quota"].headers():
+                for name, value in state.get("quota", ()):
                     headers.append(name.decode(), value.decode())
             await send(message)
 
         try:
-            state["quota"] = self._callers.from_address(state["address"], self._clock.monotonic())
+            self._callers.from_address(state["address"], self._clock.monotonic())
         except Exceeded as error:
-            state["quota"] = error.quota
+            state["quota"] = error.headers
             await error_response(error, state.get("request_id", ""))(scope, receive, say)
         else:
             await self._app(scope, receive, say)
@@ -69,9 +69,10 @@ async def _count(request: Request, caller: Caller) -> None:
     who = "" if caller is None else caller.key_id or f"of {caller.name}"
     try:
         now = request.app.state.console.clock.monotonic()
-        request.state.quota = callers.from_caller(who, request.state.address, "", now)
+        bucket = callers.from_caller(who, request.state.address, "", now)
+        request.state.quota = bucket.headers() if bucket is not None else []
     except Exceeded as error:
-        request.state.quota = error.quota
+        request.state.quota = error.headers
         raise
 
 

@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from streamb.clock import Clock
 from streamb.errors import RateLimited
@@ -33,43 +33,46 @@ _MINUTE_S: Final = 60.0
 _ALMOST_ONE: Final = 1.0 - 1e-9
 _ALL: Final = 0.999
 _LONGEST_WAIT_S: Final = 60.0
+_LONGEST_SAID: Final = 128
+_CHANCES: Final = 8
 
 Headers = list[tuple[bytes, bytes]]
 
-
-class Quota(NamedTuple):
-    """What a limit leaves to a caller.
-
-    Attributes:
-        left: how many more requests pass at once here; below 0 if the request that asked is one too many.
-        wait_s: seconds until the next request passes, or, if some do now, until the bucket is full again.
-        fixed: the response headers that are the same for every answer under this limit.
-    """
-
-    left: float
-    wait_s: float
-    fixed: Headers
-
-    def headers(self) -> Headers:
-        """Return the response headers: those of the IETF's drafts 11 (two fields) and 06 (four)."""
-        left, wait_s = max(0, int(self.left)), math.ceil(self.wait_s)
-        return [
-            *self.fixed,
-            (b"ratelimit", b'"default";r=%d;t=%d' % (left, wait_s)),
-            (b"ratelimit-remaining", b"%d" % left),
-            (b"ratelimit-reset", b"%d" % wait_s),
-        ]
+_PREPARED: Final = 1024
+_REMAINING: Final = [(b"ratelimit-remaining", b"%d" % left) for left in range(_PREPARED)]
+_RESET: Final = [(b"ratelimit-reset", b"%d" % seconds) for seconds in range(int(_LONGEST_WAIT_S) + 1)]
 
 
-class _Bucket:
+class Bucket:
     """One bucket: its tokens at a time, and the share that it has of the limit's rate and burst."""
 
-    __slots__ = ("at", "cap", "half", "rate", "tokens")
+    __slots__ = ("at", "cap", "few", "of", "rate", "token_s", "tokens")
 
-    def __init__(self, tokens: float, at: float) -> None:
+    def __init__(self, of: Buckets, tokens: float, at: float) -> None:
+        self.of = of
         self.tokens = tokens
         self.at = at
-        self.cap = self.rate = self.half = 0.0
+        self.cap = self.rate = self.few = 0.0
+        self.token_s = _LONGEST_WAIT_S
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next request passes, or, if some do now, until the bucket is full again."""
+        tokens = self.tokens
+        missing = self.cap - tokens if tokens >= _ALMOST_ONE else 1.0 - tokens
+        seconds = missing * self.token_s
+        return seconds if seconds < _LONGEST_WAIT_S else _LONGEST_WAIT_S
+
+    def headers(self) -> Headers:
+        """Return the response headers that say what is left here: those of the IETF's drafts up to 06."""
+        left = int(self.tokens)
+        remaining = _REMAINING[left] if left < _PREPARED else (b"ratelimit-remaining", b"%d" % left)
+        return [self.of.limit_header, remaining, _RESET[int(self.wait_s + _ALMOST_ONE)]]
+
+    def refusal_headers(self) -> Headers:
+        """Return the headers of a refusal, which has those of draft 11 as well."""
+        said = b'"default";r=0;t=%d' % math.ceil(self.wait_s)
+        return [*self.headers(), self.of.policy_header, (b"ratelimit", said)]
 
     def settle(self, now: float) -> None:
         """Add the tokens since it was last looked at."""
@@ -95,40 +98,43 @@ class Buckets:
     ) -> None:
         self.size = per_minute, burst
         self.asked: dict[Name, int] = {}
-        policy = b'"default";q=%d;w=60;burst=%d' % (per_minute, burst)
-        self.fixed: Headers = [(b"ratelimit-policy", policy), (b"ratelimit-limit", b"%d" % per_minute)]
+        self.limit_header = b"ratelimit-limit", b"%d" % per_minute
+        self.policy_header = b"ratelimit-policy", b'"default";q=%d;w=60;burst=%d' % (per_minute, burst)
         self._per_second = per_minute / _MINUTE_S
         self._burst = float(burst)
         self._most = most
         self._shares = shares
-        self._known: OrderedDict[Name, _Bucket] = OrderedDict()
-        self._untouched = _Bucket(filled * burst, now)  # what the buckets that nobody asked for hold
+        self._own = shares.of
+        self._known: OrderedDict[Name, Bucket] = OrderedDict()
+        self._untouched = Bucket(self, filled * burst, now)  # what the buckets that nobody asked for hold
         self._resize(self._untouched, shares.default, now)
         self.adopt(shares, now)
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def take(self, name: Name, now: float) -> Quota:
-        """Take a token for one request; `left` is below 0, and nothing taken, if there is none."""
+    def take(self, name: Name, now: float) -> tuple[Bucket, bool]:
+        """Take a token for one request; return the bucket, and whether it had one."""
         one = self._known.get(name)
         if one is None:
             one = self._new(name, now)
-        else:
-            self._known.move_to_end(name)
-            one.settle(now)
         tokens = one.tokens
-        if tokens < one.half or name in self._shares.of:
+        if now > one.at:  # as `settle`, which would be a call for every request
+            tokens += one.rate * (now - one.at)
+            one.at = now
+            if tokens > one.cap:
+                tokens = one.cap
+        if tokens < one.few:
             self._count(name)
-        if tokens >= _ALMOST_ONE:
-            one.tokens = tokens = max(0.0, tokens - 1.0)
-            return Quota(tokens, (one.cap - tokens) / one.rate if one.rate else 0.0, self.fixed)
-        wait_s = (1.0 - tokens) / one.rate if one.rate else 1.0
-        return Quota(tokens - 1.0, min(wait_s, _LONGEST_WAIT_S), self.fixed)
+        if tokens < _ALMOST_ONE:
+            one.tokens = tokens
+            return one, False
+        one.tokens = tokens - 1.0 if tokens > 1.0 else 0.0
+        return one, True
 
     def adopt(self, shares: Shares, now: float) -> None:
         """Use other shares from now on."""
-        before, self._shares = self._shares, shares
+        before, self._shares, self._own = self._shares, shares, shares.of
         changed = before.of.keys() | shares.of.keys()
         if shares.default != before.default:
             self._forget_full(now, changed)
@@ -139,30 +145,34 @@ class Buckets:
                 one = self._new(name, now)
             if one is not None:
                 self._resize(one, shares.share(name), now)
+                if name in shares.of:
+                    one.few = math.inf  # all its requests are counted
         self._resize(self._untouched, shares.default, now)
 
     def stop(self, now: float) -> None:
         """Gain no more tokens: the shares are given up, and only what is left may still be used."""
         for one in (self._untouched, *self._known.values()):
             one.settle(now)
-            one.rate = 0.0
+            one.rate, one.token_s = 0.0, _LONGEST_WAIT_S
 
-    def _new(self, name: Name, now: float) -> _Bucket:
+    def _new(self, name: Name, now: float) -> Bucket:
         self._untouched.settle(now)
         while len(self._known) >= self._most:
             self._evict(now)
-        one = self._known[name] = _Bucket(self._untouched.tokens, now)
-        one.cap, one.rate, one.half = self._untouched.cap, self._untouched.rate, self._untouched.half
+        one = self._known[name] = Bucket(self, self._untouched.tokens, now)
+        like = self._untouched
+        one.cap, one.rate, one.token_s, one.few = like.cap, like.rate, like.token_s, like.few
         return one
 
     def _evict(self, now: float) -> None:
-        """Forget the bucket that was used longest ago. Had it not been full, new ones are as empty as it was."""
-        name, one = self._known.popitem(last=False)
-        if name in self._shares.of:  # at most `MOST_TOLD`, far fewer than there is room for
+        """Forget a full bucket, if one of the oldest is; where it is another, new ones are as empty as it is."""
+        for chance in range(_CHANCES + len(self._own) + 1):
+            name, one = self._known.popitem(last=False)
+            one.settle(now)
+            if name not in self._own and (one.tokens >= self._untouched.tokens or chance >= _CHANCES):
+                self._untouched.tokens = min(self._untouched.tokens, one.tokens)
+                return
             self._known[name] = one
-            return
-        one.settle(now)
-        self._untouched.tokens = min(self._untouched.tokens, one.tokens)
 
     def _forget_full(self, now: float, keep: set[Name]) -> None:
         for name, one in list(self._known.items()):
@@ -170,19 +180,20 @@ class Buckets:
             if one.tokens >= one.cap and self._untouched.tokens >= self._untouched.cap and name not in keep:
                 del self._known[name]
 
-    def _resize(self, one: _Bucket, share: float, now: float) -> None:
+    def _resize(self, one: Bucket, share: float, now: float) -> None:
         one.settle(now)
         # A bucket with any share holds a whole token at least, else it would let nothing through, ever.
         one.cap = max(1.0, share * self._burst) if share > 0.0 else 0.0
         one.rate = share * self._per_second
-        one.half = one.cap / 2.0 if share < _ALL else -1.0  # there is nothing to ask for if one has all
+        one.token_s = 1.0 / one.rate if one.rate > 0.0 else _LONGEST_WAIT_S
+        one.few = one.cap / 2.0 if share < _ALL else -1.0  # there is nothing to ask for if one has all
         one.tokens = min(one.tokens, one.cap)
 
     def _count(self, name: Name) -> None:
         known = self.asked.get(name)
         if known is not None:
             self.asked[name] = known + 1
-        elif len(self.asked) < MOST_TOLD or name in self._shares.of:
+        elif len(self.asked) < MOST_TOLD or name in self._own:
             self.asked[name] = 1
 
 
@@ -196,6 +207,7 @@ class CallerLimits:
             even part of every limit.
 
     Attributes:
+        active: whether there are any limits.
         counted: how many requests were above a limit, by kind ("key", "address") and what became of them ("refused",
             "observed").
     """
@@ -208,12 +220,9 @@ class CallerLimits:
         self._limits: RateLimits | None = None
         self._keys: Buckets | None = None
         self._addresses: Buckets | None = None
+        self._said_by_edge = lru_cache(maxsize=4096)(self._read)
+        self.active = False
         self.counted: Counter[tuple[str, str]] = Counter()
-
-    @property
-    def active(self) -> bool:
-        """Whether there are any limits."""
-        return self._limits is not None
 
     # --- what the Controller tells ------------------------------------------------------------------------------------
 
@@ -222,6 +231,7 @@ class CallerLimits:
         if limits == self._limits:
             return
         first, self._limits = self._keys is None, limits
+        self.active = limits is not None
         if limits is None:
             return
         now, shares = self._clock.monotonic(), self._shares or NO_SHARES
@@ -268,33 +278,42 @@ class CallerLimits:
 
     # --- what callers ask ---------------------------------------------------------------------------------------------
 
-    def address_of(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
-        """Return the network that a request comes from: "@" and an IPv4 address, or the first half of an IPv6 address.
+    def address_of(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Name:
+        """Return the name of the limit on the network that a request comes from.
 
-        It is what the edge says, if it was the edge that said it; otherwise the peer of the connection.
+        That is an IPv4 address, or the first half of an IPv6 address: as the edge says it, if it was the edge that said
+        it, otherwise that of the connection's peer.
         """
         said = headers.get(CLIENT_HEADER)
-        if said is not None and self._proof and hmac.compare_digest(said[: len(self._proof)], self._proof):
-            return _network(said[len(self._proof) :].decode("latin-1"))
+        known = self._said_by_edge(said) if said is not None and len(said) <= _LONGEST_SAID else None
+        if known is not None:
+            return known
         client = scope.get("client")
         return _network(client[0] if client else "")
 
-    def from_address(self, address: str, now: float) -> Quota | None:
-        """Count a request of an address, before anything else is known of it; None if there are no limits.
+    def _read(self, said: bytes) -> Name | None:
+        proof = self._proof
+        if not proof or not hmac.compare_digest(said[: len(proof)], proof):
+            return None
+        return _network(said[len(proof) :].decode("latin-1"))
+
+    def from_address(self, address: Name, now: float) -> None:
+        """Count a request of an address, before anything else is known of it.
+
+        Args:
+            address: where it comes from, as `address_of` returns it.
+            now: monotonic seconds.
 
         Raises:
-            RateLimited: there were too many.
+            Exceeded: there were too many.
         """
-        limits, buckets = self._limits, self._addresses
-        if limits is None or buckets is None:
-            return None
-        quota = buckets.take((address, FROM_ADDRESS), now)
-        if quota.left < 0.0:
-            self._exceeded("address", f"address {address[1:]}", *buckets.size, quota, limits)
-        return quota
+        if self._addresses is not None:
+            bucket, passes = self._addresses.take(address, now)
+            if not passes:
+                self._exceeded("address", f"address {address[0][1:]}", bucket)
 
-    def from_caller(self, key_id: str, address: str, model_id: str, now: float) -> Quota | None:
-        """Count a request of a key, or of an address without one, to a model; None if there are no limits.
+    def from_caller(self, key_id: str, address: Name, model_id: str, now: float) -> Bucket | None:
+        """Count a request of a key, or of an address without one, to a model; return its bucket.
 
         Args:
             key_id: the id of the key; "" if the request brought none.
@@ -303,42 +322,36 @@ class CallerLimits:
             now: monotonic seconds.
 
         Raises:
-            RateLimited: there were too many.
+            Exceeded: there were too many.
         """
-        limits, buckets = self._limits, self._keys
-        if limits is None or buckets is None:
+        if self._keys is None:
             return None
-        quota = buckets.take((key_id or address, model_id), now)
-        if quota.left < 0.0:
-            who = f"key {key_id}" if key_id else f"address {address[1:]}, which sends no key"
-            self._exceeded("key", f"{who} to model {model_id}" if model_id else who, *buckets.size, quota, limits)
-        return quota
+        bucket, passes = self._keys.take((key_id or address[0], model_id), now)
+        if not passes:
+            who = f"key {key_id}" if key_id else f"address {address[0][1:]}, which sends no key"
+            self._exceeded("key", f"{who} to model {model_id}" if model_id else who, bucket)
+        return bucket
 
-    def _exceeded(self, kind: str, who: str, per_minute: int, burst: int, quota: Quota, limits: RateLimits) -> None:
-        if limits.observe_only:
+    def _exceeded(self, kind: str, who: str, bucket: Bucket) -> None:
+        if self._limits is None or self._limits.observe_only:
             self.counted[kind, "observed"] += 1
             return
         self.counted[kind, "refused"] += 1
-        raise Exceeded(
-            f"too many requests: the limit of {who} is {per_minute} a minute and {burst} at once; "
-            f"try again in {max(1, math.ceil(quota.wait_s))} s",
-            quota,
-        )
+        (per_minute, burst), wait_s = bucket.of.size, max(1, math.ceil(bucket.wait_s))
+        said = f"too many requests: the limit of {who} is {per_minute} a minute and {burst} at once"
+        raise Exceeded(f"{said}; try again in {wait_s} s", bucket.refusal_headers(), retry_after_s=wait_s)
 
 
 class Exceeded(RateLimited):
     """A limit on callers was reached.
 
     Attributes:
-        quota: what is left of it.
+        headers: the response headers that say so.
     """
 
-    def __init__(self, message: str, quota: Quota) -> None:
-        super().__init__(message, retry_after_s=max(1, math.ceil(quota.wait_s)))
-        self.quota = quota
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Exceeded, (self.message, self.quota)
+    def __init__(self, message: str, headers: Headers | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.headers = headers or []
 
 
 def of_kind(shares: Shares, *, addresses: bool) -> Shares:
@@ -348,18 +361,16 @@ def of_kind(shares: Shares, *, addresses: bool) -> Shares:
 
 
 @lru_cache(maxsize=4096)
-def _network(text: str) -> str:
-    """Return the network of an address in text: itself, or the first 64 bits of an IPv6 address: one customer's.
+def _network(text: str) -> Name:
+    """Return the name of the limit on an address: itself, or the first 64 bits of an IPv6 address, one customer's.
 
     >>> _network("::ffff:192.0.2.1"), _network("2001:db8:1:2:3::4")
-    ('@192.0.2.1', '@2001:db8:1:2::')
+    (('@192.0.2.1', '@'), ('@2001:db8:1:2::', '@'))
     """
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
-        return "@unknown"
-    if not isinstance(address, IPv6Address):
-        return f"@{address}"
-    if address.ipv4_mapped is not None:
-        return f"@{address.ipv4_mapped}"
-    return f"@{IPv6Address(int(address) >> 64 << 64)}"
+        return "@unknown", FROM_ADDRESS
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64)
+    return f"@{address}", FROM_ADDRESS

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from streamb.errors import BadRequest, InvalidInput, ModelFailed
 from streamb.models.outputs import Answer, not_finite
 from streamb.serving.answer import InferenceRequest
-from streamb.serving.callers import Quota
+from streamb.serving.callers import Bucket
 from streamb.serving.http import access
 from streamb.serving.http.compressed import coding_of, unpack
 from streamb.serving.http.oip import TensorRequest
@@ -38,7 +38,7 @@ class Exchange:
         own_id: the id that the client sent; "" if it sent none.
         body_id: the id that the body has, once it is read; "" if it has none.
         grant: what its API key allows; None if it brought none.
-        quota: what the limits on callers leave to whoever sent it; None where there are none.
+        quota: the bucket of the limit on whoever sent it, once it has passed; None where there are no limits.
         unit: the user or other sticky unit, once it is read; "" if none is named.
         served: the version that answers, once it is chosen; another one after a fallback.
         started: when the request arrived; after a fallback, when the version that answers took over.
@@ -63,7 +63,7 @@ class Exchange:
         self.request_id = self.own_id or request_ids.new()
         self.body_id = ""
         self.grant: KeyGrant | None = None
-        self.quota: Quota | None = None
+        self.quota: Bucket | None = None
         self.unit = ""
         self.started = started
         self.served: ServedVersion | None = None

@@ -43,6 +43,7 @@ from streamb.serving.limits import GatewayLimits
 from streamb.serving.shadow import Mirrors
 from streamb.serving.targets import ServedModel, ServedTable, ServedVersion, TableBuilder
 from streamb.traffic import RoutingTable
+from streamb.traffic.shares import Name
 from streamb.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ class GatewayApp:
                 self._origins.check_request(scope, exchange.headers)
             route = parse_route(scope["method"], path_of(scope))
         except StreambError:
-            self._admit(exchange, Route(Action.SERVER))
+            self._count_address(exchange)
             raise
         probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         served = self._served
@@ -210,24 +211,19 @@ class GatewayApp:
             Unauthorized: the key is missing or not valid.
             Forbidden: the key does not allow this.
         """
-        served, callers, address = self._served, self._callers, ""
-        if callers.active:
-            address = callers.address_of(exchange.scope, exchange.headers)
-            exchange.quota = callers.from_address(address, exchange.started)
-        if metadata.is_open(route.action):
-            return
+        served, address = self._served, self._count_address(exchange)
         policy, now = served.table.policy, self._clock.now()
         if exchange.started - self._heard_at > policy.keys_last_s or not served.table.epoch:
             self._check_keys_known(exchange, served)
         exchange.grant = grant = access.grant_of(exchange.headers, policy, now)
         if grant is not None:
             self._used[grant.key_id] = now
-        if callers.active:
+        if address is not None:
             model_id = route.model_id if route.model_id in served.models else ""
-            key_id = exchange.grant.key_id if exchange.grant is not None else ""
-            exchange.quota = callers.from_caller(key_id, address, model_id, exchange.started)
-        if exchange.grant is not None and served.table.policy.check_permissions:
-            access.check_permitted(exchange.grant, route, exchange.headers)
+            key_id = grant.key_id if grant is not None else ""
+            exchange.quota = self._callers.from_caller(key_id, address, model_id, exchange.started)
+        if grant is not None and policy.check_permissions:
+            access.check_permitted(grant, route, exchange.headers)
 
     def _check_keys_known(self, exchange: Exchange, served: ServedTable) -> None:
         """Refuse a request with a key, or one that needs a key, if it is not known any more which keys are valid."""
@@ -244,6 +240,15 @@ class GatewayApp:
         """Return what tells whether a model may be named to whoever sent a request."""
         grant = exchange.grant
         return grant.covers if grant is not None and self.table.policy.check_permissions else lambda _: True
+
+    def _count_address(self, exchange: Exchange) -> Name | None:
+        """Count a request of an address, and return the name of its limit; None if there are no limits."""
+        callers = self._callers
+        if not callers.active:
+            return None
+        address = callers.address_of(exchange.scope, exchange.headers)
+        callers.from_address(address, exchange.started)
+        return address
 
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         if TIMEOUT_HEADER in exchange.headers:
@@ -311,8 +316,6 @@ class GatewayApp:
 
     def _refuse(self, exchange: Exchange, error: StreambError) -> Reply:
         elapsed = self._clock.monotonic() - exchange.started
-        if isinstance(error, Exceeded):
-            exchange.quota = error.quota
         if isinstance(error, RowsFailed) and exchange.served is not None:
             exchange.request_id = error.request_id
             if exchange.own_id or exchange.body_id:
@@ -322,6 +325,8 @@ class GatewayApp:
             return error.reply
         self._recorder(exchange).failed(outcome_of(error), error.status, elapsed)
         headers = exchange.served.headers if exchange.served is not None else ()
+        if isinstance(error, Exceeded):
+            headers = tuple(error.headers)
         return error_reply(error, exchange.request_id, headers)
 
     def _recorder(self, exchange: Exchange) -> VersionRecorder:

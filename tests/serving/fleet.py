@@ -25,7 +25,7 @@ class Gateway:
 
     def passes(self, model="m", key_id="k1"):
         try:
-            self.callers.from_caller(key_id, "@192.0.2.1", model, self.clock.monotonic())
+            self.callers.from_caller(key_id, ("@192.0.2.1", "@"), model, self.clock.monotonic())
         except RateLimited:
             return False
         return True
