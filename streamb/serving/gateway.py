@@ -185,10 +185,10 @@ class GatewayApp:
             if self._origins is not None:
                 self._origins.check_request(scope, exchange.headers)
             route = parse_route(scope["method"], path_of(scope))
+            probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         except StreambError:
             self._count_address(exchange)
             raise
-        probabilities = bool(scope["query_string"]) and read_query(route, scope["query_string"])
         served = self._served
         if not metadata.is_open(route.action):
             self._admit(exchange, route)
