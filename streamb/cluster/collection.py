@@ -172,8 +172,13 @@ class ReplicaCollection:
             self._pusher.start()
 
     def observe(self, batch: Batch, reply: BatchReply) -> None:
-        """Collect the rows of those requests of an answered batch that got predictions. Never raises."""
+        """Collect the rows of those requests of an answered batch that got predictions. Never raises.
+
+        Rows of requests that named the version are no sample of its traffic, so they are left out.
+        """
         try:
+            if batch.aside:
+                return
             if not reply.errors:
                 self._collector.observe(self._countable(batch.rows), countable(reply.predictions))
             elif len(reply.predictions):

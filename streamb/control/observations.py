@@ -174,13 +174,15 @@ class Observations:
         if report.uptime_s < last.uptime_s:
             return
         self._gone.pop(report.source, None)
-        report = replace(report, snapshots=tuple(map(self._with_labels, report.snapshots)))
+        told_whole = tuple(map(self._with_labels, report.snapshots))
+        # By caller, counts are needed over time only (by rollouts), and would cost each sum of them.
+        report = replace(report, snapshots=tuple(replace(one, callers={}) for one in told_whole))
         self._reports[report.source] = (now, report)
         if report.snapshots:
             told = {(one.model_id, one.version) for one in report.snapshots}
             self._retire(one for one in last.snapshots if (one.model_id, one.version) not in told)
             older = report.uptime_s > now - self._since
-            self.windows.feed(report.source, now, report.snapshots, began_earlier=older)
+            self.windows.feed(report.source, now, told_whole, began_earlier=older)
 
     def _with_labels(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the class labels that this version has here, whichever gateway reported them."""

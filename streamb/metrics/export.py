@@ -107,6 +107,12 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield self._requests()
         yield self._outcomes()
+        yield self._counts(
+            "streamb_aside",
+            "Answers to requests that named their version, by outcome.",
+            "outcome",
+            lambda one: one.aside,
+        )
         yield self._durations()
         yield self._batches()
         yield self._counter("streamb_rows", "Rows answered with predictions.", "rows")

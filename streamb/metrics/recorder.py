@@ -8,9 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from streamb.metrics.callers import MINE, MOST_KEYS, THEIRS, CallerCounter, prediction_key
 from streamb.metrics.histogram import BUCKETS, LatencyHistogram, bucket_of
 from streamb.metrics.outcome import BLAMED, Outcome
-from streamb.metrics.predictions import PredictionCounter
+from streamb.metrics.predictions import OTHER, PredictionCounter
 from streamb.metrics.snapshot import FEEDBACK_COUNTS, FEEDBACK_SUMS, SHADOW_COUNTS, Snapshot
 
 _LARGEST_DIFFERENCE = 1e3
@@ -21,8 +22,10 @@ class VersionRecorder:
 
     __slots__ = (
         "_answered",
+        "_aside",
         "_batch_rows",
         "_batch_sizes",
+        "_callers",
         "_difference_nano",
         "_differences",
         "_disturbed",
@@ -63,28 +66,53 @@ class VersionRecorder:
         self._waited_ns = 0
         self._shadow_predictions = PredictionCounter(classes)
         self._shadow_expected = PredictionCounter()
+        self._aside: Counter[tuple[Outcome, int]] = Counter()
+        self._callers = CallerCounter()
 
-    def answered(self, seconds: float, rows: int) -> None:
-        """Count a request that was answered with predictions `seconds` after its arrival."""
+    def answered(self, seconds: float, rows: int, caller: str | None = None) -> None:
+        """Count a request that was answered with predictions `seconds` after its arrival.
+
+        Args:
+            seconds: the time of the answer.
+            rows: the rows of the request.
+            caller: who asked; None if it is not counted by caller.
+        """
         self._rows += rows
         self._total_ns += int(seconds * 1e9)
-        self._answered[bucket_of(seconds)] += 1
+        bucket = bucket_of(seconds)
+        self._answered[bucket] += 1
+        if caller is not None:
+            tally = self._callers.of(caller)
+            tally["ok"] += 1
+            tally[bucket] += 1
 
-    def disturbed(self, rows: int) -> None:
+    def disturbed(self, rows: int, caller: str | None = None) -> None:
         """Count a request that was answered after its replica had died: its latency is not the version's."""
         self._rows += rows
         self._disturbed += 1
+        if caller is not None:
+            self._callers.of(caller)["ok"] += 1
+
+    def set_aside(self, outcome: Outcome, status: int) -> None:
+        """Count a request whose version was named or overridden: it is no evidence."""
+        self._aside[outcome, status] += 1
 
     def waited(self, seconds: float) -> None:
         """Count the time that a request waited for a call."""
         self._waited_ns += int(seconds * 1e9)
 
-    def failed(self, outcome: Outcome, status: int, seconds: float) -> None:
+    def failed(self, outcome: Outcome, status: int, seconds: float, caller: str | None = None) -> None:
         """Count a request that was answered with an error; the time without a replica is not the version's latency."""
         self._failed[outcome, status] += 1
+        tally = self._callers.of(caller) if caller is not None else None
+        if tally is not None:
+            tally[outcome.value] += 1
         if outcome in BLAMED and outcome is not Outcome.UNAVAILABLE:
-            self._late[bucket_of(seconds)] += 1
+            bucket = bucket_of(seconds)
+            self._late[bucket] += 1
             self._total_ns += int(seconds * 1e9)
+            if tally is not None:
+                tally[bucket] += 1
 
     def called(self, rows: int) -> None:
         """Count one call to the version, with this number of rows."""
@@ -107,29 +135,55 @@ class VersionRecorder:
         """
         self._predictions.count(values, task)
 
-    def shadow_predicted(self, values: NDArray[Any], task: str) -> None:
+    def shadow_predicted(self, values: NDArray[Any], task: str, caller: str | None = None) -> None:
         """Count this version's predictions for a copied request; see `predicted`."""
         self._shadow_predictions.count(values, task)
+        self._tell(MINE, values, task, caller)
 
-    def shadow_expected(self, values: NDArray[Any], task: str) -> None:
+    def shadow_expected(self, values: NDArray[Any], task: str, caller: str | None = None) -> None:
         """Count what the version that answered the client predicted for the same request, by its own task."""
         self._shadow_expected.count(values, task)
+        self._tell(THEIRS, values, task, caller)
 
-    def learned(self, key: str, by: int = 1) -> None:
+    def _tell(self, whose: str, values: NDArray[Any], task: str, caller: str | None) -> None:
+        """Count predictions for a caller's copied request in its tally, too: copies are few."""
+        if caller is None:
+            return
+        counter, tally = PredictionCounter(), self._callers.of(caller)
+        counter.count(values, task)
+        for prediction, count in counter.counts().items():
+            key = prediction_key(whose, prediction)
+            tally[key if key in tally or len(tally) < MOST_KEYS else prediction_key(whose, OTHER)] += count
+
+    def learned(self, key: str, by: int = 1, caller: str | None = None) -> None:
         """Count feedback on a prediction, under one of `FEEDBACK_COUNTS` or `FEEDBACK_SUMS`.
+
+        Args:
+            key: what is counted.
+            by: how much is added.
+            caller: who told it; None if it is not counted by caller.
 
         Raises:
             KeyError: there is no such key.
         """
         self._learned[key] += by
+        if caller is not None and by > 0:
+            self._callers.of(caller)[key] += by
 
-    def shadowed(self, key: str, by: int = 1) -> None:
+    def shadowed(self, key: str, by: int = 1, caller: str | None = None) -> None:
         """Count the result of a copied request, under one of `SHADOW_COUNTS`.
+
+        Args:
+            key: what is counted.
+            by: how much is added.
+            caller: whose request was copied; None if it is not counted by caller.
 
         Raises:
             KeyError: there is no such key.
         """
         self._shadowed[key] += by
+        if caller is not None:
+            self._callers.of(caller)[f"shadow_{key}"] += by
 
     def differed(self, relative: float) -> None:
         """Count the relative difference of a shadow's number from the answer's; above 1,000 or NaN counts as 1,000."""
@@ -145,6 +199,10 @@ class VersionRecorder:
         codes: Counter[int] = Counter({200: answered} if answered else {})
         for (outcome, status), count in self._failed.items():
             counts[outcome.value] += count
+            codes[status] += count
+        aside: Counter[str] = Counter()
+        for (outcome, status), count in self._aside.items():
+            aside[outcome.value] += count
             codes[status] += count
         timed = Counter(self._late)
         timed.update({index: count for index, count in enumerate(self._answered) if count})
@@ -170,4 +228,6 @@ class VersionRecorder:
             waited_ns=self._waited_ns,
             shadow_predictions=self._shadow_predictions.counts(),
             shadow_expected=self._shadow_expected.counts(),
+            aside=dict(aside),
+            callers=self._callers.counts(),
         )

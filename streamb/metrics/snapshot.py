@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from streamb.metrics import callers
+from streamb.metrics.callers import Callers
 from streamb.metrics.histogram import LatencyHistogram
 from streamb.metrics.outcome import BLAMED, Outcome
 from streamb.metrics.predictions import NAN, OTHER, Prediction, bounded
 
 FEEDBACK_COUNTS: Final = (
     *("labels", "correct", "successes", "failures", "values"),
-    *("duplicates", "late", "orphans", "unjoinable"),
+    *("duplicates", "late", "orphans", "unjoinable", "ambiguous", "foreign", "pinned"),
 )
-"""The counters of feedback."""
+"""The counters of feedback; from `duplicates` on, of feedback that is no evidence."""
 
 FEEDBACK_SUMS: Final = ("value_micro", "error_micro", "squared_error_micro")
 """The sums of feedback, in millionths."""
@@ -29,6 +31,7 @@ _SIGNED: Final = frozenset({"value_micro"})
 _NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued", "overdue"})
 """Fields that are gauges: present values, not counts."""
 
+_CALLERS: Final = "callers"
 _PREDICTIONS: Final = ("predictions", "shadow_predictions", "shadow_expected")
 
 
@@ -63,6 +66,9 @@ class Snapshot:
             nanosecond is the mean length of the queue.
         shadow_predictions: predictions for copied requests, as `predictions`.
         shadow_expected: what the version that answered the client predicted for the same requests.
+        aside: answers by `Outcome` value to requests whose version was named or overridden: they are no evidence, and
+            are in none of the other counts but `codes`, `batch_sizes`, `batch_rows` and the gauges.
+        callers: part of the counts by caller (`metrics.callers`).
     """
 
     model_id: str
@@ -86,6 +92,8 @@ class Snapshot:
     waited_ns: int = 0
     shadow_predictions: Mapping[Prediction, int] = field(default_factory=dict)
     shadow_expected: Mapping[Prediction, int] = field(default_factory=dict)
+    aside: Mapping[str, int] = field(default_factory=dict)
+    callers: Callers = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -179,11 +187,13 @@ def merge_version(model_id: str, version: str, group: Iterable[Snapshot]) -> Sna
     if not group:
         return Snapshot(model_id, version)
     names = Snapshot.__slots__[2:]
-    return Snapshot(model_id, version, *(_sum([getattr(one, name) for one in group]) for name in names))
+    return Snapshot(model_id, version, *(_sum(name, [getattr(one, name) for one in group]) for name in names))
 
 
-def _sum(values: list[Any]) -> Any:
+def _sum(name: str, values: list[Any]) -> Any:
     """What a field of several snapshots comes to: every kind of counter knows how it adds up."""
+    if name == _CALLERS:
+        return callers.added(values)
     if isinstance(values[0], int):
         return sum(values)
     if isinstance(values[0], LatencyHistogram):
@@ -198,6 +208,8 @@ def _less(name: str, later: Any, earlier: Any) -> Any:
     """What was added to a field; ValueError where it went back. Names and gauges are the later ones."""
     if name in _NOT_COUNTED:
         return later
+    if name == _CALLERS:
+        return callers.since(later, earlier)
     if isinstance(later, LatencyHistogram):
         return later.minus(earlier)
     if isinstance(later, int):

@@ -15,6 +15,9 @@ from typing import Final
 
 from streamb.metrics.snapshot import Snapshot, merge_version
 
+CALLERS_S: Final = 16
+"""For so many seconds back, `recent` knows the counts by caller; they would cost too much memory for longer."""
+
 REMEMBERED_SOURCES: Final = 32
 """How many ended sources are remembered with their last report, so that a returning one is not counted twice."""
 
@@ -63,6 +66,7 @@ class OutcomeWindows:
         self._sources: dict[str, Report] = {}
         self._gone: dict[str, Report] = {}
         self._buckets: dict[int, dict[_Version, Snapshot]] = {}
+        self._plain: set[int] = set()
         self._newest = -math.inf
         self._totals: dict[_Version, Snapshot] = {}
         self._overdue: dict[str, dict[_Version, int]] = {}
@@ -183,6 +187,10 @@ class OutcomeWindows:
             self._newest = second
             for old in [kept for kept in self._buckets if kept <= second - self._horizon_s]:
                 del self._buckets[old]
+            for old in [kept for kept in self._buckets if kept <= second - CALLERS_S and kept not in self._plain]:
+                self._plain.add(old)
+                self._buckets[old] = {key: replace(one, callers={}) for key, one in self._buckets[old].items()}
+            self._plain.intersection_update(self._buckets)
 
 
 def by_version(snapshots: Iterable[Snapshot]) -> dict[_Version, Snapshot]:

@@ -110,12 +110,17 @@ class Answering:
             raise no_probabilities(version)
         breaker, generation, lane = version.breaker, REFUSED, version.lane
         if breaker is not None:
-            generation = breaker.enter(exchange.started)
+            generation = breaker.enter(exchange.started, trial=not exchange.aside)
             if generation == REFUSED and inquiry.model.can_spare(version):
                 raise breaker.refusal(exchange.started)
+            breaker = None if exchange.aside else breaker
         try:
             waiting = self._batcher.admit(
-                rows, probabilities=probabilities, timeout_s=limit.seconds, own_limit=limit.own
+                rows,
+                probabilities=probabilities,
+                timeout_s=limit.seconds,
+                own_limit=limit.own,
+                aside=exchange.aside,
             )
             if spare_s:
                 self._batcher.spare(lane, waiting, spare_s)
@@ -157,9 +162,9 @@ class Answering:
         except InvalidInput:  # the rows fit the version that they were sent to
             raise failure from None
         opened = first.breaker is not None and first.breaker.state is BreakerState.OPEN
-        if exchange.called and not opened and not inquiry.model.budget.take(now):
+        if exchange.called and not opened and not inquiry.model.budget_of(aside=exchange.aside).take(now):
             raise failure
-        first.recorder.failed(outcome_of(failure), failure.status, now - exchange.started)
+        exchange.count_failed(first.recorder, outcome_of(failure), failure.status, now - exchange.started)
         first.recorder.fell_back()
         exchange.served, exchange.started, exchange.again = second, now, True
         own = self._limit(exchange, first).own

@@ -24,11 +24,14 @@ class Batch:
             the rows are one, else the rows as the client sent them. Only rows of one form are joined.
         counts: how many of the rows belong to each request, in order.
         probabilities: for each request whether it asked for class probabilities; empty if none did.
+        aside: whether the requests named their version: such rows are no sample of the version's traffic, so
+            monitoring does not count them.
     """
 
     rows: NDArray[Any] | list[Any]
     counts: tuple[int, ...]
     probabilities: tuple[bool, ...] = ()
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,13 @@ class Batcher:
         waiting.latest = max(waiting.deadline, waiting.since + limit_s * FIRST_SHARE)
 
     def admit(
-        self, rows: Rows, *, probabilities: bool, timeout_s: float | None = None, own_limit: bool = False
+        self,
+        rows: Rows,
+        *,
+        probabilities: bool,
+        timeout_s: float | None = None,
+        own_limit: bool = False,
+        aside: bool = False,
     ) -> Waiting:
         """Return a request to be submitted at once.
 
@@ -123,11 +129,12 @@ class Batcher:
             probabilities: whether it asks for class probabilities.
             timeout_s: its time limit in seconds; None: the gateway's.
             own_limit: whether the request itself set this limit.
+            aside: whether the request is no evidence (see `Exchange.aside`).
         """
         now = self._clock.monotonic()
         deadline = now + (self._limits.request_timeout_s if timeout_s is None else timeout_s)
         future = self._loop.create_future()
-        return Waiting(rows, now, deadline, future, probabilities=probabilities, own_limit=own_limit)
+        return Waiting(rows, now, deadline, future, probabilities=probabilities, own_limit=own_limit, aside=aside)
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -241,7 +248,8 @@ class Batcher:
         lateness.note(call, now)
         for waiting, answer in zip(call.requests, answers, strict=True):
             waiting.resolve(answer)
-        lane.recorder.predicted(reply.sound, lane.target.task)
+        if not call.aside:
+            lane.recorder.predicted(reply.sound, lane.target.task)
 
     def _stopped(self, call: Call) -> None:
         self._release(call)

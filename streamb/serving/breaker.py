@@ -76,10 +76,17 @@ class Breaker:
         self._probes = 0
         self._successes = 0
 
-    def enter(self, now: float) -> int:
-        """Ask before a call: returns the generation under which to report its result, or `REFUSED`."""
+    def enter(self, now: float, *, trial: bool = True) -> int:
+        """Ask before a call: returns the generation under which to report its result, or `REFUSED`.
+
+        Args:
+            now: the time, in seconds.
+            trial: whether the call may be one of the trial calls. If not, nothing may be reported of it.
+        """
         if self.state is _CLOSED:
             return self.generation
+        if not trial:
+            return REFUSED if self.retry_after_s(now) > 0 else self.generation
         if self.state is _OPEN:
             if self.retry_after_s(now) > 0:
                 return REFUSED

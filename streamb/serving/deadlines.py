@@ -81,7 +81,8 @@ class Deadlines:
 
     def overdue(self) -> Counter[Lane]:
         """Return how many requests of each lane are overdue (see `lateness.overdue`)."""
-        return lateness.overdue(self._in_progress(), self._clock.monotonic(), self._longest_s / 2)
+        judged = ((lane, waiting) for lane, waiting in self._in_progress() if not waiting.aside)
+        return lateness.overdue(judged, self._clock.monotonic(), self._longest_s / 2)
 
     def sweep(self) -> None:
         """Fail requests past their deadline, stop abandoned calls, and schedule the next sweep."""

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from streamb.errors import BadRequest, InvalidInput, ModelFailed
+from streamb.metrics import Outcome, VersionRecorder
 from streamb.models.outputs import Answer, not_finite
 from streamb.serving.answer import InferenceRequest
 from streamb.serving.callers import Bucket
@@ -40,6 +41,7 @@ class Exchange:
         grant: what its API key allows; None if it brought none.
         quota: the bucket of the limit on whoever sent it, once it has passed; None where there are no limits.
         unit: the user or other sticky unit, once it is read; "" if none is named.
+        aside: whether the request names its version, or an override names it: then it is no evidence.
         served: the version that answers, once it is chosen; another one after a fallback.
         started: when the request arrived; after a fallback, when the version that answers took over.
         called: whether a version was called for it.
@@ -49,8 +51,8 @@ class Exchange:
     """
 
     __slots__ = (
-        *("again", "body_id", "called", "grant", "headers", "held", "own_id", "quota", "receive", "request_id"),
-        *("room", "scope", "served", "started", "timeout_s", "unit"),
+        *("again", "aside", "body_id", "called", "grant", "headers", "held", "own_id", "quota", "receive"),
+        *("request_id", "room", "scope", "served", "started", "timeout_s", "unit"),
     )
 
     def __init__(
@@ -69,9 +71,29 @@ class Exchange:
         self.served: ServedVersion | None = None
         self.called = False
         self.again = False
+        self.aside = False
         self.room = room
         self.held = 0
         self.timeout_s: float | None = None
+
+    @property
+    def caller(self) -> str:
+        """The principal that sent it; "" for all who bring no key."""
+        return "" if self.grant is None else self.grant.principal
+
+    def count_failed(self, recorder: VersionRecorder, outcome: Outcome, status: int, seconds: float) -> None:
+        """Count an answer with an error for a version, or aside.
+
+        Args:
+            recorder: the counts of the version.
+            outcome: how it ended.
+            status: the HTTP status.
+            seconds: the time since its arrival, or since this version took over.
+        """
+        if self.aside:
+            recorder.set_aside(outcome, status)
+        else:
+            recorder.failed(outcome, status, seconds, self.caller)
 
     def hold(self, size: int) -> None:
         """Count `size` bytes of the body against the memory limit; raises `Overloaded` if there is not enough left."""

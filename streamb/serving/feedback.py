@@ -5,6 +5,10 @@ platform can join its feedback, whenever it arrives. A request that brings its o
 the Open Inference Protocol, keeps it, and this gateway remembers it for an hour: with both, either finds the same
 prediction, and what was said under one was said under the other. Feedback that cannot be joined is counted as such,
 never guessed.
+
+Feedback is evidence, so it is believed once for each answer, from whoever asked for the prediction or may tell of all
+(the permission "feedback"). An own id that names two predictions names none. What is told of an answer to a request
+that named its version is counted aside.
 """
 
 from __future__ import annotations
@@ -32,8 +36,19 @@ LATE_S: Final = 30 * 86_400.0
 
 MAX_BODY_BYTES: Final = 65_536
 
-_COUNTED_AS: Final = {"duplicate": "duplicates", "late": "late", "orphan": "orphans", "unjoinable": "unjoinable"}
+_COUNTED_AS: Final = {
+    "duplicate": "duplicates",
+    "late": "late",
+    "orphan": "orphans",
+    "unjoinable": "unjoinable",
+    "ambiguous": "ambiguous",
+    "foreign": "foreign",
+    "pinned": "pinned",
+}
 _JOINED: Final = "joined"
+_EVIDENCE: Final = frozenset(
+    {"labels", "correct", "successes", "failures", "values", "error_micro", "squared_error_micro"}
+)
 
 Key = tuple[str, str]
 """Model and request id."""
@@ -51,6 +66,10 @@ class Known(NamedTuple):
     name: tuple[str, str, int]
 
 
+AMBIGUOUS: Final = Known(Record("", "", 0, 0, b""), ("", "", -1))
+"""Stands for an id that names two predictions."""
+
+
 class OwnIds:
     """The predictions of requests that brought their own ids: the newest 100,000 ids of the last hour."""
 
@@ -63,9 +82,11 @@ class OwnIds:
         return len(self._records)
 
     def put(self, key: Key, found: Known, now: float) -> None:
-        """Remember a prediction; an id that is used again stands for its newest request."""
+        """Remember a prediction; an id that is used again within an hour is ambiguous from then on."""
         records = self._records
-        records.pop(key, None)
+        at, before = records.pop(key, (now, found))
+        if before is not found and now - at <= self._lifetime_s:
+            found = AMBIGUOUS
         records[key] = now, found
         while len(records) > self._limit or next(iter(records.values()))[0] < now - self._lifetime_s:
             records.popitem(last=False)
@@ -92,6 +113,7 @@ class FeedbackDesk:
         self._clock = clock
         self._signer: TokenSigner | None = None
         self._own_ids = OwnIds()
+        self._all_ids = OwnIds()
         self._told: OrderedDict[tuple[str, str, int], frozenset[str]] = OrderedDict()
         self._numbers = count(1)
 
@@ -100,20 +122,37 @@ class FeedbackDesk:
         if key != (b"" if self._signer is None else self._signer.key):
             self._signer = TokenSigner(key) if key else None
 
-    def sign(self, plain_id: str, served: ServedVersion, unit: str, answer: Answer) -> str:
+    def sign(
+        self, plain_id: str, served: ServedVersion, unit: str, answer: Answer, caller: str = "", *, aside: bool = False
+    ) -> str:
         """Return the token of an answered request; its plain id if there is no key.
 
         Args:
+            plain_id: the id that it has now.
             served: the version that answered.
             unit: the user or other sticky unit; "" if none was named.
+            answer: the answer.
+            caller: the principal that asked; "" without a key.
+            aside: whether the answer is no evidence.
         """
         signer, target = self._signer, served.target
         if signer is None:
             return plain_id
         packed = pack(known(answer))
-        return signer.sign(served.model_id, target.version, target.task, unit, self._clock.now(), packed)
+        model_id, now = served.model_id, self._clock.now()
+        return signer.sign(model_id, target.version, target.task, unit, now, packed, caller=caller, aside=aside)
 
-    def remember(self, own_id: str, body_id: str, request_id: str, served: ServedVersion, answer: Answer) -> None:
+    def remember(
+        self,
+        own_id: str,
+        body_id: str,
+        request_id: str,
+        served: ServedVersion,
+        answer: Answer,
+        caller: str = "",
+        *,
+        aside: bool = False,
+    ) -> None:
         """Keep the record of an answered request whose client brought an id.
 
         Args:
@@ -121,18 +160,31 @@ class FeedbackDesk:
             body_id: the "id" in the body; "" if there is none. One that could not be an X-Request-Id is not remembered.
             request_id: the id of the answer: `own_id`, or a token.
             served: the version that answered.
+            answer: the answer.
+            caller: the principal that asked; "" without a key.
+            aside: whether the answer is no evidence.
         """
         ids = {one for one in (own_id, as_own_id(body_id)) if one}
         if not ids:
             return
         target = served.target
-        record = Record(target.version, target.task, int(self._clock.now()), 0, pack(known(answer)))
+        asker = self._hashed(caller)
+        record = Record(target.version, target.task, int(self._clock.now()), 0, pack(known(answer)), asker, aside)
         found = Known(record, (served.model_id, request_id, next(self._numbers) if own_id else 0))
+        now = self._clock.monotonic()
         for one in ids:
-            self._own_ids.put((served.model_id, one), found, self._clock.monotonic())
+            # Each caller has ids of its own, so that nobody can make those of others ambiguous.
+            self._own_ids.put((served.model_id, f"{caller} {one}"), found, now)
+            self._all_ids.put((served.model_id, one), found, now)
 
-    def take(self, model_id: str, feedback: Feedback) -> dict[str, Any]:
+    def take(self, model_id: str, feedback: Feedback, caller: str = "", *, of_all: bool = False) -> dict[str, Any]:
         """Count feedback under the version that answered.
+
+        Args:
+            model_id: the model.
+            feedback: what is told.
+            caller: the principal that tells it; "" without a key.
+            of_all: whether it may tell of the predictions that others asked for.
 
         Returns:
             The answer to the client: `{"model", "version", "joined": […], "not_joined": {field: why}}`.
@@ -140,16 +192,21 @@ class FeedbackDesk:
         Raises:
             InvalidInput: the label does not fit the predictions of that request; nothing was counted.
         """
-        record, name = self._find(model_id, feedback.request_id)
-        predictions = None if record is None else unpack(record.packed)
-        fates = {field: self._fate(field, name, record, predictions) for field in feedback.fields}
+        record, name = self._find(model_id, feedback.request_id, caller, of_all=of_all)
+        is_foreign = record is not None and not of_all and record.caller != self._hashed(caller)
+        if record is AMBIGUOUS.record or is_foreign:
+            fates = dict.fromkeys(feedback.fields, "foreign" if is_foreign else "ambiguous")
+            record, predictions = None, None
+        else:
+            predictions = None if record is None else unpack(record.packed)
+            fates = {field: self._fate(field, name, record, predictions) for field in feedback.fields}
         joined = [field for field, fate in fates.items() if fate == _JOINED]
         counts = _counts(feedback, joined, record, predictions)
         counts.update(_COUNTED_AS[fate] for fate in fates.values() if fate != _JOINED)
         recorder = self._unrouted if record is None else self._recorder(model_id, record.version)
         for counted, by in counts.items():
             if by:
-                recorder.learned(counted, by)
+                recorder.learned(counted, by, caller if counted in _EVIDENCE else None)
         if joined:
             self._tell(name, joined)
         return {
@@ -159,8 +216,18 @@ class FeedbackDesk:
             "not_joined": {field: fate for field, fate in fates.items() if fate != _JOINED},
         }
 
-    def _find(self, model_id: str, request_id: str) -> tuple[Record | None, tuple[str, str, int]]:
-        found = self._own_ids.get((model_id, request_id), self._clock.monotonic())
+    def _hashed(self, caller: str) -> int:
+        if not caller:
+            return 0
+        return self._signer.caller(caller) if self._signer is not None else hash(caller) & 0xFFFF_FFFF_FFFF_FFFF or 1
+
+    def _find(
+        self, model_id: str, request_id: str, caller: str, *, of_all: bool
+    ) -> tuple[Record | None, tuple[str, str, int]]:
+        now = self._clock.monotonic()
+        found = self._own_ids.get((model_id, f"{caller} {request_id}"), now)
+        if found is None or (of_all and found is AMBIGUOUS):
+            found = self._all_ids.get((model_id, request_id), now) if of_all else found
         if found is not None:
             return found
         record = self._signer.read(model_id, request_id) if self._signer is not None else None
@@ -173,6 +240,8 @@ class FeedbackDesk:
             return "orphan"
         if self._clock.now() - record.at > LATE_S:
             return "late"
+        if record.aside:
+            return "pinned"
         if field in self._told.get(name, ()):
             return "duplicate"
         return "unjoinable" if field == "label" and predictions is None else _JOINED

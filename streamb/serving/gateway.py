@@ -14,6 +14,7 @@ from streamb.clock import Clock
 from streamb.errors import ModelFailed, StreambError, Unavailable
 from streamb.metrics import Outcome, Snapshot, VersionRecorder, outcome_of
 from streamb.models.outputs import Answer, not_finite
+from streamb.security.permissions import Permission
 from streamb.serving import metadata
 from streamb.serving.answer import InferenceRequest, Origin
 from streamb.serving.answering import Answering, no_probabilities
@@ -167,7 +168,7 @@ class GatewayApp:
         except StreambError as error:
             reply = self._refuse(exchange, error)
         except ClientGone:
-            self._recorder(exchange).failed(Outcome.ABANDONED, _CLIENT_GONE, 0.0)
+            exchange.count_failed(self._recorder(exchange), Outcome.ABANDONED, _CLIENT_GONE, 0.0)
             return None
         except Exception:
             _log.exception("request %s failed unexpectedly", exchange.request_id)
@@ -257,7 +258,7 @@ class GatewayApp:
         model = self._served.model(route.model_id)
         chosen = self._choose(exchange, route, model, request)
         inquiry = Inquiry(model, request, probabilities)
-        model.budget.count(exchange.started)
+        model.budget_of(aside=exchange.aside).count(exchange.started)
         return await self._answering.answer(exchange, inquiry, chosen, pinned=bool(route.version))
 
     def _reply(
@@ -279,7 +280,9 @@ class GatewayApp:
             raise no_probabilities(version)
         if answer.failed and len(answer.failed) == request.row_count and not request.takes_not_finite:
             raise not_finite(answer.failed[0])
-        request_id = exchange.own_id or self._feedback.sign(exchange.request_id, version, exchange.unit, answer)
+        request_id = exchange.own_id or self._feedback.sign(
+            exchange.request_id, version, exchange.unit, answer, exchange.caller, aside=exchange.aside
+        )
         origin = Origin(version.model_id, version.target.version, request_id, version.outputs)
         try:
             encoded = request.encode(answer, origin)
@@ -289,27 +292,45 @@ class GatewayApp:
         if answer.failed:
             raise RowsFailed(answer, reply, request_id)
         exchange.request_id = request_id  # from here on the id names an answer
-        if exchange.own_id or exchange.body_id:
-            self._feedback.remember(exchange.own_id, exchange.body_id, request_id, version, answer)
-        seconds = self._clock.monotonic() - exchange.started
+        self._remember(exchange, request_id, version, answer)
+        if exchange.aside:
+            version.recorder.set_aside(Outcome.OK, 200)
+            return reply
+        seconds, caller = self._clock.monotonic() - exchange.started, exchange.caller
         if exchange.started < version.lane.troubled:
-            version.recorder.disturbed(request.row_count)
+            version.recorder.disturbed(request.row_count, caller)
         else:
-            version.recorder.answered(seconds, request.row_count)
+            version.recorder.answered(seconds, request.row_count, caller)
         if model.shadow is not None and not exchange.again:
-            self._mirrors.offer(model, version, request, answer, seconds)
+            self._mirrors.offer(model, version, request, answer, seconds, caller)
         return reply
 
     async def _learn(self, exchange: Exchange, route: Route) -> Reply:
         self._served.model(route.model_id)
         access.json_length(exchange.headers, tensors=False)
         body = await body_of(exchange, self._limits, min(MAX_BODY_BYTES, self._limits.max_body_bytes))
-        return json_reply(self._feedback.take(route.model_id, Feedback.decode(body)), 202)
+        grant, policy = exchange.grant, self._served.table.policy
+        of_all = grant is not None and (not policy.check_permissions or Permission.FEEDBACK in grant.permissions)
+        told = self._feedback.take(route.model_id, Feedback.decode(body), exchange.caller, of_all=of_all)
+        return json_reply(told, 202)
+
+    def _remember(self, exchange: Exchange, request_id: str, version: ServedVersion, answer: Answer) -> None:
+        if exchange.own_id or exchange.body_id:
+            self._feedback.remember(
+                exchange.own_id,
+                exchange.body_id,
+                request_id,
+                version,
+                answer,
+                exchange.caller,
+                aside=exchange.aside,
+            )
 
     def _choose(self, exchange: Exchange, route: Route, model: ServedModel, request: InferenceRequest) -> ServedVersion:
         exchange.unit = user = exchange.headers.get(b"x-user-id", b"").decode("latin-1") or request.user_id
         exchange.body_id = request.client_id
         exchange.served = chosen = model.choose(route.version, exchange.headers, user, exchange.own_id)
+        exchange.aside = model.is_aside(route.version, exchange.headers, user)
         return chosen
 
     # --- what goes wrong ------------------------------------------------------------------------------------------
@@ -318,12 +339,10 @@ class GatewayApp:
         elapsed = self._clock.monotonic() - exchange.started
         if isinstance(error, RowsFailed) and exchange.served is not None:
             exchange.request_id = error.request_id
-            if exchange.own_id or exchange.body_id:
-                own_id, body_id = exchange.own_id, exchange.body_id
-                self._feedback.remember(own_id, body_id, error.request_id, exchange.served, error.answer)
-            exchange.served.recorder.failed(outcome_of(error), error.reply.status, elapsed)
+            self._remember(exchange, error.request_id, exchange.served, error.answer)
+            exchange.count_failed(exchange.served.recorder, outcome_of(error), error.reply.status, elapsed)
             return error.reply
-        self._recorder(exchange).failed(outcome_of(error), error.status, elapsed)
+        exchange.count_failed(self._recorder(exchange), outcome_of(error), error.status, elapsed)
         headers = exchange.served.headers if exchange.served is not None else ()
         if isinstance(error, Exceeded):
             headers = tuple(error.headers)

@@ -34,13 +34,14 @@ class Waiting:
         deadline: when it must be answered, on the same clock.
         latest: until when the deadline may be moved if another version is late as well.
         own_limit: whether the request itself set its time limit.
+        aside: whether the request is no evidence; such requests go into calls of their own.
         future: resolves to the answer, or to the error for the client.
         call: the call that it is in; None while it waits in the queue.
         receive: the connection, to be asked whether the client has left; None if somebody tells (`Batcher.leave`).
     """
 
     __slots__ = (
-        *("_form", "call", "deadline", "future", "latest", "own_limit", "probabilities"),
+        *("_form", "aside", "call", "deadline", "future", "latest", "own_limit", "probabilities"),
         *("receive", "row_count", "rows", "since"),
     )
 
@@ -53,6 +54,7 @@ class Waiting:
         *,
         probabilities: bool,
         own_limit: bool = False,
+        aside: bool = False,
     ) -> None:
         self.rows = rows
         self.row_count = len(rows)
@@ -60,6 +62,7 @@ class Waiting:
         self.since = since
         self.deadline = self.latest = deadline
         self.own_limit = own_limit
+        self.aside = aside
         self.future = future
         self.call: Call | None = None
         self.receive: Receive | None = None
@@ -145,14 +148,16 @@ class Call:
 
     Attributes:
         sent: when they were sent, on the monotonic clock, in seconds.
+        aside: whether they are no evidence, all of them.
     """
 
-    __slots__ = ("lane", "requests", "sent", "task")
+    __slots__ = ("aside", "lane", "requests", "sent", "task")
 
     def __init__(self, lane: Lane, requests: list[Waiting], sent: float) -> None:
         self.lane = lane
         self.requests = requests
         self.sent = sent
+        self.aside = requests[0].aside
         self.task: asyncio.Future[Any] | None = None
         for waiting in requests:
             waiting.call = self
@@ -168,13 +173,13 @@ class Call:
         probabilities = asked if True in asked else ()
         counts = tuple(waiting.row_count for waiting in requests)
         if len(requests) == 1:
-            return Batch(requests[0].rows, counts, probabilities)
+            return Batch(requests[0].rows, counts, probabilities, self.aside)
         if isinstance(requests[0].rows, np.ndarray):
-            return Batch(np.concatenate([waiting.rows for waiting in requests]), counts, probabilities)
+            return Batch(np.concatenate([waiting.rows for waiting in requests]), counts, probabilities, self.aside)
         rows: list[Any] = []
         for waiting in requests:
             rows.extend(waiting.rows)
-        return Batch(rows, counts, probabilities)
+        return Batch(rows, counts, probabilities, self.aside)
 
     def answers(self, reply: BatchReply) -> list[Answer | StreambError]:
         """Return each request's part of a reply, or its error, in order.

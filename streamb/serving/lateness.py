@@ -38,7 +38,12 @@ def overdue(requests: Iterable[tuple[Lane, Waiting]], now: float, longest_s: flo
 
 
 def note(call: Call, now: float) -> None:
-    """Note whether a call came back quickly. Its time in the queue does not count: others may have caused it."""
+    """Note whether a call came back quickly. Its time in the queue does not count: others may have caused it.
+
+    Nor does a call of requests that named the version: with slow rows, it could excuse the other version's lateness.
+    """
+    if call.aside:
+        return
     if now - call.sent < call.lane.usual.quick_s:
         call.lane.quick_at = now
     else:
@@ -55,7 +60,7 @@ def is_stuck(lane: Lane, calls: Iterable[Call], now: float) -> bool:
     """
     if lane.quick_at > now - lane.usual.quick_s:
         return False
-    oldest = min((call.sent for call in calls if call.lane is lane), default=now)
+    oldest = min((call.sent for call in calls if call.lane is lane and not call.aside), default=now)
     return lane.slow_at > now - RECENTLY_S or now - oldest > lane.usual.quick_s
 
 

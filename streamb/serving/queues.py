@@ -57,6 +57,8 @@ class Queues:
     ) -> list[Waiting]:
         """Take the requests of the next call: the oldest, and those behind it whose rows have the same form.
 
+        Requests that are no evidence (`Waiting.aside`) never share a call with others: they could make it fail or late.
+
         A request of another form stays where it is, so it is the first of a later call; nobody waits longer because
         another form is taken from behind it, for that call is made anyway. Among requests of one form the order is
         kept. Requests that nobody waits for are dropped on the way.
@@ -77,6 +79,9 @@ class Queues:
                 if together:
                     if not join or rows + waiting.row_count > most_rows:
                         break
+                    if waiting.aside is not together[0].aside:
+                        passed.append(queue.popleft())
+                        continue
                     if form is None:
                         form = together[0].form(lane)
                     if waiting.form(lane) != form:

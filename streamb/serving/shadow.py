@@ -56,6 +56,7 @@ class Copy(NamedTuple):
         seconds: how long that answer took.
         said_by: the version that answered.
         limit_s: how long the copy may take, in seconds.
+        caller: who sent the request.
     """
 
     request: InferenceRequest
@@ -63,6 +64,7 @@ class Copy(NamedTuple):
     seconds: float
     said_by: ServedVersion
     limit_s: float
+    caller: str = ""
 
 
 class Mirrors:
@@ -76,11 +78,26 @@ class Mirrors:
         self._numbers = 0
 
     def offer(
-        self, model: ServedModel, answered: ServedVersion, request: InferenceRequest, answer: Answer, seconds: float
+        self,
+        model: ServedModel,
+        answered: ServedVersion,
+        request: InferenceRequest,
+        answer: Answer,
+        seconds: float,
+        caller: str = "",
     ) -> None:
         """Copy this request if it falls into the model's shadow share; returns at once.
 
         The share is of requests, not of users: otherwise the most active user would count for nothing or everything.
+        What one caller's copies can weigh is bounded where they are judged (`metrics.weighing`).
+
+        Args:
+            model: the model.
+            answered: the version that answered.
+            request: the request.
+            answer: its answer.
+            seconds: how long that took.
+            caller: who sent it.
         """
         shadow, asked = model.shadow, model.route.shadow
         if shadow is None or asked is None or shadow is answered or not shadow.healthy:
@@ -98,7 +115,7 @@ class Mirrors:
             if not mirror.may_sample(asked.per_second, busy_share, request.row_count):
                 return
             limit_s = min(limit_s * FIRST_SHARE, answered.lane.usual.allows_s(request.row_count))
-        mirror.take(Copy(request, answer, seconds, answered, limit_s))
+        mirror.take(Copy(request, answer, seconds, answered, limit_s, caller))
 
     def keep(self, served: ServedTable) -> None:
         """Release shadow versions that the table no longer names, once no copy is in progress."""
@@ -208,7 +225,7 @@ class Mirror:
             self._compare(copy, future.result())
         except Exception:
             _log.exception("an answer of %s could not be compared", self._shadow.target.app)
-            recorder.shadowed("disagreed")
+            recorder.shadowed("disagreed", caller=copy.caller)
 
     def _compare(self, copy: Copy, answer: Answer) -> None:
         """Compare one row of both answers, drawn by chance.
@@ -220,15 +237,15 @@ class Mirror:
             return
         target = copy.said_by.target
         # Both as what the version says that answered: the task decides whether 0 is a label or a number.
-        recorder.shadow_predicted(other, target.task)
-        recorder.shadow_expected(said, target.task)
+        recorder.shadow_predicted(other, target.task, copy.caller)
+        recorder.shadow_expected(said, target.task, copy.caller)
         self._pairs += 1
         row = bucket(str(self._pairs), target.app) * len(said) // BASIS_POINTS
         pair = self._comparer.compare(said[row : row + 1], other[row : row + 1], target.task, target.classes)
         if not pair.agrees:
-            recorder.shadowed("disagreed")
+            recorder.shadowed("disagreed", caller=copy.caller)
         if pair.retyped:
-            recorder.shadowed("retyped")
+            recorder.shadowed("retyped", caller=copy.caller)
         if pair.difference is not None:
             recorder.differed(pair.difference)
 
@@ -236,7 +253,8 @@ class Mirror:
         self._took_s = self._clock.monotonic() - self._began
         self.size -= 1
         self._rows -= copy.request.row_count
-        self._shadow.recorder.shadowed("dropped" if self._closed and how == "failed" else how)
+        how = "dropped" if self._closed and how == "failed" else how
+        self._shadow.recorder.shadowed(how, caller=copy.caller)
 
 
 def _ending(error: BaseException) -> str:

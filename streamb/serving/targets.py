@@ -68,6 +68,7 @@ class ServedModel:
 
     Attributes:
         budget: bounds the second calls of requests whose first version failed.
+        aside_budget: the same for requests whose version is named or overridden, so that they use up nobody else's.
         fallback: the version that answers for another one; None if there is none.
         shadow: the version that gets copies of requests; None if there is none.
         shadow_shares: whether that version also has a share of the traffic.
@@ -78,6 +79,7 @@ class ServedModel:
     route: ModelRoute
     versions: Mapping[str, ServedVersion]
     budget: FallbackBudget = field(default_factory=FallbackBudget)
+    aside_budget: FallbackBudget = field(default_factory=FallbackBudget)
     fallback: ServedVersion | None = None
     shadow: ServedVersion | None = None
     shadow_shares: bool = False
@@ -144,6 +146,20 @@ class ServedModel:
                 f"no version of model {route.model_id!r} can answer now: {number} does not run", retry_after_s=1
             )
         return found
+
+    def is_aside(self, named: str, headers: Mapping[bytes, bytes], user: str) -> bool:
+        """Return whether a request, or an override, names the version: then the answer is no evidence.
+
+        Args:
+            named: the version or alias in its path; "" if there is none.
+            headers: its headers.
+            user: the user; "" if none is named.
+        """
+        return bool(named or headers.get(VERSION_HEADER) or (user and user in self.by_user))
+
+    def budget_of(self, *, aside: bool) -> FallbackBudget:
+        """Return what bounds the second calls of such requests."""
+        return self.aside_budget if aside else self.budget
 
     def takes_requests(self, version: ServedVersion) -> bool:
         """Return whether requests that name no version may be sent to this one."""
@@ -283,6 +299,7 @@ class TableBuilder:
             route,
             versions,
             budget=before.budget if before is not None else FallbackBudget(),
+            aside_budget=before.aside_budget if before is not None else FallbackBudget(),
             turns=before.turns if before is not None else count(randbelow(BASIS_POINTS)),
             fallback=versions.get(route.fallback),
             shadow=versions.get(route.shadow.version) if route.shadow is not None and route.shadow.share else None,

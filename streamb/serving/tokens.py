@@ -2,10 +2,13 @@
 
 The layout, in base64url without padding (little-endian; `sbt1` is how every token begins):
 
-    mark (3) | task (1) | length of version (1) | version | time (4) | number (8) | unit (8) | predictions | tag (16)
+    mark (3) | task (1) | length of version (1) | version | time (4) | number (8) | unit (8) | caller (0 or 8) |
+    predictions | tag (16)
 
 The tag is HMAC-SHA256 over the model's id and all that stands before it, cut to 16 bytes: a token that was changed, or
-that belongs to another model, is not valid. The unit is a keyed hash, so that a token does not reveal a user's id.
+that belongs to another model, is not valid. Unit and caller are keyed hashes, so that a token does not reveal a user's
+id. The highest bit of the task says that the answer is no evidence, and the next one that the caller had a key, and
+follows.
 """
 
 from __future__ import annotations
@@ -36,9 +39,11 @@ _MARK_BYTES: Final = a2b_base64(MARK.encode())
 _KEY_BYTES, _TAG_BYTES, _BLOCK_BYTES = 32, 16, 64
 _TASKS: Final = ("other", "classification", "regression")
 _TAIL: Final = Struct("<IQQ")
+_CALLER: Final = Struct("<Q")
+_ASIDE, _KEYED = 0x80, 0x40
 _HEAD_BYTES: Final = len(_MARK_BYTES) + 2
 _SHORTEST: Final = _HEAD_BYTES + _TAIL.size + _TAG_BYTES
-_LONGEST: Final = _SHORTEST + 255 + _MAX_PACKED
+_LONGEST: Final = _SHORTEST + 8 + 255 + _MAX_PACKED
 _MAX_HEADS: Final = 4096
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 _NAMES: Final = ("?", "<i1", "<u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
@@ -61,6 +66,8 @@ class Record(NamedTuple):
         at: time of the answer, in seconds since the Unix epoch.
         unit: keyed hash of the user or other unit; 0 if none was named.
         packed: the predictions, encoded by `pack`.
+        caller: keyed hash of the principal that asked; 0 for all who brought no key.
+        aside: whether the request named its version, so that the answer is no evidence.
     """
 
     version: str
@@ -68,6 +75,8 @@ class Record(NamedTuple):
     at: int
     unit: int
     packed: bytes
+    caller: int = 0
+    aside: bool = False
 
 
 class TokenSigner:
@@ -84,17 +93,37 @@ class TokenSigner:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in signing))
         self._units = hashlib.blake2b(digest_size=8, key=hmac.digest(key, b"streamb request token: unit", "sha256"))
         self._numbers = count(int.from_bytes(os.urandom(7)))
-        self._heads: dict[tuple[str, str, str], tuple[bytes, Any]] = {}
+        self._heads: dict[tuple[str, str, str, int], tuple[bytes, Any]] = {}
+        self._callers: dict[str, int] = {}
 
-    def sign(self, model_id: str, version: str, task: str, unit: str, at: float, packed: bytes) -> str:
+    def sign(
+        self,
+        model_id: str,
+        version: str,
+        task: str,
+        unit: str,
+        at: float,
+        packed: bytes,
+        *,
+        caller: str = "",
+        aside: bool = False,
+    ) -> str:
         """Return the token of an answered request; unique even for identical records.
 
         Args:
+            model_id: the model.
+            version: the version that answered.
+            task: its task.
             unit: the user or other unit; "" if none was named.
             at: the time of the answer, in seconds since the Unix epoch.
             packed: the predictions, encoded by `pack`.
+            caller: the principal that asked; "" without a key.
+            aside: whether the answer is no evidence.
         """
-        head, inner = self._heads.get((model_id, version, task)) or self._head(model_id, version, task)
+        key = (model_id, version, task, (_ASIDE if aside else 0) | (_KEYED if caller else 0))
+        head, inner = self._heads.get(key) or self._head(key)
+        if caller:
+            packed = _CALLER.pack(self.caller(caller)) + packed
         tail = _TAIL.pack(int(at), next(self._numbers), self._unit(unit) if unit else 0) + packed
         token = head + tail + self._tag(inner, tail)
         return b2a_base64(token, newline=False).translate(_TO_URL, b"=").decode("ascii")
@@ -112,20 +141,36 @@ class TokenSigner:
         if not hmac.compare_digest(tag, raw[-_TAG_BYTES:]):
             return None
         at, _, unit = _TAIL.unpack_from(tail)
-        return Record(head[_HEAD_BYTES:].decode(), _TASKS[head[_HEAD_BYTES - 2]], at, unit, tail[_TAIL.size :])
+        flags, packed, caller = head[_HEAD_BYTES - 2], tail[_TAIL.size :], 0
+        if flags & _KEYED:
+            (caller,), packed = _CALLER.unpack_from(packed), packed[_CALLER.size :]
+        task = _TASKS[flags & ~(_ASIDE | _KEYED)]
+        return Record(head[_HEAD_BYTES:].decode(), task, at, unit, packed, caller, bool(flags & _ASIDE))
+
+    def caller(self, name: str) -> int:
+        """Return the keyed hash of a principal's name; 0 for ""."""
+        if not name:
+            return 0
+        known = self._callers.get(name)
+        if known is None:
+            if len(self._callers) >= _MAX_HEADS:
+                self._callers.clear()
+            known = self._callers[name] = self._unit(f"caller: {name}")
+        return known
 
     def _unit(self, unit: str) -> int:
         state = self._units.copy()
         state.update(unit.encode())
         return int.from_bytes(state.digest()) or 1
 
-    def _head(self, model_id: str, version: str, task: str) -> tuple[bytes, Any]:
+    def _head(self, key: tuple[str, str, str, int]) -> tuple[bytes, Any]:
         """The shared beginning of all tokens of a version, and its hash."""
-        named = version.encode()
-        head = _MARK_BYTES + bytes((_TASKS.index(task) if task in _TASKS else 0, len(named))) + named
+        model_id, version, task, flags = key
+        named, number = version.encode(), _TASKS.index(task) if task in _TASKS else 0
+        head = _MARK_BYTES + bytes((number | flags, len(named))) + named
         if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
-        made = self._heads[model_id, version, task] = head, self._began(model_id, head)
+        made = self._heads[key] = head, self._began(model_id, head)
         return made
 
     def _began(self, model_id: str, head: bytes) -> Any:

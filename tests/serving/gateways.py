@@ -6,6 +6,12 @@ PREDICT = "/v2/models/m/predict"
 ONE_ROW = {"instances": [[1, 2]]}
 
 
+def user_of(app, version, model="m"):
+    """A user whom the split gives this version; requests that name a version are no evidence."""
+    route = app.table.models[model]
+    return next(user for user in map("u{}".format, range(1000)) if route.split.choose(user, salt=route.salt) == version)
+
+
 async def one_by_one(client, count, body=lambda number: ONE_ROW):
     """Requests under way that came in turns of the event loop of their own, so that they do not go together."""
     tasks = []

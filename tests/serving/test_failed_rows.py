@@ -11,7 +11,7 @@ from streamb.metrics import Outcome
 from streamb.serving.fallback import BUDGET_BURST
 from streamb.traffic import BreakerPolicy, GatewayPolicy, Shadow, Split
 from tests.serving.answering import learned, served
-from tests.serving.gateways import PREDICT, counts, error_of
+from tests.serving.gateways import PREDICT, counts, error_of, user_of
 from tests.serving.predictors import VersionsPredictor, table, target
 from tests.serving.test_answers import INFER, Answering
 from tests.serving.test_shadow import settled
@@ -159,9 +159,10 @@ async def test_failed_rows_open_the_breaker(make):
     policy = GatewayPolicy(breaker=BreakerPolicy(failure_threshold=3, recovery_timeout_s=30, half_open_max_calls=2))
     split = Split.by_shares([("2.0.0", 5_000), ("1.0.0", 5_000)])
     client = make(table(target("1.0.0"), NEW, split=split, policy=policy))
+    user = user_of(client.app, "2.0.0")
     for _ in range(3):
-        assert (await client.post("/v2/models/m/versions/2.0.0/predict", TWO_ROWS)).status == 200
-    assert (await client.post("/v2/models/m/versions/2.0.0/predict", TWO_ROWS)).status == 503
+        assert (await client.post(PREDICT, TWO_ROWS, x_user_id=user)).status == 200
+    assert (await client.post(PREDICT, TWO_ROWS, x_user_id=user)).status == 503
 
 
 async def test_a_copy_with_a_failed_row_has_failed(make):

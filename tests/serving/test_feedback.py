@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -154,13 +155,17 @@ async def test_the_clients_own_id_is_echoed_and_remembered_for_an_hour():
     assert (await tell(client, "order-17", success=True))["not_joined"] == {"success": "orphan"}
 
 
-async def test_an_own_id_that_is_used_again_stands_for_its_newest_prediction():
+async def test_an_own_id_that_is_used_again_names_nothing_any_more():
     client = gateway()
     await ask(client, [1, 2], x_request_id="r")
-    await tell(client, "r", label=3)
-    await ask(client, [10, 20], x_request_id="r")
-    assert (await tell(client, "r", label=30))["joined"] == ["label"]
-    assert learned(client) == {"labels": 2}
+    assert (await tell(client, "r", label=3))["joined"] == ["label"]
+    for _ in range(80):
+        await ask(client, [10, 20], x_request_id="r")
+        assert (await tell(client, "r", label=0, success=False))["not_joined"] == {
+            "label": "ambiguous",
+            "success": "ambiguous",
+        }
+    assert learned(client) == {"labels": 1}
 
 
 def infer(**more):
@@ -180,7 +185,7 @@ async def test_the_id_of_a_tensor_request_finds_its_prediction_too():
     assert (await tell(client, "order-17", success=True))["not_joined"] == {"success": "duplicate"}
 
 
-async def test_with_both_ids_either_finds_the_prediction_and_each_stands_for_its_newest():
+async def test_with_both_ids_either_finds_the_prediction_and_one_that_is_used_again_is_ambiguous():
     client = gateway()
     answer = await client.post("/v2/models/m/infer", infer(id="a"), x_request_id="x")
     assert (answer.json()["id"], answer.headers["x-request-id"]) == ("a", "x")
@@ -188,8 +193,8 @@ async def test_with_both_ids_either_finds_the_prediction_and_each_stands_for_its
     assert (await tell(client, "x", label=3))["not_joined"] == {"label": "duplicate"}
     await client.post("/v2/models/m/infer", infer(id="b"), x_request_id="x")
     assert (await tell(client, "a", label=3))["not_joined"] == {"label": "duplicate"}, "the first one's"
-    assert (await tell(client, "x", label=3))["joined"] == ["label"], "the second one's"
-    assert (await tell(client, "b", label=3))["not_joined"] == {"label": "duplicate"}
+    assert (await tell(client, "x", label=3))["not_joined"] == {"label": "ambiguous"}
+    assert (await tell(client, "b", label=3))["joined"] == ["label"], "the second one's"
 
 
 @pytest.mark.parametrize("body_id", ["", "x" * 129, "é", "two words", "nul\x00", "\ud800"])
@@ -284,6 +289,46 @@ async def test_a_key_is_needed_where_keys_are():
     assert (await client.post(FEEDBACK, body, x_api_key="right")).status == 202
 
 
+def keyed(*names, permissions=("predict",), check=True):
+    """A policy with a key for each principal, named as it."""
+    keys = {sha256_hex(name.encode()): KeyGrant(f"k-{name}", name, frozenset(permissions)) for name in names}
+    keys[sha256_hex(b"judge")] = KeyGrant("k-judge", "judge", frozenset({"feedback"}))
+    return GatewayPolicy(keys=keys, check_permissions=check, token_key=KEY)
+
+
+@pytest.mark.parametrize("own", [{}, {"x_request_id": "mine"}])
+async def test_only_who_asked_tells_what_became_of_it_or_one_who_may_tell_of_all(own):
+    client = gateway(policy=keyed("ada", "eve", permissions=("predict",), check=False))
+    client.app.apply(replace(client.app.table, epoch=2, policy=keyed("ada", "eve")))
+    desk, answers = client.app._feedback, []
+    request_id = await ask(client, x_api_key="ada", **own)
+    said = Feedback(request_id, label=(3.0,), success=True)
+    for caller, of_all in (("eve", False), ("", False), ("ada", False), ("judge", True)):
+        answers.append(desk.take("m", said, caller, of_all=of_all)["not_joined"])
+    fate = "orphan" if own else "foreign"  # nobody else has such an id
+    nothing, again = {"label": fate, "success": fate}, {"label": "duplicate", "success": "duplicate"}
+    assert answers == [nothing, nothing, {}, again]
+
+
+async def test_an_anonymous_caller_tells_of_anonymous_predictions_only():
+    client = gateway(policy=keyed("ada", check=False))
+    anonymous, named = await ask(client), await ask(client, x_api_key="ada")
+    assert (await tell(client, anonymous, label=3))["joined"] == ["label"]
+    assert (await tell(client, named, label=3))["not_joined"] == {"label": "foreign"}
+
+
+async def test_nobody_makes_the_ids_of_others_ambiguous():
+    client = gateway(policy=keyed("ada", "eve", check=False))
+    await ask(client, [1, 2], x_api_key="ada", x_request_id="order-1")
+    await ask(client, [10, 20], x_api_key="eve", x_request_id="order-1")
+    desk = client.app._feedback
+    assert desk.take("m", Feedback("order-1", label=(3.0,)), "ada")["joined"] == ["label"]
+    assert desk.take("m", Feedback("order-1", label=(3.0,)), "judge", of_all=True)["not_joined"] == {
+        "label": "ambiguous"
+    }
+    assert learned(client) == {"labels": 1, "ambiguous": 0} or learned(client) == {"labels": 1}
+
+
 async def test_before_the_first_table():
     client = AsgiClient(GatewayApp(SumPredictor(), GatewayLimits(), ManualClock()))
     assert (await client.post(FEEDBACK, {"request_id": "r", "success": True})).status == 503
@@ -361,8 +406,14 @@ class Account:
         self.asked.append(Asked(ids, self.clock.now(), which == 0, len(self.asked)))
 
     def tell(self, request_id, fields):
-        newest = next((one for one in reversed(self.asked) if request_id in one.ids), None)
-        self.expected.update([self.fate(newest, field, request_id) for field in fields])
+        meant = [one for one in self.asked if request_id in one.ids]
+        # Each use of an id within an hour of the one before makes it ambiguous for another hour.
+        times = [one.at for one in meant] + [self.clock.now()]
+        reused = len(meant) > 1 and request_id.startswith("own")
+        if reused and times[-2] - times[-3] <= 3600 and times[-1] - times[-2] <= 3600:
+            self.expected.update(["ambiguous"] * len(fields))
+        else:
+            self.expected.update([self.fate(meant[-1] if meant else None, field, request_id) for field in fields])
         label = (1.0,) if "label" in fields else ()
         success, value = True if "success" in fields else None, 2.0 if "value" in fields else None
         self.desk.take("m", Feedback(request_id, label, success, value))

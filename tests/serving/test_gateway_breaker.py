@@ -7,12 +7,12 @@ from streamb.errors import InvalidInput, ModelFailed, Overloaded
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.traffic import BreakerPolicy, GatewayPolicy, Split
 from tests.serving.asgi_client import AsgiClient, Connection
-from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of
+from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of, user_of
 from tests.serving.predictors import VersionsPredictor, table, target
 
 POLICY = GatewayPolicy(breaker=BreakerPolicy(failure_threshold=3, recovery_timeout_s=30, half_open_max_calls=2))
 FAILS = ModelFailed("the model raised")
-OLD_PATH, NEW_PATH = "/v2/models/m/versions/1.0.0/predict", "/v2/models/m/versions/2.0.0/predict"
+OLD, NEW = "1.0.0", "2.0.0"
 
 
 @pytest.fixture
@@ -36,8 +36,13 @@ def gateway(predictor, clock):
     return build
 
 
-async def ask(client, times, path=NEW_PATH):
-    return [(await client.post(path, ONE_ROW)).status for _ in range(times)]
+def post(client, version=NEW, body=ONE_ROW):
+    """A request that the split sends to this version."""
+    return client.post(PREDICT, body, x_user_id=user_of(client.app, version))
+
+
+async def ask(client, times, version=NEW):
+    return [(await post(client, version)).status for _ in range(times)]
 
 
 async def test_open_it_refuses_with_a_time_to_come_back(gateway, predictor, clock):
@@ -46,7 +51,7 @@ async def test_open_it_refuses_with_a_time_to_come_back(gateway, predictor, cloc
     assert await ask(client, 5) == [500, 500, 500, 503, 503]
     assert predictor.calls == ["2.0.0"] * 3
     clock.advance(10)
-    response = await client.post(NEW_PATH, ONE_ROW)
+    response = await post(client)
     assert error_of(response, 503, "unavailable")["retry_after_s"] == 20
     assert (response.headers["retry-after"], response.headers["x-model-version"]) == ("20", "2.0.0")
     counted = counts(client.app, "2.0.0")
@@ -69,7 +74,7 @@ async def test_after_a_while_it_tries_and_closes(gateway, predictor, clock):
 async def test_open_its_fallback_answers_all_without_a_budget(gateway, predictor):
     client = gateway(10_000, fallback="1.0.0")
     predictor.errors["2.0.0"] = FAILS
-    assert await ask(client, 100, PREDICT) == [200] * 100
+    assert await ask(client, 100) == [200] * 100
     assert (predictor.calls.count("2.0.0"), predictor.calls.count("1.0.0")) == (3, 100)
     failed = counts(client.app, "2.0.0")
     assert (failed.blamed, failed.refused, failed.fallbacks) == (3, 97, 100)
@@ -78,17 +83,17 @@ async def test_open_its_fallback_answers_all_without_a_budget(gateway, predictor
 async def test_the_last_healthy_version_is_called_whatever_happens(gateway, predictor):
     client = gateway(0, versions=("1.0.0",))
     predictor.errors["1.0.0"] = FAILS
-    assert await ask(client, 20, PREDICT) == [500] * 20
+    assert await ask(client, 20, OLD) == [500] * 20
     predictor.errors.clear()
-    assert await ask(client, 5, PREDICT) == [200] * 5
+    assert await ask(client, 5, OLD) == [200] * 5
 
 
 async def test_when_both_fail_neither_is_taken_out(gateway, predictor):
     client = gateway()
     predictor.errors = {"1.0.0": FAILS, "2.0.0": FAILS}
     assert await ask(client, 4) == [500, 500, 500, 503]  # while the other still seems well
-    assert await ask(client, 3, OLD_PATH) == [500] * 3
-    assert await ask(client, 20, PREDICT) == [500] * 20
+    assert await ask(client, 3, OLD) == [500] * 3
+    assert [(await client.post(PREDICT, ONE_ROW)).status for _ in range(20)] == [500] * 20
 
 
 async def test_what_says_nothing_about_the_version_does_not_open_it(gateway, predictor):
@@ -96,7 +101,7 @@ async def test_what_says_nothing_about_the_version_does_not_open_it(gateway, pre
     for error in (InvalidInput("not like this"), Overloaded("the queue is full")):
         predictor.errors["2.0.0"] = error
         assert set(await ask(client, 10)) == {error.status}
-    assert (await client.post(NEW_PATH, {"instances": [["a", "b"]]})).status == 422
+    assert (await post(client, body={"instances": [["a", "b"]]})).status == 422
     predictor.errors.clear()
     assert await ask(client, 1) == [200]
 
@@ -104,7 +109,7 @@ async def test_what_says_nothing_about_the_version_does_not_open_it(gateway, pre
 async def test_a_success_from_before_it_opened_does_not_close_it(gateway, predictor):
     client = gateway()
     predictor.hold("2.0.0")
-    slow = asyncio.create_task(client.post(NEW_PATH, ONE_ROW))
+    slow = asyncio.create_task(post(client))
     await asyncio.sleep(0.01)
     gate = predictor.gates.pop("2.0.0")
     predictor.errors["2.0.0"] = FAILS
@@ -122,7 +127,8 @@ async def test_a_probe_whose_client_left_leaves_room_for_another(gateway, predic
     predictor.errors.clear()
     clock.advance(30)
     predictor.hold("2.0.0")
-    leaving = [asyncio.create_task(client.open(Connection(b'{"instances": [[1, 2]]}'), "POST", NEW_PATH)) for _ in "ab"]
+    body, headers = b'{"instances": [[1, 2]]}', {"x-user-id": user_of(client.app, NEW)}
+    leaving = [asyncio.create_task(client.open(Connection(body), "POST", PREDICT, headers)) for _ in "ab"]
     await asyncio.sleep(0.01)
     assert await ask(client, 1) == [503]
     for task in leaving:

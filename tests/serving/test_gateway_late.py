@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -20,7 +21,6 @@ from tests.serving.gateways import ONE_ROW, PREDICT, counts, error_of
 from tests.serving.predictors import VersionsPredictor, table, target
 
 BREAKER = GatewayPolicy(breaker=BreakerPolicy(failure_threshold=3, recovery_timeout_s=30, half_open_max_calls=2))
-OLD_PATH = "/v2/models/m/versions/1.0.0/predict"
 
 
 @pytest.fixture
@@ -35,9 +35,13 @@ def canary(new=10_000, **options):
 
 async def learnt(client):
     """Let the gateway know how long the stable version usually takes."""
+    now = client.app.table
+    before = replace(now.models["m"], split=Split.all_to("1.0.0"))
+    client.app.apply(replace(now, models={"m": before}, epoch=now.epoch + 1))
     for _ in range(50):
-        await client.post(OLD_PATH, ONE_ROW)
+        await client.post(PREDICT, ONE_ROW)
     client.app.snapshot()
+    client.app.apply(replace(now, epoch=now.epoch + 2))
 
 
 async def test_once_the_usual_time_is_known_a_late_version_is_answered_for_after_a_second(make, predictor):

@@ -13,7 +13,7 @@ from streamb.serving import BatchReply, GatewayApp, GatewayLimits
 from streamb.serving.shadow import MOST_COPIES, MOST_ROWS
 from streamb.traffic import Shadow, Split
 from tests.serving.asgi_client import AsgiClient
-from tests.serving.gateways import ONE_ROW, PREDICT, counts
+from tests.serving.gateways import ONE_ROW, PREDICT, counts, user_of
 from tests.serving.predictors import NUMBERS, VersionsPredictor, table, target
 
 ALL = 10_000
@@ -167,11 +167,12 @@ def timed(predictor):
     return build
 
 
-async def sent(client, count, body=ONE_ROW, path="/v2/models/m/versions/1.0.0/predict"):
-    """The number of copies among so many requests, one after the other."""
+async def sent(client, count, body=ONE_ROW, version="1.0.0"):
+    """The number of copies among so many requests to a version, one after the other."""
+    user = user_of(client.app, version)
     before = counts(client.app, "2.0.0").shadow.get("sent", 0)
     for _ in range(count):
-        assert (await client.post(path, body)).status == 200
+        assert (await client.post(PREDICT, body, x_user_id=user)).status == 200
         await asyncio.sleep(0)
         await settled(client)
     return counts(client.app, "2.0.0").shadow.get("sent", 0) - before
@@ -224,7 +225,7 @@ async def sent_without_waiting(client):
 async def test_while_it_has_traffic_copies_take_a_small_share_of_its_time(timed, predictor):
     client, clock = timed(sampled(5000))
     predictor.hold("2.0.0")
-    await client.post("/v2/models/m/versions/1.0.0/predict", ONE_ROW)
+    await client.post(PREDICT, ONE_ROW, x_user_id=user_of(client.app, "1.0.0"))
     await asyncio.sleep(0.01)
     clock.advance(0.1)
     predictor.let_go("2.0.0")
@@ -245,7 +246,7 @@ async def test_a_version_without_a_replica_gets_no_copies(timed, predictor):
 async def test_answers_in_the_place_of_another_are_not_copied(timed, predictor):
     client, _ = timed(sampled(ALL, fallback="1.0.0"))
     predictor.errors["2.0.0"] = ModelFailed("the model raised")
-    assert await sent(client, 5, path=PREDICT) == 0
+    assert await sent(client, 5, version="2.0.0") == 0
     assert counts(client.app, "1.0.0").ok == 5
 
 

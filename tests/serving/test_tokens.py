@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import hmac
+from itertools import product
 
 import numpy as np
 import pytest
@@ -165,3 +166,15 @@ def test_predictions_that_are_not(predictions):
 @pytest.mark.parametrize("predictions", [[{"a": 1}], [[1, 2], [3]], [None, 1], [["a"]], np.zeros((2, 3, 2))])
 def test_a_token_carries_no_structured_predictions(predictions):
     assert unpack(pack(predictions_of(predictions, len(predictions)))) in (None, ["a"])
+
+
+def test_a_token_says_who_asked_and_whether_the_answer_is_evidence():
+    signer = TokenSigner(KEY)
+    for caller, aside, packed in product(("", "ada", "bob"), (False, True), (b"", pack(np.array([1.5])))):
+        token = signer.sign("m", "1.0.0", "regression", "u", 1e9, packed, caller=caller, aside=aside)
+        record = signer.read("m", token)
+        assert (record.caller, record.aside, record.packed) == (signer.caller(caller), aside, packed)
+        assert (record.task, record.version) == ("regression", "1.0.0")
+        assert "ada" not in token
+    assert len({signer.caller(name) for name in ("", "ada", "bob")}) == 3
+    assert TokenSigner(KEY).caller("ada") == signer.caller("ada"), "the same at every gateway"

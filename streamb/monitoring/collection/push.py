@@ -201,9 +201,14 @@ def _in_order(record: Member | PaneCounts | SourceOutcomes) -> list[Any]:
 
 
 def _snapshot_to_plain(snapshot: Snapshot) -> dict[str, Any]:
-    """The fields by name, without empty ones, since a file may be read by a release with other fields."""
+    """The fields by name, without empty ones, since a file may be read by a release with other fields.
+
+    The counts by caller are for rollouts only.
+    """
     found: dict[str, Any] = {}
     for one in fields(Snapshot):
+        if one.name == "callers":
+            continue
         value = getattr(snapshot, one.name)
         if isinstance(value, LatencyHistogram):
             value = [value.buckets, value.total_ns] if value.buckets else None

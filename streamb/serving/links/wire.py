@@ -46,7 +46,7 @@ def encode_batch(call: int, batch: Batch) -> bytes:
     arrays: list[NDArray[Any]] = []
     try:
         rows = _describe(batch.rows, arrays) if isinstance(batch.rows, np.ndarray) else None
-        head = [batch.counts, batch.probabilities, rows, None if rows is not None else batch.rows]
+        head = [batch.counts, batch.probabilities, rows, None if rows is not None else batch.rows, batch.aside]
         parts, length = _payload(_pack(head), arrays)
     except _CANNOT_PACK as error:
         raise InvalidInput(f"the rows cannot be sent to the model: {error}") from error
@@ -207,17 +207,20 @@ def _decoded(payload: bytearray, build: Callable[[Any, _Cursor], _T], what: str)
 
 
 def _batch_of(head: Any, cursor: _Cursor) -> Batch:
-    counts, probabilities, said, rows = head
+    counts, probabilities, said, rows, *more = head
+    if more not in ([], [False], [True]):
+        raise ValueError("whether the rows are set aside is not told")
+    aside = more == [True]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("the counts are no counts")
     asked = tuple(probabilities)
     if asked and (len(asked) != len(counts) or not {bool}.issuperset(map(type, asked))):
         raise ValueError("who asked for probabilities is not told for each request")
     if said is not None:
-        return Batch(cursor.array(said), tuple(counts), asked)
+        return Batch(cursor.array(said), tuple(counts), asked, aside)
     if type(rows) is not list:
         raise ValueError("the rows are no list")
-    return Batch(rows, tuple(counts), asked)
+    return Batch(rows, tuple(counts), asked, aside)
 
 
 def _reply_of(head: Any, cursor: _Cursor) -> BatchReply:
