@@ -10,6 +10,9 @@ import pickle
 import pkgutil
 import re
 import socket
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,11 @@ import ray.core.generated
 import ray.serve.generated
 from ray.serve.generated import serve_pb2
 
+from streamb.security.keys import new_plaintext
+from streamb.security.permissions import CONSOLE
+
+REVOKED = new_plaintext()
+"""A key that was never made here looks like one that was revoked."""
 _LISTENS = "0A"
 _ACCEPTS = "00010000"
 _WAIT_S = 20.0
@@ -156,7 +164,7 @@ def ask_grpc(listener: Listener, marker: Path, token: str | None = None) -> dict
         marker: a file that is made if a pickle is loaded.
         token: sent as Ray's token; None: none is sent.
     """
-    refused = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
+    refused = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED}
     told = (("node_id", "0" * 56),)  # without it, Ray's syncer ends itself (Ray 2.60), before it looks at the token
     told += () if token is None else (("authorization", f"Bearer {token}"),)
     found: dict[str, grpc.StatusCode] = {}
@@ -189,7 +197,8 @@ def _call(channel: grpc.Channel, method: str, request: bytes, told: tuple[tuple[
     try:
         channel.unary_unary(method)(request, timeout=_WAIT_S, metadata=told)
     except grpc.RpcError as error:
-        return error.code()
+        # A door of ours refuses it as HTTP (4xx), which is no status of gRPC.
+        return grpc.StatusCode.PERMISSION_DENIED if re.search(r"status: 4\d\d", error.details() or "") else error.code()
     return grpc.StatusCode.OK
 
 
@@ -248,3 +257,72 @@ def _connected(listener: Listener) -> socket.socket:
             raise
         return connection
     return socket.create_connection(listener.address, timeout=_WAIT_S)
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+OPEN_TO_ALL = {"/healthz", "/v2", "/v2/health/live", "/v2/health/ready", "/api/healthz", "/api/local_raylet_healthz"}
+"""What answers without a key or a token: whether a part lives. The last two are of Ray's agent."""
+RAYS_PATHS = ("/metrics", "/logs", "/nodes", "/api/jobs/", "/api/job_agent/jobs/", "/api/serve/applications/")
+
+
+def paths_of_ours() -> list[tuple[str, str]]:
+    """Method and path of every route of both doors."""
+    names = {"model_id": "iris", "version": "1.0.0", "alias": "x", "action": "predict"}
+    console = [(method, re.sub(r"{(\w+)}", lambda one: names.get(one[1], "none"), path)) for method, path in CONSOLE]
+    data = [("GET", f"/v2/models{rest}") for rest in ("", "/iris", "/iris/versions/1.0.0", "/iris/ready")]
+    asked = [("POST", f"/v2/models/iris{rest}") for rest in ("/predict", "/infer", "/feedback", "/versions/1/infer")]
+    return [*console, *data, *asked]
+
+
+def assert_closed(listeners: Iterable[Listener], marker: Path, *, tokened: bool = True) -> Counter[str]:
+    """Ask every listener everything without a key or a token, and with wrong ones; nothing may be told or done.
+
+    Args:
+        listeners: the listeners of a platform that demands keys.
+        marker: a file that is made if a pickle is loaded.
+        tokened: whether its Ray demands a token; else only what is not Ray's is asked.
+
+    Returns:
+        How many of them speak HTTP and gRPC.
+    """
+    speaking: Counter[str] = Counter()
+    others = [("GET", path) for path in (*OPEN_TO_ALL, *RAYS_PATHS)] + [("POST", path) for path in RAYS_PATHS]
+    for listener in listeners:
+        assert listener.kind != "udp", listener
+        http2 = listener.kind == "tcp" and speaks_http2(listener)
+        speaking["gRPC"] += http2
+        if not tokened and not _of_ours(listener, http2=http2):
+            continue
+        send_pickles(listener, marker)
+        if listener.kind == "unix":
+            continue
+        for headers in ({}, {"Authorization": f"Bearer {'0' * 64}"}, {"X-API-Key": REVOKED}):
+            answers = ask_http(listener, [*paths_of_ours(), *others], headers)
+            passed = {path for (_, path), status in answers.items() if status < 400}
+            assert passed <= OPEN_TO_ALL, (str(listener), headers, passed)
+        speaking["HTTP"] += bool(answers)
+        for token in (None, "0" * 64) if http2 else ():
+            assert ask_grpc(listener, marker, token) == {}, (str(listener), token)
+    assert not marker.exists()
+    return speaking
+
+
+def _of_ours(listener: Listener, *, http2: bool) -> bool:
+    """Whether a listener is a door of streamb, or a link between gateway and replica, and none of Ray's."""
+    names = " ".join(listener.holders)
+    replica = any(name in names for name in ("Gateway", "Console", "ModelVersion"))
+    return "haproxy" in names or (replica and not http2)
+
+
+def joins(address: str, **variables: str) -> bool:
+    """Whether a process that has these variables, and no others of Ray, can run a task on the Ray at `address`."""
+    program = (
+        "import sys, ray; from streamb.cluster.ray_start import listens_here_only, use_loopback; "
+        "use_loopback(here=listens_here_only(sys.argv[1])); ray.init(sys.argv[1], log_to_driver=False); "
+        "assert ray.get(ray.remote(lambda: 7).remote(), timeout=60) == 7"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {**own, **variables, "RAY_NUM_REDIS_GET_RETRIES": "1"}
+    command = [sys.executable, "-c", program, address]
+    return subprocess.run(command, env=environment, capture_output=True, timeout=200, check=False).returncode == 0

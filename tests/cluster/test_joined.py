@@ -17,12 +17,14 @@ import ray
 
 from streamb.cluster.ray_token import MODE, Protection, protection_of
 from streamb.cluster.session import RAY_VARIABLES
+from tests.cluster.listeners import assert_closed, family_of, joins, listeners_of
 from tests.cluster.processes import until
 
 pytestmark = pytest.mark.ray
 
 _BIN = Path(sys.executable).parent
 _TOKEN = {"RAY_AUTH_MODE": "token"}  # `ray start` has it by itself where an earlier Ray has left a token
+KEYS = {"ML_ENABLE_AUTHENTICATION": "true"}
 _LIST_APPS = """
 import json, sys, ray
 from ray import serve
@@ -75,8 +77,8 @@ def started_with(folder: Path) -> list[psutil.Process]:
     return [one for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or [])]
 
 
-def streamb(cluster: str, *arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "ML_RAY_ADDRESS": cluster, "ML_STATE_DIR": str(state_dir)}
+def streamb(cluster: str, *arguments: str, state_dir: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ML_RAY_ADDRESS": cluster, "ML_STATE_DIR": str(state_dir), **more}
     command = [_BIN / "streamb", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=290, check=False)
 
@@ -122,6 +124,26 @@ def test_only_development_joins_a_cluster_without_a_token(open_cluster, cluster,
     assert log.count("lets anybody in who reaches its ports") == 1, log
     assert json.loads(up.stdout)["api_key"] not in log
     assert streamb(open_cluster, "down", state_dir=tmp_path / "dev").returncode == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["token", "disabled"])
+def test_the_doors_are_closed_on_any_ray(mode, tmp_path):
+    """On a Ray without a token, Ray's own ports let everybody in, and streamb's still nobody without a key."""
+    with started(tmp_path, {"RAY_AUTH_MODE": mode}) as cluster:
+        up = streamb(cluster, "up", "--detach", "--port", "0", "--sample", "--json", state_dir=tmp_path / "a", **KEYS)
+        assert up.returncode == 0, up.stderr
+        found = family_of([int(json.loads(up.stdout)["pid"]), *(one.pid for one in processes_of(cluster))])
+        speaking = assert_closed(listeners_of(found), tmp_path / "unpickled", tokened=mode == "token")
+        assert speaking["HTTP"] >= 3 <= speaking["gRPC"]
+        assert joins(cluster, RAY_AUTH_MODE="disabled") == (mode == "disabled")
+        assert streamb(cluster, "down", state_dir=tmp_path / "a").returncode == 0
+
+
+def processes_of(cluster: str) -> list[psutil.Process]:
+    """What runs on a Ray: its own processes know its address."""
+    return [one for one in psutil.process_iter(["cmdline"]) if cluster in " ".join(one.info["cmdline"] or [])]
 
 
 def test_serve_run_is_refused_as_well(open_cluster, tmp_path):

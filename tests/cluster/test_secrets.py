@@ -10,13 +10,12 @@ import inspect
 import json
 import os
 import pickle
-import re
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,18 +28,14 @@ from streamb.cluster.node_collector import NodeCollectorActor
 from streamb.control.platform import token_key
 from streamb.sdk.discovery import read_platform_file
 from streamb.sdk.http import HttpClient
-from streamb.security.keys import new_plaintext
-from streamb.security.permissions import CONSOLE
 from streamb.security.platform_key import PlatformKey
 from streamb.store import open_database
 from tests.cluster.asking_all import CALLS, verbs
-from tests.cluster.listeners import ask_grpc, ask_http, family_of, listeners_of, send_pickles, speaks_http2
+from tests.cluster.listeners import assert_closed, family_of, joins, listeners_of
 from tests.cluster.processes import until
 
 HOOK_SECRET = "whsec_" + base64.b64encode(b"the secret of the webhook").decode()
 JOB_SECRET = "the-secret-of-a-job"
-REVOKED = new_plaintext()
-"""A key that was never made here looks like one that was revoked."""
 
 
 @pytest.mark.parametrize("cls", CALLS, ids=lambda cls: cls.__name__)
@@ -186,46 +181,31 @@ def test_no_actor_tells_a_secret(running, job, tmp_path):
     )
 
 
-OPEN_TO_ALL = {"/healthz", "/v2", "/v2/health/live", "/v2/health/ready", "/api/healthz", "/api/local_raylet_healthz"}
-"""What answers without a key or a token: whether a part lives. The last two are of Ray's agent."""
-RAYS_PATHS = ("/metrics", "/logs", "/nodes", "/api/jobs/", "/api/job_agent/jobs/", "/api/serve/applications/")
-
-
-def paths_of_ours() -> list[tuple[str, str]]:
-    """Method and path of every route of both doors."""
-    names = {"model_id": "iris", "version": "1.0.0", "alias": "x", "action": "predict"}
-    console = [(method, re.sub(r"{(\w+)}", lambda one: names.get(one[1], "none"), path)) for method, path in CONSOLE]
-    data = [("GET", f"/v2/models{rest}") for rest in ("", "/iris", "/iris/versions/1.0.0", "/iris/ready")]
-    asked = [("POST", f"/v2/models/iris{rest}") for rest in ("/predict", "/infer", "/feedback", "/versions/1/infer")]
-    return [*console, *data, *asked]
-
-
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_no_listener_lets_a_stranger_in(running, tmp_path):
     """Whatever listens is taken from /proc, so that a new listener is asked as well."""
-    listeners, marker = listeners_of(running.processes), tmp_path / "unpickled"
+    listeners = listeners_of(running.processes)
     assert len(listeners) > 15, listeners
-    assert not [one for one in listeners if one.kind == "udp"]
     # From other machines: only what Serve lets replicas call each other by, which demands the token as well.
     assert all(title.startswith("ray::ServeReplica") for one in listeners if one.beyond for title in one.holders)
-    speaking: Counter[str] = Counter()
-    others = [("GET", path) for path in (*OPEN_TO_ALL, *RAYS_PATHS)] + [("POST", path) for path in RAYS_PATHS]
-    for listener in listeners:
-        send_pickles(listener, marker)
-        if listener.kind == "unix":
-            continue
-        for headers in ({}, {"Authorization": f"Bearer {'0' * 64}"}, {"X-API-Key": REVOKED}):
-            answers = ask_http(listener, [*paths_of_ours(), *others], headers)
-            passed = {path for (_, path), status in answers.items() if status < 400}
-            assert passed <= OPEN_TO_ALL, (str(listener), headers, passed)
-        speaking["HTTP"] += bool(answers)
-        speaking["gRPC"] += speaks_http2(listener)
-        for token in (None, "0" * 64):
-            assert ask_grpc(listener, marker, token) == {}, (str(listener), token)
-    assert not marker.exists()
+    speaking = assert_closed(listeners, tmp_path / "unpickled")
     # The search finds what it looks for: the edge, a gateway, a Console, an agent of Ray; and Ray with its workers.
     assert speaking["HTTP"] >= 4 <= speaking["gRPC"] - 4, (speaking, listeners)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_ray_is_joined_only_with_its_token(running):
+    token = str(running.state_dir / "keys" / "ray-token")
+    tries = (
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token},
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+    )
+    with ThreadPoolExecutor() as threads:
+        joined = threads.map(lambda variables: joins(running.ray_address, **variables), tries)
+        assert list(joined) == [True, False, False]
 
 
 @pytest.mark.ray
