@@ -23,6 +23,7 @@ from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import Unavailable
 from streamb.registry import ArtifactStore
+from streamb.security.oidc import issuer_of
 from streamb.version import installed_version
 
 _DESCRIPTION = """\
@@ -62,6 +63,7 @@ def create_app(
     )
     app.state.console = Console(control, monitor or _no_monitor, artifacts, settings, clock)
     app.state.keys = KeyCache(clock)
+    app.state.people = issuer_of(settings, clock)
     app.state.callers = callers = console_limits(settings, clock, edge_secret)
     nouns = (models, versions, deployments, monitoring, baselines, alerts, jobs, keys, platform, pages)
     closed = [part.router for part in nouns]

@@ -14,6 +14,7 @@ from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import Forbidden, Unauthorized
 from streamb.security.keys import KeyRing, digest, parse
+from streamb.security.oidc import Issuer, looks_like_token
 from streamb.security.permissions import JUDGES_MODELS, Needed, Permission, Place
 from streamb.security.principals import Principal
 
@@ -59,10 +60,11 @@ class KeyCache:
 
 
 async def authenticate(request: Request) -> Principal | None:
-    """Return who makes a request, by its key; None for an anonymous caller where the settings allow that.
+    """Return who makes a request, by its key or token; None for an anonymous caller where the settings allow that.
 
     Raises:
-        Unauthorized: the key that was sent is not valid, or no key was sent and the settings require one.
+        Unauthorized: what was sent is not valid, or nothing was sent and the settings require a key.
+        Unavailable: a token was sent, and its issuer does not answer.
     """
     console: Console = request.app.state.console
     key = _sent_key(request)
@@ -70,6 +72,9 @@ async def authenticate(request: Request) -> Principal | None:
         if console.settings.api_key_required:
             raise Unauthorized("this needs an API key: send Authorization: Bearer KEY, or X-API-Key: KEY")
         return None
+    people: Issuer | None = request.app.state.people
+    if people is not None and looks_like_token(key):
+        return people.principal(await people.check(key))
     keys: KeyCache = request.app.state.keys
     principal = await keys.check(console, key)
     if principal is None:
