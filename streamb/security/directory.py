@@ -62,6 +62,8 @@ class Directory:
         """
         if _NAME.fullmatch(name) is None or name in _RESERVED:
             raise InvalidInput("a name has 1 to 100 letters, digits and . _ @ + -, and is not 'anonymous' or 'system'")
+        if "@" in name and name != name.lower():
+            raise InvalidInput(f"write the address as {name.lower()}: a login names its people in lower case")
         if kind not in (Kind.PERSON, Kind.SERVICE):
             raise InvalidInput(f"a principal is a person or a service, not {kind!r}")
         record = PrincipalRecord(name, Kind(kind), read_roles(roles), self._clock.now())

@@ -173,15 +173,17 @@ class Issuer:
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = self._clock.now()
-        times = {name: claims.get(name) for name in ("exp", "nbf", "iat")}
-        for name, value in times.items():
+        times: dict[str, float] = {}
+        for name in ("exp", "nbf", "iat"):
+            value = claims.get(name)
             if value is None and name != "exp":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise Unauthorized(f"this token is not valid here: its {name} is no time; sign in again")
+            times[name] = value
         if now >= times["exp"]:
             raise Unauthorized("this token has expired; sign in again")
-        if any(times[name] is not None and times[name] > now + _SKEW_S for name in ("nbf", "iat")):
+        if max(times.get("nbf", now), times.get("iat", now)) > now + _SKEW_S:
             raise Unauthorized("this token is not valid yet; is the clock of this machine or the issuer wrong?")
 
     # --- the issuer's keys --------------------------------------------------------------------------------------------

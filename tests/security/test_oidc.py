@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamb.clock import ManualClock
-from streamb.errors import StreambError, Unauthorized, Unavailable
+from streamb.errors import InvalidInput, StreambError, Unauthorized, Unavailable
 from streamb.security import oidc
+from streamb.security.directory import Directory
 from streamb.security.oidc import Issuer, Person, looks_like_token
 from streamb.security.permissions import ROLES, Role
 from streamb.security.principals import Kind
 from tests.security.issuer import EC_KEY, ED_KEY, OTHER_KEY, RSA_KEY, LocalIssuer, jwk_of
+from tests.store.memory import memory_database
 
 NOW = 1_700_000_000.0
 GROUPS = {"ml-team": frozenset({"operator"}), "leads": frozenset({"approver", "viewer"})}
@@ -321,3 +323,11 @@ async def test_an_issuer_that_is_away_for_a_while_is_not_missed_and_for_long_it_
     clock.advance(1801)
     with pytest.raises(Unavailable, match="use an API key"):
         await people.check(token)
+
+
+def test_keys_of_a_person_carry_the_name_that_its_tokens_carry():
+    database = memory_database(clock := ManualClock(start=NOW))
+    directory = Directory(database.records, clock)
+    with pytest.raises(InvalidInput, match=r"ada@example\.com"):
+        directory.create("Ada@Example.com", "person", [])
+    assert directory.create("ada@example.com", "person", []).name == "ada@example.com"
