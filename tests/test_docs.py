@@ -94,13 +94,13 @@ class TestRoutes:
             assert {(line[0], code) for code in re.findall(r"`(\w+)`", line[1])} <= known
 
     def test_metrics_exist(self):
-        from streamb.metrics.export import prometheus_text
+        from streamb.metrics.export import limited_text, prometheus_text
         from streamb.metrics.snapshot import Snapshot
         from streamb.monitoring.exposition import MonitorFacts, monitor_text
         from streamb.rollouts.exposition import deployments_text
 
         exported = prometheus_text([Snapshot("m", "1")], gateways=1, version="0") + monitor_text(MonitorFacts())
-        exported += deployments_text((), Counter(), 0.0)
+        exported += deployments_text((), Counter(), 0.0) + limited_text({})
         exported = exported.decode()
         for name in set(re.findall(r"`(streamb_\w+)", PROSE["api.md"])):
             assert re.search(rf"^# TYPE {name} ", exported, re.MULTILINE), name

@@ -15,6 +15,8 @@ from streamb.errors import BadRequest, MethodNotAllowed, NotFound
 class Action(Enum):
     """The action that a path stands for."""
 
+    __hash__ = object.__hash__  # members are compared by identity; `Enum` hashes their names, for every request anew
+
     SERVER = auto()
     LIVE = auto()
     READY = auto()
