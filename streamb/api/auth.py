@@ -88,7 +88,7 @@ def authorize(
     """Refuse what the caller may not do.
 
     What needs an administrator needs one in every environment, because it runs code or grants permissions. The rest is
-    checked where the settings say so (`ML_ENABLE_AUTHORIZATION`).
+    checked where the settings say so (`ML_ENABLE_AUTHORIZATION`), and for a key that was narrowed: it stays so.
 
     Args:
         settings: the settings of the platform.
@@ -101,7 +101,7 @@ def authorize(
         Unauthorized: it needs to be known who calls.
         Forbidden: the caller lacks the permission, or its key is not good for this model.
     """
-    checked = settings.enable_authorization
+    checked = is_checked(settings, caller)
     if not checked and needed != (Permission.ADMIN,):
         return
     if caller is None:
@@ -124,6 +124,11 @@ def authorize(
         raise Forbidden(
             f"this concerns every model, and the key of {caller.name} is good for {', '.join(caller.models)} only"
         )
+
+
+def is_checked(settings: Settings, caller: Principal | None) -> bool:
+    """Return whether it is checked what a caller may do, beyond what needs an administrator."""
+    return settings.enable_authorization or (caller is not None and caller.narrowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +193,7 @@ Caller = Annotated[Principal | None, needs_caller]
 
 
 async def _reach(caller: Caller, console: ConsoleDep) -> Reach:
-    return Reach(caller if console.settings.enable_authorization else None)
+    return Reach(caller if is_checked(console.settings, caller) else None)
 
 
 ReachDep = Annotated[Reach, Depends(_reach)]

@@ -42,7 +42,7 @@ BUSY_TICK_S: Final = 0.1
 REOPEN_S: Final = 2.0
 """Seconds between attempts to open the database and the files."""
 KEYS_LOOK_S: Final = 3_600.0
-"""Seconds between looks for keys that are due for rotation."""
+"""Seconds between looks for keys that are due for rotation, or have expired long ago."""
 _VERB_THREADS: Final = 8
 _log = logging.getLogger(__name__)
 
@@ -277,6 +277,7 @@ class ControllerActor:
         now = self._clock.monotonic()
         if now >= self._look_at_keys:
             self._look_at_keys = now + KEYS_LOOK_S
+            platform.keys.sweep()
             platform.keys.warn_due(platform.database.journal, self._settings.key_rotation_days)
 
 

@@ -112,7 +112,7 @@ class PolicyDesk:
         make: returns what they shall enforce now.
 
     Attributes:
-        publish: tells the gateways; None until there is what tells them.
+        publish: tells the gateways; None until there is what tells them, which knows of the changes before.
     """
 
     def __init__(self, make: Callable[[], GatewayPolicy]) -> None:
@@ -123,6 +123,8 @@ class PolicyDesk:
 
     def changed(self) -> None:
         """Publish a change that is stored already, so a failure here does not undo it: `settle` tries again."""
+        if self.publish is None:
+            return
         self._owed = True
         try:
             self.settle()
@@ -150,7 +152,8 @@ def gateway_policy(settings: Settings, keys: KeyRing, sealed_token_key: bytes) -
     grants = {}
     for name, (record, principal, secret) in keys.allowed().items():
         ends = [end for end in (record.expires_at, secret.until) if end is not None]
-        allowed = principal.permissions if settings.enable_authorization else record.scopes or tuple(Permission)
+        checked = settings.enable_authorization or principal.narrowed
+        allowed = principal.permissions if checked else frozenset(Permission)
         permissions = frozenset(map(str, allowed))
         expires_at = min(ends, default=None)
         grants[name] = KeyGrant(record.key_id, principal.name, permissions, record.models, expires_at)

@@ -68,8 +68,9 @@ class Directory:
             raise InvalidInput(f"a principal is a person or a service, not {kind!r}")
         record = PrincipalRecord(name, Kind(kind), read_roles(roles), self._clock.now())
         with self._records.batch():
-            if self.find(name) is not None:
-                raise Conflict(f"there is a principal {name!r} already; give it another key, or change its roles")
+            for other in self.list():
+                if other.name.casefold() == name.casefold():  # "Ada" must not approve what "ada" created
+                    raise Conflict(f"there is a principal {other.name!r} already; give it a key, or change its roles")
             self._put(record)
         self._changed()
         return record

@@ -131,7 +131,8 @@ def principal_of(owner: PrincipalRecord, record: KeyRecord) -> Principal:
     may = owner.permissions
     if record.scopes is not None:
         may = frozenset(record.scopes) if owner.kind is Kind.JOB else may & frozenset(record.scopes)
-    return Principal(owner.name, may, owner.kind, record.models, record.key_id)
+    narrowed = record.scopes is not None or record.models != EVERY_MODEL
+    return Principal(owner.name, may, owner.kind, record.models, record.key_id, narrowed)
 
 
 def read_scopes(names: Collection[str]) -> tuple[Permission, ...]:

@@ -62,6 +62,9 @@ ROTATION_GRACE_S: Final = 7 * DAY_S
 
 LONGEST_GRACE_S: Final = 90 * DAY_S
 
+FORGET_S: Final = 30 * DAY_S
+"""A key is listed for so many seconds after it has expired."""
+
 _PATTERN: Final = re.compile(MODEL_PATTERN, re.ASCII)
 _USED_EVERY_S: Final = 60.0
 _log = logging.getLogger(__name__)
@@ -302,6 +305,14 @@ class KeyRing:
         ids = tuple(one.key_id for one in due)
         journal.append(KEY_EVENTS, {"event": "rotation_due", "days": days, "keys": list(ids[:100]), "count": len(ids)})
         return ids
+
+    def sweep(self) -> int:
+        """Delete keys that expired more than `FORGET_S` ago; return how many."""
+        before = self._clock.now() - FORGET_S
+        old = [one.key_id for one in self._all() if one.expires_at is not None and one.expires_at < before]
+        for key_id in old:
+            self._delete(key_id)
+        return len(old)
 
     # --- the store ----------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Principal:
         kind: what it is.
         models: patterns of the model ids that it may do it with, as in a shell.
         key_id: the id of the API key that it used; "" if it used none.
+        narrowed: whether that key allows less than its owner may do; it then does so even where nobody looks at roles.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Principal:
     kind: Kind = Kind.SERVICE
     models: tuple[str, ...] = EVERY_MODEL
     key_id: str = ""
+    narrowed: bool = False
 
     @property
     def admin(self) -> bool:

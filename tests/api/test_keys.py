@@ -111,6 +111,23 @@ async def test_a_change_of_roles_and_the_end_of_a_principal_hold_within_a_second
         assert (await client.get("/api/models")).status_code == 401, "it is another eve"
 
 
+async def test_a_key_that_was_narrowed_stays_so_in_any_environment(backend):
+    reader = backend.platform.keys.create("guest", scopes=["read"])[0]
+    other = backend.platform.keys.create("guest", models=["energy-*"])[0]
+    asked = [
+        ("GET", "/api/models", None, 200, 200),
+        ("POST", "/api/models", {"model_id": "churn"}, 403, 403),
+        ("POST", "/api/models", {"model_id": "energy-use"}, 403, 201),
+        ("GET", "/api/models/churn", None, 404, 403),
+        ("GET", "/api/alerts/channels", None, 200, 403),
+    ]
+    async with client_of(backend) as client:
+        for method, path, body, *expected in asked:
+            for key, status in zip((reader, other), expected, strict=True):
+                answer = await client.request(method, path, json=body, headers={"X-API-Key": key})
+                assert answer.status_code == status, (path, answer.text)
+
+
 async def test_a_key_is_rotated_in_two_steps_and_marked_when_due(backend, admin):
     made = (await admin.post("/api/keys", json={"principal": "guest"})).json()
     backend.clock.advance(30 * DAY_S)

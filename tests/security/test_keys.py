@@ -242,6 +242,18 @@ class TestKeyRing:
         clock.advance(86_400)
         assert ring.warn_due(journal, 30) == ()
 
+    def test_expired_keys_are_forgotten_after_a_month(self, ring, clock):
+        ring.create("ci", expires_at=NOW + 1)
+        kept, _ = ring.create("ci")
+        clock.advance(30 * 86_400)
+        assert ring.sweep() == 0
+        clock.advance(2)
+        assert (ring.sweep(), len(ring.list()), ring.check(kept) is not None) == (1, 1, True)
+
+    def test_names_that_differ_in_case_only_are_one_name(self, directory):
+        with pytest.raises(Conflict, match="'ci'"):
+            directory.create("CI", "person", ["admin"])
+
     @pytest.mark.parametrize(
         "wrong",
         [{"scopes": ["everything"]}, {"scopes": []}, {"models": []}, {"models": ["a b"]}, {"models": ["a"] * 33}]
