@@ -66,7 +66,7 @@ async def _count(request: Request, caller: Caller) -> None:
     callers: CallerLimits = request.app.state.callers
     if not callers.active:
         return
-    who = "" if caller is None else caller.key_id or f"of {caller.name}"
+    who = "" if caller is None else caller.key_id or caller.name
     try:
         now = request.app.state.console.clock.monotonic()
         bucket = callers.from_caller(who, request.state.address, "", now)

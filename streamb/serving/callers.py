@@ -316,7 +316,7 @@ class CallerLimits:
         """Count a request of a key, or of an address without one, to a model; return its bucket.
 
         Args:
-            key_id: the id of the key; "" if the request brought none.
+            key_id: the id of the key, or the name of a person without one; "" if the request brought neither.
             address: where it comes from, as `address_of` returns it.
             model_id: the model; "" if there is none of that name, or the request is about no model.
             now: monotonic seconds.
@@ -328,7 +328,7 @@ class CallerLimits:
             return None
         bucket, passes = self._keys.take((key_id or address[0], model_id), now)
         if not passes:
-            who = f"key {key_id}" if key_id else f"address {address[0][1:]}, which sends no key"
+            who = f"caller {key_id}" if key_id else f"address {address[0][1:]}, which sends no key"
             self._exceeded("key", f"{who} to model {model_id}" if model_id else who, bucket)
         return bucket
 

@@ -1,5 +1,7 @@
 """The limits on callers, as a gateway enforces them."""
 
+import asyncio
+
 import pytest
 
 from streamb.clock import ManualClock
@@ -7,10 +9,10 @@ from streamb.hashing import sha256_hex
 from streamb.metrics import Outcome
 from streamb.serving import GatewayApp, GatewayLimits
 from streamb.serving.callers import CLIENT_HEADER, CallerLimits
-from streamb.traffic import GatewayPolicy, KeyGrant, RateLimits
+from streamb.traffic import GatewayPolicy, KeyGrant, RateLimits, Split
 from tests.serving.asgi_client import AsgiClient, Connection
 from tests.serving.gateways import ONE_ROW, PREDICT, error_of
-from tests.serving.predictors import SumPredictor, table
+from tests.serving.predictors import SumPredictor, table, target
 
 LIMITS = RateLimits(per_minute=1000, burst=100, address_per_minute=12_000, address_burst=2_000)
 TIGHT = RateLimits(per_minute=60, burst=3, address_per_minute=600, address_burst=8)
@@ -167,3 +169,25 @@ async def test_another_table_is_no_second_burst():
     assert await calling.passed(5) == 3
     calling.app.apply(table(epoch=2, policy=GatewayPolicy(api_key_required=True, keys=KEYS, limits=TIGHT)))
     assert await calling.passed(5) == 0
+
+
+@pytest.mark.parametrize("most", [1, 3, 10])
+async def test_no_more_requests_than_the_setting_says_are_inside_calls(make, predictor, most):
+    """ML_MAX_CONCURRENT_REQUESTS, whatever is asked of whichever version, and pinned or not."""
+    client = make(
+        table(target("1.0.0"), target("2.0.0"), split=Split.by_shares([("1.0.0", 5_000), ("2.0.0", 5_000)])),
+        max_concurrent_requests=most,
+        max_queued_requests=20,
+    )
+    predictor.hold()
+    asked = [
+        asyncio.create_task(client.post(PREDICT, ONE_ROW, **({"x_model_version": "2.0.0"} if number % 3 == 0 else {})))
+        for number in range(60)
+    ]
+    for _ in range(50):
+        await asyncio.sleep(0)
+        assert sum(len(batch.counts) for _, batch in predictor.batches) <= most
+    predictor.let_go()
+    statuses = [(await one).status for one in asked]
+    assert 20 <= statuses.count(200) <= 20 + most
+    assert set(statuses) == {200, 503}
