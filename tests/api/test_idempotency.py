@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from streamb.store import every_record
 from tests.api.test_deployments import ORDER, register
 from tests.api.test_models import form
 
@@ -96,3 +97,16 @@ async def test_a_job_whose_answer_was_lost_is_named_the_same_when_asked_for_agai
     assert first == again is not None
     assert other not in {first, None}
     assert without is None
+
+
+async def test_a_secret_is_shown_once_and_stored_nowhere(client, backend):
+    headers = KEY | {"X-API-Key": backend.api_key}
+    first = await client.post("/api/keys", json={"principal": "operator"}, headers=headers)
+    again = await client.post("/api/keys", json={"principal": "operator"}, headers=headers)
+    secret = first.json()["key"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == {**first.json(), "key": ""}
+    records = backend.platform.database.records
+    stored = [str(one.body) for name in ("api-keys", "idempotency") for one in every_record(records, name)]
+    assert first.json()["id"] in "".join(stored)
+    assert not any(secret in one or secret.rsplit("_")[-1] in one for one in stored)

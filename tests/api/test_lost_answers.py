@@ -196,6 +196,19 @@ async def job(client: httpx.AsyncClient, world: World, archive: Path) -> str:
     return answer.json()["id"]
 
 
+async def person(client: httpx.AsyncClient, world: World, archive: Path) -> str:
+    answer = await client.post("/api/principals", json={"name": "ada", "kind": "person", "roles": ["viewer"]})
+    assert answer.status_code == 201, answer.text
+    return "ada"
+
+
+async def key(client: httpx.AsyncClient, world: World, archive: Path) -> str:
+    await person(client, world, archive)
+    answer = await client.post("/api/keys", json={"principal": "ada"})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
 def advance(world: World, seconds: float = 0.0) -> None:
     for _ in range(10):
         world.backend.clock.advance(seconds / 10)
@@ -237,6 +250,12 @@ CONTROLLER: list[Asked] = [
     Asked(f"{STEER}/rollback", "/api/deployments/{made}/rollback", before=[progressing]),
     Asked("POST /api/jobs", body={"entrypoint": "true"}),
     Asked("POST /api/jobs/{job_id}/stop", "/api/jobs/{made}/stop", before=[job]),
+    Asked("POST /api/principals", body={"name": "ada", "kind": "person", "roles": ["viewer"]}),
+    Asked("PUT /api/principals/{name}/roles", "/api/principals/{made}/roles", {"roles": ["operator"]}, before=[person]),
+    Asked("DELETE /api/principals/{name}", "/api/principals/ada", before=[key]),
+    Asked("POST /api/keys", body={"principal": "operator"}),
+    Asked("POST /api/keys/{key_id}/rotate", "/api/keys/{made}/rotate", {"grace_s": 60}, before=[key]),
+    Asked("DELETE /api/keys/{key_id}", "/api/keys/{made}", before=[key]),
 ]
 
 
