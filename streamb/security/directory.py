@@ -64,6 +64,8 @@ class Directory:
             raise InvalidInput("a name has 1 to 100 letters, digits and . _ @ + -, and is not 'anonymous' or 'system'")
         if "@" in name and name != name.lower():
             raise InvalidInput(f"write the address as {name.lower()}: a login names its people in lower case")
+        if "@" in name and name != name.lower():
+            raise InvalidInput("write an email address in lower case, as it is when its owner signs in with a token")
         if kind not in (Kind.PERSON, Kind.SERVICE):
             raise InvalidInput(f"a principal is a person or a service, not {kind!r}")
         record = PrincipalRecord(name, Kind(kind), read_roles(roles), self._clock.now())

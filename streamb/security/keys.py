@@ -233,6 +233,7 @@ class KeyRing:
         Raises:
             NotFound: there is no such key.
             InvalidInput: the grace is out of range.
+            Conflict: the key has expired.
             StorageFailed: the file in the state directory cannot be written.
         """
         if not 0 <= grace_s <= LONGEST_GRACE_S:
@@ -240,6 +241,8 @@ class KeyRing:
         with self._records.batch():
             record, revision = self._known(key_id)
             now, plaintext = self._clock.now(), new_plaintext(key_id)
+            if record.expires_at is not None and now >= record.expires_at:
+                raise Conflict(f"the key {key_id} has expired, and so would the new one: create another key")
             old = tuple(replace(one, until=now + grace_s) for one in record.valid_secrets(now)[:1] if grace_s > 0)
             rotated = replace(record, secrets=(Secret(digest(plaintext), now), *old))
             self._put(rotated, revision)

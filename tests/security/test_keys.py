@@ -253,6 +253,8 @@ class TestKeyRing:
     def test_names_that_differ_in_case_only_are_one_name(self, directory):
         with pytest.raises(Conflict, match="'ci'"):
             directory.create("CI", "person", ["admin"])
+        with pytest.raises(InvalidInput, match="lower case"):
+            directory.create("Ada@example.com", "person", ["admin"])
 
     @pytest.mark.parametrize(
         "wrong",
