@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Concatenate, ParamSpec, Self
+from typing import Annotated, Any, Concatenate, Self
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
@@ -36,8 +36,7 @@ from streamb.rollouts.controller import Rollouts
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.strategies import Strategy, check_used
-
-P = ParamSpec("P")
+from streamb.security.principals import Principal
 
 router = APIRouter(prefix="/api/deployments", tags=["deployments"])
 
@@ -73,9 +72,18 @@ class SteerBody(Strict):
         return comment_of(self.reason, self.by)
 
 
+class PromoteBody(SteerBody):
+    """Why a deployment is promoted, and whether that is forced."""
+
+    force: bool = Field(
+        default=False, description="Do it though no step has judged the version so far; needs an admin key."
+    )
+
+
 class RollbackBody(SteerBody):
     """The version to roll back to, and why."""
 
+    force: bool = Field(default=False, description="Also to a version that has never served; needs an admin key.")
     to_version: Reference | None = Field(
         default=None, description="Any version that was registered earlier; by default the one that served before."
     )
@@ -251,9 +259,14 @@ async def resume_deployment(deployment_id: Id, change: SteerDep, body: SteerBody
 
 
 @router.post("/{deployment_id}/promote", response_model=DeploymentAnswer)
-async def promote_deployment(deployment_id: Id, change: SteerDep, body: SteerBody | None = None) -> Any:
-    """Skip the remaining steps: send all traffic to the target version."""
-    return await _steer(Rollouts.promote, deployment_id, body, change)
+async def promote_deployment(
+    deployment_id: Id, change: SteerDep, caller: Caller, body: PromoteBody | None = None
+) -> Any:
+    """Skip the remaining steps: send all traffic to the target version.
+
+    Outside development at least one step must have judged it (`ML_UNJUDGED_SHARE`).
+    """
+    return await _steer(Rollouts.promote, deployment_id, body, change, **_forced(body, caller))
 
 
 @router.post("/{deployment_id}/abort", response_model=DeploymentAnswer)
@@ -263,19 +276,29 @@ async def abort_deployment(deployment_id: Id, change: SteerDep, body: SteerBody 
 
 
 @router.post("/{deployment_id}/rollback", response_model=DeploymentAnswer)
-async def rollback_deployment(deployment_id: Id, change: SteerDep, body: RollbackBody | None = None) -> Any:
+async def rollback_deployment(
+    deployment_id: Id, change: SteerDep, caller: Caller, body: RollbackBody | None = None
+) -> Any:
     """Send all traffic back to the previous version, or to `to_version`; also possible after completion."""
     to_version = body.to_version if body is not None else None
-    return await _steer(Rollouts.rollback, deployment_id, body, change, to_version)
+    return await _steer(Rollouts.rollback, deployment_id, body, change, to_version, **_forced(body, caller))
+
+
+def _forced(body: PromoteBody | RollbackBody | None, caller: Principal | None) -> dict[str, bool]:
+    """Return the argument that forces an order, if the caller asks for that and may."""
+    if body is None or not body.force:
+        return {}
+    demand_admin(caller, "`force`")
+    return {"force": True}
 
 
 async def _steer(
-    verb: Callable[Concatenate[Any, str, str, str, P], Deployment],
+    verb: Callable[Concatenate[Any, str, str, str, ...], Deployment],
     deployment_id: str,
     body: SteerBody | None,
     change: Change,
-    *more: P.args,
-    **named: P.kwargs,
+    *more: Any,
+    **named: Any,
 ) -> JSONResponse:
     wanted = body or SteerBody()
 

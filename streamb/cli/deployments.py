@@ -20,6 +20,9 @@ commands = typer.Typer(no_args_is_help=True, help="Show and control deployments.
 OfModel = Annotated[str | None, typer.Option("--model", help="Only deployments of this model.")]
 DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the deployment.")]
 By = Annotated[str | None, typer.Option("--by", help="A comment on who decided this; the history names the caller.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Do it though no step has judged the version; needs an administrator's key.")
+]
 Why = Annotated[str | None, typer.Option("--reason", help="Why; recorded in the history.")]
 
 _UNDER_WAY: Final = frozenset({"pending", "awaiting_approval", "progressing", "paused"})
@@ -28,7 +31,6 @@ _VERBS: Final[Mapping[str, str]] = {
     "approve": "Approve a deployment that awaits approval. Its author cannot.",
     "pause": "Keep the current traffic weight until the deployment is resumed.",
     "resume": "Continue a paused deployment.",
-    "promote": "Skip the remaining steps and send all traffic to the new version.",
     "abort": "Stop the deployment and send all traffic to the previous version.",
 }
 
@@ -160,6 +162,14 @@ for _name, _sentence in _VERBS.items():
     _verb(_name, _sentence)
 
 
+@command(commands, "promote")
+def promote(
+    client: HttpClient, deployment_id: DeploymentId, by: By = None, reason: Why = None, *, force: Force = False
+) -> Answer:
+    """Skip the remaining steps and send all traffic to the new version."""
+    return _steer(client, deployment_id, "promote", by=by, reason=reason, force=force or None)
+
+
 @command(commands, "rollback")
 def rollback(
     client: HttpClient,
@@ -169,16 +179,18 @@ def rollback(
     ] = None,
     by: By = None,
     reason: Why = None,
+    *,
+    force: Force = False,
 ) -> Answer:
     """Send all traffic to an earlier version. Also after completion."""
-    return _steer(client, deployment_id, "rollback", by=by, reason=reason, to_version=to_version)
+    return _steer(client, deployment_id, "rollback", by=by, reason=reason, to_version=to_version, force=force or None)
 
 
-def _steer(client: HttpClient, deployment_id: str, verb: str, **said: str | None) -> Answer:
+def _steer(client: HttpClient, deployment_id: str, verb: str, **said: str | bool | None) -> Answer:
     return _one_line(client.change("POST", f"/api/deployments/{deployment_id}/{verb}", _said(**said)))
 
 
-def _said(**said: str | None) -> dict[str, str]:
+def _said(**said: str | bool | None) -> dict[str, str | bool]:
     return {name: value for name, value in said.items() if value is not None}
 
 

@@ -14,6 +14,7 @@ from streamb.clock import Clock, SystemClock
 from streamb.config import Settings
 from streamb.crypto import PublicKey, SigningKey, create_once
 from streamb.errors import StorageFailed
+from streamb.hashing import BASIS_POINTS
 from streamb.registry import ArtifactStore, Registry
 from streamb.registry.trial import Trier
 from streamb.rollouts.controller import Rollouts
@@ -97,6 +98,8 @@ def build(
         policy=gateway_policy(settings, keys, sealed),
         outcomes=outcomes,
         drift=drift,
+        four_eyes=settings.four_eyes,
+        most_unjudged=most_unjudged(settings),
         on_table=on_table,
         on_order=on_order,
     )
@@ -166,6 +169,11 @@ def gateway_policy(settings: Settings, keys: KeyRing, sealed_token_key: bytes) -
         breaker=breaker_policy(settings),
         token_key=sealed_token_key,
     )
+
+
+def most_unjudged(settings: Settings) -> int:
+    """Return the largest share of the traffic, in ten-thousandths, that a version may get before it is judged."""
+    return BASIS_POINTS if settings.environment == "development" else round(settings.unjudged_share * BASIS_POINTS)
 
 
 def rate_limits(settings: Settings) -> RateLimits | None:

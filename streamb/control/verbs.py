@@ -94,7 +94,9 @@ class Control:
             force: allow an immediate deployment outside development, and one that does not fit on the cluster.
 
         Raises:
-            Forbidden: the deployment is immediate, the environment is not development, and `force` is not set.
+            Forbidden: the deployment is immediate, or counts as immediate because its version would get more than
+                `unjudged_share` of the traffic before it is judged; the environment is not development, and `force` is
+                not set.
             DoesNotFit: the cluster has not enough memory, CPUs or GPUs for it, and `force` is not set.
             InvalidInput: `timeout_s` is longer than any request may take.
             InvalidInput, NotFound, Conflict: see `Rollouts.create`.
@@ -117,7 +119,7 @@ class Control:
             check_isolation()
         if not force:
             self._demand_room(model_id, target_version, read.run.resources)
-        return self._platform.rollouts.create(model_id, target_version, wanted, read, actor)
+        return self._platform.rollouts.create(model_id, target_version, wanted, read, actor, force=force)
 
     def _demand_room(self, model_id: str, ref: str, resources: Resources) -> None:
         """Raise DoesNotFit if what runs and the version `ref` need more than the cluster is known to have."""

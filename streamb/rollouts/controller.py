@@ -16,6 +16,7 @@ from typing import Any
 from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput
+from streamb.hashing import BASIS_POINTS
 from streamb.registry import ModelVersion, Registry
 from streamb.rollouts import verbs
 from streamb.rollouts.advance import Advancer
@@ -33,6 +34,7 @@ from streamb.rollouts.route import ServingRoute, Undeployment
 from streamb.rollouts.runtime import Resources, Runtime
 from streamb.rollouts.standing import Standing
 from streamb.rollouts.strategies import Strategy
+from streamb.rollouts.unjudged import demand_judged, demand_judgement, demand_known
 from streamb.store import Journal, Page, RecordStore
 from streamb.traffic import GatewayPolicy, RoutingTable
 
@@ -53,6 +55,9 @@ class Rollouts:
         policy: what the gateways enforce besides routing; it is part of the routing table.
         outcomes: counts of requests, to judge versions by; without it, no step that is judged ever passes.
         drift: returns a version's drift score.
+        four_eyes: whether a deployment is approved by somebody other than its author.
+        most_unjudged: the largest share of the traffic, in ten-thousandths, that a version may get before it is judged,
+            unless that is forced.
         on_table: called when there is a newer routing table.
         on_order: called after every order (`create`, `approve`, …), so that the loop can look at once.
     """
@@ -69,6 +74,8 @@ class Rollouts:
         policy: GatewayPolicy | None = None,
         outcomes: Outcomes | None = None,
         drift: DriftOf | None = None,
+        four_eyes: bool = True,
+        most_unjudged: int = BASIS_POINTS,
         on_table: Callable[[], None] | None = None,
         on_order: Callable[[], None] = lambda: None,
     ) -> None:
@@ -83,6 +90,8 @@ class Rollouts:
         self._advancer = Advancer(self._standing, self._observation, self._patience, runtime, clock, self._limits)
         self._caretaker = Caretaker(self._standing, runtime, clock)
         self._on_order = on_order
+        self._four_eyes = four_eyes
+        self._most_unjudged = most_unjudged
         self._lock = threading.RLock()
         self._renamed: set[str] = set()
         registry.on_names = self._note_names
@@ -96,6 +105,8 @@ class Rollouts:
         strategy: Strategy,
         options: RolloutOptions | Mapping[str, Any],
         actor: str,
+        *,
+        force: bool = False,
     ) -> Deployment:
         """Start to deploy a registered version.
 
@@ -105,15 +116,17 @@ class Rollouts:
             strategy: how the deployment proceeds.
             options: options of the strategy.
             actor: the name of the caller, for the history.
+            force: whether the version may get all traffic before it is judged.
 
         Raises:
+            Forbidden: it counts as immediate, and is not forced.
             NotFound: there is no such model or version.
             Conflict: the model has a deployment under way.
             IncompatibleSignature: the version's signature differs from that of the version that serves, in something
                 that `accept_changes` does not name.
             InvalidInput: an option is unknown, out of range, or not used by the strategy.
         """
-        read = RolloutOptions.read(options)
+        read, most = RolloutOptions.read(options), BASIS_POINTS if force else self._most_unjudged
         with self._lock:
             target = self._registry.resolve(model_id, target_version)  # locked, so that nobody deletes it
             version = target.version
@@ -123,8 +136,10 @@ class Rollouts:
             accepted = accepted_changes(stable, target, read.accept_changes)
             _check_joining(target, read)
             deployment = new_deployment(
-                model_id, version, strategy, read, actor, self._clock.now(), route, self._runtime.apps()
+                model_id, version, strategy, read, actor, self._clock.now(), route, self._runtime.apps(), most
             )
+            if most < BASIS_POINTS:
+                demand_judgement(deployment, most, self._ledger.served(model_id))
             # Versions that are kept warm make room for the target, unless it is one of them.
             kept = route.keeping(deployment.app) if route is not None else None
             note = Note(CREATED, "; ".join(filter(None, (deployment.reason, accepted))), actor)
@@ -137,10 +152,10 @@ class Rollouts:
         """Approve the gate at which a deployment waits.
 
         Raises:
-            Forbidden: `by` is the author of the deployment.
+            SelfApproval: `by` is the author of the deployment, and `four_eyes` is set.
             InvalidTransition: the deployment does not wait for an approval.
         """
-        return self._order(deployment_id, "approved", by, reason, verbs.approve)
+        return self._order(deployment_id, "approved", by, reason, partial(verbs.approve, four_eyes=self._four_eyes))
 
     @change
     def pause(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
@@ -153,9 +168,27 @@ class Rollouts:
         return self._order(deployment_id, "resumed", by, reason, verbs.resume)
 
     @change
-    def promote(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
-        """Skip to the last step, with all traffic; gates without an approval stay closed."""
-        return self._order(deployment_id, "promoted", by, reason, verbs.promote)
+    def promote(self, deployment_id: str, by: str, reason: str = "", *, force: bool = False) -> Deployment:
+        """Skip to the last step, with all traffic; gates without an approval stay closed.
+
+        Args:
+            deployment_id: the deployment.
+            by, reason: who decided, and why.
+            force: whether its version may get all traffic though no step has judged it, and its other answers need no
+                approval.
+
+        Raises:
+            Forbidden: no step has judged the version so far, and it is not forced.
+        """
+        most = BASIS_POINTS if force else self._most_unjudged
+
+        def change(found: Deployment, by: str, reason: str, now: float) -> Deployment:
+            moved = verbs.promote(found, by, reason, now, four_eyes=self._four_eyes and not force)
+            if moved is not found and moved.step != found.step:
+                demand_judged(found, most)
+            return moved
+
+        return self._order(deployment_id, "promoted", by, reason, change)
 
     @change
     def abort(self, deployment_id: str, by: str, reason: str = "") -> Deployment:
@@ -163,15 +196,19 @@ class Rollouts:
         return self._order(deployment_id, "aborting", by, reason, verbs.abort)
 
     @change
-    def rollback(self, deployment_id: str, by: str, reason: str = "", to_version: str | None = None) -> Deployment:
+    def rollback(
+        self, deployment_id: str, by: str, reason: str = "", to_version: str | None = None, *, force: bool = False
+    ) -> Deployment:
         """Send all traffic to the previous version; after completion, to any version registered earlier.
 
         Args:
             deployment_id: the deployment to roll back.
             by, reason: who decided, and why.
             to_version: the version to return to; None for the previous one.
+            force: whether it may be a version that has never served.
 
         Raises:
+            Forbidden: the version has never served, and it is not forced.
             NotFound: there is no such version.
             Conflict: another deployment has taken over meanwhile, or there is no version to return to.
         """
@@ -186,6 +223,8 @@ class Rollouts:
                 route = self._standing.routes.get(found.model_id)
                 ran = partial(self._ledger.run_of, found.model_id)
                 version, app, run = way_back(found, wanted, route, self._registry, now, ran)
+                if version != found.previous_version and not force:
+                    demand_known(version, self._most_unjudged, self._ledger.served(found.model_id))
                 return verbs.roll_back_to(found, version, app, run, by, reason, now)
 
             return self._order(deployment_id, "rolling_back", by, reason, change)
@@ -253,7 +292,9 @@ class Rollouts:
             if after is not before:
                 ended = str(after.state) if before.active and not after.active else kind
                 opened = after.approvals != before.approvals
-                detail = f"{after.waiting_for}: {reason}".rstrip(": ") if opened else after.reason
+                detail = after.reason
+                if opened:
+                    detail = f"{after.waiting_for}: {after.approvals[-1].reason}".rstrip(": ")
                 self._standing.change(after, Note(ended, detail, by))
         self._on_order()
         return after

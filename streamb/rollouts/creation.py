@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from streamb.errors import Conflict, InvalidInput, NotFound
+from streamb.hashing import BASIS_POINTS
 from streamb.registry import Registry
 from streamb.rollouts.deployment import Deployment, DeploymentState
 from streamb.rollouts.options import RolloutOptions
@@ -28,6 +29,7 @@ def new_deployment(
     now: float,
     route: ServingRoute | None,
     running: Mapping[str, AppStatus],
+    most_unjudged: int = BASIS_POINTS,
 ) -> Deployment:
     """Return a new deployment in the state pending.
 
@@ -38,12 +40,14 @@ def new_deployment(
         now: seconds since the epoch.
         route: the model's present route; None if no version serves yet.
         running: the state of every app.
+        most_unjudged: ten-thousandths of the traffic above which a rolling deployment does not begin.
 
     Raises:
         InvalidInput: an option is not used by the strategy.
     """
     serving = running.get(route.app) if route else None
-    steps = plan(strategy, options, replicas=serving.replicas if serving else 1, first=route is None)
+    replicas = serving.replicas if serving else 1
+    steps = plan(strategy, options, replicas=replicas, first=route is None, most_unjudged=most_unjudged)
     if route is not None and route.version == version:
         steps = AT_ONCE  # it answers already
     run = options.run

@@ -128,6 +128,15 @@ class Ledger:
             if (cursor := page.next_cursor) is None:
                 return DEFAULT_RUN
 
+    def served(self, model_id: str) -> frozenset[str]:
+        """Return the versions of a model whose deployment was completed, and not rolled back afterwards."""
+        found, cursor = set[str](), None
+        while True:
+            page = self.list(_PAGE, cursor, model_id)
+            found |= {one.target_version for one in page.items if one.state is DeploymentState.COMPLETED}
+            if (cursor := page.next_cursor) is None:
+                return frozenset(found)
+
     def history(self, limit: int, cursor: str | None, model_id: str | None) -> Page[DeploymentEvent]:
         """Return at most `limit` events of deployments (of `model_id`, if given) from `cursor` on, newest first."""
         page = self._journal.read(_history_stream(model_id), limit=limit, cursor=cursor, newest_first=True)

@@ -80,7 +80,14 @@ AT_ONCE: Final = (Step(BASIS_POINTS, analyse=False),)
 """All traffic as soon as the version runs."""
 
 
-def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, first: bool = False) -> tuple[Step, ...]:
+def plan(
+    strategy: Strategy,
+    options: RolloutOptions,
+    *,
+    replicas: int = 1,
+    first: bool = False,
+    most_unjudged: int = BASIS_POINTS,
+) -> tuple[Step, ...]:
     """Return the steps of a deployment.
 
     Args:
@@ -88,6 +95,7 @@ def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, firs
         options: the options of the strategy.
         replicas: number of replicas that serve now; a rolling deployment replaces them one by one.
         first: whether no version serves yet, so that there is nothing to compare with or to take traffic from.
+        most_unjudged: ten-thousandths of the traffic above which a rolling deployment does not begin.
 
     Raises:
         InvalidInput: an option is not used by the strategy, or names a step that it does not have.
@@ -98,7 +106,7 @@ def plan(strategy: Strategy, options: RolloutOptions, *, replicas: int = 1, firs
     check_used(strategy, options)
     if strategy is Strategy.IMMEDIATE:
         return AT_ONCE
-    steps = _with_gates(strategy, _moving(strategy, options, replicas), options)
+    steps = _with_gates(strategy, _moving(strategy, options, replicas, most_unjudged), options)
     if first:
         return (replace(AT_ONCE[0], gate=any(step.gate for step in steps)),)
     return steps
@@ -121,14 +129,14 @@ def check_used(strategy: Strategy, options: RolloutOptions) -> None:
         raise InvalidInput(f"the strategy {strategy} does not use {', '.join(sorted(unused))}: leave it out")
 
 
-def _moving(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[Step]:
+def _moving(strategy: Strategy, options: RolloutOptions, replicas: int, most_unjudged: int) -> list[Step]:
     """Return the steps: a preview, and those that move traffic; the last one moves all of it and need not pass.
 
     The preview must pass if no step follows that has a part of the traffic and must pass.
     """
     seconds = STEP_SECONDS[strategy] if options.step_seconds is None else options.step_seconds
     longest = STEP_MAX_SECONDS if options.step_max_seconds is None else options.step_max_seconds
-    shares = _shares(strategy, options, replicas)
+    shares = _shares(strategy, options, replicas, most_unjudged)
     steps = [
         Step(
             share,
@@ -177,13 +185,14 @@ def samples_of(shares: list[int], index: int) -> int:
     return SMALL_SAMPLES if following <= BASIS_POINTS // 10 else SAMPLES
 
 
-def _shares(strategy: Strategy, options: RolloutOptions, replicas: int) -> list[int]:
+def _shares(strategy: Strategy, options: RolloutOptions, replicas: int, most_unjudged: int) -> list[int]:
     if strategy is Strategy.BLUE_GREEN:
         return [BASIS_POINTS]
     if strategy is Strategy.ROLLING:
         # At least two waves: the first one is judged while the old version still answers the other half.
         waves = min(max(replicas, 2), MOST_WAVES)
-        return [BASIS_POINTS * wave // waves for wave in range(1, waves + 1)]
+        shares = [BASIS_POINTS * wave // waves for wave in range(1, waves + 1)]
+        return [most_unjudged, *shares] if 0 < most_unjudged < shares[0] else shares
     percents = options.steps
     if not percents:
         start = CANARY_PERCENTS[0] if options.traffic_split_percentage is None else options.traffic_split_percentage

@@ -8,31 +8,43 @@ seconds since the epoch.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from streamb.errors import Conflict, InvalidTransition, SelfApproval
 from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, OUTPUTS, Approval, Deployment, DeploymentState, Phase
 from streamb.rollouts.moves import ROLLING_BACK, give_back, restore, to_state, to_step
 from streamb.rollouts.moves import pause as paused
 from streamb.rollouts.runtime import RunOptions
+from streamb.security.principals import ANONYMOUS
 
 _S = DeploymentState
+SELF_APPROVED: Final = "self-approved"
+"""What the history says of an approval by the deployment's author."""
 
 
-def approve(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
+def approve(deployment: Deployment, by: str, reason: str, now: float, *, four_eyes: bool = True) -> Deployment:
     """Approve the gate at which the deployment waits.
 
+    Args:
+        deployment, by, reason, now: as in all orders.
+        four_eyes: whether the author of the deployment is refused; otherwise the approval says "self-approved".
+
     Raises:
-        SelfApproval: `by` is the author of the deployment.
+        SelfApproval: `by` is the author of the deployment, or may be: nobody knows who a caller without a key is.
         InvalidTransition: the deployment does not wait for an approval.
     """
-    if by == deployment.created_by:
-        raise SelfApproval(f"{by} created deployment {deployment.id}; somebody else must approve it")
+    unknown = ANONYMOUS in (by, deployment.created_by)
+    if four_eyes and (unknown or by == deployment.created_by):
+        who = "without a key on both sides, nobody can tell who that is" if unknown else f"{by} created it"
+        raise SelfApproval(f"somebody else must approve deployment {deployment.id} than its author: {who}")
     if deployment.state is not _S.AWAITING_APPROVAL:
         if deployment.approvals and deployment.state in {_S.PROGRESSING, _S.COMPLETED, _S.PAUSED}:
             return deployment
         raise _refused(deployment, "approved", "it does not wait for an approval")
     if deployment.approved(deployment.waiting_for):
         return deployment
+    if by == deployment.created_by:
+        reason = f"{SELF_APPROVED}: {reason}" if reason else SELF_APPROVED
     approval = Approval(by, now, deployment.waiting_for, reason)
     return replace(deployment, approvals=(*deployment.approvals, approval), updated_at=now)
 
@@ -56,14 +68,24 @@ def resume(deployment: Deployment, by: str, reason: str, now: float) -> Deployme
     return to_state(deployment, _S.PROGRESSING, now, reason=said, phase_since=now, observed_since=observed)
 
 
-def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:
-    """Skip to the last step, and what is unknown. If a skipped gate was not approved, that step gets a gate."""
+def promote(deployment: Deployment, by: str, reason: str, now: float, *, four_eyes: bool = False) -> Deployment:
+    """Skip to the last step, and what is unknown. If a skipped gate was not approved, that step gets a gate.
+
+    Args:
+        deployment, by, reason, now: as in all orders.
+        four_eyes: whether other answers than stable's still need an approval; otherwise promoting accepts them.
+
+    Raises:
+        InvalidTransition: it waits for somebody to approve its other answers.
+    """
     if deployment.state is _S.COMPLETED:
         return deployment
     _refuse_on_the_way_back(deployment, "promoted")
+    if four_eyes and deployment.waiting_for == OUTPUTS:
+        raise _refused(deployment, "promoted", "somebody must approve its other answers")
     said = _said("promoted", by, reason)
     if deployment.at_last_step:
-        skipped = replace(deployment, promoted=True)
+        skipped = replace(deployment, promoted=not four_eyes)
         if deployment.waiting_for == OUTPUTS:
             return to_state(skipped, _S.PROGRESSING, now, reason=said, waiting_for="", phase_since=now)
         return resume(skipped, by, reason, now) if deployment.state is _S.PAUSED else deployment
@@ -74,7 +96,7 @@ def promote(deployment: Deployment, by: str, reason: str, now: float) -> Deploym
     )
     last = replace(deployment.steps[-1], gate=closed)
     promoted = to_step(deployment, len(deployment.steps) - 1, now, said)
-    return replace(promoted, steps=(*deployment.steps[:-1], last), promoted=True)
+    return replace(promoted, steps=(*deployment.steps[:-1], last), promoted=not four_eyes)
 
 
 def abort(deployment: Deployment, by: str, reason: str, now: float) -> Deployment:

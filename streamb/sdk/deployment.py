@@ -129,7 +129,7 @@ class Deployment:
             reason: why; recorded in the history.
 
         Raises:
-            Forbidden: `by` is the author of the deployment.
+            SelfApproval: the caller is the author of the deployment (allowed in development).
             InvalidTransition: the deployment does not await approval.
         """
         return self._steer("approve", by=by, reason=reason)
@@ -142,25 +142,33 @@ class Deployment:
         """Continue a paused deployment."""
         return self._steer("resume", by=by, reason=reason)
 
-    def promote(self, by: str = "", reason: str = "") -> DeploymentStatus:
-        """Skip the remaining steps and send all traffic to the target version."""
-        return self._steer("promote", by=by, reason=reason)
+    def promote(self, by: str = "", reason: str = "", *, force: bool = False) -> DeploymentStatus:
+        """Skip the remaining steps and send all traffic to the target version.
+
+        Args:
+            by, reason: as in `approve`.
+            force: do it though no step has judged the version so far; only an administrator may.
+        """
+        return self._steer("promote", by=by, reason=reason, force=force)
 
     def abort(self, by: str = "", reason: str = "") -> DeploymentStatus:
         """Stop the deployment and send all traffic to the previous version."""
         return self._steer("abort", by=by, reason=reason)
 
-    def rollback(self, to_version: str | None = None, reason: str = "", by: str = "") -> DeploymentStatus:
+    def rollback(
+        self, to_version: str | None = None, reason: str = "", by: str = "", *, force: bool = False
+    ) -> DeploymentStatus:
         """Send all traffic to an earlier version, even after completion. `wait` then waits for that.
 
         Args:
             to_version: the version to go back to; by default the one that answered before this deployment.
             reason: why; recorded in the history.
             by: a comment on who decided it; the history names the caller.
+            force: also to a version that has never served; only an administrator may.
         """
-        return self._steer("rollback", by=by, reason=reason, to_version=to_version)
+        return self._steer("rollback", by=by, reason=reason, to_version=to_version, force=force)
 
-    def _steer(self, verb: str, **said: str | None) -> DeploymentStatus:
+    def _steer(self, verb: str, **said: str | bool | None) -> DeploymentStatus:
         body = {name: value for name, value in said.items() if value}
         try:
             answer = self._client.change("POST", f"/api/deployments/{self.id}/{verb}", body or None)

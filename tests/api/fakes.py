@@ -14,7 +14,7 @@ from typing import Any
 from streamb.clock import ManualClock
 from streamb.config import Settings, load_settings
 from streamb.control.observations import NodeReport, Observations
-from streamb.control.platform import Platform
+from streamb.control.platform import Platform, most_unjudged
 from streamb.control.verbs import Control, JobBoard
 from streamb.crypto import SigningKey
 from streamb.errors import NotFound, StreambError
@@ -159,6 +159,8 @@ class InProcess:
             self.runtime,
             self.clock,
             outcomes=self.observations.windows,
+            four_eyes=self.settings.four_eyes,
+            most_unjudged=most_unjudged(self.settings),
             on_order=self._progress,
         )
         self.platform = Platform(

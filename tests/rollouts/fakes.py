@@ -123,7 +123,7 @@ class House:
             self.registry.register_version("m", number, artifact)
         self.restart()
 
-    def restart(self, records: Any = None, runtime: Any = None) -> None:
+    def restart(self, records: Any = None, runtime: Any = None, **rules: Any) -> None:
         self.rollouts = Rollouts(
             records or self.database.records,
             self.database.journal,
@@ -132,6 +132,7 @@ class House:
             self.clock,
             limits=Limits(start_s=120, acknowledge_s=15),
             outcomes=self.outcomes,
+            **rules,
         )
 
     def create(self, version: str = "1.0.0", strategy: Strategy = Strategy.IMMEDIATE, **options: Any) -> Deployment:
