@@ -45,15 +45,15 @@ class Gateway:
         self._key = PlatformKey.load(settings.state_dir)
         self._key_required = settings.api_key_required
         self._predictor = LinkPredictor(self._key.link_secret)
-        self._callers = CallerLimits(self._clock, self._key.edge_secret, divided=True)
+        context = ray.get_runtime_context()
+        self._actor = context.get_actor_name() or ""
+        self._callers = CallerLimits(self._clock, self._key.edge_secret, divided=bool(self._actor))
         rules = origins_of(settings, data_plane=True)
         self._app = GatewayApp(self._predictor, limits_of(settings), self._clock, self._callers, rules)
         self._newest = self._app.table
         self._expected: dict[str, float] = {}
-        context = ray.get_runtime_context()
         self._source = f"gateway-{context.get_actor_id()}"
         self._node = context.get_node_id()
-        self._actor = context.get_actor_name() or ""
         self._asgi = with_cors(self._app, settings.allowed_origins, rules)
         self._listener = Listener(self._asgi, own_address(settings))
         self._told: tuple[Snapshot, ...] = ()

@@ -75,8 +75,8 @@ class RateLimits:
         address_per_minute: sustained requests per minute from one network address, counted before a key is looked at.
         address_burst: so many more at once.
         observe_only: whether what is above a limit is only counted.
-        gateways: the number of gateways that are expected; a new one takes this part of each limit until it is told
-            its own.
+        gateways: the number of gateways that are expected: each may use an even part of each limit, or another one as
+            the Controller divides them (`traffic.shares`).
     """
 
     per_minute: int

@@ -7,7 +7,9 @@ import pytest
 from streamb.clock import ManualClock
 from streamb.cluster.reporting import STALLED_S, Heartbeat
 from streamb.control.observations import NodeReport
-from streamb.traffic import RoutingTable
+from streamb.serving.callers import CallerLimits
+from streamb.traffic import RateLimits, RoutingTable
+from streamb.traffic.shares import Shares, Uses
 
 
 class Beating(Heartbeat):
@@ -86,3 +88,41 @@ async def test_a_table_that_waits_for_replicas_does_not_silence_the_gateway(monk
     heartbeat._task.cancel()
     assert heard[0] == {"m--1.0.0--x": "it has failed"}
     assert "a routing table could not be adopted: no schema" in caplog.text
+
+
+class Dividing:
+    """Gives a gateway all of every limit at first, then less of one; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.heartbeat = self
+        self.told: list[Uses] = []
+        self.late = asyncio.Event()
+
+    async def remote(self, report):
+        self.told.append(report.uses)
+        number = len(self.told)
+        if number == 4:
+            await asyncio.sleep(60)  # this answer comes too late
+        if number == 6:
+            self.late.set()
+        return None, {}, Shares(1.0 if number == 1 else 0.5, {("k", "m"): number / 100}, filled=1.0), True
+
+
+async def test_shares_are_used_as_told_and_told_as_used(monkeypatch):
+    monkeypatch.setattr("streamb.cluster.reporting.INTERVAL_S", 0.02)
+    monkeypatch.setattr("streamb.cluster.reporting._CALL_TIMEOUT_S", 0.3)
+    clock = ManualClock(100.0)
+    callers = CallerLimits(clock, divided=True)
+    callers.use(RateLimits(60, 10, 600, 20))
+    heartbeat = Heartbeat(lambda: NodeReport("gateway", "g1", "node", 1, None), callers=callers)
+    heartbeat._controller = controller = Dividing()
+    monkeypatch.setattr("streamb.cluster.reporting.ray.get_actor", lambda *_: controller)
+    heartbeat.start()
+    await asyncio.wait_for(controller.late.wait(), 30)
+    heartbeat._task.cancel()
+    shares = [uses.shares for uses in controller.told]
+    assert shares[0] is None
+    assert [one.of["k", "m"] for one in shares[1:]] == [0.01, 0.02, 0.03, 0.03, 0.05], (
+        "of a late answer nothing is used"
+    )
+    assert [one.default for one in shares[1:3]] == [1.0, 0.5]
