@@ -247,5 +247,5 @@ def _facts(console: Console, record: KeyRecord) -> dict[str, Any]:
         "rotated_at": record.made_at,
         "old_secret_until": valid[1].until if len(valid) > 1 else None,
         "used_at": record.used_at,
-        "due": record.due_for_rotation(now, console.settings.key_rotation_days),
+        "due": bool(valid) and record.due_for_rotation(now, console.settings.key_rotation_days),
     }

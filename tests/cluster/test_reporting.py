@@ -126,3 +126,29 @@ async def test_shares_are_used_as_told_and_told_as_used(monkeypatch):
         "of a late answer nothing is used"
     )
     assert [one.default for one in shares[1:3]] == [1.0, 0.5]
+
+
+async def test_a_controller_without_its_database_does_not_count_as_heard(monkeypatch):
+    """It cannot know which keys are valid, so what a gateway knows of them becomes older."""
+    monkeypatch.setattr("streamb.cluster.reporting.INTERVAL_S", 0.01)
+    answers, heard, enough = [False, False, True], [], asyncio.Event()
+
+    class Opening:
+        def __init__(self) -> None:
+            self.heartbeat = self
+
+        async def remote(self, report):
+            known = answers.pop(0) if answers else True
+            return None, {}, None, known
+
+    def hear(report: NodeReport) -> None:
+        heard.append((len(answers), report.used))
+        enough.set()
+
+    used = {"0123456789ab": 5.0}
+    heartbeat = Heartbeat(lambda: NodeReport("gateway", "g1", "node", 1, used=used), heard=hear)
+    heartbeat._controller = Opening()
+    heartbeat.start()
+    await asyncio.wait_for(enough.wait(), 30)
+    heartbeat._task.cancel()
+    assert heard[0] == (0, used)
