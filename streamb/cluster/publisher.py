@@ -19,6 +19,8 @@ from streamb.traffic import RoutingTable
 _PUSH_S: Final = 5.0
 _AGAIN_S: Final = 1.0
 """Seconds until a push that did not reach all gateways is repeated; gateways also pull every second."""
+MOST_PUSHES: Final = 4
+"""How many tables are pushed at once at most: no change waits for a gateway that is slow with the one before."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,19 +62,36 @@ class TablePublisher:
         return asyncio.run_coroutine_threadsafe(self._connect(app), self._loop)
 
     async def run(self) -> None:
-        """Push each newer table, until cancelled."""
-        self._loop = asyncio.get_running_loop()
-        published = 0
-        while True:
-            self._changed.clear()
-            try:
-                table = self._table()
-                if table.epoch > published and await self._push(table):
-                    published = table.epoch
-            except Exception:  # without this loop, changes would wait for the gateways to ask
-                _log.exception("the routing table could not be pushed; trying again")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _AGAIN_S)
+        """Push each newer table, until cancelled.
+
+        A push takes as long as the slowest gateway, which may wait for a version's replicas. The next table does not
+        wait for it: it may end a key.
+        """
+        self._loop = loop = asyncio.get_running_loop()
+        pushes: dict[asyncio.Task[bool], int] = {}
+        published, begun, again_at = 0, 0, 0.0
+        try:
+            while True:
+                self._changed.clear()
+                try:
+                    for done in [push for push in pushes if push.done()]:
+                        epoch = pushes.pop(done)
+                        again_at = loop.time() + _AGAIN_S
+                        if done.result():
+                            published = max(published, epoch)
+                    table = self._table()
+                    newer = table.epoch > begun and len(pushes) < MOST_PUSHES
+                    if newer or (table.epoch > published and not pushes and loop.time() >= again_at):
+                        begun = table.epoch
+                        pushes[loop.create_task(self._push(table))] = begun
+                except Exception:  # without this loop, changes would wait for the gateways to ask
+                    _log.exception("the routing table could not be pushed; trying again")
+                changed = loop.create_task(self._changed.wait())
+                await asyncio.wait({changed, *pushes}, timeout=_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+        finally:
+            for push in pushes:
+                push.cancel()
 
     async def _push(self, table: RoutingTable) -> bool:
         """Push one table; return True if every gateway adopted it."""
