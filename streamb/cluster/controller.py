@@ -21,7 +21,7 @@ from streamb.cluster.names import CONTROLLER, NAMESPACE
 from streamb.cluster.publisher import TablePublisher
 from streamb.cluster.room import cluster_room
 from streamb.cluster.serve_runtime import ServeRuntime
-from streamb.cluster.sharing import Sharing
+from streamb.cluster.sharing import Sharing, gateways_among, running_actors
 from streamb.config import Settings
 from streamb.control.health import Unserved
 from streamb.control.observations import NodeReport, Observations
@@ -68,12 +68,12 @@ class ControllerActor:
     never started again. Until then verbs are refused with the reason, gateways keep their table, and edges are kept up.
     """
 
-    def __init__(self, settings: Settings, with_edge: bool) -> None:  # noqa: FBT001 - Ray passes it on
+    def __init__(self, settings: Settings, with_edge: bool, fresh: bool = True) -> None:  # noqa: FBT001, FBT002 - Ray
         self._settings = settings
         self._clock = SystemClock()
         self._observations = Observations(self._clock)
         self._wake = threading.Event()
-        self._sharing = Sharing(rate_limits(settings), self._clock)
+        self._sharing = Sharing(rate_limits(settings), self._clock, fresh=fresh)
         self._edges = EdgeFleet(settings, self._clock, enabled=with_edge)
         self._parts: _Parts | None = None
         self._look_at_keys = 0.0
@@ -289,6 +289,7 @@ def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:
         with_edge: whether to keep an edge on every node; otherwise something else must bring requests to the gateways.
     """
     PlatformKey.create(settings.state_dir)  # here, because gateways read it as soon as they start
+    fresh = not gateways_among(running_actors())
     actor = ray.remote(ControllerActor)
     return actor.options(
         name=CONTROLLER,
@@ -298,4 +299,4 @@ def start_controller(settings: Settings, *, with_edge: bool = True) -> Any:
         max_restarts=-1,
         num_cpus=0,
         max_concurrency=200,
-    ).remote(settings, with_edge)
+    ).remote(settings, with_edge, fresh)

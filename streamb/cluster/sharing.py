@@ -27,11 +27,12 @@ class Sharing:
     Args:
         limits: the limits; None if there are none.
         clock: the source of time.
+        fresh: whether no gateway ran when the Controller was made.
     """
 
-    def __init__(self, limits: RateLimits | None, clock: Clock) -> None:
+    def __init__(self, limits: RateLimits | None, clock: Clock, *, fresh: bool) -> None:
         restarted = ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed
-        self._division = None if limits is None else Division(limits, fresh=not restarted)
+        self._division = None if limits is None else Division(limits, fresh=fresh and not restarted)
         self._clock = clock
         self._began = clock.monotonic()
 
@@ -65,8 +66,18 @@ class Sharing:
         doubtful = division.doubtful(now, SILENCE_S)
         if not doubtful and not division.recovering:
             return
-        running = {str(one["name"]) for one in ray.util.list_named_actors(all_namespaces=True)}
+        running = running_actors()
         for name in doubtful - running:
             division.gone(name)
         if division.recovering:
-            division.expect(name for name in running if f"#{GATEWAY}#" in name)
+            division.expect(gateways_among(running))
+
+
+def running_actors() -> frozenset[str]:
+    """Return the names of all actors of the cluster that run, or are being started. May block."""
+    return frozenset(str(one["name"]) for one in ray.util.list_named_actors(all_namespaces=True))
+
+
+def gateways_among(actors: frozenset[str]) -> frozenset[str]:
+    """Return the gateways among the names of actors, as Serve names its replicas."""
+    return frozenset(name for name in actors if f"#{GATEWAY}#" in name)

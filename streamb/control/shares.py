@@ -133,8 +133,10 @@ class Division:
         used = uses.shares or NO_SHARES
         holder = self._holders.get(gateway)
         if holder is None:
-            if uses.shares is not None:  # told by another Controller before
+            if uses.shares is not None:  # told by another Controller before, as perhaps to others, too
                 self._unused = 0.0
+                if self._awaited is not None and gateway not in self._awaited:
+                    self._awaited = None
             holder = self._holders[gateway] = _Holder(used, used, now, uptime_s - 1.0)
         if self._awaited is not None:
             self._awaited.discard(gateway)
