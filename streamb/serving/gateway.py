@@ -237,6 +237,13 @@ class GatewayApp:
                 retry_after_s=5,
             )
 
+    def _check_key(self, exchange: Exchange, route: Route) -> None:
+        """Look at the key of a request again: it may have been revoked while a slow body was on its way."""
+        policy = self._served.table.policy
+        exchange.grant = access.grant_of(exchange.headers, policy, self._clock.now())
+        if exchange.grant is not None and policy.check_permissions:
+            access.check_permitted(exchange.grant, route, exchange.headers)
+
     def _covered(self, exchange: Exchange) -> Callable[[str], bool]:
         """Return what tells whether a model may be named to whoever sent a request."""
         grant = exchange.grant
@@ -254,7 +261,10 @@ class GatewayApp:
     async def _infer(self, exchange: Exchange, route: Route, probabilities: bool) -> Reply:  # noqa: FBT001
         if TIMEOUT_HEADER in exchange.headers:
             exchange.timeout_s = read_timeout_s(exchange.headers[TIMEOUT_HEADER])
+        admitted = self._served
         request = await read_request(exchange, route, self._limits)
+        if self._served is not admitted:
+            self._check_key(exchange, route)
         model = self._served.model(route.model_id)
         chosen = self._choose(exchange, route, model, request)
         inquiry = Inquiry(model, request, probabilities)
@@ -306,9 +316,12 @@ class GatewayApp:
         return reply
 
     async def _learn(self, exchange: Exchange, route: Route) -> Reply:
-        self._served.model(route.model_id)
+        admitted = self._served
+        admitted.model(route.model_id)
         access.json_length(exchange.headers, tensors=False)
         body = await body_of(exchange, self._limits, min(MAX_BODY_BYTES, self._limits.max_body_bytes))
+        if self._served is not admitted:
+            self._check_key(exchange, route)
         grant, policy = exchange.grant, self._served.table.policy
         of_all = grant is not None and (not policy.check_permissions or Permission.FEEDBACK in grant.permissions)
         told = self._feedback.take(route.model_id, Feedback.decode(body), exchange.caller, of_all=of_all)

@@ -6,6 +6,7 @@ import http.client
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import psutil
@@ -57,13 +58,13 @@ def test_a_revoked_key_is_refused_everywhere_within_a_second(platform, admin):
 def flood(url: str, path: str, numbers: range) -> None:
     """Ask with keys that nobody has, over one connection."""
     host, _, port = url.removeprefix("http://").partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
-    for number in numbers:
-        start = f"sb_{number:012x}_" + "0" * 64
-        connection.request("GET", path, headers={"X-API-Key": start + f"{zlib.crc32(start.encode()):08x}"})
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 401
+    with closing(http.client.HTTPConnection(host, int(port), timeout=60)) as connection:
+        for number in numbers:
+            start = f"sb_{number:012x}_" + "0" * 64
+            connection.request("GET", path, headers={"X-API-Key": start + f"{zlib.crc32(start.encode()):08x}"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 401
 
 
 def memory_mb() -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The keys that a gateway knows: how long they last without the Controller, when they were used, and what they cost."""
 
+import asyncio
 import tracemalloc
 from contextlib import suppress
 
@@ -12,15 +13,15 @@ from streamb.serving import GatewayApp, GatewayLimits
 from streamb.serving.gateway import MOST_USED
 from streamb.serving.http.access import grant_of
 from streamb.traffic import GatewayPolicy, KeyGrant
-from tests.serving.asgi_client import AsgiClient
+from tests.serving.asgi_client import AsgiClient, Connection
 from tests.serving.gateways import ONE_ROW, PREDICT, error_of
 from tests.serving.predictors import table
 
 NOW = 1_000.0
 
 
-def policy(*names, required=True, last_s=60.0, **grant):
-    keys = {sha256_hex(name.encode()): KeyGrant(name, "ada", frozenset({"predict"}), **grant) for name in names}
+def policy(*names, required=True, last_s=60.0, permissions=("predict",), **grant):
+    keys = {sha256_hex(name.encode()): KeyGrant(name, "ada", frozenset(permissions), **grant) for name in names}
     return GatewayPolicy(api_key_required=required, keys=keys, check_permissions=True, keys_last_s=last_s)
 
 
@@ -76,6 +77,23 @@ async def test_a_table_that_is_held_back_brings_its_keys_at_once(client):
     client.app.apply(newer.held_back(client.app.table, apps))
     error_of(await client.post(PREDICT, ONE_ROW, x_api_key="k1"), 401, "unauthorized")
     assert (await client.post(PREDICT, ONE_ROW, x_api_key="k2")).status == 200
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v2/models/m/feedback"])
+async def test_a_slow_body_does_not_outlive_its_key(client, predictor, path):
+    """Whoever begins a request with a key that is then revoked gets no answer by it."""
+    client.app.apply(table(epoch=2, policy=policy("k1", permissions=("predict", "feedback"))))
+    for newer, status in ((policy("k1"), 202 if "feedback" in path else 200), (policy("k2"), 401)):
+        connection = Connection(b'{"instances"' if path == PREDICT else b'{"request_id"', more_to_come=True)
+        task = asyncio.create_task(client.open(connection, "POST", path, {"x-api-key": "k1"}))
+        await asyncio.sleep(0.01)
+        if status == 202:
+            newer = policy("k1", permissions=("feedback",))
+        client.app.apply(table(epoch=client.app.table.epoch + 1, policy=newer))
+        connection.feed(b": [[1, 2]]}" if path == PREDICT else b': "r", "success": true}')
+        await task
+        assert connection.response.status == status, connection.response.body
+    assert len(predictor.batches) == (path == PREDICT)
 
 
 async def test_uses_are_told_until_the_controller_has_heard_of_them(client, clock):
