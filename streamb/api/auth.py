@@ -156,12 +156,13 @@ class Reach:
             raise Forbidden(f"the key of {self.caller.name} is good for {allowed}, not for {model_id}")
 
 
-def demand_admin(caller: Principal | None, what: str) -> None:
+def demand_admin(caller: Principal | None, what: str, *, for_code: bool = False) -> None:
     """Refuse what only an administrator may do, in every environment.
 
     Args:
         caller: who calls; None: nobody gave a key.
         what: the subject of the message, such as "`force`".
+        for_code: whether it runs code, which reaches every model: a key for some models is not enough.
 
     Raises:
         Unauthorized: nobody gave a key.
@@ -171,6 +172,8 @@ def demand_admin(caller: Principal | None, what: str) -> None:
         raise Unauthorized(f"{what} needs the API key of an administrator, even in development")
     if not caller.admin:
         raise Forbidden(f"{what} needs the API key of an administrator; {caller.name} is none with this key")
+    if for_code and not caller.every_model:
+        raise Forbidden(f"{what} reaches every model, and the key of {caller.name} is good for some of them only")
 
 
 async def _caller(request: Request) -> Principal | None:

@@ -184,7 +184,7 @@ async def create_deployment(
     if body.force:
         demand_admin(caller, "`force`")
     if body.options.runs_code:
-        demand_admin(caller, "a criterion of your own runs code in the Controller, so it")
+        demand_admin(caller, "a criterion of your own, which is code that runs in the Controller,", for_code=True)
 
     async def act() -> DeploymentAnswer:
         await _try_untried(console, body.model_id, body.target_version)

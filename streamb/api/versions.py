@@ -174,6 +174,7 @@ class VersionAnswer(Answer):
     carries_code: bool
     stage: str
     owner: str
+    registered_by: str = Field(default="", description="Who registered it; empty if that is not known.")
     created_at: float
     metadata: dict[str, Any]
     metrics: dict[str, float]
@@ -234,14 +235,14 @@ async def register_version(
         body = checked(VersionBody, upload.metadata, "metadata")
 
         async def act() -> tuple[int, BaseModel]:
-            return await _register(console, model_id, body, upload, caller=caller)
+            return await _register(console, model_id, body, upload, caller, change.actor)
 
         location = "/api/models/{model_id}/versions/{version}"
         return await change.once(f"{upload.sha256}\n{body.canonical()}", act, location=location)
 
 
 async def _register(
-    console: Console, model_id: str, body: VersionBody, upload: Upload, *, caller: Principal | None
+    console: Console, model_id: str, body: VersionBody, upload: Upload, caller: Principal | None, actor: str
 ) -> tuple[int, BaseModel]:
     if body.model is None:  # else it may be created, once the version has passed
         await console.ask(Registry.get_model, model_id)
@@ -251,7 +252,8 @@ async def _register(
     if body.model is not None:
         await console.ask(Registry.create_model, model_id, **body.model.model_dump())
     facts = {**body.model_dump(exclude={"model", "environment"}), "lineage": Lineage(**body.lineage.model_dump())}
-    version, created = await console.ask(Registry.register_version, model_id, artifact=artifact, **facts)
+    made = console.ask(Registry.register_version, model_id, artifact=artifact, registered_by=actor, **facts)
+    version, created = await made
     return 201 if created else 200, VersionAnswer.model_validate(version)
 
 
@@ -298,11 +300,11 @@ async def _ingest(
         return await asyncio.to_thread(
             console.artifacts.ingest,
             upload.path,
-            may_carry_code=caller is not None and caller.admin,
+            may_carry_code=caller is not None and caller.admin and caller.every_model,
             registered=registered,
             example=None if upload.example is None else Example.from_json(upload.example),
             environment=environment,
         )
     except ArtifactUntrusted:
-        demand_admin(caller, "an artifact that carries code, or installs packages,")
+        demand_admin(caller, "an artifact that carries code, or installs packages,", for_code=True)
         raise

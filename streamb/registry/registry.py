@@ -164,6 +164,7 @@ class Registry:
         hyperparameters: Mapping[str, Any] | None = None,
         lineage: Lineage | None = None,
         tags: Mapping[str, str] | None = None,
+        registered_by: str = "",
     ) -> tuple[ModelVersion, bool]:
         """Register content under a version number, which it keeps for ever.
 
@@ -172,6 +173,7 @@ class Registry:
             version: a semantic version.
             artifact: the stored content.
             owner, tags, lineage: who owns it, its tags by name, and where it comes from.
+            registered_by: the principal that registers it, for the record.
             metadata: its keys `metrics` and `hyperparameters` are moved into those arguments, which win if both have
                 the same key.
 
@@ -199,6 +201,7 @@ class Registry:
             metadata=rest,
             lineage=lineage or Lineage(),
             tags=check_tags(tags or {}),
+            registered_by=registered_by,
         )
         with self._contents.lock:
             known = self.known(model_id, version)

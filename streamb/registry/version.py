@@ -91,6 +91,8 @@ class ModelVersion(Artifact):
         metadata: further facts from its author, as JSON values.
         metrics: scores by name, finite numbers.
         hyperparameters: hyperparameters of its training by name, as JSON values.
+        owner: the person or team responsible for it, as it was given; it allows nothing.
+        registered_by: the principal that registered it; "" if that is not known (an earlier release, or from Python).
     """
 
     model_id: str
@@ -103,3 +105,4 @@ class ModelVersion(Artifact):
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
     tags: Mapping[str, str] = field(default_factory=dict)
+    registered_by: str = ""
