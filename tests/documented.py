@@ -1,7 +1,7 @@
 """What there is to document, read from the code: settings, console routes, commands, files. Used by test_docs.
 
-As a program (`make map`) it writes the file map of docs/architecture.md, the table of docs/configuration.md and the
-points of the Open Inference Protocol in docs/api.md.
+As a program (`make map`) it writes the file map of docs/architecture.md, the table of docs/configuration.md, the tables
+of permissions in docs/security.md and the points of the Open Inference Protocol in docs/api.md.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any
 from streamb.config import VARIABLES_OF_JOBS, Settings, variable_of
 from streamb.monitoring.channels.opening import channel_variables
 from streamb.options import Options
+from streamb.security.permissions import CONSOLE, GATEWAY, JUDGES_MODELS, MEANINGS, ROLES, Needed
 
 ROOT = Path(__file__).parent.parent
 MAPPED = ("streamb", "serve_apps", "tune_jobs")
 ARCHITECTURE = ROOT / "docs/architecture.md"
 CONFIGURATION = ROOT / "docs/configuration.md"
 API = ROOT / "docs/api.md"
+SECURITY = ROOT / "docs/security.md"
 MAP_BEGINS = "<!-- `make map` writes what follows, from the first line of each module. -->"
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -158,6 +160,41 @@ def with_settings_table(text: str) -> str:
     return re.sub(r"(^\| `ML_.*\n)+", lambda _: f"{rows}\n", text, count=1, flags=re.MULTILINE)
 
 
+PERMISSIONS_BEGIN = "<!-- `make map` writes these tables from streamb/security/permissions.py. -->\n"
+PERMISSIONS_END = "<!-- Here they end. -->\n"
+
+
+def permission_tables() -> Iterator[str]:
+    """The tables of permissions: what each allows and who has it, and what each request needs."""
+    yield "| permission | what it allows | roles that have it |\n| --- | --- | --- |"
+    for permission, meaning in MEANINGS.items():
+        yield f"| `{permission}` | {meaning} | {', '.join(role for role in ROLES if permission in ROLES[role])} |"
+    yield "\n| request to the Console | needs | a key for some models |\n| --- | --- | --- |"
+    for place, needed in CONSOLE.items():
+        path = place[1]
+        some = (
+            "its models"
+            if "{model_id}" in path
+            else "only theirs is shown or changed"
+            if place in JUDGES_MODELS
+            else ""
+        )
+        yield f"| `{place[0]} {path}` | {_needed(needed)} | {(some or 'refused') if needed else ''} |"
+    yield "\n| action of a gateway | needs |\n| --- | --- |"
+    yield from (f"| `{action}` | {_needed(needed)} |" for action, needed in GATEWAY.items())
+
+
+def _needed(needed: Needed) -> str:
+    return " or ".join(f"`{one}`" for one in needed) or "nothing, not even a key"
+
+
+def with_permission_tables(text: str) -> str:
+    """The text of docs/security.md with the tables of permissions as the code has them now."""
+    before, rest = text.split(PERMISSIONS_BEGIN)
+    tables = "\n".join(permission_tables())
+    return f"{before}{PERMISSIONS_BEGIN}\n{tables}\n\n{PERMISSIONS_END}{rest.split(PERMISSIONS_END)[1]}"
+
+
 def protocol_points() -> list[tuple[str, str]]:
     """The points of the Open Inference Protocol that tests show, each with the part that it belongs to."""
     points = []
@@ -188,4 +225,5 @@ def blocks(document: Path, language: str) -> list[str]:
 if __name__ == "__main__":
     ARCHITECTURE.write_text(with_file_map(ARCHITECTURE.read_text()))
     CONFIGURATION.write_text(with_settings_table(CONFIGURATION.read_text()))
+    SECURITY.write_text(with_permission_tables(SECURITY.read_text()))
     API.write_text(with_protocol_points(API.read_text()))

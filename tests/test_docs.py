@@ -21,6 +21,7 @@ from tests.documented import (
     CONFIGURATION,
     DOCUMENTS,
     ROOT,
+    SECURITY,
     blocks,
     commands,
     console_routes,
@@ -30,6 +31,7 @@ from tests.documented import (
     table_rows,
     variables,
     with_file_map,
+    with_permission_tables,
     with_settings_table,
 )
 
@@ -156,6 +158,10 @@ class TestFileMap:
     def test_it_is_what_make_map_writes(self):
         text = ARCHITECTURE.read_text()
         assert text == with_file_map(text), "run `make map`"
+
+    def test_so_are_the_tables_of_permissions(self):
+        text = SECURITY.read_text()
+        assert text == with_permission_tables(text), "run `make map`"
 
     def test_every_file_says_what_it_is(self):
         assert [path for path in source_files() if len(first_line(path)) < 10] == []

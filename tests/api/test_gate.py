@@ -13,6 +13,8 @@ from streamb.api.gate import Gate
 from streamb.security.permissions import CONSOLE, JUDGES_MODELS, ROLES, Permission, Role
 from tests.api.conftest import client_of
 from tests.api.fakes import InProcess
+from tests.api.test_models import form
+from tests.monitoring.alerts.incidents import alert
 
 IN_ORDER = sorted(CONSOLE, key=str)
 PARAMETER = re.compile(r"{[a-z_]+}")
@@ -149,6 +151,48 @@ async def test_unknown_addresses_and_methods(staging):
         answer = await client.put("/api/deployments/history")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
         assert (await client.patch("/api/models/x/versions")).headers["allow"] == "GET, POST"
+
+
+async def test_lists_show_only_the_models_of_a_key(tmp_path, archive):
+    backend = InProcess(tmp_path / "staging", environment="staging")
+    backend.platform.directory.create("ada", "person", ["operator"])
+    backend.platform.directory.create("root", "person", ["admin"])
+    root = {"X-API-Key": backend.platform.keys.create("root")[0]}
+    ada = {"X-API-Key": backend.platform.keys.create("ada", None, ["energy-*"])[0]}
+    async with client_of(backend) as client:
+        for model in ("energy-1", "churn"):
+            files = form(archive, model={})
+            assert (await client.post(f"/api/models/{model}/versions", files=files, headers=root)).status_code == 201
+            order = {"model_id": model, "target_version": "1.0.0", "strategy": "canary"}
+            made = await client.post("/api/deployments", json=order, headers=root)
+            assert made.status_code == 201, made.text
+        place = made.headers["location"]
+        backend.core._alerting.evaluate([alert(name="DataDrift", model=one) for one in ("energy-1", "churn", "")])
+
+        async def seen(path, headers, of="items"):
+            answer = await client.get(path, headers=headers)
+            assert answer.status_code == 200, answer.text
+            return {one.get("model_id") or one["labels"].get("model", "") for one in answer.json()[of]}
+
+        for path in ("/api/models", "/api/deployments", "/api/deployments/history", "/api/alerts"):
+            assert await seen(path, root) >= {"energy-1", "churn"}
+            assert await seen(path, ada) == {"energy-1"}, path
+            if path != "/api/models":
+                word = "model" if path == "/api/alerts" else "model_id"
+                assert await seen(f"{path}?{word}=churn", ada) == set()
+        assert await seen("/api/status", root, "models") == {"energy-1", "churn"}
+        assert await seen("/api/status", ada, "models") == {"energy-1"}
+        assert (await client.get(place, headers=ada)).status_code == 403
+        for verb in ("pause", "resume", "promote", "abort", "rollback"):
+            assert (await client.post(f"{place}/{verb}", headers=ada)).status_code == 403, verb
+        for path, body in (
+            ("/api/models", {"model_id": "churn"}),
+            ("/api/deployments", {"model_id": "churn", "target_version": "1.0.0"}),
+            ("/api/monitoring/baseline", {"model_id": "churn", "from_window_minutes": 5}),
+        ):
+            refused = await client.post(path, json=body, headers=ada)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), path
+    backend.close()
 
 
 class TestDevelopment:

@@ -32,8 +32,13 @@ PLACES = {"model_id": "churn", "version": "1.0.0", "deployment_id": "dep-1", "al
 KNOWN: dict[str, Any] = {
     **PLACES,
     **dict.fromkeys(ABSENT),
-    "target_version": "1.0.0", "to_version": "1.0.0", "matchers": ['model="churn"'], "force": False, "options": {},
-    "scopes": ["read"], "models": ["*"],
+    "target_version": "1.0.0",
+    "to_version": "1.0.0",
+    "matchers": ['model="churn"'],
+    "force": False,
+    "options": {},
+    "scopes": ["read"],
+    "models": ["*"],
 }
 
 
