@@ -23,6 +23,7 @@ from streamb.errors import (
     BadRequest,
     DeadlineExceeded,
     NotRunning,
+    RateLimited,
     StreambError,
     Unavailable,
     error_classes,
@@ -192,7 +193,11 @@ class HttpClient:
             if response.is_success:
                 return response
             refusal = _error_of(response)
-            if last or not retry_answers or not isinstance(refusal, Unavailable):
+            # A limit on callers that says when is waited for: what polls a deployment must not fail of it.
+            later = isinstance(refusal, Unavailable) or (
+                isinstance(refusal, RateLimited) and "retry_after_s" in refusal.details
+            )
+            if last or not retry_answers or not later:
                 raise refusal
             self._pause(attempt, refusal.details.get("retry_after_s"))
         raise AssertionError("the last attempt returns or raises")

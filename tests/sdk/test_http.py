@@ -108,6 +108,18 @@ class TestAnswers:
         assert len(self.requests) == 4
         assert pauses == [1.5, 1.5, 1.5] or all(pause >= 1.5 for pause in pauses)
 
+    def test_a_limit_is_waited_for_except_with_predictions(self):
+        pauses = []
+        body = {"error": "e", "code": "rate_limited", "request_id": "r", "retry_after_s": 1}
+        with self.client(httpx.Response(429, json=body), pauses) as client:
+            with pytest.raises(RateLimited):
+                client.get("/x")
+            assert len(self.requests) == 4
+            assert all(pause >= 1 for pause in pauses)
+            with pytest.raises(RateLimited):
+                client.ask("/v2/models/m/predict", {"instances": []})
+            assert len(self.requests) == 5
+
     def test_a_prediction_that_was_answered_is_not_repeated(self):
         body = {"error": "e", "code": "unavailable", "request_id": "r"}
         with self.client(httpx.Response(503, json=body)) as client, pytest.raises(Unavailable):
