@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from streamb.api import alerts, baselines, deployments, jobs, keys, models, monitoring, platform, versions
+from streamb.api import alerts, baselines, deployments, jobs, keys, models, monitoring, platform, sessions, versions
 from streamb.api.auth import NEEDS_KEY, SECURITY_SCHEMES, KeyCache, needs_caller
 from streamb.api.baselines import BaselineBody, BaselineForm
 from streamb.api.console import Console
@@ -65,7 +65,7 @@ def create_app(
     app.state.keys = KeyCache(clock)
     app.state.people = issuer_of(settings, clock)
     app.state.callers = callers = console_limits(settings, clock, edge_secret)
-    nouns = (models, versions, deployments, monitoring, baselines, alerts, jobs, keys, platform, pages)
+    nouns = (models, versions, deployments, monitoring, baselines, alerts, jobs, keys, sessions, platform, pages)
     closed = [part.router for part in nouns]
     for router in closed:
         app.include_router(router, dependencies=[counted_caller, known_parameters], responses=ERRORS)

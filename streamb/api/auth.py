@@ -10,13 +10,17 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 
 from streamb.api.console import Console, ConsoleDep
+from streamb.api.cookies import secret_in
 from streamb.clock import Clock
 from streamb.config import Settings
 from streamb.errors import Forbidden, Unauthorized
+from streamb.hashing import same_secret
 from streamb.security.keys import KeyRing, digest, parse
 from streamb.security.oidc import Issuer, looks_like_token
 from streamb.security.permissions import JUDGES_MODELS, Needed, Permission, Place
 from streamb.security.principals import Principal
+from streamb.security.sessions import Sessions, csrf_token, place_of
+from streamb.serving.http.origins import SAFE_METHODS
 
 _REMEMBER_S: Final = 0.5
 _MOST_REMEMBERED: Final = 10_000
@@ -60,15 +64,18 @@ class KeyCache:
 
 
 async def authenticate(request: Request) -> Principal | None:
-    """Return who makes a request, by its key or token; None for an anonymous caller where the settings allow that.
+    """Return who makes a request, by its key, token or session; None for an anonymous caller where the settings allow that.
 
     Raises:
         Unauthorized: what was sent is not valid, or nothing was sent and the settings require a key.
         Unavailable: a token was sent, and its issuer does not answer.
     """
     console: Console = request.app.state.console
-    key = _sent_key(request)
+    key = sent_key(request)
     if key is None:
+        secret = own_session(request, console.settings)
+        if secret is not None:
+            return await _of_session(request, console, secret)
         if console.settings.api_key_required:
             raise Unauthorized("this needs an API key: send Authorization: Bearer KEY, or X-API-Key: KEY")
         return None
@@ -80,6 +87,32 @@ async def authenticate(request: Request) -> Principal | None:
     if principal is None:
         raise Unauthorized("this API key is not valid here; it may have been revoked, or belong to another platform")
     return principal
+
+
+async def _of_session(request: Request, console: Console, secret: str) -> Principal:
+    principal = await console.ask(Sessions.check, place_of(secret))
+    if principal is None:
+        raise Unauthorized("this session has ended; sign in again with a key or a token: POST /api/session")
+    request.state.session = secret
+    return principal
+
+
+def own_session(request: Request, settings: Settings) -> str | None:
+    """Return the secret of the session in the request's cookie; None if there is none.
+
+    A browser sends the cookie by itself, so a change must repeat what only a page of the Console knows.
+
+    Raises:
+        Forbidden: it is a change, and does not repeat the session's token.
+    """
+    secret = secret_in(request, settings)
+    if secret is not None and request.method not in SAFE_METHODS:
+        given = request.headers.get("x-csrf-token", "")
+        if not same_secret(given, csrf_token(secret)):
+            raise Forbidden(
+                "a change by a session must repeat its `csrf_token` (GET /api/session) in the header X-CSRF-Token"
+            )
+    return secret
 
 
 def authorize(
@@ -227,7 +260,12 @@ def _even_here(*, checked: bool) -> str:
     return "" if checked else ", even in development"
 
 
-def _sent_key(request: Request) -> str | None:
+def sent_key(request: Request) -> str | None:
+    """Return the key or token that a request brings in a header; None if it brings none.
+
+    Raises:
+        Unauthorized: the header is not one of a key.
+    """
     authorization = request.headers.get("authorization")
     if authorization is not None:
         scheme, _, key = authorization.partition(" ")

@@ -19,6 +19,7 @@ from streamb.rollouts.options import RolloutOptions
 from streamb.rollouts.runtime import AppPhase, AppStatus, Resources, Runtime
 from streamb.rollouts.strategies import Strategy
 from streamb.security.isolation import Isolation, check_isolation
+from streamb.security.sessions import Sessions
 from streamb.store import Page
 
 
@@ -37,6 +38,19 @@ class JobBoard(Protocol):
     def logs(self, job_id: str, offset: int, limit: int) -> tuple[str, int]: ...
     @change
     def stop(self, job_id: str) -> Any: ...
+
+
+def _sessions(platform: Platform) -> Sessions:
+    settings = platform.settings
+    return Sessions(
+        platform.database.records,
+        platform.clock,
+        platform.keys,
+        platform.directory,
+        lasts_s=settings.session_hours * 3_600.0,
+        issuer=settings.oidc_issuer,
+        roles=settings.roles_of_groups,
+    )
 
 
 class Control:
@@ -74,6 +88,7 @@ class Control:
             platform.rollouts,
             platform.directory,
             platform.keys,
+            _sessions(platform),
             answers,
             observations,
             jobs,

@@ -62,6 +62,9 @@ Needed = tuple[Permission, ...]
 """Permissions of which a caller needs one; empty: everybody may, even without a key."""
 
 OPEN: Final[Needed] = ()
+ANY: Final[Needed] = tuple(Permission)
+"""What is open to whoever may do anything at all."""
+
 _READ: Final[Needed] = (Permission.READ, Permission.JOB)
 _DEPLOY: Final[Needed] = (Permission.DEPLOY,)
 _REGISTER: Final[Needed] = (Permission.DEPLOY, Permission.JOB)
@@ -123,6 +126,9 @@ CONSOLE: Final[Mapping[Place, Needed]] = {
     ("DELETE", "/api/principals/{name}"): _ADMIN,
     ("GET", "/api/status"): _READ,
     ("GET", "/metrics"): _READ,
+    ("POST", "/api/session"): ANY,
+    ("GET", "/api/session"): ANY,
+    ("DELETE", "/api/session"): ANY,
     ("GET", "/healthz"): OPEN,
     ("HEAD", "/healthz"): OPEN,
     ("GET", "/"): _READ,
@@ -152,6 +158,9 @@ JUDGES_MODELS: Final[frozenset[Place]] = frozenset(
         ("GET", "/api/openapi.json"),
         ("GET", "/api/openapi-v2.json"),
         ("GET", "/api/docs"),
+        ("POST", "/api/session"),
+        ("GET", "/api/session"),
+        ("DELETE", "/api/session"),
     }
 )
 """Routes without a model in their path that a key for some models may use: they look at the model of their body, or
