@@ -64,7 +64,7 @@ class KeyCache:
 
 
 async def authenticate(request: Request) -> Principal | None:
-    """Return who makes a request, by its key, token or session; None for an anonymous caller where the settings allow that.
+    """Return who makes a request, by key, token or session; None for an anonymous caller where the settings allow that.
 
     Raises:
         Unauthorized: what was sent is not valid, or nothing was sent and the settings require a key.

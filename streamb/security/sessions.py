@@ -148,7 +148,7 @@ class Sessions:
 
     @verb
     def check(self, place: str) -> Principal | None:
-        """Return whose session is stored in a place, with what it allows now; None if there is none, or it has ended."""
+        """Return whose session is stored in a place, with what it allows now; None if there is none any more."""
         stored = self._records.get(SESSIONS, place)
         if stored is None:
             return None
