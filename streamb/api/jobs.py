@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -11,8 +11,10 @@ from streamb.api.auth import NEEDS_KEY, KnownCaller
 from streamb.api.console import ConsoleDep
 from streamb.api.idempotency import ChangeDep
 from streamb.api.shapes import Answer, Cursor, Id, Limit, PageAnswer, page_of
-from streamb.control.verbs import JobBoard
+from streamb.control.verbs import LONGEST_JOB_S, JobBoard
 from streamb.options import NO_NUL, ShortText, Strict, spoken
+from streamb.security.permissions import Permission
+from streamb.security.principals import EVERY_MODEL
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -39,6 +41,26 @@ class JobBody(Strict):
         default=None, description="A folder on the platform's machine, copied to where the job runs."
     )
     env: Variables = Field(default_factory=dict)
+    isolation: Literal["none", "process"] = Field(
+        default="none",
+        description="`process`: the command runs in a child process without the platform's keys, environment, files "
+        "and Ray; `none`: as the platform's user.",
+    )
+    time_limit_s: Annotated[float, Field(ge=1, le=LONGEST_JOB_S, allow_inf_nan=False)] = Field(
+        default=LONGEST_JOB_S, description="The longest time that it may run, in seconds; its key ends then, too."
+    )
+    scopes: Annotated[tuple[Permission, ...], Field(min_length=1, max_length=len(Permission), strict=False)] = Field(
+        default=(Permission.JOB,), description="What the job's own key (`ML_API_KEY`) allows."
+    )
+    models: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=32, strict=False)] = Field(
+        default=EVERY_MODEL, description="The models that its key is good for: ids, or patterns such as `energy-*`."
+    )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the Controller is asked; options of which nothing was said have their defaults there."""
+        said = self.model_dump(exclude_defaults=True)
+        return {**said, **self.model_dump(include={"entrypoint", "working_dir", "env", "name"})}
 
 
 class JobAnswer(Answer):
@@ -53,6 +75,8 @@ class JobAnswer(Answer):
     started_at: float | None = None
     finished_at: float | None = None
     reason: str = ""
+    isolation: str = "none"
+    time_limit_s: float | None = None
 
 
 class LogAnswer(Answer):
@@ -75,7 +99,7 @@ async def submit_job(body: JobBody, console: ConsoleDep, change: ChangeDep) -> A
     return await change.make(
         JobAnswer,
         body,
-        lambda: console.ask(JobBoard.submit, **body.model_dump(), request=request),
+        lambda: console.ask(JobBoard.submit, **body.given, request=request),
         status=201,
         location="/api/jobs/{id}",
     )

@@ -15,10 +15,11 @@ from streamb.cli.output import Waiting, say
 from streamb.clock import SystemClock
 from streamb.config import Settings
 from streamb.errors import NotRunning
-from streamb.sdk.discovery import PLATFORM_FILE, RunningInfo, write_platform_file
+from streamb.sdk.discovery import RunningInfo, write_platform_file
 from streamb.sdk.manager import ProductionMLManager
 from streamb.sdk.sample import SAMPLE_ID, deploy_sample
 from streamb.sdk.up_lock import UpLock
+from streamb.store.state_dir import PLATFORM_FILE
 from streamb.version import installed_version
 
 if TYPE_CHECKING:

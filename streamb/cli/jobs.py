@@ -35,14 +35,27 @@ def submit(
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Environment variable; repeatable.")
     ] = None,
+    isolation: Annotated[
+        str | None,
+        typer.Option(metavar="none|process", help="process: run it without the platform's keys, files and Ray."),
+    ] = None,
+    time_limit: Annotated[float | None, typer.Option(min=1, help="Longest time that it may run, in seconds.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What the job's own key allows, by default job; repeatable.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model that its key is good for, or a pattern; repeatable.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the output until the job ends.")] = False,
 ) -> Answer:
     """Run a command on the cluster: streamb jobs submit --working-dir . -- python -m tune_jobs.train …"""
+    how = {"isolation": isolation, "time_limit_s": time_limit, "scopes": scope, "models": model}
     body = {
         "entrypoint": shlex.join(words),
         "name": name,
         "working_dir": str(working_dir.absolute()) if working_dir else None,
         "env": read_pairs(env, "--env"),
+        **{name: value for name, value in how.items() if value},
     }
     with where.connect() as client:
         job = client.change("POST", "/api/jobs", body)

@@ -25,7 +25,7 @@ from streamb.cluster.sharing import Sharing, gateways_among, running_actors
 from streamb.config import Settings
 from streamb.control.health import Unserved
 from streamb.control.observations import NodeReport, Observations
-from streamb.control.platform import Platform, build, operator_key, rate_limits
+from streamb.control.platform import Platform, build, operator_key, platform_files, rate_limits
 from streamb.control.verbs import Control
 from streamb.crypto import SigningKey
 from streamb.errors import Unavailable
@@ -231,7 +231,13 @@ class ControllerActor:
             on_order=self._wake.set,
         )
         try:
-            jobs = JobRunner(settings.state_dir, platform.database.records, self._clock)
+            jobs = JobRunner(
+                settings.state_dir,
+                platform.database.records,
+                self._clock,
+                keys=platform.keys,
+                hidden=platform_files(settings),
+            )
             control = Control(platform, runtime, self._observations, jobs, cluster_room)
         except BaseException:
             platform.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from streamb.asking import Verbs, change, verb
 from streamb.control.health import HealthReport, Unserved, describe_models, system_health, unserved
@@ -22,13 +22,26 @@ from streamb.security.isolation import Isolation, check_isolation
 from streamb.security.sessions import Sessions
 from streamb.store import Page
 
+LONGEST_JOB_S: Final = 30 * 86_400.0
+"""The longest time of a job in seconds, and by default the limit of each."""
+
 
 class JobBoard(Protocol):
     """Runs jobs; the cluster implements it."""
 
     @change
     def submit(
-        self, *, entrypoint: str, working_dir: str | None, env: Mapping[str, str], name: str, request: str | None
+        self,
+        *,
+        entrypoint: str,
+        working_dir: str | None,
+        env: Mapping[str, str],
+        name: str,
+        isolation: str = ...,
+        time_limit_s: float = ...,
+        scopes: Sequence[str] = ...,
+        models: Sequence[str] = ...,
+        request: str | None,
     ) -> Any: ...
     @verb
     def list(self, limit: int, cursor: str | None) -> Page[Any]: ...

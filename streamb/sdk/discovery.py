@@ -12,8 +12,8 @@ from streamb.errors import NotRunning, StreambError
 from streamb.sdk.http import HttpClient
 from streamb.store.files import replace_file
 from streamb.store.plain import from_plain, to_plain
+from streamb.store.state_dir import PLATFORM_FILE
 
-PLATFORM_FILE: Final = "platform.json"
 KEY_FILE: Final = "api-key"
 _CLOCK_SLACK_S: Final = 5.0
 

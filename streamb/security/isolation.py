@@ -74,12 +74,14 @@ class Cage:
         write: folders that are its own. The first is its working, home and temporary folder.
         hidden: files and folders of the platform, which it must not reach even where they lie in a folder of Python's.
         tcp: the ports to which it may connect; empty: it has no sockets at all.
+        folder: the folder in which it begins; "": its home.
     """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     tcp: tuple[int, ...] = ()
+    folder: str = ""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
 
 
@@ -96,6 +98,7 @@ class IsolatedProcess:
     Attributes:
         process: the process.
         uid: the user that it runs as; None if that is the user of this process.
+        home: its home folder.
 
     Raises:
         IsolationUnavailable: there is no boundary to be had.
@@ -112,6 +115,7 @@ class IsolatedProcess:
         output: int = subprocess.PIPE,
     ) -> None:
         self.uid = free_uid() if check_isolation() is Boundary.USER else None
+        self.home = cage.write[0]
         self.process = _start(command, cage, self.uid, environment or {}, files, output)
 
     def end(self) -> None:
@@ -227,16 +231,17 @@ def _start(
     hidden = tuple(os.path.realpath(path) for path in cage.hidden)
     roots = [*_SYSTEM, *_python()]
     libraries = [path for root in roots for path in around(root, hidden)]
+    readable = [path for root in cage.read for path in around(root, hidden)]
     devices = [device for pattern in _DEVICES for device in glob.glob(pattern)]
     shared = ["/dev/shm"] if uid is not None else []  # noqa: S108 - it is one of its own
     specification = {
-        "read": [*(f"/etc/{name}" for name in _ETC), *libraries, *cage.read],
-        "list": [root for root in roots if around(root, hidden) != [root]],
+        "read": [*(f"/etc/{name}" for name in _ETC), *libraries, *readable],
+        "list": [root for root in (*roots, *cage.read) if around(root, hidden) != [root]],
         "write": [*cage.write, *devices, *shared],
         "tcp": list(cage.tcp),
         "uid": uid,
         "limits": {**cage.limits, **({} if uid is None else {"NPROC": MOST_PROCESSES})},
-        "cwd": home,
+        "cwd": cage.folder or home,
         "command": list(command),
     }
     variables = {"HOME": home, "TMPDIR": home, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -269,6 +274,11 @@ def around(root: str, hidden: Sequence[str]) -> list[str]:
     except OSError:
         return []
     return [path for name in names for path in around(os.path.join(real, name), hidden)]
+
+
+def reachable(path: str, hidden: Sequence[str]) -> bool:
+    """Return whether something can be reached at a path that is not hidden."""
+    return bool(around(path, [os.path.realpath(one) for one in hidden]))
 
 
 def _python() -> list[str]:

@@ -13,7 +13,7 @@ from typing import Final
 from streamb.asking import change, verb
 from streamb.clock import Clock
 from streamb.errors import Conflict, InvalidInput, NotFound
-from streamb.security.directory import API_KEYS, Directory
+from streamb.security.directory import API_KEYS, PRINCIPALS, Directory
 from streamb.security.key_records import (
     DAY_S,
     MODEL_PATTERN,
@@ -27,7 +27,7 @@ from streamb.security.key_records import (
     read_key,
     read_scopes,
 )
-from streamb.security.principals import EVERY_MODEL, Principal
+from streamb.security.principals import EVERY_MODEL, Principal, PrincipalRecord
 from streamb.store import Journal, Page, RecordStore, every_record, keep
 from streamb.store.files import replace_file
 from streamb.store.plain import to_plain
@@ -68,6 +68,13 @@ FORGET_S: Final = 30 * DAY_S
 _PATTERN: Final = re.compile(MODEL_PATTERN, re.ASCII)
 _USED_EVERY_S: Final = 60.0
 _log = logging.getLogger(__name__)
+
+
+def read_patterns(models: Sequence[str]) -> tuple[str, ...]:
+    """Return patterns of model ids, checked; raises InvalidInput if one is not valid, or there are too many."""
+    if not 1 <= len(models) <= MOST_MODELS or not all(_PATTERN.fullmatch(one) for one in models):
+        raise InvalidInput(f"models must be 1 to {MOST_MODELS} model ids, or patterns such as energy-*")
+    return tuple(models)
 
 
 class KeyRing:
@@ -122,12 +129,11 @@ class KeyRing:
         now = self._clock.now()
         if expires_at is not None and not now < expires_at < math.inf:
             raise InvalidInput("a key must expire in the future, or not at all")
-        if not 1 <= len(models) <= MOST_MODELS or not all(_PATTERN.fullmatch(one) for one in models):
-            raise InvalidInput(f"models must be 1 to {MOST_MODELS} model ids, or patterns such as energy-*")
+        patterns = read_patterns(models)
         allowed = None if scopes is None else read_scopes(scopes)
         plaintext = new_plaintext()
         secret = Secret(digest(plaintext), now)
-        record = KeyRecord(parse(plaintext), principal, (secret,), allowed, tuple(models), now, expires_at)
+        record = KeyRecord(parse(plaintext), principal, (secret,), allowed, patterns, now, expires_at)
         with self._records.batch():
             self._directory.get(principal)
             if sum(1 for _ in every_record(self._records, API_KEYS)) >= MOST_KEYS:
@@ -136,6 +142,36 @@ class KeyRing:
             keep(("", record))
         self._changed()
         return plaintext, record
+
+    def issue(self, owner: PrincipalRecord, scopes: Collection[str], models: Sequence[str], expires_at: float) -> str:
+        """Create a principal that exists as long as its one key, such as a job; return the key's plain text.
+
+        Args:
+            owner: the principal.
+            scopes, models, expires_at: as for `create`.
+
+        Raises:
+            InvalidInput: a scope or a pattern is not valid.
+        """
+        now, plaintext = self._clock.now(), new_plaintext()
+        secret = Secret(digest(plaintext), now)
+        patterns = read_patterns(models)
+        record = KeyRecord(parse(plaintext), owner.name, (secret,), read_scopes(scopes), patterns, now, expires_at)
+        with self._records.batch():
+            # Not `ensure`: this is a part of another change, whose answer is kept, and not this one's.
+            self._records.put(PRINCIPALS, owner.name, to_plain(owner))
+            self._put(record, 0)
+        self._changed()
+        return plaintext
+
+    def withdraw(self, name: str) -> None:
+        """Remove a principal of `issue` and its key; nothing happens if there is none."""
+        with self._records.batch():
+            self._records.delete(PRINCIPALS, name)
+            for record in self._all():
+                if record.principal == name:
+                    self._delete(record.key_id)
+        self._changed()
 
     def adopt(self, plaintext: str, principal: str) -> KeyRecord:
         """Make the key in the state directory valid, and no other that was there before; the same one stays unchanged.

@@ -10,6 +10,8 @@ from streamb.store.files import close_to_others, private_folder
 
 KEYS: Final = "keys"
 """The folder, in the state directory, of the keys that the platform's processes share."""
+PLATFORM_FILE: Final = "platform.json"
+"""The file, in the state directory, that says what runs there while it runs."""
 LOGS: Final = "logs"
 """The folder, in the state directory, of the logs that are kept of a platform that did not start."""
 _WITH_SECRETS: Final = ("", KEYS, "edge")

@@ -96,8 +96,10 @@ class FakeJobs(JobBoard):
         env: Mapping[str, str],
         name: str,
         request: str | None = None,
+        **how: Any,
     ) -> FakeJob:
-        self.submitted.append({"entrypoint": entrypoint, "working_dir": working_dir, "env": dict(env), "name": name})
+        told = {"entrypoint": entrypoint, "working_dir": working_dir, "env": dict(env), "name": name}
+        self.submitted.append({**told, **how})
         self.requests.append(request)
         job = FakeJob(f"job-{len(self.jobs) + 1}", name, entrypoint)
         self.jobs[job.id] = job

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import time
 from pathlib import Path
 
 import pytest
 
-from streamb import ProductionMLManager
+from streamb import ProductionMLManager, __version__
+from streamb.errors import Unauthorized
 from streamb.models import Model
 from streamb.models.schema import FeatureSchema
-from streamb.security.isolation import Isolation, check_isolation
+from streamb.sdk.discovery import RunningInfo, write_platform_file
+from streamb.sdk.http import HttpClient
+from streamb.security.isolation import Boundary, Isolation, check_isolation
+from tests.cluster.processes import until
 from tests.trials.hostile import Hostile
 
 pytestmark = pytest.mark.ray
@@ -59,3 +66,24 @@ def test_an_isolated_model_gets_at_nothing(manager, platform, state_dir, tmp_pat
     assert len(told) == len(model.tries)
     assert [one for one in told if "got" in one] == []
     manager.undeploy("hostile")
+
+
+def test_an_isolated_job_gets_at_nothing_but_what_its_key_allows(manager, platform, state_dir, tmp_path):
+    """Its key is good while it runs, for what a job may do, and ends with it."""
+    write_platform_file(state_dir, RunningInfo(platform.url, os.getpid(), time.time(), __version__))
+    aims = {**targets(platform, state_dir, tmp_path), "abstract": "nobody"}
+    words = ["python", "-m", "tests.cluster.hostile_job", json.dumps(aims)]
+    client = manager._client
+    job = client.change("POST", "/api/jobs", {"entrypoint": shlex.join(words), "isolation": "process"})
+    until(lambda: client.get(f"/api/jobs/{job['id']}")["state"] not in {"pending", "running"}, 120, "the job ends")
+    log = client.get(f"/api/jobs/{job['id']}/logs", limit=100_000)["text"]
+    assert client.get(f"/api/jobs/{job['id']}")["state"] == "succeeded", log
+    told = json.loads(log.strip().splitlines()[-1])
+    assert (told["got"], told["joined"]) == ([], False)
+    assert told["tries"] > 20
+    assert told["variables"] == ["ML_API_KEY", "ML_JOB_ID", "ML_URL"]
+    assert (told["uid"] != os.getuid()) is (check_isolation() is Boundary.USER)
+    assert (told["reads"], told["submits"], told["makes keys"]) == (200, 403, 403)
+    with HttpClient(platform.url, told["key"], timeout_s=60) as stranger, pytest.raises(Unauthorized):
+        stranger.get("/api/models")
+    assert [one for one in client.get("/api/principals")["items"] if one["name"].startswith("job:")] == []

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamb.asking import ONCE, Once, Verbs, change
 from streamb.clock import ManualClock
 from streamb.errors import Conflict, InvalidInput, NotFound, StaleRevision, Unauthorized
 from streamb.hashing import sha256_hex
 from streamb.security.directory import Directory
 from streamb.security.keys import KeyRecord, KeyRing, Secret, check, digest, new_plaintext, parse
 from streamb.security.permissions import ROLES, Permission, Role
-from streamb.security.principals import Principal
+from streamb.security.principals import Kind, Principal, PrincipalRecord
+from streamb.store import Idempotency, keep
 from streamb.store.plain import from_plain, to_plain
 from tests.store.memory import MemoryRecords, memory_database
 
@@ -270,3 +272,26 @@ class TestKeyRing:
             with pytest.raises(InvalidInput):
                 ring.rotate("0" * 12, grace_s=grace_s)
         assert ring.list() == ()
+
+
+def test_the_key_of_a_job_ends_with_it_and_keeps_no_answer_of_its_own():
+    clock, records = ManualClock(), MemoryRecords(ManualClock())
+    ring = KeyRing(records, clock, Directory(records, clock))
+    answers = Idempotency(records, clock)
+
+    class Starter:
+        @change
+        def start(self) -> str:
+            self.key = ring.issue(PrincipalRecord("job:1", Kind.JOB), ["job"], ["energy-*"], clock.now() + 60)
+            return keep("started")
+
+    starter = Starter()
+    verbs = Verbs(starter, keeper=answers)
+    assert verbs.run(Starter.start.__qualname__, (), {ONCE: Once("k", "f")}) == "started"
+    job = ring.check(starter.key)
+    assert (job.name, job.kind, job.permissions, job.models) == ("job:1", Kind.JOB, {Permission.JOB}, ("energy-*",))
+    clock.advance(61)
+    assert ring.check(starter.key) is None
+    ring.withdraw("job:1")
+    ring.withdraw("job:1")
+    assert ring.list() == ()

@@ -15,16 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
+import json
 import logging
 import secrets
 import shlex
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import RayError
@@ -34,14 +37,20 @@ from streamb.clock import Clock
 from streamb.cluster.jobs.process import JobOutcome, JobProcess, JobSpec, JobState, end_orphans
 from streamb.cluster.jobs.record import COLLECTION, JOB_LIFECYCLE, ActiveJob, Job, active_of, job_of
 from streamb.cluster.names import NAMESPACE
-from streamb.control.verbs import JobBoard
+from streamb.control.verbs import LONGEST_JOB_S, JobBoard
 from streamb.errors import InvalidInput, NotFound, Overloaded
+from streamb.security.isolation import Cage, Isolation, check_isolation, reachable
+from streamb.security.keys import KeyRing, read_patterns, read_scopes
+from streamb.security.permissions import Permission
+from streamb.security.principals import EVERY_MODEL, Kind, PrincipalRecord
 from streamb.store import Page, RecordStore, every_record, keep
+from streamb.store.state_dir import PLATFORM_FILE
 
 MOST_RUNNING: Final = 4
 MOST_PENDING: Final = 100
 MOST_KEPT: Final = 200
 _STOP_LOOK_S: Final = 1.0
+_WEB_PORTS: Final = (80, 443)
 _RETRY_AFTER_S: Final = 30
 _LONGEST_CHARACTER: Final = 4
 """The most bytes of a character in UTF-8."""
@@ -72,6 +81,8 @@ class JobRunner(JobBoard):
         most_running: the most jobs that run at once; others wait, in order of arrival.
         most_pending: the most jobs that may wait; others are refused.
         most_kept: the most ended jobs that are remembered, with their logs.
+        keys: the ring that gives each job a key of its own; None: they get none.
+        hidden: files and folders of the platform that isolated jobs must not reach, besides the state directory.
     """
 
     def __init__(
@@ -83,6 +94,8 @@ class JobRunner(JobBoard):
         most_running: int = MOST_RUNNING,
         most_pending: int = MOST_PENDING,
         most_kept: int = MOST_KEPT,
+        keys: KeyRing | None = None,
+        hidden: Sequence[str] = (),
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._folder = self._state_dir / "jobs"
@@ -90,6 +103,7 @@ class JobRunner(JobBoard):
         self._records = records
         self._clock = clock
         self._most_running, self._most_pending, self._most_kept = most_running, most_pending, most_kept
+        self._keys, self._hidden = keys, (str(self._state_dir), *hidden)
         self._lock = RLock()
         self._newest_ms = 0
         self._active: dict[str, ActiveJob] = {}
@@ -110,6 +124,10 @@ class JobRunner(JobBoard):
         working_dir: str | None,
         env: Mapping[str, str],
         name: str,
+        isolation: str = Isolation.NONE,
+        time_limit_s: float = LONGEST_JOB_S,
+        scopes: Sequence[str] = (Permission.JOB,),
+        models: Sequence[str] = EVERY_MODEL,
         request: str | None = None,
     ) -> Job:
         """Accept a job; it starts at once or waits for its turn.
@@ -119,15 +137,27 @@ class JobRunner(JobBoard):
             working_dir: an existing folder on the platform's machine; None gives the job an empty one.
             env: variables on top of the platform's own.
             name: the name for people; by default the program.
+            isolation: "process": it runs behind a boundary (`security.isolation`); "none": as the platform does.
+            time_limit_s: the longest time that it may run, in seconds.
+            scopes: what the key of the job allows, names of permissions.
+            models: patterns of the models that the key is good for.
             request: an id of this request. Repeating the request with the same id, after a lost answer, returns the job
                 that it made, so that the command does not run twice.
 
         Raises:
-            InvalidInput: there is no command, quotes are unbalanced, or the folder does not exist.
+            InvalidInput: there is no command, quotes are unbalanced, the folder does not exist or is the platform's, or
+                a scope or a pattern of models is not valid.
+            IsolationUnavailable: this machine has no boundary for it.
             Overloaded: too many jobs are waiting already.
         """
         command = _split(entrypoint)
         folder = None if working_dir is None else _existing_folder(working_dir)
+        read_scopes(scopes)
+        read_patterns(models)
+        if Isolation(isolation) is Isolation.PROCESS:
+            check_isolation()
+            if folder is not None and not reachable(str(folder), self._hidden):
+                raise InvalidInput(f"an isolated job cannot work in {folder}: it belongs to the platform")
         with self._lock:
             if request is not None and request in self._by_request:
                 return self.get(self._by_request[request])
@@ -141,9 +171,18 @@ class JobRunner(JobBoard):
             # Keys sort by time, and no two have the same millisecond.
             self._newest_ms = max(int(now * 1000), self._newest_ms + 1)
             job_id = f"job-{self._newest_ms:012x}-{secrets.token_hex(3)}"
-            job = Job(job_id, name or Path(command[0]).name, entrypoint, JobState.PENDING, submitted_at=now)
+            job = Job(
+                job_id,
+                name or Path(command[0]).name,
+                entrypoint,
+                JobState.PENDING,
+                submitted_at=now,
+                isolation=Isolation(isolation),
+                time_limit_s=time_limit_s,
+            )
             place = folder or self._folder / job_id
             active = ActiveJob(job, 0, place, dict(env), stop_requested=False, request=request)
+            active.scopes, active.models = tuple(scopes), tuple(models)
             with self._records.batch():
                 active.revision = self._records.put(COLLECTION, job_id, active.body(), expected=0).revision
                 keep(job)
@@ -244,20 +283,45 @@ class JobRunner(JobBoard):
     def _start_actor(self, active: ActiveJob) -> Any:
         """Return the job's actor; one started before a crash could be recorded is found again by its name."""
         job = active.job
+        with contextlib.suppress(ValueError):  # no actor of that name
+            return ray.get_actor(_actor_name(job.id), NAMESPACE)
         active.working_dir.mkdir(parents=True, exist_ok=True)
         context = ray.get_runtime_context()
-        around = {"RAY_ADDRESS": context.gcs_address, "ML_STATE_DIR": str(self._state_dir)}
+        caged = job.isolation is Isolation.PROCESS
+        around = {} if caged else {"RAY_ADDRESS": context.gcs_address, "ML_STATE_DIR": str(self._state_dir)}
         spec = JobSpec(
             id=job.id,
             command=_split(job.entrypoint),
             working_dir=active.working_dir,
-            environment={**around, **active.env},
+            environment={**around, **self._own_key(active), **active.env},
             log_file=self._log_file(job.id),
+            time_limit_s=job.time_limit_s,
+            cage=self._cage(active) if caged else None,
         )
         here = NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False)
         options = {"name": _actor_name(job.id), "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
         actor = ray.remote(JobActor).options(**options, num_cpus=0, max_restarts=0, scheduling_strategy=here)
         return actor.remote(spec)
+
+    def _own_key(self, active: ActiveJob) -> dict[str, str]:
+        """Give the job a key of its own, which ends with it; returns the variables that tell the job."""
+        if self._keys is None:
+            return {}
+        job, now = active.job, self._clock.now()
+        owner = PrincipalRecord(f"job:{job.id}", Kind.JOB, created_at=now)
+        self._keys.withdraw(owner.name)  # of a start that a crash has interrupted
+        told = {"ML_API_KEY": self._keys.issue(owner, active.scopes, active.models, now + job.time_limit_s)}
+        url = _address(self._state_dir)
+        return {**told, "ML_URL": url} if url and job.isolation is Isolation.PROCESS else told
+
+    def _cage(self, active: ActiveJob) -> Cage:
+        """What an isolated job has: its own folder, and the way to the platform and to the web."""
+        url = urlsplit(_address(self._state_dir) or "")
+        ports = {*_WEB_PORTS, *([url.port] if url.port else ())}
+        if active.working_dir == self._folder / active.job.id:
+            return Cage(hidden=self._hidden, tcp=tuple(sorted(ports)))
+        folder = str(active.working_dir)
+        return Cage(read=(folder,), hidden=self._hidden, tcp=tuple(sorted(ports)), folder=folder)
 
     def _look(self, active: ActiveJob) -> None:
         """Record the outcome of a running job, if it has ended."""
@@ -285,6 +349,8 @@ class JobRunner(JobBoard):
 
     def _finish(self, active: ActiveJob, outcome: JobOutcome) -> None:
         self._change(active, replace(active.job, **asdict(outcome)))
+        if self._keys is not None:
+            self._keys.withdraw(f"job:{active.job.id}")
         del self._active[active.job.id]
         self._ended.append(active.job.id)
         if active.actor is not None:
@@ -309,6 +375,15 @@ class JobRunner(JobBoard):
 
     def _log_file(self, job_id: str) -> Path:
         return self._folder / f"{job_id}.log"
+
+
+def _address(state_dir: Path) -> str | None:
+    """The address of the platform, as its file in the state directory has it; None if there is none."""
+    try:
+        told = json.loads((state_dir / PLATFORM_FILE).read_text())["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(told)
 
 
 def _actor_name(job_id: str) -> str:

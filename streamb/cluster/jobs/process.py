@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Final
@@ -23,6 +24,7 @@ import psutil
 from streamb.children import die_with_parent
 from streamb.clock import Clock, SystemClock
 from streamb.config import child_environment
+from streamb.security.isolation import Cage, IsolatedProcess, own_folder, remove_folder
 
 JOB_ID_VARIABLE: Final = "ML_JOB_ID"
 """The environment variable with the job's id, for the job and every process it starts."""
@@ -54,6 +56,8 @@ class JobSpec:
         environment: variables on top of the platform's own.
         log_file: receives standard output and standard error, up to `log_limit_bytes`.
         stop_grace_s: seconds between SIGTERM and SIGKILL.
+        time_limit_s: the longest time that it may run, in seconds; None: any time.
+        cage: what it has, if it runs behind a boundary; its `write` is added. None: it runs as the platform does.
     """
 
     id: str
@@ -63,6 +67,8 @@ class JobSpec:
     log_file: Path
     log_limit_bytes: int = LOG_LIMIT_BYTES
     stop_grace_s: float = STOP_GRACE_S
+    time_limit_s: float | None = None
+    cage: Cage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,9 @@ class JobProcess:
     clock: Clock = field(default_factory=SystemClock)
     outcome: Future[JobOutcome] = field(default_factory=Future)
     _process: subprocess.Popen[bytes] | None = None
+    _isolated: IsolatedProcess | None = None
     _stopping: bool = False
+    _late: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -117,17 +125,37 @@ class JobProcess:
         with self._lock:
             if self._stopping:
                 return self._ended(JobState.STOPPED, reason="stopped before it started")
-            process = self._process = _start(self.spec)
+            process = self._process = self._started()
+        limit = threading.Timer(self.spec.time_limit_s or threading.TIMEOUT_MAX, self._end_late)
+        limit.daemon = True
+        limit.start()
         pump = threading.Thread(target=_keep_output, args=(process.stdout, self.spec), daemon=True)
         pump.start()
         exit_code = process.wait()
+        limit.cancel()
         _signal_group(process.pid, signal.SIGKILL)  # remaining processes would keep the output open
+        if self._isolated is not None:
+            self._isolated.end()
+            remove_folder(Path(self._isolated.home).parent)
         pump.join(_PUMP_S)
+        if self._late:
+            reason = f"it ran longer than its time limit of {self.spec.time_limit_s:g} s"
+            return self._ended(JobState.FAILED, exit_code, reason)
         if self._stopping:
             return self._ended(JobState.STOPPED, exit_code, "stopped on request")
         if exit_code == 0:
             return self._ended(JobState.SUCCEEDED, exit_code)
         return self._ended(JobState.FAILED, exit_code, f"{_describe_exit(exit_code)}; the end of its log says more")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self.spec.cage is None:
+            return _start(self.spec)
+        self._isolated = _start_isolated(self.spec, self.spec.cage)
+        return self._isolated.process
+
+    def _end_late(self) -> None:
+        self._late = True
+        self.stop()
 
     def _ended(self, state: JobState, exit_code: int | None = None, reason: str = "") -> JobOutcome:
         return JobOutcome(state, self.clock.now(), exit_code, reason)
@@ -176,6 +204,25 @@ def _start(spec: JobSpec) -> subprocess.Popen[bytes]:
     except FileNotFoundError as error:
         what = "working directory" if error.filename == str(spec.working_dir) else "program"
         raise FileNotFoundError(f"there is no {what} {error.filename}") from error
+
+
+def _start_isolated(spec: JobSpec, cage: Cage) -> IsolatedProcess:
+    """Start the job behind a boundary: of the platform's environment, it gets nothing."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    program = shutil.which(spec.command[0], path=path)
+    if program is None:
+        raise FileNotFoundError(f"there is no program {spec.command[0]}")
+    place = own_folder("job")
+    home = place / "home"
+    home.mkdir(mode=0o700)
+    try:
+        variables = {"PATH": path, "PYTHONUNBUFFERED": "1", **spec.environment, JOB_ID_VARIABLE: spec.id}
+        return IsolatedProcess(
+            [program, *spec.command[1:]], replace(cage, write=(str(home), *cage.write)), environment=variables
+        )
+    except BaseException:
+        remove_folder(place)
+        raise
 
 
 def _environment(spec: JobSpec) -> dict[str, str]:

@@ -21,6 +21,7 @@ from streamb.cluster.jobs.process import (
     JobState,
     end_orphans,
 )
+from streamb.security.isolation import Cage
 
 pytestmark = pytest.mark.slow
 
@@ -196,3 +197,20 @@ def test_orphans_of_a_job_are_found_by_its_id(tmp_path: Path) -> None:
         assert orphan.wait(TIMEOUT_S) == -signal.SIGKILL
         assert other.poll() is None
         other.kill()
+
+
+def test_an_isolated_job_has_its_own_key_and_folder_and_ends_at_its_limit(tmp_path, monkeypatch):
+    monkeypatch.setenv("ML_DATABASE_URL", "a-secret-of-the-platform")
+    (tmp_path / "api-key").write_text("a-secret-of-the-platform")
+    code = (
+        "import os; print(sorted(n for n in os.environ if n.startswith('ML_')), os.getcwd() == os.environ['HOME']);"
+        f"print(os.access({str(tmp_path / 'api-key')!r}, os.R_OK)); open('result', 'w').write('x');"
+        "print('done', flush=True); import time; time.sleep(3600)"
+    )
+    cage = Cage(hidden=(str(tmp_path),))
+    job = python(tmp_path, code, environment={"ML_API_KEY": "its-own"}, cage=cage, time_limit_s=15.0, stop_grace_s=1)
+    process = JobProcess(job, ManualClock(start=70.0))
+    outcome = process.outcome.result(TIMEOUT_S)
+    assert log_of(job).splitlines() == ["['ML_API_KEY', 'ML_JOB_ID'] True", "False", "done"]
+    assert (outcome.state, outcome.reason) == (JobState.FAILED, "it ran longer than its time limit of 15 s")
+    assert not Path(process._isolated.home).exists()
