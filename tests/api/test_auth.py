@@ -100,5 +100,10 @@ class TestOtherSites:
     async def test_changes_from_our_pages_and_from_programs_are_not(self, client, headers):
         assert (await client.post("/api/models", json={"model_id": "m"}, headers=headers)).status_code == 201
 
+    async def test_no_page_of_theirs_may_embed_an_answer(self, client):
+        answer = await client.get("/api/models")
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
     async def test_reading_is_left_to_the_browser(self, client):
         assert (await client.get("/api/models", headers={"Origin": "https://evil.example"})).status_code == 200

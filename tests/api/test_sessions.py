@@ -7,6 +7,7 @@ import pytest
 
 from streamb.api import create_app
 from streamb.security.permissions import Permission
+from streamb.security.principals import Kind, PrincipalRecord
 from streamb.security.sessions import MOST_SESSIONS, SESSIONS
 from streamb.store import every_record
 from tests.api.conftest import client_of
@@ -236,6 +237,15 @@ async def test_only_valid_keys_of_people_and_services_open_one(staging):
         assert (await client.post(PLACE, headers=foreign)).status_code == 403
         staging.platform.directory.set_roles("guest", [])
         assert (await client.post(PLACE, headers=header(staging.guest_key))).status_code == 403
+    assert stored(staging) == []
+
+
+async def test_jobs_have_none(staging):
+    staging.platform.directory.ensure(PrincipalRecord("job-1", Kind.JOB))
+    key = staging.platform.keys.create("job-1", [Permission.JOB])[0]
+    async with client_of(staging) as client:
+        assert (await client.get("/api/models", headers=header(key))).status_code == 200
+        assert (await client.post(PLACE, headers=header(key))).status_code == 403
     assert stored(staging) == []
 
 
