@@ -165,12 +165,17 @@ class Buckets:
         return one
 
     def _evict(self, now: float) -> None:
-        """Forget a full bucket, if one of the oldest is; where it is another, new ones are as empty as it is."""
+        """Forget a full bucket, if one of the oldest is. If it is another one, of a key, new ones are as empty as it is.
+
+        So nobody gets a new burst by having a bucket forgotten. Who calls from so many addresses that the table is full
+        of buckets in use is not held by limits on addresses, and must not take the others' bursts away.
+        """
         for chance in range(_CHANCES + len(self._own) + 1):
             name, one = self._known.popitem(last=False)
             one.settle(now)
             if name not in self._own and (one.tokens >= self._untouched.tokens or chance >= _CHANCES):
-                self._untouched.tokens = min(self._untouched.tokens, one.tokens)
+                if not name[0].startswith(FROM_ADDRESS):
+                    self._untouched.tokens = min(self._untouched.tokens, one.tokens)
                 return
             self._known[name] = one
 
