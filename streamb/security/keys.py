@@ -27,6 +27,7 @@ from streamb.security.key_records import (
     read_key,
     read_scopes,
 )
+from streamb.security.key_uses import KEY_USES, KeyUses
 from streamb.security.principals import EVERY_MODEL, Principal, PrincipalRecord
 from streamb.store import Journal, Page, RecordStore, every_record, keep
 from streamb.store.files import replace_file
@@ -44,9 +45,6 @@ __all__ = [
     "principal_of",
     "read_scopes",
 ]
-
-KEY_USES: Final = "api-key-uses"
-"""The collection in which the times of last uses are stored, by key id: apart, so that no use rewrites a key."""
 
 KEY_EVENTS: Final = "keys"
 """The stream of the journal with the warnings about keys."""
@@ -66,7 +64,6 @@ FORGET_S: Final = 30 * DAY_S
 """A key is listed for so many seconds after it has expired."""
 
 _PATTERN: Final = re.compile(MODEL_PATTERN, re.ASCII)
-_USED_EVERY_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -102,8 +99,7 @@ class KeyRing:
         self._directory = directory
         self._changed = changed
         self._file = file
-        self._uses: dict[str, float] = {}
-        self._stored_uses: dict[str, float] = {}
+        self._uses = KeyUses(records)
 
     @change
     def create(
@@ -211,13 +207,13 @@ class KeyRing:
     @verb
     def list(self) -> tuple[KeyRecord, ...]:
         """Return the records of all keys, ordered by id."""
-        return tuple(map(self._with_use, self._all()))
+        return tuple(map(self._uses.with_use, self._all()))
 
     @verb
     def page(self, limit: int, cursor: str | None) -> Page[KeyRecord]:
         """Return a page of the records of keys, ordered by id."""
         page = self._records.list(API_KEYS, limit=limit, cursor=cursor)
-        return Page(tuple(self._with_use(read_key(one.body)) for one in page.items), page.next_cursor)
+        return Page(tuple(self._uses.with_use(read_key(one.body)) for one in page.items), page.next_cursor)
 
     @verb
     def get(self, key_id: str) -> KeyRecord:
@@ -226,7 +222,7 @@ class KeyRing:
         Raises:
             NotFound: there is no such key.
         """
-        return self._with_use(self._known(key_id)[0])
+        return self._uses.with_use(self._known(key_id)[0])
 
     def allowed(self) -> Mapping[str, tuple[KeyRecord, Principal, Secret]]:
         """Return what each valid secret allows, by its digest, for the gateways to compare with."""
@@ -293,29 +289,11 @@ class KeyRing:
 
     def used(self, at: Mapping[str, float]) -> None:
         """Note when valid keys were last used, by key id, in seconds since the epoch. Only in memory; never waits."""
-        for key_id, when in at.items():
-            if when > self._uses.get(key_id, 0.0):
-                self._uses[key_id] = when
+        self._uses.note(at)
 
     def write_uses(self) -> None:
         """Store what was noted, to within a minute."""
-        for key_id, when in list(self._uses.items()):
-            if when - self._stored_uses.get(key_id, 0.0) < _USED_EVERY_S:
-                continue
-            with self._records.batch():
-                exists = self._records.get(API_KEYS, key_id) is not None
-                if exists:
-                    self._records.put(KEY_USES, key_id, {"at": when})
-            if exists:
-                self._stored_uses[key_id] = when
-            else:
-                self._uses.pop(key_id, None)
-                self._stored_uses.pop(key_id, None)
-
-    def _with_use(self, record: KeyRecord) -> KeyRecord:
-        stored = self._records.get(KEY_USES, record.key_id)
-        at = max(self._uses.get(record.key_id, 0.0), float(stored.body["at"]) if stored is not None else 0.0)
-        return replace(record, used_at=at or None)
+        self._uses.write()
 
     # --- when they are due for rotation -------------------------------------------------------------------------------
 
@@ -375,3 +353,4 @@ class KeyRing:
     def _delete(self, key_id: str) -> None:
         self._records.delete(API_KEYS, key_id)
         self._records.delete(KEY_USES, key_id)
+        self._uses.forget(key_id)
