@@ -28,7 +28,7 @@ from streamb.security.key_records import (
     read_scopes,
 )
 from streamb.security.key_uses import KEY_USES, KeyUses
-from streamb.security.principals import EVERY_MODEL, Principal, PrincipalRecord
+from streamb.security.principals import EVERY_MODEL, Kind, Principal, PrincipalRecord
 from streamb.store import Journal, Page, RecordStore, every_record, keep
 from streamb.store.files import replace_file
 from streamb.store.plain import to_plain
@@ -324,11 +324,14 @@ class KeyRing:
         return ids
 
     def sweep(self) -> int:
-        """Delete keys that expired more than `FORGET_S` ago; return how many."""
+        """Delete keys that expired more than `FORGET_S` ago, and the jobs that they belonged to; return how many."""
         before = self._clock.now() - FORGET_S
-        old = [one.key_id for one in self._all() if one.expires_at is not None and one.expires_at < before]
-        for key_id in old:
-            self._delete(key_id)
+        old = [one for one in self._all() if one.expires_at is not None and one.expires_at < before]
+        for one in old:
+            self._delete(one.key_id)
+            owner = self._directory.find(one.principal)
+            if owner is not None and owner.kind is Kind.JOB:  # its end was not seen
+                self._records.delete(PRINCIPALS, owner.name)
         return len(old)
 
     # --- the store ----------------------------------------------------------------------------------------------------

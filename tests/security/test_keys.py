@@ -245,13 +245,16 @@ class TestKeyRing:
         clock.advance(86_400)
         assert ring.warn_due(journal, 30) == ()
 
-    def test_expired_keys_are_forgotten_after_a_month(self, ring, clock):
+    def test_expired_keys_are_forgotten_after_a_month(self, ring, clock, directory):
         ring.create("ci", expires_at=NOW + 1)
         kept, _ = ring.create("ci")
         clock.advance(30 * 86_400)
         assert ring.sweep() == 0
         clock.advance(2)
         assert (ring.sweep(), len(ring.list()), ring.check(kept) is not None) == (1, 1, True)
+        ring.issue(PrincipalRecord("job:1", Kind.JOB), ["job"], ["*"], clock.now() + 1)
+        clock.advance(31 * 86_400)
+        assert (ring.sweep(), directory.find("job:1"), directory.find("ci") is not None) == (1, None, True)
 
     def test_names_that_differ_in_case_only_are_one_name(self, directory):
         with pytest.raises(Conflict, match="'ci'"):
