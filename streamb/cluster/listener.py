@@ -10,7 +10,7 @@ from typing import Any, Final
 import ray
 import uvicorn
 
-from streamb.config import Settings, is_loopback
+from streamb.config import Settings, is_loopback, read_variable
 from streamb.control.observations import Endpoint
 from streamb.errors import Forbidden, StartFailed
 from streamb.serving.http.access import RequestIds
@@ -90,17 +90,19 @@ def refuse_open(settings: Settings) -> None:
 class NearOnly:
     """Answers requests of this machine only: for a platform that requires no key, behind a proxy of Ray Serve's.
 
-    Serve decides where that proxy listens; `serve deploy` opens it to all.
+    Serve decides where that proxy listens; `serve deploy` opens it to all. If the proxy is a HAProxy, it listens to all
+    and does not tell who calls, so nobody is answered.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._sees_callers = read_variable("RAY_SERVE_ENABLE_HA_PROXY") != "1"
         self._request_ids = RequestIds()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass on a request of this machine; refuse any other."""
         client = scope.get("client")
-        if scope["type"] != "http" or (client is not None and is_loopback(client[0])):
+        if scope["type"] != "http" or (client is not None and self._sees_callers and is_loopback(client[0])):
             await self._app(scope, receive, send)
             return
         refusal = Forbidden(

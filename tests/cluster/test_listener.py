@@ -53,13 +53,15 @@ def test_on_a_joined_cluster_only_with_keys_to_others(machines):
         *((("localhost.evil", 5), 403), (("", 0), 403), (("0.0.0.0", 5), 403)),
     ],
 )
-async def test_behind_a_proxy_of_serve_only_this_machine_is_answered_without_a_key(client, status):
+async def test_behind_a_proxy_of_serve_only_this_machine_is_answered_without_a_key(client, status, monkeypatch):
     async def app(scope, receive, send):
         await json_reply({}).send(send, "id")
 
     async def as_client(scope, receive, send):
         await NearOnly(app)({**scope, **({} if client is None else {"client": client})}, receive, send)
 
-    connection = Connection()
-    await AsgiClient(as_client).open(connection, "GET", "/v2/models", {"x-forwarded-for": "127.0.0.1"})
-    assert connection.response.status == status
+    for expected in (status, 403):
+        connection = Connection()
+        await AsgiClient(as_client).open(connection, "GET", "/v2/models", {"x-forwarded-for": "127.0.0.1"})
+        assert connection.response.status == expected
+        monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")  # hides who calls
