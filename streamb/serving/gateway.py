@@ -86,7 +86,7 @@ class GatewayApp:
         self._mirrors = Mirrors(predictor, limits, clock)
         self._breaker_watch = BreakerWatch()
         self._builder = TableBuilder()
-        self._served = self._builder.build(RoutingTable())
+        self._served = self._nothing = self._builder.build(RoutingTable())
         self._unrouted = VersionRecorder("", "")
         self._request_ids = access.RequestIds()
         self._room = BodyRoom(max(limits.max_held_bytes, limits.max_body_bytes))
@@ -214,7 +214,7 @@ class GatewayApp:
         """
         served, address = self._served, self._count_address(exchange)
         policy, now = served.table.policy, self._clock.now()
-        if exchange.started - self._heard_at > policy.keys_last_s or not served.table.epoch:
+        if exchange.started - self._heard_at > policy.keys_last_s or served is self._nothing:
             self._check_keys_known(exchange, served)
         exchange.grant = grant = access.grant_of(exchange.headers, policy, now)
         if grant is not None:

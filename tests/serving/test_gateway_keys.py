@@ -68,6 +68,9 @@ async def test_a_key_still_expires_while_the_controller_is_silent(client, clock)
 async def test_before_the_first_table_a_key_is_not_called_wrong(predictor, clock):
     client = AsgiClient(GatewayApp(predictor, GatewayLimits(), clock))
     error_of(await client.post(PREDICT, ONE_ROW, x_api_key="k1"), 503, "unavailable")
+    first = table(policy=policy("k1"))
+    client.app.apply(first.held_back(client.app.table, {"another app"}))
+    assert (await client.post(PREDICT, ONE_ROW, x_api_key="k1")).status == 200, "other models do not wait"
 
 
 async def test_a_table_that_is_held_back_brings_its_keys_at_once(client):
