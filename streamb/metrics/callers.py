@@ -68,7 +68,7 @@ class CallerCounter:
 
     def _place(self, caller: str) -> str:
         """Return the name under which a new caller is counted."""
-        if len(self._tallies) < MOST_CALLERS:
+        if len(self._tallies) < MOST_CALLERS - 1:
             return caller
         if self._full:
             return REST

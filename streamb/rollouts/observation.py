@@ -14,8 +14,9 @@ from streamb.clock import Clock
 from streamb.hashing import BASIS_POINTS
 from streamb.metrics import Outcome, Snapshot
 from streamb.metrics.criteria import Finding
+from streamb.metrics.weighing import Weights, weighed
 from streamb.rollouts.analysis import judge
-from streamb.rollouts.blocks import Blocks
+from streamb.rollouts.by_caller import WeighedBlocks, judged, weights_of
 from streamb.rollouts.deployment import Deployment, Phase
 from streamb.rollouts.evidence import StepEvidence
 from streamb.rollouts.strategies import Strategy
@@ -113,7 +114,7 @@ class _Mark:
     began: _Counted
     judged_at: float
     latest: Observed
-    blocks: Blocks = field(default_factory=Blocks)
+    blocks: WeighedBlocks = field(default_factory=WeighedBlocks)
     seconds: float = 0.0
     known_s: float = 0.0
 
@@ -191,30 +192,42 @@ class Observation:
         score, proven = (self._drift(model_id, version) if self._drift is not None else None) or (None, False)
         target, pairs, lasting = total.minus(mark.began.target), total.minus(whole.target), usual.minus(whole.stable)
         beside = usual.minus(mark.began.stable) if stable.version and deployment.share < BASIS_POINTS else None
-        evidence = StepEvidence(
-            target=target if deployment.share else with_copies(target),
-            stable=beside,
-            target_recent=recent,
-            seconds=mark.seconds,
-            drift_score=score,
-            drift_proven=proven,
-            usual_error_rate=usual.error_rate,
-            target_lately=tuple(outcomes.recent(model_id, version, now, one) for one in lately),
-            pairs=pairs if stable.version and deployment.shadow else None,
-            stable_down=stable.down,
-            usual=lasting if lasting.total else None,
-            blocks=mark.blocks.add(mark.seconds, target.latency, beside.latency) if beside is not None else (),
-            deterministic=stable.deterministic,
-            copies=not deployment.share,
-        )
-        findings = judge(deployment.criteria, evidence, deployment.current.min_samples)
+        min_samples = deployment.current.min_samples
+        present = set(recent.callers)
+        if len(usual.callers) > 1:
+            present.update(outcomes.recent(model_id, stable.version, now, RECENT_S).callers)
+        by = weights_of(target, beside, pairs, min_samples, len(present))
+        blocks = mark.blocks.add(mark.seconds, (target, beside), by) if beside is not None else ()
+        windows = tuple(outcomes.recent(model_id, version, now, one) for one in lately)
+
+        def found(by: tuple[Weights, Weights]) -> tuple[Finding, ...]:
+            shown = weighed(target, by[0])
+            evidence = StepEvidence(
+                target=shown if deployment.share else with_copies(shown),
+                stable=weighed(beside, by[1]) if beside is not None else None,
+                target_recent=weighed(recent, by[0]),
+                seconds=mark.seconds,
+                drift_score=score,
+                drift_proven=proven,
+                usual_error_rate=weighed(usual, by[1]).error_rate,
+                target_lately=tuple(weighed(one, by[0]) for one in windows),
+                pairs=weighed(pairs, by[0]) if stable.version and deployment.shadow else None,
+                stable_down=stable.down,
+                usual=weighed(lasting, by[1]) if lasting.total else None,
+                blocks=blocks,
+                deterministic=stable.deterministic,
+                copies=not deployment.share,
+            )
+            return judge(deployment.criteria, evidence, min_samples)
+
+        seen = weighed(beside, by[1]) if beside is not None else None
         return Observed(
             mark.known_s,
-            findings,
-            is_refused(newest),
+            judged(by, found),
+            is_refused(weighed(newest, by[0])),
             pairs=pairs.shadow.get("compared", 0),
             requests=beside.total if beside is not None else 0,
-            stable_silent=beside is not None and not beside.ok and beside.judged >= SILENT_REQUESTS,
+            stable_silent=seen is not None and not seen.ok and seen.judged >= SILENT_REQUESTS,
         )
 
 
