@@ -193,7 +193,7 @@ class GatewayApp:
         served = self._served
         if not metadata.is_open(route.action):
             self._admit(exchange, route)
-        if self._origins is not None and scope["method"] == "POST":
+        if self._origins is not None and b"content-type" not in exchange.headers and scope["method"] == "POST":
             access.demand_media_type(exchange.headers, tensors=route.action is Action.INFER)
         if route.action is Action.PREDICT or route.action is Action.INFER:
             return await self._infer(exchange, route, probabilities)

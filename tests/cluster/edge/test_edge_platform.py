@@ -53,7 +53,8 @@ def leave(url: str) -> None:
     """Ask for a prediction and hang up soon after."""
     place = httpx.URL(url)
     body = json.dumps({"instances": [[1, 2]]}).encode()
-    head = f"POST {place.path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    lines = [f"POST {place.path} HTTP/1.1", "host: localhost", "content-type: application/json"]
+    head = "\r\n".join((*lines, f"content-length: {len(body)}", "\r\n"))
     with socket.create_connection((place.host, place.port)) as talk:
         talk.sendall(head.encode() + body)
         time.sleep(0.01)
@@ -103,3 +104,15 @@ def test_what_was_abandoned_is_counted_as_such(platform, asked):
         return any(float(line.rpartition(" ")[2]) > 0 for line in counts)
 
     until(told, what="the metrics tell of abandoned requests")
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/models", "/api/models", "/metrics", "/"])
+def test_a_foreign_name_or_page_gets_nothing(platform, path):
+    own = {"Host": "localhost"}
+    assert httpx.get(f"{platform.url}{path}", headers=own, timeout=30).status_code == 200
+    assert httpx.get(f"{platform.url}{path}", headers={"Host": "evil.example"}, timeout=30).status_code == 403
+    change = "/v2/models/left/feedback" if path.startswith("/v2") else "/api/models"
+    for headers in ({"Host": "evil.example"}, {**own, "Origin": "http://evil.example"}):
+        assert httpx.post(f"{platform.url}{change}", json={}, headers=headers, timeout=30).status_code == 403
+    text = {**own, "Content-Type": "text/plain"}
+    assert httpx.post(f"{platform.url}{change}", content=b"{}", headers=text, timeout=30).status_code in (404, 415)
