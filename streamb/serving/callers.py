@@ -165,7 +165,7 @@ class Buckets:
         return one
 
     def _evict(self, now: float) -> None:
-        """Forget a full bucket, if one of the oldest is. If it is another one, of a key, new ones are as empty as it is.
+        """Forget a full bucket, if one of the oldest is. If it is another one of a key, new ones are as empty as it is.
 
         So nobody gets a new burst by having a bucket forgotten. Who calls from so many addresses that the table is full
         of buckets in use is not held by limits on addresses, and must not take the others' bursts away.
