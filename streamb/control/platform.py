@@ -214,7 +214,12 @@ def token_key(records: RecordStore) -> bytes:
 
 def open_trier(settings: Settings, trusted: PublicKey) -> Trier:
     """Return what tries versions in a process of this machine; `trusted` as for `open_artifacts`."""
-    return TrialProcesses((trusted,), timeout_s=settings.trial_timeout_s, memory_bytes=settings.trial_memory_bytes)
+    return TrialProcesses(
+        (trusted,),
+        timeout_s=settings.trial_timeout_s,
+        memory_bytes=settings.trial_memory_bytes,
+        hidden=platform_files(settings) if settings.trial_isolation else None,
+    )
 
 
 def platform_files(settings: Settings) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import os
 import pwd
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -70,7 +71,8 @@ class Cage:
     """What an isolated process has, besides Python, its libraries and the files of the system.
 
     Attributes:
-        read: files and folders that it may read.
+        read: files and folders that it may read, wherever they are.
+        around: folders that it may read, but for what is hidden in them.
         write: folders that are its own. The first is its working, home and temporary folder.
         hidden: files and folders of the platform, which it must not reach even where they lie in a folder of Python's.
         tcp: the ports to which it may connect; empty: it has no sockets at all.
@@ -78,6 +80,7 @@ class Cage:
     """
 
     read: tuple[str, ...] = ()
+    around: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     tcp: tuple[int, ...] = ()
@@ -93,7 +96,7 @@ class IsolatedProcess:
         cage: what it has.
         environment: further variables.
         files: descriptors of files and sockets that it inherits.
-        output: where its output and errors go: `subprocess.PIPE`, or a descriptor.
+        quiet: whether only its errors are kept (`process.stderr`); else both are, together (`process.stdout`).
 
     Attributes:
         process: the process.
@@ -112,11 +115,11 @@ class IsolatedProcess:
         *,
         environment: Mapping[str, str] | None = None,
         files: Sequence[int] = (),
-        output: int = subprocess.PIPE,
+        quiet: bool = False,
     ) -> None:
         self.uid = free_uid() if check_isolation() is Boundary.USER else None
         self.home = cage.write[0]
-        self.process = _start(command, cage, self.uid, environment or {}, files, output)
+        self.process = _start(command, cage, self.uid, environment or {}, files, quiet=quiet)
 
     def end(self) -> None:
         """Kill the process and everything that it has started."""
@@ -145,6 +148,13 @@ def own_folder(what: str, within: Path | None = None) -> Path:
 def remove_folder(folder: Path) -> None:
     """Remove a folder of `own_folder`."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def let_read(folder: Path) -> None:
+    """Let other users read a folder and what is in it; who may enter the folder around it is not changed."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o555 if path.is_dir() else 0o444))
 
 
 def end_family(pid: int, uid: int | None) -> None:
@@ -186,7 +196,7 @@ def _tried() -> Boundary:
         folder = own_folder("probe")
         try:
             uid = free_uid() if boundary is Boundary.USER else None
-            probe = _start((sys.executable, "-c", _PROBE), Cage(write=(str(folder),)), uid, {}, (), subprocess.PIPE)
+            probe = _start((sys.executable, "-c", _PROBE), Cage(write=(str(folder),)), uid, {}, ())
             said = probe.communicate(timeout=_PROBE_S)[0].decode(errors="replace").strip()
             if probe.returncode == 0:
                 return boundary
@@ -223,20 +233,20 @@ def _start(
     uid: int | None,
     environment: Mapping[str, str],
     files: Sequence[int],
-    output: int,
+    *,
+    quiet: bool = False,
 ) -> subprocess.Popen[bytes]:
     home = cage.write[0]
     for folder in cage.write if uid is not None else ():
         _hand_over(folder, uid)
     hidden = tuple(os.path.realpath(path) for path in cage.hidden)
-    roots = [*_SYSTEM, *_python()]
+    roots = [*_SYSTEM, *_python(), *cage.around]
     libraries = [path for root in roots for path in around(root, hidden)]
-    readable = [path for root in cage.read for path in around(root, hidden)]
     devices = [device for pattern in _DEVICES for device in glob.glob(pattern)]
     shared = ["/dev/shm"] if uid is not None else []  # noqa: S108 - it is one of its own
     specification = {
-        "read": [*(f"/etc/{name}" for name in _ETC), *libraries, *readable],
-        "list": [root for root in (*roots, *cage.read) if around(root, hidden) != [root]],
+        "read": [*(f"/etc/{name}" for name in _ETC), *libraries, *cage.read],
+        "list": [root for root in roots if around(root, hidden) != [root]],
         "write": [*cage.write, *devices, *shared],
         "tcp": list(cage.tcp),
         "uid": uid,
@@ -250,8 +260,8 @@ def _start(
         cwd="/",
         env=bare_environment(**{**variables, **environment}),
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else subprocess.STDOUT,
         pass_fds=tuple(files),
         start_new_session=True,
     )

@@ -11,7 +11,6 @@ import logging
 import os
 import select
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ from typing import Final
 from streamb.clock import Clock, SystemClock
 from streamb.crypto import PublicKey
 from streamb.errors import InvalidInput, ModelFailed, StartFailed, StreambError, TrialFailed, Unavailable
-from streamb.security.isolation import Cage, IsolatedProcess, remove_folder
+from streamb.security.isolation import Cage, IsolatedProcess, let_read, remove_folder
 from streamb.serving.batch import Batch, BatchReply
 from streamb.serving.links.frames import Kind, MalformedFrame, read_frame
 from streamb.serving.links.wire import decode_error, decode_reply, encode_batch
@@ -94,7 +93,7 @@ class CagedModel:
     ) -> None:
         artifact, home = place / ARTIFACT, place / HOME
         home.mkdir(mode=0o700, exist_ok=True)
-        _let_read(artifact)
+        let_read(artifact)
         module = [sys.executable, "-m", "streamb.trials.caged_child"]
         self._command = [*module, str(artifact), *(key.raw.hex() for key in trusted)]
         self._place = place
@@ -229,13 +228,6 @@ def _error(error: StreambError) -> StreambError:
     """An error of the child as one about rows or the model, whatever it says that it is."""
     message = shown(error.message, lines=True)[:_LONGEST_MESSAGE]
     return type(error)(message, **error.details) if isinstance(error, InvalidInput) else ModelFailed(message)
-
-
-def _let_read(artifact: Path) -> None:
-    """Let other users read the artifact; they cannot enter the folder around it."""
-    for path in (artifact, *artifact.rglob("*")):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(mode | (0o555 if path.is_dir() else 0o444))
 
 
 def _pass_on(process: subprocess.Popen[bytes], clock: Clock) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,16 +23,27 @@ from streamb.children import die_with_parent
 from streamb.clock import Clock, SystemClock
 from streamb.config import environment_without_secrets
 from streamb.crypto import PublicKey
-from streamb.errors import ArtifactError, EnvironmentFailed, Overloaded, StorageFailed, TrialFailed, error_classes
+from streamb.errors import (
+    ArtifactError,
+    EnvironmentFailed,
+    IsolationUnavailable,
+    Overloaded,
+    StorageFailed,
+    TrialFailed,
+    error_classes,
+)
 from streamb.models.environment import distributions_of
 from streamb.models.example import Example
 from streamb.models.signature import Signature
 from streamb.registry.trial import Trial, TrialState, Tried
+from streamb.security.isolation import Cage, IsolatedProcess, check_isolation, end_family, let_read
 from streamb.trials.child import JOB_FILE, RESULT_FILE
 
 MOST_AT_ONCE: Final = 2
 """How many trials run at once in one process; each holds a model in memory."""
 
+_log = logging.getLogger(__name__)
+_LONGEST_RESULT: Final = 64 << 20
 _POLL_S: Final = 0.1
 _PUMP_S: Final = 2.0
 _CHUNK_BYTES: Final = 1 << 14
@@ -48,12 +61,21 @@ class TrialProcesses:
         timeout_s: the longest time of one trial; its process and all that it started are killed then. A trial also
             waits at most so long for a free place.
         memory_bytes: the most memory that a trial may hold; 0: not limited.
+        hidden: files and folders of the platform; None: trials run without a boundary. With one, where the machine has
+            it (`security.isolation`): whoever may register a version should not get at the platform by that.
         clock: the source of time.
     """
 
     def __init__(
-        self, trusted: Sequence[PublicKey], *, timeout_s: float, memory_bytes: int = 0, clock: Clock | None = None
+        self,
+        trusted: Sequence[PublicKey],
+        *,
+        timeout_s: float,
+        memory_bytes: int = 0,
+        hidden: Sequence[str] | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._hidden = hidden
         self._trusted = [key.raw.hex() for key in trusted]
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
@@ -70,9 +92,12 @@ class TrialProcesses:
             "trusted": self._trusted,
             "example": None if example is None else example.to_json(),
         }
-        with self._place(), tempfile.TemporaryDirectory(dir=folder.parent, prefix="trial-") as place:
+        with (
+            self._place(),
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix="trial-", ignore_cleanup_errors=True) as place,
+        ):
             (Path(place) / JOB_FILE).write_text(json.dumps(job))
-            return self._read(self._run(Path(place)))
+            return self._read(self._run(Path(place), folder))
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -86,11 +111,17 @@ class TrialProcesses:
         finally:
             self._places.release()
 
-    def _run(self, place: Path) -> dict[str, Any]:
-        """Run the process to its end; returns what it wrote."""
+    def _start(self, place: Path, artifact: Path) -> tuple[subprocess.Popen[bytes], int | None]:
+        """Start the process, behind a boundary if there is one; returns it, and the user of it if that is another."""
+        command = [sys.executable, "-P", "-m", "streamb.trials.child", str(place)]
         try:
+            if self._hidden is not None and _has_boundary():
+                let_read(artifact)
+                cage = Cage(read=(str(artifact),), write=(str(place),), hidden=tuple(self._hidden))
+                isolated = IsolatedProcess(command, cage, environment={"STREAMB_ROLE": "trial", **_THREADS}, quiet=True)
+                return isolated.process, isolated.uid
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "streamb.trials.child", str(place)],
+                command,
                 cwd=place,
                 env=environment_without_secrets(
                     STREAMB_ROLE="trial", PYTHONPATH=os.pathsep.join(filter(None, sys.path)), defaults=_THREADS
@@ -103,16 +134,21 @@ class TrialProcesses:
             )
         except OSError as error:
             raise StorageFailed(f"the process of the trial cannot be started: {error}") from error
+        return process, None
+
+    def _run(self, place: Path, artifact: Path) -> dict[str, Any]:
+        """Run the process to its end; returns what it wrote."""
+        process, uid = self._start(place, artifact)
         said: deque[bytes] = deque(maxlen=_KEPT_CHUNKS)
         pump = threading.Thread(target=_keep_end, args=(process.stderr, said), daemon=True)
         pump.start()
         try:
             self._wait(process)
         finally:
-            _end_with_children(process)
+            _end_with_children(process, uid)
             pump.join(_PUMP_S)
         try:
-            found: dict[str, Any] = json.loads((place / RESULT_FILE).read_bytes())
+            found: dict[str, Any] = json.loads(_read_regular(place / RESULT_FILE))
         except (OSError, ValueError):
             raise TrialFailed(
                 f"the process of the trial ended early: {_ending(process.returncode)}{_last(said)}"
@@ -162,6 +198,29 @@ class TrialProcesses:
         )
 
 
+def _has_boundary() -> bool:
+    try:
+        check_isolation()
+    except IsolationUnavailable as error:
+        _log.warning("versions are tried without a boundary: %s", error.message)
+        return False
+    return True
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read what the process wrote, if that is a file: it may have made anything of it.
+
+    Raises:
+        OSError: it is none, or too long.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _LONGEST_RESULT:
+            raise OSError("the result is no file, or too long")
+        return file.read(_LONGEST_RESULT)
+
+
 def _keep_end(stream: IO[bytes], said: deque[bytes]) -> None:
     """Read what the process says to the end, and keep the last of it."""
     with stream, suppress(OSError, ValueError):
@@ -175,8 +234,10 @@ def _last(said: Iterable[bytes]) -> str:
     return f" (it said: {lines[-1].strip()[:_LONGEST_LINE]})" if lines else ""
 
 
-def _end_with_children(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and all that it started, whatever state they are in."""
+def _end_with_children(process: subprocess.Popen[bytes], uid: int | None) -> None:
+    """Kill the process and all that it started, whatever state they are in; with `uid`, all of that user."""
+    if uid is not None:
+        end_family(process.pid, uid)
     family: list[psutil.Process] = []
     with suppress(psutil.Error):
         family = psutil.Process(process.pid).children(recursive=True)

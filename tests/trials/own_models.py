@@ -100,3 +100,17 @@ class Unloadable(Habit):
 class TellsItsEnvironment(Habit):
     def act(self, X):
         return [sorted(os.environ) for _ in X]
+
+
+class Reads(Habit):
+    """Answers what is in a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def act(self, X):
+        try:
+            with open(self.path) as file:
+                return [file.read() for _ in X]
+        except OSError as error:
+            return [type(error).__name__ for _ in X]

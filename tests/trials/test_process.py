@@ -14,6 +14,7 @@ from streamb.crypto import SigningKey
 from streamb.errors import EnvironmentFailed, Overloaded, TrialFailed
 from streamb.models import Model, save_artifact, sign_artifact
 from streamb.models.example import Example
+from streamb.models.schema import FeatureSchema
 from streamb.registry import TrialState
 from streamb.trials.process import MOST_AT_ONCE, TrialProcesses
 from tests.trials import own_models
@@ -119,3 +120,21 @@ def test_without_an_example_it_loads(trials, folder):
 def test_an_environment_is_not_left_out(trials, folder):
     with pytest.raises(EnvironmentFailed, match="only be tried where Ray installs it"):
         trials(folder, None, {"pip": ["tiny==1.0"]})
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_code_that_is_only_registered_gets_at_nothing(tmp_path, monkeypatch, isolated):
+    """Unless trials are not isolated: else the test would show nothing."""
+    secret = tmp_path / "state" / "api-key"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("of the platform")
+    place = tmp_path / "state" / "scratch" / "artifact"
+    model = Model.wrap(own_models.Reads(str(secret)), schema=FeatureSchema.open())
+    save_artifact(model, place)
+    sign_artifact(place, KEY)
+    hidden = [str(tmp_path / "state")] if isolated else None
+    tried = TrialProcesses([KEY.public], timeout_s=120, hidden=hidden)(place, Example([[1.0]]))
+    assert tried.golden is not None
+    (told,) = tried.golden.predictions
+    assert told in ({"PermissionError", "FileNotFoundError"} if isolated else {"of the platform"})
+    assert [path.name for path in place.parent.iterdir()] == ["artifact"]

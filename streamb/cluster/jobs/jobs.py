@@ -321,7 +321,7 @@ class JobRunner(JobBoard):
         if active.working_dir == self._folder / active.job.id:
             return Cage(hidden=self._hidden, tcp=tuple(sorted(ports)))
         folder = str(active.working_dir)
-        return Cage(read=(folder,), hidden=self._hidden, tcp=tuple(sorted(ports)), folder=folder)
+        return Cage(around=(folder,), hidden=self._hidden, tcp=tuple(sorted(ports)), folder=folder)
 
     def _look(self, active: ActiveJob) -> None:
         """Record the outcome of a running job, if it has ended."""
