@@ -42,6 +42,7 @@ _ETC: Final = (
     *("ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "ca-certificates", "os-release", "mime.types", "alternatives"),
 )
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/nvidia*", "/dev/dri")
+_PACKAGES: Final = ("site-packages", "dist-packages")
 _FIRST_UID: Final = 1_900_000_000
 _UIDS: Final = 100_000_000
 _PROBE_S: Final = 60.0
@@ -241,12 +242,14 @@ def _start(
         _hand_over(folder, uid)
     hidden = tuple(os.path.realpath(path) for path in cage.hidden)
     roots = [*_SYSTEM, *_python(), *cage.around]
-    libraries = [path for root in roots for path in around(root, hidden)]
+    projects = _projects(_python())
+    readable = [*roots, *(path for paths in projects.values() for path in paths)]
+    libraries = [path for root in readable for path in around(root, hidden)]
     devices = [device for pattern in _DEVICES for device in glob.glob(pattern)]
     shared = ["/dev/shm"] if uid is not None else []  # noqa: S108 - it is one of its own
     specification = {
         "read": [*(f"/etc/{name}" for name in _ETC), *libraries, *cage.read],
-        "list": [root for root in roots if around(root, hidden) != [root]],
+        "list": [*projects, *(root for root in readable if around(root, hidden) != [root])],
         "write": [*cage.write, *devices, *shared],
         "tcp": list(cage.tcp),
         "uid": uid,
@@ -292,9 +295,30 @@ def reachable(path: str, hidden: Sequence[str]) -> bool:
 
 
 def _python() -> list[str]:
-    """The folders of Python itself and of what it imports."""
-    found = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable)), *sys.path]
-    return list(dict.fromkeys(path for path in map(os.path.abspath, filter(None, found)) if os.path.exists(path)))
+    """The folders of Python itself and of installed packages."""
+    found = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
+    found += [path for path in sys.path if os.path.basename(path) in _PACKAGES or os.path.isfile(path)]
+    return list(dict.fromkeys(path for path in map(os.path.abspath, found) if os.path.exists(path)))
+
+
+def _projects(installed: Sequence[str]) -> dict[str, list[str]]:
+    """The other folders from which Python imports, such as the one in which the platform was started: what can be
+    imported of each. Everything else in such a folder, which may be somebody's home, stays out of reach."""
+    found: dict[str, list[str]] = {}
+    for root in dict.fromkeys(map(os.path.abspath, filter(None, sys.path))):
+        if os.path.isdir(root) and not any(f"{root}/".startswith(f"{one.rstrip('/')}/") for one in installed):
+            try:
+                paths = [os.path.join(root, name) for name in sorted(os.listdir(root))]
+            except OSError:
+                continue
+            found[root] = [path for path in paths if _is_importable(path)]
+    return found
+
+
+def _is_importable(path: str) -> bool:
+    if os.path.isfile(path):
+        return path.endswith((".py", ".so", ".pyc"))
+    return os.path.isfile(os.path.join(path, "__init__.py"))
 
 
 def free_uid() -> int:
