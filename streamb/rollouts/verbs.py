@@ -15,7 +15,7 @@ from streamb.rollouts.deployment import DEPLOYMENT_LIFECYCLE, OUTPUTS, Approval,
 from streamb.rollouts.moves import ROLLING_BACK, give_back, restore, to_state, to_step
 from streamb.rollouts.moves import pause as paused
 from streamb.rollouts.runtime import RunOptions
-from streamb.security.principals import ANONYMOUS
+from streamb.security.principals import ANONYMOUS, JOB_NAMES
 
 _S = DeploymentState
 SELF_APPROVED: Final = "self-approved"
@@ -30,12 +30,13 @@ def approve(deployment: Deployment, by: str, reason: str, now: float, *, four_ey
         four_eyes: whether the author of the deployment is refused; otherwise the approval says "self-approved".
 
     Raises:
-        SelfApproval: `by` is the author of the deployment, or may be: nobody knows who a caller without a key is.
+        SelfApproval: `by` is the author of the deployment, or may be: nobody knows who a caller without a key is, and a
+            job does what whoever submitted it wants.
         InvalidTransition: the deployment does not wait for an approval.
     """
-    unknown = ANONYMOUS in (by, deployment.created_by)
+    unknown = ANONYMOUS in (by, deployment.created_by) or by.startswith(JOB_NAMES)
     if four_eyes and (unknown or by == deployment.created_by):
-        who = "without a key on both sides, nobody can tell who that is" if unknown else f"{by} created it"
+        who = "nobody can tell who is behind a job, or behind a caller without a key" if unknown else f"{by} created it"
         raise SelfApproval(f"somebody else must approve deployment {deployment.id} than its author: {who}")
     if deployment.state is not _S.AWAITING_APPROVAL:
         if deployment.approvals and deployment.state in {_S.PROGRESSING, _S.COMPLETED, _S.PAUSED}:

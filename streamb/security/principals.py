@@ -18,6 +18,10 @@ ANONYMOUS: Final = "anonymous"
 """The name under which is recorded what a caller without a key does; no principal can have it."""
 
 
+JOB_NAMES: Final = "job:"
+"""How the names of jobs begin; those of people and services have no colon, but for those of an issuer."""
+
+
 class Kind(StrEnum):
     """What a principal is."""
 

@@ -211,7 +211,9 @@ class TestOtherWays:
 
 
 class TestFourEyes:
-    @pytest.mark.parametrize(("author", "approver"), [("ada", "ada"), ("anonymous", "ada"), ("ada", "anonymous")])
+    @pytest.mark.parametrize(
+        ("author", "approver"), [("ada", "ada"), ("anonymous", "ada"), ("ada", "anonymous"), ("ada", "job:job-1")]
+    )
     def test_what_may_be_one_person_is_one(self, house, author, approver):
         house.serve("1.0.0")
         made = house.rollouts.create("m", "2.0.0", CANARY, {"approval_required": True}, author)

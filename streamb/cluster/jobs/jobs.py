@@ -42,7 +42,7 @@ from streamb.errors import InvalidInput, NotFound, Overloaded
 from streamb.security.isolation import Cage, Isolation, check_isolation, reachable
 from streamb.security.keys import KeyRing, read_patterns, read_scopes
 from streamb.security.permissions import Permission
-from streamb.security.principals import EVERY_MODEL, Kind, PrincipalRecord
+from streamb.security.principals import EVERY_MODEL, JOB_NAMES, Kind, PrincipalRecord
 from streamb.store import Page, RecordStore, every_record, keep
 from streamb.store.state_dir import PLATFORM_FILE
 
@@ -308,7 +308,7 @@ class JobRunner(JobBoard):
         if self._keys is None:
             return {}
         job, now = active.job, self._clock.now()
-        owner = PrincipalRecord(f"job:{job.id}", Kind.JOB, created_at=now)
+        owner = PrincipalRecord(f"{JOB_NAMES}{job.id}", Kind.JOB, created_at=now)
         self._keys.withdraw(owner.name)  # of a start that a crash has interrupted
         told = {"ML_API_KEY": self._keys.issue(owner, active.scopes, active.models, now + job.time_limit_s)}
         url = _address(self._state_dir)
@@ -350,7 +350,7 @@ class JobRunner(JobBoard):
     def _finish(self, active: ActiveJob, outcome: JobOutcome) -> None:
         self._change(active, replace(active.job, **asdict(outcome)))
         if self._keys is not None:
-            self._keys.withdraw(f"job:{active.job.id}")
+            self._keys.withdraw(f"{JOB_NAMES}{active.job.id}")
         del self._active[active.job.id]
         self._ended.append(active.job.id)
         if active.actor is not None:
