@@ -14,7 +14,7 @@ from typing import Any
 from streamb.clock import ManualClock
 from streamb.config import Settings, load_settings
 from streamb.control.observations import NodeReport, Observations
-from streamb.control.platform import Platform, most_unjudged
+from streamb.control.platform import Platform, gateway_policy, most_unjudged
 from streamb.control.verbs import Control, JobBoard
 from streamb.crypto import SigningKey
 from streamb.errors import NotFound, StreambError
@@ -27,6 +27,7 @@ from streamb.security.directory import Directory
 from streamb.security.keys import KeyRing
 from streamb.security.permissions import Role
 from streamb.store import Idempotency, Page, open_blobs
+from streamb.traffic import GatewayPolicy
 from streamb.trials.process import TrialProcesses
 from tests.store.memory import memory_database
 
@@ -163,6 +164,7 @@ class InProcess:
             outcomes=self.observations.windows,
             four_eyes=self.settings.four_eyes,
             most_unjudged=most_unjudged(self.settings),
+            policy=GatewayPolicy(keys=gateway_policy(self.settings, keys, b"").keys),
             on_order=self._progress,
         )
         self.platform = Platform(
