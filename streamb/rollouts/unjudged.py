@@ -1,23 +1,29 @@
 """The guard on effects: what would give a version much traffic before it was judged counts as immediate.
 
 It looks at the steps that a deployment has, not at the name of its strategy. A step counts as a judgement only if a bad
-version could not pass it: it must be judged to pass, on enough requests, by criteria that not even a version that fails
-every second request satisfies. An approval is no judgement: it says that somebody wants it, not that it works.
+version hardly passes it. Notation: a bad version fails each request with p = 1/2; the step needs n requests, and its
+criteria accept an error rate of at most L (the highest that is set, or allowed above stable's). The bad version passes
+with P(X <= L n), X binomial with n and p; that must be 1 % or less. With L = 5 % it is 0.1 % for n = 10, and with
+L = 40 % it is 10 % for n = 50. An approval is no judgement: it says that somebody wants a version, not that it works.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Final
 
 from streamb.errors import Forbidden
 from streamb.hashing import BASIS_POINTS
+from streamb.rollouts.checks import DEFAULT_ERROR_RATE, FAST_ABORT_REQUESTS
 from streamb.rollouts.deployment import Deployment
 from streamb.rollouts.options import HealthCriteria
-from streamb.rollouts.strategies import PREVIEW_SECONDS, SMALL_SAMPLES, Strategy
+from streamb.rollouts.strategies import PREVIEW_SECONDS, Strategy
+from streamb.stats.binomial import binomial_tail
 
 _BAD: Final = 0.5
-"""The error rate of a version that no judgement lets pass."""
+_CHANCE: Final = 0.01
+"""How likely a version that fails with `_BAD` may at most pass a step that counts as a judgement."""
 
 
 def demand_judgement(deployment: Deployment, most: int, served: Collection[str]) -> None:
@@ -70,15 +76,15 @@ def demand_known(version: str, most: int, served: Collection[str]) -> None:
 def _refused(version: str, why: str, most: int) -> Forbidden:
     return Forbidden(
         f"this counts as immediate, because version {version} would get more than {most / 100:g} % of the traffic "
-        f"(ML_UNJUDGED_SHARE) unjudged: {why}; let it begin with a smaller step, one that is judged on {SMALL_SAMPLES} "
-        "requests at least, or have an administrator force it"
+        f"(ML_UNJUDGED_SHARE) unjudged: {why}; let it begin with a smaller step that a bad version would not pass, on "
+        f"{FAST_ABORT_REQUESTS} requests at least, or have an administrator force it"
     )
 
 
 def _judges(deployment: Deployment, index: int) -> bool:
     """Return whether a bad version could not pass a step."""
     step = deployment.steps[index]
-    if not step.analyse or step.min_samples < SMALL_SAMPLES or _tolerant(deployment.criteria):
+    if not step.analyse or _passes(deployment.criteria, step.min_samples) > _CHANCE:
         return False
     if not step.preview:
         return True
@@ -87,8 +93,16 @@ def _judges(deployment: Deployment, index: int) -> bool:
     return copies and step.min_time_s >= PREVIEW_SECONDS
 
 
-def _tolerant(criteria: HealthCriteria) -> bool:
-    """Return whether a version that fails every second request could satisfy the criteria."""
-    limited = criteria.max_error_rate is None or criteria.max_error_rate < _BAD
-    compared = criteria.compare_with_stable and criteria.max_error_increase < _BAD
-    return not limited and not compared
+def _passes(criteria: HealthCriteria, count: int) -> float:
+    """Return the probability that a version that fails every second request satisfies the criteria.
+
+    Args:
+        criteria: of these the ones about errors; the version may be as good as any in all else.
+        count: how many requests are judged.
+    """
+    if count < FAST_ABORT_REQUESTS:
+        return 1.0
+    limit = DEFAULT_ERROR_RATE if criteria.max_error_rate is None else criteria.max_error_rate
+    if criteria.compare_with_stable:
+        limit = min(limit, criteria.max_error_increase)
+    return binomial_tail(count - math.floor(limit * count), count, 1.0 - _BAD)

@@ -43,7 +43,12 @@ def order(strategy, options, *, replicas=1, most=QUARTER, served=("1.0.0",), rou
         (CANARY, {"steps": [100], "approval_required": True}, "100 %"),
         (CANARY, {"traffic_split_percentage": 100, "approval_before": "start"}, "100 %"),
         (CANARY, {"traffic_split_percentage": 10, "min_samples": 1}, "50 %"),
-        (CANARY, {"steps": [1], "min_samples": 49}, "100 %"),
+        (CANARY, {"steps": [1], "min_samples": 9}, "100 %"),
+        (
+            CANARY,
+            {"min_samples": 50, "health_check_criteria": {"max_error_rate": 0.4, "max_error_increase": 0.4}},
+            "50 %",
+        ),
         (CANARY, {"steps": [25, 100], "health_check_criteria": ANYTHING}, "100 %"),
         (CANARY, {"health_check_criteria": {**ANYTHING, "max_latency_ms": 1.0}}, "50 %"),
         (CANARY, {"health_check_criteria": {"max_error_rate": 0.5, "max_error_increase": 1.0}}, "50 %"),
@@ -68,7 +73,8 @@ def test_refused(strategy, options, step):
         (CANARY, {}),
         (CANARY, {"traffic_split_percentage": 25}),
         (CANARY, {"steps": [25, 100]}),
-        (CANARY, {"steps": [1], "min_samples": 50, "step_seconds": 0}),
+        (CANARY, {"steps": [1], "min_samples": 10, "step_seconds": 0}),
+        (CANARY, {"min_samples": 200, "health_check_criteria": {"max_error_rate": 0.4, "max_error_increase": 0.4}}),
         (CANARY, {"health_check_criteria": {"max_error_rate": 1.0}}),  # compared with stable
         (CANARY, {"health_check_criteria": {"compare_with_stable": False}}),  # stopped at 5 %
         (ROLLING, {}),
@@ -145,7 +151,7 @@ def test_whatever_is_allowed_is_judged_before_it_gets_more(strategy, options, re
     criteria = made.criteria
     assert not made.users
     before = next(index for index, step in enumerate(made.steps) if step.share > most)
-    judged = [step for step in made.steps[:before] if step.analyse and step.min_samples >= 50]
+    judged = [step for step in made.steps[:before] if step.analyse and step.min_samples >= 10]
     assert judged
     assert strategy is BLUE_GREEN or any(step.share for step in judged)
     bounded = criteria.max_error_rate is None or criteria.max_error_rate < 0.5
