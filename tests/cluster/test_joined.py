@@ -16,7 +16,7 @@ import pytest
 import ray
 
 from streamb.cluster.ray_token import MODE, Protection, protection_of
-from streamb.cluster.session import RAY_VARIABLES
+from streamb.cluster.session import CLOSED, RAY_VARIABLES
 from tests.cluster.listeners import assert_closed, family_of, joins, listeners_of
 from tests.cluster.processes import until
 
@@ -131,7 +131,7 @@ def test_only_development_joins_a_cluster_without_a_token(open_cluster, cluster,
 @pytest.mark.parametrize("mode", ["token", "disabled"])
 def test_the_doors_are_closed_on_any_ray(mode, tmp_path):
     """On a Ray without a token, Ray's own ports let everybody in, and streamb's still nobody without a key."""
-    with started(tmp_path, {"RAY_AUTH_MODE": mode}) as cluster:
+    with started(tmp_path, {"RAY_AUTH_MODE": mode, **CLOSED}) as cluster:
         up = streamb(cluster, "up", "--detach", "--port", "0", "--sample", "--json", state_dir=tmp_path / "a", **KEYS)
         assert up.returncode == 0, up.stderr
         found = family_of([int(json.loads(up.stdout)["pid"]), *(one.pid for one in processes_of(cluster))])
