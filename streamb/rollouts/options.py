@@ -86,7 +86,7 @@ class HealthCriteria(Limits):
     compare_with_stable: bool = option("Compare error rate and latency with the stable version's.", default=True)
     custom: Annotated[tuple[ImportPath, ...], Field(max_length=20, strict=False)] = option(
         "Criteria of your own: each takes a `StepEvidence` and returns a `Finding`. They run in the Controller, "
-        "so they need an API key.",
+        "so they need the API key of an administrator.",
         default=(),
         unit='`["package.module:function"]`',
     )

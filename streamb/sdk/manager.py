@@ -143,8 +143,8 @@ class ProductionMLManager(RegistryMethods):
             keep_example: whether up to 20 rows of the example stay with the version, so that every replica checks
                 itself before it answers. False keeps none: for rows that must not be stored.
             environment: what to install for the replicas of this version alone, on top of what the platform has:
-                `{"pip": ["xgboost==3.1.*"]}` or `{"uv": […]}`, lines of a requirements file. It needs an API key, and
-                the trial waits for the installation.
+                `{"pip": ["xgboost==3.1.*"]}` or `{"uv": […]}`, lines of a requirements file. It needs the API key of an
+                administrator, and the trial waits for the installation.
             baseline: the data that monitoring compares later requests with, as `(X, predictions, labels)`. If
                 predictions are None, the model computes them; labels may be left out. Only counts are stored.
 
