@@ -49,9 +49,10 @@ class JobBody(Strict):
     time_limit_s: Annotated[float, Field(ge=1, le=LONGEST_JOB_S, allow_inf_nan=False)] = Field(
         default=LONGEST_JOB_S, description="The longest time that it may run, in seconds; its key ends then, too."
     )
-    scopes: Annotated[tuple[Permission, ...], Field(min_length=1, max_length=len(Permission), strict=False)] = Field(
-        default=(Permission.JOB,), description="What the job's own key (`ML_API_KEY`) allows."
-    )
+    scopes: Annotated[
+        tuple[Annotated[Permission, Field(strict=False)], ...],
+        Field(min_length=1, max_length=len(Permission), strict=False),
+    ] = Field(default=(Permission.JOB,), description="What the job's own key (`ML_API_KEY`) allows.")
     models: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=32, strict=False)] = Field(
         default=EVERY_MODEL, description="The models that its key is good for: ids, or patterns such as `energy-*`."
     )

@@ -25,6 +25,20 @@ async def test_submit_look_read_stop(client, backend, key):
     assert [job["id"] for job in (await client.get("/api/jobs")).json()["items"]] == ["job-1"]
 
 
+async def test_isolation_and_what_the_key_allows_are_passed_on(client, backend, key):
+    how = {"isolation": "process", "time_limit_s": 60.0, "scopes": ["job", "deploy"], "models": ["energy-*"]}
+    answer = await client.post("/api/jobs", json={"entrypoint": "id", **how}, headers=key)
+    assert answer.status_code == 201, answer.text
+    (told,) = backend.jobs.submitted
+    assert {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()} == {
+        "entrypoint": "id",
+        "working_dir": None,
+        "env": {},
+        "name": "",
+        **how,
+    }
+
+
 async def test_running_code_needs_a_key_even_in_development(client, backend):
     assert (await client.post("/api/jobs", json={"entrypoint": "true"})).status_code == 401
     assert (await client.post("/api/jobs/job-1/stop")).status_code == 401
@@ -39,6 +53,13 @@ async def test_running_code_needs_a_key_even_in_development(client, backend):
         {"entrypoint": "x", "env": {"a b": "1"}},
         {"entrypoint": "x\x00"},
         {"entrypoint": "x", "n": 1},
+        {"entrypoint": "x", "isolation": "container"},
+        {"entrypoint": "x", "time_limit_s": 0},
+        {"entrypoint": "x", "time_limit_s": 10**9},
+        {"entrypoint": "x", "scopes": []},
+        {"entrypoint": "x", "scopes": ["root"]},
+        {"entrypoint": "x", "models": []},
+        {"entrypoint": "x", "name": "a\x1b[2Jb"},
     ],
 )
 async def test_wrong_jobs(client, key, body):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from streamb import ProductionMLManager, __version__
-from streamb.errors import Unauthorized
+from streamb.cluster.ray_logs import files_of, find_logs, lines_with
+from streamb.errors import ModelFailed, Unauthorized
 from streamb.models import Model
 from streamb.models.schema import FeatureSchema
 from streamb.sdk.discovery import RunningInfo, write_platform_file
@@ -27,6 +28,14 @@ pytestmark = pytest.mark.ray
 def manager(platform, state_dir):
     with ProductionMLManager(address=platform.url, api_key=platform.api_key, state_dir=state_dir) as manager:
         yield manager
+
+
+def refused(client: HttpClient) -> bool:
+    try:
+        client.get("/api/models")
+    except Unauthorized:
+        return True
+    return False
 
 
 def targets(platform, state_dir, tmp_path):
@@ -65,6 +74,12 @@ def test_an_isolated_model_gets_at_nothing(manager, platform, state_dir, tmp_pat
     told = manager.predict("hostile", [[float(number)] for number in range(len(model.tries))]).predictions
     assert len(told) == len(model.tries)
     assert [one for one in told if "got" in one] == []
+    with pytest.raises(ModelFailed) as failed:
+        manager.predict("hostile", [[-6.0]])
+    assert "4711" not in failed.value.message
+    reference = failed.value.message.rpartition("reference ")[2].rstrip(")")
+    logs = find_logs(state_dir)
+    until(lambda: "4711" in repr(lines_with(files_of("hostile", logs), reference)), 30, "the log has the words")
     manager.undeploy("hostile")
 
 
@@ -84,6 +99,6 @@ def test_an_isolated_job_gets_at_nothing_but_what_its_key_allows(manager, platfo
     assert told["variables"] == ["ML_API_KEY", "ML_JOB_ID", "ML_URL"]
     assert (told["uid"] != os.getuid()) is (check_isolation() is Boundary.USER)
     assert (told["reads"], told["submits"], told["makes keys"]) == (200, 403, 403)
-    with HttpClient(platform.url, told["key"], timeout_s=60) as stranger, pytest.raises(Unauthorized):
-        stranger.get("/api/models")
+    with HttpClient(platform.url, told["key"], timeout_s=60) as stranger:
+        until(lambda: refused(stranger), 30, "its key is revoked")
     assert [one for one in client.get("/api/principals")["items"] if one["name"].startswith("job:")] == []
