@@ -176,7 +176,7 @@ class Observations:
         self._gone.pop(report.source, None)
         told_whole = tuple(map(self._with_labels, report.snapshots))
         # By caller, counts are needed over time only (by rollouts), and would cost each sum of them.
-        report = replace(report, snapshots=tuple(replace(one, callers={}) for one in told_whole))
+        report = replace(report, snapshots=tuple(replace(one, callers={}, told={}) for one in told_whole))
         self._reports[report.source] = (now, report)
         if report.snapshots:
             told = {(one.model_id, one.version) for one in report.snapshots}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -12,9 +12,12 @@ from streamb.metrics.callers import MINE, MOST_KEYS, THEIRS, CallerCounter, pred
 from streamb.metrics.histogram import BUCKETS, LatencyHistogram, bucket_of
 from streamb.metrics.outcome import BLAMED, Outcome
 from streamb.metrics.predictions import OTHER, PredictionCounter
-from streamb.metrics.snapshot import FEEDBACK_COUNTS, FEEDBACK_SUMS, SHADOW_COUNTS, Snapshot
+from streamb.metrics.snapshot import FEEDBACK_COUNTS, FEEDBACK_SUMS, SHADOW_COUNTS, Snapshot, Told
 
 _LARGEST_DIFFERENCE = 1e3
+TOLD_LOOKS: Final = 30
+MOST_TOLD: Final = 2_000
+"""Feedback is reported by its answer for so many reports (one a second), and so many at most."""
 
 
 class VersionRecorder:
@@ -33,12 +36,14 @@ class VersionRecorder:
         "_fallbacks",
         "_late",
         "_learned",
+        "_look",
         "_predictions",
         "_retries",
         "_rows",
         "_shadow_expected",
         "_shadow_predictions",
         "_shadowed",
+        "_told",
         "_total_ns",
         "_waited_ns",
         "model_id",
@@ -68,6 +73,8 @@ class VersionRecorder:
         self._shadow_expected = PredictionCounter()
         self._aside: Counter[tuple[Outcome, int]] = Counter()
         self._callers = CallerCounter()
+        self._look = 0
+        self._told: dict[int, tuple[int, Told]] = {}
 
     def answered(self, seconds: float, rows: int, caller: str | None = None) -> None:
         """Count a request that was answered with predictions `seconds` after its arrival.
@@ -170,6 +177,18 @@ class VersionRecorder:
         if caller is not None and by > 0:
             self._callers.of(caller)[key] += by
 
+    def tell(self, name: int, caller: str, counts: Mapping[str, int]) -> None:
+        """Remember for a while what feedback counts that another gateway may be told as well.
+
+        Args:
+            name: a number that stands for the answer and the field.
+            caller: who told it.
+            counts: what it added to the counters.
+        """
+        self._told[name] = self._look, (caller, counts)
+        if len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
+
     def shadowed(self, key: str, by: int = 1, caller: str | None = None) -> None:
         """Count the result of a copied request, under one of `SHADOW_COUNTS`.
 
@@ -194,6 +213,9 @@ class VersionRecorder:
 
     def snapshot(self, *, in_flight: int = 0, queued: int = 0, overdue: int = 0) -> Snapshot:
         """Return the counts so far; `in_flight`, `queued` and `overdue` are gauges that only the batcher knows."""
+        self._look += 1
+        if self._told:
+            self._told = {name: one for name, one in self._told.items() if self._look - one[0] <= TOLD_LOOKS}
         answered = sum(self._answered) + self._disturbed
         counts: Counter[str] = Counter({Outcome.OK.value: answered} if answered else {})
         codes: Counter[int] = Counter({200: answered} if answered else {})
@@ -230,4 +252,5 @@ class VersionRecorder:
             shadow_expected=self._shadow_expected.counts(),
             aside=dict(aside),
             callers=self._callers.counts(),
+            told={name: told for name, (_, told) in self._told.items()},
         )

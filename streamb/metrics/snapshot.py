@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from streamb.metrics import callers
 from streamb.metrics.callers import Callers
@@ -32,6 +32,10 @@ _NOT_COUNTED: Final = frozenset({"model_id", "version", "in_flight", "queued", "
 """Fields that are gauges: present values, not counts."""
 
 _CALLERS: Final = "callers"
+_TOLD: Final = "told"
+Told: TypeAlias = tuple[str, Mapping[str, int]]
+"""Who told something, and what it adds to which counters of feedback."""
+
 _PREDICTIONS: Final = ("predictions", "shadow_predictions", "shadow_expected")
 
 
@@ -69,6 +73,8 @@ class Snapshot:
         aside: answers by `Outcome` value to requests whose version was named or overridden: they are no evidence, and
             are in none of the other counts but `codes`, `batch_sizes`, `batch_rows` and the gauges.
         callers: part of the counts by caller (`metrics.callers`).
+        told: the newest feedback on answers that any gateway may be told of: by the answer and the field, who told it
+            and what it counts. Whoever adds up gateways counts each once (`metrics.windows`).
     """
 
     model_id: str
@@ -94,6 +100,7 @@ class Snapshot:
     shadow_expected: Mapping[Prediction, int] = field(default_factory=dict)
     aside: Mapping[str, int] = field(default_factory=dict)
     callers: Callers = field(default_factory=dict)
+    told: Mapping[int, Told] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -147,6 +154,17 @@ class Snapshot:
         changes: dict[str, Any] = {name: bounded(getattr(self, name), kept) for name in _PREDICTIONS}
         return replace(self, **changes)
 
+    def less_told(self, told: Iterable[Told]) -> Snapshot:
+        """Return the counts without some feedback."""
+        feedback, tallies = Counter(self.feedback), {caller: Counter(tally) for caller, tally in self.callers.items()}
+        for caller, counts in told:
+            feedback.subtract(counts)
+            if caller in tallies:
+                tallies[caller].subtract(counts)
+        kept = {caller: {key: n for key, n in tally.items() if n > 0} for caller, tally in tallies.items()}
+        left = {key: n for key, n in feedback.items() if n > 0 or (n and key in _SIGNED)}
+        return replace(self, feedback=left, callers=kept)
+
     def minus(self, earlier: Snapshot) -> Snapshot:
         """Return the counts since `earlier`; adding `earlier` again gives exactly this snapshot.
 
@@ -194,6 +212,8 @@ def _sum(name: str, values: list[Any]) -> Any:
     """What a field of several snapshots comes to: every kind of counter knows how it adds up."""
     if name == _CALLERS:
         return callers.added(values)
+    if name == _TOLD:
+        return {}
     if isinstance(values[0], int):
         return sum(values)
     if isinstance(values[0], LatencyHistogram):
@@ -210,6 +230,8 @@ def _less(name: str, later: Any, earlier: Any) -> Any:
         return later
     if name == _CALLERS:
         return callers.since(later, earlier)
+    if name == _TOLD:
+        return {}
     if isinstance(later, LatencyHistogram):
         return later.minus(earlier)
     if isinstance(later, int):

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from streamb.metrics.snapshot import Snapshot, merge_version
+from streamb.metrics.snapshot import Snapshot, Told, merge_version
 
 CALLERS_S: Final = 16
 """For so many seconds back, `recent` knows the counts by caller; they would cost too much memory for longer."""
+
+MOST_TOLD: Final = 100_000
+"""So many answers with feedback are remembered, so that what two gateways were told counts once."""
 
 REMEMBERED_SOURCES: Final = 32
 """How many ended sources are remembered with their last report, so that a returning one is not counted twice."""
@@ -67,6 +70,7 @@ class OutcomeWindows:
         self._gone: dict[str, Report] = {}
         self._buckets: dict[int, dict[_Version, Snapshot]] = {}
         self._plain: set[int] = set()
+        self._told: dict[int, dict[str, None]] = {}
         self._newest = -math.inf
         self._totals: dict[_Version, Snapshot] = {}
         self._overdue: dict[str, dict[_Version, int]] = {}
@@ -96,12 +100,26 @@ class OutcomeWindows:
             self._overdue[source] = {(one.model_id, one.version): one.overdue for one in snapshots if one.overdue}
             for snapshot in snapshots:
                 key = (snapshot.model_id, snapshot.version)
-                now = replace(snapshot, in_flight=0, queued=0, overdue=0)
+                now = replace(snapshot, in_flight=0, queued=0, overdue=0, told={})
                 earlier = counts.get(key, Snapshot(*key))
                 counts[key] = now
+                twice = self._told_twice(source, snapshot) if snapshot.told else []
                 if last is not None or not began_earlier:
-                    self._count(key, second, now.minus(earlier))
+                    new = now.minus(earlier)
+                    self._count(key, second, new.less_told(twice) if twice else new)
             self._sources[source] = Report(at, counts)
+
+    def _told_twice(self, source: str, snapshot: Snapshot) -> list[Told]:
+        """Return the feedback in a report, new in it, that another source was told before."""
+        twice = []
+        for name, told in snapshot.told.items():
+            sources = self._told.setdefault(name, {})
+            if sources and source not in sources:
+                twice.append(told)
+            sources[source] = None
+        while len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        return twice
 
     def forget(self, source: str) -> None:
         """Record that a source has ended. Its counts stay; if it returns, only its new counts are added."""

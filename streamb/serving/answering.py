@@ -132,10 +132,10 @@ class Answering:
             reply = self._reply(exchange, inquiry, version, answer, probabilities)
         except BaseException as error:
             if breaker is not None:
-                _tell(breaker, generation, error, self._clock.monotonic())
+                _tell(breaker, generation, error, self._clock.monotonic(), exchange.caller)
             raise
         if breaker is not None:
-            breaker.succeeded(generation, self._clock.monotonic())
+            breaker.succeeded(generation, self._clock.monotonic(), exchange.caller)
         return reply
 
     async def _ask_second(
@@ -176,9 +176,9 @@ def no_probabilities(version: ServedVersion) -> InvalidInput:
     return InvalidInput(f"version {version.target.version} of {version.model_id!r} has no class probabilities")
 
 
-def _tell(breaker: Breaker, generation: int, error: BaseException, now: float) -> None:
+def _tell(breaker: Breaker, generation: int, error: BaseException, now: float, caller: str) -> None:
     """Report to a breaker how a call without an answer ended."""
     if isinstance(error, StreambError) and outcome_of(error) in BLAMED:
-        breaker.failed(generation, now)
+        breaker.failed(generation, now, caller)
     else:
         breaker.abandoned(generation)

@@ -7,6 +7,9 @@
 Every call carries the generation of the breaker at its start, and each change of state starts a new generation. So a
 late result from before the breaker opened can neither close it nor keep it open.
 
+One caller alone cannot open it while others get answers: of failures in a row of the same caller, one counts, unless
+nobody else was answered in the last ten seconds. Of a window, no caller counts for as much as all others together.
+
 The breaker only judges its version. Whether a request is really refused depends on the other versions
 (`serving.targets.ServedModel.can_spare`): the last healthy version of a model is called whatever its breaker's state.
 """
@@ -14,16 +17,22 @@ The breaker only judges its version. Whether a request is really refused depends
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
 from streamb.errors import BreakerOpen
 from streamb.lifecycle import Lifecycle
-from streamb.metrics import OutcomeWindows, Snapshot
+from streamb.metrics import Outcome, OutcomeWindows, Snapshot
+from streamb.metrics.callers import Callers
+from streamb.metrics.weighing import Group, Weights, weighed, weights
 from streamb.traffic import BreakerPolicy
 
 _log = logging.getLogger(__name__)
+_LESS: Final = 0.9
+"""A caller who would weigh as much as all others could open a breaker that opens at half: it weighs so much of that."""
+_OUTCOMES: Final = frozenset(outcome.value for outcome in Outcome)
 
 REFUSED: Final = -1
 """Returned instead of a generation if the call should not be made; results reported under it are ignored."""
@@ -63,7 +72,10 @@ class Breaker:
         since: when the state last changed, in seconds.
     """
 
-    __slots__ = ("_failures", "_probes", "_successes", "generation", "model_id", "policy", "since", "state", "version")
+    __slots__ = (
+        *("_answered", "_failing", "_failures", "_other", "_probes", "_successes", "generation"),
+        *("model_id", "policy", "since", "state", "version"),
+    )
 
     def __init__(self, model_id: str, version: str, policy: BreakerPolicy, now: float = 0.0) -> None:
         self.model_id = model_id
@@ -75,6 +87,9 @@ class Breaker:
         self._failures = 0
         self._probes = 0
         self._successes = 0
+        self._failing: set[str] = set()  # callers with failures in this row
+        self._answered: tuple[str, float] = ("", -math.inf)  # the last answer: to whom, and when
+        self._other: tuple[str, float] = ("", -math.inf)  # the last one to somebody else
 
     def enter(self, now: float, *, trial: bool = True) -> int:
         """Ask before a call: returns the generation under which to report its result, or `REFUSED`.
@@ -96,22 +111,31 @@ class Breaker:
         self._probes += 1
         return self.generation
 
-    def succeeded(self, generation: int, now: float) -> None:
-        """Report that the call was answered."""
+    def succeeded(self, generation: int, now: float, caller: str = "") -> None:
+        """Report that the call was answered, and to whom."""
+        if caller != self._answered[0]:
+            self._other = self._answered
+        self._answered = caller, now
         if generation != self.generation:
             return
         if self.state is _CLOSED:
-            self._failures = 0
+            if self._failures:
+                self._failures = 0
+                self._failing.clear()
         elif self.state is _HALF_OPEN:
             self._successes += 1
             if self._successes >= self.policy.half_open_max_calls:
                 self._move(_CLOSED, now)
 
-    def failed(self, generation: int, now: float) -> None:
-        """Report that the call failed in a way that counts against the version."""
+    def failed(self, generation: int, now: float, caller: str = "") -> None:
+        """Report that the call failed in a way that counts against the version, and whose call it was."""
         if generation != self.generation:
             return
         if self.state is _CLOSED:
+            _, others_at = self._answered if self._answered[0] != caller else self._other
+            if caller in self._failing and others_at > now - WINDOW_S:
+                return
+            self._failing.add(caller)
             self._failures += 1
             if self._failures >= self.policy.failure_threshold:
                 self._move(_OPEN, now)
@@ -148,6 +172,7 @@ class Breaker:
         self.generation += 1
         self.since = now
         self._failures = self._probes = self._successes = 0
+        self._failing.clear()
 
 
 class BreakerWatch:
@@ -161,9 +186,24 @@ class BreakerWatch:
 
         Only failures after a breaker last closed may open it; older ones in the window do not count.
         """
-        outcomes = (Snapshot(one.model_id, one.version, counts=one.counts) for one in snapshots)
+        outcomes = (
+            Snapshot(one.model_id, one.version, counts=one.counts, callers=_outcomes_only(one.callers))
+            for one in snapshots
+        )
         self._windows.feed("gateway", now, outcomes)
         for breaker in breakers:
             seconds = min(WINDOW_S, int(now - breaker.since) - 1)
             if breaker.state is _CLOSED and seconds > 0:
-                breaker.judge(self._windows.recent(breaker.model_id, breaker.version, now, seconds), now)
+                recent = self._windows.recent(breaker.model_id, breaker.version, now, seconds)
+                if len(recent.callers) > 1:
+                    (by,) = weights([recent], floor=0)
+                    capped = {name: _LESS * weight for name, weight in by.of.get(Group.ERRORS, {}).items()}
+                    recent = weighed(recent, Weights({Group.ERRORS: capped}))
+                breaker.judge(recent, now)
+
+
+def _outcomes_only(callers: Callers) -> Callers:
+    """The tallies without latencies, which a breaker does not need; empty if there is only one caller."""
+    if len(callers) < 2:
+        return {}
+    return {name: {key: n for key, n in tally.items() if key in _OUTCOMES} for name, tally in callers.items()}

@@ -214,3 +214,38 @@ def test_judging_needs_no_watch():
     one = breaker()
     one.judge(Snapshot("m", "2.0.0", counts={"ok": 10, "timeout": 10}), 5.0)
     assert one.state is OPEN
+
+
+def test_one_caller_alone_does_not_open_it_while_others_get_answers():
+    breaker = Breaker("m", "1", BreakerPolicy(failure_threshold=3))
+    for number in range(100):
+        breaker.succeeded(breaker.generation, number / 10, "ada")
+        for _ in range(10):
+            breaker.failed(breaker.generation, number / 10, "eve")
+    assert breaker.state is BreakerState.CLOSED
+    breaker.failed(breaker.generation, 10.0, "bob")
+    breaker.failed(breaker.generation, 10.0, "ada")
+    assert breaker.state is BreakerState.OPEN, "three different ones in a row"
+
+
+def test_a_caller_whom_nobody_else_joined_lately_opens_it_as_ever():
+    for others_at, opened in ((-100.0, True), (0.0, True), (9.0, False)):
+        breaker = Breaker("m", "1", BreakerPolicy(failure_threshold=3))
+        breaker.succeeded(breaker.generation, others_at, "curl")
+        breaker.succeeded(breaker.generation, 10.0, "main")
+        for _ in range(3):
+            breaker.failed(breaker.generation, 10.5, "main")
+        assert (breaker.state is BreakerState.OPEN) is opened
+
+
+def test_a_window_that_one_caller_fills_does_not_open_it():
+    breaker, watch = Breaker("m", "1", BreakerPolicy()), BreakerWatch()
+    recorder = VersionRecorder("m", "1")
+    for second in range(12):
+        watch.look(float(second), [recorder.snapshot()], [breaker])
+        for _ in range(10):
+            recorder.answered(0.01, 1, "ada")
+        for _ in range(100):
+            recorder.failed(Outcome.MODEL_ERROR, 500, 0.01, "eve")
+        recorder.answered(0.01, 1, "eve")
+    assert breaker.state is BreakerState.CLOSED

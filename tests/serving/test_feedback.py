@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamb.clock import ManualClock
 from streamb.hashing import sha256_hex
-from streamb.metrics import VersionRecorder
+from streamb.metrics import OutcomeWindows, VersionRecorder
 from streamb.models.outputs import Answer
 from streamb.serving import BatchReply, GatewayApp, GatewayLimits
 from streamb.serving.feedback import LATE_S, FeedbackDesk, Known, OwnIds
@@ -308,6 +308,25 @@ async def test_only_who_asked_tells_what_became_of_it_or_one_who_may_tell_of_all
     fate = "orphan" if own else "foreign"  # nobody else has such an id
     nothing, again = {"label": fate, "success": fate}, {"label": "duplicate", "success": "duplicate"}
     assert answers == [nothing, nothing, {}, again]
+
+
+async def test_what_two_gateways_are_told_of_one_answer_counts_once():
+    clock = ManualClock(1e9)
+    one, other = gateway(clock), gateway(clock)
+    request_id = await ask(one)
+    windows = OutcomeWindows()
+    for second in range(5):
+        for name, client in (("one", one), ("other", other)):
+            if second == 1:
+                assert (await tell(client, request_id, label=3, success=True))["joined"] == ["label", "success"]
+            windows.feed(name, float(second), client.app.snapshot())
+    assert windows.total("m", "1.0.0").feedback == {"labels": 1, "successes": 1}
+    assert sum(tally.get("labels", 0) for tally in windows.total("m", "1.0.0").callers.values()) == 1
+    other_id = await ask(one)
+    await tell(other, other_id, label=3)
+    for name, client in (("one", one), ("other", other)):
+        windows.feed(name, 6.0, client.app.snapshot())
+    assert windows.total("m", "1.0.0").feedback == {"labels": 2, "successes": 1}
 
 
 async def test_an_anonymous_caller_tells_of_anonymous_predictions_only():
