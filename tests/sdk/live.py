@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from streamb.api import create_app
 from streamb.clock import SystemClock
+from streamb.control.platform import gateway_policy
 from streamb.serving import Batch, BatchPredictor, BatchReply, GatewayApp, GatewayLimits
 from streamb.traffic import VersionTarget
 from tests.api.fakes import InProcess
@@ -69,7 +71,9 @@ class LivePlatform:
             return
         if self._gateway is None:
             self._gateway = GatewayApp(LocalPredictor(self.backend), GatewayLimits(), SystemClock())
-        self._gateway.apply(self.backend.rollouts.table)
+        table = self.backend.rollouts.table
+        known = gateway_policy(self.backend.settings, self.backend.platform.keys, b"").keys
+        self._gateway.apply(replace(table, policy=replace(table.policy, keys=known)))
         await self._gateway(scope, receive, send)
 
     def _cutting_protocol(self) -> type[HttpToolsProtocol]:
