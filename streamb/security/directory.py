@@ -30,7 +30,8 @@ NOT_A_NAME: Final = "cannot be the name of a principal: use 1 to 100 letters, di
 """What is said of a text that is none, after the text."""
 
 _NAME: Final = re.compile(NAME, re.ASCII)
-_RESERVED: Final = frozenset({"anonymous", "system"})
+_RESERVED: Final = frozenset({"anonymous", "controller", "monitor", "system"})
+"""Names under which the history tells what the platform itself did, or a caller without a key."""
 
 
 class Directory:
@@ -60,8 +61,9 @@ class Directory:
             InvalidInput: the name, the kind or a role is not valid.
             Conflict: there is a principal of that name.
         """
-        if _NAME.fullmatch(name) is None or name in _RESERVED:
-            raise InvalidInput("a name has 1 to 100 letters, digits and . _ @ + -, and is not 'anonymous' or 'system'")
+        if _NAME.fullmatch(name) is None or name.lower() in _RESERVED:
+            known = ", ".join(sorted(_RESERVED))
+            raise InvalidInput(f"a name has 1 to 100 letters, digits and . _ @ + -, and is none of {known}")
         if "@" in name and name != name.lower():
             raise InvalidInput(f"write the address as {name.lower()}: a login names its people in lower case")
         if "@" in name and name != name.lower():
