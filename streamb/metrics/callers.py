@@ -9,7 +9,7 @@ No sum over all callers changes by that.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
@@ -46,17 +46,17 @@ class CallerCounter:
     __slots__ = ("_full", "_look", "_seen", "_tallies")
 
     def __init__(self) -> None:
-        self._tallies: dict[str, Counter[str | int]] = {}
+        self._tallies: dict[str, defaultdict[str | int, int]] = {}
         self._seen: dict[str, int] = {}
         self._look = 0
         self._full = False
 
-    def of(self, caller: str) -> Counter[str | int]:
+    def of(self, caller: str) -> defaultdict[str | int, int]:
         """Return the tally that a caller's request is counted in."""
         tally = self._tallies.get(caller)
         if tally is None:
             caller = self._place(caller)
-            tally = self._tallies.setdefault(caller, Counter())
+            tally = self._tallies.setdefault(caller, defaultdict(int))
         self._seen[caller] = self._look
         return tally
 
@@ -76,7 +76,9 @@ class CallerCounter:
         if self._look - self._seen[quiet] < QUIET_LOOKS:
             self._full = True  # nobody is looked for again in this second
             return REST
-        self._tallies.setdefault(REST, Counter()).update(self._tallies.pop(quiet))
+        rest = self._tallies.setdefault(REST, defaultdict(int))
+        for key, count in self._tallies.pop(quiet).items():
+            rest[key] += count
         self._seen.setdefault(REST, self._look)
         del self._seen[quiet]
         return caller

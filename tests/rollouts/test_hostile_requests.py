@@ -11,7 +11,7 @@ from streamb.serving.breaker import BreakerState
 from tests.rollouts.test_observation import canary
 from tests.serving.asgi_client import AsgiClient
 from tests.serving.predictors import VersionsPredictor
-from tests.serving.test_pinned import WAYS, routing, send
+from tests.serving.test_pinned import WAYS, routing, send, settled
 
 HOSTILE = 1000
 
@@ -46,8 +46,7 @@ async def rolled_out(hostile: bool):
         for token in tokens[-20:] if hostile else ():
             body = {"request_id": token, "label": 1e6, "success": False}
             assert (await client.post("/v2/models/m/feedback", body)).json()["joined"] == []
-        while client.app.in_flight("m-2.0.0"):
-            await asyncio.sleep(0.001)
+        await settled(client.app)
         clock.advance(1.0)
     states = {known.breaker.state for known in client.app._builder.known()}
     return [(one.findings, one.refused) for one in found], states, len(tokens)
