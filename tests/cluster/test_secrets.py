@@ -70,8 +70,11 @@ class Running:
         return family_of([int(self.facts["pid"])])
 
 
-@pytest.fixture(scope="module")
-def running():
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(0, id="umask 000"), pytest.param(0o022, id="umask 022", marks=pytest.mark.soak)],
+)
+def running(request):
     place = Path(tempfile.mkdtemp(prefix="doors-"))
     state_dir = place / "state"
     state_dir.mkdir(mode=0o777)
@@ -90,7 +93,7 @@ def running():
         capture_output=True,
         text=True,
         timeout=500,
-        umask=0,
+        umask=request.param,
         check=False,
     )
     try:
@@ -286,7 +289,7 @@ def test_ray_is_joined_only_with_its_token(running):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.timeout(900)
 def test_another_unix_user_reads_no_secret_and_writes_nothing(running, job):
-    """The platform was started with the umask 000 in a folder that was open to all."""
+    """The platform was started in a folder that was open to all."""
     sockets = [one.place for one in listeners_of(running.processes) if one.kind == "unix"]
     inside = [str(path) for folder in (running.state_dir, running.ray_folder) for path in (folder, *folder.rglob("*"))]
     of_processes = [
