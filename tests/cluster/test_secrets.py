@@ -164,38 +164,6 @@ def test_no_file_with_a_secret_is_open_and_no_log_contains_one(running, job):
 
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-def test_no_actor_tells_a_secret(running, job, tmp_path):
-    # A stranger has none of the platform's settings of Ray Serve, which other tests put into this process.
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_SERVE_", "RAY_AUTH_"))}
-    token = running.state_dir / "keys" / "ray-token"
-    environment = {**own, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    command = [sys.executable, "-m", "tests.cluster.asking_all", running.ray_address, str(tmp_path / "answers")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    answers = pickle.loads((tmp_path / "answers").read_bytes())
-    key, secrets = PlatformKey.load(running.state_dir), secrets_of(running)
-    replicas = [
-        pickle.loads(content[content.index(b"\x80\x05") :]).replica
-        for name, answered, content in answers
-        if name == "ModelVersion.link" and answered
-    ]
-    assert replicas, [(name, content[:300]) for name, _, content in answers if name.startswith("ModelVersion")]
-    secrets |= {f"link to {replica}": key.link_secret(replica) for replica in replicas}
-    assert {name: told for name, _, content in answers if (told := told_in(content, secrets))} == {}
-
-    answered = {name for name, good, _ in answers if good}
-    for cls, calls in CALLS.items():
-        asked = {f"{cls.__name__}.{name}" for name, arguments in calls.items() if arguments is not None}
-        if cls not in (NodeCollectorActor, JobActor):  # the one is there while there are many sources, the other ends
-            assert asked <= answered, asked - answered
-    assert {f"Serve about {name}" for name in ("Gateway", "Console", "ModelVersion")} <= answered
-    assert len([name for name in answered if ": " in name]) >= len(verbs()) // 3, (
-        "the verbs get arguments that they take"
-    )
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(900)
 def test_no_listener_lets_a_stranger_in(running, tmp_path):
     """Whatever listens is taken from /proc, so that a new listener is asked as well."""
     listeners = listeners_of(running.processes)
@@ -319,3 +287,36 @@ def held_by(processes: list[psutil.Process]) -> set[str]:
             maps = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
             found |= {line.split(maxsplit=5)[5] for line in maps if line.count("/") and " rw-s" in line}
     return {path for path in found if path.startswith("/") and not path.startswith(("/proc/", "/sys/", "/dev/null"))}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_no_actor_tells_a_secret(running, job, tmp_path):
+    """The last one: it asks for every verb, so that versions stop, and others start."""
+    # A stranger has none of the platform's settings of Ray Serve, which other tests put into this process.
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_SERVE_", "RAY_AUTH_"))}
+    token = running.state_dir / "keys" / "ray-token"
+    environment = {**own, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    command = [sys.executable, "-m", "tests.cluster.asking_all", running.ray_address, str(tmp_path / "answers")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = pickle.loads((tmp_path / "answers").read_bytes())
+    key, secrets = PlatformKey.load(running.state_dir), secrets_of(running)
+    replicas = [
+        pickle.loads(content[content.index(b"\x80\x05") :]).replica
+        for name, answered, content in answers
+        if name == "ModelVersion.link" and answered
+    ]
+    assert replicas, [(name, content[:300]) for name, _, content in answers if name.startswith("ModelVersion")]
+    secrets |= {f"link to {replica}": key.link_secret(replica) for replica in replicas}
+    assert {name: told for name, _, content in answers if (told := told_in(content, secrets))} == {}
+
+    answered = {name for name, good, _ in answers if good}
+    for cls, calls in CALLS.items():
+        asked = {f"{cls.__name__}.{name}" for name, arguments in calls.items() if arguments is not None}
+        if cls not in (NodeCollectorActor, JobActor):  # the one is there while there are many sources, the other ends
+            assert asked <= answered, asked - answered
+    assert {f"Serve about {name}" for name in ("Gateway", "Console", "ModelVersion")} <= answered
+    assert len([name for name in answered if ": " in name]) >= len(verbs()) // 3, (
+        "the verbs get arguments that they take"
+    )
