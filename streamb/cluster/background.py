@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -32,3 +33,12 @@ def begin(work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
 def _log_error(done: asyncio.Future[Any] | concurrent.futures.Future[Any], what: str) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
         _log.error("%s: %s", what, error, exc_info=error)
+
+
+def log_to_file() -> None:
+    """Let this process's own log reach its file at once: Ray Serve takes what goes to `sys.stderr`, and drops it."""
+    ours = logging.getLogger("streamb")
+    if not ours.handlers:
+        handler = logging.StreamHandler(sys.__stderr__)
+        handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s %(name)s -- %(message)s"))
+        ours.addHandler(handler)

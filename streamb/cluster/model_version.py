@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from ray import serve
 
 from streamb.cluster.autoscaling import ReplicaStats, autoscaling_config
+from streamb.cluster.background import log_to_file
 from streamb.cluster.collection import ReplicaCollection
 from streamb.cluster.environments import runtime_env
 from streamb.cluster.listener import own_address
@@ -48,6 +49,7 @@ class ModelVersion:
     """
 
     def __init__(self, settings: Settings, spec: AppSpec, trusted: PublicKey) -> None:
+        log_to_file()
         mark_role("replica")  # before the model's code runs
         self._answers, schema = _loaded(settings, spec, trusted)
         self._stats = ReplicaStats(cores=settings.replica_cpus if spec.resources.cpus is None else spec.resources.cpus)
