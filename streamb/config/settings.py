@@ -121,8 +121,9 @@ class Settings(BaseSettings):
         120.0, "How long the trial of a version may take before it is refused.", gt=0, allow_inf_nan=False
     )
     trial_isolation: bool = _setting(
-        True,
-        "Try versions behind a boundary (docs/security.md) where the machine has one; false: as the platform's user.",
+        default=True,
+        description="Try versions behind a boundary (docs/security.md) where the machine has one; "
+        "false: as the platform's user.",
     )
     trial_memory_bytes: int = _setting(
         0, "Most memory that the trial of a version may use before it is refused; 0: not limited.", ge=0

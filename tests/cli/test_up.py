@@ -243,7 +243,7 @@ def test_protections_that_are_not_enforced_yet_are_named(cluster, state_dir):
     Watcher(state_dir)
     done = up(state_dir, "--env", "production", "--json")
     named = {one["variable"] for one in json.loads(done.stdout)["not_enforced"]}
-    expected = {"ML_ENABLE_AUTHORIZATION", "ML_RATE_LIMIT_ENABLED", "ML_ENCRYPT_AT_REST", "ML_AUDIT_ENABLED"}
+    expected = {"ML_ENCRYPT_AT_REST", "ML_AUDIT_ENABLED"}
     assert named == expected | {"ML_ENCRYPT_IN_TRANSIT"}
     assert all(name in done.stderr for name in named)
 

@@ -125,7 +125,7 @@ def test_other_methods_say_which_are_allowed(http, method, path, allowed):
         ("x-request-timeout-ms", "-5", 400),
         ("x-request-timeout-ms", "1.5", 400),
         ("x-request-timeout-ms", "9" * 5000, 400),
-        ("authorization", "Bearer " + "k" * 10_000, 200),
+        ("authorization", "Bearer " + "k" * 10_000, 401),
         ("x-other", "y" * 50_000, 200),
         ("upgrade", "h2c", 200),
         ("expect", "something", 200),

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -110,7 +111,7 @@ class Reads(Habit):
 
     def act(self, X):
         try:
-            with open(self.path) as file:
+            with Path(self.path).open() as file:
                 return [file.read() for _ in X]
         except OSError as error:
             return [type(error).__name__ for _ in X]
