@@ -94,7 +94,9 @@ def test_alerts_and_silences(cli, live, churn, traffic):
     made = cli("alerts", "silence", *matchers, "--for", "1h30m", "--comment", "known", "--by", "ada")
     silence = made.split(":")[0]
     assert "known" in cli("alerts", "silences")
-    assert cli.json("alerts", "silences")[0]["author"] == "ada"
+    stored = cli.json("alerts", "silences")[0]
+    assert stored["author"] == "operator"  # whose key it was, whatever name was given
+    assert stored["comment"] == "known (said: ada)"
     assert cli.json("alerts", "list")[0]["silenced_by"] == [silence]
     assert "expired" in cli("alerts", "unsilence", silence)
     assert cli.json("alerts", "silence", "model=x", "--comment", "y")["state"] == "active"

@@ -12,6 +12,8 @@ import httpx
 import psutil
 import pytest
 
+pytestmark = pytest.mark.ray
+
 BOUND_S = 1.0
 SLOW = 3.0
 """How many times slower than usual the machine of the tests may be."""
