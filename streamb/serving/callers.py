@@ -39,8 +39,8 @@ _CHANCES: Final = 8
 Headers = list[tuple[bytes, bytes]]
 
 _PREPARED: Final = 1024
-_REMAINING: Final = [(b"ratelimit-remaining", b"%d" % left) for left in range(_PREPARED)]
-_RESET: Final = [(b"ratelimit-reset", b"%d" % seconds) for seconds in range(int(_LONGEST_WAIT_S) + 1)]
+_REMAINING: Final = [b"ratelimit-remaining: %d\r\n" % left for left in range(_PREPARED)]
+_RESET: Final = [b"ratelimit-reset: %d\r\n" % seconds for seconds in range(int(_LONGEST_WAIT_S) + 1)]
 
 
 class Bucket:
@@ -63,11 +63,16 @@ class Bucket:
         seconds = missing * self.token_s
         return seconds if seconds < _LONGEST_WAIT_S else _LONGEST_WAIT_S
 
-    def headers(self) -> Headers:
-        """Return the response headers that say what is left here: those of the IETF's drafts up to 06."""
+    def lines(self) -> bytes:
+        """Return the response headers that say what is left here, as HTTP/1.1: those of the IETF's drafts up to 06."""
         left = int(self.tokens)
-        remaining = _REMAINING[left] if left < _PREPARED else (b"ratelimit-remaining", b"%d" % left)
-        return [self.of.limit_header, remaining, _RESET[int(self.wait_s + _ALMOST_ONE)]]
+        remaining = _REMAINING[left] if left < _PREPARED else b"ratelimit-remaining: %d\r\n" % left
+        return b"%b%b%b" % (self.of.limit_line, remaining, _RESET[int(self.wait_s + _ALMOST_ONE)])
+
+    def headers(self) -> Headers:
+        """Return the same as names and values."""
+        pairs = (line.partition(b": ") for line in self.lines().splitlines())
+        return [(name, value) for name, _, value in pairs]
 
     def refusal_headers(self) -> Headers:
         """Return the headers of a refusal, which has those of draft 11 as well."""
@@ -98,7 +103,7 @@ class Buckets:
     ) -> None:
         self.size = per_minute, burst
         self.asked: dict[Name, int] = {}
-        self.limit_header = b"ratelimit-limit", b"%d" % per_minute
+        self.limit_line = b"ratelimit-limit: %d\r\n" % per_minute
         self.policy_header = b"ratelimit-policy", b'"default";q=%d;w=60;burst=%d' % (per_minute, burst)
         self._per_second = per_minute / _MINUTE_S
         self._burst = float(burst)

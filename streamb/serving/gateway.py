@@ -35,7 +35,7 @@ from streamb.serving.exchange import (
 from streamb.serving.feedback import MAX_BODY_BYTES, FeedbackDesk
 from streamb.serving.http import access
 from streamb.serving.http.origins import Origins
-from streamb.serving.http.receive import BodyRoom, Message, Receive, Send
+from streamb.serving.http.receive import CONNECTION, BodyRoom, Message, Receive, Send
 from streamb.serving.http.replies import Reply, error_reply, json_reply
 from streamb.serving.http.routes import Action, Route, parse_route, path_of
 from streamb.serving.labels import Feedback
@@ -177,7 +177,11 @@ class GatewayApp:
             if exchange.held:
                 self._room.give_back(exchange.held)
         if exchange.quota is not None:
-            reply.headers += exchange.quota.headers()
+            connection = scope.get(CONNECTION)
+            if connection is not None:
+                connection.say(exchange.quota.lines())
+            else:
+                reply.headers += exchange.quota.headers()
         return await reply.send(send, exchange.request_id)
 
     async def _answer(self, exchange: Exchange) -> Reply:

@@ -10,6 +10,7 @@ from typing import Any, Final
 _FLUSH_BYTES: Final = 64 * 1024
 """More bytes than this are passed on at once, so that flow control sees them."""
 
+_HEAD_END: Final = b"\r\n\r\n"
 _LINGER_S: Final = 3.0
 _LINGER_BYTES: Final = 256 * 1024 * 1024
 """How long (seconds), and how many bytes of, a refused body is discarded before the connection is closed."""
@@ -20,9 +21,22 @@ class CorkedTransport:
 
     Closing a socket with unread bytes resets the connection, and the reset may overtake the reply that says why. So
     while a refused body is still being sent, only the writing side is closed; what comes is dropped for a while.
+
+    Attributes:
+        lines: header lines, each with its line end, that are added to the next head that is written.
     """
 
-    __slots__ = ("_body_is_coming", "_dropped", "_loop", "_parts", "_real", "_size", "lingers", "pause_reading")
+    __slots__ = (
+        "_body_is_coming",
+        "_dropped",
+        "_loop",
+        "_parts",
+        "_real",
+        "_size",
+        "lines",
+        "lingers",
+        "pause_reading",
+    )
 
     def __init__(
         self, real: asyncio.Transport, loop: asyncio.AbstractEventLoop, body_is_coming: Callable[[], bool]
@@ -33,6 +47,7 @@ class CorkedTransport:
         self._parts: list[bytes] = []
         self._size = 0
         self._dropped = 0
+        self.lines = b""
         self.lingers = False
         self.pause_reading = real.pause_reading
 
@@ -40,6 +55,8 @@ class CorkedTransport:
         """Write `data` together with everything else written in this turn of the event loop."""
         if not self._parts:
             self._loop.call_soon(self.flush)
+        if self.lines and data.endswith(_HEAD_END):
+            data, self.lines = data[:-2] + self.lines + b"\r\n", b""
         self._parts.append(data)
         self._size += len(data)
         if self._size > _FLUSH_BYTES:

@@ -1,6 +1,7 @@
 """The gateway under a real uvicorn, over real sockets."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from streamb.serving.http import transport
 from streamb.serving.http.transport import CorkedTransport
+from streamb.traffic import GatewayPolicy, RateLimits
 from tests.serving.predictors import SumPredictor
 from tests.serving.sockets import BODY, PREDICT, listening, post, raw, read_reply
 
@@ -157,6 +159,22 @@ async def test_a_client_that_hangs_up_during_its_call_harms_nobody():
         predictor.let_go()
         assert (await post(port))[0] == 200
         assert app.in_flight("m-1.0.0") == 0
+
+
+async def test_every_reply_says_once_what_is_left_of_the_limit():
+    async with listening() as (app, port):
+        app.apply(replace(app.table, epoch=2, policy=GatewayPolicy(limits=RateLimits(600, 3, 6000, 1000))))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        bodies = (BODY, b"{", BODY, BODY)
+        writer.write(b"".join(raw(body) for body in bodies))
+        writer.write(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        replies = await reader.read()
+        writer.close()
+    heads = [part.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:] for part in replies.split(b"HTTP/1.1 ")[1:]]
+    left = [[line for line in head if line.startswith(b"ratelimit-remaining")] for head in heads]
+    assert left == [[b"ratelimit-remaining: %d" % tokens] for tokens in (2, 1, 0, 0)] + [[]]
+    assert [sum(line.startswith(b"ratelimit-") for line in head) for head in heads] == [3, 3, 3, 4, 0]
+    assert b" 429 " in b" " + replies.split(b"HTTP/1.1")[4]
 
 
 async def test_head_has_no_body():
