@@ -13,6 +13,7 @@ from ray import serve
 from streamb.api import create_app
 from streamb.clock import SystemClock
 from streamb.cluster.actor_transport import ActorTransport
+from streamb.cluster.background import log_to_file
 from streamb.cluster.environments import run_in_environment
 from streamb.cluster.listener import Listener, own_address
 from streamb.cluster.names import CONSOLE, CONTROLLER, MONITOR
@@ -32,6 +33,7 @@ class Console:
     """One console process."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        log_to_file()
         signing = SigningKey.load_or_create(signing_key_path(settings))
         artifacts = open_artifacts(settings, signing, signing.public, _Trier(settings, signing.public))
         control = _transport(CONTROLLER, "controller", settings)

@@ -12,6 +12,7 @@ import ray
 from ray import serve
 
 from streamb.clock import SystemClock
+from streamb.cluster.background import log_to_file
 from streamb.cluster.collection import GatewayDesk, Pusher
 from streamb.cluster.links import LinkPredictor
 from streamb.cluster.listener import Listener, NearOnly, own_address
@@ -41,6 +42,7 @@ class Gateway:
     """One gateway process. The same ASGI app answers on its own listener and, where Serve has a proxy, behind that."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        log_to_file()
         self._clock = SystemClock()
         self._key = PlatformKey.load(settings.state_dir)
         self._key_required = settings.api_key_required
