@@ -77,7 +77,7 @@ def main(specification: str) -> NoReturn:
     _LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         if spec["uid"] is not None:
-            _own_mounts([*spec["read"], *spec["list"], *spec["write"]])
+            _own_mounts([*spec["read"], *spec["list"], *spec["write"]], spec["uid"])
         rules = None if not landlock_abi() else _ruleset(spec)
         _limit(spec["limits"])
         _become(spec["uid"])
@@ -98,42 +98,56 @@ def main(specification: str) -> NoReturn:
 # --- another user -------------------------------------------------------------------------------------------------
 
 
-def _own_mounts(needed: list[str]) -> None:
+def _own_mounts(needed: list[str], uid: int) -> None:
     """Let another user reach what it needs below folders that are closed to it, in a mount namespace of its own.
 
     An empty folder is mounted over each closed one, and what is needed below it is mounted into that. So it works where
-    Python itself lies in the home folder of root, and the rest of that folder is gone.
+    Python itself lies in the home folder of root, and the rest of that folder is gone. A closed folder may lie in one
+    that is needed, such as the state directory in the folder from which Python imports.
     """
     _checked(_LIBC.unshare(_NEWNS | _NEWIPC), "make a mount namespace (it needs CAP_SYS_ADMIN)")
     _mount("none", "/", None, _PRIVATE)
     if os.path.isdir(_SHARED):
         _mount("tmpfs", _SHARED, "tmpfs", _NOSUID | _NODEV, "mode=1777")
-    below: dict[str, list[str]] = {}
-    for path in sorted({os.path.realpath(path) for path in needed if os.path.exists(path)}, key=len):
-        closed = _closed_parent(path)
-        if closed is not None and not any(_is_below(path, other) for other in below.get(closed, [])):
-            below.setdefault(closed, []).append(path)
-    for closed, paths in below.items():
-        held = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in paths]
-        _mount("tmpfs", closed, "tmpfs", _NOSUID | _NODEV, "mode=755")
-        for path, handle in held:
-            if stat.S_ISDIR(os.fstat(handle).st_mode):
-                os.makedirs(path, mode=0o755, exist_ok=True)
-            else:
-                os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o644))
-            _mount(f"/proc/self/fd/{handle}", path, None, _BIND_MOUNT)
-            os.close(handle)
+    paths = sorted({os.path.realpath(path) for path in needed if os.path.exists(path)}, key=len)
+    closed = {path: _closed_above(path, uid) for path in paths}
+    held = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths if closed[path]}
+    seen: set[str] = set()
+    shown: list[str] = []
+    for path, handle in held.items():
+        for folder in closed[path]:
+            if folder not in seen and os.path.isdir(folder):  # it is gone if one above it has been covered
+                _mount("tmpfs", folder, "tmpfs", _NOSUID | _NODEV, "mode=755")
+            seen.add(folder)
+        if not any(_is_below(path, other) and not _has_below(closed[path], other) for other in shown):
+            _show(path, handle)
+            shown.append(path)
+        os.close(handle)
 
 
-def _closed_parent(path: str) -> str | None:
-    """The topmost folder above `path` that others may not enter; None if they reach it."""
+def _show(path: str, handle: int) -> None:
+    """Mount what an open file leads to at its path."""
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o644))
+    _mount(f"/proc/self/fd/{handle}", path, None, _BIND_MOUNT)
+
+
+def _closed_above(path: str, uid: int) -> list[str]:
+    """The folders above `path` that the user may not enter, from the top."""
     parts = path.strip("/").split("/")[:-1]
-    for end in range(len(parts)):
-        folder = "/" + "/".join(parts[: end + 1])
-        if not os.stat(folder).st_mode & stat.S_IXOTH:
-            return folder
-    return None
+    folders = ["/" + "/".join(parts[: end + 1]) for end in range(len(parts))]
+    return [folder for folder in folders if not _may_enter(os.stat(folder), uid)]
+
+
+def _may_enter(folder: os.stat_result, uid: int) -> bool:
+    return bool(folder.st_mode & (stat.S_IXUSR if folder.st_uid == uid else stat.S_IXOTH))
+
+
+def _has_below(folders: list[str], other: str) -> bool:
+    return any(_is_below(folder, other) for folder in folders)
 
 
 def _is_below(path: str, other: str) -> bool:

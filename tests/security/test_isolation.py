@@ -49,6 +49,43 @@ def test_what_runs_is_never_less_than_a_boundary(place, monkeypatch):
         assert not marker.exists()
 
 
+LOOK = """
+import os, sys
+artifact, home, secret = sys.argv[1:]
+print(open(artifact + "/manifest").read())
+open(home + "/own", "w").write("x")
+try:
+    print("read", open(secret).read())
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    "closed", [(), ("",), (".state",), (".state/scratch",), ("", ".state"), ("", ".state/scratch")]
+)
+def test_closed_folders_may_lie_around_and_in_what_is_needed(tmp_path, monkeypatch, closed):
+    """As where a platform is started in the folder from which Python imports, and keeps its state in there."""
+    project = tmp_path / "project"
+    artifact, home, secret = (project / ".state" / name for name in ("scratch/artifact", "scratch/home", "secret"))
+    artifact.mkdir(parents=True)
+    home.mkdir()
+    (artifact / "manifest").write_text("what it needs")
+    secret.write_text("of the platform")
+    secret.chmod(0o644)
+    for folder in (project, project / ".state", project / ".state" / "scratch"):
+        folder.chmod(0o755)
+    for name in closed:
+        (project / name).chmod(0o700)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(project)])
+    command = [sys.executable, "-c", LOOK, str(artifact), str(home), str(secret)]
+    cage = Cage(read=(str(artifact),), write=(str(home),), hidden=(str(secret),))
+    said = IsolatedProcess(command, cage).process.communicate(timeout=TIMEOUT_S)[0].decode().splitlines()
+    assert said[0] == "what it needs", said
+    assert said[1:] in (["PermissionError"], ["FileNotFoundError"])
+    assert (home / "own").read_text() == "x"
+
+
 @pytest.mark.parametrize(("abi", "filters", "root"), [(0, True, False), (7, False, False)])
 def test_a_machine_without_the_means_refuses(monkeypatch, abi, filters, root):
     monkeypatch.setattr(isolation, "_known", {})
