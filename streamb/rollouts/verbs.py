@@ -37,7 +37,7 @@ def approve(deployment: Deployment, by: str, reason: str, now: float, *, four_ey
     unknown = ANONYMOUS in (by, deployment.created_by) or by.startswith(JOB_NAMES)
     if four_eyes and (unknown or by == deployment.created_by):
         who = "nobody can tell who is behind a job, or behind a caller without a key" if unknown else f"{by} created it"
-        raise SelfApproval(f"somebody else must approve deployment {deployment.id} than its author: {who}")
+        raise SelfApproval(f"somebody other than its author must approve deployment {deployment.id}: {who}")
     if deployment.state is not _S.AWAITING_APPROVAL:
         if deployment.approvals and deployment.state in {_S.PROGRESSING, _S.COMPLETED, _S.PAUSED}:
             return deployment
