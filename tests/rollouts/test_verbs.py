@@ -74,7 +74,7 @@ def test_who_and_why_are_in_the_history(house, where, verb, kind):
 
 class TestApprove:
     def test_not_by_the_author(self, house):
-        with pytest.raises(Forbidden, match="somebody else"):
+        with pytest.raises(Forbidden, match="somebody other than its author"):
             house.rollouts.approve(at(house, "gate").id, "author")
 
     def test_not_what_waits_for_nothing(self, house):
