@@ -33,7 +33,7 @@ ZOO = (
     # --- it fails requests ---
     Candidate("healthy", Steady, (DONE,), example=True),
     Candidate("raises on all rows", lambda: Raises(1.0), (BACK,), ("requests failed", "error")),
-    Candidate("raises on 20 % of the rows", lambda: Raises(0.2), (BACK,), ("failed", "error"), quick=True),
+    Candidate("raises on 20 % of the rows", lambda: Raises(0.2), (BACK,), ("failed", "error")),
     Candidate("raises on 3 % of the rows", lambda: Raises(0.03), (BACK,), ("failed", "error")),
     Candidate("raises for one rare segment", RaisesForSegment, (BACK,), ("failed", "error")),
     Candidate(
@@ -91,7 +91,7 @@ ZOO = (
     Candidate("one more column", ends=(AT_ORDER,), reason=("area",), quick=True, **_MORE),
     Candidate(
         "one more column, accepted", ends=(BACK,), reason=("client error", "refused", "rows"),
-        options={"accept_changes": ["added:area"]}, quick=True, **_MORE,
+        options={"accept_changes": ["added:area"]}, **_MORE,
     ),
     Candidate("one more column, not known before", ends=(BACK,), reason=("failed", "error"), **_WANTS_MORE),
     Candidate(
