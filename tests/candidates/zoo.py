@@ -68,7 +68,7 @@ ZOO = (
     ),
     # --- it dies ---
     Candidate("leaks memory until it is killed", Leaks, (BACK, FAILED), _DIED),
-    Candidate("exits on the 50th call", ExitsOnCall, (BACK, FAILED), _DIED, quick=True),
+    Candidate("exits on the 50th call", ExitsOnCall, (BACK, FAILED), _DIED),
     Candidate("exits on load", lambda: ExitsOnLoad(everywhere=True), (REFUSED,), ("ended", "exit", "died")),
     Candidate(
         "exits on load in a replica", lambda: ExitsOnLoad(everywhere=False), (FAILED,), ("did not start", "died"),
